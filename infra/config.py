@@ -1,0 +1,237 @@
+"""The one configuration model: ``conf/*.yaml``, overridden by ``FLOWLAKE_*`` environment variables.
+
+Nested keys are joined by two underscores (``FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS=broker:9092``). An unknown key, in the file or in the
+environment, is an error. Secrets have no default in any file: they come from the environment only and are masked when shown.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from infra.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIX = "FLOWLAKE_"
+#: Environment variables with the prefix that are not settings.
+NOT_SETTINGS = frozenset({"FLOWLAKE_DATA", "FLOWLAKE_CONF", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """Broker and topics."""
+
+    bootstrap_servers: str = "127.0.0.1:19092"
+    partitions: dict[str, int] = Field(default_factory=dict, description="topic -> partitions, where fewer than declared")
+    replication_factor: int = Field(3, ge=1, le=7)
+    topic_prefix: str = Field("", description="put before every topic name, so that runs do not meet")
+    security: dict[str, str] = Field(default_factory=dict, description="Kafka client options by Kafka's names, e.g. security.protocol")
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+
+
+class SensorSettings(_Section):
+    """Sensors: capture, buffering, flushing."""
+
+    id: str = Field("sensor-1", min_length=1, max_length=128)
+    domain: str = Field("", description="observation domain; the sensor id when empty")
+    snaplen: int = Field(192, ge=64, le=262144)
+    flush_ms: int = Field(100, ge=5, le=10_000, description="at most this long between capture and sending")
+    batch_packets: int = Field(16_384, ge=1, le=1_000_000, description="packets per flush, over all partitions")
+    heartbeat_ms: int = Field(1000, ge=50, le=60_000)
+    reorder_ms: int = Field(1000, ge=0, le=60_000, description="replay: packets this far out of order are put right by the sensor")
+    live_reorder_ms: int = Field(20, ge=0, le=5_000, description="live: the same, costs this much latency")
+    buffer_mb: int = Field(64, ge=1, le=8192, description="bound of what waits for the broker")
+    socket_buffer_mb: int = Field(32, ge=1, le=1024)
+
+
+class MeterSettings(_Section):
+    """Flow metering. Times are seconds of event time unless said otherwise."""
+
+    buckets: int = Field(8, ge=1, le=1024, description="hash buckets of the open-flow state")
+    active_timeout_s: float = Field(120.0, gt=0)
+    idle_timeout_s: float = Field(60.0, gt=0)
+    tcp_linger_s: float = Field(3.0, ge=0)
+    fragment_timeout_s: float = Field(30.0, gt=0)
+    interim_first_s: float = Field(0.5, ge=0, description="age at which an open flow is first emitted as an interim snapshot")
+    interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
+    interim: bool = True
+    max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
+    json_lateness_s: float = Field(2.0, ge=0, description="JSON packets carry no clock: this much disorder is waited for")
+    sensor_timeout_s: float = Field(120.0, gt=0, description="wall clock: a sensor silent for so long is taken as ended")
+    trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
+    max_offsets_per_trigger: int = Field(0, ge=0, description="messages a batch at most; 0: no bound")
+    starting_offsets: Literal["earliest", "latest"] = "earliest"
+
+
+class ScoringSettings(_Section):
+    """Model registry and scoring."""
+
+    tracking_uri: str = Field("sqlite:///var/mlflow/mlflow.db", description="MLflow tracking and registry")
+    artifact_root: str = "var/mlflow/artifacts"
+    model_name: str = "flowlake-flows"
+    alias: str = "champion"
+
+
+class LakeSettings(_Section):
+    """Delta table of flow records."""
+
+    path: str = Field("var/lake/flows", description="folder or s3a:// URI")
+    trigger_ms: int = Field(5000, ge=0)
+    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    s3_endpoint: str = ""
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+
+
+class PostgresSettings(_Section):
+    """One PostgreSQL database."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(15432, ge=1, le=65535)
+    database: str = "flowlake"
+    user: str = "postgres"
+    password: SecretStr = SecretStr("")
+    connect_timeout_s: int = Field(5, ge=1, le=120)
+    trigger_ms: int = Field(1000, ge=0)
+
+
+class AlertSettings(PostgresSettings):
+    """Alerts: the database, and when an alert is raised."""
+
+    trigger_ms: int = Field(0, ge=0)
+    min_severity: int = Field(1, ge=1, le=5)
+    episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
+
+
+class SparkSettings(_Section):
+    """Spark session."""
+
+    master: str = "local[2]"
+    driver_memory: str = "1g"
+    shuffle_partitions: int = Field(2, ge=1, le=10_000)
+    conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
+
+
+class PathSettings(_Section):
+    """Where things lie on this machine (relative: to the project's folder)."""
+
+    var: str = "var"
+    checkpoints: str = "var/checkpoints"
+
+
+class MetricsSettings(_Section):
+    """Prometheus exposition; port 0 turns it off."""
+
+    host: str = "127.0.0.1"
+    stream_port: int = Field(9108, ge=0, le=65535)
+    sensor_port: int = Field(0, ge=0, le=65535)
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(BaseSettings):
+    """All settings. Build with :func:`load`, which reads the YAML file first and the environment over it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    sensor: SensorSettings = SensorSettings()
+    meter: MeterSettings = MeterSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    lake: LakeSettings = LakeSettings()
+    hot: PostgresSettings = PostgresSettings()
+    alerts: AlertSettings = AlertSettings()
+    spark: SparkSettings = SparkSettings()
+    paths: PathSettings = PathSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what the file gave."""
+        return env_settings, init_settings
+
+    def topic(self, name: str) -> str:
+        """Name of a topic as it is on the broker."""
+        return self.kafka.topic_prefix + name
+
+    def path(self, value: str) -> Path:
+        """A configured path made absolute (relative ones lie under the project's folder, or ``FLOWLAKE_HOME``)."""
+        base = Path(os.environ.get("FLOWLAKE_HOME", ROOT))
+        return (base / value).resolve()
+
+
+def load(file: str | Path | None = None) -> Settings:
+    """Read and validate the configuration.
+
+    ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or a value is out of range; names the key and its origin.
+    """
+    path = Path(file or os.environ.get("FLOWLAKE_CONF") or ROOT / "conf" / "local.yaml")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as e:
+        raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(e).split())}") from e
+    if not isinstance(raw, dict):
+        raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
+    _check_environment()
+    try:
+        return Settings(**raw)
+    except ValidationError as e:
+        raise ConfigError(_first_problem(e, path, raw), "flowlake config show prints what is in force") from e
+
+
+def _check_environment() -> None:
+    """Nested names that fit no section are errors too (pydantic-settings ignores unknown top-level variables)."""
+    for name in os.environ:
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        section = name[len(PREFIX) :].split("__")[0].lower()
+        if section not in Settings.model_fields:
+            known = ", ".join(sorted(Settings.model_fields))
+            raise ConfigError(f"environment variable {name}: unknown section {section!r}", f"known sections: {known}")
+
+
+def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(p) for p in problem["loc"])
+    env = PREFIX + "__".join(str(p) for p in problem["loc"]).upper()
+    origin = f"environment variable {env}" if env in os.environ else f"{path}"
+    what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+    return f"{origin}: {key}: {what}"
+
+
+@cache
+def secret_fields() -> tuple[str, ...]:
+    """Dotted names of every secret setting."""
+    return tuple(
+        f"{section}.{name}"
+        for section, info in Settings.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+        for name, field in info.annotation.model_fields.items()
+        if field.annotation is SecretStr
+    )

@@ -1,0 +1,59 @@
+"""Errors a person is meant to read: one line that names the thing, and the way out."""
+
+from __future__ import annotations
+
+
+class FlowlakeError(Exception):
+    """A failure with a known cause.
+
+    ``str(error)`` is one line naming the value at fault and where it came from; ``hint`` says what to do next. Commands print
+    both and exit with ``exit_code``; a stack trace is shown only with ``--debug`` (or ``FLOWLAKE_DEBUG=1``).
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(FlowlakeError):
+    """A setting is missing, unknown or out of range."""
+
+    exit_code = 2
+
+
+class CaptureError(FlowlakeError):
+    """A capture file or interface cannot be read."""
+
+    exit_code = 3
+
+
+class BrokerError(FlowlakeError):
+    """The Kafka broker cannot be reached, or refuses."""
+
+    exit_code = 4
+
+
+class StoreError(FlowlakeError):
+    """A store (lake, hot store, alerts) cannot be reached or written."""
+
+    exit_code = 5
+
+
+class ModelError(FlowlakeError):
+    """The champion model is missing, corrupt or of another feature-schema version."""
+
+    exit_code = 6
+
+
+class StackError(FlowlakeError):
+    """A part of the local stack is missing, of the wrong version, or does not start."""
+
+    exit_code = 7
+
+
+class CheckpointError(FlowlakeError):
+    """A checkpoint belongs to another schema version."""
+
+    exit_code = 8

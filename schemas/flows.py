@@ -1,0 +1,64 @@
+"""Flow records and predictions: the columns of a record, as Arrow types.
+
+A record is *identity* columns + *features* (:mod:`schemas.features`); a prediction is a record + *prediction* columns. The lake
+stores every column; the hot store a selection (:mod:`schemas.hot`). Messages of the topic ``predictions`` are Arrow IPC streams of
+``PREDICTION_SCHEMA`` (one record batch each, lz4).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.features import ALL_FEATURES
+
+#: Version of the columns below (names, order, types). Part of the checkpoint paths of every query that reads or writes them.
+RECORD_VERSION = 1
+
+_TS = pa.timestamp("us", tz="UTC")
+
+IDENTITY_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("flow_id", pa.string(), nullable=False),  # UUID, deterministic: domain, key, start time, part
+    pa.field("community_id", pa.string(), nullable=False),  # Community ID v1, seed 0
+    pa.field("sensor_id", pa.string(), nullable=False),  # sensor of the first packet
+    pa.field("domain", pa.string(), nullable=False),  # observation domain
+    pa.field("ip_version", pa.int8(), nullable=False),
+    pa.field("protocol", pa.int16(), nullable=False),  # IANA protocol number
+    pa.field("src_ip", pa.string(), nullable=False),
+    pa.field("src_port", pa.int32(), nullable=False),
+    pa.field("dst_ip", pa.string(), nullable=False),
+    pa.field("dst_port", pa.int32(), nullable=False),
+    pa.field("start_time", _TS, nullable=False),
+    pa.field("end_time", _TS, nullable=False),
+    pa.field("closed", pa.bool_(), nullable=False),  # False: interim snapshot of a flow that is still open
+    pa.field("end_reason", pa.string()),  # fin rst idle active evicted forced; null while open
+    pa.field("part", pa.int32(), nullable=False),  # number of this record inside a split connection
+    pa.field("vlan_ids", pa.string(), nullable=False),  # "10" or "10,20" (QinQ, outer first); "" without
+    pa.field("tunnel", pa.string(), nullable=False),  # kinds from the outside in, e.g. "gre" or "gtp-u"; "" without
+    pa.field("tcp_state", pa.string(), nullable=False),  # Zeek's conn_state; "" when not TCP
+    pa.field("fwd_l3_bytes", pa.int64(), nullable=False),
+    pa.field("bwd_l3_bytes", pa.int64(), nullable=False),
+    pa.field("out_of_order_packets", pa.int64(), nullable=False),
+    pa.field("duplicate_packets", pa.int64(), nullable=False),
+    pa.field("malformed_packets", pa.int64(), nullable=False),
+    pa.field("feature_version", pa.string(), nullable=False),
+)
+
+FEATURE_FIELDS: tuple[pa.Field, ...] = tuple(
+    pa.field(f.name, pa.int64() if f.kind == "int" else pa.float64(), nullable=False) for f in ALL_FEATURES
+)
+
+PREDICTION_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("confidence_score", pa.float64(), nullable=False),  # P(attack), [0, 1]
+    pa.field("predicted_label", pa.int8(), nullable=False),  # 1 when confidence_score >= the model's threshold
+    pa.field("attack_type", pa.string(), nullable=False),  # "BENIGN" when predicted_label is 0
+    pa.field("model_version", pa.string(), nullable=False),
+    pa.field("scored_at", _TS, nullable=False),  # wall clock of the scoring step
+)
+
+RECORD_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS])
+PREDICTION_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS, *PREDICTION_FIELDS])
+
+#: Kafka header of a ``predictions`` message: identifies its content, so that a reader can recognise the copy that a replayed
+#: micro-batch of the meter writes again ("checkpoint-id/batch/bucket/chunk").
+HEADER_MESSAGE_ID = "message-id"
+HEADER_RECORD_VERSION = "record-version"

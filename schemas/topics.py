@@ -1,0 +1,43 @@
+"""Kafka topics: names, partitions, retention. The only place they are declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """Declared configuration of one topic.
+
+    ``partitions`` and the replication factor are those of the cluster configuration; a local configuration may ask for fewer
+    (``kafka.partitions``, ``kafka.replication_factor`` in the settings).
+    """
+
+    name: str
+    partitions: int
+    retention_ms: int
+    purpose: str
+    compression: str = "lz4"
+    cleanup_policy: str = "delete"
+    max_message_bytes: int = 10 * 1024 * 1024
+
+    def config(self) -> dict[str, str]:
+        """Broker-side topic configuration, as Kafka spells it."""
+        return {
+            "retention.ms": str(self.retention_ms),
+            "compression.type": self.compression,
+            "cleanup.policy": self.cleanup_policy,
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+
+
+RAW_PACKETS = TopicSpec("raw-packets", 12, HOUR_MS, "frames from the sensors, one Arrow batch a message")
+PREDICTIONS = TopicSpec("predictions", 3, DAY_MS, "scored flow records and interim snapshots, one Arrow batch a message")
+ALERTS = TopicSpec("alerts", 3, 7 * DAY_MS, "alerts as JSON, one a message, keyed by source")
+DEAD_LETTER = TopicSpec("dead-letter", 1, 7 * DAY_MS, "messages that could not be decoded, with the reason")
+ACCOUNTS = TopicSpec("accounts", 1, 7 * DAY_MS, "cumulative packet and flow counters of the meter, JSON, keyed by query, domain and bucket")
+
+TOPICS: tuple[TopicSpec, ...] = (RAW_PACKETS, PREDICTIONS, ALERTS, DEAD_LETTER, ACCOUNTS)
