@@ -1,0 +1,307 @@
+"""Capture files to frame batches: pcap and pcapng, plain or gzip, at the speed of the disk and in bounded memory.
+
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng, plus Kuznetzov's modified pcap. The record headers are walked and the frames copied,
+cut at the snap length, by compiled kernels (:mod:`sensors.formats`); nothing is dissected and no object is made per packet.
+
+A file may lie. What lies in front of the first impossible length is delivered; what follows is counted, warned about with file name
+and offset, and never guessed at.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from infra.errors import CaptureError
+from schemas.wire import DEFAULT_SNAPLEN
+from sensors import formats
+from sensors.bytestream import ByteStream
+from sensors.formats import MAX_RECORD, Interfaces, Status
+from sensors.frames import FrameBatch
+
+log = logging.getLogger(__name__)
+
+BATCH_PACKETS = 65_536
+_BLOCK = 4 * 1024 * 1024  # bytes of the file held at once; far above the longest record
+_BATCH_BYTES = 16 * 1024 * 1024  # frame bytes of a batch, at most
+_PCAP_HEADER = 24
+
+
+class CaptureReader:
+    """Iterate over the frames of one capture file.
+
+    Parameters
+    ----------
+    path
+        A pcap or pcapng file; gzip is recognised by content, never by name.
+    snaplen
+        Bytes kept of each frame; ``wire_len`` stays true.
+
+    Attributes
+    ----------
+    packets : int
+        Delivered so far.
+    bytes_read, size : int
+        Progress on disk (compressed bytes for gzip).
+    truncated : bool
+        The file ends, or stops making sense, within a record; everything before it is delivered.
+    missing : int
+        Bytes that the last record promises beyond the end of the file (0 when it is damaged rather than cut).
+    problem : str
+        One line about the above, empty when all is well.
+
+    Raises
+    ------
+    CaptureError
+        On construction: the file cannot be opened, is empty, or is no capture file.
+
+    Notes
+    -----
+    Times are int64 ns, kept within ``[0, 2**62]``. A simple packet block of pcapng has no time: it gets that of the packet before it (0 at the start).
+    Iterating consumes the file; a reader serves one pass.
+    """
+
+    def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN) -> None:
+        if snaplen < 1:
+            raise ValueError(f"snaplen {snaplen} is not positive")
+        self.path = Path(path)
+        self.packets = 0
+        self.truncated = False
+        self.missing = 0
+        self.problem = ""
+        self._snaplen = min(snaplen, MAX_RECORD)
+        self._stream = ByteStream(path)
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._stream.size
+
+    @property
+    def bytes_read(self) -> int:
+        return self._stream.bytes_read
+
+    def close(self) -> None:
+        """Close the file; iterating to the end does it too."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        try:
+            yield from self._batches()
+        finally:
+            self.close()
+
+    # -- opening ---------------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._block = np.empty(_BLOCK, np.uint8)
+        self._start = 0  # next byte to look at
+        self._end = 0  # end of what is there
+        self._base = 0  # offset in the (decompressed) file of block[0]
+        self._eof = False
+        self._refill()
+        head = self._block[: min(self._end, _PCAP_HEADER)].tobytes()
+        if not head:
+            what = self._stream.damage or "is empty"
+            raise CaptureError(f"capture file {self.path}: {what}", "record it again, e.g. tcpdump -w FILE")
+        magic = head[:4]
+        self._interfaces = Interfaces()
+        self._ng = magic == formats.PCAPNG_MAGIC
+        if self._ng:
+            self._order = "<"
+            if len(head) < 12:
+                raise self._short_header(head)
+            if formats.byte_order_of(head[8:12]) is None:
+                raise CaptureError(f"capture file {self.path}: pcapng section header with byte-order magic {head[8:12].hex()}")
+        elif magic in formats.PCAP_MAGICS:
+            if len(head) < _PCAP_HEADER:
+                raise self._short_header(head)
+            self._pcap_header(head)
+        else:
+            raise CaptureError(
+                f"capture file {self.path}: neither pcap nor pcapng (starts with {magic.hex()})", "convert it, e.g. editcap -F pcap IN OUT"
+            )
+
+    def _short_header(self, head: bytes) -> CaptureError:
+        return CaptureError(f"capture file {self.path}: ends within the file header ({len(head)} bytes)")
+
+    def _pcap_header(self, head: bytes) -> None:
+        """Take over a pcap file header; also called for one met between records (files put together with ``cat``)."""
+        order, scale, record_header = formats.PCAP_MAGICS[head[:4]]
+        # The upper bits of the link-type word hold the FCS length and reserved bits.
+        self._link = struct.unpack_from(order + "I", head, 20)[0] & 0xFFFF
+        self._swapped, self._scale, self._record_header = order == ">", scale, record_header
+        self._start += _PCAP_HEADER
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        """Move what is left to the front and fill the block up."""
+        left = self._end - self._start
+        if self._start:
+            self._block[:left] = self._block[self._start : self._end].copy()
+            self._base += self._start
+            self._start, self._end = 0, left
+        if not self._eof:
+            got = self._stream.read_into(memoryview(self._block)[left:])
+            self._end += got
+            self._eof = self._end < len(self._block)
+
+    def _skip(self, n: int) -> int:
+        """Pass over ``n`` bytes, however many; number of bytes that the file lacks."""
+        while n > 0:
+            step = min(n, self._end - self._start)
+            self._start += step
+            n -= step
+            if n:
+                if self._eof:
+                    return n
+                self._refill()
+        return 0
+
+    def _batches(self) -> Iterator[FrameBatch]:
+        cursor = np.zeros(4, np.int64)  # packets, frame bytes, position in the block, last time
+        done = False
+        while not done:
+            room = _BATCH_BYTES + self._snaplen
+            ts, wire = np.empty(BATCH_PACKETS, np.int64), np.empty(BATCH_PACKETS, np.uint32)
+            link, offsets = np.empty(BATCH_PACKETS, np.uint16), np.zeros(BATCH_PACKETS + 1, np.int64)
+            data = np.empty(room, np.uint8)
+            cursor[0] = cursor[1] = 0
+            while True:
+                cursor[2] = self._start
+                status = self._walk(ts, wire, link, offsets, data, cursor)
+                self._start = int(cursor[2])
+                if status == Status.FULL:
+                    break
+                done = self._after(status)
+                if done:
+                    break
+            n, total = int(cursor[0]), int(cursor[1])
+            if n:
+                self.packets += n
+                # Pages of `data` behind `total` were never touched and cost nothing.
+                yield FrameBatch(ts[:n], wire[:n], link[:n], data[:total], offsets[: n + 1])
+        if self._stream.damage:
+            self._damaged(self._stream.damage, 0)
+        if self.problem:
+            log.warning("%s", self.problem)
+
+    def _walk(self, ts, wire, link, offsets, data, cursor) -> int:  # type: ignore[no-untyped-def]
+        if self._ng:
+            i = self._interfaces
+            return int(
+                formats.walk_pcapng(
+                    self._block, self._end, self._order == ">", i.link, i.units, i.shift, i.offset, i.snaplen, len(i), self._snaplen,
+                    ts, wire, link, offsets, data, cursor,
+                )
+            )  # fmt: skip
+        return int(
+            formats.walk_pcap(
+                self._block, self._end, self._swapped, self._scale, self._record_header, self._link, self._snaplen,
+                ts, wire, link, offsets, data, cursor,
+            )
+        )  # fmt: skip
+
+    def _after(self, status: int) -> bool:
+        """Deal with what stopped a kernel; True at the end of what can be read."""
+        left = self._end - self._start
+        if status == Status.MORE:
+            if not self._eof:
+                self._refill()
+                return False
+            if left:
+                need = self._needed(left)
+                self._damaged(
+                    f"ends within a record ({left} of {need} bytes there)" if need > left else "ends within a record", need - left
+                )
+            return True
+        if status == Status.FILE_HEADER:
+            head = self._block[self._start : self._start + _PCAP_HEADER].tobytes()
+            if len(head) < _PCAP_HEADER:
+                if not self._eof:
+                    self._refill()
+                    return False
+                self._damaged("ends within a file header", _PCAP_HEADER - len(head))
+                return True
+            self._pcap_header(head)
+            return False
+        if status == Status.BLOCK:
+            return self._block_other()
+        self._damaged("impossible record length", 0)
+        return True
+
+    def _needed(self, left: int) -> int:
+        """Bytes that the cut record at the end should have had."""
+        if self._ng:
+            if left < 8:
+                return 12
+            return int(struct.unpack_from(self._order + "I", self._block[self._start : self._start + 8].tobytes(), 4)[0])
+        if left < self._record_header:
+            return self._record_header
+        head = self._block[self._start : self._start + 16].tobytes()
+        return self._record_header + int(struct.unpack_from((">" if self._swapped else "<") + "I", head, 8)[0])
+
+    def _damaged(self, what: str, missing: int) -> None:
+        self.truncated = True
+        self.missing = max(self.missing, missing)
+        if not self.problem:
+            at = self._base + self._start
+            self.problem = f"capture file {self.path}: {what} at byte {at}; {self.packets_note()}"
+
+    def packets_note(self) -> str:
+        return "the packets before it are used, the rest is not"
+
+    # -- pcapng blocks that are no packets -------------------------------------------------------------------------------------
+
+    def _block_other(self) -> bool:
+        """A section header, an interface description or an unknown block lies at the start; True if it cannot be read."""
+        head = self._block[self._start : self._start + 12].tobytes()
+        if head[:4] == formats.PCAPNG_MAGIC:
+            order = formats.byte_order_of(head[8:12])
+            if order is None:
+                self._damaged(f"section header with byte-order magic {head[8:12].hex()}", 0)
+                return True
+            self._order = order
+        kind, length = struct.unpack_from(self._order + "II", head)
+        if length < 12 or length % 4:
+            self._damaged(f"block of impossible length {length}", 0)
+            return True
+        if head[:4] == formats.PCAPNG_MAGIC:
+            if length < 28:
+                self._damaged(f"section header of impossible length {length}", 0)
+                return True
+            self._interfaces = Interfaces()  # interface numbers are per section
+        elif kind == formats.BLOCK_INTERFACE:
+            if length > MAX_RECORD:
+                self._damaged(f"interface description of impossible length {length}", 0)
+                return True
+            if self._end - self._start < length and not self._eof:
+                self._refill()
+            if self._end - self._start < length:
+                self._damaged("ends within an interface description", length - (self._end - self._start))
+                return True
+            body = self._block[self._start + 8 : self._start + length - 4].tobytes()
+            if not self._interfaces.add(body, self._order):
+                self._damaged("interface description cannot be understood", 0)
+                return True
+        lacking = self._skip(length)
+        if lacking:
+            self._damaged("ends within a block", lacking)
+        return bool(lacking)
