@@ -1,0 +1,158 @@
+"""Alerts: the table, what its numbers mean, and the JSON message of the topic ``alerts``.
+
+Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *guessing* one per source and target - each
+per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
+The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
+
+Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once however often it was
+seen (interim snapshots, the closed record, redelivered messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that a flow
+so old that its segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below :data:`SKETCH_SIZE`
+and estimates (3 %) above. Severity and confidence never fall.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid5
+
+import pyarrow as pa
+
+from schemas.labels import BY_NAME
+
+TABLE = "alerts"
+NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
+MESSAGE_VERSION = 1
+
+#: Flows remembered per alert to recognise one that was counted already (8 bytes each).
+MAX_TRACKED_FLOWS = 1_000_000
+#: Hashes kept to count distinct addresses or ports (bottom-k sketch).
+SKETCH_SIZE = 1024
+#: Addresses or ports shown in ``details``.
+SAMPLE_SIZE = 20
+#: An attack label that :mod:`schemas.labels` does not know is one alert per flow, of this severity.
+UNKNOWN_SEVERITY = 3
+#: From so many flows on, an aggregated alert is one degree more severe.
+MANY_FLOWS = 1000
+#: Below this confidence an alert is one degree less severe.
+LOW_CONFIDENCE = 0.6
+#: Evidence (counted flows) is kept this long after an alert's last change: twice the retention of ``predictions``.
+EVIDENCE_HOURS = 48
+
+#: Columns of a prediction that alerts are made from.
+EVIDENCE_COLUMNS: tuple[str, ...] = (
+    "flow_id",
+    "community_id",
+    "sensor_id",
+    "domain",
+    "protocol",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "start_time",
+    "end_time",
+    "closed",
+    "confidence_score",
+    "predicted_label",
+    "attack_type",
+    "model_version",
+)
+
+_ROW_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("id", "uuid"),
+    ("timestamp", "timestamptz NOT NULL"),
+    ("src_ip", "inet"),
+    ("dst_ip", "inet"),
+    ("attack_type", "text NOT NULL"),
+    ("severity", "integer NOT NULL CHECK (severity BETWEEN 1 AND 5)"),
+    ("confidence", "real NOT NULL"),
+    ("details", "jsonb NOT NULL DEFAULT '{}'"),
+    ("kind", "text NOT NULL"),
+    ("domain", "text NOT NULL"),
+    ("sensor_id", "text NOT NULL"),
+    ("model_version", "text NOT NULL"),
+    ("first_seen", "timestamptz NOT NULL"),
+    ("last_seen", "timestamptz NOT NULL"),
+    ("flow_count", "bigint NOT NULL"),
+)
+#: Columns the writer fills, in the order of its COPY.
+WRITTEN: tuple[str, ...] = tuple(name for name, _ in _ROW_COLUMNS)
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        f"CREATE TABLE IF NOT EXISTS {TABLE} (\n  "
+        + ",\n  ".join(f"{name} {sql}" for name, sql in _ROW_COLUMNS)
+        + ",\n  action_taken text NOT NULL DEFAULT 'none', resolved_at timestamptz, resolved_by text, incident_id uuid,"
+        "\n  created_at timestamptz NOT NULL DEFAULT clock_timestamp(), updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),"
+        "\n  PRIMARY KEY (id)\n)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_time ON {TABLE} (timestamp DESC)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_src ON {TABLE} (src_ip, timestamp DESC)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_dst ON {TABLE} (dst_ip, timestamp DESC)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_open ON {TABLE} (timestamp DESC) WHERE resolved_at IS NULL",
+        # What an aggregated alert must remember to count exactly; the flows themselves are in segments, appended and never rewritten per batch.
+        f"CREATE TABLE IF NOT EXISTS alert_state (alert_id uuid PRIMARY KEY REFERENCES {TABLE} ON DELETE CASCADE, version bigint NOT NULL, "
+        "base_count bigint NOT NULL, sources bytea NOT NULL, targets bytea NOT NULL, ports bytea NOT NULL, "
+        "updated_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+        f"CREATE TABLE IF NOT EXISTS alert_flows (alert_id uuid NOT NULL REFERENCES {TABLE} ON DELETE CASCADE, segment bigint NOT NULL, "
+        "flows bytea NOT NULL, PRIMARY KEY (alert_id, segment))",
+        # Messages for the topic, written in the transaction of the alert and removed once the broker has them.
+        "CREATE TABLE IF NOT EXISTS alert_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alert_id uuid NOT NULL, "
+        "key text NOT NULL, message text NOT NULL, created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    ),
+}
+
+
+def kind_of(attack_type: str) -> str:
+    """Class of alert identity of a label: ``scan``, ``flood``, ``guessing`` or ``per-flow`` (unknown labels too)."""
+    label = BY_NAME.get(attack_type)
+    return label.kind if label is not None and label.kind != "benign" else "per-flow"
+
+
+def alert_key(kind: str, attack_type: str, domain: str, episode: int, src_ip: str, dst_ip: str, flow_id: str) -> str:
+    """Identity of an alert as text.
+
+    A per-flow alert is its flow, whatever the label: when the closed record is labelled otherwise than the snapshot was, the same row follows.
+    """
+    if kind == "per-flow":
+        return f"flow|{flow_id}"
+    source = "" if kind == "flood" else src_ip
+    target = "" if kind == "scan" else dst_ip
+    return f"{kind}|{attack_type}|{domain}|{episode}|{source}|{target}"
+
+
+def alert_id(key: str) -> UUID:
+    """UUIDv5 of an alert's identity (RFC 9562, section 5.5)."""
+    return uuid5(NAMESPACE, key)
+
+
+def severity(attack_type: str, confidence: float, flow_count: int) -> int:
+    """1 (low) .. 5 (critical): the label's own, one more from :data:`MANY_FLOWS` flows on, one less below :data:`LOW_CONFIDENCE`."""
+    label = BY_NAME.get(attack_type)
+    base = label.severity if label is not None and label.severity else UNKNOWN_SEVERITY
+    return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE)))
+
+
+_US = pa.int64()  # microseconds since the epoch, UTC
+
+#: What one task knows about the alerts of a batch: one row an alert. Hash columns hold packed little-endian uint64.
+PARTIAL_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.binary(16), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("attack_type", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("sensor_id", pa.string(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
+        pa.field("first_seen", _US, nullable=False),  # earliest start of a flow
+        pa.field("last_seen", _US, nullable=False),  # latest end of a flow
+        pa.field("evidence", _US, nullable=False),  # earliest end: capture time of the packet that sufficed
+        pa.field("confidence", pa.float64(), nullable=False),  # highest
+        pa.field("flows", pa.binary(), nullable=False),  # hashes of the flow ids; empty for per-flow alerts
+        pa.field("sources", pa.binary(), nullable=False),  # bottom-k hashes of the source addresses
+        pa.field("targets", pa.binary(), nullable=False),
+        pa.field("ports", pa.binary(), nullable=False),
+        pa.field("source_sample", pa.list_(pa.string()), nullable=False),
+        pa.field("target_sample", pa.list_(pa.string()), nullable=False),
+        pa.field("port_sample", pa.list_(pa.string()), nullable=False),
+        pa.field("flow", pa.string(), nullable=False),  # JSON about the flow of a per-flow alert; "" otherwise
+    ]
+)
