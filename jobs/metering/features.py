@@ -1,0 +1,249 @@
+"""Rows of the flow table -> records of :data:`schemas.flows.RECORD_SCHEMA`. Formulas: ``schemas/features.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from jobs.metering.identity import address_texts, community_id, flow_id
+from jobs.metering.packets import tunnel_name
+from jobs.metering.table import B_ANY, B_DATA, B_FIN, B_RST, B_SYNACK, END_REASONS, F_DATA, F_FIN, F_RST, F_SYN
+from schemas.features import FEATURE_VERSION
+from schemas.flows import FEATURE_FIELDS, RECORD_SCHEMA
+
+
+@njit(cache=True)
+def _variance(n, total, squares, out):
+    """Sample variance from exact integer sums: (n*q - s*s) / (n*(n-1)), the numerator in 128 bits."""
+    mask = np.uint64(0xFFFFFFFF)
+    for i in range(n.shape[0]):
+        if n[i] < 2:
+            out[i] = 0.0
+            continue
+        a = np.uint64(n[i])
+        q = squares[i]
+        s = np.uint64(total[i])
+        # n * q
+        al, ah, ql, qh = a & mask, a >> np.uint64(32), q & mask, q >> np.uint64(32)
+        mid = ah * ql + ((al * ql) >> np.uint64(32))
+        mid2 = al * qh + (mid & mask)
+        hi1 = ah * qh + (mid >> np.uint64(32)) + (mid2 >> np.uint64(32))
+        lo1 = a * q
+        # s * s
+        sl, sh = s & mask, s >> np.uint64(32)
+        mid = sh * sl + ((sl * sl) >> np.uint64(32))
+        mid2 = sl * sh + (mid & mask)
+        hi2 = sh * sh + (mid >> np.uint64(32)) + (mid2 >> np.uint64(32))
+        lo2 = s * s
+        lo = lo1 - lo2
+        hi = hi1 - hi2 - (np.uint64(1) if lo1 < lo2 else np.uint64(0))
+        numerator = np.float64(hi) * 18446744073709551616.0 + np.float64(lo)
+        out[i] = numerator / (np.float64(n[i]) * np.float64(n[i] - 1))
+
+
+def variance(n: NDArray, total: NDArray, squares: NDArray) -> NDArray[np.float64]:
+    """Sample variance (n - 1) of ``n`` integers with the given sum and sum of squares; 0 where n < 2."""
+    out = np.empty(len(n))
+    _variance(
+        np.ascontiguousarray(n, np.int64), np.ascontiguousarray(total, np.int64), np.ascontiguousarray(squares, np.uint64), out
+    )
+    return out
+
+
+def _ratio(a: NDArray, b: NDArray) -> NDArray[np.float64]:
+    """a / b, 0 where b is 0."""
+    out = np.zeros(len(a))
+    return np.divide(a, b, out=out, where=np.asarray(b) != 0)
+
+
+def feature_columns(r: NDArray) -> dict[str, NDArray]:
+    """Every feature of ``schemas.features.ALL_FEATURES`` from rows of the flow table, by name."""
+    nf, nb, sf, sb = r["nf"], r["nb"], r["sf"], r["sb"]
+    n, s = nf + nb, sf + sb
+    duration = r["last"] - r["start"]
+    seconds = duration / 1e6
+    has_f, has_b = nf > 0, nb > 0
+    f_total = np.where(nf > 1, r["f_last"] - r["f_first"], 0)
+    b_total = np.where(nb > 1, r["b_last"] - r["b_first"], 0)
+    k = 1 + r["gaps"].astype(np.int64)
+    length_variance = variance(n, s, r["qf"] + r["qb"])
+    low_f = np.where(has_f, r["f_min"], np.iinfo(np.uint32).max)
+    low_b = np.where(has_b, r["b_min"], np.iinfo(np.uint32).max)
+    tcp = r["proto"] == 6
+    return {
+        "flow_duration": duration,
+        "total_fwd_packets": nf,
+        "total_backward_packets": nb,
+        "total_length_fwd_packets": sf,
+        "total_length_bwd_packets": sb,
+        "fwd_packet_length_max": r["f_max"],
+        "fwd_packet_length_min": r["f_min"],
+        "fwd_packet_length_mean": _ratio(sf, nf),
+        "fwd_packet_length_std": np.sqrt(variance(nf, sf, r["qf"])),
+        "bwd_packet_length_max": r["b_max"],
+        "bwd_packet_length_min": r["b_min"],
+        "bwd_packet_length_mean": _ratio(sb, nb),
+        "bwd_packet_length_std": np.sqrt(variance(nb, sb, r["qb"])),
+        "flow_bytes_per_sec": _ratio(s, seconds),
+        "flow_packets_per_sec": _ratio(n, seconds),
+        "flow_iat_mean": _ratio(duration, n - 1),
+        "flow_iat_std": np.sqrt(variance(n - 1, duration, r["iat_q"])),
+        "flow_iat_max": r["iat_max"],
+        "flow_iat_min": r["iat_min"],
+        "fwd_iat_total": f_total,
+        "fwd_iat_mean": _ratio(f_total, np.maximum(nf - 1, 0)),
+        "fwd_iat_std": np.sqrt(variance(nf - 1, f_total, r["f_iat_q"])),
+        "fwd_iat_max": r["f_iat_max"],
+        "fwd_iat_min": r["f_iat_min"],
+        "bwd_iat_total": b_total,
+        "bwd_iat_mean": _ratio(b_total, np.maximum(nb - 1, 0)),
+        "bwd_iat_std": np.sqrt(variance(nb - 1, b_total, r["b_iat_q"])),
+        "bwd_iat_max": r["b_iat_max"],
+        "bwd_iat_min": r["b_iat_min"],
+        "fwd_psh_flags": r["f_psh"],
+        "bwd_psh_flags": r["b_psh"],
+        "fwd_urg_flags": r["f_urg"],
+        "bwd_urg_flags": r["b_urg"],
+        "fwd_rst_flags": r["f_rst"],
+        "bwd_rst_flags": r["b_rst"],
+        "fwd_header_length": r["hf"],
+        "bwd_header_length": r["hb"],
+        "fwd_packets_per_sec": _ratio(nf, seconds),
+        "bwd_packets_per_sec": _ratio(nb, seconds),
+        "min_packet_length": np.minimum(low_f, low_b),
+        "max_packet_length": np.maximum(r["f_max"], r["b_max"]),
+        "packet_length_mean": _ratio(s, n),
+        "packet_length_std": np.sqrt(length_variance),
+        "packet_length_variance": length_variance,
+        "fin_flag_count": r["n_fin"],
+        "syn_flag_count": r["n_syn"],
+        "rst_flag_count": r["n_rst"],
+        "psh_flag_count": r["n_psh"],
+        "ack_flag_count": r["n_ack"],
+        "urg_flag_count": r["n_urg"],
+        "cwr_flag_count": r["n_cwr"],
+        "ece_flag_count": r["n_ece"],
+        "down_up_ratio": _ratio(nb, nf),
+        "average_packet_size": _ratio(s, n),
+        "fwd_segment_size_avg": _ratio(sf, nf),
+        "bwd_segment_size_avg": _ratio(sb, nb),
+        "fwd_bytes_bulk_avg": _ratio(r["fb_bytes"], r["fb_n"]),
+        "fwd_packet_bulk_avg": _ratio(r["fb_pk"], r["fb_n"]),
+        "fwd_bulk_rate_avg": _ratio(r["fb_bytes"], r["fb_dur"] / 1e6),
+        "bwd_bytes_bulk_avg": _ratio(r["bb_bytes"], r["bb_n"]),
+        "bwd_packet_bulk_avg": _ratio(r["bb_pk"], r["bb_n"]),
+        "bwd_bulk_rate_avg": _ratio(r["bb_bytes"], r["bb_dur"] / 1e6),
+        "subflow_fwd_packets": nf / k,
+        "subflow_fwd_bytes": sf / k,
+        "subflow_bwd_packets": nb / k,
+        "subflow_bwd_bytes": sb / k,
+        "fwd_init_win_bytes": r["f_win"],
+        "bwd_init_win_bytes": r["b_win"],
+        "fwd_act_data_pkts": r["f_data"],
+        "fwd_seg_size_min": r["f_hmin"],
+        "active_mean": _ratio(r["active_sum"], r["active_n"]),
+        "active_std": np.sqrt(variance(r["active_n"], r["active_sum"], r["active_q"])),
+        "active_max": r["active_max"],
+        "active_min": r["active_min"],
+        "idle_mean": _ratio(r["idle_sum"], r["idle_n"]),
+        "idle_std": np.sqrt(variance(r["idle_n"], r["idle_sum"], r["idle_q"])),
+        "idle_max": r["idle_max"],
+        "idle_min": r["idle_min"],
+        "icmp_code": r["icmp_code"],
+        "icmp_type": r["icmp_type"],
+        "total_tcp_flow_time": np.where(tcp, r["last"] - r["conn_start"], 0),
+        "bwd_act_data_pkts": r["b_data"],
+        "bwd_seg_size_min": r["b_hmin"],
+    }
+
+
+def tcp_states(r: NDArray) -> list[str]:
+    """Connection state in Zeek's terms (conn.log ``conn_state``); "" for flows that are not TCP.
+
+    Source: documentation of Zeek's base/protocols/conn. State of the connection so far, also on the later parts of a split one.
+    """
+    bits = r["tcp"]
+
+    def has(flag: int) -> NDArray[np.bool_]:
+        return (bits & flag) != 0
+
+    syn, synack = has(F_SYN), has(B_SYNACK)
+    f_fin, b_fin, f_rst, b_rst = has(F_FIN), has(B_FIN), has(F_RST), has(B_RST)
+    quiet = ~has(F_DATA) & ~has(B_DATA)
+    both_reset = (r["f_rst"] > 0) & (r["b_rst"] > 0)
+    conditions = [
+        r["proto"] != 6,
+        b_rst & syn & (~synack | (both_reset & quiet)),
+        b_rst & ~syn,
+        b_rst,
+        f_rst & synack,
+        f_rst,
+        f_fin & b_fin,
+        f_fin & synack,
+        f_fin,
+        b_fin & syn,
+        b_fin,
+        syn & ~has(B_ANY),
+        syn & synack,
+    ]
+    names = ["", "REJ", "RSTRH", "RSTR", "RSTO", "RSTOS0", "SF", "S2", "SH", "S3", "SHR", "S0", "S1"]
+    return np.select(conditions, names, default="OTH").tolist()
+
+
+def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True) -> pa.RecordBatch:
+    """Flow records of ``rows``; ``domains`` and ``sensors`` name the numbers that the rows carry."""
+    n = len(rows)
+    version = rows["ipver"]
+    src_text, src = address_texts(version, rows["src_hi"], rows["src_lo"])
+    dst_text, dst = address_texts(version, rows["dst_hi"], rows["dst_lo"])
+    sport, dport, proto = rows["sport"].tolist(), rows["dport"].tolist(), rows["proto"].tolist()
+    start, part = rows["start"].tolist(), rows["part"].tolist()
+    kinds, codes = rows["icmp_type"].tolist(), rows["icmp_code"].tolist()
+    domain = [domains[i] for i in rows["domain"].tolist()]
+    is_closed = np.broadcast_to(np.asarray(closed, bool), n)
+    reasons = [END_REASONS[e] if c else None for e, c in zip(rows["end_reason"].tolist(), is_closed.tolist(), strict=True)]
+    tunnels = {int(t): tunnel_name(int(t)) for t in np.unique(rows["tunnel"])}
+    identity = {
+        "flow_id": list(map(flow_id, domain, src, dst, sport, dport, proto, start, part)),
+        "community_id": list(map(community_id, src, dst, sport, dport, proto, kinds, codes)),
+        "sensor_id": [sensors[i] for i in rows["sensor"].tolist()],
+        "domain": domain,
+        "ip_version": version,
+        "protocol": proto,
+        "src_ip": src_text,
+        "src_port": sport,
+        "dst_ip": dst_text,
+        "dst_port": dport,
+        "start_time": rows["start"],
+        "end_time": rows["last"],
+        "closed": is_closed,
+        "end_reason": reasons,
+        "part": part,
+        "vlan_ids": [",".join(str(v - 1) for v in pair if v) for pair in zip(rows["vlan1"].tolist(), rows["vlan2"].tolist(), strict=True)],
+        "tunnel": [tunnels[t] for t in rows["tunnel"].tolist()],
+        "tcp_state": tcp_states(rows),
+        "fwd_l3_bytes": rows["l3f"],
+        "bwd_l3_bytes": rows["l3b"],
+        "out_of_order_packets": rows["out_of_order"],
+        "duplicate_packets": rows["duplicate"],
+        "malformed_packets": rows["malformed"],
+        "feature_version": [FEATURE_VERSION] * n,
+    }
+    columns = [_array(identity[f.name], f) for f in RECORD_SCHEMA if f.name in identity]
+    features = feature_columns(rows)
+    columns += [_array(features[f.name], f) for f in FEATURE_FIELDS]
+    return pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA)
+
+
+def _array(values: object, field: pa.Field) -> pa.Array:
+    if isinstance(values, np.ndarray):
+        if pa.types.is_timestamp(field.type):
+            return pa.array(np.ascontiguousarray(values, np.int64), pa.int64()).cast(field.type)
+        if pa.types.is_boolean(field.type):
+            return pa.array(values)
+        return pa.array(np.ascontiguousarray(values, field.type.to_pandas_dtype()), field.type)
+    return pa.array(values, field.type)
