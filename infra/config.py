@@ -20,7 +20,7 @@ from infra.errors import ConfigError
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
-NOT_SETTINGS = frozenset({"FLOWLAKE_DATA", "FLOWLAKE_CONF", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME"})
+NOT_SETTINGS = frozenset({"FLOWLAKE_DATA", "FLOWLAKE_CONF", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME", "FLOWLAKE_JARS"})
 
 
 class _Section(BaseModel):

@@ -1,0 +1,134 @@
+"""Fixtures shared by all tests: a real broker, a real database, settings that meet nobody else's, one Spark session.
+
+Servers are started once per run, on free ports and in temporary folders; tests never touch the project's ``var/`` nor the default ports.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from infra import config
+from infra.config import PostgresSettings, Settings
+from infra.stack.process import free_port
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home() -> Iterator[Path]:
+    """The whole run works in a temporary home, with no FLOWLAKE_* setting of the caller in force."""
+    home = Path(tempfile.mkdtemp(prefix="flowlake-test-"))
+    kept = {k: v for k, v in os.environ.items() if k.startswith("FLOWLAKE_")}
+    for name in kept:
+        if name not in ("FLOWLAKE_DATA", "FLOWLAKE_JARS"):
+            del os.environ[name]
+    os.environ["FLOWLAKE_HOME"] = str(home)
+    yield home
+    os.environ.update(kept)
+    if "FLOWLAKE_HOME" not in kept:
+        del os.environ["FLOWLAKE_HOME"]
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(_own_home: Path) -> Iterator[str]:
+    """A real broker; ``host:port``."""
+    from infra.stack import jars
+    from infra.stack.kafka import Kafka
+
+    jars.ensure("broker")
+    broker = Kafka(_own_home / "kafka", free_port(), heap_mb=384)
+    try:
+        broker.start()
+        yield broker.bootstrap
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(_own_home: Path) -> Iterator[PostgresSettings]:
+    """A real database server with an empty database ``flowlake``."""
+    from infra.stack.postgres import Postgres
+
+    server = Postgres(_own_home / "postgres", free_port())
+    try:
+        server.start()
+        server.create_database("flowlake")
+        yield server.settings()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A FLOWLAKE_HOME of this test alone."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("FLOWLAKE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def settings(home: Path) -> Callable[..., Settings]:
+    """Factory of settings: the local ones, with a topic prefix of this test alone.
+
+    ``settings(kafka={"bootstrap_servers": kafka_server}, hot=postgres_server, meter={"buckets": 2})``: a section is given as a dict of
+    what differs, or as a section object.
+    """
+    prefix = f"t{uuid.uuid4().hex[:10]}."
+    local: dict[str, Any] = yaml.safe_load((config.ROOT / "conf" / "local.yaml").read_text(encoding="utf-8"))
+
+    def build(**sections: Any) -> Settings:
+        # No test meets a server of the machine by accident: the default ports are replaced by one that nobody listens on.
+        raw: dict[str, Any] = {
+            **local,
+            "kafka": {**local.get("kafka", {}), "topic_prefix": prefix, "bootstrap_servers": "127.0.0.1:1"},
+            "hot": {"port": 1},
+            "alerts": {"port": 1},
+            "metrics": {"stream_port": 0},
+        }
+        for name, value in sections.items():
+            raw[name] = {**raw.get(name, {}), **(value if isinstance(value, dict) else _plain(name, value))}
+        return Settings(**raw)
+
+    return build
+
+
+def _plain(section: str, value: Any) -> dict[str, Any]:
+    """A section object as the dict of what was set in it; ``postgres_server`` serves for both ``hot`` and ``alerts``."""
+    given: dict[str, Any] = {name: getattr(value, name) for name in value.model_fields_set}
+    known = Settings.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+    return {name: v for name, v in given.items() if name in known}
+
+
+@pytest.fixture(scope="session")
+def spark(_own_home: Path) -> Iterator[SparkSession]:
+    """The one Spark session of the run, built as the jobs build theirs."""
+    from infra.stack import jars
+    from jobs.platform import session
+
+    jars.ensure("spark")
+    built = session.build(config.load(), "tests", extra_conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": str(_own_home / "warehouse")})
+    try:
+        yield built
+    finally:
+        built.stop()
+
+
+@pytest.fixture(scope="session")
+def flowlake_data() -> Path:
+    """Folder of the capture files; the test is skipped without it."""
+    folder = os.environ.get("FLOWLAKE_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("FLOWLAKE_DATA does not name a folder")
+    return Path(folder)
