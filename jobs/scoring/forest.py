@@ -1,0 +1,145 @@
+"""A fitted scikit-learn forest as flat arrays, traversed by one compiled loop.
+
+``RandomForestClassifier.predict_proba`` costs milliseconds before the first row (a Python call and validation per tree), which a stream pays
+for every small batch. The same arrays (``tree_.children_left``, ``threshold``, ...) walked by Numba give the same bits: thresholds are compared
+as scikit-learn does (float32 feature <= float64 threshold) and trees are summed in their order, then divided once. (With ``n_jobs`` > 1
+scikit-learn itself sums in the order its threads finish, and its own last bits vary.)
+
+One core, 60 trees of depth 14, 20 columns, 5,000 rows: scikit-learn 137 k rows/s, one row at a time down each tree 167 k, sixteen rows in step 330 k:
+the steps of different rows do not wait for each other. For 50 rows 5.4 ms against 0.3 ms. Measured by ``python -m jobs.scoring.bench``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+_BLOCK = 16  # rows in step; 8 and 32 are slower
+
+
+@numba.njit(cache=True, nogil=True)
+def _walk(  # type: ignore[no-untyped-def]  # compiled: types are those of the Forest's arrays
+    x, roots, depths, feature, threshold, children, leaf_row, leaf_proba, out
+):
+    n = x.shape[0]
+    classes = out.shape[1]
+    at = np.empty(_BLOCK, dtype=np.int32)
+    for t in range(roots.shape[0]):  # tree by tree: its nodes stay in the cache while the rows pass
+        for start in range(0, n, _BLOCK):
+            rows = min(_BLOCK, n - start)
+            for k in range(rows):
+                at[k] = roots[t]
+            for _ in range(depths[t]):  # a row that has reached its leaf stays there: the leaf is its own child
+                for k in range(rows):
+                    node = at[k]
+                    at[k] = children[node, 0] if x[start + k, feature[node]] <= threshold[node] else children[node, 1]
+            for k in range(rows):
+                row = leaf_row[at[k]]
+                for c in range(classes):
+                    out[start + k, c] += leaf_proba[row, c]
+    for i in range(n):
+        for c in range(classes):
+            out[i, c] /= roots.shape[0]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Decision trees laid end to end.
+
+    Attributes
+    ----------
+    roots : int32[trees], index of each tree's first node.
+    depths : int32[trees], longest way from the root to a leaf, in steps.
+    feature : int32[nodes], column compared at the node; 0 at a leaf.
+    threshold : float64[nodes].
+    children : int32[nodes, 2], next node where the feature is <= the threshold, and where it is not; a leaf's are the leaf.
+    leaf_row : int32[nodes], row of ``leaf_proba`` of a leaf; -1 elsewhere.
+    leaf_proba : float64[leaves, classes], class fractions.
+    columns : number of columns of the matrix.
+    """
+
+    roots: npt.NDArray[np.int32]
+    depths: npt.NDArray[np.int32]
+    feature: npt.NDArray[np.int32]
+    threshold: npt.NDArray[np.float64]
+    children: npt.NDArray[np.int32]
+    leaf_row: npt.NDArray[np.int32]
+    leaf_proba: npt.NDArray[np.float64]
+    columns: int
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Forest | None:
+        """Flatten a fitted forest or decision tree classifier; None for an estimator of another kind (use its own method then).
+
+        Raises
+        ------
+        ValueError
+            Node or column indices of a tree are out of range: a damaged or malicious file, which scikit-learn would follow out of bounds.
+        """
+        from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+        from sklearn.tree import DecisionTreeClassifier
+
+        if type(estimator) in (RandomForestClassifier, ExtraTreesClassifier):
+            trees = [e.tree_ for e in estimator.estimators_]
+        elif type(estimator) is DecisionTreeClassifier:
+            trees = [estimator.tree_]
+        else:
+            return None
+        if estimator.n_outputs_ != 1:
+            return None
+        roots, feature, threshold, children, leaf_row, leaf_proba = [], [], [], [], [], []
+        nodes = leaves = 0
+        for tree in trees:
+            leaf = tree.children_left < 0
+            itself = np.arange(tree.node_count)
+            inner = ~leaf
+            ends = np.column_stack([tree.children_left, tree.children_right])[inner]
+            # scikit-learn numbers children after their parent, so that every walk ends
+            if (
+                (ends <= itself[inner, None]).any()
+                or (ends >= tree.node_count).any()
+                or (tree.feature[inner] < 0).any()
+                or (tree.feature[inner] >= estimator.n_features_in_).any()
+            ):
+                raise ValueError("node indices of a tree are out of range")
+            roots.append(nodes)
+            feature.append(np.where(leaf, 0, tree.feature))
+            threshold.append(np.where(leaf, 0.0, tree.threshold))
+            ways = [np.where(leaf, itself, way) + nodes for way in (tree.children_left, tree.children_right)]
+            children.append(np.column_stack(ways))
+            leaf_row.append(np.where(leaf, np.cumsum(leaf) - 1 + leaves, -1))
+            leaf_proba.append(tree.value[leaf, 0, :])
+            nodes += tree.node_count
+            leaves += int(leaf.sum())
+        return cls(
+            roots=np.array(roots, dtype=np.int32),
+            depths=np.array([tree.max_depth for tree in trees], dtype=np.int32),
+            feature=np.concatenate(feature).astype(np.int32),
+            threshold=np.concatenate(threshold).astype(np.float64),
+            children=np.concatenate(children).astype(np.int32),
+            leaf_row=np.concatenate(leaf_row).astype(np.int32),
+            leaf_proba=np.ascontiguousarray(np.concatenate(leaf_proba), dtype=np.float64),
+            columns=int(estimator.n_features_in_),
+        )
+
+    def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix."""
+        if x.ndim != 2 or x.shape[1] != self.columns or x.dtype != np.float32:
+            raise ValueError(f"expected float32[n, {self.columns}], found {x.dtype}{list(x.shape)}")  # _walk checks no bounds
+        out = np.zeros((x.shape[0], self.leaf_proba.shape[1]))
+        _walk(
+            np.ascontiguousarray(x),
+            self.roots,
+            self.depths,
+            self.feature,
+            self.threshold,
+            self.children,
+            self.leaf_row,
+            self.leaf_proba,
+            out,
+        )
+        return out

@@ -1,0 +1,140 @@
+"""The model that scores the stream: flow records in, predictions out.
+
+A :class:`Champion` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for forests no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from infra.errors import ModelError
+from jobs.scoring.forest import Forest
+from jobs.scoring.matrix import Records, check_columns, feature_matrix
+from schemas.flows import PREDICTION_FIELDS, PREDICTION_SCHEMA, RECORD_SCHEMA
+from schemas.labels import BENIGN
+
+
+class Predictor(Protocol):
+    """Whatever yields class probabilities: a :class:`Forest` or a scikit-learn classifier."""
+
+    def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A model with everything needed to apply it. Picklable.
+
+    Attributes
+    ----------
+    predictor : class probabilities of a feature matrix; columns of its result in the order of ``classes``.
+    columns : feature names, in the order of the matrix.
+    classes : class names, ``BENIGN`` among them.
+    threshold : P(attack) from which a record is an attack, in (0, 1].
+    feature_version : version of the feature table it was trained on.
+    version : the registry's version of the model, written to ``model_version``.
+
+    Raises
+    ------
+    ModelError
+        The parts do not fit together (classes without ``BENIGN``, a threshold out of range, a forest of another width).
+    """
+
+    predictor: Predictor
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
+    threshold: float
+    feature_version: str
+    version: str
+    _attacks: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if BENIGN not in self.classes or len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ModelError(f"model {self.version}: classes {list(self.classes)} are not {BENIGN} and at least one attack")
+        if not 0.0 < self.threshold <= 1.0:  # NaN fails too
+            raise ModelError(f"model {self.version}: threshold {self.threshold} is not in (0, 1]")
+        if isinstance(self.predictor, Forest) and (
+            self.predictor.columns != len(self.columns) or self.predictor.leaf_proba.shape[1] != len(self.classes)
+        ):
+            raise ModelError(f"model {self.version}: the forest does not fit its {len(self.columns)} columns and {len(self.classes)} classes")
+        object.__setattr__(self, "_attacks", np.array([i for i, c in enumerate(self.classes) if c != BENIGN], dtype=np.int64))
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, columns: Sequence[str], threshold: float, feature_version: str, version: str, compact: bool = True
+    ) -> Champion:
+        """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
+        predictor = Forest.from_sklearn(estimator) if compact else None
+        if predictor is None:
+            if hasattr(estimator, "n_jobs"):
+                estimator.set_params(n_jobs=1)  # a worker owns one core
+            predictor = estimator
+        classes = tuple(str(c) for c in estimator.classes_)
+        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version)
+
+    def probabilities(self, records: Records) -> npt.NDArray[np.float64]:
+        """Class probabilities, float64[n, classes]."""
+        x = feature_matrix(records, self.columns)
+        if len(x) == 0:
+            return np.zeros((0, len(self.classes)))
+        if isinstance(self.predictor, Forest):
+            return self.predictor.predict_proba(x)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(limits=1):
+            return self.predictor.predict_proba(x)
+
+    def score(self, records: Records) -> pa.RecordBatch:
+        """Score flow records.
+
+        Parameters
+        ----------
+        records : table or batch of n rows with at least the columns of ``RECORD_SCHEMA``; further columns are ignored.
+
+        Returns
+        -------
+        Record batch of n rows in the same order, ``PREDICTION_SCHEMA``. ``confidence_score`` = P(attack) = 1 - P(BENIGN); ``attack_type`` is
+        the likeliest attack where the label is 1, else ``BENIGN``.
+
+        Raises
+        ------
+        ModelError
+            Columns are missing or of a type that does not convert.
+        """
+        check_columns(records, RECORD_SCHEMA.names, "the records to be scored")
+        n = records.num_rows
+        proba = self.probabilities(records)
+        attack = np.clip(1.0 - proba[:, self.classes.index(BENIGN)], 0.0, 1.0)
+        label = (attack >= self.threshold).astype(np.int8)
+        kind = np.full(n, self.classes.index(BENIGN), dtype=np.int64)
+        hit = np.flatnonzero(label)
+        kind[hit] = self._attacks[np.argmax(proba[np.ix_(hit, self._attacks)], axis=1)]
+        now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(PREDICTION_SCHEMA.field("scored_at").type)
+        added = {
+            "confidence_score": pa.array(attack),
+            "predicted_label": pa.array(label),
+            "attack_type": pa.array(self.classes, pa.string()).take(pa.array(kind)),
+            "model_version": pa.repeat(pa.scalar(self.version, pa.string()), n),
+            "scored_at": pa.repeat(now, n),
+        }
+        arrays = [_plain(records.column(f.name), f) for f in RECORD_SCHEMA]
+        return pa.RecordBatch.from_arrays([*arrays, *(added[f.name] for f in PREDICTION_FIELDS)], schema=PREDICTION_SCHEMA)
+
+
+def _plain(column: pa.Array | pa.ChunkedArray, to: pa.Field) -> pa.Array:
+    """One contiguous array of the schema's type."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # Arrow keeps chunks where 32-bit string offsets would overflow
+        raise ModelError(f"column {to.name}: too long for one batch", "score in batches of at most a million rows")
+    if array.type == to.type:
+        return array
+    try:
+        return array.cast(to.type)
+    except pa.ArrowInvalid as e:
+        raise ModelError(f"column {to.name}: {array.type} does not convert to {to.type}") from e

@@ -1,0 +1,338 @@
+"""The model registry: MLflow, a SQLite file and a folder on one machine, a server by its URI in production.
+
+A version of a registered model is a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file) with what
+flowlake needs to apply it beside it, as metadata of the model and as tags of the version: ``feature_version``, ``threshold``,
+``columns`` (JSON list), ``training_data``, ``sha256``. The version with the alias ``scoring.alias`` scores the stream.
+
+MLflow is imported inside the functions: it takes seconds, and workers never need it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from infra.config import Settings
+from infra.errors import ModelError
+from jobs.scoring.model import Champion
+from schemas.features import FEATURE_NAMES, FEATURE_VERSION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+EXPERIMENT = "flowlake"
+_ARTIFACT = "model"
+_TRAIN = "flowlake train --promote trains one and makes it champion"
+_SQLITE = "sqlite:///"
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes on a server that is not there
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class ModelMissingError(ModelError):
+    """There is no registry, or no model with the alias."""
+
+
+class ModelVersionError(ModelError):
+    """The model was trained on another version of the feature table."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is logged beside a model: parameters, metrics, tables and plots (files), and a sentence on the data."""
+
+    data: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+    files: Sequence[Path] = ()
+
+
+def tracking_uri(settings: Settings) -> str:
+    """The configured URI, a relative SQLite path resolved against the project's folder."""
+    uri = settings.scoring.tracking_uri
+    return f"{_SQLITE}{settings.path(uri.removeprefix(_SQLITE))}" if uri.startswith(_SQLITE) else uri
+
+
+def register(settings: Settings, estimator: Any, *, columns: Sequence[str], threshold: float, training: Training, promote: bool) -> str:
+    """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
+
+    Returns
+    -------
+    The version's number, as text.
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be reached or written, or the model does not fit its columns or threshold.
+    """
+    model = Champion.from_estimator(estimator, columns=columns, threshold=threshold, feature_version=FEATURE_VERSION, version="new")
+    facts = {
+        "feature_version": FEATURE_VERSION,
+        "threshold": repr(model.threshold),
+        "columns": json.dumps(list(model.columns)),
+        "training_data": training.data,
+    }
+    name = settings.scoring.model_name
+    with _registry(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
+        folder = Path(temp) / _ARTIFACT
+        _save(estimator, folder, facts)
+        run = client.create_run(_experiment(client, settings), run_name=f"train {name}")
+        run_id = run.info.run_id
+        for key, value in training.params.items():
+            client.log_param(run_id, key, value)
+        for key, number in training.metrics.items():
+            client.log_metric(run_id, key, number)
+        for file in training.files:
+            client.log_artifact(run_id, str(file))
+        client.log_artifacts(run_id, str(folder), _ARTIFACT)
+        client.set_terminated(run_id)
+        _ensure_registered(client, name)
+        tags = {**facts, "sha256": _digest(folder), "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}"}
+        source = f"{run.info.artifact_uri}/{_ARTIFACT}"
+        version = client.create_model_version(name, source, run_id=run_id, tags=tags, description=training.data)
+        if promote:
+            client.set_registered_model_alias(name, settings.scoring.alias, version.version)
+    return str(version.version)
+
+
+def load_champion(settings: Settings) -> Champion:
+    """The model that scores the stream, checked against the feature table of this program.
+
+    Raises
+    ------
+    ModelMissingError
+        No registry at the configured place, or no version with the alias.
+    ModelVersionError
+        The model's feature-schema version is another than ours; the message says which.
+    ModelError
+        The registry cannot be reached, or the artefact is damaged or unusable.
+    """
+    with _registry(settings, create=False) as client:
+        version = _champion_version(client, settings)
+        label = f"model {version.name} version {version.version}"
+        with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
+            folder = _fetch(version, settings, label, Path(temp))
+            digest = version.tags.get("sha256")
+            if digest and digest != _digest(folder):
+                raise ModelError(f"{label}: corrupt artefact in {folder}: its files are not those that were registered", _TRAIN)
+            facts = _facts(version, folder, label)
+            if facts["feature_version"] != FEATURE_VERSION:
+                raise ModelVersionError(
+                    f"{label} was trained on feature-schema version {facts['feature_version']}, "
+                    f"this flowlake computes version {FEATURE_VERSION}",
+                    _TRAIN,
+                )
+            return _assemble(_load_estimator(folder, label), facts, label, str(version.version))
+
+
+def champion_metrics(settings: Settings) -> dict[str, float] | None:
+    """Metrics logged with the champion's training; None without a champion (or a run of its own).
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be reached.
+    """
+    try:
+        with _registry(settings, create=False) as client:
+            version = _champion_version(client, settings)
+            return dict(client.get_run(version.run_id).data.metrics) if version.run_id else None
+    except ModelMissingError:
+        return None
+
+
+@contextmanager
+def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
+    """An MLflow client without MLflow's chatter; whatever fails inside is one line."""
+    uri = tracking_uri(settings)
+    shown = _without_password(uri)
+    if uri.startswith(_SQLITE):
+        _check_sqlite(Path(uri.removeprefix(_SQLITE)), create=create)
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow
+
+        for chatty in ("mlflow", "alembic", "alembic.runtime.migration"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        try:
+            yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except ModelError:
+            raise
+        except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
+            reason = _one_line(e)
+            hint = f"mlflow db upgrade {shown}" if "out-of-date database schema" in reason else "scoring.tracking_uri names the registry"
+            raise ModelError(f"model registry {shown}: {reason}", hint) from e
+
+
+def _check_sqlite(file: Path, *, create: bool) -> None:
+    """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
+    if not file.exists():
+        if not create:
+            raise ModelMissingError(f"no model registry at {file}", _TRAIN)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ModelError(f"model registry {file}: {e.strerror}", "scoring.tracking_uri names a file that can be written") from e
+        return
+    try:
+        with sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+        connection.close()
+    except sqlite3.Error as e:
+        raise ModelError(f"model registry {file}: {e}", f"move the file away; {_TRAIN}") from e
+
+
+def _experiment(client: MlflowClient, settings: Settings) -> str:
+    """The experiment's id. A local one whose folder has moved with the project gets a successor: MLflow fixes an experiment's folder."""
+    if not _is_local(settings):
+        found = client.get_experiment_by_name(EXPERIMENT)
+        return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+    root = settings.path(settings.scoring.artifact_root)
+    root.mkdir(parents=True, exist_ok=True)
+    place = root.as_uri()
+    name = EXPERIMENT
+    if (found := client.get_experiment_by_name(name)) and found.artifact_location != place:
+        name = f"{EXPERIMENT} {hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place))
+
+
+def _ensure_registered(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="Flow records to attack probability and type (flowlake).")
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _champion_version(client: MlflowClient, settings: Settings) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    name, alias = settings.scoring.model_name, settings.scoring.alias
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as e:
+        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            shown = _without_password(tracking_uri(settings))
+            raise ModelMissingError(f"model registry {shown}: no model {name!r} with alias {alias!r}", _TRAIN) from e
+        raise
+
+
+def _fetch(version: ModelVersion, settings: Settings, label: str, temp: Path) -> Path:
+    """The model's folder on this machine."""
+    if _is_local(settings) and (relative := version.tags.get("artifact_path")):
+        folder = settings.path(settings.scoring.artifact_root) / relative  # not MLflow's absolute path: the project may have moved
+        if not (folder / "MLmodel").is_file():
+            raise ModelError(f"{label}: artefact missing, {folder} holds no MLmodel", _TRAIN)
+        return folder
+    import mlflow
+
+    try:
+        where = f"models:/{version.name}/{version.version}"
+        return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
+    except Exception as e:
+        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {_one_line(e)}", _TRAIN) from e
+
+
+def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
+    import mlflow.sklearn
+    import numpy
+    import sklearn
+    import skops
+
+    requirements = [f"{m.__name__.replace('sklearn', 'scikit-learn')}=={m.__version__}" for m in (sklearn, numpy, skops)]
+    mlflow.sklearn.save_model(
+        estimator,
+        str(folder),
+        serialization_format="skops",
+        skops_trusted_types=["sklearn.tree._tree.Tree"],  # its node indices are what Forest.from_sklearn checks
+        metadata=facts,
+        pip_requirements=requirements,
+    )
+
+
+def _load_estimator(folder: Path, label: str) -> Any:
+    import mlflow.sklearn
+
+    try:
+        return mlflow.sklearn.load_model(str(folder))
+    except Exception as e:
+        raise ModelError(f"{label}: corrupt artefact in {folder}: {_one_line(e)}", _TRAIN) from e
+
+
+def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
+    """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand)."""
+    from mlflow.models import Model
+
+    try:
+        metadata = Model.load(str(folder)).metadata or {}
+    except Exception as e:
+        raise ModelError(f"{label}: corrupt artefact in {folder}: MLmodel: {_one_line(e)}", _TRAIN) from e
+    facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
+    if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
+        raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
+    return facts
+
+
+def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str) -> Champion:
+    try:
+        columns = tuple(str(c) for c in json.loads(facts["columns"]))
+        threshold = float(facts["threshold"])
+    except (ValueError, TypeError) as e:
+        raise ModelError(f"{label}: columns or threshold unreadable: {_one_line(e)}", _TRAIN) from e
+    if unknown := [c for c in columns if c not in FEATURE_NAMES]:
+        raise ModelError(f"{label}: unknown columns {', '.join(unknown[:8])}", "feature names are those of schemas/features.py")
+    if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
+        raise ModelError(f"{label}: {type(estimator).__name__} is no classifier with probabilities", _TRAIN)
+    width = getattr(estimator, "n_features_in_", len(columns))
+    if width != len(columns):
+        raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}", _TRAIN)
+    try:
+        return Champion.from_estimator(
+            estimator, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
+        )
+    except ValueError as e:
+        raise ModelError(f"{label}: corrupt artefact: {_one_line(e)}", _TRAIN) from e
+
+
+def _is_local(settings: Settings) -> bool:
+    return settings.scoring.tracking_uri.startswith(_SQLITE)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's files."""
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else uri
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
