@@ -5,6 +5,7 @@ Sums and sums of squares are exact integers; one division at the end gives each 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def highest(values: Sequence[int]) -> int:
 
 
 def gaps(times: Sequence[int]) -> list[int]:
-    return [b - a for a, b in zip(times, times[1:], strict=False)]
+    return [b - a for a, b in itertools.pairwise(times)]
 
 
 def active_idle(times: Sequence[int], threshold: int = 5 * SECOND) -> tuple[list[int], list[int]]:
@@ -90,9 +91,7 @@ class _Bulk:
             self.start = None
         if s == 0:
             return
-        if self.start is None or self.last is None:
-            self.restart(t, s)
-        elif t - self.last > SECOND:
+        if self.start is None or self.last is None or t - self.last > SECOND:
             self.restart(t, s)
         else:
             self.cnt += 1

@@ -75,7 +75,7 @@ class Connection:
 class Meter:
     """One observation domain."""
 
-    def __init__(self, rules: Rules = Rules(), sensor: str = "oracle", domain: str | None = None) -> None:  # noqa: B008
+    def __init__(self, rules: Rules = Rules(), sensor: str = "oracle", domain: str | None = None) -> None:
         self.rules, self.sensor, self.domain = rules, sensor, domain or sensor
         self.flows: dict[Key, Connection] = {}
         self.firsts: dict[tuple[bytes, bytes, int, int], tuple[int, Packet]] = {}
@@ -130,10 +130,12 @@ class Meter:
         if flow.close_at is not None:
             fresh = packet.flags & SYN and not packet.flags & ACK
             if t - flow.close_at > self.rules.linger or fresh:
-                return self._close(key, flow, flow.close_by)
+                self._close(key, flow, flow.close_by)
+                return None
             return flow
         if t - flow.packets[-1].t > self.rules.idle:
-            return self._close(key, flow, "idle")
+            self._close(key, flow, "idle")
+            return None
         if t - flow.packets[0].t > self.rules.active:
             self._emit(flow, "active")
             flow.part += 1
@@ -189,7 +191,7 @@ def meter(
     frames: Iterable[Frame],
     *,
     rules: Rules = Rules(),
-    sensor: str = "oracle",  # noqa: B008
+    sensor: str = "oracle",
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Records of one capture, and how many frames were rejected, by reason."""
     ordered = sorted(frames, key=lambda f: f.ns)  # stable: capture order decides between equal times

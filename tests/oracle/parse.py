@@ -142,9 +142,8 @@ def _ethertype(b: bytes, at: int, kind: int, way: _Way) -> Packet:
 
 def _llc(b: bytes, at: int, way: _Way) -> Packet:
     dsap, ssap, control = _u8(b, at), _u8(b, at + 1), _u8(b, at + 2)
-    if (dsap, ssap, control) == (0xAA, 0xAA, 3):
-        if b[at + 3 : at + 6] in (b"\0\0\0", b"\0\0\xf8"):
-            return _ethertype(b, at + 8, _u16(b, at + 6), way)
+    if (dsap, ssap, control) == (0xAA, 0xAA, 3) and b[at + 3 : at + 6] in (b"\0\0\0", b"\0\0\xf8"):
+        return _ethertype(b, at + 8, _u16(b, at + 6), way)
     if (dsap, ssap, control) == (6, 6, 3):
         return _ip(b, at + 3, way)
     raise _NoIp("not ip")

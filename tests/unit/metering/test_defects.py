@@ -13,7 +13,7 @@ from schemas.features import ALL_FEATURES, FEATURES
 from tests.oracle.craft import ethernet, ip, tcp, udp
 from tests.oracle.meter import Frame
 from tests.oracle.parse import ACK, TCP, UDP
-from tests.unit.metering.cases import A, B, EPOCH, at, bwd, fwd, of
+from tests.unit.metering.cases import EPOCH, A, B, at, bwd, fwd, of
 from tests.unit.metering.conftest import Metered
 
 CIC = {f.cic: f.name for f in ALL_FEATURES}

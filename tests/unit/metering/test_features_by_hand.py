@@ -6,7 +6,7 @@ import pytest
 
 from tests.oracle.features import Seen, active_idle, bulks
 from tests.oracle.parse import TCP, Packet
-from tests.unit.metering.cases import A, B, at, bwd, fwd, of
+from tests.unit.metering.cases import A, B, bwd, fwd, of
 from tests.unit.metering.conftest import Metered
 
 SECOND = 1_000_000

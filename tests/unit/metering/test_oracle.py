@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.oracle.capture import read, write_pcap, write_pcapng
-from tests.oracle.compare import differences
 from tests.oracle.community import community_id
+from tests.oracle.compare import differences
 from tests.oracle.meter import Frame, meter
 from tests.unit.metering.cases import bwd, fwd
 
@@ -41,7 +41,7 @@ def test_the_comparison_sees_a_difference() -> None:
     records = meter(frames)[0]
     assert differences(records, meter(frames)[0]) == []
     for name, wrong in {"flow_iat_std": records[0]["flow_iat_std"] * (1 + 1e-8), "ack_flag_count": 1, "src_ip": "10.0.0.9"}.items():
-        (line, *_) = differences(records, [records[0] | {name: wrong}])
-        assert name in line or "10.0.0.9" in line
+        lines = differences(records, [records[0] | {name: wrong}])
+        assert any(name in line or "10.0.0.9" in line for line in lines)
     assert differences(records, []) != []
     assert differences(records, records * 2) != []
