@@ -48,9 +48,7 @@ def _variance(n, total, squares, out):
 def variance(n: NDArray, total: NDArray, squares: NDArray) -> NDArray[np.float64]:
     """Sample variance (n - 1) of ``n`` integers with the given sum and sum of squares; 0 where n < 2."""
     out = np.empty(len(n))
-    _variance(
-        np.ascontiguousarray(n, np.int64), np.ascontiguousarray(total, np.int64), np.ascontiguousarray(squares, np.uint64), out
-    )
+    _variance(np.ascontiguousarray(n, np.int64), np.ascontiguousarray(total, np.int64), np.ascontiguousarray(squares, np.uint64), out)
     return out
 
 

@@ -62,8 +62,9 @@ REJECT_REASONS: tuple[str, ...] = (
     "tunnel_too_deep",
     "fragment_orphan",
     "late",
+    "bad_timestamp",
 )
-NOT_IP, UNKNOWN_LINK, TRUNCATED, MALFORMED_IP, MALFORMED_L4, TOO_DEEP, FRAGMENT_ORPHAN, LATE = range(1, 9)
+NOT_IP, UNKNOWN_LINK, TRUNCATED, MALFORMED_IP, MALFORMED_L4, TOO_DEEP, FRAGMENT_ORPHAN, LATE, BAD_TIMESTAMP = range(1, 10)
 
 TUNNEL_KINDS: tuple[str, ...] = (
     "",
@@ -153,7 +154,7 @@ def _link(d, pos, end, link):
         if pos + 4 > end:
             return -1, pos, 0
         # Cisco HDLC is often captured as PPP; its address octet tells them apart
-        if link == 104 or (d[pos] == 0x0F or d[pos] == 0x8F) and d[pos + 1] == 0:
+        if link == 104 or ((d[pos] == 0x0F or d[pos] == 0x8F) and d[pos + 1] == 0):
             return _L_ETHERTYPE, pos + 4, _u16(d, pos + 2)
         return _L_PPP, pos, 0
     if link == 51:
@@ -572,6 +573,10 @@ def _parse(d, pos, end, wire_end, link, out):
         tunnels += 1
 
 
+#: Capture times are accepted from the epoch to the year 2116: what 2**62 ns can say.
+MAX_TS_NS = 1 << 62
+
+
 @njit(cache=True)
 def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
     for i in range(offsets.shape[0] - 1):
@@ -581,6 +586,8 @@ def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
         out[i].idx = np.uint32(i)
         wire_end = lo + np.int64(wire_len[i])
         reasons[i] = _parse(data, lo, hi, wire_end, np.int64(link_type[i]), out[i])
+        if ts[i] < 0 or ts[i] > MAX_TS_NS:
+            reasons[i] = BAD_TIMESTAMP
 
 
 @njit(cache=True)

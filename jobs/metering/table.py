@@ -1,8 +1,8 @@
 """The table of open flows of one bucket, and the kernel that meters packets into it.
 
 Packets arrive in time order; each is applied to its flow by the rules of the flow specification (direction, active and idle
-timeout, TCP close with linger, bulk, active/idle periods). A flow is one row of :data:`ROW_DTYPE`, all of whose aggregates are integers, so that
-a record does not depend on how its packets were cut into batches.
+timeout, TCP close with linger, bulk, active/idle periods). A flow is one row of :data:`ROW_DTYPE`, all of whose aggregates are
+integers, so that a record does not depend on how its packets were cut into batches.
 """
 
 from __future__ import annotations

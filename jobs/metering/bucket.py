@@ -1,0 +1,286 @@
+"""Phase two: everything one hash bucket knows - clocks, packets that wait for them, open flows, accounts.
+
+Pure: digests in, flow rows out. Spark's state (:mod:`jobs.metering.stateful`) and the batch meter both drive this class.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.config import MeterSettings
+from jobs.metering.digest import KIND_JSON, Envelope, open_digest
+from jobs.metering.domains import Domain, instance_key
+from jobs.metering.fragments import FragmentTable
+from jobs.metering.packets import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
+from jobs.metering.table import END_REASONS, ROW_DTYPE, FlowTable, Timeouts
+from schemas.wire import CLOCK_END
+
+_NS = 1_000_000_000
+#: Ended sensor runs remembered, so that a copy of their last message is not taken for a new sensor.
+_ENDED_KEPT = 1024
+
+
+@dataclass
+class Emission:
+    """What one call gives: rows of the flow table, and how many were evicted or seen late."""
+
+    closed: NDArray
+    interim: NDArray
+    domains: list[str]  # names by the rows' domain number
+    sensors: list[str]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to publish."""
+        return not len(self.closed) and not len(self.interim)
+
+
+def timeouts_of(settings: MeterSettings) -> Timeouts:
+    """Metering rules of the configuration."""
+    return Timeouts(
+        idle_us=round(settings.idle_timeout_s * 1e6),
+        active_us=round(settings.active_timeout_s * 1e6),
+        linger_us=round(settings.tcp_linger_s * 1e6),
+        interim_age_us=round(settings.interim_first_s * 1e6),
+        interim_packets=settings.interim_first_packets,
+        interim=settings.interim,
+    )
+
+
+class BucketMeter:
+    """Meters the packets of one bucket.
+
+    Parameters
+    ----------
+    bucket, buckets
+        Number of this bucket and of all; messages are accounted for in bucket ``partition % buckets``.
+    settings
+        Metering rules.
+    """
+
+    def __init__(self, bucket: int, buckets: int, settings: MeterSettings) -> None:
+        self.bucket = bucket
+        self._buckets = buckets
+        self._settings = settings
+        self.table = FlowTable(timeouts_of(settings))
+        self._fragments = FragmentTable(round(settings.fragment_timeout_s * _NS))
+        self._held = np.zeros(0, PACKET_DTYPE)
+        self._domains: dict[tuple[str, int], Domain] = {}
+        self._names: dict[int, str] = {}  # domain number -> name, of domains with state
+        self._sensors: dict[str, int] = {}
+        self._ended: dict[tuple[str, int], int] = {}
+        self.accounts: dict[str, Counter[str]] = {}  # by domain name, cumulative
+
+    # ---- ingest
+
+    def ingest(self, digests: Iterable[bytes], now_ms: int) -> Emission:
+        """Take the digests of one micro-batch; meter what their clocks release.
+
+        ``now_ms``: wall clock in ms, from the input (so that a replayed batch decides the same).
+        """
+        # any arrival order gives the same result
+        return self.ingest_decoded([open_digest(blob) for blob in sorted(digests)], now_ms)
+
+    def ingest_decoded(self, digests: Iterable[tuple[list[Envelope], NDArray]], now_ms: int) -> Emission:
+        """The same for digests that never left the process; their packets' ``msg`` indexes the envelopes."""
+        return self._meter([self._held, *(self._admit(envelopes, packets) for envelopes, packets in digests)], now_ms)
+
+    def _admit(self, envelopes: list[Envelope], packets: NDArray) -> NDArray:
+        """Note clocks and accounts of the envelopes; returns the packets that are neither copies nor late."""
+        n = len(envelopes)
+        domain_of = np.zeros(n, np.uint16)
+        sensor_of = np.zeros(n, np.uint16)
+        seq_of = np.zeros(n, np.uint32)
+        promise = np.zeros(n, np.int64)
+        fresh = np.zeros(n, bool)
+        for i, e in enumerate(envelopes):
+            home = e.partition % self._buckets == self.bucket
+            if (e.sensor, e.run) in self._ended:
+                self._count(e.domain, "duplicate_messages", int(home))
+                continue
+            domain = self._domain(e)
+            if e.domain == e.sensor and e.kind != KIND_JSON:
+                for (name, run), other in self._domains.items():
+                    if name == e.domain and run < e.run:
+                        other.supersede(e.sensor, e.run, e.partition)
+            else:
+                domain.supersede(e.sensor, e.run, e.partition)
+            new, before = domain.note(e)
+            if home:
+                self._account_message(e, new)
+            domain_of[i], sensor_of[i] = domain.index, self._sensor(e.sensor)
+            seq_of[i], promise[i], fresh[i] = e.seq & 0xFFFFFFFF, before, new
+        if not len(packets):
+            return packets
+        message = packets["msg"]
+        packets = packets[fresh[message]]
+        message = packets["msg"]
+        packets["domain"] = domain_of[message]
+        packets["sensor"] = sensor_of[message]
+        late = packets["ts"] < promise[message]
+        if late.any():
+            for i, count in Counter(packets["domain"][late].tolist()).items():
+                self._reject(self._names[i], REJECT_REASONS[LATE], count)
+            packets = packets[~late]
+        packets["msg"] = seq_of[packets["msg"]]
+        return packets
+
+    def _account_message(self, e: Envelope, new: bool) -> None:
+        if not new:
+            self._count(e.domain, "duplicate_messages", 1)
+            return
+        self._count(e.domain, "messages", 1)
+        self._count(e.domain, "packets", e.packets)
+        for reason, count in e.rejected.items():
+            self._reject(e.domain, reason, count)
+
+    def _domain(self, e: Envelope) -> Domain:
+        key = instance_key(e)
+        domain = self._domains.get(key)
+        if domain is None:
+            index = next(i for i in range(len(self._names) + 1) if i not in self._names)
+            domain = Domain(index, e.domain, clockless=e.kind == KIND_JSON)
+            self._domains[key] = domain
+            self._names[index] = e.domain
+        return domain
+
+    def _sensor(self, name: str) -> int:
+        return self._sensors.setdefault(name, len(self._sensors))
+
+    # ---- metering
+
+    def _meter(self, pool: list[NDArray], now_ms: int) -> Emission:
+        frontiers = np.full(max(self._names, default=0) + 1, 0, np.int64)
+        release = frontiers.copy()
+        ended: list[tuple[tuple[str, int], Domain]] = []
+        lateness = round(self._settings.json_lateness_s * _NS)
+        idle = round(self._settings.idle_timeout_s * _NS)
+        timeout_ms = round(self._settings.sensor_timeout_s * 1000)
+        for key, domain in self._domains.items():
+            domain.end_silent(now_ms, timeout_ms)
+            if domain.advance(now_ms, lateness, idle):
+                ended.append((key, domain))
+                release[domain.index] = CLOCK_END
+                # flows that were idle by the last packet of the domain end as idle, not as forced
+                frontiers[domain.index] = max(domain.max_ts, domain.frontier)
+            else:
+                release[domain.index] = frontiers[domain.index] = domain.frontier
+                self._remember(domain.drain_ended(), now_ms)
+
+        packets = np.concatenate(pool) if len(pool) > 1 else pool[0]
+        due = packets["ts"] < release[packets["domain"]]
+        if due.all():
+            self._held, ready = packets[:0], packets
+        else:
+            self._held, ready = packets[~due], packets[due]
+        ready = self._ordered(ready)
+        if len(ready) and ready["frag"].any():
+            keep = self._fragments.resolve(ready)
+            for i, count in Counter(ready["domain"][~keep].tolist()).items():
+                self._reject(self._names[i], REJECT_REASONS[FRAGMENT_ORPHAN], count)
+            ready = ready[keep]
+        for i, count in _per_domain(ready["domain"]):
+            self._count(self._names[i], "metered", count)
+
+        closed = self.table.meter(ready)
+        frontiers_us = frontiers // 1000
+        closed += self.table.expire(frontiers_us)
+        for _, domain in ended:
+            closed += self.table.close_domain(domain.index)
+        bound = max(self._settings.max_open_flows // self._buckets, 1)
+        if len(self.table) > bound:
+            closed += self.table.evict(len(self.table) - bound)
+        interim = self.table.interim(frontiers_us)
+        self._fragments.expire(frontiers)
+
+        rows = np.concatenate(closed) if closed else np.zeros(0, ROW_DTYPE)
+        for i, count in _per_domain(rows["domain"]):
+            self._count(self._names[i], "flows", count)
+        for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
+            self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
+        names = [self._names.get(i, "") for i in range(len(frontiers))]
+        self._forget(ended, now_ms)
+        return Emission(rows, np.concatenate(interim) if interim else np.zeros(0, ROW_DTYPE), names, list(self._sensors))
+
+    def _ordered(self, packets: NDArray) -> NDArray:
+        """By capture time; equal times by sensor name, then in the order of capture."""
+        ts = packets["ts"]
+        if len(packets) < 2 or (len(self._sensors) == 1 and bool((ts[1:] > ts[:-1]).all())):
+            return packets
+        if len(self._sensors) > 1:
+            rank = np.empty(len(self._sensors), np.int64)
+            rank[[self._sensors[name] for name in sorted(self._sensors)]] = np.arange(len(self._sensors))
+            sensor = rank[packets["sensor"]]
+        else:
+            sensor = np.zeros(len(packets), np.int64)
+        return packets[np.lexsort((packets["idx"], packets["msg"], sensor, ts))]
+
+    def _forget(self, ended: list[tuple[tuple[str, int], Domain]], now_ms: int) -> None:
+        for key, domain in ended:
+            self._remember((key for key, run in domain.runs.items() if not run.closed), now_ms)
+            del self._domains[key]
+            del self._names[domain.index]
+            self._fragments.drop_domain(domain.index)
+
+    def _remember(self, runs: Iterable[tuple[str, int]], now_ms: int) -> None:
+        for run in runs:
+            self._ended[run] = now_ms
+        while len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+
+    # ---- accounts
+
+    def _count(self, domain: str, name: str, by: int) -> None:
+        if by:
+            self.accounts.setdefault(domain, Counter())[name] += by
+
+    def _reject(self, domain: str, reason: str, by: int) -> None:
+        self._count(domain, "rejected", by)
+        self._count(domain, f"rejected_{reason}", by)
+
+    def account_rows(self) -> list[dict[str, Any]]:
+        """Cumulative accounts, one row per domain: packets = metered + rejected + waiting, over all buckets."""
+        waiting = Counter(self._held["domain"].tolist())
+        held: Counter[str] = Counter()
+        for i, n in waiting.items():
+            held[self._names[i]] += n
+        return [
+            {"domain": name, "bucket": self.bucket, **dict(sorted(counts.items())), "waiting": held.get(name, 0)}
+            for name, counts in sorted(self.accounts.items())
+        ]
+
+    # ---- state
+
+    def meta(self) -> dict[str, Any]:
+        """Everything but the open flows, as plain values."""
+        return {
+            "held": self._held.tobytes(),
+            "fragments": self._fragments.first,
+            "domains": self._domains,
+            "names": self._names,
+            "sensors": self._sensors,
+            "ended": self._ended,
+            "accounts": self.accounts,
+            "next_uid": self.table.next_uid,
+        }
+
+    def load(self, meta: dict[str, Any]) -> None:
+        """Set what :meth:`meta` gave; the open flows are restored separately."""
+        self._held = np.frombuffer(meta["held"], PACKET_DTYPE).copy()
+        self._fragments.first = meta["fragments"]
+        self._domains = meta["domains"]
+        self._names = meta["names"]
+        self._sensors = meta["sensors"]
+        self._ended = meta["ended"]
+        self.accounts = meta["accounts"]
+
+
+def _per_domain(index: NDArray) -> list[tuple[int, int]]:
+    counts = np.bincount(index) if len(index) else np.zeros(0, np.int64)
+    return [(i, int(c)) for i, c in enumerate(counts) if c]

@@ -1,0 +1,353 @@
+"""Phase one, stateless: Kafka messages of ``raw-packets`` -> one binary digest per hash bucket.
+
+A digest is what one task hands to one bucket: the packets of the bucket as :data:`jobs.metering.packets.PACKET_DTYPE`, and the *envelopes* of all
+messages that the task read, so that every bucket learns every clock, whether it got packets or not.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.metering.packets import MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
+from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
+
+#: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
+KIND_JSON = "json"
+JSON_DOMAIN = "json"
+
+_CONTENT_TYPE = CONTENT_PACKETS.split(";")[0]
+_MAX_NAME = 256
+
+
+@dataclass
+class Envelope:
+    """What a message says beside its packets; one per message (JSON: one per task, partition and sensor)."""
+
+    sensor: str
+    domain: str
+    run: int
+    partition: int
+    partitions: int
+    seq: int
+    kind: str
+    clock: int
+    seen_ms: int  # broker's time stamp of the message
+    packets: int = 0
+    min_ts: int = MAX_TS_NS
+    max_ts: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    received: int = 0
+    dropped: int = 0
+    kernel_dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Message:
+    """One Kafka record."""
+
+    value: bytes | None
+    headers: dict[str, bytes]
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class Refused(ValueError):
+    """A message that cannot be decoded; ``str`` is the reason for the dead letter, ``code: detail``."""
+
+
+class Digester:
+    """Collects messages and splits their packets over ``buckets`` by flow hash."""
+
+    def __init__(self, buckets: int) -> None:
+        self._buckets = buckets
+        self._envelopes: list[Envelope] = []
+        self._packets: list[NDArray] = []
+        self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
+        self.refused: list[tuple[Message, str]] = []
+
+    def add(self, message: Message) -> None:
+        """Take one message; one that cannot be decoded is put into :attr:`refused` with the reason."""
+        try:
+            self._add(message)
+        except Refused as e:
+            self.refused.append((message, str(e)))
+
+    def _add(self, message: Message) -> None:
+        value = message.value
+        if not value:
+            raise Refused("empty: message without a value")
+        declared = message.headers.get(Header.CONTENT_TYPE)
+        content = declared.decode("utf-8", "replace").strip() if declared is not None else ""
+        base = content.split(";")[0].strip().lower()
+        if base == CONTENT_JSON or (not content and value[:64].lstrip()[:1] == b"{"):
+            self._json_packet(message, value)
+        elif base == _CONTENT_TYPE:
+            if content.replace(" ", "") != CONTENT_PACKETS.replace(" ", ""):
+                raise Refused(f"wrong-version: {content!r}, this meter reads {CONTENT_PACKETS!r}")
+            self._arrow(message, value)
+        else:
+            raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
+
+    def _arrow(self, message: Message, value: bytes) -> None:
+        envelope = envelope_of(message)
+        batch = read_packets(value)
+        frames = batch.column(4)
+        n = len(frames)
+        envelope.packets = n
+        if n:
+            offsets = np.frombuffer(frames.buffers()[1], np.int32)[frames.offset : frames.offset + n + 1].astype(np.int64)
+            body = frames.buffers()[2]
+            data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
+            ts = batch.column(0).to_numpy()
+            self._take(envelope, data, offsets, ts, batch.column(1).to_numpy(), batch.column(2).to_numpy(), batch.column(3).to_numpy())
+        self._envelopes.append(envelope)
+
+    def _take(
+        self,
+        envelope: Envelope,
+        data: NDArray,
+        offsets: NDArray,
+        ts: NDArray,
+        wire_len: NDArray,
+        link_type: NDArray,
+        flow_hash: NDArray | None,
+    ) -> None:
+        packets, reasons = decode(data, offsets, ts, wire_len, link_type)
+        packets["msg"] = len(self._envelopes)
+        if flow_hash is not None:
+            # the sensor's hash decides the bucket: it also decided the partition
+            packets["flow_hash"] = flow_hash
+        envelope.rejected = count_rejects(reasons, link_type)
+        good = reasons == 0
+        if good.any():
+            envelope.min_ts = int(ts[good].min())
+            envelope.max_ts = int(ts[good].max())
+        self._packets.append(packets if good.all() else packets[good])
+
+    def _json_packet(self, message: Message, value: bytes) -> None:
+        try:
+            record = json.loads(value, parse_float=Decimal)
+        except (ValueError, RecursionError) as e:
+            raise Refused(f"json: {e}") from e
+        if not isinstance(record, dict):
+            raise Refused(f"json: expected an object, found {type(record).__name__}")
+        ts = json_time(record.get("timestamp"))
+        frame = json_frame(record.get("raw_bytes"))
+        link = _json_int(record, "link_type", 1, 0xFFFF)
+        wire = max(_json_int(record, "wire_len", len(frame), 0xFFFFFFFF), len(frame))
+        sensor = record.get("sensor_id")
+        if sensor is not None and (not isinstance(sensor, str) or not 0 < len(sensor) <= _MAX_NAME):
+            raise Refused(f"json: sensor_id {str(sensor)[:80]!r} is no text of 1 to {_MAX_NAME} characters")
+        self._json[(message.partition, sensor or JSON_DOMAIN)].append((message.offset, ts, frame, link, wire, message.timestamp_ms))
+
+    def _flush_json(self) -> None:
+        for (partition, sensor), rows in self._json.items():
+            frames = [r[2] for r in rows]
+            offsets = np.zeros(len(rows) + 1, np.int64)
+            np.cumsum([len(f) for f in frames], out=offsets[1:])
+            envelope = Envelope(sensor, sensor, 0, partition, 0, rows[0][0], KIND_JSON, 0, max(r[5] for r in rows), packets=len(rows))
+            self._take(
+                envelope,
+                np.frombuffer(b"".join(frames) or b"\0", np.uint8),
+                offsets,
+                np.array([r[1] for r in rows], np.int64),
+                np.array([r[4] for r in rows], np.uint32),
+                np.array([r[3] for r in rows], np.uint16),
+                None,
+            )
+            self._envelopes.append(envelope)
+        self._json.clear()
+
+    def finish(self) -> Iterator[tuple[int, bytes]]:
+        """``(bucket, digest)`` for every bucket; nothing when no message could be read."""
+        self._flush_json()
+        if not self._envelopes:
+            return
+        header = json.dumps([list(asdict(e).values()) for e in self._envelopes], separators=(",", ":")).encode()
+        head = struct.pack("<I", len(header)) + header
+        packets = np.concatenate(self._packets) if self._packets else np.zeros(0, PACKET_DTYPE)
+        bucket = packets["flow_hash"] % np.uint32(self._buckets)
+        order = np.argsort(bucket.astype(np.uint16), kind="stable")
+        bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
+        for b in range(self._buckets):
+            yield b, head + packets[order[bounds[b] : bounds[b + 1]]].tobytes()
+
+
+def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
+    """Inverse of :meth:`Digester.finish` for one bucket: envelopes and packets (writable)."""
+    (size,) = struct.unpack_from("<I", blob)
+    envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
+    return envelopes, np.frombuffer(blob, PACKET_DTYPE, offset=4 + size).copy()
+
+
+def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, int]:
+    """Rejected packets by reason; unknown link types by their number (``unknown_link_type_147``)."""
+    counts = np.bincount(reasons, minlength=len(REJECT_REASONS))
+    named = {REJECT_REASONS[i]: int(c) for i, c in enumerate(counts) if c and i not in (0, UNKNOWN_LINK)}
+    if counts[UNKNOWN_LINK]:
+        for link, c in Counter(np.asarray(link_type)[reasons == UNKNOWN_LINK].tolist()).items():
+            named[f"unknown_link_type_{link}"] = c
+    return named
+
+
+def envelope_of(message: Message) -> Envelope:
+    """Headers of an Arrow message.
+
+    Raises
+    ------
+    Refused
+        A header is missing or is no number of its range.
+    """
+
+    def text(name: str, default: str | None = None) -> str:
+        raw = message.headers.get(name)
+        if raw is None:
+            if default is None:
+                raise Refused(f"header: {name!r} is missing")
+            return default
+        value = raw.decode("utf-8", "replace")
+        if not value or len(value) > _MAX_NAME:
+            raise Refused(f"header: {name!r} is empty or longer than {_MAX_NAME} characters")
+        return value
+
+    def number(name: str, default: int | None = None, top: int = CLOCK_END) -> int:
+        value = text(name, None if default is None else str(default))
+        if not value.isdecimal() or int(value) > top:
+            raise Refused(f"header: {name!r} is {value[:80]!r}, expected a number of 0 to {top}")
+        return int(value)
+
+    kind = text(Header.KIND, KIND_PACKETS)
+    if kind not in KINDS:
+        raise Refused(f"header: {Header.KIND!r} is {kind[:80]!r}, expected one of {', '.join(KINDS)}")
+    sensor = text(Header.SENSOR)
+    partitions = number(Header.PARTITIONS, top=100_000)
+    if not message.partition < partitions:
+        raise Refused(f"header: {Header.PARTITIONS!r} is {partitions}, but the message came on partition {message.partition}")
+    return Envelope(
+        sensor=sensor,
+        domain=text(Header.DOMAIN, sensor),
+        run=number(Header.RUN),
+        partition=message.partition,
+        partitions=partitions,
+        seq=number(Header.SEQ),
+        kind=kind,
+        clock=CLOCK_END if kind == KIND_END else number(Header.CLOCK),
+        seen_ms=message.timestamp_ms,
+        received=number(Header.RECEIVED, 0),
+        dropped=number(Header.DROPPED, 0),
+        kernel_dropped=number(Header.KERNEL_DROPPED, 0),
+    )
+
+
+def read_packets(value: bytes) -> pa.RecordBatch:
+    """The record batch of an Arrow message, checked: schema, no nulls, offsets inside the buffers.
+
+    Raises
+    ------
+    Refused
+        The value is no Arrow stream, is cut off, or has another schema.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+            if not reader.schema.equals(PACKET_SCHEMA):
+                raise Refused(f"schema: columns {', '.join(f'{f.name}:{f.type}' for f in reader.schema)[:300]}")
+            batch = reader.read_next_batch()
+            try:
+                reader.read_next_batch()
+                raise Refused("schema: more than one record batch in a message")
+            except StopIteration:
+                pass
+        batch.validate(full=True)
+    except StopIteration as e:
+        raise Refused("arrow: stream without a record batch") from e
+    except (pa.ArrowException, OSError, ValueError) as e:
+        if isinstance(e, Refused):
+            raise
+        raise Refused(f"arrow: {' '.join(str(e).split())[:200]}") from e
+    if any(c.null_count for c in batch.columns):
+        raise Refused("schema: null values")
+    return batch
+
+
+def json_time(value: Any) -> int:
+    """Capture time of a JSON packet in ns: ISO 8601 (UTC when it names no zone) or epoch seconds (also ms, us, ns, by magnitude).
+
+    Raises
+    ------
+    Refused
+        Missing, not readable, or outside 1970 to 2116.
+    """
+    if isinstance(value, str) and value.strip():
+        text = value.strip()
+        try:
+            number: Decimal | None = Decimal(text)
+        except InvalidOperation:
+            number = None
+        if number is None:
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError as e:
+                raise Refused(f"json: timestamp {text[:80]!r} is neither ISO 8601 nor epoch seconds") from e
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+            ns = (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+            return _in_range(ns, text)
+        value = number
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise Refused(f"json: timestamp {str(value)[:80]!r} is neither ISO 8601 nor epoch seconds")
+    number = Decimal(value)
+    if not number.is_finite():
+        raise Refused(f"json: timestamp {str(value)[:80]!r} is not finite")
+    magnitude = abs(number)
+    if magnitude > Decimal(10) ** 30:
+        raise Refused(f"json: timestamp {str(value)[:80]!r} is outside 1970 to 2116")
+    scale = 1_000_000_000 if magnitude < 10**11 else 1_000_000 if magnitude < 10**14 else 1000 if magnitude < 10**17 else 1
+    return _in_range(int(number * scale), str(value))
+
+
+def _in_range(ns: int, text: str) -> int:
+    if not 0 <= ns <= MAX_TS_NS:
+        raise Refused(f"json: timestamp {text[:80]!r} is outside 1970 to 2116")
+    return ns
+
+
+def json_frame(value: Any) -> bytes:
+    """Frame bytes of a JSON packet: hex digits, an ``0x`` in front and colons or blanks between bytes allowed."""
+    if not isinstance(value, str):
+        raise Refused("json: raw_bytes is missing or no text")
+    digits = value.strip().removeprefix("0x").replace(":", "")
+    try:
+        frame = bytes.fromhex(digits)
+    except ValueError as e:
+        raise Refused(f"json: raw_bytes {value[:40]!r} is not hex") from e
+    if not frame:
+        raise Refused("json: raw_bytes is empty")
+    return frame
+
+
+def _json_int(record: dict[str, Any], name: str, default: int, top: int) -> int:
+    value = record.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= top:
+        raise Refused(f"json: {name} {str(value)[:80]!r} is no number of 0 to {top}")
+    return value
+
+
+def digest_messages(messages: Iterable[Message], buckets: int) -> tuple[list[tuple[int, bytes]], list[tuple[Message, str]]]:
+    """All at once: digests by bucket, and refused messages with their reasons."""
+    digester = Digester(buckets)
+    for message in messages:
+        digester.add(message)
+    return list(digester.finish()), digester.refused
