@@ -17,7 +17,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from infra.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+
+
+def _root() -> Path:
+    """The project's folder. Code shipped to a cluster is imported from a zip, which is no folder: the working directory then."""
+    above = Path(__file__).resolve().parent.parent
+    return above if above.is_dir() else Path.cwd()
+
+
+ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
 NOT_SETTINGS = frozenset({"FLOWLAKE_DATA", "FLOWLAKE_CONF", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME", "FLOWLAKE_JARS"})
@@ -111,6 +119,14 @@ class AlertSettings(PostgresSettings):
     trigger_ms: int = Field(0, ge=0)
     min_severity: int = Field(1, ge=1, le=5)
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
+    escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
+
+
+class SinkSettings(_Section):
+    """What the sinks (lake, hot, alerts) have in common."""
+
+    max_messages: int = Field(2000, ge=1, description="messages of predictions in one batch of a sink at most")
+    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else go on with a warning")
 
 
 class SparkSettings(_Section):
@@ -154,6 +170,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = LakeSettings()
     hot: PostgresSettings = PostgresSettings()
     alerts: AlertSettings = AlertSettings()
+    sinks: SinkSettings = SinkSettings()
     spark: SparkSettings = SparkSettings()
     paths: PathSettings = PathSettings()
     metrics: MetricsSettings = MetricsSettings()
