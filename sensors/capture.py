@@ -1,7 +1,7 @@
 """Capture files to frame batches: pcap and pcapng, plain or gzip, at the speed of the disk and in bounded memory.
 
-Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng, plus Kuznetzov's modified pcap. The record headers are walked and the frames copied,
-cut at the snap length, by compiled kernels (:mod:`sensors.formats`); nothing is dissected and no object is made per packet.
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng, plus Kuznetzov's modified pcap. The record headers are walked and the frames
+copied, cut at the snap length, by compiled kernels (:mod:`sensors.formats`); nothing is dissected and no object is made per packet.
 
 A file may lie. What lies in front of the first impossible length is delivered; what follows is counted, warned about with file name
 and offset, and never guessed at.
@@ -63,8 +63,8 @@ class CaptureReader:
 
     Notes
     -----
-    Times are int64 ns, kept within ``[0, 2**62]``. A simple packet block of pcapng has no time: it gets that of the packet before it (0 at the start).
-    Iterating consumes the file; a reader serves one pass.
+    Times are int64 ns, kept within ``[0, 2**62]``. A simple packet block of pcapng has no time: it gets that of the packet before it (0
+    at the start). Iterating consumes the file; a reader serves one pass.
     """
 
     def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN) -> None:

@@ -127,7 +127,7 @@ def _is_file_header(b, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def walk_pcap(block, end, swapped, scale, header, link_type, snaplen, ts, wire, link, offsets, data, cursor):  # type: ignore[no-untyped-def]
+def walk_pcap(block, end, swapped, scale, header, link_type, snaplen, ts, wire, link, offsets, data, cursor):  # type: ignore
     """Take records from ``block[cursor[2]:end]`` until something stops it.
 
     ``cursor``: int64[4] = packets in the batch, frame bytes in the batch, position in the block, last time; moved along.

@@ -1,11 +1,12 @@
 """Putting the packets of one capture in time order, and the clock that follows from them.
 
-Captures are nearly in order: several queues of a card, or several interfaces in one file, shuffle packets by milliseconds. A packet may lag by
-``window`` behind the latest time seen and is still put right; the clock is the latest time seen less that window. What time is "seen" must not
-be spoilt by a single damaged time stamp, and files put one behind the other must not make all of the second one late:
+Captures are nearly in order: several queues of a card, or several interfaces in one file, shuffle packets by milliseconds. A packet may
+lag by ``window`` behind the latest time seen and is still put right; the clock is the latest time seen less that window. What time is
+"seen" must not be spoilt by a single damaged time stamp, and files put one behind the other must not make all of the second one late:
 
 - a packet more than an hour ahead of the latest time does not move the clock, unless 64 packets in a row agree;
-- a packet behind the clock is passed on (the meter counts it as late), but 64 in a row, or fewer at the very end, that lie more than a minute behind it
+- a packet behind the clock is passed on (the meter counts it as late), but 64 in a row, or fewer at the very end, that lie more than a
+minute behind it
   are the beginning of another *run*.
 
 The outcome depends on the packets alone, never on how they were cut into batches.
@@ -36,8 +37,9 @@ _UNSET = -1
 class Reorderer:
     """Packets in capture order in, ``(frames, clock)`` in time order out.
 
-    Frames come out stably sorted by time (equal times keep their capture order) as soon as the clock has passed them. ``clock`` is the promise of :mod:`schemas.wire`:
-    every packet of this run with a time strictly below it is in this chunk or an earlier one, except late ones. ``CLOCK_END`` closes a run; what follows belongs to the next.
+    Frames come out stably sorted by time (equal times keep their capture order) as soon as the clock has passed them. ``clock`` is the
+    promise of :mod:`schemas.wire`: every packet of this run with a time strictly below it is in this chunk or an earlier one, except late
+    ones. ``CLOCK_END`` closes a run; what follows belongs to the next.
 
     Parameters
     ----------
@@ -80,6 +82,15 @@ class Reorderer:
             self._waiting.append(batch.slice(0, body))
         if self._state[_SEEN] != _UNSET:
             self._clock = max(self._clock, int(self._state[_SEEN]) - self._window)
+        due = self._due()
+        if len(due):
+            yield due, self._clock
+
+    def advance(self, now: int) -> Iterator[tuple[FrameBatch, int]]:
+        """Nothing before ``now`` (ns) is still to come, but for the window: what a live sensor knows when its socket is empty."""
+        if self._state[_SEEN] == _UNSET or now > self._state[_SEEN]:
+            self._state[_SEEN] = now
+            self._clock = max(self._clock, now - self._window)
         due = self._due()
         if len(due):
             yield due, self._clock

@@ -1,6 +1,7 @@
 """Replay of capture files: the chunks of a file, and sending them at a pace.
 
-:func:`chunks` is the one way from a file to packets, for the publisher and for the batch meter alike: both meter the same packets in the same order with the same clocks.
+:func:`chunks` is the one way from a file to packets, for the publisher and for the batch meter alike: both meter the same packets in the
+same order with the same clocks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Chunk:
 def chunks(source: str | Path | CaptureReader, settings: SensorSettings | None = None) -> Iterator[Chunk]:
     """Chunks of a capture file, of at most ``settings.batch_packets`` packets.
 
-    ``source`` may be a reader, whose counters then tell about progress and truncation. A file without packets gives one empty chunk with ``end``.
+    ``source`` may be a reader, whose counters then tell about progress and truncation. A file without packets gives one empty chunk with
+    ``end``.
 
     Raises
     ------

@@ -1,0 +1,79 @@
+"""Frames to messages of ``raw-packets``: split by flow hash, encoded as Arrow IPC (see :mod:`schemas.wire`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.wire import PACKET_SCHEMA
+from sensors.frames import FrameBatch
+
+#: A message is kept below this, so that a broker with its default limit (1 MiB) takes it.
+MAX_MESSAGE_BYTES = 1_000_000
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+
+
+def encode(batch: pa.RecordBatch) -> bytes:
+    """One Arrow IPC stream with one record batch of ``PACKET_SCHEMA``, buffers compressed with lz4."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, PACKET_SCHEMA, options=_OPTIONS) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def to_arrow(frames: FrameBatch, hashes: NDArray[np.uint32]) -> pa.RecordBatch:
+    """Frames as a record batch of ``PACKET_SCHEMA``; the frame bytes are shared, not copied."""
+    base = int(frames.offsets[0])
+    offsets = (frames.offsets - base).astype(np.int32)
+    data = frames.data[base : frames.offsets[-1]]
+    frame = pa.Array.from_buffers(pa.binary(), len(frames), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])
+    columns = [
+        pa.array(np.ascontiguousarray(frames.ts)),
+        pa.array(np.ascontiguousarray(frames.wire_len)),
+        pa.array(np.ascontiguousarray(frames.link_type)),
+        pa.array(hashes),
+        frame,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=PACKET_SCHEMA)
+
+
+EMPTY = encode(to_arrow(FrameBatch.empty(), np.empty(0, np.uint32)))
+
+
+def split(frames: FrameBatch, partitions: int) -> Iterator[tuple[int, bytes, int]]:
+    """Messages for the partitions that have frames: ``(partition, value, packets)``, in partition order.
+
+    A flow's packets go to partition ``flow_hash % partitions`` and keep their order. A partition's share that would not fit one message is
+    cut into several.
+    """
+    from jobs.metering.packets import flow_hashes  # compiled on first use
+
+    if not len(frames):
+        return
+    hashes = flow_hashes(frames.data, frames.offsets, frames.link_type)
+    target = hashes % np.uint32(partitions)
+    order = np.argsort(target, kind="stable")
+    whole = to_arrow(frames.take(order), hashes[order])
+    bounds = np.searchsorted(target[order], np.arange(partitions + 1))
+    for partition in range(partitions):
+        start, stop = int(bounds[partition]), int(bounds[partition + 1])
+        if stop > start:
+            for value, n in _fitting(whole.slice(start, stop - start)):
+                yield partition, value, n
+
+
+def _fitting(batch: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
+    """Encode, halving what is too long; a single frame is at most 256 KiB and always fits."""
+    n = batch.num_rows
+    # Encoding first what can hardly fit would be wasted; lz4 does at best some 4:1 on traffic.
+    if n == 1 or batch.get_total_buffer_size() <= 4 * MAX_MESSAGE_BYTES or batch.nbytes <= 4 * MAX_MESSAGE_BYTES:
+        value = encode(batch)
+        if n == 1 or len(value) <= MAX_MESSAGE_BYTES:
+            yield value, n
+            return
+    yield from _fitting(batch.slice(0, n // 2))
+    yield from _fitting(batch.slice(n // 2))
