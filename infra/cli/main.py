@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
+import traceback
 from dataclasses import dataclass
-
-import click
-import typer
+from importlib import metadata
+from typing import Any
 
 from infra.errors import ConfigError, FlowlakeError
 
@@ -40,93 +41,107 @@ COMMANDS: dict[str, Group] = {
     "bench": Group("infra.cli.bench:app", "Benchmarks: stream, latency, sensor."),
 }
 
-EXAMPLES = "Examples:  flowlake doctor   |   flowlake up   |   flowlake sensor replay capture.pcap   |   flowlake down"
+EXAMPLES = """Examples:
+  flowlake doctor
+  flowlake up && flowlake status
+  flowlake sensor replay capture.pcap
+  flowlake down"""
 
 
-class LazyCommands(click.Group):
-    """Click group over :data:`COMMANDS`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        group = COMMANDS.get(cmd_name)
-        return None if group is None else load(cmd_name, group)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, from the table: importing every group would take seconds."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, group.help) for name, group in COMMANDS.items()])
-
-
-def load(name: str, group: Group) -> click.Command:
-    """Import one group.
+def load(name: str) -> Any:
+    """Import one command and return it ready to run (Typer's command object).
 
     Raises
     ------
+    ConfigError
+        There is no command of that name; suggests the nearest.
     ImportError
         The module or its attribute is missing: a fault of this program, not of its user.
     """
-    module, attribute = group.target.split(":")
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise ConfigError(f"no command {name!r}", f"did you mean: flowlake {near[0]}" if near else "see: flowlake --help")
+    import typer
+
+    module, attribute = COMMANDS[name].target.split(":")
     found = getattr(importlib.import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_group(found)
-    if isinstance(found, click.Command):
-        return found
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, epilog=getattr(found, "epilog", None))(found)
-    return typer.main.get_command(single)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+        single.command(name)(found)
+        found = single
+    return typer.main.get_command(found)
 
 
-@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
-@click.option("--debug", is_flag=True, envvar="FLOWLAKE_DEBUG", help="Show the stack trace of a failure.")
-@click.version_option(package_name="flowlake")
-@click.pass_context
-def app(ctx: click.Context, debug: bool) -> None:
-    """Network traffic, from the wire to scored flows in a lake, a hot store and alerts."""
-    ctx.obj = {"debug": debug}
+def overview() -> str:
+    """What ``flowlake --help`` prints; made from the table, since importing every group would take seconds."""
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:<{width}}{group.help}" for name, group in COMMANDS.items())
+    return (
+        "Usage: flowlake [--debug] COMMAND [ARGS]...\n\n"
+        "Network traffic, from the wire to scored flows in a lake, a hot store and alerts.\n\n"
+        f"Commands (each has --help):\n{commands}\n\n"
+        "Options:\n  -h, --help   Show this.\n  --version    Show the version.\n"
+        "  --debug      Show the stack trace of a failure (also: FLOWLAKE_DEBUG=1); may stand anywhere.\n\n"
+        f"{EXAMPLES}"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``flowlake`` script; always ends with ``SystemExit``."""
-    arguments = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in arguments or os.environ.get("FLOWLAKE_DEBUG", "") not in ("", "0")
+    arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
     try:
-        sys.exit(app.main(args=_debug_anywhere(arguments), prog_name="flowlake", standalone_mode=False) or 0)
-    except FlowlakeError as e:
-        if debug:
-            raise
-        _say(str(e), e.hint)
-        sys.exit(e.exit_code)
-    except click.exceptions.NoArgsIsHelpError as e:
-        print(e.ctx.get_help() if e.ctx else "")
-        sys.exit(0)
-    except click.UsageError as e:
-        usage = f"{e.ctx.command_path} --help" if e.ctx else "flowlake --help"
-        _say(e.format_message(), f"see: {usage}")
-        sys.exit(ConfigError.exit_code)
-    except click.ClickException as e:
-        _say(e.format_message(), "")
-        sys.exit(e.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+        sys.exit(run(arguments))
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         # `flowlake logs | head`: the reader has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except FlowlakeError as e:
+        if debug:
+            traceback.print_exc()
+        _say(str(e), e.hint)
+        sys.exit(e.exit_code)
     except Exception as e:
         if debug:
-            raise
-        _say(f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "the same command with --debug shows where")
+            traceback.print_exc()
+        _say(f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where")
         sys.exit(1)
 
 
-def _debug_anywhere(arguments: list[str]) -> list[str]:
-    """``--debug`` is accepted after the command too (but not behind ``--``)."""
+def run(arguments: list[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code; failures are raised."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"flowlake {metadata.version('flowlake')}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    command = load(name)
+    import typer
+
+    try:
+        code = command.main(args=rest, prog_name=f"flowlake {name}", standalone_mode=False)
+    except typer.Abort:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except typer.TyperException as e:
+        context = getattr(e, "ctx", None)
+        if not rest and context is not None and not e.format_message().startswith("Missing"):
+            print(context.get_help())
+            return 0
+        raise ConfigError(f"{name}: {e.format_message()}", f"see: {context.command_path if context else f'flowlake {name}'} --help") from e
+    return code if isinstance(code, int) else 0
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """``--debug`` is accepted anywhere, but not behind ``--``."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     head = [a for a in arguments[:end] if a != "--debug"]
-    return ["--debug", *head, *arguments[end:]] if len(head) < end else arguments
+    given = len(head) < end or os.environ.get("FLOWLAKE_DEBUG", "") not in ("", "0")
+    return [*head, *arguments[end:]], given
 
 
 def _say(message: str, hint: str) -> None:

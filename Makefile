@@ -1,0 +1,41 @@
+# One task runner. `make help` lists what it does.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+BIN := $(ROOT).venv/bin
+# A capture file is named relative to the caller's folder, also with `make -C`.
+CALLER := $(or $(PWD),$(CURDIR))
+CAPTURE = $(if $(filter /%,$(PCAP)),$(PCAP),$(CALLER)/$(PCAP))
+
+.PHONY: help setup demo test check bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(lastword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo '  make demo PCAP=capture.pcap      the same with a capture file'
+	@echo '  make demo IFACE=lo               the same with live traffic of an interface'
+
+setup: ## Environment from the lock file, jars from the pinned list (does nothing when both are there)
+	@test -n "$(PYTHON)" || { echo 'error: no python on PATH' >&2; echo '  install Python 3.11 (Debian/Ubuntu: apt-get install python3.11 python3.11-venv)' >&2; exit 7; }
+	@cd "$(ROOT)" && "$(PYTHON)" infra/bootstrap.py
+
+demo: setup ## The whole stream on this machine: live view, accounts, report
+	@cd "$(ROOT)" && "$(BIN)/flowlake" demo $(if $(PCAP),--pcap "$(CAPTURE)") $(if $(IFACE),--iface "$(IFACE)")
+
+test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
+	@cd "$(ROOT)" && "$(BIN)/python" -m pytest $(ARGS)
+
+check: setup ## Lint, format, types, unit tests: under two minutes
+	@cd "$(ROOT)" && "$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/mypy" && "$(BIN)/python" -m pytest -q tests/unit $(ARGS)
+
+bench: setup ## Benchmarks; results in var/bench/*.json
+	@cd "$(ROOT)" && mkdir -p var/bench && for what in sensor stream latency; do "$(BIN)/flowlake" bench $$what --json var/bench/$$what.json || exit $$?; done
+
+lock: setup ## Compile requirements.lock from requirements.in
+	@cd "$(ROOT)" && "$(BIN)/uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
+
+clean: ## Stop the stack and remove environment, jars, data and caches
+	@cd "$(ROOT)" && if [ -x "$(BIN)/flowlake" ]; then "$(BIN)/flowlake" down || true; fi
+	@cd "$(ROOT)" && rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info spark-warehouse metastore_db derby.log
+	@cd "$(ROOT)" && find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,176 @@
+"""Make the project's environment: ``.venv`` from ``requirements.lock``, the ``flowlake`` command, the jars. Standard library only.
+
+``python3.11 infra/bootstrap.py`` (``make setup``). Nothing is done twice: a stamp in ``.venv`` holds the digest of the lock file it was made from,
+and is checked against what is really installed. A broken or interrupted environment is made anew.
+"""
+
+import os
+import sys
+
+NEEDED = (3, 11)
+
+if sys.version_info[:2] != NEEDED:
+    # Before anything that an old Python could not even parse.
+    sys.stderr.write(
+        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # noqa: UP031
+        + "  install it (Debian/Ubuntu: apt-get install python3.11 python3.11-venv) or: make setup PYTHON=/path/to/python3.11\n"
+    )
+    sys.exit(7)
+
+import fcntl  # noqa: E402
+import hashlib  # noqa: E402
+import re  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from infra.errors import FlowlakeError, StackError  # noqa: E402
+from infra.stack import java  # noqa: E402
+
+LOCK = ROOT / "requirements.lock"
+VENV = Path(os.environ.get("FLOWLAKE_VENV") or ROOT / ".venv")
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "flowlake-stamp"
+
+
+def main(sections: list[str]) -> int:
+    """Environment, then the named jar sections (default: broker and spark)."""
+    try:
+        java.find()
+        (ROOT / "var").mkdir(exist_ok=True)
+        with (ROOT / "var" / ".setup.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            environment()
+        return subprocess.run([str(PYTHON), "-m", "infra.stack.jars", *sections], cwd=ROOT).returncode
+    except FlowlakeError as e:
+        print(f"error: {e}\n  {e.hint}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; make setup goes on from here", file=sys.stderr)
+        return 130
+
+
+def environment() -> None:
+    """Bring ``.venv`` to the state of the lock file.
+
+    Raises
+    ------
+    StackError
+        The venv cannot be made, or a package cannot be had.
+    """
+    stamp = STAMP.read_text(encoding="ascii") if STAMP.is_file() else None
+    if stamp == digest() and complete():
+        return
+    began = time.monotonic()
+    if stamp is None or not runs():
+        create()
+    STAMP.unlink(missing_ok=True)
+    count = len(pinned())
+    print(f"environment: {count} packages into {VENV}", file=sys.stderr)
+    install()
+    if not complete():
+        # The metadata was right and the files were not: a package was damaged by hand.
+        create()
+        install()
+        if not complete():
+            raise StackError(f"the environment {VENV} is incomplete after installing", f"rm -r {VENV} && make setup")
+    STAMP.write_text(digest(), encoding="ascii")
+    print(f"environment: ready in {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def digest() -> str:
+    """What the environment depends on: the lock file, the project's metadata, the interpreter's version."""
+    text = LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode() + sys.version.encode()
+    return hashlib.sha256(text).hexdigest()
+
+
+def pinned() -> dict[str, str]:
+    """Package -> version, of the lock file (lines whose marker excludes this platform are left out)."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)( *;[^\\\n]*)?", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    return {_plain(name): version for name, version, marker in found if not marker}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def runs() -> bool:
+    """Whether the venv's interpreter starts and has the right version."""
+    if not os.access(PYTHON, os.X_OK):
+        return False
+    probe = [str(PYTHON), "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.split() == [str(n) for n in NEEDED]
+
+
+def complete() -> bool:
+    """Whether every pinned package is there in its version with its code, and the ``flowlake`` command too."""
+    if not runs() or not (VENV / "bin" / "flowlake").is_file():
+        return False
+    # The first file of each package's record stands for the rest: enough to notice a folder that was removed.
+    probe = (
+        "import re, sys\nfrom importlib import metadata\n"
+        "for d in metadata.distributions():\n"
+        " n = re.sub(r'[-_.]+', '-', d.metadata['Name']).lower()\n"
+        " code = [f for f in (d.files or []) if f.suffix == '.py' and f.parts[0] != '..'][:1]\n"
+        " print(n, d.version, all(f.locate().is_file() for f in code))"
+    )
+    done = subprocess.run([str(PYTHON), "-I", "-c", probe], capture_output=True, text=True)
+    there = {tuple(line.split()[:2]) for line in done.stdout.splitlines() if line.endswith(" True")}
+    return done.returncode == 0 and set(pinned().items()) <= there
+
+
+def create() -> None:
+    """A fresh venv in place of whatever was there."""
+    if VENV.exists():
+        print(f"environment: {VENV} is incomplete or broken and is made anew", file=sys.stderr)
+        shutil.rmtree(VENV)
+    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+    if done.returncode != 0:
+        words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise StackError(
+            f"no virtual environment could be made at {VENV}: {words[0] if words else done.returncode}",
+            "Debian/Ubuntu: apt-get install python3.11-venv",
+        )
+
+
+def install() -> None:
+    """Install the lock file with its hashes: by uv (itself from the lock file; many times faster), else by pip; then this project."""
+    if not _by_uv():
+        print("environment: uv does not work here; pip takes over (some minutes)", file=sys.stderr)
+        _run([str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(LOCK)])
+    project = ["install", "-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "-e", str(ROOT)]
+    _run([str(PYTHON), "-m", "pip", *project])
+
+
+def _by_uv() -> bool:
+    blocks = re.split(r"^(?=\S)", LOCK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    alone = VENV / "uv.lock.txt"
+    alone.write_text("".join(block for block in blocks if block.startswith("uv==")), encoding="utf-8")
+    pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", str(alone)]
+    if subprocess.run(pip, capture_output=True).returncode != 0:
+        return False
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", str(LOCK)]
+    return subprocess.run(uv, env={**os.environ, "UV_LINK_MODE": "copy"}).returncode == 0
+
+
+def _run(argv: list[str]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode != 0:
+        words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
+        telling = [line for line in words if "ERROR" in line or "error" in line]
+        raise StackError(
+            f"packages could not be installed: {' '.join((telling or words or ['?'])[-1].split())[:300]}", "check the network, then: make setup"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
