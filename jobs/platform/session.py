@@ -1,0 +1,312 @@
+"""The Spark session: built here and nowhere else.
+
+Three ways lead in, and each finds the same session:
+
+- plain Python on this machine (``local[*]``): the JVM is started here, with our jars, memory and log file;
+- plain Python against a cluster master (``spark://...``): the same, and the code is shipped as a zip;
+- under ``spark-submit`` (``spark-submit.sh``): the JVM is there already, and what the submitter gave (master, jars, memory,
+  any ``--conf``) wins over everything below.
+
+Order of precedence otherwise: ``extra_conf`` over ``settings.spark.conf`` over the properties below.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.config import Settings
+from infra.errors import FlowlakeError, StackError
+from infra.stack import jars, java
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+#: Lines that the JVM writes to standard error before any logging is configured, and that say nothing.
+NOISE = ("WARNING: Using incubator modules", "Picked up JAVA_TOOL_OPTIONS", "NOTE: Picked up JDK_JAVA_OPTIONS")
+
+#: One thread per Python worker: Spark already runs one worker per core, and nested pools make each other slow.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+_STREAMING = "spark.sql.streaming"
+_STATE = f"{_STREAMING}.stateStore"
+
+
+def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None = None) -> SparkSession:
+    """The session of this process, built from the settings; the one that is there already, if any.
+
+    Parameters
+    ----------
+    settings : Settings
+        Sections ``spark``, ``lake`` and ``paths`` are used.
+    app : str
+        Application name, as it is shown by Spark.
+    extra_conf : mapping of str to str, optional
+        Further Spark properties; they win over those of the settings.
+
+    Raises
+    ------
+    StackError
+        No JDK or one older than 17, jars missing, or the JVM did not start. One line, before any JVM trace.
+    """
+    from pyspark.sql import SparkSession
+
+    if SparkSession.getActiveSession() is None:
+        _start_context(settings, app, dict(extra_conf or {}))
+    session = SparkSession.builder.getOrCreate()
+    _give_s3_keys(settings, session)
+    return session
+
+
+def submitted() -> bool:
+    """Whether this process was started by ``spark-submit`` (the JVM is then its parent, configured by the submitter)."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def is_local(master: str) -> bool:
+    """Whether driver and workers share this machine's disk: ``local``, ``local[2]``, ``local[*]``; not ``local-cluster[...]``."""
+    return master == "local" or master.startswith("local[")
+
+
+def uses_s3(settings: Settings) -> bool:
+    """Whether the lake or the checkpoints lie on S3, so that the S3A connector is needed."""
+    return any(path.startswith("s3a://") for path in (settings.lake.path, settings.paths.checkpoints))
+
+
+def jar_sections(settings: Settings) -> tuple[str, ...]:
+    """Sections of the pinned jar list that a session of these settings needs."""
+    return ("spark", "s3") if uses_s3(settings) else ("spark",)
+
+
+def properties(settings: Settings, master: str) -> dict[str, str]:
+    """Spark properties of a session, those that concern starting a JVM left out. Holds no secret.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    master : str
+        The master in force, which a submitter may have chosen.
+    """
+    conf = {
+        # SQL and Delta
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        # The default of 50 tasks per reading of a table's log costs a second a batch on a small machine.
+        "spark.databricks.delta.snapshotPartitions": str(max(2, min(settings.spark.shuffle_partitions, 50))),
+        # Re-planning between stages costs more than it saves in batches of a fraction of a second.
+        "spark.sql.adaptive.enabled": "false",
+        # State: RocksDB is what transformWithState demands; with changelog a commit uploads what changed, not a snapshot.
+        f"{_STATE}.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+        f"{_STATE}.rocksdb.changelogCheckpointing.enabled": "true",
+        # Progress files kept per query: enough to look back, few enough to list.
+        f"{_STREAMING}.minBatchesToRetain": "20",
+        # SIGTERM waits this long for a running batch.
+        f"{_STREAMING}.stopTimeout": "60s",
+        # Python workers
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+        "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
+        "spark.python.worker.reuse": "true",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    conf |= {f"spark.executorEnv.{name}": "1" for name in ONE_THREAD}
+    if is_local(master):
+        conf |= _local(settings)
+    else:
+        # Relative to the executor's own working folder: private to it, unlike anything predictable under /tmp.
+        conf |= {"spark.executorEnv.NUMBA_CACHE_DIR": ".numba", "spark.executorEnv.XDG_CACHE_HOME": ".cache"}
+    if uses_s3(settings):
+        conf |= _s3(settings)
+    return conf | settings.spark.conf
+
+
+def _local(settings: Settings) -> dict[str, str]:
+    """What is right only where driver and workers are one machine."""
+    var = settings.path(settings.paths.var)
+    return {
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.warehouse.dir": str(var / "warehouse"),
+        # No .crc file beside each checkpoint file: 10-30 % less per batch. Only the AbstractFileSystem, which the checkpoint manager uses:
+        # fs.file.impl would break transformWithState, whose RocksDB files need a LocalFileSystem.
+        "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
+        "spark.executorEnv.NUMBA_CACHE_DIR": str(var / "cache" / "numba"),
+    }
+
+
+def _s3(settings: Settings) -> dict[str, str]:
+    """S3A, keys left out: they are put into the Hadoop configuration of the running context (:func:`_give_s3_keys`)."""
+    conf = {"spark.hadoop.fs.s3a.path.style.access": "true"}
+    if endpoint := settings.lake.s3_endpoint:
+        conf["spark.hadoop.fs.s3a.endpoint"] = endpoint
+        conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https://")).lower()
+        # Any region will do for a server that is not Amazon's; without one the SDK asks the machine's metadata service and waits.
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = os.environ.get("AWS_REGION", "us-east-1")
+    return conf
+
+
+def launch_properties(settings: Settings, master: str) -> dict[str, str]:
+    """Properties that matter when the JVM is started: memory, class path, logging.
+
+    Raises
+    ------
+    StackError
+        The jars are missing and cannot be fetched.
+    """
+    files = [str(path) for section in jar_sections(settings) for path in jars.ensure(section)]
+    conf = {
+        "spark.master": master,
+        "spark.driver.memory": settings.spark.driver_memory,
+        "spark.driver.extraJavaOptions": jvm_options(settings),
+    }
+    if is_local(master):
+        # On the class path they are loaded in place; spark.jars would copy each of them for every session.
+        conf["spark.driver.extraClassPath"] = os.pathsep.join(files)
+    else:
+        from jobs.platform import package
+
+        conf["spark.jars"] = ",".join(files)
+        conf["spark.submit.pyFiles"] = str(package.build(settings.path(settings.paths.var) / "submit"))
+    return conf
+
+
+def jvm_options(settings: Settings) -> str:
+    """Options of the driver's JVM: where it logs, and how its memory is kept small."""
+    here = Path(__file__).parent
+    # A serial collector on a small heap: 100-200 MB less resident than G1, and no pauses that matter below 4 GB.
+    options = ["-XX:+UseSerialGC"] if _megabytes(settings.spark.driver_memory) <= 4096 else []
+    if os.environ.get("FLOWLAKE_DEBUG"):
+        return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])
+    folder = settings.path(settings.paths.var) / "log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
+    options += [f"-Dlog4j2.configurationFile=file:{here / 'log4j2-file.properties'}", f"-Dflowlake.spark.log={folder / 'spark.log'}"]
+    return " ".join(options)
+
+
+def _megabytes(memory: str) -> int:
+    """``1g`` -> 1024, ``512m`` -> 512; Spark's other spellings count as large."""
+    unit = {"m": 1, "g": 1024}.get(memory[-1:].lower())
+    return int(memory[:-1]) * unit if unit and memory[:-1].isdigit() else 1 << 30
+
+
+def _start_context(settings: Settings, app: str, extra: dict[str, str]) -> None:
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+
+    if submitted():
+        SparkContext._ensure_initialized()
+        conf = SparkConf()  # what the submitter gave
+        wanted = properties(settings, conf.get("spark.master", "") or settings.spark.master) | extra
+        wanted |= {"spark.master": settings.spark.master, "spark.app.name": app}
+        for key, value in wanted.items():
+            conf.setIfMissing(key, value)
+        SparkContext(conf=conf)
+        return
+
+    master = extra.get("spark.master", settings.spark.conf.get("spark.master", settings.spark.master))
+    java.find()  # StackError, in place of the shell script's complaint
+    _own_environment(master)
+    conf = SparkConf(loadDefaults=False)
+    conf.setAll(list((launch_properties(settings, master) | properties(settings, master) | extra | {"spark.app.name": app}).items()))
+    gateway = None
+    if SparkContext._gateway is None:
+        stderr = _Stderr()
+        try:
+            gateway = launch_gateway(conf, {"stderr": stderr.descriptor})
+        except PySparkRuntimeError as e:
+            raise StackError(
+                f"Spark's JVM did not start (master {master!r}, spark.driver_memory {settings.spark.driver_memory!r}): {stderr.reason()}",
+                "flowlake config show prints the settings, flowlake doctor what is missing",
+            ) from e
+        finally:
+            os.close(stderr.descriptor)
+        stderr.show()
+    try:
+        SparkContext(conf=conf, gateway=gateway)
+    except FlowlakeError:
+        raise
+    except Exception as e:
+        from jobs.platform.causes import one_line
+
+        raise StackError(
+            f"Spark session on master {master!r}: {one_line(e)}", "check spark.master and spark.conf: flowlake config show"
+        ) from e
+
+
+def _own_environment(master: str) -> None:
+    """Environment that the JVM and the workers inherit."""
+    import pyspark
+
+    if is_local(master):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+
+    # A SPARK_HOME of another installation would start another version of Spark behind our back.
+    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    # glibc keeps one arena per thread otherwise: hundreds of MB in a JVM with RocksDB.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
+
+
+class _Stderr:
+    """The JVM's standard error: held back until it runs (a failed start is told in one line instead), then passed on, known noise left out.
+
+    ``descriptor`` is what the JVM writes to; the caller closes its copy once the JVM has its own.
+    """
+
+    def __init__(self) -> None:
+        reading, self.descriptor = os.pipe()
+        self._held: deque[str] = deque(maxlen=200)
+        self._lock = threading.Lock()
+        self._through = bool(os.environ.get("FLOWLAKE_DEBUG"))
+        self._thread = threading.Thread(target=self._read, args=(reading,), name="jvm-stderr", daemon=True)
+        self._thread.start()
+
+    def _read(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "r", errors="replace") as stream:
+            for line in stream:
+                if line.startswith(NOISE):
+                    continue
+                with self._lock:
+                    if self._through:
+                        sys.stderr.write(line)
+                        sys.stderr.flush()
+                    self._held.append(line.strip())
+
+    def show(self) -> None:
+        """Pass on what was held back, and everything from here on."""
+        with self._lock:
+            if not self._through:
+                sys.stderr.writelines(f"{line}\n" for line in self._held)
+            self._through = True
+
+    def reason(self) -> str:
+        """The line that says why the JVM ended."""
+        self._thread.join(timeout=5)  # the JVM is gone: its end of the pipe is closed
+        lines = [line for line in self._held if line and not line.startswith("at ")]
+        told = [line for line in lines if "Exception" in line or line.startswith(("Error", "Invalid", "Unrecognized"))]
+        return (told or lines or ["no reason given"])[0].removeprefix('Exception in thread "main" ')
+
+
+def _give_s3_keys(settings: Settings, session: SparkSession) -> None:
+    """Hand the keys to S3A past every ``spark.*`` listing, log and command line: into the running context's Hadoop configuration."""
+    access, secret = settings.lake.s3_access_key.get_secret_value(), settings.lake.s3_secret_key.get_secret_value()
+    if not (access and secret and uses_s3(settings)):
+        return
+    hadoop: Any = session.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    hadoop.set("fs.s3a.access.key", access)
+    hadoop.set("fs.s3a.secret.key", secret)
