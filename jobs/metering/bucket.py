@@ -267,11 +267,10 @@ class BucketMeter:
             "sensors": self._sensors,
             "ended": self._ended,
             "accounts": self.accounts,
-            "next_uid": self.table.next_uid,
         }
 
     def load(self, meta: dict[str, Any]) -> None:
-        """Set what :meth:`meta` gave; the open flows are restored separately."""
+        """Set what :meth:`meta` gave; the open flows are applied separately."""
         self._held = np.frombuffer(meta["held"], PACKET_DTYPE).copy()
         self._fragments.first = meta["fragments"]
         self._domains = meta["domains"]

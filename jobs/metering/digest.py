@@ -1,7 +1,7 @@
 """Phase one, stateless: Kafka messages of ``raw-packets`` -> one binary digest per hash bucket.
 
-A digest is what one task hands to one bucket: the packets of the bucket as :data:`jobs.metering.packets.PACKET_DTYPE`, and the *envelopes* of all
-messages that the task read, so that every bucket learns every clock, whether it got packets or not.
+A digest is what one task hands to one bucket: the packets of the bucket as :data:`jobs.metering.packets.PACKET_DTYPE`, and the
+*envelopes* of all messages that the task read, so that every bucket learns every clock, whether it got packets or not.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ FIN, RST, IDLE, ACTIVE, EVICTED, FORCED = range(1, 7)
 _I8 = "i8"
 ROW_DTYPE = np.dtype(
     [
-        ("uid", "u8"),  # number of the flow in its bucket
+        ("slot", "u8"),  # where the row lies in its table; the same in every copy of the table
         ("src_hi", "u8"),
         ("src_lo", "u8"),
         ("dst_hi", "u8"),
@@ -149,7 +149,7 @@ _CARRIED = F_SYN | B_SYNACK | F_FIN | B_FIN | F_SEQ | B_SEQ | B_ANY | F_DATA | B
 _NEVER = np.iinfo(np.int64).max
 
 # positions in the table's counter vector
-_FREE, _OPEN, _UID, _DIRTY, _USED = range(5)
+_FREE, _OPEN, _DIRTY, _USED = range(4)
 
 
 @njit(inline="always")
@@ -587,8 +587,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
             r = rows[i]
             used[i] = 1
             mark[i] = 0
-            r.uid = np.uint64(counts[_UID])
-            counts[_UID] += 1
+            r.slot = np.uint64(i)
             # a SYN+ACK first means that the SYN was missed: its sender is the responder
             forward = not (tcp and (p.flags & 18) == 18)
             if forward:
@@ -690,6 +689,38 @@ def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, st
     return n_out, i
 
 
+@njit(cache=True)
+def _apply(rows, used, head, nxt, wake, mark, free, counts, released, updates, timeouts):
+    """Release slots and set rows; the free list is rebuilt by the caller."""
+    idle = timeouts[0]
+    linger = timeouts[2]
+    mask = head.shape[0] - 1
+    for k in range(released.shape[0]):
+        i = np.int64(released[k])
+        if i < used.shape[0] and used[i]:
+            counts[_FREE] = 0
+            _release(rows, used, head, nxt, wake, free, counts, i)
+    for k in range(updates.shape[0]):
+        i = np.int64(updates[k].slot)
+        if used[i]:
+            counts[_FREE] = 0
+            _release(rows, used, head, nxt, wake, free, counts, i)
+        rows[i] = updates[k]
+        r = rows[i]
+        used[i] = 1
+        mark[i] = 0
+        s = _slot(r, mask)
+        nxt[i] = head[s]
+        head[s] = i
+        counts[_OPEN] += 1
+        counts[_USED] = max(counts[_USED], i + 1)
+        wake[i] = r.last + idle
+        if r.closing != 0:
+            wake[i] = min(wake[i], r.close_ts + linger)
+        if r.next_age < _NEVER:
+            wake[i] = min(wake[i], r.start + r.next_age)
+
+
 @dataclass(frozen=True)
 class Timeouts:
     """Metering rules in microseconds of event time."""
@@ -719,7 +750,7 @@ class FlowTable:
         self._timeouts = timeouts.vector()
         self._with_interim = timeouts.interim
         self._allocate(capacity)
-        self._counts = np.zeros(5, np.int64)
+        self._counts = np.zeros(4, np.int64)
         self._counts[_FREE] = capacity
         self._free[:capacity] = np.arange(capacity - 1, -1, -1)
 
@@ -735,11 +766,6 @@ class FlowTable:
 
     def __len__(self) -> int:
         return int(self._counts[_OPEN])
-
-    @property
-    def next_uid(self) -> int:
-        """Number that the next new flow gets."""
-        return int(self._counts[_UID])
 
     def _reserve(self, n: int) -> None:
         capacity = len(self.rows)
@@ -840,7 +866,7 @@ class FlowTable:
         top = int(self._counts[_USED])
         at = np.flatnonzero(self._used[:top] == 1)
         rows = self.rows[at]
-        order = np.lexsort((rows["uid"], rows["last"], rows["nf"] + rows["nb"] > 1))
+        order = np.lexsort((rows["start"], rows["last"], rows["nf"] + rows["nb"] > 1))
         return self._close_rows(at[order[:n]], EVICTED)
 
     def _close_rows(self, at: NDArray[np.int64], reason: int) -> list[NDArray]:
@@ -866,27 +892,19 @@ class FlowTable:
         top = int(self._counts[_USED])
         return self.rows[:top][self._used[:top] == 1].copy()
 
-    def restore(self, rows: NDArray, next_uid: int) -> None:
-        """Load open rows (a snapshot, :meth:`open_rows`) into an empty table."""
-        assert len(self) == 0
-        n = len(rows)
-        self._reserve(n)
-        capacity = len(self.rows)
-        self.rows[:n] = rows
-        self._used[:] = 0
-        self._used[:n] = 1
-        self._mark[:] = 0
-        idle, linger = self._timeouts[0], self._timeouts[2]
-        wake = rows["last"] + idle
-        wake = np.where(rows["closing"] != 0, np.minimum(wake, rows["close_ts"] + linger), wake)
-        aged = rows["next_age"] < _NEVER
-        wake = np.where(aged, np.minimum(wake, rows["start"] + np.where(aged, rows["next_age"], 0)), wake)
-        self._wake[:] = _NEVER
-        self._wake[:n] = wake
-        self._free[: capacity - n] = np.arange(capacity - 1, n - 1, -1)
-        self._counts[:] = 0
-        self._counts[_FREE] = capacity - n
-        self._counts[_OPEN] = n
-        self._counts[_USED] = n
-        self._counts[_UID] = next_uid
-        _index_all(self.rows, self._used, self._head, self._nxt, n)
+    def rows_at(self, slots: NDArray[np.uint64]) -> NDArray:
+        """Copies of the rows that are open at ``slots``; the others are left out."""
+        at = slots[slots < len(self.rows)].astype(np.int64)
+        return self.rows[at[self._used[at] == 1]].copy()
+
+    def apply(self, released: NDArray[np.uint64], rows: NDArray) -> None:
+        """Repeat what another copy of the table did: release slots, then set ``rows`` at theirs."""
+        top = int(rows["slot"].max()) + 1 if len(rows) else 0
+        if top > len(self.rows):
+            self._reserve(top - len(self.rows) + int(self._counts[_FREE]))
+        _apply(
+            self.rows, self._used, self._head, self._nxt, self._wake, self._mark, self._free, self._counts, released, rows, self._timeouts
+        )
+        free = np.flatnonzero(self._used == 0)[::-1]
+        self._free[: len(free)] = free
+        self._counts[_FREE] = len(free)
