@@ -73,6 +73,7 @@ _ROW_COLUMNS: tuple[tuple[str, str], ...] = (
     ("first_seen", "timestamptz NOT NULL"),
     ("last_seen", "timestamptz NOT NULL"),
     ("flow_count", "bigint NOT NULL"),
+    ("notified_severity", "integer NOT NULL DEFAULT 0"),  # severity at the last message to the topic; 0: none yet
 )
 #: Columns the writer fills, in the order of its COPY.
 WRITTEN: tuple[str, ...] = tuple(name for name, _ in _ROW_COLUMNS)

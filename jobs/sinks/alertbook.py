@@ -1,0 +1,226 @@
+"""What is known about each alert, and how evidence changes it. Pure: no Spark, no database.
+
+Everything merges by minimum, maximum or set union, so evidence that arrives again, or in another order, changes nothing: that, and not a list of
+applied messages, is what makes the counts exact under at-least-once delivery.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.sinks import sketch
+from jobs.sinks.sketch import EMPTY, Hashes
+from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, severity
+
+SETS = ("source", "target", "port")
+
+
+@dataclass
+class Evidence:
+    """One alert's share of a batch (a row of :data:`schemas.alerts.PARTIAL_SCHEMA`, merged over the tasks). Times: us since the epoch."""
+
+    id: UUID
+    kind: str
+    attack_type: str
+    domain: str
+    sensor_id: str
+    model_version: str
+    first_seen: int
+    last_seen: int
+    evidence: int
+    confidence: float
+    flows: Hashes
+    sketches: dict[str, Hashes]
+    samples: dict[str, list[str]]
+    flow: dict[str, Any]
+
+
+@dataclass
+class Alert:
+    """One alert as it stands in the store, with what it must remember. ``version`` counts the changes of its memory."""
+
+    id: UUID
+    kind: str = ""
+    attack_type: str = ""
+    domain: str = ""
+    sensor_id: str = ""
+    model_version: str = ""
+    first_seen: int = 0
+    last_seen: int = 0
+    confidence: float = 0.0
+    severity: int = 0
+    flow_count: int = 0
+    notified_severity: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
+    base_count: int = 0
+    segments: list[Hashes] = field(default_factory=list)
+    sketches: dict[str, Hashes] = field(default_factory=lambda: dict.fromkeys(SETS, EMPTY))
+    _known: Hashes | None = None
+
+    @property
+    def known(self) -> Hashes:
+        """Hashes of the counted flows, sorted."""
+        if self._known is None:
+            self._known = np.unique(np.concatenate(self.segments)) if self.segments else EMPTY
+        return self._known
+
+    def address(self, name: str) -> str | None:
+        """``source`` or ``target`` when there is one only; else null."""
+        values = self.details.get(f"{name}s", [])
+        if self.kind == "per-flow":
+            value = self.details.get("src_ip" if name == "source" else "dst_ip")
+            return str(value) if value else None
+        return str(values[0]) if len(values) == 1 and len(self.sketches[name]) <= 1 else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one batch did to one alert: the alert afterwards, and the flows that are new to it."""
+
+    alert: Alert
+    new_flows: Hashes
+    is_new: bool
+    forgotten: int = 0  # oldest segments let go
+    notify: bool = False
+
+
+def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
+    """Evidence of all tasks of a batch, merged by alert, in the order of the ids."""
+    found: dict[bytes, Evidence] = {}
+    for table in tables:
+        for row in table.to_pylist():
+            item = _evidence(row)
+            known = found.get(row["id"])
+            if known is not None:
+                _merge(known, item)
+            else:
+                found[row["id"]] = item
+    return [found[key] for key in sorted(found)]
+
+
+def _evidence(row: Mapping[str, Any]) -> Evidence:
+    flow = json.loads(row["flow"]) if row["flow"] else {}
+    if flow:
+        flow.update(src_ip=row["source_sample"][0], dst_ip=row["target_sample"][0])
+    return Evidence(
+        UUID(bytes=row["id"]),
+        *(row[name] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")),
+        *(row[name] for name in ("first_seen", "last_seen", "evidence", "confidence")),
+        sketch.unpack(row["flows"]),
+        {name: sketch.unpack(row[f"{name}s"]) for name in SETS},
+        {name: row[f"{name}_sample"] for name in SETS},
+        flow,
+    )
+
+
+def _merge(into: Evidence, other: Evidence) -> None:
+    newer = (other.last_seen, other.flow.get("closed", False)) >= (into.last_seen, into.flow.get("closed", False))
+    if into.kind == "per-flow" and newer:
+        into.attack_type, into.flow = other.attack_type, other.flow
+    into.first_seen = min(into.first_seen, other.first_seen)
+    into.last_seen = max(into.last_seen, other.last_seen)
+    into.evidence = min(into.evidence, other.evidence)
+    into.confidence = max(into.confidence, other.confidence)
+    into.flows = np.union1d(into.flows, other.flows)
+    for name in SETS:
+        into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
+        into.samples[name] = sketch.sample([*into.samples[name], *other.samples[name]])
+
+
+def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flows: int = MAX_TRACKED_FLOWS) -> Change | None:
+    """The alert after the evidence; ``None`` when it says nothing new.
+
+    Parameters
+    ----------
+    known
+        The alert as stored; ``None`` when there is none. It is not changed.
+    item
+        Evidence of a batch.
+    min_severity
+        Below it no message is due.
+    max_flows
+        Bound of the flows remembered.
+    """
+    old = known or Alert(item.id, item.kind, item.attack_type, item.domain, item.sensor_id, item.model_version, item.first_seen, item.last_seen)
+    alert = Alert(
+        old.id, old.kind, old.attack_type, old.domain, old.sensor_id, old.model_version,
+        min(old.first_seen, item.first_seen), max(old.last_seen, item.last_seen), max(old.confidence, item.confidence),
+        old.severity, old.flow_count, old.notified_severity, dict(old.details), old.version, old.base_count,
+    )  # fmt: skip
+    new_flows, forgotten = EMPTY, 0
+    if item.kind == "per-flow":
+        alert.flow_count = 1
+        if known is None or (item.last_seen, item.flow["closed"]) > (old.last_seen, old.details.get("closed", False)):
+            alert.attack_type = item.attack_type
+            alert.details.update(item.flow)
+    else:
+        new_flows = np.setdiff1d(item.flows, old.known, assume_unique=True)
+        alert.segments = [*old.segments, new_flows] if len(new_flows) else list(old.segments)
+        remembered = len(old.known) + len(new_flows)
+        while remembered > max_flows and len(alert.segments) > 1:
+            gone = len(alert.segments.pop(0))
+            remembered, forgotten, alert.base_count = remembered - gone, forgotten + 1, alert.base_count + gone
+        if not forgotten:  # sorted merge: cheaper than sorting all again
+            alert._known = np.insert(old.known, np.searchsorted(old.known, new_flows), new_flows)
+        alert.flow_count = alert.base_count + remembered
+        for name in SETS:
+            alert.sketches[name] = sketch.union(old.sketches[name], item.sketches[name])
+            values = sketch.sample([*map(str, old.details.get(f"{name}s", [])), *item.samples[name]])
+            alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
+            alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
+    alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count))
+    if known is None:
+        alert.details["evidence_time"] = iso(item.evidence)
+    if known is not None and not len(new_flows) and _same(alert, old):
+        return None
+    alert.version = old.version + 1
+    notify = alert.severity >= min_severity and alert.severity > old.notified_severity
+    return Change(alert, new_flows, known is None, forgotten, notify)
+
+
+def _same(a: Alert, b: Alert) -> bool:
+    names = ("attack_type", "first_seen", "last_seen", "severity", "flow_count", "details")
+    # The stored confidence is a 32-bit real.
+    return all(getattr(a, n) == getattr(b, n) for n in names) and abs(a.confidence - b.confidence) < 1e-6
+
+
+def message(alert: Alert) -> dict[str, Any]:
+    """The alert as a message of the topic ``alerts``; ``id`` is stable, for readers that deduplicate."""
+    return {
+        "version": MESSAGE_VERSION,
+        "id": str(alert.id),
+        "event": "raised" if alert.notified_severity == 0 else "escalated",
+        "timestamp": iso(alert.first_seen),
+        "attack_type": alert.attack_type,
+        "kind": alert.kind,
+        "severity": alert.severity,
+        "confidence": round(alert.confidence, 6),
+        "src_ip": alert.address("source"),
+        "dst_ip": alert.address("target"),
+        "first_seen": iso(alert.first_seen),
+        "last_seen": iso(alert.last_seen),
+        "flow_count": alert.flow_count,
+        "domain": alert.domain,
+        "sensor_id": alert.sensor_id,
+        "model_version": alert.model_version,
+        "details": alert.details,
+    }
+
+
+def key(alert: Alert) -> str:
+    """Kafka key: the source; where there are many, the target."""
+    return alert.address("source") or alert.address("target") or str(alert.id)
+
+
+def iso(us: int) -> str:
+    """Microseconds since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000).isoformat().replace("+00:00", "Z")

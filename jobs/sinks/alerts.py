@@ -1,0 +1,106 @@
+"""Alerts: attack-labelled records, open or closed, into the table ``alerts`` and the topic ``alerts``.
+
+The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges the few rows and applies them in one
+transaction (:mod:`jobs.sinks.alertstore`). No shuffle, no join, one small collect: the fixed cost of a batch is the alert's latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from infra.config import Settings
+from infra.errors import StoreError
+from infra.log import get
+from jobs.platform.dead_letter import DeadLetter
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
+from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks.outbox import Drainer
+from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from schemas import alerts as table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+NAME = "alerts"
+_REPORT = pa.schema([("partials", pa.binary()), ("refused", pa.string())])
+_REPORT_DDL = "partials binary, refused string"
+#: Batches between two clearings of old evidence.
+_PRUNE_EVERY = 5000
+
+
+def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
+
+    def reduce(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found: list[pa.Table] = []
+        letters: list[DeadLetter] = []
+        for batch in batches:
+            decoded, bad = messages.decode(batch, query=NAME, columns=table.EVIDENCE_COLUMNS)
+            letters += bad
+            if decoded:
+                found.append(evidence.attacks(messages.joined(decoded), settings.alerts.min_severity))
+        packed = b""
+        if any(rows.num_rows for rows in found):
+            packed = pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
+        yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
+
+    return reduce
+
+
+def pack(partials: pa.Table) -> bytes:
+    """Evidence as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, partials.schema) as writer:
+        writer.write_table(partials)
+    return bytes(sink.getvalue())
+
+
+def unpack(data: bytes) -> pa.Table:
+    """Inverse of :func:`pack`."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
+
+
+def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    """Start the query ``alerts``, and the thread that sends its messages.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be reached or refuses. (Once started, the query waits for a database that goes away.)
+    """
+    handle = Handle(NAME)
+    name = postgres.where(settings.alerts)
+    store = AlertStore(settings.alerts)
+    try:
+        postgres.migrate(settings.alerts, NAME, table.MIGRATIONS)
+        store.prune()
+    except StoreUnavailable as e:
+        raise StoreError(str(e), "start it (flowlake up), or set alerts.host and alerts.port") from e
+    drainer = Drainer(settings, handle)
+
+    def waiting(_: str) -> None:
+        counters.labelled(counters.waits(), NAME, 1)
+
+    def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
+        reports = frame.mapInArrow(task(settings), _REPORT_DDL).collect()
+        found = alertbook.gather(unpack(bytes(r.partials)) for r in reports if r.partials)
+        applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
+        if applied.messages:
+            drainer.wake()
+        counters.labelled(counters.rows(), NAME, applied.raised)
+        refused = source.count_refused((r.refused for r in reports), NAME)
+        if batch_id % _PRUNE_EVERY == _PRUNE_EVERY - 1:
+            try:
+                store.prune()
+            except (StoreUnavailable, StoreError) as e:
+                get("sink.alerts").warning("old evidence stays", cause=str(e))
+        return {"raised": applied.raised, "changed": applied.changed, "refused": refused}
+
+    query = source.run(source.read(spark, settings, NAME), settings, NAME, settings.alerts.trigger_ms, handle, apply)
+    drainer.start()
+    return query

@@ -1,0 +1,247 @@
+"""The alerts in PostgreSQL: reading what is known, writing what changed, in one transaction a batch; the outbox for the topic.
+
+One writer at a time (an advisory lock), so read-merge-write is safe without retries; a person resolving an alert touches other columns and
+is never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import psycopg2
+import pyarrow as pa
+from psycopg2.extras import execute_values
+
+from infra.config import AlertSettings
+from infra.errors import StoreError
+from jobs.sinks import alertbook, postgres, sketch
+from jobs.sinks.alertbook import Alert, Change, Evidence
+from jobs.sinks.postgres import RefusedData
+from schemas import alerts as table
+
+_APPLICATION = "flowlake-alerts"
+_STAGE = "alerts_stage"
+#: Alerts whose memory is kept in this process; what falls out is read again when it is needed.
+_KEPT_ALERTS = 2000
+_KEPT_FLOWS = 8_000_000
+#: Segments of an alert are joined when there are so many of them.
+_SEGMENTS = 256
+_INSERT_ONLY = frozenset({"id"})
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch did: alerts raised, alerts changed, messages put into the outbox."""
+
+    raised: int
+    changed: int
+    messages: int
+
+
+class AlertStore:
+    """Alerts of one database. Keeps the memory of recent alerts; the store's version of it decides whether it still holds."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._settings = settings
+        self._kept: OrderedDict[UUID, Alert] = OrderedDict()
+
+    def apply(self, evidence: Sequence[Evidence]) -> Applied:
+        """Merge evidence into the alerts, exactly once whatever is repeated.
+
+        Parameters
+        ----------
+        evidence
+            One entry an alert, ordered by id (:func:`jobs.sinks.alertbook.gather`).
+
+        Raises
+        ------
+        StoreUnavailable, StoreError
+            Nothing was applied, or - if the connection broke in the commit - everything; the same evidence may be applied again.
+        """
+        if not evidence:
+            return Applied(0, 0, 0)
+        connection = postgres.kept(self._settings, _APPLICATION)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
+                known = self._load(cursor, [item.id for item in evidence])
+                changes = [
+                    change
+                    for item in evidence
+                    if (change := alertbook.apply(known.get(item.id), item, min_severity=self._settings.min_severity)) is not None
+                ]
+                sent = self._write(cursor, changes) if changes else 0
+        except psycopg2.Error as e:
+            self._kept.clear()  # what the database holds now is not known
+            postgres.discard(connection)
+            problem = postgres.classify(e, self._settings)
+            if isinstance(problem, RefusedData):
+                problem = StoreError(f"{postgres.where(self._settings)} refuses an alert: {problem}")
+            raise problem from e
+        self._remember([change.alert for change in changes])
+        return Applied(sum(c.is_new for c in changes), sum(not c.is_new for c in changes), sent)
+
+    # -- reading ---------------------------------------------------------------------------------------------------------------------
+
+    def _load(self, cursor: Any, ids: Sequence[UUID]) -> dict[UUID, Alert]:
+        us = "(extract(epoch FROM a.{0}) * 1000000)::bigint"
+        cursor.execute(
+            f"SELECT a.id::text, a.kind, a.attack_type, a.domain, a.sensor_id, a.model_version, {us.format('first_seen')}, "
+            f"{us.format('last_seen')}, a.confidence, a.severity, a.flow_count, a.notified_severity, a.details, s.version, s.base_count "
+            f"FROM {table.TABLE} a LEFT JOIN alert_state s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",
+            ([str(i) for i in ids],),
+        )
+        found: dict[UUID, Alert] = {}
+        stale: list[UUID] = []
+        for key, *values, version, base_count in cursor.fetchall():
+            alert = Alert(UUID(key), *values)
+            if alert.kind != "per-flow":
+                kept = self._kept.get(alert.id)
+                if version is None:
+                    # The evidence is past its time: what was counted stands, and from here on it is counted afresh.
+                    alert.base_count = alert.flow_count
+                elif kept is not None and kept.version == version:
+                    alert.version, alert.base_count = version, kept.base_count
+                    alert.segments, alert.sketches, alert._known = kept.segments, kept.sketches, kept.known
+                else:
+                    alert.version, alert.base_count = version, base_count
+                    stale.append(alert.id)
+            found[alert.id] = alert
+        if stale:
+            self._load_memory(cursor, stale, found)
+        return found
+
+    @staticmethod
+    def _load_memory(cursor: Any, ids: Sequence[UUID], found: dict[UUID, Alert]) -> None:
+        texts = [str(i) for i in ids]
+        cursor.execute("SELECT alert_id::text, sources, targets, ports FROM alert_state WHERE alert_id = ANY(%s::uuid[])", (texts,))
+        for key, *sets in cursor.fetchall():
+            found[UUID(key)].sketches = {name: sketch.unpack(data) for name, data in zip(alertbook.SETS, sets, strict=True)}
+        cursor.execute(
+            "SELECT alert_id::text, flows FROM alert_flows WHERE alert_id = ANY(%s::uuid[]) ORDER BY alert_id, segment", (texts,)
+        )
+        for key, flows in cursor.fetchall():
+            found[UUID(key)].segments.append(sketch.unpack(flows))
+
+    # -- writing ---------------------------------------------------------------------------------------------------------------------
+
+    def _write(self, cursor: Any, changes: Sequence[Change]) -> int:
+        outbox = []
+        for change in changes:
+            if change.notify and (self._settings.escalations or change.alert.notified_severity == 0):
+                outbox.append((str(change.alert.id), alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
+            if change.notify:
+                change.alert.notified_severity = change.alert.severity
+        names = ", ".join(table.WRITTEN)
+        changed = ", ".join(
+            f"{name} = {table.TABLE}.details || EXCLUDED.details" if name == "details" else f"{name} = EXCLUDED.{name}"
+            for name in table.WRITTEN
+            if name not in _INSERT_ONLY
+        )
+        cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {table.TABLE} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
+        postgres.copy_table(cursor, _STAGE, table.WRITTEN, alert_rows([change.alert for change in changes]))
+        cursor.execute(
+            f"INSERT INTO {table.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY id "
+            f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"
+        )
+        self._write_memory(cursor, [change for change in changes if change.alert.kind != "per-flow"])
+        if outbox:
+            execute_values(cursor, "INSERT INTO alert_outbox (alert_id, key, message) VALUES %s", outbox, "(%s::uuid, %s, %s)")
+        return len(outbox)
+
+    @staticmethod
+    def _write_memory(cursor: Any, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        state = []
+        segments = []
+        rewritten = []
+        for change in changes:
+            alert = change.alert
+            sets = [psycopg2.Binary(sketch.pack(alert.sketches[name])) for name in alertbook.SETS]
+            state.append((str(alert.id), alert.version, alert.base_count, *sets))
+            if change.forgotten or len(alert.segments) > _SEGMENTS:
+                if not change.forgotten:
+                    alert.segments = _halved(alert.segments)
+                rewritten.append(str(alert.id))
+                segments += [(str(alert.id), alert.version * 1000 + i, psycopg2.Binary(sketch.pack(s))) for i, s in enumerate(alert.segments)]
+            elif len(change.new_flows):
+                # The version grows with every change: segments are in the order of their writing.
+                segments.append((str(alert.id), alert.version * 1000, psycopg2.Binary(sketch.pack(change.new_flows))))
+        execute_values(
+            cursor,
+            "INSERT INTO alert_state (alert_id, version, base_count, sources, targets, ports) VALUES %s ON CONFLICT (alert_id) DO UPDATE SET "
+            "version = EXCLUDED.version, base_count = EXCLUDED.base_count, sources = EXCLUDED.sources, targets = EXCLUDED.targets, "
+            "ports = EXCLUDED.ports, updated_at = clock_timestamp()",
+            state,
+            "(%s::uuid, %s, %s, %s, %s, %s)",
+        )
+        if rewritten:
+            cursor.execute("DELETE FROM alert_flows WHERE alert_id = ANY(%s::uuid[])", (rewritten,))
+        if segments:
+            execute_values(cursor, "INSERT INTO alert_flows (alert_id, segment, flows) VALUES %s", segments, "(%s::uuid, %s, %s)")
+
+    def _remember(self, changed: Sequence[Alert]) -> None:
+        for alert in changed:
+            if alert.kind != "per-flow":
+                self._kept[alert.id] = alert
+                self._kept.move_to_end(alert.id)
+        flows = sum(len(alert.known) for alert in self._kept.values())
+        while self._kept and (len(self._kept) > _KEPT_ALERTS or flows > _KEPT_FLOWS):
+            _, gone = self._kept.popitem(last=False)
+            flows -= len(gone.known)
+
+    def prune(self) -> None:
+        """Let go of the evidence of alerts that have not changed for :data:`schemas.alerts.EVIDENCE_HOURS`; the alerts stay.
+
+        Raises
+        ------
+        StoreUnavailable, StoreError
+            Nothing was removed.
+        """
+        connection = postgres.kept(self._settings, _APPLICATION)
+        age = f"{table.EVIDENCE_HOURS} hours"
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
+                cursor.execute(
+                    "WITH gone AS (DELETE FROM alert_state WHERE updated_at < clock_timestamp() - %s::interval RETURNING alert_id) "
+                    "DELETE FROM alert_flows f USING gone WHERE f.alert_id = gone.alert_id",
+                    (age,),
+                )
+        except psycopg2.Error as e:
+            postgres.discard(connection)
+            raise postgres.classify(e, self._settings) from e
+
+
+def _halved(segments: list[Any]) -> list[Any]:
+    """Join them into two, still in the order of time: what is forgotten first is the older."""
+    older, recent = segments[: len(segments) // 2], segments[len(segments) // 2 :]
+    return [np.sort(np.concatenate(older)), np.sort(np.concatenate(recent))]
+
+
+def alert_rows(alerts: Sequence[Alert]) -> pa.Table:
+    """Alerts as rows of the table, columns :data:`schemas.alerts.WRITTEN`."""
+
+    def times(name: str) -> pa.Array:
+        return pa.array([getattr(alert, name) for alert in alerts], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([str(alert.id) for alert in alerts], pa.string()),
+        "timestamp": times("first_seen"),
+        "src_ip": pa.array([alert.address("source") for alert in alerts], pa.string()),
+        "dst_ip": pa.array([alert.address("target") for alert in alerts], pa.string()),
+        "details": pa.array([json.dumps(alert.details, separators=(",", ":")) for alert in alerts], pa.string()),
+        "first_seen": times("first_seen"),
+        "last_seen": times("last_seen"),
+    }
+    return pa.table(
+        [columns[name] if name in columns else pa.array([getattr(alert, name) for alert in alerts]) for name in table.WRITTEN],
+        names=list(table.WRITTEN),
+    )

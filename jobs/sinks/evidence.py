@@ -1,0 +1,146 @@
+"""From predictions to evidence: the attack-labelled rows of a task, gathered by the alert they belong to.
+
+Runs in the executors, vectorised, so that a flood of 10^5 flows leaves a task as one row. What it yields can be merged in any order and any number of
+times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.sinks import sketch
+from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, kind_of
+from schemas.labels import BY_NAME
+
+
+def attacks(table: pa.Table, min_severity: int = 1) -> pa.Table:
+    """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, :data:`schemas.alerts.EVIDENCE_COLUMNS` only."""
+    table = table.select(list(EVIDENCE_COLUMNS)).filter(pc.equal(table["predicted_label"], 1))
+    if min_severity > 1 and table.num_rows:
+        found = pc.unique(table["attack_type"]).to_pylist()
+        # One degree can be gained by the number of flows (schemas.alerts.severity).
+        kept = [t for t in found if min(5, (BY_NAME[t].severity if t in BY_NAME else UNKNOWN_SEVERITY) + 1) >= min_severity]
+        table = table.filter(pc.is_in(table["attack_type"], pa.array(kept, pa.string())))
+    return table
+
+
+def partials(table: pa.Table, episode_s: float) -> pa.Table:
+    """Evidence of a table of attacks.
+
+    Parameters
+    ----------
+    table
+        Columns :data:`schemas.alerts.EVIDENCE_COLUMNS`; every row is an attack. A flow may be in it several times.
+    episode_s
+        Length of an episode in seconds of event time (by the flow's start).
+
+    Returns
+    -------
+    pa.Table
+        :data:`schemas.alerts.PARTIAL_SCHEMA`, one row an alert.
+    """
+    if table.num_rows == 0:
+        return PARTIAL_SCHEMA.empty_table()
+    columns = {name: table[name].to_pandas() for name in EVIDENCE_COLUMNS if name not in ("start_time", "end_time")}
+    frame = pd.DataFrame(columns)
+    frame["start"] = table["start_time"].cast(pa.int64()).to_numpy()
+    frame["end"] = table["end_time"].cast(pa.int64()).to_numpy()
+    kinds = {label: kind_of(label) for label in frame["attack_type"].unique()}
+    frame["kind"] = frame["attack_type"].map(kinds)
+    single = (frame["kind"] == "per-flow").to_numpy()
+    rows = _grouped(frame[~single], episode_s) + _single(frame[single])
+    return pa.Table.from_pylist(rows, PARTIAL_SCHEMA)
+
+
+def _grouped(frame: pd.DataFrame, episode_s: float) -> list[dict[str, Any]]:
+    if frame.empty:
+        return []
+    frame = frame.assign(
+        episode=np.floor_divide(frame["start"].to_numpy(), round(episode_s * 1e6)),
+        source=np.where(frame["kind"] == "flood", "", frame["src_ip"]),
+        target=np.where(frame["kind"] == "scan", "", frame["dst_ip"]),
+    )
+    group = frame.groupby(["attack_type", "domain", "episode", "source", "target"], sort=True).ngroup().to_numpy()
+    # Within a group by start time: its first row names the sensor and the model.
+    order = np.lexsort((frame["start"].to_numpy(), group))
+    frame = frame.iloc[order]
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    ends = np.append(starts[1:], len(frame))
+    first = np.minimum.reduceat(frame["start"].to_numpy(), starts)
+    last = np.maximum.reduceat(frame["end"].to_numpy(), starts)
+    evidence = np.minimum.reduceat(frame["end"].to_numpy(), starts)
+    confidence = np.maximum.reduceat(frame["confidence_score"].to_numpy(), starts)
+    flows = sketch.hashes(frame["flow_id"].to_numpy())
+    texts = {
+        "source": frame["src_ip"].to_numpy(),
+        "target": frame["dst_ip"].to_numpy(),
+        "port": frame["dst_port"].astype(str).to_numpy(),
+    }
+    hashed = {name: sketch.hashes(values) for name, values in texts.items()}
+    heads = frame.iloc[starts].to_dict("records")
+    rows = []
+    for i, (head, a, b) in enumerate(zip(heads, starts, ends, strict=True)):
+        key = alert_key(head["kind"], head["attack_type"], head["domain"], head["episode"], head["src_ip"], head["dst_ip"], head["flow_id"])
+        row = {
+            **_names(head),
+            "id": alert_id(key).bytes,
+            "first_seen": int(first[i]),
+            "last_seen": int(last[i]),
+            "evidence": int(evidence[i]),
+            "confidence": float(confidence[i]),
+            "flows": sketch.pack(np.unique(flows[a:b])),
+            "flow": "",
+        }
+        for name, values in texts.items():
+            distinct, where = np.unique(hashed[name][a:b], return_index=True)
+            row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])
+            row[f"{name}_sample"] = sorted(values[a:b][where[: sketch.SAMPLE_SIZE]].tolist())
+        rows.append(row)
+    return rows
+
+
+def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    if frame.empty:
+        return []
+    flow = frame.groupby("flow_id", sort=False)
+    frame = frame.assign(
+        first=flow["start"].transform("min"), evidence=flow["end"].transform("min"), confidence=flow["confidence_score"].transform("max")
+    )
+    # The newest view of the flow names it: the closed record, or the latest snapshot.
+    frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
+    rows = []
+    for head in frame.to_dict("records"):
+        about = {
+            "flow_id": head["flow_id"],
+            "community_id": head["community_id"],
+            "protocol": int(head["protocol"]),
+            "src_port": int(head["src_port"]),
+            "dst_port": int(head["dst_port"]),
+            "closed": bool(head["closed"]),
+        }
+        rows.append(
+            {
+                **_names(head),
+                "id": alert_id(alert_key("per-flow", "", "", 0, "", "", head["flow_id"])).bytes,
+                "first_seen": int(head["first"]),
+                "last_seen": int(head["end"]),
+                "evidence": int(head["evidence"]),
+                "confidence": float(head["confidence"]),
+                **{"flows": b"", "sources": b"", "targets": b"", "ports": b"", "port_sample": []},
+                "source_sample": [head["src_ip"]],
+                "target_sample": [head["dst_ip"]],
+                "flow": json.dumps(about, separators=(",", ":")),
+            }
+        )
+    return rows
+
+
+def _names(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: head[name] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")}

@@ -1,0 +1,179 @@
+"""Messages of the topic ``predictions``, taken apart: Kafka rows in, tables of records out, and dead letters for the rest.
+
+Pure Arrow, no Spark: the sinks call :func:`decode` inside ``mapInArrow``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import pyarrow as pa
+
+from jobs.platform.dead_letter import DeadLetter
+from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, PREDICTION_SCHEMA, RECORD_VERSION
+from schemas.wire import CONTENT_FLOWS, Header
+
+_NAMES = PREDICTION_SCHEMA.names
+_TYPES = PREDICTION_SCHEMA.types
+
+
+class BadMessage(ValueError):
+    """A message that is not a batch of predictions; the text is the dead letter's reason (``code: what``)."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One decoded message: its rows and where it lay."""
+
+    rows: pa.Table
+    message_id: str
+    topic: str
+    partition: int
+    offset: int
+    value: bytes = field(repr=False)
+
+    def refused(self, reason: str, query: str) -> DeadLetter:
+        """The message as a dead letter (a store would not take its rows)."""
+        return DeadLetter(self.value, reason, self.topic, self.partition, self.offset, query)
+
+
+@lru_cache(maxsize=16)
+def _selection(columns: tuple[str, ...] | None) -> list[int]:
+    if columns is None:
+        return []
+    return sorted(PREDICTION_SCHEMA.get_field_index(name) for name in columns)
+
+
+def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[str, ...] | None = None) -> pa.Table:
+    """Rows of one message.
+
+    Parameters
+    ----------
+    value
+        Kafka value: an Arrow IPC stream of :data:`schemas.flows.PREDICTION_SCHEMA`.
+    headers
+        Kafka headers.
+    columns
+        Columns wanted; the others are neither decompressed nor checked. ``None``: all.
+
+    Returns
+    -------
+    pa.Table
+        The wanted columns, in the order of the schema.
+
+    Raises
+    ------
+    BadMessage
+        Another content type or record version, an empty value, bytes that are no (whole) Arrow stream, other columns, or a null
+        where the schema has none.
+    """
+    content = headers.get(Header.CONTENT_TYPE, b"").decode("utf-8", "replace")
+    if content != CONTENT_FLOWS:
+        raise BadMessage(f"content-type: {content or 'none'!r}, expected {CONTENT_FLOWS!r}")
+    version = headers.get(HEADER_RECORD_VERSION, b"").decode("utf-8", "replace")
+    if version != str(RECORD_VERSION):
+        raise BadMessage(f"record-version: {version or 'none'!r}, expected {RECORD_VERSION}")
+    if not value:
+        raise BadMessage("empty: the message has no value")
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(value))
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise BadMessage(f"not-arrow: {_line(e)}") from e
+    if schema.names != _NAMES or schema.types != _TYPES:
+        raise BadMessage(f"schema: {_difference(schema)}")
+    try:
+        options = pa.ipc.IpcReadOptions(included_fields=_selection(columns), use_threads=False)
+        with pa.ipc.open_stream(pa.py_buffer(value), options=options) as reader:
+            table = reader.read_all()
+        if not _ended(value):
+            raise BadMessage("truncated: the Arrow stream has no end")
+        table.validate(full=True)  # offsets and text that point outside their buffers would crash later readers
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as e:
+        if isinstance(e, BadMessage):
+            raise
+        raise BadMessage(f"not-arrow: {_line(e)}") from e
+    for name in table.column_names:
+        if not PREDICTION_SCHEMA.field(name).nullable and table.column(name).null_count:
+            raise BadMessage(f"schema: null in column {name}")
+    return table.replace_schema_metadata(None)
+
+
+def _ended(value: bytes) -> bool:
+    """Whether the stream has its end mark (continuation and zero length); without it whole batches may be missing."""
+    return value.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _difference(schema: pa.Schema) -> str:
+    for i, name in enumerate(_NAMES):
+        if i >= len(schema.names):
+            return f"column {name} is missing"
+        if schema.names[i] != name:
+            return f"column {i} is {schema.names[i]!r}, expected {name!r}"
+        if schema.types[i] != _TYPES[i]:
+            return f"column {name} is {schema.types[i]}, expected {_TYPES[i]}"
+    return f"unexpected column {schema.names[len(_NAMES)]!r}"
+
+
+def decode(
+    batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None = None
+) -> tuple[list[Message], list[DeadLetter]]:
+    """Messages of a batch of Kafka rows.
+
+    Parameters
+    ----------
+    batch
+        Columns ``value``, ``headers`` (list of key, value; may be null), ``topic``, ``partition``, ``offset``.
+    query
+        Name of the query, for the dead letters.
+    columns
+        Columns wanted (:func:`decode_value`).
+
+    Returns
+    -------
+    tuple
+        Decoded messages in the order of the rows, and a dead letter for every row that is no message of predictions. A message without
+        id gets its place in the topic as one.
+    """
+    wanted = None if columns is None else tuple(columns)
+    messages: list[Message] = []
+    letters: list[DeadLetter] = []
+    names = batch.schema.names
+    fields = [batch.column(names.index(name)).to_pylist() for name in ("value", "headers", "topic", "partition", "offset")]
+    for value, pairs, topic, partition, offset in zip(*fields, strict=True):
+        headers = {pair["key"]: pair["value"] or b"" for pair in pairs or ()}
+        try:
+            rows = decode_value(value, headers, wanted)
+        except BadMessage as e:
+            letters.append(DeadLetter(value, str(e), topic, partition, offset, query))
+            continue
+        message_id = headers.get(HEADER_MESSAGE_ID, b"").decode("utf-8", "replace") or f"{topic}/{partition}/{offset}"
+        messages.append(Message(rows, message_id, topic, partition, offset, value))
+    return messages, letters
+
+
+def joined(messages: Sequence[Message], columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of several messages as one table of contiguous columns."""
+    if not messages:
+        schema = PREDICTION_SCHEMA if columns is None else pa.schema([PREDICTION_SCHEMA.field(i) for i in _selection(tuple(columns))])
+        return schema.empty_table()
+    return pa.concat_tables([message.rows for message in messages]).combine_chunks()
+
+
+def chunks(messages: Sequence[Message], max_rows: int) -> Iterator[list[Message]]:
+    """Messages in groups of at most ``max_rows`` rows (one message at least)."""
+    group: list[Message] = []
+    rows = 0
+    for message in messages:
+        if group and rows + message.rows.num_rows > max_rows:
+            yield group
+            group, rows = [], 0
+        group.append(message)
+        rows += message.rows.num_rows
+    if group:
+        yield group

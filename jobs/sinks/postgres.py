@@ -1,0 +1,195 @@
+"""PostgreSQL: connections that are kept, errors told apart, COPY of Arrow tables, migrations."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from infra.config import PostgresSettings
+from infra.errors import StoreError
+from jobs.sinks.stores import StoreUnavailable
+
+#: Connections of this process. Keyed by process too: Spark forks its Python workers.
+_connections: dict[tuple[Any, ...], Any] = {}
+
+#: SQLSTATE classes (PostgreSQL manual, appendix A) that pass by themselves: connection, transaction rollback, resources (disk, memory,
+#: connections), lock not available, operator intervention (shutdown, starting up), system error, read-only (a standby being promoted).
+_TRANSIENT = ("08", "40", "53", "55P03", "57", "58", "25006")
+#: Data the database refuses: a matter of the message, not of the store.
+_DATA = ("22", "23")
+
+#: Advisory locks (arbitrary, ours): one migration at a time; one writer of alerts at a time.
+LOCK_MIGRATE = 0x666C6F77_0001
+LOCK_ALERTS = 0x666C6F77_0002
+
+
+class RefusedData(Exception):
+    """The database will not take these values (SQLSTATE class 22 or 23)."""
+
+
+def where(settings: PostgresSettings) -> str:
+    """The database as a person names it; never the password."""
+    return f"PostgreSQL at {settings.host}:{settings.port}/{settings.database}"
+
+
+def connect(settings: PostgresSettings, application: str) -> Any:
+    """A new connection; UTC, keepalive, named ``application``.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nobody answers, or the server is starting, stopping or full.
+    StoreError
+        The server answers and refuses: user, password, database.
+    """
+    try:
+        return psycopg2.connect(
+            host=settings.host,
+            port=settings.port,
+            dbname=settings.database,
+            user=settings.user,
+            password=settings.password.get_secret_value() or None,
+            connect_timeout=settings.connect_timeout_s,
+            application_name=application,
+            options="-c TimeZone=UTC",
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg2.OperationalError as e:
+        raise _connect_error(e, settings) from e
+
+
+def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings) -> Exception:
+    # libpq gives no SQLSTATE to a failed connection, only the server's words.
+    text = _line(error)
+    refusals = {
+        "authentication failed": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD, or the user in the configuration",
+        "no password supplied": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD",
+        "does not exist": "create it, or name another in the configuration (hot.database, alerts.database, .user)",
+        "no pg_hba.conf entry": "let this host in (pg_hba.conf), or connect from another",
+        "permission denied for database": "GRANT CONNECT ON DATABASE to this user",
+        "not permitted to log in": "ALTER ROLE ... LOGIN, or use another user",
+    }
+    for words, hint in refusals.items():
+        if words in text:
+            return StoreError(f"{where(settings)} refuses user {settings.user!r}: {_last_words(text)}", hint)
+    return StoreUnavailable(f"{where(settings)}: {_last_words(text)}")
+
+
+def _last_words(text: str) -> str:
+    return text.rsplit("FATAL: ", 1)[-1].strip()[:300]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def classify(error: psycopg2.Error, settings: PostgresSettings) -> Exception:
+    """The exception that says what to do about ``error``: :class:`StoreUnavailable`, :class:`RefusedData` or ``StoreError``."""
+    state = error.pgcode or ""
+    text = f"{where(settings)}: {_line(error)[:300]}"
+    if state.startswith(_TRANSIENT):
+        return StoreUnavailable(text)
+    if state.startswith(_DATA) or (not state and isinstance(error, psycopg2.DataError)):
+        return RefusedData(_line(error)[:300])
+    if not state and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.DatabaseError):
+        return StoreUnavailable(text)  # the connection broke: no answer, no code
+    hint = "GRANT the rights on the tables to this user" if state == "42501" else ""
+    if state in ("42P01", "42703"):
+        hint = "the tables were dropped or changed by hand; start the sink again: it creates what is missing"
+    return StoreError(text, hint)
+
+
+def kept(settings: PostgresSettings, application: str) -> Any:
+    """The connection of this process for these settings: made once, replaced when it is broken."""
+    key = (os.getpid(), settings.host, settings.port, settings.database, settings.user, application)
+    connection = _connections.get(key)
+    if connection is not None and connection.closed == 0:
+        return connection
+    connection = connect(settings, application)
+    _connections[key] = connection
+    return connection
+
+
+def discard(connection: Any) -> None:
+    """Roll back; close and forget the connection when even that fails (or it was broken)."""
+    try:
+        if connection.closed == 0:
+            connection.rollback()
+            return
+    except psycopg2.Error:
+        pass
+    for key, known in list(_connections.items()):
+        if known is connection:
+            del _connections[key]
+    with suppress(psycopg2.Error):
+        connection.close()
+
+
+def copy_table(cursor: Any, table: str, columns: Sequence[str], rows: pa.Table) -> None:
+    """COPY an Arrow table into ``table``; its columns are in the order of ``columns``.
+
+    Null becomes SQL NULL, an empty string stays one (CSV: unquoted against quoted).
+    """
+    sink = io.BytesIO()
+    pc.write_csv(rows, sink, pc.WriteOptions(include_header=False, quoting_style="needed"))
+    sink.seek(0)
+    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv)", sink)
+
+
+def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int, Sequence[str]]) -> int:
+    """Bring the tables of ``component`` to the newest version; safe to run from several processes at once.
+
+    Returns
+    -------
+    int
+        The version now in force.
+
+    Raises
+    ------
+    StoreError
+        The database refuses, or holds a newer version than this program knows.
+    StoreUnavailable
+        It cannot be reached.
+    """
+    from schemas.hot import VERSIONS, version_table
+
+    connection = connect(settings, "flowlake-migrate")
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_MIGRATE,))
+            cursor.execute(version_table())
+            cursor.execute(f"SELECT version FROM {VERSIONS} WHERE component = %s", (component,))
+            found = cursor.fetchone()
+            version = found[0] if found else 0
+            newest = max(migrations)
+            if version > newest:
+                raise StoreError(
+                    f"{where(settings)}: tables of {component!r} are of version {version}, this program knows {newest}",
+                    "use the newer program, or another database",
+                )
+            # The statements create what is missing: running the newest again repairs a table that was dropped by hand.
+            for number in sorted(migrations):
+                if number > version or number == newest:
+                    for statement in migrations[number]:
+                        cursor.execute(statement)
+            cursor.execute(
+                f"INSERT INTO {VERSIONS} (component, version) VALUES (%s, %s) "
+                f"ON CONFLICT (component) DO UPDATE SET version = EXCLUDED.version, applied_at = clock_timestamp() "
+                f"WHERE {VERSIONS}.version < EXCLUDED.version",
+                (component, newest),
+            )
+            return newest
+    except psycopg2.Error as e:
+        problem = classify(e, settings)
+        raise (StoreError(f"{where(settings)}: {problem}") if isinstance(problem, RefusedData) else problem) from e
+    finally:
+        connection.close()

@@ -1,0 +1,134 @@
+"""What the three sinks share: reading ``predictions``, naming their checkpoint, running batches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from infra.config import KafkaSettings, Settings
+from infra.log import get
+from jobs.platform import dead_letter
+from jobs.platform.dead_letter import DeadLetter
+from jobs.sinks import counters
+from jobs.sinks.stores import Handle, Stopped
+from schemas.flows import RECORD_VERSION
+from schemas.topics import PREDICTIONS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+#: Columns of a Kafka row that the decoders need.
+ROW_COLUMNS = ("value", "headers", "topic", "partition", "offset")
+
+
+def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
+    """Options of Spark's Kafka source: broker and security."""
+    options = {"kafka.bootstrap.servers": kafka.bootstrap_servers}
+    options.update({f"kafka.{name}": value for name, value in kafka.security.items()})
+    if kafka.sasl_username:
+        scram = kafka.security.get("sasl.mechanism", "PLAIN").startswith("SCRAM")
+        module = "scram.ScramLoginModule" if scram else "plain.PlainLoginModule"
+        user, password = (_quoted(text) for text in (kafka.sasl_username, kafka.sasl_password.get_secret_value()))
+        options["kafka.sasl.jaas.config"] = (
+            f"org.apache.kafka.common.security.{module} required username={user} password={password};"
+        )
+    return options
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def read(spark: SparkSession, settings: Settings, name: str) -> DataFrame:
+    """Stream of Kafka rows of ``predictions``, from the earliest message that the checkpoint does not cover."""
+    if not settings.sinks.fail_on_data_loss:
+        get("sink").debug("messages gone before they are read are skipped with a warning", query=name, setting="sinks.fail_on_data_loss")
+    reader = (
+        spark.readStream.format("kafka")
+        .options(**kafka_options(settings.kafka))
+        .option("subscribe", settings.topic(PREDICTIONS.name))
+        .option("startingOffsets", "earliest")
+        .option("includeHeaders", "true")
+        .option("failOnDataLoss", str(settings.sinks.fail_on_data_loss).lower())
+        .option("maxOffsetsPerTrigger", str(settings.sinks.max_messages))
+    )
+    return reader.load().select(*ROW_COLUMNS)
+
+
+def checkpoint(settings: Settings, name: str) -> str:
+    """Folder of the query's checkpoint; the version of the records is part of it.
+
+    Raises
+    ------
+    CheckpointError
+        There is a checkpoint of this query for another version of the records.
+    """
+    try:
+        from jobs.platform import checkpoints
+    except ImportError:
+        base = settings.paths.checkpoints
+        return f"{base if '://' in base else settings.path(base)}/{name}-v{RECORD_VERSION}"
+    return str(checkpoints.path(settings, name, RECORD_VERSION))
+
+
+def query_id(spark: SparkSession) -> str:
+    """Id of the query whose batch runs on this thread. It is born with the checkpoint: a new checkpoint is a new query.
+
+    (Spark sets it as a local property of the thread that runs ``foreachBatch``.)
+    """
+    found = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+    if not found:
+        raise RuntimeError("not inside foreachBatch: the thread carries no query id")
+    return str(found)
+
+
+def run(
+    stream: DataFrame, settings: Settings, name: str, trigger_ms: int, handle: Handle, apply: Callable[[DataFrame, int], dict[str, Any]]
+) -> StreamingQuery:
+    """Start the query: ``apply(batch, batch_id)`` for every batch, measured and logged.
+
+    ``apply`` returns what is worth a log line. When the query is stopped while its store is away the batch ends without having been applied; Spark
+    repeats it at the next start.
+    """
+    log = get(f"sink.{name}")
+
+    def batch(frame: DataFrame, batch_id: int) -> None:
+        began = time.perf_counter()
+        try:
+            result = apply(frame, batch_id)
+        except Stopped as e:
+            log.info("stopped while waiting", batch=batch_id, cause=str(e))
+            raise
+        took = time.perf_counter() - began
+        counters.seconds().labels(query=name).observe(took)
+        log.debug("batch applied", batch=batch_id, seconds=round(took, 3), **result)
+
+    writer = stream.writeStream.queryName(name).foreachBatch(batch).option("checkpointLocation", checkpoint(settings, name))
+    query = writer.trigger(processingTime=f"{trigger_ms} milliseconds").start()
+    handle.query = query
+    return query
+
+
+def refuse(letters: Iterable[DeadLetter], kafka: KafkaSettings) -> str:
+    """Send dead letters from inside a task; returns the counts by reason as JSON, for the driver (``""`` when there were none)."""
+    letters = list(letters)
+    if not letters:
+        return ""
+    dead_letter.send(letters, kafka)
+    return json.dumps(Counter(letter.code for letter in letters))
+
+
+def count_refused(reports: Iterable[str], name: str) -> int:
+    """Count what the tasks of a batch refused; logs one warning a batch."""
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(json.loads(report) if report else {})
+    for reason, amount in total.items():
+        counters.labelled(counters.rejected(), name, amount, reason=reason)
+    if total:
+        get(f"sink.{name}").warning("messages refused, sent to the dead-letter topic", **{k.replace("-", "_"): v for k, v in total.items()})
+    return total.total()
