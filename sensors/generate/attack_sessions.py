@@ -59,7 +59,7 @@ def web_injection(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
     attacker, server, port = world.attacker(rng), rng.choice(world.servers[1:]), rng.choice((80, 80, 8080, 443))
     if attacker.ip4 == server.ip4:
         return
-    per_connection = rng.choice((2, 8, 30, 100))
+    per_connection = rng.choice((2, 6, 15, 40))
     done = 0
     while done < packets:
         tcp = Tcp(ctx, attacker, server, port, t).connect()
@@ -106,16 +106,16 @@ def botnet_beacon(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
 
 
 def dns_tunnel(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
-    """Data in long TXT queries and answers: a query a socket, or all from one."""
+    """Data in long TXT queries and answers: a query a socket, or many from one."""
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     client = rng.choice(world.clients)
     server = world.resolver if rng.random() < 0.6 else world.outsider(rng.choice(world.sites).stack, rng)
-    one_socket = rng.choice((True, False))
+    per_socket = rng.choice((1, 1, 5, 20, 60, 200))
     count = max(5, packets // 2)
     gap = min(span / count, S / rng.choice((2, 10, 40, 150)))
     udp: Udp | None = None
     for i in range(count):
-        if udp is None or not one_socket or i % 200 == 199:
+        if udp is None or i % per_socket == 0:
             udp = Udp(ctx, client, server, 53, t)
         message, number = rng.choice(pool.tunnel), rng.randrange(1, 65536)
         udp.t = max(t, udp.t)
@@ -129,7 +129,7 @@ def exfiltration(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     inside = rng.choice(world.clients + world.servers)
     drop, port = world.outsider(rng.choice(world.sites).stack, rng), rng.choice((443, 443, 22, 8443, 53, 80))
-    connections = rng.choice((1, 1, 2, 5))
+    connections = rng.choice((1, 2, 3, 5))
     piece = rng.choice((700, 1400, 4200, 12000))
     pieces = max(3, int(packets / connections / (2 + 1.6 * piece / 1400)))
     for _ in range(connections):

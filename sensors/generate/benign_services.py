@@ -175,7 +175,7 @@ def database(ctx: Context, t: int) -> None:
 
 
 def heartbeat(ctx: Context, t: int) -> None:
-    """Periodic keep-alive messages: on one connection, or a new short connection each time (like a beacon, but ours: agents, push services)."""
+    """Periodic keep-alive messages: on one connection, or a new short connection each time (agents, push services)."""
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     inside = rng.choice(world.clients + world.servers)
     peer = rng.choice(world.sites if rng.random() < 0.6 else world.servers[1:])

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from sensors.generate.kinds import ATTACK_KINDS, SLOW
 from sensors.generate.scenario import Scenario
 
+#: In a mixed scenario: less of the kinds that make a flow of every packet or two, more of those that take many packets for one.
+_FLOWS = {"SYN_FLOOD": 0.3, "UDP_FLOOD": 0.3, "SYN_SCAN": 0.4, "CONNECT_SCAN": 0.5, "UDP_SCAN": 0.4, "SLOW_SCAN": 1.5, "EXFILTRATION": 1.6}
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -37,7 +40,7 @@ def plan(s: Scenario) -> list[Campaign]:
 def _budgets(s: Scenario) -> dict[str, float]:
     """Packets of each attack kind."""
     total = s.rate * s.duration_s * s.attack_share
-    weights = {k: ATTACK_KINDS[k][1] for k in s.attack_kinds}
+    weights = {k: ATTACK_KINDS[k][1] * (1.0 if s.waves else _FLOWS.get(k, 1.0)) for k in s.attack_kinds}
     return {k: total * w / sum(weights.values()) for k, w in weights.items()} if total > 0 else {}
 
 

@@ -9,7 +9,8 @@ from sensors.generate.conversation import Context
 
 #: Writes one conversation (or a handful) that begins at a time, ns.
 Benign = Callable[[Context, int], None]
-#: Writes a campaign from a time on: ``(context, start ns, packets wanted, time it may take ns)``; yields times before which it writes no more.
+#: Writes a campaign from a time on: ``(context, start ns, packets wanted, time it may take ns)``; yields times before which it writes
+#: no more.
 Attack = Callable[[Context, int, int, int], Iterator[int]]
 
 #: name -> (writer, share of the benign packets)
@@ -17,13 +18,13 @@ BENIGN_KINDS: dict[str, tuple[Benign, float]] = {
     "http": (benign_web.http, 14),
     "https": (benign_web.https, 20),
     "web6": (benign_web.web6, 5),
-    "download": (benign_web.download, 13),
-    "video": (benign_web.video, 10),
+    "download": (benign_web.download, 11),
+    "video": (benign_web.video, 8),
     "upload": (benign_web.upload, 6),
     "health-check": (benign_web.health_check, 4),
-    "unanswered": (benign_web.unanswered, 1),
-    "dns": (benign_services.dns, 7),
-    "ntp": (benign_services.ntp, 0.7),
+    "unanswered": (benign_web.unanswered, 1.5),
+    "dns": (benign_services.dns, 10),
+    "ntp": (benign_services.ntp, 1),
     "ping": (benign_services.icmp_ping, 1),
     "multicast": (benign_services.multicast, 0.4),
     "ssh": (benign_services.ssh, 6),

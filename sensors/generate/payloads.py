@@ -17,8 +17,51 @@ BULK_STEP = 1 << 16
 
 Span = tuple[int, int]  # offset, length
 
-_WORDS = ["news", "shop", "mail", "img", "static", "api", "cdn", "login", "assets", "video", "store", "blog", "wiki", "docs", "search", "maps", "cloud", "update", "media", "portal", "files", "app", "data", "edge", "auth", "track", "status", "forum", "help", "intra", "sync"]
-_PATHS = ["/", "/index.html", "/api/v1/items", "/static/app.js", "/img/logo.png", "/search?q=red+shoes", "/cart", "/product/4711", "/feed.xml", "/favicon.ico"]
+_WORDS = [
+    "news",
+    "shop",
+    "mail",
+    "img",
+    "static",
+    "api",
+    "cdn",
+    "login",
+    "assets",
+    "video",
+    "store",
+    "blog",
+    "wiki",
+    "docs",
+    "search",
+    "maps",
+    "cloud",
+    "update",
+    "media",
+    "portal",
+    "files",
+    "app",
+    "data",
+    "edge",
+    "auth",
+    "track",
+    "status",
+    "forum",
+    "help",
+    "intra",
+    "sync",
+]
+_PATHS = [
+    "/",
+    "/index.html",
+    "/api/v1/items",
+    "/static/app.js",
+    "/img/logo.png",
+    "/search?q=red+shoes",
+    "/cart",
+    "/product/4711",
+    "/feed.xml",
+    "/favicon.ico",
+]
 _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
@@ -111,12 +154,37 @@ class Pool:
 
 
 _LINES = (
-    "SSH-2.0-OpenSSH_9.9", "SSH-2.0-OpenSSH_10.0p1 Debian-7", "SSH-2.0-libssh2_1.11.1",
-    "220 FTP server ready", "USER admin", "331 Password required", "PASS letmein1", "530 Login incorrect", "230 Login successful", "QUIT", "221 Goodbye",
-    "220 mail.example.org ESMTP", "EHLO client.example.com", "250-mail.example.org\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 8BITMIME",
-    "MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "250 2.1.0 Ok", "DATA", "354 End data with <CR><LF>.<CR><LF>", "250 2.0.0 Ok: queued",
-    "* OK IMAP4rev2 ready", "a1 LOGIN user pass", "a1 OK LOGIN completed", "a2 SELECT INBOX", "a3 IDLE", "+ idling", "a4 LOGOUT", "* BYE", "PING", "+PONG",
-)  # fmt: skip
+    "SSH-2.0-OpenSSH_9.9",
+    "SSH-2.0-OpenSSH_10.0p1 Debian-7",
+    "SSH-2.0-libssh2_1.11.1",
+    "220 FTP server ready",
+    "USER admin",
+    "331 Password required",
+    "PASS letmein1",
+    "530 Login incorrect",
+    "230 Login successful",
+    "QUIT",
+    "221 Goodbye",
+    "220 mail.example.org ESMTP",
+    "EHLO client.example.com",
+    "250-mail.example.org\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 8BITMIME",
+    "MAIL FROM:<a@example.com>",
+    "RCPT TO:<b@example.org>",
+    "250 2.1.0 Ok",
+    "DATA",
+    "354 End data with <CR><LF>.<CR><LF>",
+    "250 2.0.0 Ok: queued",
+    "* OK IMAP4rev2 ready",
+    "a1 LOGIN user pass",
+    "a1 OK LOGIN completed",
+    "a2 SELECT INBOX",
+    "a3 IDLE",
+    "+ idling",
+    "a4 LOGOUT",
+    "* BYE",
+    "PING",
+    "+PONG",
+)
 
 
 def _request(rng: random.Random, host: str, method: str, path: str, body: str = "") -> bytes:

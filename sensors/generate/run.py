@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +20,24 @@ from sensors.generate.campaigns import Campaign, plan
 from sensors.generate.conversation import Context
 from sensors.generate.hosts import World
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
+from sensors.generate.pace import Pace
 from sensors.generate.payloads import Pool
 from sensors.generate.render import render
+from sensors.generate.repeat import Repeater
 from sensors.generate.scenario import Scenario
 from sensors.generate.table import TS, WIDTH, FlowTable
 from sensors.generate.truth import truth_table
 
+
+class Writer(Protocol):
+    """Part of a run: writes the packets of what happens in a slice."""
+
+    def write(self, k: int, begin: int, end: int) -> np.ndarray:
+        """Packet matrix in time order, nothing before ``begin`` (ns); what lies behind ``end`` is kept for later slices."""
+        ...
+
+
 _EMPTY = np.empty((0, WIDTH), np.int64)
-_LOOKAHEAD_NS = 2_000_000_000
 
 
 class Run:
@@ -39,7 +50,7 @@ class Run:
         self.pool = Pool(scenario.seed)
         self.world = World(random.Random(f"{scenario.seed}/world"), scenario.clients, scenario.servers, scenario.outside)
         total = scenario.rate * scenario.duration_s
-        self._max_bytes = int(min(4_000_000, max(60_000, total * 30)))
+        self._max_bytes = int(min(4_000_000, max(60_000, total * 12)))
         # about 8,000 packets a slice
         self._slice = int(min(250_000_000, max(5_000_000, 8_000 / scenario.rate * 1e9)))
         self._slices = -(-int(scenario.duration_s * 1e9) // self._slice)
@@ -72,13 +83,11 @@ class Run:
                 self.packets += len(rows)
                 yield render(rows, self.flows.rows, self.pool.data)
 
-    def _writers(self) -> list[Ambient | Campaigns]:
+    def _writers(self) -> list[Writer]:
         s = self.scenario
         if s.repeat:
-            from sensors.generate.repeat import Repeater
-
-            return [Repeater(self)]  # type: ignore[list-item]
-        writers: list[Ambient | Campaigns] = [Campaigns(self, plan(s))]
+            return [Repeater(self)]
+        writers: list[Writer] = [Campaigns(self, plan(s))]
         if s.attack_share < 1:
             writers.insert(0, Ambient(self))
         return writers
@@ -86,10 +95,6 @@ class Run:
     def context(self, rng: random.Random, label: str = BENIGN) -> Context:
         """A context to write conversations with."""
         return Context(rng, self.world, self.flows, self.pool, label, self._max_bytes)
-
-    def scheduled(self, first: int, last: int) -> int:
-        """Packets already written for slices ``first..last``."""
-        return sum(len(p) for k in range(first, last + 1) for p in self._pending.get(k, ()))
 
     def slice_of(self, ts: np.ndarray) -> np.ndarray:
         """Slice numbers of times."""
@@ -121,31 +126,19 @@ class Ambient:
         self._ctx = run.context(random.Random(f"{s.seed}/benign"))
         self._names = s.benign_kinds
         self._built = dict.fromkeys(self._names, 0.0)
-        self._per_slice = s.rate * (1 - s.attack_share) * run.slice_ns / 1e9
-        self._credit = 0.0
-        self._forecast: dict[int, int] = defaultdict(int)
-        self._ahead = max(1, _LOOKAHEAD_NS // run.slice_ns)
-        self._seen = -1  # slices up to here are settled in the credit
+        self._pace = Pace(s.rate * (1 - s.attack_share), run.slice_ns)
 
     def write(self, k: int, begin: int, end: int) -> np.ndarray:
         """Conversations that start in slice ``k``; returns their packets in time order."""
-        # Judged over the next two seconds: a conversation's packets mostly fall behind the slice it starts in.
-        horizon = k + min(k, self._ahead)
-        for settled in range(self._seen + 1, horizon + 1):
-            self._credit += self._per_slice - self._forecast.pop(settled, 0)
-        self._seen = max(self._seen, horizon)
+        self._pace.open(k)
         parts: list[np.ndarray] = []
         rng = self._ctx.rng
-        while self._credit > 0:
+        while self._pace.credit > 0:
             name = self._next()
             BENIGN_KINDS[name][0](self._ctx, rng.randrange(begin, end))
             rows = self._ctx.packets()
             self._built[name] += max(1, len(rows))
-            for slice_number, count in zip(*np.unique(self._run.slice_of(rows[:, TS]), return_counts=True), strict=True):
-                if slice_number <= self._seen:
-                    self._credit -= int(count)
-                else:
-                    self._forecast[int(slice_number)] += int(count)
+            self._pace.spend(self._run.slice_of(rows[:, TS]))
             parts.append(rows)
         if not parts:
             return _EMPTY

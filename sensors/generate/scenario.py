@@ -89,7 +89,7 @@ class Scenario:
 
 PRESETS: dict[str, Scenario] = {
     "demo": Scenario(waves=True),
-    "train": Scenario(duration_s=180.0, rate=3000.0, attack_share=0.25, clients=80, servers=14, outside=200),
+    "train": Scenario(duration_s=180.0, rate=3000.0, attack_share=0.18, clients=80, servers=14, outside=200),
     "bench": Scenario(duration_s=120.0, rate=100_000.0, attack_share=0.15, clients=400, servers=60, outside=4000, repeat=True),
     "flood": Scenario(duration_s=30.0, rate=2000.0, attack_share=0.1, flood_packets=100_000),
     "flood-1m": Scenario(duration_s=30.0, rate=2000.0, attack_share=0.1, flood_packets=1_000_000),
