@@ -78,9 +78,27 @@ class Champion:
         classes = tuple(str(c) for c in estimator.classes_)
         return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version)
 
+    def decide(
+        self, proba: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+        """P(attack) float64[n] in [0, 1]; label int8[n], 1 from the threshold on; index int64[n] into ``classes`` of the type.
+
+        The type of a record labelled 1 is its likeliest attack, even where ``BENIGN`` is likelier than each of them.
+        """
+        benign = self.classes.index(BENIGN)
+        attack = np.clip(1.0 - proba[:, benign], 0.0, 1.0)
+        label = (attack >= self.threshold).astype(np.int8)
+        kind = np.full(len(proba), benign, dtype=np.int64)
+        hit = np.flatnonzero(label)
+        kind[hit] = self._attacks[np.argmax(proba[np.ix_(hit, self._attacks)], axis=1)]
+        return attack, label, kind
+
     def probabilities(self, records: Records) -> npt.NDArray[np.float64]:
         """Class probabilities, float64[n, classes]."""
-        x = feature_matrix(records, self.columns)
+        return self.predict(feature_matrix(records, self.columns))
+
+    def predict(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix; on one core."""
         if len(x) == 0:
             return np.zeros((0, len(self.classes)))
         if isinstance(self.predictor, Forest):
@@ -109,12 +127,7 @@ class Champion:
         """
         check_columns(records, RECORD_SCHEMA.names, "the records to be scored")
         n = records.num_rows
-        proba = self.probabilities(records)
-        attack = np.clip(1.0 - proba[:, self.classes.index(BENIGN)], 0.0, 1.0)
-        label = (attack >= self.threshold).astype(np.int8)
-        kind = np.full(n, self.classes.index(BENIGN), dtype=np.int64)
-        hit = np.flatnonzero(label)
-        kind[hit] = self._attacks[np.argmax(proba[np.ix_(hit, self._attacks)], axis=1)]
+        attack, label, kind = self.decide(self.probabilities(records))
         now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(PREDICTION_SCHEMA.field("scored_at").type)
         added = {
             "confidence_score": pa.array(attack),
