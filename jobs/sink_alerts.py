@@ -1,0 +1,9 @@
+"""spark-submit entry point: the query ``alerts`` alone. See :mod:`jobs.sinks.alerts`."""
+
+from __future__ import annotations
+
+from jobs.sinks import alerts
+from jobs.sinks.main import main
+
+if __name__ == "__main__":
+    main("flowlake-sink-alerts", alerts.start)
