@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import logging
 import os
 import select
 import socket
@@ -40,7 +41,6 @@ _PACKET_IGNORE_OUTGOING = 23
 _MSG_TRUNC, _MSG_DONTWAIT = 0x20, 0x40
 _ADDRESS, _CONTROL = 32, 128  # bytes kept for sockaddr_ll (20) and the ancillary data
 _HEADER = 64  # struct mmsghdr
-_BATCH = 1024
 
 
 class PacketSocket:
@@ -97,6 +97,8 @@ class PacketSocket:
         import scapy.arch.linux as scapy_linux
         from scapy.error import Scapy_Exception
 
+        # Which layer to dissect with is of no concern here; Scapy warns that it cannot tell.
+        logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
         program = bpf.compile_filter(filter_text, self.link_type) if filter_text else None
         try:
             self._scapy = scapy_linux.L2ListenSocket(iface=self.interface, promisc=not self._loopback, nofilter=1)
@@ -135,17 +137,18 @@ class PacketSocket:
         self.kernel_dropped = 0
 
     def _prepare(self) -> None:
-        """Lay out ``_BATCH`` message headers that point into flat arrays."""
-        self._frames = np.zeros((_BATCH, self._snaplen), np.uint8)
-        self._addresses = np.zeros((_BATCH, _ADDRESS), np.uint8)
-        self._controls = np.zeros((_BATCH, _CONTROL), np.uint8)
-        vectors = np.zeros((_BATCH, 2), np.uint64)
-        vectors[:, 0] = self._frames.ctypes.data + np.arange(_BATCH, dtype=np.uint64) * np.uint64(self._snaplen)
+        """Lay out message headers that point into flat arrays."""
+        self._batch = max(16, min(1024, (64 << 20) // self._snaplen))
+        self._frames = np.zeros((self._batch, self._snaplen), np.uint8)
+        self._addresses = np.zeros((self._batch, _ADDRESS), np.uint8)
+        self._controls = np.zeros((self._batch, _CONTROL), np.uint8)
+        vectors = np.zeros((self._batch, 2), np.uint64)
+        vectors[:, 0] = self._frames.ctypes.data + np.arange(self._batch, dtype=np.uint64) * np.uint64(self._snaplen)
         vectors[:, 1] = self._snaplen
         self._vectors = vectors
         # struct msghdr on 64 bits: name, namelen(+pad), iov, iovlen, control, controllen, flags(+pad); then msg_len(+pad)
-        headers = np.zeros((_BATCH, _HEADER // 8), np.uint64)
-        step = np.arange(_BATCH, dtype=np.uint64)
+        headers = np.zeros((self._batch, _HEADER // 8), np.uint64)
+        step = np.arange(self._batch, dtype=np.uint64)
         headers[:, 0] = self._addresses.ctypes.data + step * np.uint64(_ADDRESS)
         headers[:, 1] = _ADDRESS
         headers[:, 2] = vectors.ctypes.data + step * np.uint64(16)
@@ -153,6 +156,7 @@ class PacketSocket:
         headers[:, 4] = self._controls.ctypes.data + step * np.uint64(_CONTROL)
         headers[:, 5] = _CONTROL
         self._fresh, self._headers = headers, headers.copy()
+        self._arrays(0)  # compiles it before frames come in
         libc = ctypes.CDLL(None, use_errno=True)  # a call through it releases the GIL
         self._recvmmsg = libc.recvmmsg
         self._recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
@@ -174,7 +178,7 @@ class PacketSocket:
         return bool(self._poll.poll(max(0, int(seconds * 1000))))
 
     def take(self) -> tuple[FrameBatch, bool]:
-        """Frames that are there now, at most 1024, and whether there may be more. Never waits.
+        """Frames that are there now, at most 1024 at once, and whether there may be more. Never waits.
 
         Raises
         ------
@@ -182,7 +186,7 @@ class PacketSocket:
             The interface has gone.
         """
         self._headers[:] = self._fresh
-        got = self._recvmmsg(self._socket.fileno(), self._headers.ctypes.data, _BATCH, _MSG_DONTWAIT | _MSG_TRUNC, None)
+        got = self._recvmmsg(self._socket.fileno(), self._headers.ctypes.data, self._batch, _MSG_DONTWAIT | _MSG_TRUNC, None)
         if got < 0:
             number = ctypes.get_errno()
             if number in (errno.EAGAIN, errno.EINTR):
@@ -190,12 +194,13 @@ class PacketSocket:
             if number == errno.ENETDOWN and self._exists():  # down for now: reported once, frames come again when it is up
                 return FrameBatch.empty(), False
             raise CaptureError(f"interface {self.interface}: {os.strerror(number)}", "ip link show lists the interfaces")
-        batch = _parse(
-            got, self._headers.view(np.uint8), self._addresses, self._controls, self._frames, self._loopback, self.index, self.link_type
-            == 1
-        )  # fmt: skip
-        ts, wire, data, offsets = batch
-        return FrameBatch(ts, wire, np.full(len(ts), self.link_type, np.uint16), data, offsets), got == _BATCH
+        return self._arrays(got), got == self._batch
+
+    def _arrays(self, got: int) -> FrameBatch:
+        """The first ``got`` messages as a batch."""
+        headers, ethernet = self._headers.view(np.uint8), self.link_type == 1
+        ts, wire, data, offsets = _parse(got, headers, self._addresses, self._controls, self._frames, self._loopback, self.index, ethernet)
+        return FrameBatch(ts, wire, np.full(len(ts), self.link_type, np.uint16), data, offsets)
 
     def _exists(self) -> bool:
         try:

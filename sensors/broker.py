@@ -56,7 +56,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-def connect(kafka: KafkaSettings, *, client_id: str, max_request_bytes: int, timeout_s: float = 10.0) -> KafkaProducer:
+def connect(kafka: KafkaSettings, *, client_id: str, max_request_bytes: int, timeout_s: float = 5.0) -> KafkaProducer:
     """An idempotent producer that retries for ever and in order; whoever uses it bounds what it holds.
 
     Raises
@@ -78,7 +78,8 @@ def connect(kafka: KafkaSettings, *, client_id: str, max_request_bytes: int, tim
             reconnect_backoff_max_ms=1_000,
             max_in_flight_requests_per_connection=5,
             max_request_size=max_request_bytes,
-            compression_type=None,  # the Arrow batches are compressed inside
+            # The topic is lz4 too: a broker that got anything else would compress every batch again itself.
+            compression_type="lz4",
             allow_auto_create_topics=False,
             bootstrap_timeout_ms=int(timeout_s * 1000),
             metrics_enabled=False,

@@ -98,6 +98,18 @@ class FlushQueue:
             return n
 
 
+def _compile() -> None:
+    """Have the kernels compiled before frames come in: the first use takes seconds when nothing is cached."""
+    from sensors.encoding import split
+
+    order = Reorderer(0)
+    for _ in order.feed(FrameBatch.from_frames([bytes(60)] * 2, [2, 1])):
+        pass
+    for frames, _ in order.finish():
+        for _ in split(frames, 2):
+            pass
+
+
 def _size(frames: FrameBatch) -> int:
     return frames.nbytes + _COST * len(frames) + 256
 
@@ -135,6 +147,7 @@ class LiveSensor:
         self.sensor_id, self.domain = sensor_id, domain
         self._duration, self._count = duration_s, count
         sensor = settings.sensor
+        _compile()
         self._socket = PacketSocket(interface, sensor.snaplen, filter_text, sensor.socket_buffer_mb << 20)
         # Half of the bound for what waits here, half for what the producer holds.
         self._queue = FlushQueue(sensor.buffer_mb << 19)

@@ -1,0 +1,252 @@
+"""``flowlake sensor live | replay | generate``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra import config, log
+from infra.cli.options import ConfFile, Json
+from infra.config import Settings
+from infra.errors import BrokerError, ConfigError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Packets into raw-packets.")
+
+SensorId = Annotated[str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id.", show_default=False)]
+Domain = Annotated[str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve Prometheus metrics there; 0: off.", show_default=False)
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Packets into raw-packets: from an interface, from capture files, from the traffic generator."""
+
+
+@app.command(epilog="Example:  flowlake sensor live eth0 --filter 'tcp port 80' --duration 60")
+def live(
+    interface: Annotated[str, typer.Argument(help="Interface to capture, e.g. eth0 or lo.")],
+    filter_text: Annotated[str, typer.Option("--filter", help="pcap-filter expression, e.g. 'tcp and not port 22'.")] = "",
+    sensor_id: SensorId = None,
+    domain: Domain = None,
+    duration: Annotated[float | None, typer.Option("--duration", min=0.0, help="Stop after so many seconds.", show_default=False)] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many packets.", show_default=False)] = None,
+    metrics_port: MetricsPort = None,
+    conf_file: ConfFile = None,
+    as_json: Json = False,
+) -> None:
+    """Capture an interface until interrupted. Frames are taken as they are and cut at the snap length; nothing is put on the wire."""
+    from sensors import metrics
+    from sensors.live import LiveSensor
+
+    settings = _prepare(conf_file, sensor_id)
+    began = time.monotonic()
+    sensor = LiveSensor(settings, interface, filter_text=filter_text, sensor_id=sensor_id, domain=domain, duration_s=duration, count=count)
+    line = _Line(as_json)
+    with _signals(sensor.stop), _metrics(metrics, settings, metrics_port, sensor_id, lambda: sensor.counters):
+        counters = sensor.run(
+            lambda s: line.show(f"{s.captured:,} packets captured, {s.counters.sent:,} sent, {s.counters.dropped:,} dropped")
+        )
+    line.end()
+    _report(
+        {
+            "sensor": sensor_id or settings.sensor.id,
+            "interface": interface,
+            "packets_received": counters.received,
+            "packets_sent": counters.sent,
+            "messages": counters.messages,
+            "bytes": counters.bytes,
+            "dropped": counters.dropped,
+            "kernel_dropped": counters.kernel_dropped,
+            "send_errors": counters.send_errors,
+        },
+        began,
+        as_json,
+    )
+
+
+@app.command(epilog="Example:  flowlake sensor replay capture.pcapng.gz --speed 0")
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="pcap or pcapng files, gzip too; one after the other.")],
+    speed: Annotated[float, typer.Option("--speed", min=0.0, help="Times the recorded speed; 0: flat out.")] = 1.0,
+    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times: its first packet is now.")] = False,
+    loop: Annotated[int, typer.Option("--loop", min=1, help="So many times; later rounds get later times.")] = 1,
+    sensor_id: SensorId = None,
+    domain: Domain = None,
+    metrics_port: MetricsPort = None,
+    conf_file: ConfFile = None,
+    as_json: Json = False,
+) -> None:
+    """Send capture files, with the times of the files, at a pace. When the broker is away, the replay waits for it."""
+    from sensors import metrics
+    from sensors.capture import CaptureReader
+    from sensors.publisher import Publisher, Stopped
+
+    if speed != speed or speed == float("inf"):
+        raise ConfigError(f"--speed {speed} is not a number of times", "0 is flat out")
+    settings = _prepare(conf_file, sensor_id)
+    for path in files:  # all of them, before anything is sent
+        CaptureReader(path).close()
+    stop = threading.Event()
+    began = time.monotonic()
+    with _signals(stop.set):
+        publisher = Publisher(settings, sensor_id, domain, stop=stop)
+        line = _Line(as_json)
+        truncated: list[str] = []
+        lost = 0
+        try:
+            with _metrics(metrics, settings, metrics_port, sensor_id, lambda: publisher.counters):
+                try:
+                    truncated = _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line)
+                    publisher.flush()
+                except Stopped:
+                    if publisher.in_run:
+                        publisher.end()
+        finally:
+            lost = publisher.close()
+            line.end()
+    counters = publisher.counters
+    _report(
+        {
+            "sensor": publisher.sensor_id,
+            "files": [str(f) for f in files],
+            "packets_received": counters.received,
+            "packets_sent": counters.sent,
+            "messages": counters.messages,
+            "bytes": counters.bytes,
+            "dropped": counters.dropped + lost,
+            "kernel_dropped": 0,
+            "send_errors": counters.send_errors,
+            "truncated": truncated,
+            "runs": counters.runs,
+            "stopped": stop.is_set(),
+        },
+        began,
+        as_json,
+    )
+    if lost or counters.dropped:
+        raise BrokerError(
+            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
+            "flowlake status shows whether it runs",
+        )
+
+
+def _replay_all(
+    publisher: Any, settings: Settings, files: list[Path], speed: float, shift: bool, loop: int, stop: threading.Event, line: _Line
+) -> list[str]:
+    """Every file in turn, ``loop`` times; names of the files that are cut or damaged."""
+    from sensors.capture import CaptureReader
+    from sensors.pacing import Pacer
+    from sensors.replay import chunks
+
+    truncated: list[str] = []
+    offset = 0
+    for _ in range(loop):
+        first: int | None = None
+        last: int | None = None
+        for path in files:
+            reader = CaptureReader(path, settings.sensor.snaplen)
+            pacer = Pacer(publisher, settings.sensor, speed=speed, shift_to_now=shift, offset_ns=offset, stop=stop)
+
+            def tick(reader: CaptureReader = reader) -> None:
+                done = f"{100 * reader.bytes_read / reader.size:.0f} %" if reader.size else ""
+                line.show(f"{reader.path.name} {done}  {publisher.counters.sent:,} packets sent")
+
+            finished = pacer.send(chunks(reader, settings.sensor), tick)
+            if reader.truncated and str(path) not in truncated:
+                truncated.append(str(path))
+            if not finished:
+                return truncated
+            for time_ns in (pacer.first, pacer.last):
+                if time_ns is not None:
+                    first = time_ns if first is None else min(first, time_ns)
+                    last = time_ns if last is None else max(last, time_ns)
+        if first is not None and last is not None:
+            offset += last - first + 1_000_000_000
+    return truncated
+
+
+class _Line:
+    """A progress line on a terminal, at most some times a second."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._on = sys.stderr.isatty() and not quiet
+        self._last = 0.0
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        if self._on and now - self._last > 0.2:
+            self._last = now
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._on and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _prepare(conf_file: Path | None, sensor_id: str | None) -> Settings:
+    settings = config.load(conf_file)
+    if sensor_id is not None and not 0 < len(sensor_id) <= 128:
+        raise ConfigError(f"--sensor-id {sensor_id[:140]!r} has {len(sensor_id)} characters", "1 to 128")
+    log.setup(settings.log)
+    if settings.log.level != "debug":
+        # The client reports every attempt to reach an absent broker; the sensor says it once, in words.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    return settings
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT end the sensor in good order."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _metrics(module: Any, settings: Settings, port: int | None, sensor_id: str | None, counters: Callable[[], Any]) -> Iterator[None]:
+    port = settings.metrics.sensor_port if port is None else port
+    if not port:
+        yield
+        return
+    stop = module.serve(settings.metrics.host, port, sensor_id or settings.sensor.id, counters)
+    try:
+        yield
+    finally:
+        stop()
+
+
+def _report(summary: dict[str, Any], began: float, as_json: bool) -> None:
+    seconds = time.monotonic() - began
+    summary["seconds"] = round(seconds, 3)
+    summary["pps"] = round(summary["packets_sent"] / seconds, 1) if seconds > 0 else 0.0
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(
+        f"{summary['packets_sent']:,} packets sent in {summary['messages']:,} messages, {seconds:.1f} s, {summary['pps']:,.0f} packets/s; "
+        f"dropped {summary['dropped']:,}, by the kernel {summary['kernel_dropped']:,}"
+    )
+    for path in summary.get("truncated", ()):
+        print(f"cut or damaged, used up to there: {path}")
+
+
+if importlib.util.find_spec("sensors.generate.cli") is not None:
+    from sensors.generate.cli import generate_command
+
+    app.command("generate")(generate_command)
