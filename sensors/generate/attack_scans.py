@@ -42,7 +42,7 @@ def _targets(ctx: Context, n: int) -> list[tuple[Host, int]]:
         some = rng.sample(pool, rng.randint(1, min(4, len(pool))))
         ports = _ports(ctx, -(-n // len(some)), COMMON_TCP)
         return [(h, p) for h in some for p in ports][:n]
-    ports = rng.sample(COMMON_TCP, rng.randint(1, 4))
+    ports = rng.sample(COMMON_TCP, min(len(COMMON_TCP), -(-n // len(pool))))
     probes = [(h, p) for p in ports for h in pool]
     rng.shuffle(probes)
     return probes[:n]

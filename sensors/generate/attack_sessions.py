@@ -59,7 +59,8 @@ def web_injection(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
     attacker, server, port = world.attacker(rng), rng.choice(world.servers[1:]), rng.choice((80, 80, 8080, 443))
     if attacker.ip4 == server.ip4:
         return
-    per_connection = rng.choice((2, 6, 15, 40))
+    per_connection, workers = rng.choice((2, 6, 15, 40)), rng.choice((1, 2, 4, 8))
+    workers = max(workers, min(16, packets // 150))
     done = 0
     while done < packets:
         tcp = Tcp(ctx, attacker, server, port, t).connect()
@@ -72,7 +73,7 @@ def web_injection(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
             tcp.reply(SERVER, rng.choice(pool.refusals + pool.responses[1:5]), slow)
         tcp.wait(rng.uniform(0.1, 20) * MS).end()
         done += 6 + int(2.8 * requests)
-        t = tcp.t + int(rng.expovariate(1 / (80 * MS)))
+        t += int((tcp.t - t + rng.expovariate(1 / (80 * MS))) / workers)  # several connections at a time
         yield t
 
 
@@ -129,7 +130,7 @@ def exfiltration(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     inside = rng.choice(world.clients + world.servers)
     drop, port = world.outsider(rng.choice(world.sites).stack, rng), rng.choice((443, 443, 22, 8443, 53, 80))
-    connections = rng.choice((1, 2, 3, 5))
+    connections = rng.choice((1, 2, 3, 4, 6))
     piece = rng.choice((700, 1400, 4200, 12000))
     pieces = max(3, int(packets / connections / (2 + 1.6 * piece / 1400)))
     for _ in range(connections):

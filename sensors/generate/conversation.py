@@ -245,7 +245,7 @@ class Tcp:
             return self
         sent = 0
         while sent < total:
-            burst = []
+            burst: list[Span] = []
             while sent < total and len(burst) < self.cwnd:
                 length = min(mss, total - sent)
                 burst.append((off + sent % BULK_STEP if total > BULK_STEP else off + sent, length))

@@ -42,7 +42,7 @@ def _put_bytes(out, at, value, n):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _sum(data, start, end):  # type: ignore[no-untyped-def]
     """Unfolded sum of 16-bit words, an odd tail padded with zero."""
-    total = 0
+    total = np.int64(0)
     i = start
     while i + 1 < end:
         total += (np.int64(data[i]) << 8) | np.int64(data[i + 1])

@@ -125,7 +125,10 @@ class Ambient:
         s = run.scenario
         self._ctx = run.context(random.Random(f"{s.seed}/benign"))
         self._names = s.benign_kinds
-        self._built = dict.fromkeys(self._names, 0.0)
+        # as if some of each had been before, so that the first second does not bring one of everything
+        total = min(20_000.0, 0.15 * s.rate * s.duration_s)
+        shares = sum(BENIGN_KINDS[n][1] for n in self._names)
+        self._built = {n: self._ctx.rng.random() * total * BENIGN_KINDS[n][1] / shares for n in self._names}
         self._pace = Pace(s.rate * (1 - s.attack_share), run.slice_ns)
 
     def write(self, k: int, begin: int, end: int) -> np.ndarray:
