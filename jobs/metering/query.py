@@ -1,0 +1,63 @@
+"""The meter's streaming query: ``raw-packets`` -> flows -> scores -> ``predictions``, ``dead-letter``, ``accounts``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from infra.config import Settings
+from jobs.metering.stateful import STATE_VERSION, meter
+from jobs.platform import checkpoints
+from jobs.scoring.registry import load_champion
+from jobs.scoring.stage import KAFKA_DDL, publish
+from jobs.sinks.source import kafka_options
+from schemas.topics import RAW_PACKETS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+NAME = "meter"
+
+
+def read(spark: SparkSession, settings: Settings) -> DataFrame:
+    """Stream of Kafka rows of ``raw-packets``, headers included."""
+    reader = (
+        spark.readStream.format("kafka")
+        .options(**kafka_options(settings.kafka))
+        .option("subscribe", settings.topic(RAW_PACKETS.name))
+        .option("startingOffsets", settings.meter.starting_offsets)
+        .option("includeHeaders", "true")
+        .option("failOnDataLoss", "false")
+    )
+    if settings.meter.max_offsets_per_trigger:
+        reader = reader.option("maxOffsetsPerTrigger", str(settings.meter.max_offsets_per_trigger))
+    return reader.load()
+
+
+def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    """Load the champion, then start the query.
+
+    Raises
+    ------
+    ModelError
+        No champion, or one of another feature-schema version: before the first packet is read.
+    CheckpointError
+        The checkpoint belongs to another version of the state, or other buckets.
+    """
+    champion = spark.sparkContext.broadcast(load_champion(settings))
+    frozen = {"buckets": settings.meter.buckets, "shuffle_partitions": int(spark.conf.get("spark.sql.shuffle.partitions") or 0)}
+    place = checkpoints.open(settings, NAME, STATE_VERSION, frozen)
+    prefix = settings.kafka.topic_prefix
+    rows = meter(read(spark, settings), place.id, settings.meter, frozen["shuffle_partitions"])
+    messages = rows.mapInArrow(lambda batches: publish(batches, champion.value, place.id, prefix), KAFKA_DDL)
+    return (
+        messages.writeStream.queryName(NAME)
+        .format("kafka")
+        .options(**kafka_options(settings.kafka))
+        .option("includeHeaders", "true")
+        .option("kafka.max.request.size", str(RAW_PACKETS.max_message_bytes))
+        .option("kafka.compression.type", "none")  # values are compressed inside, or small
+        .option("checkpointLocation", place.path)
+        .trigger(processingTime=f"{settings.meter.trigger_ms} milliseconds")
+        .start()
+    )
