@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infra.errors import ConfigError
 
 
-
 def _root() -> Path:
     """The project's folder. Code shipped to a cluster is imported from a zip, which is no folder: the working directory then."""
     above = Path(__file__).resolve().parent.parent

@@ -12,6 +12,7 @@ Order of precedence otherwise: ``extra_conf`` over ``settings.spark.conf`` over 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from infra.config import Settings
 from infra.errors import FlowlakeError, StackError
 from infra.stack import jars, java
+from jobs.platform import causes
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,9 +58,19 @@ def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None 
     """
     from pyspark.sql import SparkSession
 
-    if SparkSession.getActiveSession() is None:
-        _start_context(settings, app, dict(extra_conf or {}))
-    session = SparkSession.builder.getOrCreate()
+    try:
+        if SparkSession.getActiveSession() is None:
+            _start_context(settings, app, dict(extra_conf or {}))
+        session = SparkSession.builder.getOrCreate()
+        session.conf.get("spark.sql.shuffle.partitions")  # the session's state is built on first use: a bad spark.sql property shows here
+    except FlowlakeError:
+        raise
+    except Exception as e:
+        where = f"Spark session on {settings.spark.master!r}"
+        raise StackError(f"{where}: {causes.one_line(e)}", "check spark.master and spark.conf: flowlake config show") from e
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        # They print each analysis error as a page of JSON on standard error, beside raising it.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _give_s3_keys(settings, session)
     return session
 
@@ -234,16 +246,7 @@ def _start_context(settings: Settings, app: str, extra: dict[str, str]) -> None:
         finally:
             os.close(stderr.descriptor)
         stderr.show()
-    try:
-        SparkContext(conf=conf, gateway=gateway)
-    except FlowlakeError:
-        raise
-    except Exception as e:
-        from jobs.platform.causes import one_line
-
-        raise StackError(
-            f"Spark session on master {master!r}: {one_line(e)}", "check spark.master and spark.conf: flowlake config show"
-        ) from e
+    SparkContext(conf=conf, gateway=gateway)
 
 
 def _own_environment(master: str) -> None:

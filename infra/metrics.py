@@ -1,0 +1,90 @@
+"""Prometheus metrics: every name in one place, and the page that shows them.
+
+Counters count since the process started. Query metrics carry the label ``query`` (its name, e.g. ``meter``); sensors ``sensor``.
+Import the object and move it: ``SINK_ROWS.labels(query="lake").inc(rows)``.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+
+from infra.errors import StackError
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+REGISTRY = CollectorRegistry()
+
+_LATENCY_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_BATCH_S = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+
+# --- sensors
+SENSOR_PACKETS = Counter("flowlake_sensor_packets", "Packets taken", ["sensor"], registry=REGISTRY)
+SENSOR_BYTES = Counter("flowlake_sensor_bytes", "Bytes on the wire of the packets taken", ["sensor"], registry=REGISTRY)
+SENSOR_DROPPED = Counter("flowlake_sensor_dropped", "Packets lost: buffer (ours, full) or kernel", ["sensor", "where"], registry=REGISTRY)
+SENSOR_BUFFER = Gauge("flowlake_sensor_buffer_bytes", "Bytes waiting for the broker", ["sensor"], registry=REGISTRY)
+
+# --- meter
+PACKETS = Counter("flowlake_packets", "Packets metered", ["query"], registry=REGISTRY)
+REJECTED = Counter("flowlake_rejected", "Packets and messages not metered, by reason", ["query", "reason"], registry=REGISTRY)
+FLOWS = Counter("flowlake_flows", "Flow records closed, by end reason", ["query", "reason"], registry=REGISTRY)
+OPEN_FLOWS = Gauge("flowlake_open_flows", "Flows open now", ["query"], registry=REGISTRY)
+
+# --- sinks
+SINK_ROWS = Counter("flowlake_sink_rows", "Rows written to a store, copies left out", ["query"], registry=REGISTRY)
+SINK_COPIES = Counter("flowlake_sink_copies", "Rows that were in the store already", ["query"], registry=REGISTRY)
+ALERTS = Counter("flowlake_alerts", "Alerts raised, by attack type", ["attack_type"], registry=REGISTRY)
+LATENCY = Histogram(
+    "flowlake_latency_seconds",
+    "Capture of the last packet of a record until its row is in the store",
+    ["query"],
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
+
+# --- queries (jobs.platform.listener)
+BATCH_SECONDS = Histogram("flowlake_batch_seconds", "Duration of a micro-batch", ["query"], buckets=_BATCH_S, registry=REGISTRY)
+BATCHES = Counter("flowlake_batches", "Micro-batches ended", ["query"], registry=REGISTRY)
+LAST_BATCH = Gauge("flowlake_last_batch_timestamp_seconds", "When the last micro-batch ended", ["query"], registry=REGISTRY)
+INPUT_ROWS = Counter("flowlake_input_rows", "Rows (Kafka messages) read", ["query"], registry=REGISTRY)
+INPUT_RATE = Gauge("flowlake_input_rows_per_second", "Rows read per second, last batch", ["query"], registry=REGISTRY)
+PROCESSED_RATE = Gauge("flowlake_processed_rows_per_second", "Rows processed per second of work, last batch", ["query"], registry=REGISTRY)
+LAG = Gauge("flowlake_kafka_lag_messages", "Messages on the broker that the last batch did not read", ["query", "topic"], registry=REGISTRY)
+STATE_ROWS = Gauge("flowlake_state_rows", "Rows of state", ["query"], registry=REGISTRY)
+STATE_BYTES = Gauge("flowlake_state_bytes", "Memory of state", ["query"], registry=REGISTRY)
+ACTIVE = Gauge("flowlake_query_active", "1 while the query runs", ["query"], registry=REGISTRY)
+FAILURES = Counter("flowlake_query_failures", "Times the query ended with an error", ["query"], registry=REGISTRY)
+
+_lock = threading.Lock()
+_serving: dict[tuple[str, int], int] = {}
+
+
+def serve(host: str, port: int) -> int:
+    """Show the metrics on ``http://host:port/metrics``; once, however often it is called. Port 0 turns it off.
+
+    Returns
+    -------
+    int
+        The port served on; 0 when off.
+
+    Raises
+    ------
+    StackError
+        The port is taken by another process, or the address is not of this machine.
+    """
+    if port == 0:
+        return 0
+    with _lock:
+        if (host, port) not in _serving:
+            try:
+                start_http_server(port, host, registry=REGISTRY)
+            except OSError as e:
+                why = "the port is taken" if e.errno == errno.EADDRINUSE else e.strerror or str(e)
+                raise StackError(
+                    f"metrics cannot be served on {host}:{port}: {why}",
+                    "set FLOWLAKE_METRICS__STREAM_PORT (or __SENSOR_PORT) to a free port, or to 0 for none",
+                ) from e
+            _serving[host, port] = port
+    return port

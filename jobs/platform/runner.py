@@ -1,0 +1,243 @@
+"""Several streaming queries in one driver: each fails, waits and starts again by itself; all stop together when told to."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from infra import log
+from infra.errors import BrokerError, CaptureError, CheckpointError, ConfigError, FlowlakeError, ModelError, StackError, StoreError
+from jobs.platform import causes, listener
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+LOG = log.get("jobs.platform.runner")
+
+#: Causes that time does not mend: the query is not started again.
+PERMANENT = (ConfigError, CaptureError, ModelError, StackError, CheckpointError)
+#: Causes that pass: a store or the broker is away. Tried again for as long as it takes.
+TRANSIENT = (StoreError, BrokerError)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a driver.
+
+    Parameters
+    ----------
+    name : str
+        Shown in logs and metrics; the same as its ``queryName``.
+    start : callable
+        Builds the query and starts it; called again after a failure.
+    essential : bool
+        When it ends for good, the others are stopped too.
+    """
+
+    name: str
+    start: Callable[[], StreamingQuery]
+    essential: bool = False
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How a failed query is started again. Times in seconds.
+
+    The wait doubles from ``first_s`` to ``most_s`` (half of it random, so that queries do not knock at a store together) and begins anew
+    after a batch went through. An unknown error that comes ``attempts`` times in a row without a batch in between is taken for permanent;
+    one whose cause passes by itself (:data:`TRANSIENT`) never is.
+    """
+
+    first_s: float = 1.0
+    most_s: float = 30.0
+    attempts: int = 5
+
+    def wait(self, failures: int) -> float:
+        """Seconds before the next start, after so many failures in a row (1 or more)."""
+        longest = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 30))
+        return longest * (0.5 + 0.5 * random.random())
+
+
+@dataclass
+class _Running:
+    """What the runner knows of one query."""
+
+    query: Query
+    handle: StreamingQuery | None = None
+    failures: int = 0
+    due: float = 0.0
+    dead: BaseException | None = None
+    ended: bool = False
+
+
+def run(
+    spark: SparkSession,
+    queries: Sequence[Query],
+    *,
+    restart: Restart | None = None,
+    stop: threading.Event | None = None,
+    poll_s: float = 0.2,
+) -> int:
+    """Start the queries and stay until they are stopped or have ended.
+
+    SIGTERM and SIGINT stop all of them after their current batch. A query that ends by itself (``trigger(availableNow=True)``) is done.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        Their session; metrics are attached to it.
+    queries : sequence of Query
+        At least one; names are unique.
+    restart : Restart, optional
+        Waiting times.
+    stop : threading.Event, optional
+        Set it to stop, as a signal would.
+    poll_s : float
+        Seconds between two looks at the queries.
+
+    Returns
+    -------
+    int
+        0, or the exit code of the first query that ended for good.
+    """
+    restart = restart or Restart()
+    stop = stop or threading.Event()
+    states = [_Running(q) for q in queries]
+    watching = listener.attach(spark)
+    try:
+        with _signals(stop):
+            while not stop.is_set():
+                for state in states:
+                    _look(state, restart)
+                if any(s.dead and s.query.essential for s in states) or all(s.dead or s.ended for s in states):
+                    break
+                stop.wait(poll_s)
+            _stop(states)
+    finally:
+        spark.streams.removeListener(watching)
+    return next((exit_code(s.dead) for s in states if s.dead), 0)
+
+
+def exit_code(error: BaseException) -> int:
+    """Exit code of a failure: that of its FlowlakeError class, else 1."""
+    return (causes.kind(error) or FlowlakeError).exit_code
+
+
+def report(error: BaseException) -> int:
+    """Tell a failure on standard error, one line and the way out; the stack trace only with ``FLOWLAKE_DEBUG``. Returns the exit code."""
+    print(f"error: {causes.one_line(error)}", file=sys.stderr)
+    if hint := getattr(error, "hint", ""):
+        print(f"  {hint}", file=sys.stderr)
+    if os.environ.get("FLOWLAKE_DEBUG"):
+        traceback.print_exception(error)
+    return exit_code(error)
+
+
+def _look(state: _Running, restart: Restart) -> None:
+    """One look at one query: start it when due, take note when it ended."""
+    if state.dead or state.ended:
+        return
+    if state.handle is None:
+        if monotonic() < state.due:
+            return
+        try:
+            state.handle = state.query.start()
+        except Exception as e:
+            _failed(state, e, restart)
+        return
+    if state.failures and _progressed(state.handle):
+        LOG.info("query goes on", query=state.query.name, failures=state.failures)
+        state.failures = 0
+    if not state.handle.isActive:
+        error = state.handle.exception()
+        state.handle = None
+        if error is None:
+            state.ended = True
+        else:
+            _failed(state, error, restart)
+
+
+def _progressed(handle: StreamingQuery) -> bool:
+    """Whether this run of the query has committed a batch (a failing one reports no progress)."""
+    return handle.lastProgress is not None
+
+
+def _failed(state: _Running, error: BaseException, restart: Restart) -> None:
+    state.failures += 1
+    cause = causes.kind(error) or type(None)
+    why = causes.one_line(error)
+    hint = getattr(error, "hint", "")
+    if issubclass(cause, PERMANENT) or (not issubclass(cause, TRANSIENT) and state.failures >= restart.attempts):
+        state.dead = error
+        LOG.error("query ended for good", query=state.query.name, cause=why, failures=state.failures, **({"hint": hint} if hint else {}))
+    else:
+        wait = restart.wait(state.failures)
+        state.due = monotonic() + wait
+        LOG.warning("query failed, starts again", query=state.query.name, cause=why, failures=state.failures, wait_s=round(wait, 1))
+    if os.environ.get("FLOWLAKE_DEBUG"):
+        traceback.print_exception(error)
+
+
+def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
+    """Stop what runs, all at once, each after its current batch.
+
+    ``StreamingQuery.stop`` alone cancels a running batch. So each is first given up to ``patience_s`` to come between two batches, or
+    to end the one that was running: the next, just begun, is then cancelled, and done again after a restart.
+    """
+
+    def one(name: str, handle: StreamingQuery) -> None:
+        try:
+            before = _batch(handle)
+            until = monotonic() + patience_s
+            while handle.isActive and handle.status["isTriggerActive"] and _batch(handle) == before and monotonic() < until:
+                sleep(0.02)
+            handle.stop()
+        except Exception as e:
+            LOG.warning("query did not stop cleanly", query=name, cause=causes.one_line(e))
+
+    threads = [
+        threading.Thread(target=one, args=(s.query.name, s.handle), name=f"stop-{s.query.name}") for s in states if s.handle is not None
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _batch(handle: StreamingQuery) -> int:
+    """Number of the last batch that ended; -1 before the first."""
+    progress = handle.lastProgress
+    return -1 if progress is None else int(progress["batchId"])
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set the event while inside; a second one interrupts the stopping.
+
+    Left alone outside the main thread, where Python allows no handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handler(_number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    old = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
