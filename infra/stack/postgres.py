@@ -76,7 +76,7 @@ class Postgres:
 
     def ready(self) -> bool:
         """Whether the server accepts connections."""
-        argv = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "2"]
+        argv = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", "postgres", "-t", "2"]
         return subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
     def start(self, timeout_s: float = 30.0) -> bool:

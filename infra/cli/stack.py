@@ -1,0 +1,157 @@
+"""``flowlake up | down | status | logs``: the local stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra import config
+from infra.cli.options import ConfFile, Json
+from infra.errors import ConfigError, FlowlakeError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from infra.stack.local import LocalStack
+
+
+def up(conf_file: ConfFile = None) -> None:
+    """Start Kafka and PostgreSQL, create lake folder and topics. What runs already is left alone; data survives a restart.
+
+    Example:  flowlake up
+    """
+    from rich.console import Console
+
+    from infra.cli.tables import topics_table
+
+    report = _stack(conf_file).up(say=print)
+    if report.differences:
+        Console().print(topics_table(report))
+
+
+def down(conf_file: ConfFile = None) -> None:
+    """Stop the stream, the sensor, Kafka and PostgreSQL. Data stays.
+
+    Example:  flowlake down
+    """
+    _stack(conf_file).down(say=print)
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Renew every two seconds until Ctrl-C.")] = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """What runs, where it listens and how much memory it takes; topics with their messages; how far each query is behind.
+
+    Examples:
+
+      flowlake status --watch
+
+      flowlake status --json
+    """
+    stack = _stack(conf_file)
+    if as_json:
+        print(json.dumps(_snapshot(stack), indent=2))
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    if not watch:
+        Console().print(_tables(stack))
+        return
+    with Live(_tables(stack), screen=False, auto_refresh=False) as live:
+        while True:
+            time.sleep(2)
+            live.update(_tables(stack), refresh=True)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help="kafka, postgres, stream or sensor; all of them when left out.", show_default=False)] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
+    conf_file: ConfFile = None,
+) -> None:
+    """Print the end of a log.
+
+    Example:  flowlake logs kafka -n 100 -f
+    """
+    from infra.stack.local import LOGS
+    from infra.stack.process import tail
+
+    if part and part not in LOGS:
+        raise ConfigError(f"no log {part!r}", f"logs: {', '.join(LOGS)}")
+    files = {name: _stack(conf_file).log_dir / f"{name}.log" for name in ([part] if part else LOGS)}
+    if part and not files[part].is_file():
+        raise ConfigError(f"there is no log of {part} yet ({files[part]})", "flowlake up starts kafka and postgres")
+    width = 0 if part else max(map(len, files))
+    for name, file in files.items():
+        for line in tail(file, lines):
+            print(f"{name:<{width}} | {line}" if width else line)
+    if follow:
+        _follow(files, width)
+
+
+def _follow(files: dict[str, Path], width: int) -> None:
+    position = {name: file.stat().st_size if file.is_file() else 0 for name, file in files.items()}
+    while True:
+        for name, file in files.items():
+            size = file.stat().st_size if file.is_file() else 0
+            if size < position[name]:
+                position[name] = 0
+            if size > position[name]:
+                with file.open("rb") as f:
+                    f.seek(position[name])
+                    data = f.read()
+                # Half a line waits for its end.
+                whole = data[: data.rfind(b"\n") + 1]
+                position[name] += len(whole)
+                for line in whole.decode("utf-8", "replace").splitlines():
+                    print(f"{name:<{width}} | {line}" if width else line, flush=True)
+        time.sleep(0.2)
+
+
+def _stack(conf_file: Path | None) -> LocalStack:
+    from infra.stack.local import LocalStack
+
+    return LocalStack(config.load(conf_file))
+
+
+def _broker(stack: LocalStack) -> tuple[Any, dict[str, int], str]:
+    """Topics, lags and, where the broker does not answer, why not."""
+    from infra.stack import topics
+
+    kafka = stack.kafka()
+    if kafka is not None and not kafka.ready():
+        return None, {}, f"no Kafka broker answers at {kafka.bootstrap}; flowlake up starts it"
+    try:
+        return topics.inspect(stack.settings), topics.lags(stack.settings), ""
+    except FlowlakeError as e:
+        return None, {}, str(e)
+
+
+def _snapshot(stack: LocalStack) -> dict[str, Any]:
+    report, lags, problem = _broker(stack)
+    shown = report.as_dict() if report else {"topics": [], "differences": []}
+    return {"parts": [asdict(part) for part in stack.parts()], **shown, "lag": lags, "problem": problem}
+
+
+def _tables(stack: LocalStack) -> Group:
+    from rich.console import Group
+
+    from infra.cli.tables import lags_table, parts_table, topics_table
+
+    report, lags, problem = _broker(stack)
+    shown: list[Any] = [parts_table(stack.parts())]
+    if report:
+        shown.append(topics_table(report))
+    if lags:
+        shown.append(lags_table(lags))
+    if problem:
+        shown.append(problem)
+    return Group(*shown)
