@@ -1,0 +1,109 @@
+"""Flow records into a file: CSV or Parquet under CICFlowMeter's names, written while the capture is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from infra.errors import ConfigError
+from schemas.cicflowmeter import cic_table, csv_table
+
+#: Capture files are recognised by these endings when a folder is given.
+CAPTURE_ENDINGS = (".pcap", ".pcapng", ".cap", ".dmp", ".pcap.gz", ".pcapng.gz", ".cap.gz")
+
+
+class RecordWriter:
+    """Writes batches of records to ``path`` (``.csv``, ``.csv.gz`` or ``.parquet``); the file appears under its name only when it is whole.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    labels
+        Gives the label of each record of a table, or None for unlabelled.
+
+    Raises
+    ------
+    ConfigError
+        The ending is neither CSV nor Parquet, or the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, labels: Callable[[pa.Table], pa.Array] | None = None) -> None:
+        name = path.name.lower()
+        if not name.endswith((".csv", ".csv.gz", ".parquet")):
+            raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
+        self._path = path
+        self._parquet = name.endswith(".parquet")
+        self._gzip = name.endswith(".gz")
+        self._labels = labels
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._writer: pa.csv.CSVWriter | pa.parquet.ParquetWriter | None = None
+        self._sink: pa.NativeFile | None = None
+        self.rows = 0
+        try:
+            with open(self._partial, "wb"):
+                pass
+        except OSError as e:
+            raise ConfigError(f"--out {path}: {e.strerror}", "name a folder that exists and can be written") from e
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Append batches of ``schemas.flows.RECORD_SCHEMA``."""
+        for batch in batches:
+            self._append(pa.Table.from_batches([batch]))
+
+    def _append(self, records: pa.Table) -> None:
+        table = cic_table(records, self._labels(records) if self._labels and len(records) else None)
+        if not self._parquet:
+            table = csv_table(table)
+        if self._writer is None:
+            if self._parquet:
+                self._writer = pa.parquet.ParquetWriter(self._partial, table.schema, compression="zstd")
+            else:
+                self._sink = pa.output_stream(self._partial, compression="gzip" if self._gzip else None)
+                options = pa.csv.WriteOptions(quoting_style="needed", quoting_header="none")
+                self._writer = pa.csv.CSVWriter(self._sink, table.schema, write_options=options)
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and self._writer is None:
+            from schemas.flows import RECORD_SCHEMA
+
+            self._append(RECORD_SCHEMA.empty_table())
+        if self._writer is not None:
+            self._writer.close()
+        if self._sink is not None:
+            self._sink.close()
+        if kind is None:
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def capture_files(paths: Iterable[Path]) -> list[Path]:
+    """Files as named; of a folder, every capture file in it (by ending, sorted).
+
+    Raises
+    ------
+    ConfigError
+        A folder holds no capture file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(CAPTURE_ENDINGS))
+            if not inside:
+                raise ConfigError(f"folder {path}: no capture file in it", f"looked for {', '.join(CAPTURE_ENDINGS)}")
+            found += inside
+        else:
+            found.append(path)
+    return found

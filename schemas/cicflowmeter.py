@@ -1,0 +1,57 @@
+"""Flow records with CICFlowMeter's column names, as people and their notebooks expect them.
+
+Columns and order are those of the corrected CIC-IDS2017 files (Liu, Engelen et al., CNS 2022), ``Label`` last; ours follow.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.features import EXTRA_FEATURES, FEATURES
+from schemas.flows import IDENTITY_FIELDS
+
+#: Columns before the features.
+LEADING: tuple[str, ...] = ("Flow ID", "Src IP", "Src Port", "Dst IP", "Dst Port", "Protocol", "Timestamp")
+LABEL = "Label"
+#: What CICFlowMeter writes where nobody knows better.
+UNLABELLED = "NeedManualLabel"
+
+_SHOWN = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol"}
+#: Ours, behind CICFlowMeter's, by their snake_case names.
+OURS: tuple[str, ...] = (*(f.name for f in IDENTITY_FIELDS if f.name not in _SHOWN), *(f.name for f in EXTRA_FEATURES))
+COLUMNS: tuple[str, ...] = (*LEADING, *(f.cic for f in FEATURES), LABEL, *OURS)
+
+
+def cic_table(records: pa.Table, labels: pa.Array | pa.ChunkedArray | None = None) -> pa.Table:
+    """Records (``schemas.flows.RECORD_SCHEMA``) under CICFlowMeter's names.
+
+    ``Timestamp`` is the start in UTC with microseconds, as text (``2017-07-06 12:39:06.818901``); ``labels`` one per record.
+    """
+    text = {name: records[name].cast(pa.string()) for name in ("src_port", "dst_port", "protocol")}
+    flow_id = pc.binary_join_element_wise(records["src_ip"], records["dst_ip"], text["src_port"], text["dst_port"], text["protocol"], "-")
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        "Flow ID": flow_id,
+        "Src IP": records["src_ip"],
+        "Src Port": records["src_port"],
+        "Dst IP": records["dst_ip"],
+        "Dst Port": records["dst_port"],
+        "Protocol": records["protocol"],
+        "Timestamp": _time_text(records["start_time"]),
+        **{f.cic: records[f.name] for f in FEATURES},
+        LABEL: pa.repeat(pa.scalar(UNLABELLED), records.num_rows) if labels is None else labels,
+        **{name: records[name] for name in OURS},
+    }
+    return pa.table({name: columns[name] for name in COLUMNS})
+
+
+def csv_table(table: pa.Table) -> pa.Table:
+    """The same with every time as text, for CSV."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(i, field.name, _time_text(table.column(i)))
+    return table
+
+
+def _time_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.strftime(column.cast(pa.timestamp("us")), "%Y-%m-%d %H:%M:%S")
