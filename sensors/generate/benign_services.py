@@ -207,6 +207,6 @@ def game(ctx: Context, t: int) -> None:
     client, server = rng.choice(world.clients), rng.choice(world.sites)
     udp = Udp(ctx, client, server, rng.choice((3478, 3074, 27015, 19302, 443)), t)
     step, size = rng.choice((10, 20, 20, 33, 50)) * MS, rng.randint(60, 900)
-    for _ in range(rng.randint(30, max(31, min(1500, ctx.max_bytes // 4000)))):
-        udp.send(CLIENT if rng.random() < 0.5 else SERVER, pool.noise(rng, max(20, int(size * rng.uniform(0.6, 1.4)))))
+    for i in range(rng.randint(30, max(31, min(1500, ctx.max_bytes // 4000)))):
+        udp.send(CLIENT if i == 0 or rng.random() < 0.5 else SERVER, pool.noise(rng, max(20, int(size * rng.uniform(0.6, 1.4)))))
         udp.wait(step * rng.uniform(0.4, 0.6))

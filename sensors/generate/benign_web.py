@@ -69,12 +69,12 @@ def health_check(ctx: Context, t: int) -> None:
     every = rng.choice((0.5, 1, 2, 5, 10)) * S
     for _ in range(rng.randint(2, 8)):
         tcp = Tcp(ctx, ctx.world.monitor, server, port, t, loss=0.0)
-        if style < 0.2:
+        if style < 0.08:
             tcp.refuse()
-        elif style < 0.35:
+        elif style < 0.2:
             tcp.syn_ack()
             tcp.wait(ctx.world.monitor.delay(rng)).reset(ack=False)  # a half-open check
-        elif style < 0.6:
+        elif style < 0.45:
             tcp.connect().wait(rng.uniform(0.1, 1) * MS).reset()
         else:
             tcp.connect().send(CLIENT, pool.requests[0]).reply(SERVER, pool.responses[1], rng.expovariate(1 / MS))

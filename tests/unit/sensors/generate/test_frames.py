@@ -11,7 +11,6 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoReq
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from sensors.generate import table as tb
 from sensors.generate import templates as tp
 from sensors.generate.render import render
 from sensors.generate.table import FlowTable
@@ -134,7 +133,7 @@ def _render(flows: list[dict[str, int]], rows: list[dict[str, int]]) -> list[byt
         view = table.reserve(1)
         for name, value in values.items():
             view[name] = value
-    names = "TS FLOW DIR KIND FLAGS SEQ ACK WIN IPID OFF LEN TSVAL TSECR A B".split()
+    names = ["TS", "FLOW", "DIR", "KIND", "FLAGS", "SEQ", "ACK", "WIN", "IPID", "OFF", "LEN", "TSVAL", "TSECR", "A", "B"]
     matrix = np.array([[r[n] for n in names] for r in rows], np.int64)
     batch = render(matrix, table.rows, POOL)
     assert batch.ts.tolist() == [r["TS"] for r in rows]
