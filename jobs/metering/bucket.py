@@ -250,8 +250,11 @@ class BucketMeter:
         held: Counter[str] = Counter()
         for i, n in waiting.items():
             held[self._names[i]] += n
+        open_flows: Counter[str] = Counter()
+        for i, n in _per_domain(self.table.open_domains()):
+            open_flows[self._names[i]] += n
         return [
-            {"domain": name, "bucket": self.bucket, **dict(sorted(counts.items())), "waiting": held.get(name, 0)}
+            {"domain": name, "bucket": self.bucket, **dict(sorted(counts.items())), "waiting": held[name], "open": open_flows[name]}
             for name, counts in sorted(self.accounts.items())
         ]
 

@@ -45,10 +45,9 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         The checkpoint belongs to another version of the state, or other buckets.
     """
     champion = spark.sparkContext.broadcast(load_champion(settings))
-    frozen = {"buckets": settings.meter.buckets, "shuffle_partitions": int(spark.conf.get("spark.sql.shuffle.partitions") or 0)}
-    place = checkpoints.open(settings, NAME, STATE_VERSION, frozen)
+    place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": settings.meter.buckets})
     prefix = settings.kafka.topic_prefix
-    rows = meter(read(spark, settings), place.id, settings.meter, frozen["shuffle_partitions"])
+    rows = meter(read(spark, settings), place.id, settings.meter, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]))
     messages = rows.mapInArrow(lambda batches: publish(batches, champion.value, place.id, prefix), KAFKA_DDL)
     return (
         messages.writeStream.queryName(NAME)

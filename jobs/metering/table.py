@@ -892,6 +892,11 @@ class FlowTable:
         top = int(self._counts[_USED])
         return self.rows[:top][self._used[:top] == 1].copy()
 
+    def open_domains(self) -> NDArray[np.uint16]:
+        """Domain number of every open row."""
+        top = int(self._counts[_USED])
+        return self.rows["domain"][:top][self._used[:top] == 1]
+
     def rows_at(self, slots: NDArray[np.uint64]) -> NDArray:
         """Copies of the rows that are open at ``slots``; the others are left out."""
         at = slots[slots < len(self.rows)].astype(np.int64)

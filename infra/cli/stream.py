@@ -1,0 +1,29 @@
+"""``flowlake stream``: the whole stream in the foreground, on the local session."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from infra import config
+from infra.cli.options import ConfFile
+
+
+def stream(
+    only: Annotated[str, typer.Option("--only", help="Run only these queries: meter, alerts, hot, lake; comma-separated.")] = "",
+    reset_checkpoint: Annotated[
+        bool, typer.Option("--reset-checkpoint", help="Forget the queries' checkpoints before they start.")
+    ] = False,
+    conf_file: ConfFile = None,
+) -> int:
+    """Run the stream until interrupted: meter and score, then lake, hot store and alerts, each a query of its own.
+
+    On a cluster: ./spark-submit.sh stream --master spark://host:7077 --conf-file conf/cluster.yaml
+
+    Example:  flowlake stream --only meter,alerts
+    """
+    from jobs.platform import driver
+    from jobs.stream import APP, QUERIES
+
+    return driver.run(config.load(conf_file), APP, driver.select(QUERIES, only), reset=reset_checkpoint)

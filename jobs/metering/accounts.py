@@ -1,0 +1,104 @@
+"""The meter's accounts, read from their topic: where every packet went, summed over buckets and domains.
+
+Each message is the cumulative count of one query, domain and bucket (``schemas.topics.ACCOUNTS``); the newest counts.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from infra import log, metrics
+from infra.config import Settings
+from schemas.topics import ACCOUNTS
+
+_NOT_COUNTS = frozenset({"query", "domain", "bucket", "version"})
+
+
+class AccountBook:
+    """The newest account of every query, domain and bucket."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+
+    def add(self, value: bytes | None) -> None:
+        """Take one message; an older version than the one known is ignored, and so is what is no account."""
+        try:
+            row = json.loads(value or b"")
+            key = (str(row["query"]), str(row["domain"]), int(row["bucket"]))
+            version = int(row["version"])
+        except (ValueError, KeyError, TypeError):
+            return
+        known = self._rows.get(key)
+        if known is None or version >= known["version"]:
+            self._rows[key] = row
+
+    def totals(self, query: str | None = None, domain: str | None = None) -> Counter[str]:
+        """Sums by name (``packets``, ``metered``, ``rejected``, ``rejected_late``, ``flows``, ``flows_idle``, ``waiting``, ...)."""
+        total: Counter[str] = Counter()
+        for (of_query, of_domain, _), row in self._rows.items():
+            if query in (None, of_query) and domain in (None, of_domain):
+                total.update({k: v for k, v in row.items() if k not in _NOT_COUNTS})
+        return total
+
+    def domains(self) -> list[str]:
+        """Domains that have been heard of."""
+        return sorted({domain for _, domain, _ in self._rows})
+
+
+class Exporter(threading.Thread):
+    """Follows the topic and keeps the Prometheus counters of the meter."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="accounts-exporter", daemon=True)
+        self._settings = settings
+        self._ending = threading.Event()
+        self.book = AccountBook()
+        self._shown: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._ending.set()
+
+    def run(self) -> None:
+        """Read until stopped; a broker that is away is waited for."""
+        while not self._ending.is_set():
+            try:
+                for value in follow(self._settings, self._ending):
+                    self.book.add(value)
+                    self._export()
+            except Exception as e:  # the stream must not end because nobody counts
+                log.get("accounts").debug("accounts cannot be read, trying again", cause=str(e)[:200])
+                self._ending.wait(5)
+
+    def _export(self) -> None:
+        now = self.book.totals()
+        gained = now - self._shown
+        self._shown = now
+        for name, n in gained.items():
+            if name == "metered":
+                metrics.PACKETS.labels(query="meter").inc(n)
+            elif name.startswith("rejected_"):
+                metrics.REJECTED.labels(query="meter", reason=name.removeprefix("rejected_")).inc(n)
+            elif name.startswith("flows_"):
+                metrics.FLOWS.labels(query="meter", reason=name.removeprefix("flows_")).inc(n)
+        metrics.OPEN_FLOWS.labels(query="meter").set(now["open"])
+
+
+def follow(settings: Settings, ending: threading.Event) -> Iterator[bytes | None]:
+    """Values of the topic from its beginning, until ``ending`` is set."""
+    from kafka import KafkaConsumer
+
+    from jobs.platform.dead_letter import client_options
+
+    consumer = KafkaConsumer(settings.topic(ACCOUNTS.name), auto_offset_reset="earliest", **client_options(settings.kafka))
+    try:
+        while not ending.is_set():
+            for messages in consumer.poll(timeout_ms=500).values():
+                for message in messages:
+                    yield message.value
+    finally:
+        consumer.close()

@@ -1,0 +1,87 @@
+"""A driver: configuration, session, queries until SIGTERM. Every entry point of ``jobs/`` that streams is a call of :func:`main`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from infra import config, log, metrics
+from infra.config import Settings
+from infra.errors import ConfigError, FlowlakeError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+Start = Callable[["SparkSession", Settings], "StreamingQuery"]
+
+
+def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments, run the queries, exit with their code.
+
+    Parameters
+    ----------
+    app
+        Application name, as it is shown by Spark and by ``--help``.
+    queries
+        Name -> start. The first is essential: when it ends for good, so does the driver.
+    """
+    parser = argparse.ArgumentParser(prog=app, description=f"Streaming queries: {', '.join(queries)}.")
+    parser.add_argument("--conf-file", help="configuration; default: FLOWLAKE_CONF, else conf/local.yaml")
+    parser.add_argument("--only", default="", help="run only these of the queries, by name, comma-separated")
+    parser.add_argument(
+        "--reset-checkpoint", action="store_true", help="forget the queries' checkpoints, of any version, before they start"
+    )
+    arguments = parser.parse_args(argv)
+    from jobs.platform import runner
+
+    try:
+        chosen = select(queries, arguments.only)
+        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint))
+    except FlowlakeError as e:
+        sys.exit(runner.report(e))
+
+
+def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:
+    """The queries named in ``only`` (comma-separated; all when empty).
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown.
+    """
+    names = [n.strip() for n in only.split(",") if n.strip()]
+    for name in names:
+        if name not in queries:
+            raise ConfigError(f"--only {only}: no query {name!r}", f"queries: {', '.join(queries)}")
+    return {n: s for n, s in queries.items() if not names or n in names}
+
+
+def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool = False) -> int:
+    """Run the queries in one driver until they are stopped or have ended; returns the exit code."""
+    from infra.stack import topics
+    from jobs.metering.accounts import Exporter
+    from jobs.platform import checkpoints, runner, session
+
+    log.setup(settings.log)
+    logger = log.get("driver")
+    metrics.serve(settings.metrics.host, settings.metrics.stream_port)
+    topics.ensure(settings)
+    spark = session.build(settings, app)
+    exporter = Exporter(settings)
+    try:
+        if reset:
+            for name in queries:
+                for path in checkpoints.reset(settings, name):
+                    logger.info("checkpoint forgotten", query=name, path=path)
+        exporter.start()
+        first = next(iter(queries))
+        logger.info("stream starts", queries=list(queries), broker=settings.kafka.bootstrap_servers)
+        return runner.run(
+            spark, [runner.Query(n, lambda start=s: start(spark, settings), essential=n == first) for n, s in queries.items()]
+        )
+    finally:
+        exporter.stop()
+        spark.stop()

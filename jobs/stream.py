@@ -1,0 +1,13 @@
+"""spark-submit entry point: the whole stream in one driver - meter and score, lake, hot store, alerts."""
+
+from __future__ import annotations
+
+from jobs.metering import query as meter
+from jobs.platform.driver import Start, main
+from jobs.sinks import alerts, hot, lake
+
+APP = "flowlake-stream"
+QUERIES: dict[str, Start] = {"meter": meter.start, "alerts": alerts.start, "hot": hot.start, "lake": lake.start}
+
+if __name__ == "__main__":
+    main(APP, QUERIES)
