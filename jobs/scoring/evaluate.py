@@ -68,12 +68,17 @@ def detection(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> 
 
 def evaluate(model: Champion, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
     """Judge a model on labelled flows, which have at least its columns."""
+    p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x))
+    return judge(flows, p_attack, np.array(model.classes)[kind])
+
+
+def judge(
+    data: LabelledFlows, p_attack: npt.NDArray[np.float64], taken: npt.NDArray[np.str_]
+) -> tuple[Quality, list[ClassQuality], Confusion]:
+    """Judge decisions: ``p_attack`` float64[n] orders the flows, ``taken`` str[n] is the type of each, ``BENIGN`` for no attack."""
     from sklearn.metrics import average_precision_score
 
-    data = flows.select(model.columns)
-    p_attack, label, kind = model.decide(model.predict(data.x))
-    taken = np.array(model.classes)[kind] if len(data) else np.array([], dtype=str)
-    flagged = label == 1
+    flagged = np.asarray(taken != BENIGN)
     attack = data.attack
     precision, recall, fpr = detection(attack, flagged)
     hits = attack & flagged

@@ -70,6 +70,18 @@ def tracking_uri(settings: Settings) -> str:
     return f"{_SQLITE}{settings.path(uri.removeprefix(_SQLITE))}" if uri.startswith(_SQLITE) else uri
 
 
+def check(settings: Settings) -> None:
+    """Open the registry, creating a local one; what is wrong with it is better known before a training than after.
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be reached or written.
+    """
+    with _registry(settings, create=True) as client:
+        client.search_registered_models(max_results=1)
+
+
 def register(settings: Settings, estimator: Any, *, columns: Sequence[str], threshold: float, training: Training, promote: bool) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 
