@@ -65,11 +65,16 @@ def write_truth(table: pa.Table, path: str | Path) -> None:
 
 def _addresses(version: np.ndarray, high: np.ndarray, low: np.ndarray) -> pa.Array:
     """Addresses as text, string[n]; each distinct one is formatted once."""
-    keys = np.empty(len(low), np.dtype([("v", np.uint8), ("hi", np.uint64), ("lo", np.uint64)]))
-    keys["v"], keys["hi"], keys["lo"] = version, high, low
-    distinct, index = np.unique(keys, return_inverse=True)
-    text = [
-        socket.inet_ntop(socket.AF_INET, lo.to_bytes(4)) if v == 4 else socket.inet_ntop(socket.AF_INET6, hi.to_bytes(8) + lo.to_bytes(8))
-        for v, hi, lo in distinct.tolist()
-    ]
-    return pa.DictionaryArray.from_arrays(index.astype(np.int32), pa.array(text, pa.string())).cast(pa.string())
+    index = np.empty(len(low), np.int32)
+    four = version == 4
+    distinct, index[four] = np.unique(low[four], return_inverse=True)
+    text = [socket.inet_ntop(socket.AF_INET, value.to_bytes(4)) for value in distinct.tolist()]
+    six = np.flatnonzero(~four)
+    seen: dict[tuple[int, int], int] = {}
+    for i, pair in zip(six.tolist(), zip(high[six].tolist(), low[six].tolist(), strict=True), strict=True):
+        at = seen.get(pair)
+        if at is None:
+            at = seen[pair] = len(text)
+            text.append(socket.inet_ntop(socket.AF_INET6, pair[0].to_bytes(8) + pair[1].to_bytes(8)))
+        index[i] = at
+    return pa.DictionaryArray.from_arrays(index, pa.array(text, pa.string())).cast(pa.string())
