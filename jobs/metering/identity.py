@@ -8,6 +8,7 @@ import socket
 import struct
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 # ICMP messages that are one half of a conversation: type -> type of the answer (Community ID specification v1, ICMP mapping)
@@ -15,21 +16,26 @@ _ICMP4_PEER = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18,
 _ICMP6_PEER = {128: 129, 129: 128, 133: 134, 134: 133, 135: 136, 136: 135, 130: 131, 131: 130, 144: 145, 145: 144, 139: 140, 140: 139}
 
 
-def packed_address(version: int, hi: int, lo: int) -> bytes:
-    """Network-order bytes of an address: 4 for IPv4, 16 for IPv6."""
-    return struct.pack("!I", lo) if version == 4 else struct.pack("!QQ", hi, lo)
-
-
 def address_texts(version: NDArray, hi: NDArray, lo: NDArray) -> tuple[list[str], list[bytes]]:
     """Addresses as text and as network-order bytes; every distinct address is formatted once."""
     n = len(version)
-    keys = np.empty(n, [("v", "u1"), ("hi", "u8"), ("lo", "u8")])
-    keys["v"], keys["hi"], keys["lo"] = version, hi, lo
-    distinct, back = np.unique(keys, return_inverse=True)
-    packed = [packed_address(int(v), int(h), int(low)) for v, h, low in distinct.tolist()]
-    texts = [socket.inet_ntop(socket.AF_INET if len(b) == 4 else socket.AF_INET6, b) for b in packed]
-    where = back.ravel().tolist()
-    return [texts[i] for i in where], [packed[i] for i in where]
+    texts: list[str] = [""] * n
+    packed: list[bytes] = [b""] * n
+    v4 = np.flatnonzero(version == 4)
+    # a hash table over 64-bit integers is several times faster than sorting structured keys
+    codes = pa.array(lo[v4]).dictionary_encode()
+    own = [struct.pack("!I", a) for a in codes.dictionary.to_pylist()]
+    shown = [socket.inet_ntop(socket.AF_INET, b) for b in own]
+    for i, code in zip(v4.tolist(), codes.indices.to_pylist(), strict=True):
+        texts[i], packed[i] = shown[code], own[code]
+    known: dict[tuple[int, int], tuple[str, bytes]] = {}
+    for i in np.flatnonzero(version != 4).tolist():
+        key = (int(hi[i]), int(lo[i]))
+        if key not in known:
+            address = struct.pack("!QQ", *key)
+            known[key] = (socket.inet_ntop(socket.AF_INET6, address), address)
+        texts[i], packed[i] = known[key]
+    return texts, packed
 
 
 def flow_id(domain: str, src: bytes, dst: bytes, sport: int, dport: int, proto: int, start_us: int, part: int) -> str:

@@ -142,7 +142,7 @@ class MeterProcessor(StatefulProcessor):
         if not emission.empty:
             out.append((FLOWS, pack(emission, bucket, state.version)))
         accounts = state.meter.account_rows()
-        if digests and accounts:
+        if accounts and (digests or not emission.empty):
             out.append((ACCOUNTS, json.dumps([{"version": state.version, **row} for row in accounts]).encode()))
         if out:
             yield pd.DataFrame({"bucket": bucket, "kind": [k for k, _ in out], "blob": [b for _, b in out]})

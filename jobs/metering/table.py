@@ -193,6 +193,12 @@ def _release(rows, used, head, nxt, wake, free, counts, i):
     counts[_OPEN] -= 1
 
 
+@njit(cache=True)
+def _release_all(rows, used, head, nxt, wake, free, counts, at):
+    for i in at:
+        _release(rows, used, head, nxt, wake, free, counts, i)
+
+
 @njit(inline="always")
 def _begin(r, t, p, interim_age, interim_packets):
     """Reset the aggregates of a row for a record that starts with packet ``p`` at ``t``."""
@@ -874,8 +880,7 @@ class FlowTable:
             return []
         out = self.rows[at].copy()
         out["end_reason"] = np.where(out["closing"] != 0, out["closing"], reason)
-        for i in at:
-            _release(self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, i)
+        _release_all(self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, at)
         return [out]
 
     def take_dirty(self) -> NDArray:
