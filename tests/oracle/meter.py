@@ -160,9 +160,10 @@ class Meter:
 
     def _emit(self, flow: Connection, reason: str) -> None:
         first = flow.packets[0].packet
+        opening = flow.history[0].packet  # the connection keeps its community id over a split
         protocol = first.proto
         record: dict[str, Any] = {
-            "community_id": community_id(first.src, first.dst, protocol, first.sport, first.dport, first.icmp),
+            "community_id": community_id(opening.src, opening.dst, protocol, opening.sport, opening.dport, opening.icmp),
             "sensor_id": self.sensor,
             "domain": self.domain,
             "ip_version": first.version,

@@ -135,7 +135,7 @@ def _ethertype(b: bytes, at: int, kind: int, way: _Way) -> Packet:
         return _mpls(b, at, way)
     if kind == 0x8864:
         return _pppoe(b, at, way)
-    if kind < 0x0600:
+    if kind <= 1500:  # a length; 1501 to 1535 mean nothing
         return _llc(b, at, way)
     raise _NoIp("not ip")
 
@@ -164,8 +164,6 @@ def _ppp(b: bytes, at: int, way: _Way) -> Packet:
 
 
 def _pppoe(b: bytes, at: int, way: _Way) -> Packet:
-    if _u8(b, at) != 0x11 or _u8(b, at + 1) != 0:
-        raise _NoIp("not ip")
     return _ppp(b, at + 6, way)
 
 
@@ -255,7 +253,7 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
             proto = base.proto
             if base.version == 6 and proto in (0, 43, 60, 135, 139, 140):
                 size = (_u8(b, at + 1) + 1) * 8
-            elif proto == 51:
+            elif base.version == 6 and proto == 51:
                 size = (_u8(b, at + 1) + 2) * 4
             elif base.version == 6 and proto == 44:
                 size = 8
@@ -326,14 +324,17 @@ def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
 def _tunnel(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet | None:
     """The packet inside, or None when this is no tunnel; :class:`_NoIp` when it is one and holds no IP packet."""
     if base.proto == 4:
-        return _ip(b, at, way.within("ipip"))
+        return _ip(b, at, way.within(f"4in{base.version}"))
     if base.proto == 41:
-        return _ip(b, at, way.within("6in4"))
+        return _ip(b, at, way.within(f"6in{base.version}"))
     if base.proto == 47:
         return _gre(b, at, way)
     if base.proto != UDP or length < 8:
         return None
     sport, dport, data = _u16(b, at), _u16(b, at + 2), at + 8
+    stated = _u16(b, at + 4)
+    if (stated if 8 <= stated <= length else length) < 16:  # every header below takes eight bytes or more
+        return None
     if dport == 4789:
         if not _u8(b, data) & 8:
             return None
@@ -352,7 +353,7 @@ def _tunnel(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet |
             data += 13 + _u8(b, data + 2) + _u8(b, data + 3)
         if _u16(b, data) == 0:  # origin indication
             data += 8
-        if _u8(b, data) >> 4 != 6:
+        if _u8(b, data) >> 4 != 6 or 40 + _u16(b, data + 4) > at + length - data:
             return None
         return _ipv6(b, data, way.within("teredo"))
     return None

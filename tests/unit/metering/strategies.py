@@ -114,3 +114,19 @@ def shuffled(draw: st.DrawFn, within: int = SECOND * 9 // 10) -> list[Frame]:
     ordered = draw(frames(max_size=40))
     late = draw(st.lists(st.integers(0, within), min_size=len(ordered), max_size=len(ordered)))
     return [f for _, f in sorted(zip(late, ordered, strict=True), key=lambda x: x[0] + x[1].ns)]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, links: list[tuple[int, Wrap]], max_size: int = 30) -> list[Frame]:
+    """Frames of every link type and tunnel, most with a few bytes changed or the end cut off."""
+    out = []
+    for i, (packet, (link_type, wrap)) in enumerate(
+        draw(st.lists(st.tuples(ip_packet(), st.sampled_from(links)), min_size=1, max_size=max_size))
+    ):
+        frame = bytearray(wrap(packet))
+        for _ in range(draw(st.integers(0, 2))):
+            frame[draw(st.integers(0, min(len(frame), 120) - 1))] = draw(st.integers(0, 255))
+        if draw(st.integers(0, 3)) == 0:
+            frame = frame[: draw(st.integers(0, min(len(frame), 120)))]
+        out.append(Frame(EPOCH * SECOND + i * 1000 * US, bytes(frame), link_type))
+    return out

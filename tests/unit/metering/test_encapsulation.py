@@ -129,8 +129,8 @@ def mpls(*labels: int) -> bytes:
 
 
 TUNNELS: dict[str, tuple[Wrap, str]] = {
-    "ip in ip": (lambda p: ethernet(ip(*OUT4, 41 if kind(p) == 0x86DD else 4, p)), "ip"),
-    "ip in ipv6": (lambda p: ethernet(ip(*OUT6, 41 if kind(p) == 0x86DD else 4, p)), "ip"),
+    "ip in ip": (lambda p: ethernet(ip(*OUT4, 41 if kind(p) == 0x86DD else 4, p)), "?in4"),
+    "ip in ipv6": (lambda p: ethernet(ip(*OUT6, 41 if kind(p) == 0x86DD else 4, p)), "?in6"),
     "gre": (outer(gre(0), 47), "gre"),
     "gre over ipv6": (outer(gre(0), 47, OUT6), "gre"),
     "gre with a checksum": (outer(gre(0x8000, b"\1\2\3\4"), 47), "gre"),
@@ -203,8 +203,7 @@ def test_vlans(metered: Metered, ends: tuple[str, str], name: str) -> None:
 def test_tunnels_are_metered_by_the_innermost_packet(metered: Metered, ends: tuple[str, str], name: str) -> None:
     wrap, tunnel = TUNNELS[name]
     record = run(metered, ends, wrap)
-    if tunnel == "ip":
-        tunnel = "6in4" if ends == (P, Q) else "ipip"
+    tunnel = tunnel.replace("?", "6" if ends == (P, Q) else "4")
     same(record, run(metered, ends, ethernet), "tunnel")
     assert record["tunnel"] == tunnel
 
@@ -256,6 +255,11 @@ def test_ipv6_extension_headers_are_no_payload(metered: Metered, name: str) -> N
 def test_no_next_header(metered: Metered) -> None:
     (r,) = metered([Frame(at(0), ethernet(ip(P, Q, 59, b"")))])
     assert (r["protocol"], r["src_port"], r["total_length_fwd_packets"]) == (59, 0, 0)
+
+
+def test_an_empty_ipv6_packet_has_no_payload_however_padded(metered: Metered) -> None:
+    (r,) = metered([Frame(at(0), ethernet(ip(P, Q, 89, b"")))])
+    assert (r["protocol"], r["total_length_fwd_packets"], r["fwd_l3_bytes"]) == (89, 0, 40)
 
 
 def test_ipv4_options_are_no_payload(metered: Metered) -> None:
@@ -312,6 +316,16 @@ def test_frames_cut_behind_the_headers_give_the_same_record(metered: Metered, en
         return frame[: frame.index(packet) + (40 if kind(packet) == 0x86DD else 20) + 20]
 
     same(run(metered, ends, cut), run(metered, ends, wrap))
+
+
+@pytest.mark.parametrize("name", ["vxlan", "gre", "gtp-u"])
+def test_an_inner_header_cut_by_the_snap_length_makes_no_flow_of_the_outer_packet(metered: Metered, name: str) -> None:
+    """The innermost IP packet is known from its IP header; its cut TCP header rejects the packet."""
+    packet = ip(A, B, TCP, tcp(1, 2, ACK, 100))
+    frame = TUNNELS[name][0](packet)
+    cut = frame[: frame.index(packet) + 20 + 12]
+    good = ethernet(ip(P, Q, TCP, tcp(1, 2, ACK, 10)))
+    assert [r["src_ip"] for r in metered([Frame(at(0), cut), Frame(at(1), good)])] == [P]
 
 
 @pytest.mark.parametrize(("proto", "body", "need"), [(UDP, udp(1, 2, 500), 8), (132, sctp(1, 2, 500), 12), (1, b"\x08\0" + b"\0" * 500, 2)])

@@ -152,6 +152,13 @@ def test_a_host_that_talks_to_itself(metered: Metered) -> None:
     assert (r["total_fwd_packets"], r["total_backward_packets"]) == (2, 0)
 
 
+def test_a_host_that_answers_itself_has_no_way_back(metered: Metered) -> None:
+    from tests.unit.metering.cases import bits
+
+    (r,) = metered([of(0, A, A, 6, 7, 7, 0, flags=bits("SA")), of(1, A, A, 6, 7, 7, 5, flags=bits("A"))])
+    assert (r["total_fwd_packets"], r["total_backward_packets"]) == (2, 0)
+
+
 def test_capture_order_decides_between_equal_times(metered: Metered) -> None:
     (r,) = metered([bwd(0, "A", 1), fwd(0, "A", 2), bwd(0, "A", 3)])
     assert (r["src_ip"], r["total_fwd_packets"], r["flow_duration"]) == (B, 2, 0)
@@ -181,6 +188,15 @@ def test_packets_a_little_out_of_order_are_put_right(metered: Metered) -> None:
         ([bwd(0, "SA"), bwd(1, "F")], "SHR"),
         ([fwd(0, "A", 5), bwd(1, "A", 5)], "OTH"),
         ([fwd(0, "PA", 5)], "OTH"),
+        # as Zeek has it where the beginning was missed, or is odd
+        ([bwd(0, "SA"), fwd(1, "A")], "S1"),
+        ([fwd(0, "FA"), bwd(1, "FA"), fwd(2, "A")], "SF"),
+        ([fwd(0, "A"), fwd(1, "FA"), bwd(2, "FA"), fwd(3, "RA")], "SF"),
+        ([fwd(0, "FA"), bwd(1, "R")], "RSTR"),
+        ([fwd(0, "A"), fwd(1, "R")], "RSTOS0"),
+        ([fwd(0, "S"), bwd(1, "A")], "S0"),
+        ([fwd(0, "S"), bwd(1, "S")], "S1"),
+        ([fwd(0, "R"), bwd(1, "R")], "REJ"),
     ],
 )
 def test_connection_states(metered: Metered, frames: list, state: str) -> None:
