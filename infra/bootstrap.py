@@ -1,7 +1,7 @@
 """Make the project's environment: ``.venv`` from ``requirements.lock``, the ``flowlake`` command, the jars. Standard library only.
 
-``python3.11 infra/bootstrap.py`` (``make setup``). Nothing is done twice: a stamp in ``.venv`` holds the digest of the lock file it was made from,
-and is checked against what is really installed. A broken or interrupted environment is made anew.
+``python3.11 infra/bootstrap.py`` (``make setup``). Nothing is done twice: a stamp in ``.venv`` holds the digest of the lock
+file it was made from, and is checked against what is really installed. A broken or interrupted environment is made anew.
 """
 
 import os
@@ -12,7 +12,7 @@ NEEDED = (3, 11)
 if sys.version_info[:2] != NEEDED:
     # Before anything that an old Python could not even parse.
     sys.stderr.write(
-        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # noqa: UP031
+        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # noqa: UP031, RUF005
         + "  install it (Debian/Ubuntu: apt-get install python3.11 python3.11-venv) or: make setup PYTHON=/path/to/python3.11\n"
     )
     sys.exit(7)
@@ -167,9 +167,8 @@ def _run(argv: list[str]) -> None:
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
         telling = [line for line in words if "ERROR" in line or "error" in line]
-        raise StackError(
-            f"packages could not be installed: {' '.join((telling or words or ['?'])[-1].split())[:300]}", "check the network, then: make setup"
-        )
+        reason = " ".join((telling or words or ["?"])[-1].split())[:300]
+        raise StackError(f"packages could not be installed: {reason}", "check the network, then: make setup")
 
 
 if __name__ == "__main__":

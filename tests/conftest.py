@@ -118,7 +118,9 @@ def spark(_own_home: Path) -> Iterator[SparkSession]:
     from jobs.platform import session
 
     jars.ensure("spark")
-    built = session.build(config.load(), "tests", extra_conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": str(_own_home / "warehouse")})
+    built = session.build(
+        config.load(), "tests", extra_conf={"spark.ui.enabled": "false", "spark.sql.warehouse.dir": str(_own_home / "warehouse")}
+    )
     try:
         yield built
     finally:

@@ -106,7 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as e:
         if debug:
             traceback.print_exc()
-        _say(f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where")
+        _say(
+            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where"
+        )
         sys.exit(1)
 
 

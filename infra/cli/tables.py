@@ -27,7 +27,14 @@ def topics_table(report: Report) -> Table:
 def parts_table(parts: list[PartState]) -> Table:
     """Processes of the local stack."""
     table = Table(title="Local stack", title_justify="left")
-    for name, justify in (("part", "left"), ("state", "left"), ("address", "left"), ("pid", "right"), ("memory MiB", "right"), ("up", "right")):
+    for name, justify in (
+        ("part", "left"),
+        ("state", "left"),
+        ("address", "left"),
+        ("pid", "right"),
+        ("memory MiB", "right"),
+        ("up", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     colours = {"ready": "green", "starting": "yellow", "running": "green"}
     for part in parts:

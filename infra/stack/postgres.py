@@ -95,7 +95,9 @@ class Postgres:
             self._initialise()
         version = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
         if version != str(MAJOR):
-            raise StackError(f"{self.data} was written by PostgreSQL {version}, this is {MAJOR}", "dump and restore it, or move the folder away")
+            raise StackError(
+                f"{self.data} was written by PostgreSQL {version}, this is {MAJOR}", "dump and restore it, or move the folder away"
+            )
         self._forget_dead_postmaster()
         self._write_access_rules()
         options = {

@@ -108,7 +108,9 @@ class Daemon:
                 self.pid_file.unlink(missing_ok=True)
                 raise StackError(f"{self.name} ended while starting: {self.last_words()}", f"the whole log: {self.log_file}")
             if time.monotonic() > deadline:
-                raise StackError(f"{self.name} is not ready after {timeout_s:.0f} s: {self.last_words()}", f"the whole log: {self.log_file}")
+                raise StackError(
+                    f"{self.name} is not ready after {timeout_s:.0f} s: {self.last_words()}", f"the whole log: {self.log_file}"
+                )
             time.sleep(0.1)
 
     def stop(self, timeout_s: float = 30.0, *, signal: int | None = None) -> bool:

@@ -94,7 +94,10 @@ def admin(settings: Settings, timeout_s: float = 5.0) -> Iterator[KafkaAdminClie
     servers = settings.kafka.bootstrap_servers
     try:
         client = KafkaAdminClient(
-            **client_options(settings.kafka), client_id="flowlake-admin", bootstrap_timeout_ms=int(timeout_s * 1000), request_timeout_ms=15_000
+            **client_options(settings.kafka),
+            client_id="flowlake-admin",
+            bootstrap_timeout_ms=int(timeout_s * 1000),
+            request_timeout_ms=15_000,
         )
     except (errors.KafkaError, OSError, ValueError) as e:
         raise BrokerError(f"no Kafka broker answers at {servers}: {_words(e)}", HINT) from e
@@ -116,7 +119,9 @@ def _create(client: KafkaAdminClient, settings: Settings) -> frozenset[str]:
 
     there = set(client.list_topics())
     wanted = [
-        NewTopic(settings.topic(spec.name), declared_partitions(settings, spec), settings.kafka.replication_factor, topic_configs=spec.config())
+        NewTopic(
+            settings.topic(spec.name), declared_partitions(settings, spec), settings.kafka.replication_factor, topic_configs=spec.config()
+        )
         for spec in TOPICS
         if settings.topic(spec.name) not in there
     ]
@@ -241,7 +246,9 @@ def lags(settings: Settings) -> dict[str, int]:
     topics = sorted({topic for offsets in read.values() for topic, _ in offsets})
     _, last = end_offsets(settings, topics)
     return {
-        query: sum(max(0, last[key] - offset) for key, offset in offsets.items() if key in last) for query, offsets in read.items() if offsets
+        query: sum(max(0, last[key] - offset) for key, offset in offsets.items() if key in last)
+        for query, offsets in read.items()
+        if offsets
     }
 
 
@@ -254,7 +261,9 @@ def finished_offsets(checkpoint: Path) -> dict[tuple[str, int], int]:
         lines = (checkpoint / "offsets" / str(max(done))).read_text(encoding="utf-8").splitlines()
         # v1, then the batch's metadata, then one line a source.
         sources = [json.loads(line) for line in lines[2:] if line.startswith("{")]
-        return {(topic, int(p)): int(o) for source in sources for topic, ps in source.items() if isinstance(ps, dict) for p, o in ps.items()}
+        return {
+            (topic, int(p)): int(o) for source in sources for topic, ps in source.items() if isinstance(ps, dict) for p, o in ps.items()
+        }
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -54,7 +54,9 @@ def main(argv: list[str]) -> None:
     try:
         _enter_namespace()
     except (OSError, StopIteration) as e:
-        sys.exit(f"FATAL: PostgreSQL does not run as root, and a user namespace is not allowed here ({e}); run flowlake as an ordinary user")
+        sys.exit(
+            f"FATAL: PostgreSQL does not run as root, and a user namespace is not allowed here ({e}); run flowlake as an ordinary user"
+        )
     os.execvp(argv[0], argv)
 
 

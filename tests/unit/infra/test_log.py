@@ -1,0 +1,54 @@
+"""Logging: levels, JSON, masking."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from infra import log
+from infra.config import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup(LogSettings(format="json"))
+    log.get("jobs.test").info("batch written", rows=3)
+    out, err = capsys.readouterr()
+    event = json.loads(err)
+    assert out == ""
+    assert (event["event"], event["rows"], event["level"], event["logger"]) == ("batch written", 3, "info", "jobs.test")
+
+
+def test_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup(LogSettings(format="json"))
+    log.get("jobs.test").info("connect", password="hunter2", key=SecretStr("hunter2"), options={"sasl_password": "hunter2", "user": "u"})
+    err = capsys.readouterr().err
+    assert "hunter2" not in err
+    assert json.loads(err)["options"]["user"] == "u"
+
+
+def test_level_and_foreign_loggers(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup(LogSettings(level="warning", format="json"))
+    log.get("jobs.test").info("hidden")
+    logging.getLogger("kafka.conn").info("hidden")
+    logging.getLogger("kafka.conn").warning("shown")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["shown"]
+
+
+def test_setup_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup(LogSettings())
+    log.setup(LogSettings(format="json"))
+    log.get("jobs.test").warning("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,108 @@
+"""Background processes: pid files that lie, busy ports, ends that are not clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.errors import StackError
+from infra.stack.process import Daemon, free_port, port_owner, require_port, tail
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = Daemon("part", tmp_path / "run", tmp_path / "logs")
+    yield made
+    made.stop(2)
+
+
+def test_started_process_is_found_again_by_another_object(daemon: Daemon) -> None:
+    started = daemon.start(SLEEP)
+    found = Daemon("part", daemon.run_dir, daemon.log_dir).process()
+    assert found is not None
+    assert found.pid == started.pid
+
+
+def test_stop_ends_it_and_removes_the_pid_file(daemon: Daemon) -> None:
+    pid = daemon.start(SLEEP).pid
+    assert daemon.stop(10)
+    assert not psutil.pid_exists(pid)
+    assert not daemon.pid_file.exists()
+    assert not daemon.stop()
+
+
+def test_what_ignores_the_signal_is_killed(daemon: Daemon) -> None:
+    process = daemon.start(STUBBORN)
+    daemon.wait_ready(lambda: "up" in tail(daemon.log_file, 1), 20)
+    assert daemon.stop(0.2)
+    assert not process.is_running()
+
+
+def test_pid_file_of_a_process_that_has_gone(daemon: Daemon) -> None:
+    daemon.start(SLEEP)
+    record = daemon.pid_file.read_text()
+    daemon.stop(10)
+    daemon.pid_file.write_text(record)
+    assert daemon.process() is None
+
+
+def test_pid_taken_over_by_another_process_is_never_signalled(daemon: Daemon) -> None:
+    """The pid in the file is this test's own, the start time is not: stopping must leave us alive."""
+    daemon.run_dir.mkdir(parents=True)
+    daemon.pid_file.write_text(json.dumps({"pid": os.getpid(), "created": psutil.Process().create_time() - 3600}))
+    assert daemon.process() is None
+    assert daemon.stop() is False
+    assert not daemon.pid_file.exists()
+
+
+@pytest.mark.parametrize("text", ["", "123", "not json", '{"pid": "x"}', "[]"])
+def test_unreadable_pid_file_is_as_none(daemon: Daemon, text: str) -> None:
+    daemon.run_dir.mkdir(parents=True)
+    daemon.pid_file.write_text(text)
+    assert daemon.process() is None
+
+
+def test_end_while_starting_is_reported_with_the_reason(daemon: Daemon) -> None:
+    daemon.start([sys.executable, "-c", "import sys; sys.exit('FATAL: disk on fire')"])
+    with pytest.raises(StackError, match="disk on fire"):
+        daemon.wait_ready(lambda: False, 30)
+
+
+def test_program_that_does_not_exist(daemon: Daemon) -> None:
+    with pytest.raises(StackError, match="part cannot be started"):
+        daemon.start(["/nonexistent/program"])
+
+
+def test_busy_port_names_its_owner() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        assert f"(pid {os.getpid()})" in str(port_owner(port))
+        with pytest.raises(StackError, match=rf"port {port} for Kafka is taken by .*\(pid {os.getpid()}\)") as failure:
+            require_port(port, "Kafka", "kafka.bootstrap_servers")
+        assert "kafka.bootstrap_servers" in failure.value.hint
+
+
+def test_free_port_has_no_owner() -> None:
+    assert port_owner(free_port()) is None
+
+
+def test_tail_reads_across_blocks(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("".join(f"line {i} {'x' * 100}\n" for i in range(2000)))
+    lines = tail(file, 1500)
+    assert len(lines) == 1500
+    assert lines[0].startswith("line 500 ")
+    assert lines[-1].startswith("line 1999 ")
+    assert tail(file, 0) == []
+    assert tail(tmp_path / "none", 5) == []
