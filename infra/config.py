@@ -27,7 +27,9 @@ def _root() -> Path:
 ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
-NOT_SETTINGS = frozenset({"FLOWLAKE_DATA", "FLOWLAKE_CONF", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME", "FLOWLAKE_JARS"})
+NOT_SETTINGS = frozenset(
+    {"FLOWLAKE_CONF", "FLOWLAKE_DATA", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME", "FLOWLAKE_JARS", "FLOWLAKE_PYTHON", "FLOWLAKE_VENV"}
+)
 
 
 class _Section(BaseModel):
