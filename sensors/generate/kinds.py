@@ -38,16 +38,16 @@ BENIGN_KINDS: dict[str, tuple[Benign, float]] = {
 
 #: label -> (writer, share of the attack packets, fewest packets of one campaign)
 ATTACK_KINDS: dict[str, tuple[Attack, float, int]] = {
-    "SYN_SCAN": (attack_scans.syn_scan, 1.0, 60),
+    "SYN_SCAN": (attack_scans.syn_scan, 1.0, 40),
     "SSH_BRUTE_FORCE": (attack_sessions.ssh_brute_force, 1.2, 150),
-    "SYN_FLOOD": (attack_floods.syn_flood, 1.6, 200),
+    "SYN_FLOOD": (attack_floods.syn_flood, 1.6, 60),
     "DNS_TUNNEL": (attack_sessions.dns_tunnel, 0.8, 60),
-    "CONNECT_SCAN": (attack_scans.connect_scan, 1.0, 60),
-    "HTTP_FLOOD": (attack_floods.http_flood, 1.8, 200),
+    "CONNECT_SCAN": (attack_scans.connect_scan, 1.0, 40),
+    "HTTP_FLOOD": (attack_floods.http_flood, 1.8, 100),
     "WEB_INJECTION": (attack_sessions.web_injection, 1.0, 60),
-    "UDP_SCAN": (attack_scans.udp_scan, 0.8, 60),
+    "UDP_SCAN": (attack_scans.udp_scan, 0.8, 40),
     "FTP_BRUTE_FORCE": (attack_sessions.ftp_brute_force, 0.9, 80),
-    "UDP_FLOOD": (attack_floods.udp_flood, 1.6, 200),
+    "UDP_FLOOD": (attack_floods.udp_flood, 1.6, 60),
     "SLOWLORIS": (attack_floods.slowloris, 1.0, 80),
     "SLOW_SCAN": (attack_scans.slow_scan, 0.3, 30),
     "BOTNET_BEACON": (attack_sessions.botnet_beacon, 0.8, 60),
