@@ -37,3 +37,14 @@ def test_product_and_oracle_agree(path: Path) -> None:
     assert not [n for r in got for n, v in r.items() if isinstance(v, float) and not math.isfinite(v)]
     if path.name not in DISORDERED:
         assert differences(expected, got, FIELDS) == []
+
+
+@pytest.mark.parametrize("path", PCAPS, ids=lambda p: p.name)
+def test_product_accounts_for_every_packet(path: Path) -> None:
+    from jobs.metering.batch import Accounts, meter_captures
+
+    accounts = Accounts()
+    records = [row for batch in meter_captures([path], accounts=accounts) for row in batch.to_pylist()]
+    counted = sum(r["total_fwd_packets"] + r["total_backward_packets"] for r in records)
+    assert accounts.packets == len(read(path)) == counted + accounts.rejected.total()
+    assert (accounts.metered, accounts.flows) == (counted, len(records))
