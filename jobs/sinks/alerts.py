@@ -17,6 +17,7 @@ from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
 from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks.messages import Message
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas import alerts as table
@@ -41,14 +42,28 @@ def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
         for batch in batches:
             decoded, bad = messages.decode(batch, query=NAME, columns=table.EVIDENCE_COLUMNS)
             letters += bad
-            if decoded:
-                found.append(evidence.attacks(messages.joined(decoded), settings.alerts.min_severity))
+            rows, refused = _attacks(decoded, settings.alerts.min_severity)
+            found += rows
+            letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
             packed = pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
         yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
+
+
+def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
+    """Attacks of the messages; a message with an address that PostgreSQL's ``inet`` would refuse is a dead letter of its own."""
+    if not decoded:
+        return [], []
+    rows = evidence.attacks(messages.joined(decoded), min_severity)
+    if not (bad := evidence.bad_addresses(rows)):
+        return [rows], []
+    if len(decoded) == 1:
+        return [], [decoded[0].refused(f"address: {bad[0][:100]!r}", NAME)]
+    both = [_attacks([message], min_severity) for message in decoded]
+    return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
 def pack(partials: pa.Table) -> bytes:

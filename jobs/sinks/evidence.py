@@ -7,6 +7,7 @@ times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,20 @@ def attacks(table: pa.Table, min_severity: int = 1) -> pa.Table:
         kept = [t for t in found if min(5, (BY_NAME[t].severity if t in BY_NAME else UNKNOWN_SEVERITY) + 1) >= min_severity]
         table = table.filter(pc.is_in(table["attack_type"], pa.array(kept, pa.string())))
     return table
+
+
+def bad_addresses(table: pa.Table) -> list[str]:
+    """Source and target addresses that are neither IPv4 nor IPv6."""
+    found = pc.unique(pa.concat_arrays([*table["src_ip"].chunks, *table["dst_ip"].chunks])) if table.num_rows else []
+    return [text for text in (value.as_py() for value in found) if not _is_address(text)]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def partials(table: pa.Table, episode_s: float) -> pa.Table:

@@ -1,0 +1,372 @@
+"""The three sinks on a real broker, a real database and a Delta table: every record once, whatever is delivered twice or breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from chispa import assert_df_equality
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from infra.config import PostgresSettings, Settings
+from infra.errors import StoreError
+from infra.stack.postgres import Postgres
+from infra.stack.process import free_port
+from jobs.platform import dead_letter
+from jobs.sinks import alerts, hot, lake
+from schemas.flows import PREDICTION_SCHEMA
+from schemas.topics import TOPICS
+from tests.sinksdata import flow_id, headers, table, value
+
+pytestmark = [pytest.mark.integration, pytest.mark.spark]
+Rows = list[dict[str, Any]]
+
+
+class Bench:
+    """One test's broker topics and database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._producer = KafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers, max_request_size=10 << 20)
+
+    def send(self, *messages: tuple[bytes | None, list[tuple[str, bytes]]], partition: int = 0) -> None:
+        for data, pairs in messages:
+            self._producer.send(self.settings.topic("predictions"), key=b"k", value=data, headers=pairs, partition=partition).get(10)
+
+    def rows(self, rows: Rows, message_id: str = "", partition: int = 0) -> None:
+        self.send((value(table(rows)), headers(message_id or f"q/{time.monotonic_ns()}")), partition=partition)
+
+    def topic(self, name: str) -> list[Any]:
+        """Everything in a topic."""
+        consumer = KafkaConsumer(
+            self.settings.topic(name), bootstrap_servers=self.settings.kafka.bootstrap_servers, auto_offset_reset="earliest", group_id=None,
+            consumer_timeout_ms=1500,
+        )  # fmt: skip
+        with closing(consumer):
+            return list(consumer)
+
+    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = run(self.settings.hot, query, *values)
+        return found
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+def run(where: PostgresSettings, query: str, *values: Any) -> Any:
+    connection = psycopg2.connect(
+        host=where.host, port=where.port, dbname=where.database, user=where.user, password=where.password.get_secret_value() or None
+    )
+    with closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
+    """A database of this test alone, as settings of a section."""
+    name = f"t{time.monotonic_ns()}"
+    admin = postgres_server.model_copy(update={"database": "postgres"})
+    connection = psycopg2.connect(
+        host=admin.host, port=admin.port, dbname="postgres", user=admin.user, password=admin.password.get_secret_value() or None
+    )
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield {"host": admin.host, "port": admin.port, "user": admin.user, "password": admin.password, "database": name, "trigger_ms": 0}
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Bench]:
+    made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts=database, lake={"trigger_ms": 0})
+    admin = KafkaAdminClient(bootstrap_servers=kafka_server)
+    admin.create_topics([NewTopic(made.topic(t.name), 2 if t.name == "predictions" else 1, 1, topic_configs=t.config()) for t in TOPICS])
+    with closing(admin):
+        built = Bench(made)
+        yield built
+        built.close()
+
+
+@contextmanager
+def running(start: Callable[..., Any], spark: Any, settings: Settings) -> Iterator[Any]:
+    query = start(spark, settings)
+    try:
+        yield query
+    finally:
+        query.stop()
+
+
+def drain(start: Callable[..., Any], spark: Any, settings: Settings) -> None:
+    """Start a sink, let it take what there is, stop it."""
+    with running(start, spark, settings) as query:
+        query.processAllAvailable()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.1)
+
+
+def mixed(count: int = 40) -> Rows:
+    """Closed and open records of two days, nulls and empty strings."""
+    return [
+        {"name": i, "closed": i % 4 != 0, "at": (i % 2) * 86400 + i, "flow_duration": i, "tcp_state": "" if i % 3 else "SF", "sensor_id": 'a "b", c'}
+        for i in range(count)
+    ]
+
+
+def closed_ids(rows: Rows) -> set[str]:
+    return {flow_id(r["name"]) for r in rows if r.get("closed", True)}
+
+
+def lake_table(spark: Any, settings: Settings) -> Any:
+    return spark.read.format("delta").load(lake.location(settings))
+
+
+def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> None:
+    """Duplicates inside a message, between messages, over partitions, batches, restarts and new checkpoints."""
+    rows = mixed()
+    bench.rows(rows, "m1")
+    bench.rows(rows[:25] + rows[:5], "m1")
+    bench.rows(rows, "m1", partition=1)
+    for sink in (lake, hot):
+        drain(sink.start, spark, bench.settings)
+    more = [{"name": f"n{i}", "at": i} for i in range(10)]
+    bench.rows(rows + more, "m2")
+    bench.rows([{"name": 3, "closed": False}])
+    for sink in (lake, hot):
+        drain(sink.start, spark, bench.settings)  # goes on from its checkpoint
+    moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
+    bench.rows([{"name": "last"}])
+    for sink in (lake, hot):
+        drain(sink.start, spark, moved)  # a new checkpoint reads everything again
+    expected = closed_ids(rows) | closed_ids(more) | {flow_id("last")}
+
+    stored = lake_table(spark, bench.settings)
+    assert sorted(r.flow_id for r in stored.select("flow_id").collect()) == sorted(expected)
+    assert sorted(r[0] for r in bench.sql("SELECT flow_id::text FROM network_flows")) == sorted(expected)
+    assert [c for c in stored.columns] == [*PREDICTION_SCHEMA.names, "event_date"]
+    days = {str(r.event_date): r["count"] for r in stored.groupBy("event_date").count().collect()}
+    assert set(days) == {"2026-03-01", "2026-03-02"}
+
+    names = ("flow_id", "flow_duration", "tcp_state", "sensor_id", "end_reason", "start_time")
+    here = bench.sql("SELECT flow_id::text, flow_duration, tcp_state, sensor_id, end_reason, timestamp FROM network_flows")
+    assert_df_equality(spark.createDataFrame(here, stored.select(*names).schema), stored.select(*names), ignore_row_order=True, ignore_nullable=True)
+
+
+def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Bench) -> None:
+    """A flood of 10^5 flows, first open, then closed, each delivered twice: one row, the exact count, one message."""
+    flows = 100_000
+    rows = [{"name": i, "attack_type": "SYN_FLOOD", "src_ip": f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "at": i / 1e5} for i in range(flows)]
+    everything = table(rows)
+    index = everything.schema.get_field_index("closed")
+    import pyarrow as pa
+
+    still_open = everything.set_column(index, everything.schema.field("closed"), pa.array([False] * flows))
+    with running(alerts.start, spark, bench.settings) as query:
+        for step in range(0, flows, 10_000):
+            bench.send((value(still_open.slice(step, 10_000)), headers(f"i/{step}")), partition=step // 10_000 % 2)
+        query.processAllAvailable()
+        assert bench.sql("SELECT flow_count FROM alerts") == [(flows,)]
+        for twice in range(2):
+            for step in range(0, flows, 10_000):
+                bench.send((value(everything.slice(step, 10_000)), headers(f"c/{step}")), partition=twice)
+        query.processAllAvailable()
+    ((count, severity, src, dst, kind, details, created),) = bench.sql(
+        "SELECT flow_count, severity, src_ip, host(dst_ip), kind, details, created_at FROM alerts"
+    )
+    assert (count, severity, src, dst, kind) == (flows, 5, None, "10.0.0.2", "flood")
+    assert details["distinct_sources"] == pytest.approx(flows, rel=0.15)
+    assert len(details["sources"]) == 20
+    assert created is not None
+    assert bench.sql("SELECT count(*) FROM alert_flows")[0][0] < 100
+    # Counting goes on from what the database knows, not from this process: a new start, a new checkpoint, everything again.
+    moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
+    bench.rows([{"name": "one more", "attack_type": "SYN_FLOOD"}])
+    drain(alerts.start, spark, moved)
+    assert bench.sql("SELECT flow_count FROM alerts") == [(flows + 1,)]
+    until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
+    (sent,) = bench.topic("alerts")
+    assert json.loads(sent.value)["attack_type"] == "SYN_FLOOD"
+
+
+def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> None:
+    rows: Rows = [{"name": f"s{i}", "attack_type": "SYN_SCAN", "dst_port": i, "dst_ip": f"10.1.0.{i % 5}", "src_ip": "10.6.6.6"} for i in range(50)]
+    rows += [{"name": f"g{i}", "attack_type": "SSH_BRUTE_FORCE", "src_ip": "10.7.7.7", "dst_port": 22} for i in range(9)]
+    rows += [{"name": f"b{i}", "attack_type": "BOTNET_BEACON", "closed": c, "src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"} for i in range(3) for c in (False, True)]  # fmt: skip
+    rows += [{"name": f"x{i}"} for i in range(20)]
+    bench.rows(rows)
+    with running(alerts.start, spark, bench.settings) as query:
+        query.processAllAvailable()
+        until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
+    found = bench.sql("SELECT attack_type, host(src_ip), host(dst_ip), flow_count, details FROM alerts ORDER BY attack_type, id")
+    assert [r[:4] for r in found] == [
+        *[("BOTNET_BEACON", "2001:db8::1", "2001:db8::2", 1)] * 3,
+        ("SSH_BRUTE_FORCE", "10.7.7.7", "10.0.0.2", 9),
+        ("SYN_SCAN", "10.6.6.6", None, 50),
+    ]
+    assert found[-1][4]["distinct_ports"] == 50
+    sent = bench.topic("alerts")
+    ids = {r[0] for r in bench.sql("SELECT id::text FROM alerts")}
+    assert sorted(json.loads(m.value)["id"] for m in sent) == sorted(ids)
+    assert {m.key.decode() for m in sent} == {"2001:db8::1", "10.7.7.7", "10.6.6.6"}
+
+
+def test_messages_survive_a_crash_between_commit_and_sending(spark: Any, bench: Bench) -> None:
+    """What a former process left in the outbox is sent at the next start."""
+    drain(alerts.start, spark, bench.settings)
+    bench.sql("INSERT INTO alert_outbox (alert_id, key, message) VALUES (gen_random_uuid(), 'k', '{\"id\": 1}') RETURNING seq")
+    with running(alerts.start, spark, bench.settings):
+        until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
+    assert [m.value for m in bench.topic("alerts")] == [b'{"id": 1}']
+
+
+def test_garbage_goes_to_the_dead_letters_and_the_rest_is_stored(spark: Any, bench: Bench) -> None:
+    good = value(table([{"name": "ok", "attack_type": "DNS_TUNNEL"}]))
+    garbage = [
+        (os.urandom(5 << 20), headers()),
+        (good[: len(good) // 2], headers()),
+        (good, [("content-type", b"text/plain")]),
+        (None, headers()),
+        # Arrow as it should be, but a value that PostgreSQL cannot take.
+        (value(table([{"name": "odd", "src_ip": "not an address", "attack_type": "DNS_TUNNEL"}])), headers()),
+    ]
+    bench.send((good, headers()), *garbage[:2], (good, headers()), *garbage[2:])
+    for sink in (lake, hot):
+        drain(sink.start, spark, bench.settings)
+    assert bench.sql("SELECT flow_id::text FROM network_flows") == [(flow_id("ok"),)]
+    assert {r.flow_id for r in lake_table(spark, bench.settings).collect()} == {flow_id("ok"), flow_id("odd")}
+    letters: dict[str, dict[int, tuple[str, Any]]] = {"lake": {}, "hot": {}}
+    for letter in bench.topic("dead-letter"):
+        about = {k: v.decode() for k, v in letter.headers}
+        assert about[dead_letter.HEADER_TOPIC] == bench.settings.topic("predictions")
+        assert about[dead_letter.HEADER_PARTITION] == "0"
+        letters[about[dead_letter.HEADER_QUERY]][int(about[dead_letter.HEADER_OFFSET])] = (about[dead_letter.HEADER_REASON].split(":")[0], letter.value)
+    raw = [data or b"" for data, _ in garbage]
+    expected = {1: ("not-arrow", raw[0]), 2: ("not-arrow", raw[1]), 4: ("content-type", raw[2]), 5: ("empty", raw[3])}
+    assert letters["lake"] == expected
+    assert letters["hot"] == {**expected, 6: ("store", raw[4])}
+
+
+def test_a_value_the_alerts_cannot_take_is_refused_too(spark: Any, bench: Bench) -> None:
+    bench.rows([{"name": "odd", "src_ip": "not an address", "attack_type": "DNS_TUNNEL"}])
+    bench.rows([{"name": "ok", "attack_type": "DNS_TUNNEL"}])
+    drain(alerts.start, spark, bench.settings)
+    assert bench.sql("SELECT details->>'flow_id' FROM alerts") == [(flow_id("ok"),)]
+    (letter,) = bench.topic("dead-letter")
+    assert dict(letter.headers)[dead_letter.HEADER_REASON].startswith(b"address:")
+
+
+@pytest.mark.parametrize("sink", [hot, alerts])
+def test_database_restarted_while_the_stream_runs(spark: Any, bench: Bench, tmp_path: Path, sink: Any) -> None:
+    server = Postgres(tmp_path / "own", free_port())
+    server.start()
+    try:
+        server.create_database("flowlake")
+        section = server.settings().model_copy(update={"trigger_ms": 0})
+        options = {name: getattr(section, name) for name in PostgresSettings.model_fields}
+        changed = {"hot": section, "alerts": type(bench.settings.alerts)(**options)}
+        own = bench.settings.model_copy(update=changed)
+        count = "SELECT count(*), count(DISTINCT id) FROM (SELECT flow_id id FROM network_flows) f" if sink is hot else "SELECT count(*), max(flow_count) FROM alerts"
+        with running(sink.start, spark, own) as query:
+            bench.rows([{"name": f"a{i}", "attack_type": "UDP_FLOOD"} for i in range(100)])
+            query.processAllAvailable()
+            server.stop()
+            bench.rows([{"name": f"b{i}", "attack_type": "UDP_FLOOD"} for i in range(100)])
+            until(lambda: query.status["isTriggerActive"])
+            time.sleep(1)
+            assert query.isActive
+            server.start()
+            query.processAllAvailable()
+        assert run(section, count) == [(200, 200)] if sink is hot else [(1, 200)]
+    finally:
+        server.stop()
+
+
+def test_stopping_does_not_wait_for_a_store_that_is_away(spark: Any, bench: Bench, tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "own", free_port())
+    server.start()
+    try:
+        server.create_database("flowlake")
+        own = bench.settings.model_copy(update={"hot": server.settings()})
+        query = hot.start(spark, own)
+        query.processAllAvailable()
+        server.stop()
+        bench.rows([{"name": 1}])
+        until(lambda: query.status["isTriggerActive"])
+        query.stop()
+        assert not query.isActive
+        server.start()
+        drain(hot.start, spark, own)  # nothing was lost
+        assert run(own.hot, "SELECT count(*) FROM network_flows") == [(1,)]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("sink", [hot, alerts])
+def test_database_absent_at_start_is_one_line(spark: Any, bench: Bench, sink: Any) -> None:
+    nobody = free_port()
+    own = bench.settings.model_copy(
+        update={name: getattr(bench.settings, name).model_copy(update={"port": nobody}) for name in ("hot", "alerts")}
+    )
+    with pytest.raises(StoreError, match=f":{nobody}/") as failure:
+        sink.start(spark, own)
+    assert "\n" not in str(failure.value)
+    assert failure.value.hint
+
+
+def test_missing_database_and_permission_are_refusals(spark: Any, bench: Bench) -> None:
+    absent = bench.settings.model_copy(update={"hot": bench.settings.hot.model_copy(update={"database": "nothere"})})
+    with pytest.raises(StoreError, match="nothere"):
+        hot.start(spark, absent)
+
+
+def test_lake_folder_that_cannot_be_written(spark: Any, bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    path = str(tmp_path / "file" / "flows")
+    own = bench.settings.model_copy(update={"lake": bench.settings.lake.model_copy(update={"path": path})})
+    with pytest.raises(StoreError, match="cannot be written") as failure:
+        lake.start(spark, own)
+    assert path in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_lake_table_of_other_columns(spark: Any, bench: Bench) -> None:
+    spark.range(1).write.format("delta").save(lake.location(bench.settings))
+    with pytest.raises(StoreError, match="flow_id is missing|cannot be written|lake"):
+        lake.start(spark, bench.settings)
+
+
+def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
+    own = bench.settings.model_copy(update={"lake": bench.settings.lake.model_copy(update={"compact_every": 3})})
+    with running(lake.start, spark, own) as query:
+        for i in range(3):
+            bench.rows([{"name": f"{i}/{j}"} for j in range(5)])
+            query.processAllAvailable()
+    stored = lake_table(spark, own)
+    assert stored.count() == 15
+    assert len(stored.inputFiles()) == 1
+
+
+def test_migrations_can_be_repeated(bench: Bench) -> None:
+    from jobs.sinks import postgres
+    from schemas import alerts as alerts_schema
+
+    for _ in range(2):
+        hot.prepare(bench.settings)
+        assert postgres.migrate(bench.settings.alerts, "alerts", alerts_schema.MIGRATIONS) == 1
+    assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 1), ("hot", 1)]
+    bench.sql("UPDATE flowlake_schema SET version = 99 RETURNING 1")
+    with pytest.raises(StoreError, match="version 99"):
+        hot.prepare(bench.settings)
