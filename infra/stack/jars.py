@@ -72,7 +72,7 @@ def sections() -> dict[str, tuple[Jar, ...]]:
         where = parts[0].split(":")
         if current is None or len(parts) != 2 or len(where) != 3 or len(parts[1]) != 64:
             raise StackError(f"{COORDINATES} line {number}: expected 'organisation:name:version sha256' under a [section]")
-        current.append(Jar(*where, parts[1]))
+        current.append(Jar(where[0], where[1], where[2], parts[1]))
     return {name: tuple(jars) for name, jars in found.items()}
 
 

@@ -122,6 +122,9 @@ class Kafka:
             "message.max.bytes": str(16 * 1024 * 1024),
             "log.segment.bytes": str(128 * 1024 * 1024),
             "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+            # After a kill -9 the new process may register only when the old one's session has ended.
+            "broker.session.timeout.ms": "6000",
+            "broker.heartbeat.interval.ms": "1000",
             "num.network.threads": "2",
             "num.io.threads": "4",
         }

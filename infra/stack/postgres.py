@@ -182,7 +182,7 @@ class Postgres:
         (self.data / "pg_hba.conf").write_text(rules, encoding="ascii")
 
     def _forget_dead_postmaster(self) -> None:
-        """After a crash or a reboot ``postmaster.pid`` may name a pid that is another program's now; PostgreSQL would then refuse to start."""
+        """A crash or reboot leaves ``postmaster.pid``; when its pid is another program's by now, PostgreSQL would refuse to start."""
         import psutil
 
         file = self.data / "postmaster.pid"

@@ -1,4 +1,4 @@
-"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported, lag of the queries that read them."""
+"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported, lag of their readers."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_more_replicas_than_brokers_is_refused_with_the_reason(settings: Factory
 
 
 def test_absent_broker(settings: Factory) -> None:
-    with pytest.raises(BrokerError, match="no Kafka broker answers at 127.0.0.1:1:"):
+    with pytest.raises(BrokerError, match=r"no Kafka broker answers at 127\.0\.0\.1:1:"):
         topics.ensure(settings())
 
 

@@ -26,7 +26,8 @@ def test_overview_imports_no_command() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from infra.cli import main; main.overview(); print([m for m in ('typer', 'pyspark', 'pandas', 'numba') if m in sys.modules])"
+    heavy = "('typer', 'pyspark', 'pandas', 'numba')"
+    code = f"import sys; from infra.cli import main; main.overview(); print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
