@@ -150,7 +150,9 @@ def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flo
     max_flows
         Bound of the flows remembered.
     """
-    old = known or Alert(item.id, item.kind, item.attack_type, item.domain, item.sensor_id, item.model_version, item.first_seen, item.last_seen)
+    old = known or Alert(
+        item.id, item.kind, item.attack_type, item.domain, item.sensor_id, item.model_version, item.first_seen, item.last_seen
+    )
     alert = Alert(
         old.id, old.kind, old.attack_type, old.domain, old.sensor_id, old.model_version,
         min(old.first_seen, item.first_seen), max(old.last_seen, item.last_seen), max(old.confidence, item.confidence),

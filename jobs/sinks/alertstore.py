@@ -170,7 +170,9 @@ class AlertStore:
                 if not change.forgotten:
                     alert.segments = _halved(alert.segments)
                 rewritten.append(str(alert.id))
-                segments += [(str(alert.id), alert.version * 1000 + i, psycopg2.Binary(sketch.pack(s))) for i, s in enumerate(alert.segments)]
+                segments += [
+                    (str(alert.id), alert.version * 1000 + i, psycopg2.Binary(sketch.pack(s))) for i, s in enumerate(alert.segments)
+                ]
             elif len(change.new_flows):
                 # The version grows with every change: segments are in the order of their writing.
                 segments.append((str(alert.id), alert.version * 1000, psycopg2.Binary(sketch.pack(change.new_flows))))

@@ -148,7 +148,7 @@ def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "last_seen": int(head["end"]),
                 "evidence": int(head["evidence"]),
                 "confidence": float(head["confidence"]),
-                **{"flows": b"", "sources": b"", "targets": b"", "ports": b"", "port_sample": []},
+                "flows": b"", "sources": b"", "targets": b"", "ports": b"", "port_sample": [],
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
                 "flow": json.dumps(about, separators=(",", ":")),

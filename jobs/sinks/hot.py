@@ -269,5 +269,3 @@ def _prune(settings: PostgresSettings, query: str, batch_id: int) -> None:
             cursor.execute(f"DELETE FROM {hot.LEDGER} WHERE query = %s AND batch_id < %s", (query, batch_id - LEDGER_BATCHES))
     except (psycopg2.Error, StoreUnavailable, StoreError) as e:
         get("sink.hot").warning("old lines of the batch ledger stay", cause=str(e))
-
-

@@ -38,7 +38,9 @@ LAKE_SCHEMA = PREDICTION_SCHEMA.append(pa.field(PARTITION, pa.date32(), nullable
 STATISTICS = ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain")
 
 _KEY_COLUMNS = ("flow_id", "start_time", "closed")
-_KEYS = pa.schema([("flow_id", pa.string()), ("start_time", pa.timestamp("us", tz="UTC")), (PARTITION, pa.date32()), ("refused", pa.string())])
+_KEYS = pa.schema(
+    [("flow_id", pa.string()), ("start_time", pa.timestamp("us", tz="UTC")), (PARTITION, pa.date32()), ("refused", pa.string())]
+)
 _KEYS_DDL = f"flow_id string, start_time timestamp, {PARTITION} date, refused string"
 
 #: Rows of one output file at most, before compaction.
@@ -337,7 +339,9 @@ def _problem(error: Exception, path: str, *, final: bool = False) -> Exception:
     """What to do about a failure of Spark or Delta: wait, stop with one line, or - unknown - pass it on as it is."""
     text = str(error)
     if any(word in text for word in _DENIED):
-        return StoreError(f"lake {path} cannot be written: {_told(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path")
+        return StoreError(
+            f"lake {path} cannot be written: {_told(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
+        )
     if any(word in text for word in _AWAY):
         cause = f"lake {path}: {_told(text, _AWAY)}"
         return StoreError(cause, "check lake.path and lake.s3_endpoint") if final else StoreUnavailable(cause)

@@ -120,9 +120,7 @@ def _difference(schema: pa.Schema) -> str:
     return f"unexpected column {schema.names[len(_NAMES)]!r}"
 
 
-def decode(
-    batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None = None
-) -> tuple[list[Message], list[DeadLetter]]:
+def decode(batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None = None) -> tuple[list[Message], list[DeadLetter]]:
     """Messages of a batch of Kafka rows.
 
     Parameters

@@ -33,9 +33,7 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
         scram = kafka.security.get("sasl.mechanism", "PLAIN").startswith("SCRAM")
         module = "scram.ScramLoginModule" if scram else "plain.PlainLoginModule"
         user, password = (_quoted(text) for text in (kafka.sasl_username, kafka.sasl_password.get_secret_value()))
-        options["kafka.sasl.jaas.config"] = (
-            f"org.apache.kafka.common.security.{module} required username={user} password={password};"
-        )
+        options["kafka.sasl.jaas.config"] = f"org.apache.kafka.common.security.{module} required username={user} password={password};"
     return options
 
 

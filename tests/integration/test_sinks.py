@@ -121,7 +121,14 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 def mixed(count: int = 40) -> Rows:
     """Closed and open records of two days, nulls and empty strings."""
     return [
-        {"name": i, "closed": i % 4 != 0, "at": (i % 2) * 86400 + i, "flow_duration": i, "tcp_state": "" if i % 3 else "SF", "sensor_id": 'a "b", c'}
+        {
+            "name": i,
+            "closed": i % 4 != 0,
+            "at": (i % 2) * 86400 + i,
+            "flow_duration": i,
+            "tcp_state": "" if i % 3 else "SF",
+            "sensor_id": 'a "b", c',
+        }
         for i in range(count)
     ]
 
@@ -162,13 +169,17 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
 
     names = ("flow_id", "flow_duration", "tcp_state", "sensor_id", "end_reason", "start_time")
     here = bench.sql("SELECT flow_id::text, flow_duration, tcp_state, sensor_id, end_reason, timestamp FROM network_flows")
-    assert_df_equality(spark.createDataFrame(here, stored.select(*names).schema), stored.select(*names), ignore_row_order=True, ignore_nullable=True)
+    assert_df_equality(
+        spark.createDataFrame(here, stored.select(*names).schema), stored.select(*names), ignore_row_order=True, ignore_nullable=True
+    )
 
 
 def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Bench) -> None:
     """A flood of 10^5 flows, first open, then closed, each delivered twice: one row, the exact count, one message."""
     flows = 100_000
-    rows = [{"name": i, "attack_type": "SYN_FLOOD", "src_ip": f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "at": i / 1e5} for i in range(flows)]
+    rows = [
+        {"name": i, "attack_type": "SYN_FLOOD", "src_ip": f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "at": i / 1e5} for i in range(flows)
+    ]
     everything = table(rows)
     index = everything.schema.get_field_index("closed")
     import pyarrow as pa
@@ -202,7 +213,9 @@ def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Benc
 
 
 def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> None:
-    rows: Rows = [{"name": f"s{i}", "attack_type": "SYN_SCAN", "dst_port": i, "dst_ip": f"10.1.0.{i % 5}", "src_ip": "10.6.6.6"} for i in range(50)]
+    rows: Rows = [
+        {"name": f"s{i}", "attack_type": "SYN_SCAN", "dst_port": i, "dst_ip": f"10.1.0.{i % 5}", "src_ip": "10.6.6.6"} for i in range(50)
+    ]
     rows += [{"name": f"g{i}", "attack_type": "SSH_BRUTE_FORCE", "src_ip": "10.7.7.7", "dst_port": 22} for i in range(9)]
     rows += [{"name": f"b{i}", "attack_type": "BOTNET_BEACON", "closed": c, "src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"} for i in range(3) for c in (False, True)]  # fmt: skip
     rows += [{"name": f"x{i}"} for i in range(20)]
@@ -252,7 +265,10 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_is_stored(spark: Any, ben
         about = {k: v.decode() for k, v in letter.headers}
         assert about[dead_letter.HEADER_TOPIC] == bench.settings.topic("predictions")
         assert about[dead_letter.HEADER_PARTITION] == "0"
-        letters[about[dead_letter.HEADER_QUERY]][int(about[dead_letter.HEADER_OFFSET])] = (about[dead_letter.HEADER_REASON].split(":")[0], letter.value)
+        letters[about[dead_letter.HEADER_QUERY]][int(about[dead_letter.HEADER_OFFSET])] = (
+            about[dead_letter.HEADER_REASON].split(":")[0],
+            letter.value,
+        )
     raw = [data or b"" for data, _ in garbage]
     expected = {1: ("not-arrow", raw[0]), 2: ("not-arrow", raw[1]), 4: ("content-type", raw[2]), 5: ("empty", raw[3])}
     assert letters["lake"] == expected
@@ -278,7 +294,11 @@ def test_database_restarted_while_the_stream_runs(spark: Any, bench: Bench, tmp_
         options = {name: getattr(section, name) for name in PostgresSettings.model_fields}
         changed = {"hot": section, "alerts": type(bench.settings.alerts)(**options)}
         own = bench.settings.model_copy(update=changed)
-        count = "SELECT count(*), count(DISTINCT id) FROM (SELECT flow_id id FROM network_flows) f" if sink is hot else "SELECT count(*), max(flow_count) FROM alerts"
+        count = (
+            "SELECT count(*), count(DISTINCT id) FROM (SELECT flow_id id FROM network_flows) f"
+            if sink is hot
+            else "SELECT count(*), max(flow_count) FROM alerts"
+        )
         with running(sink.start, spark, own) as query:
             bench.rows([{"name": f"a{i}", "attack_type": "UDP_FLOOD"} for i in range(100)])
             query.processAllAvailable()

@@ -39,7 +39,10 @@ def one(alerts: dict[UUID, Alert]) -> Alert:
 
 
 def flood(n: int, first: int = 0, **more: Any) -> Rows:
-    return [{"name": i, "attack_type": "SYN_FLOOD", "src_ip": f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "at": i / 1000, **more} for i in range(first, first + n)]
+    return [
+        {"name": i, "attack_type": "SYN_FLOOD", "src_ip": f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "at": i / 1000, **more}
+        for i in range(first, first + n)
+    ]
 
 
 def test_a_flood_is_one_alert_of_its_target() -> None:
@@ -85,7 +88,8 @@ def test_a_flow_counts_once_however_often_it_is_seen() -> None:
 @given(st.data())
 def test_any_order_and_repetition_comes_to_the_same(data: st.DataObject) -> None:
     rows: Rows = flood(40, lasts=1) + [
-        {"name": f"scan{i}", "attack_type": "SYN_SCAN", "dst_ip": f"10.9.0.{i}", "dst_port": i, "confidence_score": i / 50} for i in range(40)
+        {"name": f"scan{i}", "attack_type": "SYN_SCAN", "dst_ip": f"10.9.0.{i}", "dst_port": i, "confidence_score": i / 50}
+        for i in range(40)
     ]
     rows += [{"name": f"bot{i}", "attack_type": "BOTNET_BEACON", "closed": c, "lasts": 1 + c} for i in range(5) for c in (False, True)]
     expected = fold([rows])
@@ -100,7 +104,9 @@ def test_any_order_and_repetition_comes_to_the_same(data: st.DataObject) -> None
             assert getattr(alert, name) == getattr(want, name), name
         assert alert.confidence == pytest.approx(want.confidence)
         # When it was raised depends on what came first, and only that.
-        assert {k: v for k, v in alert.details.items() if k != "evidence_time"} == {k: v for k, v in want.details.items() if k != "evidence_time"}
+        assert {k: v for k, v in alert.details.items() if k != "evidence_time"} == {
+            k: v for k, v in want.details.items() if k != "evidence_time"
+        }
 
 
 def test_nothing_new_is_no_change() -> None:

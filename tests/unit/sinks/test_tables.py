@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import psycopg2
+import pyarrow as pa
 import pytest
 
 from infra.config import PostgresSettings
@@ -15,12 +15,7 @@ from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
 from tests.sinksdata import table
 
-CONTRACT = (
-    "timestamp flow_id src_ip dst_ip src_port dst_port protocol flow_duration total_fwd_packets total_backward_packets total_length_fwd_packets "
-    "total_length_bwd_packets flow_bytes_per_sec flow_packets_per_sec flow_iat_mean fwd_iat_total bwd_iat_total fwd_psh_flags fwd_header_length "
-    "fwd_packets_per_sec min_packet_length max_packet_length packet_length_mean packet_length_std packet_length_variance ack_flag_count "
-    "average_packet_size predicted_label confidence_score model_version"
-).split()
+CONTRACT = ["timestamp", "flow_id", "src_ip", "dst_ip", "src_port", "dst_port", "protocol", "flow_duration", "total_fwd_packets", "total_backward_packets", "total_length_fwd_packets", "total_length_bwd_packets", "flow_bytes_per_sec", "flow_packets_per_sec", "flow_iat_mean", "fwd_iat_total", "bwd_iat_total", "fwd_psh_flags", "fwd_header_length", "fwd_packets_per_sec", "min_packet_length", "max_packet_length", "packet_length_mean", "packet_length_std", "packet_length_variance", "ack_flag_count", "average_packet_size", "predicted_label", "confidence_score", "model_version"]
 
 
 def test_hot_columns_are_the_contract_then_ours() -> None:
@@ -39,7 +34,7 @@ def test_hot_types_hold_what_the_records_hold() -> None:
 
 
 def test_alert_columns_are_the_contract() -> None:
-    wanted = "id timestamp src_ip dst_ip attack_type severity confidence action_taken details resolved_at resolved_by incident_id".split()
+    wanted = ["id", "timestamp", "src_ip", "dst_ip", "attack_type", "severity", "confidence", "action_taken", "details", "resolved_at", "resolved_by", "incident_id"]
     ddl = alerts_schema.MIGRATIONS[1][0]
     assert all(f" {name} " in ddl for name in wanted)
 

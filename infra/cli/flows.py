@@ -1,0 +1,130 @@
+"""``flowlake flows``: the newest flow records of the lake (DuckDB over delta-rs, no JVM) or of the hot store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from infra import config
+from infra.cli import looks
+from infra.cli.options import ConfFile, Json
+from infra.config import Settings
+from infra.errors import ConfigError, StoreError
+
+
+class Store(StrEnum):
+    """Where records are looked up."""
+
+    lake = "lake"
+    hot = "hot"
+
+
+_SHOWN = (
+    "start_time",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "protocol",
+    "packets",
+    "bytes",
+    "duration_s",
+    "end_reason",
+    "attack_type",
+    "confidence_score",
+)
+_DERIVED = (
+    "total_fwd_packets + total_backward_packets AS packets, total_length_fwd_packets + total_length_bwd_packets AS bytes, "
+    "flow_duration / 1e6 AS duration_s, end_reason, attack_type, confidence_score, predicted_label, flow_id"
+)
+
+
+def flows(
+    store: Annotated[Store, typer.Option(help="Which store to look into.")] = Store.lake,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest records, so many.")] = 20,
+    attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
+    since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest flow records of the lake or the hot store."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv exclude each other", "choose one")
+    settings = config.load(conf_file)
+    rows = read(settings, store, limit=limit, attacks=attacks, since=looks.since(since))
+    looks.show(
+        rows, _SHOWN, form="json" if as_json else "csv" if as_csv else "table", title=f"{len(rows)} flows, newest first ({store.value})"
+    )
+
+
+flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
+
+
+def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False, since: datetime | None = None) -> list[dict[str, Any]]:
+    """Newest records first.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be reached, or holds no records yet.
+    """
+    return (_hot if store is Store.hot else _lake)(settings, limit, attacks, since)
+
+
+def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
+    where, values = ["true"], []
+    if attacks:
+        where.append("predicted_label = 1")
+    if since:
+        where.append("timestamp >= %s")
+        values.append(since)
+    sql = (
+        "SELECT timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol, "
+        f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM network_flows WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
+    )
+    return looks.query(settings.hot, sql, [*values, limit])
+
+
+def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
+    import duckdb
+    import pyarrow.dataset as ds
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    where = settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
+    try:
+        table = DeltaTable(where.replace("s3a://", "s3://"), storage_options=_storage(settings))
+        source = table.to_pyarrow_dataset()
+        condition = None
+        if since:
+            condition = (ds.field("start_time") >= since) & (ds.field("event_date") >= since.date())
+        if attacks:
+            label = ds.field("predicted_label") == 1
+            condition = label if condition is None else condition & label
+        filtered = source.filter(condition) if condition is not None else source  # noqa: F841 - DuckDB finds it by name
+        sql = f"SELECT start_time, src_ip, src_port, dst_ip, dst_port, protocol, {_DERIVED} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return [dict(row) for row in connection.execute(sql).to_arrow_table().to_pylist()]
+    except TableNotFoundError as e:
+        raise StoreError(f"lake {where} holds no table yet", "start the stream first (flowlake stream, make demo), or set lake.path") from e
+    except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
+        raise StoreError(f"lake {where} cannot be read: {' '.join(str(e).split())[:300]}", "check lake.path and lake.s3_endpoint") from e
+
+
+def _storage(settings: Settings) -> dict[str, str]:
+    """Options of delta-rs for S3; empty for a folder."""
+    if "://" not in settings.lake.path:
+        return {}
+    options = {
+        "AWS_ACCESS_KEY_ID": settings.lake.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": settings.lake.s3_secret_key.get_secret_value(),
+        "AWS_ENDPOINT_URL": settings.lake.s3_endpoint,
+    }
+    if settings.lake.s3_endpoint.startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return {name: value for name, value in options.items() if value}

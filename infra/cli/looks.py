@@ -1,0 +1,111 @@
+"""What ``flowlake flows`` and ``flowlake alerts`` share: questions to PostgreSQL, moments in time, output for people and programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+
+from infra.config import PostgresSettings
+from infra.errors import ConfigError, StoreError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+Row = Mapping[str, Any]
+
+
+def since(text: str | None) -> datetime | None:
+    """A moment: ``15m``, ``2h``, ``7d`` ago, or ISO 8601 (UTC unless it says otherwise).
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    if not text:
+        return None
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """Rows of one statement, in a transaction of its own.
+
+    Raises
+    ------
+    StoreError
+        The database is away or refuses, or its tables are not there yet.
+    """
+    from jobs.sinks import postgres
+    from jobs.sinks.stores import StoreUnavailable
+
+    try:
+        connection = postgres.connect(settings, "flowlake-cli")
+    except StoreUnavailable as e:
+        raise StoreError(str(e), "start it: flowlake up") from e
+    with closing(connection):
+        try:
+            with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+                cursor.execute(sql, values)
+                return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        except psycopg2.errors.UndefinedTable as e:
+            raise StoreError(
+                f"{postgres.where(settings)} holds no such table yet", "start the stream first: flowlake stream, or make demo"
+            ) from e
+        except psycopg2.Error as e:
+            raise StoreError(f"{postgres.where(settings)}: {' '.join(str(e).split())[:300]}") from e
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON and CSV."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value) if isinstance(value, date) else value
+
+
+def show(rows: Sequence[Row], columns: Sequence[str], *, form: str, title: str) -> None:
+    """Print rows as ``table`` (Rich), ``json`` (an array) or ``csv``."""
+    if form == "json":
+        print(json.dumps([{name: plain(row[name]) for name in row} for row in rows], indent=1, default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        names = list(rows[0]) if rows else list(columns)
+        writer.writerow(names)
+        writer.writerows([plain(row[name]) for name in names] for row in rows)
+    else:
+        _table(rows, columns, title)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left")
+    for name in columns:
+        shown.add_column(name, overflow="fold", justify="right" if rows and isinstance(rows[0].get(name), int | float) else "left")
+    for row in rows:
+        shown.add_row(*(Text(_cell(row.get(name)), style="red" if row.get("predicted_label") == 1 else "") for name in columns))
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,121 @@
+"""``flowlake flows`` and ``flowlake alerts`` against real stores, and against none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+from deltalake import write_deltalake
+
+from infra.cli import looks
+from infra.cli.main import main
+from infra.config import PostgresSettings, Settings
+from infra.stack.process import free_port
+from jobs.sinks import alertbook, evidence, hot, postgres
+from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.lake import lake_rows
+from schemas import alerts as alerts_schema
+from tests.sinksdata import flow_id, table
+
+pytestmark = pytest.mark.integration
+ROWS = [{"name": i, "at": i, "attack_type": "DNS_TUNNEL" if i % 3 == 0 else "BENIGN", "src_port": i} for i in range(9)]
+
+
+@pytest.fixture
+def stores(postgres_server: PostgresSettings, settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Both stores filled with the same nine records, three of them attacks; the configuration file names them."""
+    made = settings(hot=postgres_server, alerts=postgres_server)
+    section = {name: getattr(made.hot, name) for name in ("host", "port", "user", "database")}
+    conf = home / "conf.yaml"
+    conf.write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": "lake"}}))
+    monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
+    monkeypatch.setenv("FLOWLAKE_HOT__PASSWORD", made.hot.password.get_secret_value())
+    monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", made.hot.password.get_secret_value())
+    rows = table(ROWS)
+    write_deltalake(str(home / "lake"), lake_rows(rows), partition_by=["event_date"])
+    hot.prepare(made)
+    postgres.migrate(made.alerts, "alerts", alerts_schema.MIGRATIONS)
+    looks.query(made.hot, "TRUNCATE network_flows, alerts CASCADE")
+    connection = postgres.connect(made.hot, "test")
+    hot.insert(connection, hot.hot_rows(rows), ("q", 0, 0, "x"))
+    looks.query(made.hot, "DELETE FROM hot_batches")
+    connection.close()
+    AlertStore(made.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(rows), 3600)]))
+    return made
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    out = capsys.readouterr()
+    return int(end.value.code or 0), out.out, out.err
+
+
+@pytest.mark.parametrize("store", ["lake", "hot"])
+def test_flows(stores: Settings, capsys: pytest.CaptureFixture[str], store: str) -> None:
+    code, out, _ = call(capsys, "flows", "--store", store, "--limit", "4", "--json")
+    assert code == 0
+    assert [r["flow_id"] for r in json.loads(out)] == [flow_id(i) for i in (8, 7, 6, 5)]
+    _, out, _ = call(capsys, "flows", "--store", store, "--attacks", "--since", "2026-03-01T12:00:02", "--csv")
+    assert [r["flow_id"] for r in csv.DictReader(io.StringIO(out))] == [flow_id(6), flow_id(3)]
+    _, out, _ = call(capsys, "flows", "--store", store)
+    assert "DNS_TUNNEL" in out
+    assert "10.0.0.2" in out
+
+
+def test_alerts_and_resolve(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "alerts", "--json", "--kind", "DNS_TUNNEL")
+    rows = json.loads(out)
+    assert [r["details"]["flow_id"] for r in rows] == [flow_id(6), flow_id(3), flow_id(0)]
+    code, out, _ = call(capsys, "alerts", "resolve", rows[0]["id"], "--by", "anna", "--action", "blocked")
+    assert code == 0
+    assert "anna" in out
+    _, out, _ = call(capsys, "alerts", "--open", "--json")
+    assert [r["id"] for r in json.loads(out)] == [r["id"] for r in rows[1:]]
+    code, _, err = call(capsys, "alerts", "resolve", rows[0]["id"], "--by", "ben")
+    assert code == 5
+    assert "resolved before, by anna" in err
+    # More evidence does not undo what a person did.
+    AlertStore(stores.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(table([{**ROWS[6], "lasts": 50}])), 3600)]))
+    (row,) = looks.query(
+        stores.alerts, "SELECT resolved_by, action_taken, last_seen - first_seen AS span FROM alerts WHERE id = %s::uuid", [rows[0]["id"]]
+    )
+    assert (row["resolved_by"], row["action_taken"], row["span"].total_seconds()) == ("anna", "blocked", 50)
+
+
+def test_bad_arguments_are_one_line(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["alerts", "resolve", "nonsense", "--by", "x"], "no UUID"),
+        (["alerts", "--since", "yesterday"], "yesterday"),
+        (["flows", "--json", "--csv"], "--csv"),
+        (["alerts", "--kind", "syn_flood"], "capitals"),
+    ):
+        code, _, err = call(capsys, *arguments)
+        assert code == 2
+        assert words in err
+        assert "Traceback" not in err
+
+
+def test_absent_stores_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    conf = home / "conf.yaml"
+    port = free_port()
+    conf.write_text(yaml.safe_dump({"hot": {"port": port}, "alerts": {"port": port}, "lake": {"path": "nothing"}}))
+    monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
+    for arguments, words in ((["flows"], "nothing"), (["flows", "--store", "hot"], str(port)), (["alerts"], str(port))):
+        code, out, err = call(capsys, *arguments)
+        assert (code, out) == (5, "")
+        assert words in err
+        assert "Traceback" not in err
+
+
+def test_lists_of_everything_are_empty_not_broken(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    looks.query(stores.hot, "TRUNCATE network_flows, alerts CASCADE")
+    assert call(capsys, "alerts", "--json")[1].strip() == "[]"
+    assert call(capsys, "flows", "--store", "hot", "--json")[1].strip() == "[]"
+    assert isinstance(evidence.attacks(table([])), pa.Table)
