@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 CANDIDATES: tuple[str, ...] = tuple(n for n in FEATURE_NAMES if n not in REDUNDANT_FEATURES)
 
 #: The forest. Deeper trees and more columns gain nothing on traffic of other seeds, and cost time in every batch of the stream.
-FOREST = {"n_estimators": 60, "max_depth": 14, "min_samples_leaf": 2}
+FOREST = {"n_estimators": 50, "max_depth": 14, "min_samples_leaf": 2}
+
+#: Rows each tree is given at most, drawn with replacement: on 200,000 records a third of the time for the same quality.
+TREE_ROWS = 60_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
         raise ModelError(f"training needs {BENIGN} flows and at least one attack; found {have}")
     columns = choose_features(train, choices)
     data = train.select(columns)
-    estimator = _forest(choices.seed, **FOREST).fit(data.x, data.y, sample_weight=class_weights(data.y))
+    share = TREE_ROWS / len(data)
+    estimator = _forest(choices.seed, **FOREST, max_samples=share if share < 1 else None).fit(data.x, data.y, sample_weight=class_weights(data.y))
     estimator.set_params(n_jobs=1)
     provisional = Champion.from_estimator(estimator, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
@@ -98,12 +102,12 @@ def choose_features(train: LabelledFlows, choices: Choices) -> tuple[str, ...]:
     information. So columns are taken in the order of their importance, leaving out any whose rank correlation with one already
     taken exceeds ``choices.max_correlation``.
     """
-    flows = train.capped(4000, choices.seed)  # importances need no more
+    flows = train.capped(3000, choices.seed)  # importances need no more
     varying = np.flatnonzero(flows.x.min(axis=0) < flows.x.max(axis=0))
     if not len(varying):
         raise ModelError("every feature of the training flows is constant", "train on more, and more varied, traffic")
     x = flows.x[:, varying]
-    importance = _forest(choices.seed, n_estimators=40, max_depth=14, min_samples_leaf=2).fit(x, flows.y).feature_importances_
+    importance = _forest(choices.seed, n_estimators=30, max_depth=14, min_samples_leaf=2).fit(x, flows.y).feature_importances_
     correlation = np.abs(_rank_correlation(x))
     taken: list[int] = []
     for j in np.argsort(-importance, kind="stable"):
