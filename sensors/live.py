@@ -13,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
 from infra.config import Settings
 from infra.errors import BrokerError, FlowlakeError
 from schemas.wire import CLOCK_END
@@ -40,6 +42,7 @@ class FlushQueue:
 
     def put(self, frames: FrameBatch, clock: int) -> None:
         """Append a flush; never waits."""
+        frames = frames.compact()  # a slice would keep its whole parent
         with self._changed:
             self._flushes.append((frames, clock))
             self._bytes += _size(frames)
@@ -56,6 +59,14 @@ class FlushQueue:
             if clock == CLOCK_END:  # the end of a run must be told
                 kept.append((FrameBatch.empty(), clock))
         self._flushes.extendleft(reversed(kept))
+        if self._bytes > self._bound:  # one flush alone: its later part stays
+            frames, clock = self._flushes.pop()
+            sizes = frames.nbytes - (frames.offsets - frames.offsets[0]) + _COST * np.arange(len(frames), -1, -1)
+            cut = int(np.searchsorted(-sizes, 512 - self._bound))
+            rest = frames.slice(cut).compact()
+            self._flushes.append((rest, clock))
+            self._bytes -= _size(frames) - _size(rest)
+            self._dropped += cut
 
     def get(self, timeout: float) -> tuple[FrameBatch, int, int] | None:
         """The oldest flush and the packets dropped since the last call; None on timeout, or at the end."""
