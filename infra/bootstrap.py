@@ -12,7 +12,7 @@ NEEDED = (3, 11)
 if sys.version_info[:2] != NEEDED:
     # Before anything that an old Python could not even parse.
     sys.stderr.write(
-        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # noqa: UP031, RUF005
+        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # type: ignore[str-format]  # noqa: UP031, RUF005
         + "  install it (Debian/Ubuntu: apt-get install python3.11 python3.11-venv) or: make setup PYTHON=/path/to/python3.11\n"
     )
     sys.exit(7)
