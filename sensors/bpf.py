@@ -257,8 +257,8 @@ class _Parser:
                 at = [self._words_equal(self._base + offset, net) for offset in (source, destination)]
                 found.append(_All((self._ethertype(layer), self._sides(side, at[0], at[1]))))
             return _Any(tuple(found)) if len(found) > 1 else found[0]
-        source, destination = (self._words_equal(self._base + offset, net) for offset in (8, 24))
-        return _All((self._ethertype("ip6"), self._sides(side, source, destination)))
+        ends = [self._words_equal(self._base + offset, net) for offset in (8, 24)]
+        return _All((self._ethertype("ip6"), self._sides(side, ends[0], ends[1])))
 
     @staticmethod
     def _words_equal(offset: int, net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> _Node:

@@ -159,7 +159,7 @@ class CaptureReader:
             self._base += self._start
             self._start, self._end = 0, left
         if not self._eof:
-            got = self._stream.read_into(memoryview(self._block)[left:])
+            got = self._stream.read_into(self._block.data[left:])
             self._end += got
             self._eof = self._end < len(self._block)
 
