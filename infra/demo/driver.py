@@ -1,0 +1,117 @@
+"""The demo's stream, as a process of its own: Spark is started and warmed while Kafka and PostgreSQL still start, the queries on a sign.
+
+``python -m infra.demo.driver FOLDER``: writes its state to ``FOLDER/driver.json``, one line a batch to ``FOLDER/batches.jsonl``; waits for ``FOLDER/go``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.sql.streaming.listener import StreamingQueryListener
+
+from infra import config, log
+from infra.demo import link
+from infra.errors import FlowlakeError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STATE, GO, BATCHES = "driver.json", "go", "batches.jsonl"
+
+
+class BatchLog(StreamingQueryListener):
+    """One JSON line for every batch of every query: when, how many rows, how long by phase (ms)."""
+
+    def __init__(self, file: Path) -> None:
+        self._out = file.open("a", encoding="utf-8")
+
+    def onQueryStarted(self, event: Any) -> None:
+        """Nothing to note."""
+
+    def onQueryProgress(self, event: Any) -> None:
+        p = json.loads(event.progress.json)
+        line = {
+            "at": time.time(),
+            "query": p.get("name"),
+            "batch": p.get("batchId"),
+            "rows": p.get("numInputRows"),
+            "ms": p.get("durationMs"),
+        }
+        self._out.write(json.dumps(line) + "\n")
+        self._out.flush()
+
+    def onQueryIdle(self, event: Any) -> None:
+        """Nothing to note."""
+
+    def onQueryTerminated(self, event: Any) -> None:
+        """Nothing to note."""
+
+
+def warm(spark: SparkSession) -> None:
+    """Start the Python workers and have them import what the meter needs: seconds that the first packets would wait otherwise."""
+
+    def load(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import jobs.metering.stateful
+        import jobs.scoring.stage
+        import jobs.sinks.evidence  # noqa: F401
+
+        yield from batches
+
+    cores = spark.sparkContext.defaultParallelism
+    spark.range(0, cores, 1, cores).mapInArrow(load, "id long").collect()
+
+
+def _import_registry() -> None:
+    import mlflow  # noqa: F401
+    import sklearn.ensemble  # noqa: F401
+
+
+def main(folder: Path) -> int:
+    """Run the stream until told to stop; exit code of the runner."""
+    stop = threading.Event()
+    link.end_with_parent(stop.set)
+    settings = config.load()
+    log.setup(settings.log)
+    link.write(folder / STATE, {"state": "starting"})
+    # MLflow takes seconds to import: beside the JVM's start they cost less.
+    model = threading.Thread(target=_import_registry, name="registry", daemon=True)
+    model.start()
+    from jobs import stream
+    from jobs.platform import runner, session
+
+    spark = session.build(settings, "flowlake-demo")
+    try:
+        warm(spark)
+        model.join()
+        link.write(folder / STATE, {"state": "warm"})
+        while not (folder / GO).exists():
+            if stop.wait(0.05):
+                return 0
+        spark.streams.addListener(BatchLog(folder / BATCHES))
+        link.write(folder / STATE, {"state": "running"})
+        queries = [
+            runner.Query(name, lambda start=start: start(spark, settings), essential=name == "meter")
+            for name, start in stream.QUERIES.items()
+        ]
+        return runner.run(spark, queries, stop=stop)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1])))
+    except FlowlakeError as e:
+        link.write(Path(sys.argv[1]) / STATE, {"state": "failed", "error": str(e), "hint": e.hint, "code": e.exit_code})
+        print(f"error: {e}\n  {e.hint}", file=sys.stderr)
+        if os.environ.get("FLOWLAKE_DEBUG", "") not in ("", "0"):
+            raise
+        sys.exit(e.exit_code)

@@ -1,0 +1,43 @@
+"""Memory of a group of process trees: proportional set size, so that what is shared counts once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+
+def tree_mb(roots: Mapping[str, int | None]) -> dict[str, int]:
+    """MiB by name: the process of each given pid with all its descendants; a process below two roots counts for the first."""
+    seen: set[int] = set()
+    found: dict[str, int] = {}
+    for name, pid in roots.items():
+        total = 0
+        for process in _family(pid):
+            if process.pid not in seen:
+                seen.add(process.pid)
+                total += _bytes(process)
+        found[name] = total >> 20
+    return found
+
+
+def _family(pid: int | None) -> Iterable[psutil.Process]:
+    if pid is None:
+        return []
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _bytes(process: psutil.Process) -> int:
+    try:
+        return int(getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss)
+    except psutil.AccessDenied:
+        try:
+            return int(process.memory_info().rss)
+        except psutil.Error:
+            return 0
+    except psutil.Error:
+        return 0

@@ -1,0 +1,46 @@
+"""The first model, trained in a process of its own: what training needs of memory is given back before the stream runs.
+
+``python -m infra.demo.model STATE_FILE``: ``{"state": "ready" | "training" | "failed", ...}``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from infra import config, log
+from infra.demo import link
+from infra.errors import FlowlakeError
+
+
+def main(state: Path) -> None:
+    """Train a champion unless there is one; told in the state file.
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be used.
+    """
+    settings = config.load()
+    log.setup(settings.log)
+    from jobs.scoring.train import ensure_champion
+
+    trained = False
+
+    def progress(line: str) -> None:
+        nonlocal trained
+        trained = True
+        link.write(state, {"state": "training", "line": line})
+
+    champion = ensure_champion(settings, progress)
+    link.write(state, {"state": "ready", "version": champion.version, "trained": trained})
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    link.end_with_parent(lambda: sys.exit(1))
+    try:
+        main(file)
+    except FlowlakeError as e:
+        link.write(file, {"state": "failed", "error": str(e), "hint": e.hint, "code": e.exit_code})
+        sys.exit(e.exit_code)

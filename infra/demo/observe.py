@@ -1,0 +1,305 @@
+"""What the demo sees of its stream: the topics followed by consumers of its own, the stores asked now and then.
+
+Nothing here goes through the stream: what is compared in the end was read from the broker and from the stores themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.config import Settings
+from infra.demo.accounts import NO_IDS, Ids
+from infra.stack.topics import finished_offsets
+from jobs.metering.accounts import AccountBook
+from jobs.sinks.messages import BadMessage, decode_value
+from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS
+from schemas.wire import KIND_PACKETS, Header
+
+#: Columns of a prediction that the view, the accounts and the report need.
+COLUMNS = (
+    "flow_id",
+    "protocol",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "start_time",
+    "end_time",
+    "closed",
+    "total_fwd_packets",
+    "total_backward_packets",
+    "confidence_score",
+    "predicted_label",
+    "attack_type",
+    "scored_at",
+)
+#: Query -> topic it reads.
+QUERIES = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
+
+
+@dataclass
+class Seen:
+    """What the topics told so far. Delays in ms."""
+
+    book: AccountBook = field(default_factory=AccountBook)
+    closed: list[pa.Table] = field(default_factory=list)
+    closed_rows: int = 0  # copies included
+    interim_rows: int = 0
+    to_broker: list[np.ndarray] = field(default_factory=list)
+    to_scored: list[np.ndarray] = field(default_factory=list)
+    ends: dict[str, dict[int, int]] = field(default_factory=dict)  # topic -> partition -> end offset
+    at_end: bool = False  # everything that was on the broker at the last look has been read
+    undecoded: int = 0
+    failure: str = ""
+
+
+class Follower(threading.Thread):
+    """Reads ``accounts`` and ``predictions`` from their beginning, and looks at the end offsets of what the queries read.
+
+    Parameters
+    ----------
+    settings : of the demo.
+    timed : capture times are the wall clock's: delays are noted, and partition 0 of ``raw-packets`` is read for the first of them.
+    """
+
+    def __init__(self, settings: Settings, *, timed: bool) -> None:
+        super().__init__(name="follower", daemon=True)
+        self._settings = settings
+        self._timed = timed
+        self._stop_event = threading.Event()
+        self.lock = threading.Lock()
+        self.seen = Seen()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stop_event.set()
+        if self.is_alive():
+            self.join(10)
+
+    def run(self) -> None:
+        """Read until stopped; a broker that is away is tried again."""
+        while not self._stop_event.is_set():
+            try:
+                self._follow()
+            except Exception as e:  # a client's hiccup must not end the demo
+                self.seen.failure = f"{type(e).__name__}: {e}"
+                self._stop_event.wait(1)
+
+    def _follow(self) -> None:
+        from kafka import KafkaConsumer, TopicPartition
+
+        from sensors.broker import client_options
+
+        consumer = KafkaConsumer(**client_options(self._settings.kafka), client_id="flowlake-demo", fetch_max_wait_ms=100)
+        names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
+        try:
+            parts = [TopicPartition(full, p) for full in names for p in sorted(consumer.partitions_for_topic(full) or ())]
+            followed = [p for p in parts if names[p.topic] != RAW_PACKETS.name or (self._timed and p.partition == 0)]
+            with self.lock:  # from the beginning, also after a failure
+                self.seen = Seen()
+            consumer.assign(followed)
+            consumer.seek_to_beginning(*followed)
+            looked = 0.0
+            while not self._stop_event.is_set():
+                for partition, records in consumer.poll(timeout_ms=200).items():
+                    kind = names[partition.topic]
+                    with self.lock:
+                        for record in records:
+                            self._take(kind, record)
+                if time.monotonic() - looked > 0.7:
+                    looked = time.monotonic()
+                    ends = consumer.end_offsets(parts)
+                    behind = any(consumer.position(p) < ends[p] for p in followed if names[p.topic] != RAW_PACKETS.name)
+                    with self.lock:
+                        for p, end in ends.items():
+                            self.seen.ends.setdefault(names[p.topic], {})[p.partition] = int(end)
+                        self.seen.at_end = not behind
+        finally:
+            consumer.close()
+
+    def _take(self, kind: str, record: Any) -> None:
+        seen = self.seen
+        if kind == ACCOUNTS.name:
+            seen.book.add(record.value)
+            return
+        headers = dict(record.headers or ())
+        if kind == RAW_PACKETS.name:
+            if headers.get(Header.KIND) == KIND_PACKETS.encode():
+                with pa.ipc.open_stream(record.value) as reader:
+                    ts = reader.read_all().column("ts").to_numpy()
+                seen.to_broker.append(record.timestamp - ts / 1e6)
+            return
+        try:
+            rows = decode_value(record.value, headers, COLUMNS)
+        except BadMessage:
+            seen.undecoded += 1
+            return
+        is_closed = rows["closed"]
+        closed = rows.filter(is_closed)
+        if closed.num_rows:
+            seen.closed.append(closed)
+            seen.closed_rows += closed.num_rows
+        seen.interim_rows += rows.num_rows - closed.num_rows
+        if self._timed and closed.num_rows < rows.num_rows:
+            open_ = rows.filter(pc.invert(is_closed))
+            delay = pc.subtract(open_["scored_at"].cast(pa.int64()), open_["end_time"].cast(pa.int64()))
+            seen.to_scored.append(delay.to_numpy() / 1000)
+
+    def totals(self) -> Counter[str]:
+        """The meter's accounts as of now."""
+        with self.lock:
+            return self.seen.book.totals()
+
+    def closed(self) -> pa.Table:
+        """Closed records, each flow once (the first copy), columns :data:`COLUMNS`."""
+        with self.lock:
+            parts = list(self.seen.closed)
+        if not parts:
+            from schemas.flows import PREDICTION_SCHEMA
+
+            return pa.schema([PREDICTION_SCHEMA.field(c) for c in COLUMNS]).empty_table()
+        table = pa.concat_tables(parts).combine_chunks().select(list(COLUMNS))
+        _, first = np.unique(ids_of(table["flow_id"]), return_index=True)
+        return table if len(first) == table.num_rows else table.take(np.sort(first))
+
+    def delays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Delays in ms: capture to broker (one partition's packets), capture to scored (interim snapshots)."""
+        with self.lock:
+            broker, scored = list(self.seen.to_broker), list(self.seen.to_scored)
+        return tuple(np.concatenate(part) if part else np.empty(0) for part in (broker, scored))  # type: ignore[return-value]
+
+    def lag(self, checkpoints: Path) -> dict[str, int]:
+        """Messages on the broker that each query has not finished, from its checkpoint."""
+        with self.lock:
+            ends = {topic: dict(parts) for topic, parts in self.seen.ends.items()}
+        found = {}
+        for query, topic in QUERIES.items():
+            done: dict[int, int] = {}
+            for folder in checkpoints.glob(f"{query}-v*/commits"):
+                done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}
+            found[query] = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.get(topic, {}).items())
+        return found
+
+
+def ids_of(column: pa.Array | pa.ChunkedArray) -> Ids:
+    """A text column of flow ids as ``S36[n]``."""
+    if not len(column):
+        return NO_IDS
+    return np.array(column.to_pylist(), dtype="S36")
+
+
+@dataclass(frozen=True)
+class AlertRow:
+    """One alert as a person wants it. ``delay_ms``: from the packet that sufficed to the row."""
+
+    id: str
+    attack_type: str
+    kind: str
+    source: str
+    target: str
+    severity: int
+    confidence: float
+    flow_count: int
+    created_at: float
+    last_seen: float
+    delay_ms: float
+
+
+class Stores:
+    """The three stores, asked directly."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: Any = None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query; none while the table is not there yet."""
+        import psycopg2
+
+        from jobs.sinks import postgres
+
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = postgres.connect(self._settings.hot, "flowlake-demo")
+                self._connection.autocommit = True
+            with self._connection.cursor() as cursor:
+                cursor.execute(query)
+                return list(cursor.fetchall())
+        except psycopg2.errors.UndefinedTable:
+            return []
+        except psycopg2.OperationalError:
+            self.close()
+            return []
+
+    def hot_rows(self) -> int:
+        """Rows of ``network_flows``."""
+        rows = self._rows("SELECT count(*) FROM network_flows")
+        return int(rows[0][0]) if rows else 0
+
+    def hot_ids(self) -> Ids:
+        """Flow ids of all rows of ``network_flows``."""
+        rows = self._rows("SELECT flow_id::text FROM network_flows")
+        return np.array([r[0] for r in rows], dtype="S36") if rows else NO_IDS
+
+    def alerts(self) -> list[AlertRow]:
+        """All alerts, in the order in which they were raised."""
+        query = (
+            "SELECT id::text, attack_type, kind, coalesce(host(src_ip), ''), coalesce(host(dst_ip), ''), severity, confidence, flow_count, "
+            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details FROM alerts ORDER BY created_at, id"
+        )
+        return [_alert(row) for row in self._rows(query)]
+
+    def lake_rows(self) -> int:
+        """Rows of the lake's current version, from its log."""
+        table = self._lake()
+        if table is None:
+            return 0
+        return int(sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist()))
+
+    def lake_ids(self) -> Ids:
+        """Flow ids of all rows of the lake."""
+        table = self._lake()
+        return NO_IDS if table is None else ids_of(table.to_pyarrow_table(columns=["flow_id"])["flow_id"])
+
+    def _lake(self) -> Any:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        path = self._settings.path(self._settings.lake.path)
+        if not (path / "_delta_log").is_dir():
+            return None
+        try:
+            return DeltaTable(str(path))
+        except DeltaError:  # the first version is being written
+            return None
+
+
+def _alert(row: tuple[Any, ...]) -> AlertRow:
+    details = row[10] if isinstance(row[10], dict) else json.loads(row[10] or "{}")
+    evidence = details.get("evidence_time")
+    at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]
+    source = row[3] or _several(details, "source")
+    target = row[4] or _several(details, "target")
+    return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], (row[8] - at) * 1000)
+
+
+def _several(details: dict[str, Any], name: str) -> str:
+    count = details.get(f"distinct_{name}s")
+    return f"{count} {name}s" if count else ""

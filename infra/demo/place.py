@@ -1,0 +1,164 @@
+"""Where a demo's things lie, and the settings it runs with: everything of its own, so that nobody else's data is touched.
+
+The topics have a prefix of their own for each run, the tables a database of their own, lake and checkpoints a folder below ``var/demo``. The settings are
+written to ``var/demo/conf.yaml``: the demo's processes start from that file, and ``flowlake flows --conf-file var/demo/conf.yaml`` finds the same data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from infra import config
+from infra.config import PREFIX, Settings
+from infra.errors import ConfigError, StackError
+from infra.stack.local import LOOPBACK
+
+DATABASE = "flowlake_demo"
+_TOPICS = "demo-"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders and files of one demo; ``base`` is ``var/demo``."""
+
+    base: Path
+
+    @property
+    def conf(self) -> Path:
+        return self.base / "conf.yaml"
+
+    @property
+    def run(self) -> Path:
+        """Pid files, and the small files through which the demo's processes speak to each other."""
+        return self.base / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.base / "log"
+
+    @property
+    def truth(self) -> Path:
+        return self.base / "truth.parquet"
+
+    @property
+    def report(self) -> Path:
+        return self.base / "report.json"
+
+    @property
+    def page(self) -> Path:
+        return self.base / "report.html"
+
+    @property
+    def started(self) -> Path:
+        """Names the servers that a demo started: one that was killed leaves them running, and the next one stops them."""
+        return self.base / "started.json"
+
+    def lock(self) -> IO[str]:
+        """Take the place for this process; given back when the file is closed or the process ends.
+
+        Raises
+        ------
+        StackError
+            Another demo runs here, or the folder cannot be written.
+        """
+        try:
+            self.base.mkdir(parents=True, exist_ok=True)
+            file = (self.base / ".lock").open("a+", encoding="utf-8")
+        except OSError as e:
+            raise StackError(f"folder {self.base} cannot be written: {e.strerror}", "choose another with paths.var or FLOWLAKE_HOME") from e
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            file.seek(0)
+            owner = file.read().strip()
+            file.close()
+            raise StackError(
+                f"a demo runs already in {self.base}" + (f" (pid {owner})" if owner else ""), "wait for it, or end it with Ctrl-C"
+            ) from e
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def clear(self) -> None:
+        """Remove what the last run left: lake, checkpoints, reports, truth, logs. The list of started servers stays."""
+        for name in ("lake", "checkpoints", "run", "log"):
+            shutil.rmtree(self.base / name, ignore_errors=True)
+        for file in (self.truth, self.report, self.page, self.conf):
+            file.unlink(missing_ok=True)
+        for folder in (self.run, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def remember_started(self, names: set[str]) -> None:
+        """Note which servers are the demo's to stop."""
+        self.started.write_text(json.dumps(sorted(names)), encoding="utf-8")
+
+    def was_started(self) -> set[str]:
+        """Servers that an earlier demo started and did not stop."""
+        try:
+            return {str(name) for name in json.loads(self.started.read_text(encoding="utf-8"))}
+        except (OSError, ValueError, TypeError):
+            return set()
+
+
+def place(settings: Settings) -> Place:
+    """The place of these settings: ``<paths.var>/demo``."""
+    return Place(settings.path(settings.paths.var) / "demo")
+
+
+def own(settings: Settings, where: Place) -> Settings:
+    """The settings of a demo: the given ones, with topics, tables and folders of its own.
+
+    Raises
+    ------
+    ConfigError
+        Broker or database are on another machine: the demo makes and drops topics and a database.
+    """
+    host = settings.kafka.bootstrap_servers.rpartition(":")[0]
+    for name, value in (("kafka.bootstrap_servers", host), ("hot.host", settings.hot.host), ("alerts.host", settings.alerts.host)):
+        if value not in LOOPBACK:
+            raise ConfigError(f"{name} is {value}: the demo runs on the local stack only", "flowlake demo --conf-file conf/local.yaml")
+    change = {
+        "kafka": {"topic_prefix": f"{settings.kafka.topic_prefix}{_TOPICS}{uuid.uuid4().hex[:8]}."},
+        "lake": {"path": str(where.base / "lake")},
+        "hot": {"database": DATABASE},
+        "alerts": {"database": DATABASE},
+        "paths": {"checkpoints": str(where.base / "checkpoints")},
+        "metrics": {"stream_port": 0, "sensor_port": 0},
+        "log": {"format": "console"},
+    }
+    return settings.model_copy(update={s: getattr(settings, s).model_copy(update=values) for s, values in change.items()})
+
+
+def is_demo_topic(settings: Settings, topic: str) -> bool:
+    """Whether a topic belongs to a demo, this one or an earlier one, under the user's own prefix."""
+    prefix = settings.kafka.topic_prefix.split(_TOPICS)[0] + _TOPICS
+    token, dot, _ = topic.removeprefix(prefix).partition(".")
+    return topic.startswith(prefix) and bool(dot) and len(token) == 8 and all(c in "0123456789abcdef" for c in token)
+
+
+def write_conf(settings: Settings, file: Path) -> None:
+    """The settings as a configuration file, secrets left out (they come from the environment)."""
+    values: dict[str, Any] = settings.model_dump(mode="json")
+    for name in config.secret_fields():
+        section, key = name.split(".")
+        del values[section][key]
+    text = "# Settings of the last demo. Its data: flowlake flows --conf-file <this file>\n"
+    file.write_text(text + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def environment(where: Place) -> dict[str, str]:
+    """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
+    secret = {PREFIX + name.upper().replace(".", "__") for name in config.secret_fields()}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
+    return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}
