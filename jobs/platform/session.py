@@ -91,8 +91,8 @@ def uses_s3(settings: Settings) -> bool:
 
 
 def jar_sections(settings: Settings) -> tuple[str, ...]:
-    """Sections of the pinned jar list that a session of these settings needs."""
-    return ("spark", "s3") if uses_s3(settings) else ("spark",)
+    """Sections of the pinned jar list that a session of these settings needs; without an ``s3`` section, S3A must come with the cluster."""
+    return ("spark", "s3") if uses_s3(settings) and "s3" in jars.sections() else ("spark",)
 
 
 def properties(settings: Settings, master: str) -> dict[str, str]:

@@ -104,5 +104,5 @@ def submit(
     """Run ``spark-submit.sh`` from another folder, with workers and driver on the given interpreter."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWLAKE_", "PYSPARK_", "SPARK_"))}
     own |= {"FLOWLAKE_PYTHON": sys.executable, "FLOWLAKE_JARS": os.environ.get("FLOWLAKE_JARS", str(ROOT / "var" / "jars"))}
-    own |= {"PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **environment}
+    own |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **environment}
     return subprocess.run([str(ROOT / "spark-submit.sh"), *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout_s)
