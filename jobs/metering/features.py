@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.metering.identity import address_texts, community_id, flow_id
 from jobs.metering.packets import tunnel_name
-from jobs.metering.table import B_ANY, B_DATA, B_FIN, B_RST, B_SYNACK, END_REASONS, F_DATA, F_FIN, F_RST, F_SYN
+from jobs.metering.table import B_DATA, CLOSED, END_REASONS, ESTABLISHED, F_DATA, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
 from schemas.features import FEATURE_VERSION
 from schemas.flows import FEATURE_FIELDS, RECORD_SCHEMA
 
@@ -164,32 +164,25 @@ def tcp_states(r: NDArray) -> list[str]:
 
     Source: documentation of Zeek's base/protocols/conn. State of the connection so far, also on the later parts of a split one.
     """
-    bits = r["tcp"]
-
-    def has(flag: int) -> NDArray[np.bool_]:
-        return (bits & flag) != 0
-
-    syn, synack = has(F_SYN), has(B_SYNACK)
-    f_fin, b_fin, f_rst, b_rst = has(F_FIN), has(B_FIN), has(F_RST), has(B_RST)
-    quiet = ~has(F_DATA) & ~has(B_DATA)
-    both_reset = (r["f_rst"] > 0) & (r["b_rst"] > 0)
-    conditions = [
-        r["proto"] != 6,
-        b_rst & syn & (~synack | (both_reset & quiet)),
-        b_rst & ~syn,
-        b_rst,
-        f_rst & synack,
-        f_rst,
-        f_fin & b_fin,
-        f_fin & synack,
-        f_fin,
-        b_fin & syn,
-        b_fin,
-        syn & ~has(B_ANY),
-        syn & synack,
+    o, p = r["f_state"], r["b_state"]
+    o_silent, p_silent = (o == INACTIVE) | (o == PARTIAL), (p == INACTIVE) | (p == PARTIAL)
+    no_data = (r["tcp"] & (F_DATA | B_DATA)) == 0
+    rules = [
+        (r["proto"] != 6, ""),
+        ((p == RESET) & ((o == SYN_SENT) | (o == SYN_ACK_SENT) | ((o == RESET) & no_data)), "REJ"),
+        ((p == RESET) & o_silent, "RSTRH"),
+        (p == RESET, "RSTR"),
+        ((o == RESET) & p_silent, "RSTOS0"),
+        (o == RESET, "RSTO"),
+        ((o == CLOSED) & (p == CLOSED), "SF"),
+        ((o == CLOSED) & p_silent, "SH"),
+        (o == CLOSED, "S2"),
+        ((p == CLOSED) & o_silent, "SHR"),
+        (p == CLOSED, "S3"),
+        ((o == SYN_SENT) & (p == INACTIVE), "S0"),
+        ((o == ESTABLISHED) & (p == ESTABLISHED), "S1"),
     ]
-    names = ["", "REJ", "RSTRH", "RSTR", "RSTO", "RSTOS0", "SF", "S2", "SH", "S3", "SHR", "S0", "S1"]
-    return np.select(conditions, names, default="OTH").tolist()
+    return np.select([c for c, _ in rules], [name for _, name in rules], default="OTH").tolist()
 
 
 def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True) -> pa.RecordBatch:
@@ -200,7 +193,7 @@ def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, cl
     dst_text, dst = address_texts(version, rows["dst_hi"], rows["dst_lo"])
     sport, dport, proto = rows["sport"].tolist(), rows["dport"].tolist(), rows["proto"].tolist()
     start, part = rows["start"].tolist(), rows["part"].tolist()
-    kinds, codes = rows["icmp_type"].tolist(), rows["icmp_code"].tolist()
+    kinds, codes = rows["conn_type"].tolist(), rows["conn_code"].tolist()
     domain = [domains[i] for i in rows["domain"].tolist()]
     is_closed = np.broadcast_to(np.asarray(closed, bool), n)
     reasons = [END_REASONS[e] if c else None for e, c in zip(rows["end_reason"].tolist(), is_closed.tolist(), strict=True)]
@@ -221,7 +214,10 @@ def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, cl
         "closed": is_closed,
         "end_reason": reasons,
         "part": part,
-        "vlan_ids": [",".join(str(v - 1) for v in pair if v) for pair in zip(rows["vlan1"].tolist(), rows["vlan2"].tolist(), strict=True)],
+        "vlan_ids": [
+            ",".join(str(v - 1) for v in tags if v)
+            for tags in zip(rows["vlan1"].tolist(), rows["vlan2"].tolist(), rows["vlan3"].tolist(), strict=True)
+        ],
         "tunnel": [tunnels[t] for t in rows["tunnel"].tolist()],
         "tcp_state": tcp_states(rows),
         "fwd_l3_bytes": rows["l3f"],

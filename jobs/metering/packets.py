@@ -35,6 +35,7 @@ PACKET_DTYPE = np.dtype(
         ("window", "u2"),
         ("vlan1", "u2"),  # VLAN id + 1; 0 = none
         ("vlan2", "u2"),
+        ("vlan3", "u2"),
         ("icmp_type", "i2"),
         ("icmp_code", "i2"),
         ("domain", "u2"),  # set by the bucket
@@ -193,6 +194,22 @@ def _link(d, pos, end, link):
 
 
 @njit(cache=True)
+def _radiotap_pads(d, pos, end):
+    """Whether the radiotap header at ``pos`` says that the 802.11 header is padded to 4 bytes (radiotap.org, field Flags)."""
+    present = np.int64(d[pos + 4]) | (np.int64(d[pos + 7]) << 24)
+    if (present & 2) == 0:
+        return False
+    q = pos + 8
+    word = present
+    while word & (1 << 31) and q + 4 <= end:
+        word = np.int64(d[q + 3]) << 24
+        q += 4
+    if present & 1:
+        q += (8 - (q - pos) % 8) % 8 + 8  # TSFT, aligned
+    return q < end and (d[q] & 0x20) != 0
+
+
+@njit(cache=True)
 def _parse(d, pos, end, wire_end, link, out):
     """Read one frame ``d[pos:end]`` (``wire_end``: where it ended on the wire) into the record ``out``; 0 or a reject code."""
     have = False
@@ -201,6 +218,9 @@ def _parse(d, pos, end, wire_end, link, out):
     tunnels = 0
     vlan1 = 0
     vlan2 = 0
+    vlan3 = 0
+    cut = False  # the capture ends before the packet that carries the tunnel
+    start = pos
     layer, pos, etype = _link(d, pos, end, link)
     if layer <= 0:
         return UNKNOWN_LINK if layer == 0 else (TRUNCATED if layer == -1 else NOT_IP)
@@ -223,6 +243,8 @@ def _parse(d, pos, end, wire_end, link, out):
                         header += 2
                         if (d[pos + 1] & 0x80) != 0:
                             header += 4
+                    if link == 127 and _radiotap_pads(d, start, end):
+                        header += (4 - header % 4) % 4
                     pos += header
                     layer = _L_LLC
             if fail == 0:
@@ -297,6 +319,8 @@ def _parse(d, pos, end, wire_end, link, out):
                             vlan1 = (_u16(d, pos) & 0x0FFF) + 1
                         elif vlan2 == 0:
                             vlan2 = (_u16(d, pos) & 0x0FFF) + 1
+                        elif vlan3 == 0:
+                            vlan3 = (_u16(d, pos) & 0x0FFF) + 1
                     etype = _u16(d, pos + 2)
                     pos += 4
                     if etype <= 1500:
@@ -315,11 +339,12 @@ def _parse(d, pos, end, wire_end, link, out):
             else:
                 fail = NOT_IP
         if fail != 0:
-            return 0 if have else fail
+            # metering the outer packet because the snap length hides the inner one would make flows that a longer one does not have
+            return 0 if have and not (fail == TRUNCATED and cut) else fail
 
         # ---- an IP header is due at pos
         if pos >= end:
-            return 0 if have else TRUNCATED
+            return 0 if have and not cut else TRUNCATED
         depth += 1
         if depth > MAX_DEPTH:
             return TOO_DEEP
@@ -330,7 +355,7 @@ def _parse(d, pos, end, wire_end, link, out):
         dst_hi = np.uint64(0)
         if version == 4:
             if pos + 20 > end:
-                return 0 if have else TRUNCATED
+                return 0 if have and not cut else TRUNCATED
             ihl = np.int64(d[pos] & 15) * 4
             total = _u16(d, pos + 2)
             if total == 0:
@@ -352,11 +377,11 @@ def _parse(d, pos, end, wire_end, link, out):
             l3_bytes = total
         elif version == 6:
             if pos + 40 > end:
-                return 0 if have else TRUNCATED
+                return 0 if have and not cut else TRUNCATED
             l4_len = _u16(d, pos + 4)
             proto = np.int64(d[pos + 6])
-            if l4_len == 0 and proto != 59:
-                l4_len = max(wire_end - pos - 40, 0)  # jumbogram or offload
+            if l4_len == 0 and (proto == 0 or wire_end - pos - 40 > 0xFFFF):
+                l4_len = max(wire_end - pos - 40, 0)  # jumbogram (RFC 2675), or a segment too large for the field
             l3_bytes = l4_len + 40
             src_hi = _u64(d, pos + 8)
             src_lo = _u64(d, pos + 16)
@@ -393,7 +418,7 @@ def _parse(d, pos, end, wire_end, link, out):
                 if frag == FRAG_LATER:
                     break
             if bad != 0:
-                return 0 if have else bad
+                return 0 if have and not (bad == TRUNCATED and cut) else bad
         else:
             return 0 if have else MALFORMED_IP
 
@@ -418,7 +443,7 @@ def _parse(d, pos, end, wire_end, link, out):
                 if l4_len < 20:
                     return 0 if have else MALFORMED_L4
                 if l4 + 20 > end:
-                    return 0 if have else TRUNCATED
+                    return 0 if have and not cut else TRUNCATED
                 header = np.int64(d[l4 + 12] >> 4) * 4
                 if header < 20 or header > l4_len:
                     return 0 if have else MALFORMED_L4
@@ -433,12 +458,12 @@ def _parse(d, pos, end, wire_end, link, out):
                 if l4_len < 8:
                     return 0 if have else MALFORMED_L4
                 if l4 + 8 > end:
-                    return 0 if have else TRUNCATED
+                    return 0 if have and not cut else TRUNCATED
                 header = 8
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
                 size = _u16(d, l4 + 4)
-                if frag == FRAG_FIRST or size == 0:
+                if frag == FRAG_FIRST or (size == 0 and version == 6 and l4_len > 0xFFFF):
                     payload = l4_len - 8
                 elif size < 8 or size > l4_len:
                     payload = l4_len - 8
@@ -483,7 +508,7 @@ def _parse(d, pos, end, wire_end, link, out):
                 if l4_len < 12:
                     return 0 if have else MALFORMED_L4
                 if l4 + 4 > end:
-                    return 0 if have else TRUNCATED
+                    return 0 if have and not cut else TRUNCATED
                 header = 12
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
@@ -493,7 +518,7 @@ def _parse(d, pos, end, wire_end, link, out):
                     malformed = 1
                 if l4_len >= 2:
                     if l4 + 2 > end:
-                        return 0 if have else TRUNCATED
+                        return 0 if have and not cut else TRUNCATED
                     icmp_type = np.int64(d[l4])
                     icmp_code = np.int64(d[l4 + 1])
             elif frag == FRAG_NONE:
@@ -509,12 +534,16 @@ def _parse(d, pos, end, wire_end, link, out):
                     bits = _u16(d, l4)
                     inner = _u16(d, l4 + 2)
                     q = l4 + 4
-                    if (bits & 7) == 0 and (bits & 0x4000) == 0:
-                        if bits & 0x8000:
+                    if (bits & 7) == 0:
+                        if bits & 0xC000:
                             q += 4
                         if bits & 0x2000:
                             q += 4
                         if bits & 0x1000:
+                            q += 4
+                        if bits & 0x4000:  # source routes, RFC 1701: until one of length 0
+                            while q + 4 <= end and d[q + 3] != 0:
+                                q += 4 + np.int64(d[q + 3])
                             q += 4
                         kind = _GRE
                         nxt_pos = q
@@ -555,6 +584,7 @@ def _parse(d, pos, end, wire_end, link, out):
         out.window = np.uint16(window)
         out.vlan1 = np.uint16(vlan1)
         out.vlan2 = np.uint16(vlan2)
+        out.vlan3 = np.uint16(vlan3)
         out.icmp_type = np.int16(icmp_type)
         out.icmp_code = np.int16(icmp_code)
         out.proto = np.uint8(proto)
@@ -565,6 +595,7 @@ def _parse(d, pos, end, wire_end, link, out):
         out.malformed = np.uint8(malformed)
         if nxt == 0:
             return 0
+        cut = l4 + l4_len > end
         layer = nxt
         pos = nxt_pos
         etype = nxt_etype

@@ -127,24 +127,33 @@ ROW_DTYPE = np.dtype(
         ("sensor", "u2"),
         ("vlan1", "u2"),
         ("vlan2", "u2"),
+        ("vlan3", "u2"),
         ("f_win", "u2"),
         ("b_win", "u2"),
         ("tcp", "u2"),  # TCP_* bits seen on the connection
         ("icmp_type", "i2"),
         ("icmp_code", "i2"),
+        ("conn_type", "i2"),  # ICMP type and code of the connection's first packet: they name the conversation
+        ("conn_code", "i2"),
         ("proto", "u1"),
         ("ipver", "u1"),
         ("f_hmin", "u1"),
         ("b_hmin", "u1"),
         ("closing", "u1"),  # 0, FIN or RST: what closed it, lingering
         ("end_reason", "u1"),
+        ("f_state", "u1"),  # TCP endpoint states, and those before them
+        ("b_state", "u1"),
+        ("f_before", "u1"),
+        ("b_before", "u1"),
     ],
     align=True,
 )
 
 #: What was seen on a TCP connection, kept over a timeout split.
-F_SYN, B_SYNACK, F_FIN, B_FIN, F_RST, B_RST, F_SEQ, B_SEQ, B_ANY, F_DATA, B_DATA = (1 << i for i in range(11))
-_CARRIED = F_SYN | B_SYNACK | F_FIN | B_FIN | F_SEQ | B_SEQ | B_ANY | F_DATA | B_DATA
+F_FIN, B_FIN, F_SEQ, B_SEQ, F_DATA, B_DATA = (1 << i for i in range(6))
+
+#: States of one endpoint of a TCP connection, in Zeek's terms.
+INACTIVE, SYN_SENT, SYN_ACK_SENT, PARTIAL, ESTABLISHED, CLOSED, RESET = range(7)
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -284,6 +293,7 @@ def _begin(r, t, p, interim_age, interim_packets):
     r.snapshots = 0
     r.vlan1 = p.vlan1
     r.vlan2 = p.vlan2
+    r.vlan3 = p.vlan3
     r.tunnel = p.tunnel
     r.sensor = p.sensor
     r.f_win = 0
@@ -424,7 +434,6 @@ def _add(r, p, t, forward):
                     r.bb_bytes += size
                     r.bb_dur += t - r.bb_last
             r.bb_last = t
-        r.tcp |= B_ANY
 
     r.malformed += p.malformed
     r.last = t
@@ -494,26 +503,71 @@ def _tcp_close(r, p, t, forward):
         elif (r.tcp & F_FIN) and (r.tcp & B_FIN) and flags & 16:
             r.closing = FIN
             r.close_ts = t
-    bits = 0
     if forward:
-        if (flags & 18) == 2:
-            bits |= F_SYN
         if flags & 1:
-            bits |= F_FIN
-        if flags & 4 and (r.tcp & B_RST) == 0:
-            bits |= F_RST
+            r.tcp |= F_FIN
         if p.payload > 0:
-            bits |= F_DATA
+            r.tcp |= F_DATA
+        r.f_state, r.f_before, r.b_state, r.b_before = _endpoint(r.f_state, r.f_before, r.b_state, r.b_before, True, flags, p.payload > 0)
     else:
-        if (flags & 18) == 18:
-            bits |= B_SYNACK
         if flags & 1:
-            bits |= B_FIN
-        if flags & 4 and (r.tcp & F_RST) == 0:
-            bits |= B_RST
+            r.tcp |= B_FIN
         if p.payload > 0:
-            bits |= B_DATA
-    r.tcp |= bits
+            r.tcp |= B_DATA
+        r.b_state, r.b_before, r.f_state, r.f_before = _endpoint(r.b_state, r.b_before, r.f_state, r.f_before, False, flags, p.payload > 0)
+
+
+@njit(inline="always")
+def _endpoint(me, before, peer, peer_before, forward, flags, data):
+    """States of the sender and of its peer after a packet: how Zeek's TCP analyser sees a connection, sequence numbers apart."""
+    syn = (flags & 2) != 0
+    ack = (flags & 16) != 0
+    fin = (flags & 1) != 0
+    rst = (flags & 4) != 0
+    new = me
+    if me == INACTIVE:
+        if syn:
+            if forward:
+                new = SYN_ACK_SENT if ack else SYN_SENT
+            else:
+                new = ESTABLISHED
+                if peer == SYN_SENT:
+                    peer_before = peer
+                    peer = ESTABLISHED
+        if fin:
+            before = new
+            new = CLOSED
+        if rst:
+            before = new
+            new = RESET
+        # a bare ACK of a SYN is no answer to it yet
+        if new == INACTIVE and (forward or data or peer != SYN_SENT):
+            new = ESTABLISHED if ack and peer == ESTABLISHED else PARTIAL
+    elif me in (SYN_SENT, SYN_ACK_SENT):
+        if fin:
+            before = new
+            new = CLOSED
+        if rst:
+            before = new
+            new = RESET
+    elif me in (ESTABLISHED, PARTIAL):
+        if syn and not ack and me == PARTIAL and peer == INACTIVE:
+            before = new
+            new = SYN_SENT
+        if fin and not rst:
+            before = new
+            new = CLOSED
+            if peer == RESET and peer_before == CLOSED:
+                # FIN and then RST, answered by a FIN: an ordinary end
+                peer_before = peer
+                peer = CLOSED
+        if rst:
+            before = new
+            new = RESET
+    elif me == CLOSED and rst and peer != CLOSED:
+        before = new
+        new = RESET
+    return np.uint8(new), np.uint8(before), np.uint8(peer), np.uint8(peer_before)
 
 
 @njit(cache=True)
@@ -578,7 +632,6 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
                 part = r.part + 1
                 _begin(r, t, p, interim_age, interim_packets)
                 r.part = part
-                r.tcp &= _CARRIED
             elif reason != 0:
                 r.end_reason = reason
                 out[n_out] = r
@@ -595,7 +648,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
             mark[i] = 0
             r.slot = np.uint64(i)
             # a SYN+ACK first means that the SYN was missed: its sender is the responder
-            forward = not (tcp and (p.flags & 18) == 18)
+            forward = not (tcp and (p.flags & 18) == 18) or (p.src_lo == p.dst_lo and p.src_hi == p.dst_hi and p.sport == p.dport)
             if forward:
                 r.src_hi = p.src_hi
                 r.src_lo = p.src_lo
@@ -615,7 +668,13 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
             r.domain = p.domain
             r.part = 0
             r.tcp = 0
+            r.f_state = INACTIVE
+            r.b_state = INACTIVE
+            r.f_before = INACTIVE
+            r.b_before = INACTIVE
             r.conn_start = t
+            r.conn_type = p.icmp_type
+            r.conn_code = p.icmp_code
             _begin(r, t, p, interim_age, interim_packets)
             nxt[i] = head[s]
             head[s] = i
