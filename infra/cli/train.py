@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def train(
     seeds: Annotated[
-        str, typer.Option(help="Generator seeds: a list (1,2,3) or a range (1-16), at least three; the last eighth is held out.")
+        str, typer.Option(help="Generator seeds: a list (1,2,3) or a range (1-16), at least three; the last ones are held out.")
     ] = "",
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds of generated traffic of each seed.")] = 25.0,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds of generated traffic of each seed.")] = 18.0,
     records: Annotated[
         Path | None, typer.Option(help="Labelled records instead: a Parquet file, or the folder of the lake's table.", show_default=False)
     ] = None,
@@ -111,13 +111,17 @@ def _show(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from jobs.scoring.evaluate import Quality
+
     console = Console()
     quality = Table(title=f"Detection quality at threshold {report.model.threshold:g}")
-    for name in ("flows", "records", "attacks", "precision", "recall", "FPR", "F1", "PR-AUC", "precision at 1 % attacks", "type right"):
-        quality.add_column(name, justify="left" if name == "flows" else "right")
-    for name, q in report.quality.items():
-        values = (q.precision, q.recall, q.false_positive_rate, q.f1, q.pr_auc, q.precision_at_1_percent, q.type_accuracy)
-        quality.add_row(name.replace("_", " "), f"{q.records:,}", f"{q.attacks:,}", *(f"{v:.4f}" if v == v else "-" for v in values))
+    quality.add_column("")
+    for name in report.quality:
+        quality.add_column(name.replace("_", " "), justify="right")
+    for field in fields(Quality):
+        values = [getattr(q, field.name) for q in report.quality.values()]
+        shown = (f"{v:,}" if isinstance(v, int) else f"{v:.4f}" if v == v else "-" for v in values)
+        quality.add_row(field.name.replace("_", " "), *shown)
     console.print(quality)
     classes = Table(title=f"By label ({next(iter(report.quality)).replace('_', ' ')})")
     for name in ("label", "records", "taken for an attack", "type right"):

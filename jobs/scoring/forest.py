@@ -117,7 +117,7 @@ class Forest:
             leaves += int(leaf.sum())
         return cls(
             roots=np.array(roots, dtype=np.int32),
-            depths=np.array([tree.max_depth for tree in trees], dtype=np.int32),
+            depths=np.array([_depth(tree) for tree in trees], dtype=np.int32),
             feature=np.concatenate(feature).astype(np.int32),
             threshold=np.concatenate(threshold).astype(np.float64),
             children=np.concatenate(children).astype(np.int32),
@@ -143,3 +143,12 @@ class Forest:
             out,
         )
         return out
+
+
+def _depth(tree: Any) -> int:
+    """Longest way from the root to a leaf, counted: the number in a file (``max_depth``) may lie."""
+    level, depth = np.zeros(1, dtype=np.int64), 0
+    while len(level := level[tree.children_left[level] >= 0]):
+        level = np.unique(np.concatenate([tree.children_left[level], tree.children_right[level]]))
+        depth += 1
+    return depth

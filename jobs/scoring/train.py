@@ -24,8 +24,8 @@ from jobs.scoring.plots import write_files
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
 #: its own hosts, tools and campaigns.
-SEEDS: tuple[int, ...] = tuple(range(101, 117))
-SECONDS = 25.0
+SEEDS: tuple[int, ...] = tuple(range(101, 123))
+SECONDS = 18.0
 
 Progress = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def train(
     Parameters
     ----------
     settings : registry and metering rules.
-    seeds : generator seeds; the last eighth (at least one) is held out, the eighth before it chooses the threshold, the rest trains.
+    seeds : generator seeds; the last seventh (at least one) is held out, the fifth before it chooses the threshold, the rest trains.
     seconds : capture time of each seed's traffic.
     records : Parquet file with CICFlowMeter's or flowlake's column names and a label, or the folder of a Delta table (with ``labels``).
     labels : Parquet truth table for a Delta table.
@@ -158,9 +158,10 @@ def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choice
     if len(set(seeds)) != len(seeds) or len(seeds) < 3:
         raise ConfigError(f"seeds {_spell(seeds)}: three distinct ones are needed", "one to train, one for the threshold, one held out")
     flows = generated_flows(seeds, duration_s=seconds, settings=settings.meter, progress=progress)
-    k = max(1, len(seeds) // 8)
+    held_out, validating = max(1, len(seeds) // 7), max(1, len(seeds) // 5)  # a threshold from one or two runs wanders
     names = np.array([str(s) for s in seeds])
-    parts = [flows.where(np.isin(flows.group, some)) for some in (names[: -2 * k], names[-2 * k : -k], names[-k:])]
+    cuts = np.split(names, [len(names) - held_out - validating, len(names) - held_out])
+    parts = [flows.where(np.isin(flows.group, some)) for some in cuts]
     progress(f"fitting to {len(parts[0]):,} records")
     fitted = fit(parts[0], parts[1], choices)
     test = parts[2]
