@@ -196,6 +196,9 @@ def jvm_options(settings: Settings) -> str:
     here = Path(__file__).parent
     # A serial collector on a small heap: 100-200 MB less resident than G1, and no pauses that matter below 4 GB.
     options = ["-XX:+UseSerialGC"] if _megabytes(settings.spark.driver_memory) <= 4096 else []
+    # Spark recognises a foreachBatch that was interrupted by a stop with a regular expression that recurses once for each character of a
+    # long Python traceback; with the default of 1 MB each such stop ends in a page of StackOverflowError. Reserved, not resident.
+    options.append("-Xss16m")
     if os.environ.get("FLOWLAKE_DEBUG"):
         return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])
     folder = settings.path(settings.paths.var) / "log"
