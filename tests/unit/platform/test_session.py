@@ -54,7 +54,7 @@ def test_wrong_java_home_is_told_before_any_jvm(settings: Factory, tmp_path: Pat
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(StackError, match="JAVA_HOME=.*: there is no bin/java in it"):
+    with pytest.raises(StackError, match=r"JAVA_HOME=.*: there is no bin/java in it"):
         session.build(settings(), "x")
 
 
