@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jobs.platform.driver import main
 from jobs.sinks import alerts
-from jobs.sinks.main import main
 
 if __name__ == "__main__":
-    main("flowlake-sink-alerts", alerts.start)
+    main("flowlake-sink-alerts", {"alerts": alerts.start})

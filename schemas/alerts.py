@@ -4,9 +4,12 @@ Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one pe
 per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once however often it was
-seen (interim snapshots, the closed record, redelivered messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that a flow
-so old that its segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below :data:`SKETCH_SIZE`
+Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
+however often it was
+seen (interim snapshots, the closed record, redelivered messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that
+a flow
+so old that its segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below
+:data:`SKETCH_SIZE`
 and estimates (3 %) above. Severity and confidence never fall.
 """
 
@@ -89,7 +92,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         f"CREATE INDEX IF NOT EXISTS {TABLE}_src ON {TABLE} (src_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_dst ON {TABLE} (dst_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_open ON {TABLE} (timestamp DESC) WHERE resolved_at IS NULL",
-        # What an aggregated alert must remember to count exactly; the flows themselves are in segments, appended and never rewritten per batch.
+        # What an aggregated alert must remember to count exactly; the flows themselves are in segments, appended and never rewritten per
+        # batch.
         f"CREATE TABLE IF NOT EXISTS alert_state (alert_id uuid PRIMARY KEY REFERENCES {TABLE} ON DELETE CASCADE, version bigint NOT NULL, "
         "base_count bigint NOT NULL, sources bytea NOT NULL, targets bytea NOT NULL, ports bytea NOT NULL, "
         "updated_at timestamptz NOT NULL DEFAULT clock_timestamp())",
@@ -111,7 +115,8 @@ def kind_of(attack_type: str) -> str:
 def alert_key(kind: str, attack_type: str, domain: str, episode: int, src_ip: str, dst_ip: str, flow_id: str) -> str:
     """Identity of an alert as text.
 
-    A per-flow alert is its flow, whatever the label: when the closed record is labelled otherwise than the snapshot was, the same row follows.
+    A per-flow alert is its flow, whatever the label: when the closed record is labelled otherwise than the snapshot was, the same row
+    follows.
     """
     if kind == "per-flow":
         return f"flow|{flow_id}"

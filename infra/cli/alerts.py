@@ -94,8 +94,9 @@ def read(
             values.append(moment)
     order = "created_at" if created_since else "timestamp"
     sql = (
-        "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, flow_count, first_seen, "
-        "last_seen, action_taken, details, resolved_at, resolved_by, incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
+        "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
+        "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, "
+        "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
         f"FROM alerts WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
     )
     return looks.query(settings.alerts, sql, [*values, limit])
@@ -129,7 +130,7 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
 
 
 def _follow(settings: Settings, rows: list[dict[str, Any]], limit: int, kind: str | None, only_open: bool, as_json: bool) -> None:
-    """Print the rows, then new ones as they are raised: a line each. Ids are remembered, since alerts of one transaction may appear late."""
+    """Print the rows, then new ones as they are raised: a line each. Ids are remembered: a transaction may appear late."""
     seen: dict[str, datetime] = {}
     newest: datetime | None = None
     while True:

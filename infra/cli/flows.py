@@ -106,10 +106,12 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
             label = ds.field("predicted_label") == 1
             condition = label if condition is None else condition & label
         filtered = source.filter(condition) if condition is not None else source  # noqa: F841 - DuckDB finds it by name
-        sql = f"SELECT start_time, src_ip, src_port, dst_ip, dst_port, protocol, {_DERIVED} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
+        columns = f"start_time, src_ip, src_port, dst_ip, dst_port, protocol, {_DERIVED}"
+        sql = f"SELECT {columns} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            return [dict(row) for row in connection.execute(sql).to_arrow_table().to_pylist()]
+            found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+            return found
     except TableNotFoundError as e:
         raise StoreError(f"lake {where} holds no table yet", "start the stream first (flowlake stream, make demo), or set lake.path") from e
     except (OSError, RuntimeError, ValueError, duckdb.Error) as e:

@@ -1,6 +1,7 @@
 """What is known about each alert, and how evidence changes it. Pure: no Spark, no database.
 
-Everything merges by minimum, maximum or set union, so evidence that arrives again, or in another order, changes nothing: that, and not a list of
+Everything merges by minimum, maximum or set union, so evidence that arrives again, or in another order, changes nothing: that, and not a
+list of
 applied messages, is what makes the counts exact under at-least-once delivery.
 """
 
@@ -21,6 +22,7 @@ from jobs.sinks.sketch import EMPTY, Hashes
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, severity
 
 SETS = ("source", "target", "port")
+_COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
 
 
 @dataclass
@@ -112,13 +114,12 @@ def _evidence(row: Mapping[str, Any]) -> Evidence:
     if flow:
         flow.update(src_ip=row["source_sample"][0], dst_ip=row["target_sample"][0])
     return Evidence(
-        UUID(bytes=row["id"]),
-        *(row[name] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")),
-        *(row[name] for name in ("first_seen", "last_seen", "evidence", "confidence")),
-        sketch.unpack(row["flows"]),
-        {name: sketch.unpack(row[f"{name}s"]) for name in SETS},
-        {name: row[f"{name}_sample"] for name in SETS},
-        flow,
+        id=UUID(bytes=row["id"]),
+        **{name: row[name] for name in _COPIED},
+        flows=sketch.unpack(row["flows"]),
+        sketches={name: sketch.unpack(row[f"{name}s"]) for name in SETS},
+        samples={name: row[f"{name}_sample"] for name in SETS},
+        flow=flow,
     )
 
 

@@ -1,6 +1,7 @@
 """Alerts: attack-labelled records, open or closed, into the table ``alerts`` and the topic ``alerts``.
 
-The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges the few rows and applies them in one
+The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges the few rows and applies
+them in one
 transaction (:mod:`jobs.sinks.alertstore`). No shuffle, no join, one small collect: the fixed cost of a batch is the alert's latency.
 """
 
@@ -99,7 +100,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     drainer = Drainer(settings, handle)
 
     def waiting(_: str) -> None:
-        counters.labelled(counters.waits(), NAME, 1)
+        counters.add(counters.WAITS, NAME, 1)
 
     def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
         reports = frame.mapInArrow(task(settings), _REPORT_DDL).collect()
@@ -107,7 +108,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
         if applied.messages:
             drainer.wake()
-        counters.labelled(counters.rows(), NAME, applied.raised)
+        counters.add(counters.SINK_ROWS, NAME, applied.raised)
         refused = source.count_refused((r.refused for r in reports), NAME)
         if batch_id % _PRUNE_EVERY == _PRUNE_EVERY - 1:
             try:

@@ -178,7 +178,8 @@ class AlertStore:
                 segments.append((str(alert.id), alert.version * 1000, psycopg2.Binary(sketch.pack(change.new_flows))))
         execute_values(
             cursor,
-            "INSERT INTO alert_state (alert_id, version, base_count, sources, targets, ports) VALUES %s ON CONFLICT (alert_id) DO UPDATE SET "
+            "INSERT INTO alert_state (alert_id, version, base_count, sources, targets, ports) VALUES %s "
+            "ON CONFLICT (alert_id) DO UPDATE SET "
             "version = EXCLUDED.version, base_count = EXCLUDED.base_count, sources = EXCLUDED.sources, targets = EXCLUDED.targets, "
             "ports = EXCLUDED.ports, updated_at = clock_timestamp()",
             state,

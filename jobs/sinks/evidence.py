@@ -1,6 +1,7 @@
 """From predictions to evidence: the attack-labelled rows of a task, gathered by the alert they belong to.
 
-Runs in the executors, vectorised, so that a flood of 10^5 flows leaves a task as one row. What it yields can be merged in any order and any number of
+Runs in the executors, vectorised, so that a flood of 10^5 flows leaves a task as one row. What it yields can be merged in any order and
+any number of
 times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
 """
 
@@ -148,7 +149,11 @@ def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "last_seen": int(head["end"]),
                 "evidence": int(head["evidence"]),
                 "confidence": float(head["confidence"]),
-                "flows": b"", "sources": b"", "targets": b"", "ports": b"", "port_sample": [],
+                "flows": b"",
+                "sources": b"",
+                "targets": b"",
+                "ports": b"",
+                "port_sample": [],
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
                 "flow": json.dumps(about, separators=(",", ":")),

@@ -1,6 +1,7 @@
 """Hot store: closed records into PostgreSQL's ``network_flows``.
 
-The tasks write, not the driver: each copies its messages into a temporary stage table and from there into ``network_flows``, what is there already
+The tasks write, not the driver: each copies its messages into a temporary stage table and from there into ``network_flows``, what is
+there already
 being left alone (``ON CONFLICT DO NOTHING`` on the identity), together with a line of the batch ledger, in one transaction a chunk of
 messages. A task never waits for the database - it would hold a core that the meter needs - but reports it as away; the driver waits.
 """
@@ -249,10 +250,10 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
             first = False
             return once(frame, query, batch_id)
 
-        reports = until_done(attempt, handle, store=name, on_wait=lambda _: counters.labelled(counters.waits(), NAME, 1))
+        reports = until_done(attempt, handle, store=name, on_wait=lambda _: counters.add(counters.WAITS, NAME, 1))
         rows, inserted = sum(r.rows for r in reports), sum(r.inserted for r in reports)
-        counters.labelled(counters.rows(), NAME, inserted)
-        counters.labelled(counters.duplicates(), NAME, rows - inserted)
+        counters.add(counters.SINK_ROWS, NAME, inserted)
+        counters.add(counters.SINK_COPIES, NAME, rows - inserted)
         refused = source.count_refused((r.refused for r in reports), NAME)
         if batch_id % 1000 == 0:
             _prune(settings.hot, query, batch_id)

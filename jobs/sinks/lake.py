@@ -2,7 +2,8 @@
 
 A batch goes through in three steps: the identities of its records (three columns, decoded from the messages without touching the rest), the
 identities among them that the table holds already (only files of the same dates and start times are read, only ``flow_id``), and one append
-of what is new. The append carries the transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta too.
+of what is new. The append carries the transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta
+too.
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ class Lake:
             spark.conf.set("spark.databricks.delta.optimize.maxFileSize", str(_LARGE_FILE))
             table = DeltaTable.forPath(spark, self._path)
             chosen = ", ".join(f"DATE'{day}'" for day in days)
-            done = table.optimize().where(f"{PARTITION} IN ({chosen})").executeCompaction().select("metrics.*").first()
+            done = table.optimize().where(f"{PARTITION} IN ({chosen})").executeCompaction().select("metrics.*").collect()[0]
             log.info("compacted", days=len(days), files_before=done["numFilesRemoved"], files_after=done["numFilesAdded"])
             self._compactions += 1
             if self._compactions % _VACUUM_EVERY == 0:
@@ -374,10 +375,10 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
             lambda: table.append(frame, batch_id, app),
             handle,
             store=f"lake {location(settings)}",
-            on_wait=lambda _: counters.labelled(counters.waits(), NAME, 1),
+            on_wait=lambda _: counters.add(counters.WAITS, NAME, 1),
         )
-        counters.labelled(counters.rows(), NAME, result["inserted"])
-        counters.labelled(counters.duplicates(), NAME, result["rows"] - result["inserted"])
+        counters.add(counters.SINK_ROWS, NAME, result["inserted"])
+        counters.add(counters.SINK_COPIES, NAME, result["rows"] - result["inserted"])
         refused = source.count_refused(result.pop("refused"), NAME)
         table.maintain(frame.sparkSession)
         return {**result, "refused": refused}

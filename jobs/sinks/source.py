@@ -89,7 +89,8 @@ def run(
 ) -> StreamingQuery:
     """Start the query: ``apply(batch, batch_id)`` for every batch, measured and logged.
 
-    ``apply`` returns what is worth a log line. When the query is stopped while its store is away the batch ends without having been applied; Spark
+    ``apply`` returns what is worth a log line. When the query is stopped while its store is away the batch ends without having been
+    applied; Spark
     repeats it at the next start.
     """
     log = get(f"sink.{name}")
@@ -102,7 +103,6 @@ def run(
             log.info("stopped while waiting", batch=batch_id, cause=str(e))
             raise
         took = time.perf_counter() - began
-        counters.seconds().labels(query=name).observe(took)
         log.debug("batch applied", batch=batch_id, seconds=round(took, 3), **result)
 
     writer = stream.writeStream.queryName(name).foreachBatch(batch).option("checkpointLocation", checkpoint(settings, name))
@@ -126,7 +126,7 @@ def count_refused(reports: Iterable[str], name: str) -> int:
     for report in reports:
         total.update(json.loads(report) if report else {})
     for reason, amount in total.items():
-        counters.labelled(counters.rejected(), name, amount, reason=reason)
+        counters.add(counters.REJECTED, name, amount, reason=reason)
     if total:
         get(f"sink.{name}").warning("messages refused, sent to the dead-letter topic", **{k.replace("-", "_"): v for k, v in total.items()})
     return total.total()

@@ -163,7 +163,7 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     stored = lake_table(spark, bench.settings)
     assert sorted(r.flow_id for r in stored.select("flow_id").collect()) == sorted(expected)
     assert sorted(r[0] for r in bench.sql("SELECT flow_id::text FROM network_flows")) == sorted(expected)
-    assert [c for c in stored.columns] == [*PREDICTION_SCHEMA.names, "event_date"]
+    assert list(stored.columns) == [*PREDICTION_SCHEMA.names, "event_date"]
     days = {str(r.event_date): r["count"] for r in stored.groupBy("event_date").count().collect()}
     assert set(days) == {"2026-03-01", "2026-03-02"}
 
@@ -217,7 +217,8 @@ def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> No
         {"name": f"s{i}", "attack_type": "SYN_SCAN", "dst_port": i, "dst_ip": f"10.1.0.{i % 5}", "src_ip": "10.6.6.6"} for i in range(50)
     ]
     rows += [{"name": f"g{i}", "attack_type": "SSH_BRUTE_FORCE", "src_ip": "10.7.7.7", "dst_port": 22} for i in range(9)]
-    rows += [{"name": f"b{i}", "attack_type": "BOTNET_BEACON", "closed": c, "src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"} for i in range(3) for c in (False, True)]  # fmt: skip
+    beacon = {"attack_type": "BOTNET_BEACON", "src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"}
+    rows += [{"name": f"b{i}", "closed": c, **beacon} for i in range(3) for c in (False, True)]
     rows += [{"name": f"x{i}"} for i in range(20)]
     bench.rows(rows)
     with running(alerts.start, spark, bench.settings) as query:
@@ -364,7 +365,7 @@ def test_lake_folder_that_cannot_be_written(spark: Any, bench: Bench, tmp_path: 
 
 def test_lake_table_of_other_columns(spark: Any, bench: Bench) -> None:
     spark.range(1).write.format("delta").save(lake.location(bench.settings))
-    with pytest.raises(StoreError, match="flow_id is missing|cannot be written|lake"):
+    with pytest.raises(StoreError, match="lake"):
         lake.start(spark, bench.settings)
 
 

@@ -22,7 +22,8 @@ def flow_id(name: object) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Predictions: each row gives the columns that matter, the others are plausible. ``name`` makes the flow id; ``at``/``lasts`` are seconds."""
+    """Predictions: each row gives the columns that matter, the others are plausible. ``name`` makes the flow id; ``at``/``lasts`` are
+    seconds."""
     count = len(rows)
     columns: dict[str, list[Any]] = {}
     for field in PREDICTION_SCHEMA:
@@ -33,7 +34,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         else:
             columns[field.name] = [0] * count
     constant = {
-        "community_id": "1:abc=", "sensor_id": "s1", "domain": "d1", "ip_version": 4, "protocol": 6, "src_ip": "10.0.0.1", "src_port": 40000,
+        "community_id": "1:abc=", "sensor_id": "s1", "domain": "d1", "ip_version": 4, "protocol": 6, "src_ip": "10.0.0.1",
+        "src_port": 40000,
         "dst_ip": "10.0.0.2", "dst_port": 80, "closed": True, "end_reason": "fin", "tcp_state": "SF", "feature_version": "1",
         "attack_type": "BENIGN", "model_version": "7", "confidence_score": 0.1,
     }  # fmt: skip

@@ -56,7 +56,8 @@ def test_a_flood_is_one_alert_of_its_target() -> None:
 
 def test_identity_by_kind() -> None:
     """Two sources, two targets: floods by target, scans by source, guessing by both, others by flow."""
-    rows = [{"name": f"{t}{s}{d}", "attack_type": t, "src_ip": s, "dst_ip": d} for t in ("UDP_FLOOD", "SYN_SCAN", "SSH_BRUTE_FORCE", "DNS_TUNNEL") for s in ("1.1.1.1", "2.2.2.2") for d in ("3.3.3.3", "4.4.4.4")]  # fmt: skip
+    types, sources, targets = ("UDP_FLOOD", "SYN_SCAN", "SSH_BRUTE_FORCE", "DNS_TUNNEL"), ("1.1.1.1", "2.2.2.2"), ("3.3.3.3", "4.4.4.4")
+    rows = [{"name": f"{t}{s}{d}", "attack_type": t, "src_ip": s, "dst_ip": d} for t in types for s in sources for d in targets]
     alerts = fold([rows])
     found = sorted((a.attack_type, a.address("source") or "", a.address("target") or "", a.flow_count) for a in alerts.values())
     assert found == [

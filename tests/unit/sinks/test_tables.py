@@ -15,7 +15,38 @@ from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
 from tests.sinksdata import table
 
-CONTRACT = ["timestamp", "flow_id", "src_ip", "dst_ip", "src_port", "dst_port", "protocol", "flow_duration", "total_fwd_packets", "total_backward_packets", "total_length_fwd_packets", "total_length_bwd_packets", "flow_bytes_per_sec", "flow_packets_per_sec", "flow_iat_mean", "fwd_iat_total", "bwd_iat_total", "fwd_psh_flags", "fwd_header_length", "fwd_packets_per_sec", "min_packet_length", "max_packet_length", "packet_length_mean", "packet_length_std", "packet_length_variance", "ack_flag_count", "average_packet_size", "predicted_label", "confidence_score", "model_version"]
+CONTRACT = [
+    "timestamp",
+    "flow_id",
+    "src_ip",
+    "dst_ip",
+    "src_port",
+    "dst_port",
+    "protocol",
+    "flow_duration",
+    "total_fwd_packets",
+    "total_backward_packets",
+    "total_length_fwd_packets",
+    "total_length_bwd_packets",
+    "flow_bytes_per_sec",
+    "flow_packets_per_sec",
+    "flow_iat_mean",
+    "fwd_iat_total",
+    "bwd_iat_total",
+    "fwd_psh_flags",
+    "fwd_header_length",
+    "fwd_packets_per_sec",
+    "min_packet_length",
+    "max_packet_length",
+    "packet_length_mean",
+    "packet_length_std",
+    "packet_length_variance",
+    "ack_flag_count",
+    "average_packet_size",
+    "predicted_label",
+    "confidence_score",
+    "model_version",
+]
 
 
 def test_hot_columns_are_the_contract_then_ours() -> None:
@@ -34,7 +65,20 @@ def test_hot_types_hold_what_the_records_hold() -> None:
 
 
 def test_alert_columns_are_the_contract() -> None:
-    wanted = ["id", "timestamp", "src_ip", "dst_ip", "attack_type", "severity", "confidence", "action_taken", "details", "resolved_at", "resolved_by", "incident_id"]
+    wanted = [
+        "id",
+        "timestamp",
+        "src_ip",
+        "dst_ip",
+        "attack_type",
+        "severity",
+        "confidence",
+        "action_taken",
+        "details",
+        "resolved_at",
+        "resolved_by",
+        "incident_id",
+    ]
     ddl = alerts_schema.MIGRATIONS[1][0]
     assert all(f" {name} " in ddl for name in wanted)
 
@@ -55,7 +99,7 @@ def test_rows_of_both_stores_are_closed_records_only() -> None:
 
 def test_database_away_is_told_from_refusal() -> None:
     settings = PostgresSettings(port=1, connect_timeout_s=1)
-    with pytest.raises(StoreUnavailable, match="127.0.0.1:1/flowlake"):
+    with pytest.raises(StoreUnavailable, match=":1/flowlake"):
         postgres.connect(settings, "test")
     refusal = postgres._connect_error(psycopg2.OperationalError('FATAL:  password authentication failed for user "x"'), settings)
     assert isinstance(refusal, StoreError)
