@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,8 +44,8 @@ def demo(
 ) -> int:
     """The whole stream on this machine: starts it, sends traffic through it, shows what happens, ends with accounts and a report.
 
-    Everything is the demo's own (topics, database, lake folder, checkpoints) and starts empty each time; your data is not touched. Exit code 0 only
-    when every packet and every flow is accounted for in all stores.
+    Everything is the demo's own (topics, database, lake folder, checkpoints) and starts empty each time; your data is not touched.
+    Exit code 0 only when every packet and every flow is accounted for in all stores.
 
     Examples:
 
@@ -64,7 +65,11 @@ def demo(
     source = _source(base, where, pcap, iface, seconds, seed, speed, shift_to_now)
     settings = place.own(base, where)
     # With --json standard output is the report alone; what happens is told on standard error.
-    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+    console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, highlight=False, width=200)
+    # The client reports every attempt to reach a broker that still starts.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with where.lock():
         return _run(settings, where, source, console, keep=keep, page=not no_report, as_json=as_json)
 

@@ -1,6 +1,7 @@
 """The demo's stream, as a process of its own: Spark is started and warmed while Kafka and PostgreSQL still start, the queries on a sign.
 
-``python -m infra.demo.driver FOLDER``: writes its state to ``FOLDER/driver.json``, one line a batch to ``FOLDER/batches.jsonl``; waits for ``FOLDER/go``.
+``python -m infra.demo.driver FOLDER``: writes its state to ``FOLDER/driver.json`` and one line a batch to ``FOLDER/batches.jsonl``. Waits
+for ``FOLDER/model.json`` to say ready (compiled code is loaded then, not made), and for ``FOLDER/go``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from infra.errors import FlowlakeError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-STATE, GO, BATCHES = "driver.json", "go", "batches.jsonl"
+STATE, MODEL, GO, BATCHES = "driver.json", "model.json", "go", "batches.jsonl"
 
 
 class BatchLog(StreamingQueryListener):
@@ -56,13 +57,15 @@ class BatchLog(StreamingQueryListener):
 
 
 def warm(spark: SparkSession) -> None:
-    """Start the Python workers and have them import what the meter needs: seconds that the first packets would wait otherwise."""
+    """Start the Python workers and have them load what the queries need: seconds that the first packets would wait otherwise."""
 
     def load(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import jobs.metering.stateful
         import jobs.scoring.stage
         import jobs.sinks.evidence  # noqa: F401
+        from infra.demo import kernels
 
+        kernels.metering()
         yield from batches
 
     cores = spark.sparkContext.defaultParallelism
@@ -89,6 +92,9 @@ def main(folder: Path) -> int:
 
     spark = session.build(settings, "flowlake-demo")
     try:
+        while link.read(folder / MODEL).get("state") != "ready":
+            if stop.wait(0.05):
+                return 0
         warm(spark)
         model.join()
         link.write(folder / STATE, {"state": "warm"})

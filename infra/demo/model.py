@@ -1,15 +1,18 @@
 """The first model, trained in a process of its own: what training needs of memory is given back before the stream runs.
 
+It also sees to it that the meter's code is compiled, once and not by every worker of Spark at the same time.
+
 ``python -m infra.demo.model STATE_FILE``: ``{"state": "ready" | "training" | "failed", ...}``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from infra import config, log
-from infra.demo import link
+from infra.demo import kernels, link
 from infra.errors import FlowlakeError
 
 
@@ -33,12 +36,13 @@ def main(state: Path) -> None:
         link.write(state, {"state": "training", "line": line})
 
     champion = ensure_champion(settings, progress)
+    kernels.metering()
     link.write(state, {"state": "ready", "version": champion.version, "trained": trained})
 
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    link.end_with_parent(lambda: sys.exit(1))
+    link.end_with_parent(lambda: os._exit(1))
     try:
         main(file)
     except FlowlakeError as e:

@@ -1,7 +1,8 @@
 """Where a demo's things lie, and the settings it runs with: everything of its own, so that nobody else's data is touched.
 
-The topics have a prefix of their own for each run, the tables a database of their own, lake and checkpoints a folder below ``var/demo``. The settings are
-written to ``var/demo/conf.yaml``: the demo's processes start from that file, and ``flowlake flows --conf-file var/demo/conf.yaml`` finds the same data.
+The topics have a prefix of their own for each run, the tables a database of their own, lake and checkpoints a folder below ``var/demo``.
+The settings are written to ``var/demo/conf.yaml``: the demo's processes start from that file, and
+``flowlake flows --conf-file var/demo/conf.yaml`` finds the same data.
 """
 
 from __future__ import annotations
@@ -161,4 +162,6 @@ def environment(where: Place) -> dict[str, str]:
     """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
     secret = {PREFIX + name.upper().replace(".", "__") for name in config.secret_fields()}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
-    return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}
+    # The folder that Spark's workers use too (jobs.platform.session): what one process compiles, the others load.
+    cache = where.base.parent / "cache" / "numba"
+    return kept | {"FLOWLAKE_CONF": str(where.conf), "NUMBA_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Flows of a kind below this share found are worth a word.
 POOR = 0.8
+_SENSOR = ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
 
 
 def as_dict(outcome: Outcome) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
     if outcome.sent.get("truncated"):
         console.print(f"{outcome.source.name} is cut or damaged: used up to there")
     if outcome.behind:
-        console.print(Text(f"behind after a minute without progress: {outcome.behind}", "bold red"))
+        console.print(Text(f"behind, and no progress any more: {outcome.behind}", "bold red"))
     console.print()
     _alerts(console, outcome)
     _quality(console, outcome)

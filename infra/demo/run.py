@@ -22,12 +22,12 @@ from infra.demo.observe import AlertRow, Follower, Stores, ids_of
 from infra.demo.place import Place, environment, write_conf
 from infra.demo.quality import Detection, judge
 from infra.demo.servers import Servers
-from infra.demo.traffic import Source
+from infra.demo.traffic import SEND, Source
 from infra.errors import FlowlakeError, StackError
 from infra.stack.process import Daemon
 
 #: Nothing moving for so long means that a part is stuck, seconds.
-STALL_S = 60.0
+STALL_S = 180.0
 #: The stream's start, training of the first model left out: Spark, and the first batch of the meter.
 START_S = 180.0
 
@@ -119,6 +119,7 @@ class Demo:
         self.servers.start(self.say, timed=self.source.timed)
         self._spawn("model", "infra.demo.model", str(self._file("model.json")))
         self._spawn("stream", "infra.demo.driver", str(self.place.run))
+        self._spawn("sensor", "infra.demo.traffic", str(self._file("sensor.json")), json.dumps(vars(self.source)))
 
     def _start_stream(self) -> None:
         """Wait for servers, model and Spark, then let the queries start and wait for the meter's first batch."""
@@ -164,7 +165,7 @@ class Demo:
         """Send, and watch until nothing is outstanding; returns which part is behind, or nothing."""
         self._follower = Follower(self.settings, timed=self.source.timed)
         self._follower.start()
-        self._spawn("sensor", "infra.demo.traffic", str(self._file("sensor.json")), json.dumps(vars(self.source)))
+        self._file(SEND).touch()
         self.now.phase = "sending"
         mark: tuple[Any, ...] = ()
         moved = time.monotonic()

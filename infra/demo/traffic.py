@@ -1,7 +1,7 @@
 """The demo's sensor, as a process of its own: generated traffic, a capture file, or an interface, into ``raw-packets``.
 
 ``python -m infra.demo.traffic STATE_FILE JSON``: tells about itself in the state file several times a second. The JSON says what to send
-(:class:`Source`).
+(:class:`Source`). It makes itself ready and waits for the file ``send`` beside the state file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra import config, log
 from infra.config import Settings
-from infra.demo import link
+from infra.demo import kernels, link
 from infra.errors import BrokerError, FlowlakeError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sensors.replay import Chunk
 
 #: The generator's first packet is sent at its own time: so long from the moment it is planned, seconds. Making it ready takes less.
-LEAD_S = 1.5
+LEAD_S = 0.7
+SEND = "send"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ def main(file: Path, source: Source) -> None:
     settings = config.load()
     log.setup(settings.log)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    kernels.sending()
+    while not (file.parent / SEND).exists():
+        if stop.wait(0.02):
+            return
     teller = Teller(file)
     if source.kind == "live":
         _live(settings, source, teller, stop)
@@ -109,7 +114,7 @@ def _live(settings: Settings, source: Source, teller: Teller, stop: threading.Ev
 
 
 def _without_ourselves(settings: Settings) -> str:
-    """On loopback the stack's own traffic (what the sensor sends to the broker, the broker to the stream) would be captured, and sent, and captured."""
+    """Filter: on loopback the stack's own traffic, sensor to broker to stream, would be captured, and sent, and captured again."""
     ports = [settings.kafka.bootstrap_servers.rpartition(":")[2], *{str(settings.hot.port), str(settings.alerts.port)}]
     return " and ".join(f"not port {port}" for port in ports)
 
