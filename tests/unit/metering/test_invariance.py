@@ -1,0 +1,195 @@
+"""However the input is cut, spread, repeated, reordered or interrupted: the same set of records, byte for byte."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.config import MeterSettings, SensorSettings
+from jobs.metering import segments
+from jobs.metering.batch import meter_captures
+from jobs.metering.digest import Digester, Message
+from jobs.metering.features import records
+from schemas.flows import RECORD_SCHEMA
+from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header
+from sensors.encoding import EMPTY, split
+from sensors.generate import generate, preset
+from sensors.pcapwriter import PcapWriter
+from sensors.replay import chunks
+
+PARTITIONS = 3
+
+
+class Store(dict[int, bytes]):
+    """A segment store in memory."""
+
+    def put(self, version: int, segment: bytes) -> None:
+        self[version] = segment
+
+    def remove(self, version: int) -> None:
+        del self[version]
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few seconds of generated traffic, attacks included."""
+    path = tmp_path_factory.mktemp("capture") / "mixed.pcap"
+    with PcapWriter(path) as out:
+        for batch in generate(preset("demo", seed=11, duration_s=12)):
+            out.write(batch)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(capture: Path) -> pa.Table:
+    """What the batch meter says."""
+    return pa.Table.from_batches(meter_captures([capture], sensor_id="s"), RECORD_SCHEMA).sort_by("flow_id")
+
+
+def messages(capture: Path, batch_packets: int) -> list[list[Message]]:
+    """The capture as a sensor would send it: one list of messages per partition, in order."""
+    lanes: list[list[Message]] = [[] for _ in range(PARTITIONS)]
+    clock = 0
+
+    def header(partition: int, kind: str, clock: int) -> dict[str, bytes]:
+        fields = {
+            Header.CONTENT_TYPE: CONTENT_PACKETS,
+            Header.SENSOR: "s",
+            Header.RUN: "1",
+            Header.KIND: kind,
+            Header.CLOCK: str(clock),
+            Header.PARTITIONS: str(PARTITIONS),
+            Header.SEQ: str(len(lanes[partition])),
+        }
+        return {k: v.encode() for k, v in fields.items()}
+
+    for chunk in chunks(capture, SensorSettings(batch_packets=batch_packets)):
+        if not chunk.end:
+            clock = chunk.clock
+        values: dict[int, list[bytes]] = {}
+        for partition, value, _ in split(chunk.frames, PARTITIONS):
+            values.setdefault(partition, []).append(value)
+        for partition in range(PARTITIONS):
+            for value in values.get(partition, []):
+                lane = lanes[partition]
+                lane.append(Message(value, header(partition, KIND_PACKETS, clock), partition, len(lane), 0))
+    for partition in range(PARTITIONS):
+        lanes[partition].append(Message(EMPTY, header(partition, KIND_END, CLOCK_END), partition, len(lanes[partition]), 0))
+    return lanes
+
+
+def micro_batches(lanes: list[list[Message]], rng: random.Random, most: int, repeats: float) -> Iterator[list[list[Message]]]:
+    """Random cuts: a list of tasks per batch, each the messages of some partitions, some of them delivered twice."""
+    at = [0] * len(lanes)
+    while any(at[p] < len(lanes[p]) for p in range(len(lanes))):
+        tasks = []
+        for p, lane in enumerate(lanes):
+            n = rng.randint(0, most)
+            taken = lane[at[p] : at[p] + n]
+            taken += [m for m in lane[max(0, at[p] - 3) : at[p]] if rng.random() < repeats]
+            at[p] = min(at[p] + n, len(lane))
+            if taken:
+                tasks.append(taken)
+        rng.shuffle(tasks)
+        yield tasks
+
+
+def run_stream(capture: Path, *, buckets: int, batch_packets: int, most: int, seed: int, trouble: float) -> tuple[pa.Table, int]:
+    """Meter through digests, buckets and the segment log; two workers with caches of their own, killed batches, lost caches."""
+    rng = random.Random(seed)
+    settings = MeterSettings(buckets=buckets)
+    stores = [Store() for _ in range(buckets)]
+    metas: list[bytes | None] = [None] * buckets
+    caches: list[dict[tuple[str, int], segments.Handle]] = [{}, {}]
+    out: list[pa.RecordBatch] = []
+    kept = segments._cache
+    try:
+        for tasks in micro_batches(messages(capture, batch_packets), rng, most, trouble):
+            digests: list[list[bytes]] = [[] for _ in range(buckets)]
+            for task in tasks:
+                digester = Digester(buckets)
+                for message in task:
+                    digester.add(message)
+                assert not digester.refused
+                for b, blob in digester.finish():
+                    digests[b].append(blob)
+            segments._cache = caches[rng.randrange(2)]
+            for b in range(buckets):
+                if rng.random() < trouble:
+                    segments._cache.pop(("q", b), None)
+                if rng.random() < trouble:  # killed before the commit: the cache is ahead, the store is not
+                    lost = segments.load("q", b, buckets, settings, metas[b], stores[b])
+                    segments.save("q", lost, lost.meter.ingest(digests[b], 0), Store(stores[b]))
+                handle = segments.load("q", b, buckets, settings, metas[b], stores[b])
+                emission = handle.meter.ingest(digests[b], 0)
+                out.append(records(emission.closed, emission.domains, emission.sensors))
+                metas[b] = segments.save("q", handle, emission, stores[b])
+    finally:
+        segments._cache = kept
+    return pa.Table.from_batches(out, RECORD_SCHEMA).sort_by("flow_id"), max(len(s) for s in stores)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "batch_packets", "most", "trouble"), [(1, 100_000, 50, 0.0), (4, 500, 3, 0.0), (16, 2000, 5, 0.15), (3, 97, 12, 0.3)]
+)
+def test_the_same_records_however_the_input_is_cut(
+    capture: Path, expected: pa.Table, buckets: int, batch_packets: int, most: int, trouble: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SLACK_ROWS", 64)
+    monkeypatch.setattr(segments, "COMPACT_ROWS", 256)
+    got, longest = run_stream(capture, buckets=buckets, batch_packets=batch_packets, most=most, seed=buckets, trouble=trouble)
+    assert got.num_rows == expected.num_rows > 1000
+    assert got.equals(expected)
+    assert longest <= segments.MAX_SEGMENTS + 1
+
+
+def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """State is in proportion to what is open: after the end of input nothing is left but the last segment's neighbours."""
+    monkeypatch.setattr(segments, "SLACK_ROWS", 0)
+    store = Store()
+    settings = MeterSettings(buckets=1)
+    meta = None
+    segments.clear_cache()
+    for tasks in micro_batches(messages(capture, 1000), random.Random(1), 4, 0.0):
+        digester = Digester(1)
+        for message in (m for task in tasks for m in task):
+            digester.add(message)
+        handle = segments.load("shrink", 0, 1, settings, meta, store)
+        emission = handle.meter.ingest([blob for _, blob in digester.finish()], 0)
+        meta = segments.save("shrink", handle, emission, store)
+        assert handle.log_rows <= 2 * len(handle.meter.table) + segments.COMPACT_ROWS
+    assert len(handle.meter.table) == 0
+    handle = segments.load("shrink", 0, 1, settings, meta, store)
+    segments.save("shrink", handle, handle.meter.ingest([], 0), store)
+    assert handle.log_rows == 0
+
+
+def test_a_segment_survives_its_bytes(capture: Path) -> None:
+    from jobs.metering.table import ROW_DTYPE
+
+    rows = np.zeros(3, ROW_DTYPE)
+    rows["slot"] = [4, 5, 6]
+    nonce, released, back = segments.unpack_segment(segments.pack_segment(b"12345678", np.array([1, 2], np.uint64), rows))
+    assert nonce == b"12345678"
+    assert released.tolist() == [1, 2]
+    assert back.tobytes() == rows.tobytes()
+
+
+def test_a_missing_segment_is_an_error_not_a_loss(capture: Path) -> None:
+    store = Store()
+    settings = MeterSettings(buckets=1)
+    digester = Digester(1)
+    for message in messages(capture, 100_000)[0][:1]:
+        digester.add(message)
+    handle = segments.load("gone", 0, 1, settings, None, store)
+    meta = segments.save("gone", handle, handle.meter.ingest([b for _, b in digester.finish()], 0), store)
+    segments.clear_cache()
+    store.clear()
+    with pytest.raises(RuntimeError, match="segment 1 is missing"):
+        segments.load("gone", 0, 1, settings, meta, store)
