@@ -66,8 +66,8 @@ def train(
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
-    "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   flowlake train --records cicids2017.parquet --no-register   |   "
-    "flowlake train --records var/lake/flows --labels traffic.truth.parquet"
+    "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   "
+    "flowlake train --records cicids2017.parquet --no-register   |   flowlake train --records var/lake/flows --labels traffic.truth.parquet"
 )
 
 

@@ -5,11 +5,6 @@ Compares the compiled forest with scikit-learn's own ``predict_proba`` in one ru
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # before NumPy is imported
-
 import statistics
 import time
 

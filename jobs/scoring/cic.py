@@ -1,7 +1,7 @@
 """Labelled flow records from a Parquet file: CICFlowMeter's column names, or flowlake's own.
 
-Of files with CICFlowMeter's names, columns whose values are known to be wrong or differently defined are left out (``WRONG_IN_CIC``), so that the model
-only learns what the meter will show it.
+Of files with CICFlowMeter's names, columns whose values are known to be wrong or differently defined are left out
+(``WRONG_IN_CIC``), so that the model only learns what the meter will show it.
 """
 
 from __future__ import annotations

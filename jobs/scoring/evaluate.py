@@ -18,9 +18,9 @@ _GRID = np.round(np.arange(0.01, 1.0, 0.01), 2)
 class Quality:
     """Detection quality on n records.
 
-    ``precision`` holds for the sample's own share of attacks; ``precision_at_1_percent`` is what the same recall and false-positive rate give
-    where one flow in a hundred is an attack (Bayes' rule). ``pr_auc`` is average precision. A value that the sample leaves undefined
-    (no attack, no benign record) is NaN.
+    ``precision`` holds for the sample's own share of attacks; ``precision_at_1_percent`` is what the same recall and
+    false-positive rate give where one flow in a hundred is an attack (Bayes' rule). ``pr_auc`` is average precision. A value
+    that the sample leaves undefined (no attack, no benign record) is NaN.
     """
 
     records: int
@@ -93,7 +93,7 @@ def judge(
         precision_at_1_percent=_ratio(0.01 * recall, 0.01 * recall + 0.99 * fpr),
         type_accuracy=_ratio(int((taken[hits] == data.y[hits]).sum()), int(hits.sum())),
     )
-    names = tuple([BENIGN] + sorted((set(data.y.tolist()) | set(taken.tolist())) - {BENIGN}))
+    names = tuple([BENIGN, *sorted((set(data.y.tolist()) | set(taken.tolist())) - {BENIGN})])
     index = {n: i for i, n in enumerate(names)}
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts, ([index[v] for v in data.y.tolist()], [index[v] for v in taken.tolist()]), 1)
@@ -108,16 +108,14 @@ def judge(
 def choose_threshold(p_attack: npt.NDArray[np.float64], flows: LabelledFlows, max_fpr: float) -> float:
     """Threshold for a false-positive rate of at most ``max_fpr``, on closed records and on interim snapshots each.
 
-    Of the thresholds 0.01, 0.02 .. 0.99 that keep it, the one with the largest recall - false-positive rate (Youden's J), the nearest to 0.5
-    of equals. None keeps it: 0.99.
+    Of the thresholds 0.01, 0.02 .. 0.99 that keep it, the one with the largest recall - false-positive rate (Youden's J), of
+    equals the nearest to 0.5. None keeps it: 0.99.
     """
     attack = flows.attack
     best, best_rank = 0.99, (-np.inf, -np.inf)
     for threshold in _GRID:
         flagged = p_attack >= threshold
-        rates = [
-            detection(attack[part], flagged[part])[2] for part in (flows.closed, ~flows.closed) if (part & ~attack).any()
-        ]
+        rates = [detection(attack[part], flagged[part])[2] for part in (flows.closed, ~flows.closed) if (part & ~attack).any()]
         if any(rate > max_fpr for rate in rates):
             continue
         _, recall, fpr = detection(attack, flagged)

@@ -72,7 +72,9 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
     columns = choose_features(train, choices)
     data = train.select(columns)
     share = TREE_ROWS / len(data)
-    estimator = _forest(choices.seed, **FOREST, max_samples=share if share < 1 else None).fit(data.x, data.y, sample_weight=class_weights(data.y))
+    estimator = _forest(choices.seed, **FOREST, max_samples=share if share < 1 else None).fit(
+        data.x, data.y, sample_weight=class_weights(data.y)
+    )
     estimator.set_params(n_jobs=1)
     provisional = Champion.from_estimator(estimator, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))

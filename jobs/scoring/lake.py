@@ -64,4 +64,6 @@ def read_truth(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        raise ModelError(f"truth table {path}: {' '.join(str(e).split())[:200]}", "flowlake sensor generate writes one beside a capture") from e
+        raise ModelError(
+            f"truth table {path}: {' '.join(str(e).split())[:200]}", "flowlake sensor generate writes one beside a capture"
+        ) from e

@@ -1,6 +1,7 @@
 """The model that scores the stream: flow records in, predictions out.
 
-A :class:`Champion` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for forests no scikit-learn.
+A :class:`Champion` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
+forests no scikit-learn.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Champion:
         if isinstance(self.predictor, Forest) and (
             self.predictor.columns != len(self.columns) or self.predictor.leaf_proba.shape[1] != len(self.classes)
         ):
-            raise ModelError(f"model {self.version}: the forest does not fit its {len(self.columns)} columns and {len(self.classes)} classes")
+            raise ModelError(
+                f"model {self.version}: the forest does not fit its {len(self.columns)} columns and {len(self.classes)} classes"
+            )
         object.__setattr__(self, "_attacks", np.array([i for i, c in enumerate(self.classes) if c != BENIGN], dtype=np.int64))
 
     @classmethod
@@ -78,9 +81,7 @@ class Champion:
         classes = tuple(str(c) for c in estimator.classes_)
         return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version)
 
-    def decide(
-        self, proba: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+    def decide(self, proba: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
         """P(attack) float64[n] in [0, 1]; label int8[n], 1 from the threshold on; index int64[n] into ``classes`` of the type.
 
         The type of a record labelled 1 is its likeliest attack, even where ``BENIGN`` is likelier than each of them.
@@ -117,8 +118,8 @@ class Champion:
 
         Returns
         -------
-        Record batch of n rows in the same order, ``PREDICTION_SCHEMA``. ``confidence_score`` = P(attack) = 1 - P(BENIGN); ``attack_type`` is
-        the likeliest attack where the label is 1, else ``BENIGN``.
+        Record batch of n rows in the same order, ``PREDICTION_SCHEMA``. ``confidence_score`` = P(attack) = 1 - P(BENIGN);
+        ``attack_type`` is the likeliest attack where the label is 1, else ``BENIGN``.
 
         Raises
         ------

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import warnings
@@ -21,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from infra.config import Settings
 from infra.errors import ModelError
@@ -36,6 +36,7 @@ EXPERIMENT = "flowlake"
 _ARTIFACT = "model"
 _TRAIN = "flowlake train --promote trains one and makes it champion"
 _SQLITE = "sqlite:///"
+_PASSWORD = re.compile(r"://[^/@\s]+@")
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -140,7 +141,7 @@ def load_champion(settings: Settings) -> Champion:
         version = _champion_version(client, settings)
         label = f"model {version.name} version {version.version}"
         with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
-            folder = _fetch(version, settings, label, Path(temp))
+            folder = _fetch(client, version, settings, label, Path(temp))
             digest = version.tags.get("sha256")
             if digest and digest != _digest(folder):
                 raise ModelError(f"{label}: corrupt artefact in {folder}: its files are not those that were registered", _TRAIN)
@@ -251,7 +252,7 @@ def _champion_version(client: MlflowClient, settings: Settings) -> ModelVersion:
         raise
 
 
-def _fetch(version: ModelVersion, settings: Settings, label: str, temp: Path) -> Path:
+def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, label: str, temp: Path) -> Path:
     """The model's folder on this machine."""
     if _is_local(settings) and (relative := version.tags.get("artifact_path")):
         folder = settings.path(settings.scoring.artifact_root) / relative  # not MLflow's absolute path: the project may have moved
@@ -261,7 +262,7 @@ def _fetch(version: ModelVersion, settings: Settings, label: str, temp: Path) ->
     import mlflow
 
     try:
-        where = f"models:/{version.name}/{version.version}"
+        where = client.get_model_version_download_uri(version.name, version.version)
         return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
     except Exception as e:
         raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {_one_line(e)}", _TRAIN) from e
@@ -340,11 +341,10 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else uri
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub("://", text)
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _without_password(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

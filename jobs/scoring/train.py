@@ -82,7 +82,8 @@ def train(
     labels : Parquet truth table for a Delta table.
     choices : number of features, false-positive rate, seed of the training.
     register : log to MLflow and register a version.
-    promote : make it the champion whatever there is; otherwise only where there is none that can be used, or it is better on the held-out flows.
+    promote : make it the champion whatever there is; otherwise only where there is none that can be used, or where it is better
+        on the held-out flows.
     progress : told what is being done, one line at a time.
 
     Raises

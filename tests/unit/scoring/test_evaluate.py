@@ -24,7 +24,8 @@ def test_figures_by_hand() -> None:
     assert q.precision_at_1_percent == pytest.approx(0.0075 / (0.0075 + 0.99 * 0.25))
     # positives at ranks 1, 3, 4, 5
     assert q.pr_auc == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 5) / 4)
-    assert [(c.label, c.records, c.flagged, c.typed) for c in classes] == [("BENIGN", 4, 1, 3), ("SYN_SCAN", 3, 2, 1), ("UDP_FLOOD", 1, 1, 1)]
+    by_label = [(c.label, c.records, c.flagged, c.typed) for c in classes]
+    assert by_label == [("BENIGN", 4, 1, 3), ("SYN_SCAN", 3, 2, 1), ("UDP_FLOOD", 1, 1, 1)]
     assert confusion.labels == ("BENIGN", "SYN_SCAN", "UDP_FLOOD")
     assert confusion.counts.tolist() == [[3, 1, 0], [1, 1, 1], [0, 0, 1]]
 

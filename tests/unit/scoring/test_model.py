@@ -33,7 +33,10 @@ def test_scores_are_predictions_of_the_schema() -> None:
     p = out.column("confidence_score").to_numpy()
     label = out.column("predicted_label").to_numpy()
     kind = np.array(out.column("attack_type").to_pylist())
-    assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all() and 0 < p.mean() < 1
+    assert np.isfinite(p).all()
+    assert (p >= 0).all()
+    assert (p <= 1).all()
+    assert 0 < p.mean() < 1
     assert np.array_equal(label == 1, p >= 0.5)
     assert np.array_equal(kind == "BENIGN", label == 0)
     assert set(kind[label == 1]) == {"SYN_SCAN", "UDP_FLOOD"}
@@ -66,7 +69,8 @@ def test_threshold_is_inclusive_and_the_models_own() -> None:
 
 def test_empty_input_gives_empty_output() -> None:
     out = champion().score(random_records(10).slice(0, 0))
-    assert out.num_rows == 0 and out.schema.equals(PREDICTION_SCHEMA)
+    assert out.num_rows == 0
+    assert out.schema.equals(PREDICTION_SCHEMA)
     assert champion().score(RECORD_SCHEMA.empty_table()).schema.equals(PREDICTION_SCHEMA)
 
 
@@ -90,7 +94,8 @@ def test_missing_columns_are_named(missing: tuple[str, ...]) -> None:
     records = random_records(5)
     with pytest.raises(ModelError) as e:
         champion().score(records.select([n for n in records.schema.names if n not in missing]))
-    assert all(name in str(e.value) for name in missing) and "\n" not in str(e.value)
+    assert all(name in str(e.value) for name in missing)
+    assert "\n" not in str(e.value)
 
 
 def test_never_nan_even_for_nan_infinity_and_null() -> None:

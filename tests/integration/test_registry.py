@@ -1,0 +1,178 @@
+"""The model registry: a real MLflow store (SQLite and a folder), what comes back, and what may be wrong with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+
+from infra.config import ScoringSettings, Settings
+from infra.errors import ModelError
+from jobs.scoring import registry
+from jobs.scoring.bench import random_records
+from jobs.scoring.matrix import feature_matrix
+from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
+from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
+
+TRAINING = Training(data="random records", params={"n": 3000}, metrics={"held_out_f1": 0.5})
+
+
+def at(folder: Path, **changes: str) -> Settings:
+    """Settings whose registry lies in ``folder``."""
+    places = {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}", "artifact_root": str(folder / "artifacts")}
+    return Settings(scoring=ScoringSettings(**(places | changes)))
+
+
+def put(settings: Settings, promote: bool = True, **changes: object) -> str:
+    arguments = {"columns": COLUMNS, "threshold": 0.375, "training": TRAINING, "promote": promote} | changes
+    return register(settings, fitted(), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with one champion; tests that spoil it work on copies."""
+    folder = tmp_path_factory.mktemp("registry")
+    assert put(at(folder)) == "1"
+    return folder
+
+
+@pytest.fixture
+def copy(origin: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(origin, tmp_path / "moved"))
+
+
+def test_what_was_registered_comes_back(origin: Path) -> None:
+    records = random_records(300, seed=1)
+    loaded = load_champion(at(origin))
+    assert (loaded.version, loaded.threshold, loaded.columns) == ("1", 0.375, COLUMNS)
+    assert loaded.score(records).column("confidence_score").equals(champion().score(records).column("confidence_score"))
+    assert registry.champion_metrics(at(origin)) == {"held_out_f1": 0.5}
+
+
+def test_a_registry_that_moved_with_its_project_works_and_takes_new_versions(copy: Path) -> None:
+    settings = at(copy)
+    assert load_champion(settings).version == "1"
+    assert put(settings, promote=False) == "2"
+    assert load_champion(settings).version == "1"
+    assert put(settings) == "3"
+    assert load_champion(settings).version == "3"
+    assert len(list((copy / "artifacts").glob("*/artifacts/model/MLmodel"))) == 3  # nothing was written to the old place
+
+
+def test_a_relative_uri_lies_under_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: Path) -> None:
+    monkeypatch.setenv("FLOWLAKE_HOME", str(tmp_path))
+    shutil.copytree(origin, tmp_path / "var" / "mlflow")
+    monkeypatch.chdir("/")
+    assert load_champion(Settings()).version == "1"
+
+
+def test_no_registry_and_none_is_made_by_looking(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissingError, match="no model registry at") as e:
+        load_champion(at(tmp_path))
+    assert "flowlake train" in e.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_champion(copy: Path) -> None:
+    with pytest.raises(ModelMissingError, match="no model 'flowlake-flows' with alias 'canary'"):
+        load_champion(at(copy, alias="canary"))
+    with pytest.raises(ModelMissingError, match="no model 'other'"):
+        load_champion(at(copy, model_name="other"))
+
+
+def test_another_feature_version_is_refused_and_both_are_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FEATURE_VERSION", "2")  # the program moves on, the model stays
+    with pytest.raises(ModelVersionError, match="feature-schema version 1, this flowlake computes version 2"):
+        load_champion(at(copy))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "MLmodel", "folder"])
+def test_a_damaged_artefact_is_refused(copy: Path, damage: str) -> None:
+    model = next((copy / "artifacts").glob("*/artifacts/model"))
+    file = model / "model.skops"
+    raw = bytearray(file.read_bytes())
+    if damage == "flip":
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+    elif damage == "cut":
+        file.write_bytes(raw[: len(raw) // 2])
+    elif damage == "remove":
+        file.unlink()
+    elif damage == "MLmodel":
+        (model / "MLmodel").write_text("not: [yaml")
+    else:
+        shutil.rmtree(model)
+    with pytest.raises(ModelError, match=r"model flowlake-flows version 1: (corrupt artefact|artefact missing)") as e:
+        load_champion(at(copy))
+    assert "\n" not in str(e.value)
+    assert "flowlake train" in e.value.hint
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be taken for one" * 20, b"SQLite format 3\0" + b"\xff" * 2000])
+def test_a_registry_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mlflow.db").write_bytes(content)
+    for use in (load_champion, put):
+        with pytest.raises(ModelError, match="model registry"):
+            use(at(tmp_path))
+
+
+def test_a_registry_where_none_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="model registry"):
+        put(at(tmp_path / "file"))
+
+
+def test_a_server_that_is_not_there() -> None:
+    settings = Settings(scoring=ScoringSettings(tracking_uri="http://user:secret@127.0.0.1:9"))
+    with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9") as e:
+        load_champion(settings)
+    assert "secret" not in str(e.value) + e.value.hint
+
+
+def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
+    """Any scikit-learn classifier, logged with MLflow alone; tags say how to apply it."""
+    settings = at(copy)
+    records = random_records(500)
+    estimator = LogisticRegression().fit(feature_matrix(records, COLUMNS) / 1e3, labels_of(records))
+    client = MlflowClient(registry.tracking_uri(settings), registry.tracking_uri(settings))
+    folder = copy / "by-hand"
+    mlflow.sklearn.save_model(estimator, str(folder), serialization_format="skops")
+    version = client.create_model_version("flowlake-flows", folder.as_uri()).version
+    client.set_registered_model_alias("flowlake-flows", "champion", version)
+    with pytest.raises(ModelError, match="lacks feature_version, threshold, columns"):
+        load_champion(settings)
+    for key, value in {"feature_version": "1", "threshold": "0.5", "columns": '["flow_duration", "no_such_feature"]'}.items():
+        client.set_model_version_tag("flowlake-flows", version, key, value)
+    with pytest.raises(ModelError, match="unknown columns no_such_feature"):
+        load_champion(settings)
+    client.set_model_version_tag("flowlake-flows", version, "columns", '["flow_duration"]')
+    with pytest.raises(ModelError, match="4 columns, its description 1"):
+        load_champion(settings)
+    client.set_model_version_tag("flowlake-flows", version, "columns", str(list(COLUMNS)).replace("'", '"'))
+    client.set_model_version_tag("flowlake-flows", version, "threshold", "high")
+    with pytest.raises(ModelError, match="threshold unreadable"):
+        load_champion(settings)
+    client.set_model_version_tag("flowlake-flows", version, "threshold", "0.5")
+    assert load_champion(settings).score(records).num_rows == 500
+
+
+def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path) -> None:
+    from jobs.scoring.train import ensure_champion, train
+
+    settings = at(tmp_path)
+    small = {"seeds": (1, 2, 3), "seconds": 6.0}
+    first = train(settings, **small)  # type: ignore[arg-type]
+    assert (first.version, first.promoted) == ("1", True)
+    second = train(settings, **small)  # type: ignore[arg-type]
+    assert (second.version, second.promoted) == ("2", False), second.why
+    assert second.model.threshold == first.model.threshold
+    assert second.quality == first.quality
+    assert ensure_champion(settings).version == "1"
+    client = MlflowClient(registry.tracking_uri(settings), registry.tracking_uri(settings))
+    run = client.get_run(client.get_model_version("flowlake-flows", "1").run_id)
+    assert run.data.metrics["held_out_closed_recall"] == first.quality["held_out_closed"].recall
+    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"classes.csv", "confusion.csv", "model", "quality.png"}
