@@ -39,86 +39,86 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """Broker and topics."""
 
-    bootstrap_servers: str = "127.0.0.1:19092"
+    bootstrap_servers: str = Field("127.0.0.1:19092", description="host:port of one or more brokers, comma-separated")
     partitions: dict[str, int] = Field(default_factory=dict, description="topic -> partitions, where fewer than declared")
-    replication_factor: int = Field(3, ge=1, le=7)
+    replication_factor: int = Field(3, ge=1, le=7, description="of topics that are created")
     topic_prefix: str = Field("", description="put before every topic name, so that runs do not meet")
     security: dict[str, str] = Field(default_factory=dict, description="Kafka client options by Kafka's names, e.g. security.protocol")
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
+    sasl_username: str = Field("", description="user for SASL; empty: none")
+    sasl_password: SecretStr = Field(SecretStr(""), description="its password")
 
 
 class SensorSettings(_Section):
     """Sensors: capture, buffering, flushing."""
 
-    id: str = Field("sensor-1", min_length=1, max_length=128)
+    id: str = Field("sensor-1", min_length=1, max_length=128, description="name of this sensor in records and metrics")
     domain: str = Field("", description="observation domain; the sensor id when empty")
-    snaplen: int = Field(192, ge=64, le=262144)
+    snaplen: int = Field(192, ge=64, le=262144, description="frames are cut to this many bytes")
     flush_ms: int = Field(100, ge=5, le=10_000, description="at most this long between capture and sending")
     batch_packets: int = Field(16_384, ge=1, le=1_000_000, description="packets per flush, over all partitions")
-    heartbeat_ms: int = Field(1000, ge=50, le=60_000)
+    heartbeat_ms: int = Field(1000, ge=50, le=60_000, description="at most this long without telling the clock to every partition")
     reorder_ms: int = Field(1000, ge=0, le=60_000, description="replay: packets this far out of order are put right by the sensor")
     live_reorder_ms: int = Field(20, ge=0, le=5_000, description="live: the same, costs this much latency")
     buffer_mb: int = Field(64, ge=1, le=8192, description="bound of what waits for the broker")
-    socket_buffer_mb: int = Field(32, ge=1, le=1024)
+    socket_buffer_mb: int = Field(32, ge=1, le=1024, description="live: the kernel's buffer of the packet socket")
 
 
 class MeterSettings(_Section):
     """Flow metering. Times are seconds of event time unless said otherwise."""
 
     buckets: int = Field(8, ge=1, le=1024, description="hash buckets of the open-flow state")
-    active_timeout_s: float = Field(120.0, gt=0)
-    idle_timeout_s: float = Field(60.0, gt=0)
-    tcp_linger_s: float = Field(3.0, ge=0)
-    fragment_timeout_s: float = Field(30.0, gt=0)
+    active_timeout_s: float = Field(120.0, gt=0, description="a flow this old is closed and goes on as its next part")
+    idle_timeout_s: float = Field(60.0, gt=0, description="a flow without a packet for so long is closed")
+    tcp_linger_s: float = Field(3.0, ge=0, description="what comes this long after FIN or RST still belongs to the flow")
+    fragment_timeout_s: float = Field(30.0, gt=0, description="how long the ports of a first fragment are remembered")
     interim_first_s: float = Field(0.5, ge=0, description="age at which an open flow is first emitted as an interim snapshot")
     interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
-    interim: bool = True
+    interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
     max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
     json_lateness_s: float = Field(2.0, ge=0, description="JSON packets carry no clock: this much disorder is waited for")
     sensor_timeout_s: float = Field(120.0, gt=0, description="wall clock: a sensor silent for so long is taken as ended")
     trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
     max_offsets_per_trigger: int = Field(0, ge=0, description="messages a batch at most; 0: no bound")
-    starting_offsets: Literal["earliest", "latest"] = "earliest"
+    starting_offsets: Literal["earliest", "latest"] = Field("earliest", description="where to begin without a checkpoint")
 
 
 class ScoringSettings(_Section):
     """Model registry and scoring."""
 
     tracking_uri: str = Field("sqlite:///var/mlflow/mlflow.db", description="MLflow tracking and registry")
-    artifact_root: str = "var/mlflow/artifacts"
-    model_name: str = "flowlake-flows"
-    alias: str = "champion"
+    artifact_root: str = Field("var/mlflow/artifacts", description="folder of the model files")
+    model_name: str = Field("flowlake-flows", description="registered model")
+    alias: str = Field("champion", description="which of its versions is served")
 
 
 class LakeSettings(_Section):
     """Delta table of flow records."""
 
     path: str = Field("var/lake/flows", description="folder or s3a:// URI")
-    trigger_ms: int = Field(5000, ge=0)
+    trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
     compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
-    s3_endpoint: str = ""
-    s3_access_key: SecretStr = SecretStr("")
-    s3_secret_key: SecretStr = SecretStr("")
+    s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
 
 
 class PostgresSettings(_Section):
     """One PostgreSQL database."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(15432, ge=1, le=65535)
-    database: str = "flowlake"
-    user: str = "postgres"
-    password: SecretStr = SecretStr("")
-    connect_timeout_s: int = Field(5, ge=1, le=120)
-    trigger_ms: int = Field(1000, ge=0)
+    host: str = Field("127.0.0.1", description="address of the server")
+    port: int = Field(15432, ge=1, le=65535, description="its port")
+    database: str = Field("flowlake", description="name of the database")
+    user: str = Field("postgres", description="role to log in as")
+    password: SecretStr = Field(SecretStr(""), description="its password")
+    connect_timeout_s: int = Field(5, ge=1, le=120, description="seconds to wait for a connection")
+    trigger_ms: int = Field(1000, ge=0, description="milliseconds between batches; 0: as fast as possible")
 
 
 class AlertSettings(PostgresSettings):
     """Alerts: the database, and when an alert is raised."""
 
-    trigger_ms: int = Field(0, ge=0)
-    min_severity: int = Field(1, ge=1, le=5)
+    trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")
+    min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
@@ -133,30 +133,30 @@ class SinkSettings(_Section):
 class SparkSettings(_Section):
     """Spark session."""
 
-    master: str = "local[2]"
-    driver_memory: str = "1g"
-    shuffle_partitions: int = Field(2, ge=1, le=10_000)
+    master: str = Field("local[2]", description="Spark master URL")
+    driver_memory: str = Field("1g", description="heap of the driver's JVM")
+    shuffle_partitions: int = Field(2, ge=1, le=10_000, description="tasks of the stateful step; frozen into the checkpoint")
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
 
 
 class PathSettings(_Section):
     """Where things lie on this machine (relative: to the project's folder)."""
 
-    var: str = "var"
-    checkpoints: str = "var/checkpoints"
+    var: str = Field("var", description="data, logs and jars of the local stack")
+    checkpoints: str = Field("var/checkpoints", description="folder or URI of the queries' checkpoints")
 
 
 class MetricsSettings(_Section):
     """Prometheus exposition; port 0 turns it off."""
 
-    host: str = "127.0.0.1"
-    stream_port: int = Field(9108, ge=0, le=65535)
-    sensor_port: int = Field(0, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to serve metrics on")
+    stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
+    sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
 
 
 class LogSettings(_Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
+    format: Literal["console", "json"] = Field("console", description="console for people, json for programs")
 
 
 class Settings(BaseSettings):
