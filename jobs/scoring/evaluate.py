@@ -93,7 +93,7 @@ def judge(
         precision_at_1_percent=_ratio(0.01 * recall, 0.01 * recall + 0.99 * fpr),
         type_accuracy=_ratio(int((taken[hits] == data.y[hits]).sum()), int(hits.sum())),
     )
-    names = tuple([BENIGN, *sorted((set(data.y.tolist()) | set(taken.tolist())) - {BENIGN})])
+    names = (BENIGN, *sorted((set(data.y.tolist()) | set(taken.tolist())) - {BENIGN}))
     index = {n: i for i, n in enumerate(names)}
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts, ([index[v] for v in data.y.tolist()], [index[v] for v in taken.tolist()]), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,9 @@ import pyarrow as pa
 
 from infra.errors import ModelError
 
-_LIMIT = np.finfo(np.float32).max
+_LIMIT = float(np.finfo(np.float32).max)
 
-Records = pa.Table | pa.RecordBatch
+Records: TypeAlias = pa.Table | pa.RecordBatch
 
 
 def check_columns(records: Records, columns: Sequence[str], what: str) -> None:

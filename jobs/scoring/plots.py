@@ -15,7 +15,7 @@ from jobs.scoring.labelled import LabelledFlows
 
 def write_files(folder: Path, fitted: Fitted, test: LabelledFlows, classes: Sequence[ClassQuality], confusion: Confusion) -> list[Path]:
     """Write ``quality.png``, ``classes.csv`` and ``confusion.csv``; returns their paths."""
-    tables = {
+    tables: dict[str, list[list[object]]] = {
         "classes.csv": [
             ["label", "records", "flagged", "recall", "typed"],
             *([c.label, c.records, c.flagged, f"{c.flagged / c.records:.4f}", c.typed] for c in classes),
