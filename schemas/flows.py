@@ -21,26 +21,26 @@ IDENTITY_FIELDS: tuple[pa.Field, ...] = (
     pa.field("community_id", pa.string(), nullable=False),  # Community ID v1, seed 0
     pa.field("sensor_id", pa.string(), nullable=False),  # sensor of the first packet
     pa.field("domain", pa.string(), nullable=False),  # observation domain
-    pa.field("ip_version", pa.int8(), nullable=False),
+    pa.field("ip_version", pa.int8(), nullable=False),  # 4 or 6, of the innermost IP packet
     pa.field("protocol", pa.int16(), nullable=False),  # IANA protocol number
-    pa.field("src_ip", pa.string(), nullable=False),
-    pa.field("src_port", pa.int32(), nullable=False),
-    pa.field("dst_ip", pa.string(), nullable=False),
-    pa.field("dst_port", pa.int32(), nullable=False),
-    pa.field("start_time", _TS, nullable=False),
-    pa.field("end_time", _TS, nullable=False),
+    pa.field("src_ip", pa.string(), nullable=False),  # source of the forward direction
+    pa.field("src_port", pa.int32(), nullable=False),  # 0 where the protocol has no ports
+    pa.field("dst_ip", pa.string(), nullable=False),  # destination of the forward direction
+    pa.field("dst_port", pa.int32(), nullable=False),  # 0 where the protocol has no ports
+    pa.field("start_time", _TS, nullable=False),  # capture time of the first packet
+    pa.field("end_time", _TS, nullable=False),  # capture time of the last packet
     pa.field("closed", pa.bool_(), nullable=False),  # False: interim snapshot of a flow that is still open
     pa.field("end_reason", pa.string()),  # fin rst idle active evicted forced; null while open
     pa.field("part", pa.int32(), nullable=False),  # number of this record inside a split connection
     pa.field("vlan_ids", pa.string(), nullable=False),  # "10" or "10,20" (QinQ, outer first); "" without
     pa.field("tunnel", pa.string(), nullable=False),  # kinds from the outside in, e.g. "gre" or "gtp-u"; "" without
     pa.field("tcp_state", pa.string(), nullable=False),  # Zeek's conn_state; "" when not TCP
-    pa.field("fwd_l3_bytes", pa.int64(), nullable=False),
-    pa.field("bwd_l3_bytes", pa.int64(), nullable=False),
-    pa.field("out_of_order_packets", pa.int64(), nullable=False),
-    pa.field("duplicate_packets", pa.int64(), nullable=False),
-    pa.field("malformed_packets", pa.int64(), nullable=False),
-    pa.field("feature_version", pa.string(), nullable=False),
+    pa.field("fwd_l3_bytes", pa.int64(), nullable=False),  # bytes of forward IP packets, IP headers included
+    pa.field("bwd_l3_bytes", pa.int64(), nullable=False),  # bytes of backward IP packets, IP headers included
+    pa.field("out_of_order_packets", pa.int64(), nullable=False),  # TCP segments with data that fill a gap
+    pa.field("duplicate_packets", pa.int64(), nullable=False),  # TCP segments with data that was seen before
+    pa.field("malformed_packets", pa.int64(), nullable=False),  # metered, though the L4 length contradicts the IP length
+    pa.field("feature_version", pa.string(), nullable=False),  # schemas.features.FEATURE_VERSION
 )
 
 FEATURE_FIELDS: tuple[pa.Field, ...] = tuple(
@@ -51,7 +51,7 @@ PREDICTION_FIELDS: tuple[pa.Field, ...] = (
     pa.field("confidence_score", pa.float64(), nullable=False),  # P(attack), [0, 1]
     pa.field("predicted_label", pa.int8(), nullable=False),  # 1 when confidence_score >= the model's threshold
     pa.field("attack_type", pa.string(), nullable=False),  # "BENIGN" when predicted_label is 0
-    pa.field("model_version", pa.string(), nullable=False),
+    pa.field("model_version", pa.string(), nullable=False),  # version of the champion that scored the record
     pa.field("scored_at", _TS, nullable=False),  # wall clock of the scoring step
 )
 

@@ -1,0 +1,81 @@
+"""The generated pages of the reference are what the code says now, and say something about everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from docs import generate
+from infra.config import Settings
+from schemas.features import ALL_FEATURES
+from schemas.flows import IDENTITY_FIELDS, PREDICTION_FIELDS
+from schemas.wire import Header
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_page_is_current(name: str) -> None:
+    written = (generate.REFERENCE / name).read_text(encoding="utf-8")
+    assert written == generate.PAGES[name](), f"docs/reference/{name} is not current: python docs/generate.py"
+
+
+def test_every_setting_is_described() -> None:
+    page = generate.configuration()
+    for section, info in Settings.model_fields.items():
+        assert info.annotation is not None
+        for name, field in info.annotation.model_fields.items():
+            assert field.description, f"{section}.{name} has no description in infra/config.py"
+            assert f"`FLOWLAKE_{section}__{name}`".upper() in page
+
+
+def test_secrets_show_no_value() -> None:
+    rows = [line for line in generate.configuration().splitlines() if "| secret |" in line]
+    assert len(rows) == 5
+    assert all(line.split(" | ")[2] == "" for line in rows)
+
+
+def test_every_feature_has_its_row_with_unit_and_formula() -> None:
+    rows = {line.split(" | ")[2].split(" ")[0].strip("`"): line for line in generate.features().splitlines() if line.startswith("| ")}
+    for f in ALL_FEATURES:
+        assert f.formula.replace("|", "\\|") in rows[f.name]
+        assert f" | {f.cic} | " in rows[f.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("fin_flag_count", "RST"),
+        ("cwr_flag_count", "URG"),
+        ("ack_flag_count", ""),
+        ("fwd_psh_flags", "first packet only"),
+        ("fwd_packet_bulk_avg", "bulk"),
+        ("bwd_header_length", "65,536"),
+        ("subflow_bwd_bytes", "totals"),
+        ("flow_iat_mean", ""),
+    ],
+)
+def test_repaired_defects_stand_at_their_feature(name: str, says: str) -> None:
+    text = generate.difference(name)
+    assert says in text if says else text == ""
+
+
+def test_patterns_of_defects_match_features() -> None:
+    import re
+
+    for pattern, _ in generate.DIFFERENCES:
+        assert any(re.fullmatch(pattern, f.name) for f in ALL_FEATURES), pattern
+
+
+def test_every_column_and_header_has_a_meaning() -> None:
+    columns = generate.comments("schemas/flows.py", r'\s+pa\.field\("(\w+)"')
+    assert [f.name for f in (*IDENTITY_FIELDS, *PREDICTION_FIELDS) if not columns.get(f.name)] == []
+    headers = generate.comments("schemas/wire.py", r"    ([A-Z_]+) = ")
+    assert [n for n in vars(Header) if n.isupper() and n != "SNAPLEN" and not headers.get(n)] == []
+
+
+def test_a_stale_page_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(generate, "REFERENCE", tmp_path)
+    monkeypatch.setattr(generate, "PAGES", {"topics.md": generate.topics, "wire-format.md": generate.wire})
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    (tmp_path / "topics.md").write_text("old", encoding="utf-8")
+    assert generate.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "not current: docs/reference/topics.md"
