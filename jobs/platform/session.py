@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.config import Settings
+from infra.config import ROOT, Settings
 from infra.errors import FlowlakeError, StackError
 from infra.stack import jars, java
 from jobs.platform import causes
@@ -186,8 +186,9 @@ def launch_properties(settings: Settings, master: str) -> dict[str, str]:
     else:
         from jobs.platform import package
 
+        code = package.build(settings.path(settings.paths.var) / "submit")
         conf["spark.jars"] = ",".join(files)
-        conf["spark.submit.pyFiles"] = str(package.build(settings.path(settings.paths.var) / "submit"))
+        conf["spark.submit.pyFiles"] = str(code)
     return conf
 
 
@@ -258,6 +259,10 @@ def _own_environment(master: str) -> None:
 
     if is_local(master):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # Workers beside the driver find the project wherever it was started from; those of a cluster get it as a zip.
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(ROOT) not in path:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, path)])
 
     # A SPARK_HOME of another installation would start another version of Spark behind our back.
     os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)

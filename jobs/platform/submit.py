@@ -131,6 +131,7 @@ def command(request: Request) -> Command:
         environment[name] = os.environ.get(name, sys.executable)
     # What the settings call var/ stays that of the project, wherever the zip lies.
     environment["FLOWLAKE_HOME"] = os.environ.get("FLOWLAKE_HOME", str(ROOT))
+    environment["PYTHONPATH"] = _python_path(code)
     environment["MALLOC_ARENA_MAX"] = os.environ.get("MALLOC_ARENA_MAX", "2")
     if local:
         environment["SPARK_LOCAL_IP"] = os.environ.get("SPARK_LOCAL_IP", "127.0.0.1")
@@ -166,6 +167,15 @@ def _stub(folder: Path, job: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'from jobs.platform.launch import main\n\nmain("{job}")\n', encoding="utf-8")
     return path
+
+
+def _python_path(code: Path) -> str:
+    """PYTHONPATH of a driver: the zip, and not this folder, so that driver and workers import the very same code.
+
+    ``--py-files`` alone is not enough: the worker that Spark starts beside the driver to set up a stateful operator gets none of them.
+    """
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join([str(code), *(p for p in given if p and Path(p).resolve() != ROOT)])
 
 
 def _cluster(conf_file: Path, master: str, request: Request) -> list[str]:
@@ -232,11 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if request.dry_run:
         print(shown(what))
         return 0
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | what.environment
-    # Only what is shipped may be imported: the driver finds the project in the zip, as the workers do.
-    if kept := [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p).resolve() != ROOT]:
-        environment["PYTHONPATH"] = os.pathsep.join(kept)
-    os.execve(what.argv[0], what.argv, environment)
+    os.execve(what.argv[0], what.argv, dict(os.environ) | what.environment)
     return 0
 
 

@@ -98,11 +98,14 @@ def bare_python(folder: Path) -> Path:
     return wrapper
 
 
-def submit(
-    arguments: list[str], cwd: Path, python: Path, environment: dict[str, str], timeout_s: float = 120.0
-) -> subprocess.CompletedProcess[str]:
-    """Run ``spark-submit.sh`` from another folder, with workers and driver on the given interpreter."""
+def environment(python: Path, **settings: str) -> dict[str, str]:
+    """Environment of a submission: nothing of the caller's settings, workers and driver on the given interpreter."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWLAKE_", "PYSPARK_", "SPARK_"))}
     own |= {"FLOWLAKE_PYTHON": sys.executable, "FLOWLAKE_JARS": os.environ.get("FLOWLAKE_JARS", str(ROOT / "var" / "jars"))}
-    own |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **environment}
-    return subprocess.run([str(ROOT / "spark-submit.sh"), *arguments], cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout_s)
+    return own | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **settings}
+
+
+def submit(arguments: list[str], cwd: Path, environment: dict[str, str], timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """Run ``spark-submit.sh`` from another folder, to its end."""
+    command = [str(ROOT / "spark-submit.sh"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s)

@@ -40,6 +40,7 @@ def value(argv: list[str], option: str) -> str:
 
 def test_ships_code_jars_and_configuration(job: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:/mine")
     what = submit.command(submit.parse([job, "--master", "spark://h:7077", "--", "--flag", "x"]))
     assert what.argv[0].endswith("bin/spark-submit")
     assert value(what.argv, "--master") == "spark://h:7077"
@@ -48,6 +49,8 @@ def test_ships_code_jars_and_configuration(job: str, home: Path, monkeypatch: py
     assert what.argv[-3:] == [job, "--flag", "x"]
     assert what.environment["FLOWLAKE_CONF"] == str(ROOT / "conf" / "local.yaml")
     assert what.environment["PYSPARK_PYTHON"] == sys.executable
+    # The driver imports what the workers import: the zip comes first, the project's own folder is out of reach.
+    assert what.environment["PYTHONPATH"].split(":") == [value(what.argv, "--py-files"), "/mine"]
 
 
 def test_jars_are_loaded_in_place_on_this_machine(job: str) -> None:
