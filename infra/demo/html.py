@@ -25,13 +25,13 @@ h1{font-size:24px;margin:0}h2{font-size:17px;margin:34px 0 8px}p{margin:6px 0;co
 .tile{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:10px 12px}
 .tile b{display:block;font-size:20px;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:13px}
 svg{width:100%;height:auto;display:block}
-.grid{stroke:var(--line)}.tick{fill:var(--soft);font-size:11px}.name{fill:var(--ink);font-size:12px}
+.grid{stroke:var(--line)}.tick{fill:var(--soft);font-size:11px}.name{fill:var(--ink);font-size:12px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .mark{stroke:var(--ink);stroke-dasharray:4 3}
 .c-benign{fill:var(--benign)}.c-scan{fill:var(--scan)}.c-flood{fill:var(--flood)}.c-guessing{fill:var(--guessing)}
 .c-per-flow{fill:var(--per-flow)}.c-plain{fill:var(--plain)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:4px 0 0;color:var(--soft);font-size:13px}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin-top:12px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th{text-align:left;color:var(--soft);font-weight:500}th,td{padding:4px 10px 4px 0;border-bottom:1px solid var(--line);vertical-align:top}
 .num{text-align:right}.bar{display:inline-block;height:9px;border-radius:2px;background:var(--plain);vertical-align:middle}

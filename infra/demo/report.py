@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +66,13 @@ def write(outcome: Outcome, file: Path) -> dict[str, Any]:
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store its place, and one line that asks it: (store, command)."""
     hot, conf = settings.hot, _short(where.conf)
-    psql = f"psql -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
-    lake = f"duckdb -c \"SELECT attack_type, count(*) FROM delta_scan('{_short(settings.path(settings.lake.path))}') GROUP BY 1\""
+    psql = f"{_psql()} -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
+    # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
+    dataset = f"DeltaTable('{_short(settings.path(settings.lake.path))}').to_pyarrow_dataset()"
+    sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
+    lake = (
+        f"{_short(Path(sys.executable))} -c \"import duckdb; from deltalake import DeltaTable; t = {dataset}; print(duckdb.sql('{sql}'))\""
+    )
     return [
         ("lake", lake),
         ("", f"flowlake flows --conf-file {conf}"),
@@ -73,6 +80,14 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
         ("alerts", f"flowlake alerts --conf-file {conf}"),
         ("", f'{psql} -c "SELECT * FROM alerts ORDER BY severity DESC"'),
     ]
+
+
+def _psql() -> str:
+    """The client on PATH, else the one that came with the server."""
+    from infra.stack.postgres import binaries
+
+    ours = binaries() / "psql"
+    return "psql" if shutil.which("psql") or not ours.is_file() else _short(ours)
 
 
 def _short(path: Path) -> str:

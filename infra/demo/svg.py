@@ -91,11 +91,10 @@ def histogram(edges: Sequence[float], counts: Sequence[int], marks: Mapping[str,
 
     floor = height - BOTTOM
     parts = _levels(y, top)
-    for decade in range(math.floor(low), math.ceil(high) + 1):
-        for m in (1, 2, 5):
-            value = m * 10.0**decade
-            if edges[0] <= value <= edges[-1]:
-                parts.append(f'<text class="tick" text-anchor="middle" x="{x(value):.1f}" y="{floor + 16}">{number(value)}</text>')
+    round_ = [m * 10.0**decade for decade in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+    shown = [value for value in round_ if edges[0] <= value <= edges[-1]]
+    for value in shown if len(shown) > 2 else ticks(edges[0], edges[-1], 6):
+        parts.append(f'<text class="tick" text-anchor="middle" x="{x(value):.1f}" y="{floor + 16}">{number(value)}</text>')
     parts.append(f'<text class="tick" text-anchor="end" x="{WIDTH - RIGHT}" y="{height - 3}">ms</text>')
     for i, count in enumerate(counts):
         if count:
