@@ -71,15 +71,25 @@ class Follower(threading.Thread):
     ----------
     settings : of the demo.
     timed : capture times are the wall clock's: delays are noted, and partition 0 of ``raw-packets`` is read for the first of them.
+    light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it.
     """
 
-    def __init__(self, settings: Settings, *, timed: bool) -> None:
+    def __init__(self, settings: Settings, *, timed: bool, light: bool = False) -> None:
         super().__init__(name="follower", daemon=True)
         self._settings = settings
         self._timed = timed
+        self._raw = timed and not light
+        self._deep = not light
         self._stop_event = threading.Event()
         self.lock = threading.Lock()
         self.seen = Seen()
+
+    def deepen(self) -> None:
+        """Read ``predictions`` too from now on, from their beginning."""
+        if not self._deep:
+            with self.lock:
+                self.seen.at_end = False
+            self._deep = True
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -105,13 +115,17 @@ class Follower(threading.Thread):
         names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
         try:
             parts = [TopicPartition(full, p) for full in names for p in sorted(consumer.partitions_for_topic(full) or ())]
-            followed = [p for p in parts if names[p.topic] != RAW_PACKETS.name or (self._timed and p.partition == 0)]
+            deep = self._deep
+            wanted = {ACCOUNTS.name} | ({PREDICTIONS.name} if deep else set())
+            followed = [
+                p for p in parts if names[p.topic] in wanted or (self._raw and names[p.topic] == RAW_PACKETS.name and p.partition == 0)
+            ]
             with self.lock:  # from the beginning, also after a failure
                 self.seen = Seen()
             consumer.assign(followed)
             consumer.seek_to_beginning(*followed)
             looked = 0.0
-            while not self._stop_event.is_set():
+            while not self._stop_event.is_set() and deep == self._deep:
                 for partition, records in consumer.poll(timeout_ms=200).items():
                     kind = names[partition.topic]
                     with self.lock:

@@ -77,9 +77,19 @@ class Outcome:
 
 
 class Demo:
-    """One run. :meth:`run` does everything; :meth:`stop` ends what was started, whatever state it is in."""
+    """One run. :meth:`run` does everything; :meth:`stop` ends what was started, whatever state it is in.
 
-    def __init__(self, settings: Settings, where: Place, source: Source, say: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    settings, where : of the demo (:mod:`infra.demo.place`).
+    source : what to send.
+    say : told what happens, one line at a time.
+    light : a benchmark: stores and predictions are left alone while packets are sent.
+    """
+
+    def __init__(self, settings: Settings, where: Place, source: Source, say: Callable[[str], None], *, light: bool = False) -> None:
+        self._light = light
+        self._asked = 0.0
         self.settings = settings
         self.place = where
         self.source = source
@@ -163,7 +173,7 @@ class Demo:
 
     def _traffic(self, refresh: Callable[[], None]) -> str:
         """Send, and watch until nothing is outstanding; returns which part is behind, or nothing."""
-        self._follower = Follower(self.settings, timed=self.source.timed)
+        self._follower = Follower(self.settings, timed=self.source.timed, light=self._light)
         self._follower.start()
         self._file(SEND).touch()
         self.now.phase = "sending"
@@ -177,6 +187,7 @@ class Demo:
             if sensor.get("state") == "done":
                 self._mark("sent")
                 self.now.phase = "accounting"
+                self._follower.deepen()
                 behind = self.behind()
                 if not behind:
                     self._mark("accounted")
@@ -198,8 +209,7 @@ class Demo:
         now.sent, now.share = int(sensor.get("sent", 0)), sensor.get("share")
         now.totals = dict(self._follower.totals())
         now.lag = self._follower.lag(self.place.base / "checkpoints")
-        now.alerts = self._stores.alerts()
-        now.rows = {"hot": self._stores.hot_rows(), "lake": self._stores.lake_rows(), "alerts": len(now.alerts)}
+        self._ask_stores()
         now.memory = self._memory.last
         if self.source.timed:
             now.delays = self._delays()
@@ -207,6 +217,16 @@ class Demo:
             self._mark("first packet")
         if now.alerts:
             self._mark("first alert")
+
+    def _ask_stores(self) -> None:
+        """Renew what the stores hold: once a second, less often where the answer takes long, not at all under a benchmark's load."""
+        now, began = self.now, time.monotonic()
+        if (self._light and now.phase == "sending") or began < self._asked:
+            return
+        now.alerts = self._stores.alerts()
+        now.rows = {"hot": self._stores.hot_rows(), "lake": self._stores.lake_rows(), "alerts": len(now.alerts)}
+        took = time.monotonic() - began
+        self._asked = began + max(0.7, 6 * took)
 
     def behind(self) -> str:
         """Which part has not finished with what was sent, and how far it is; nothing when all have."""
@@ -223,8 +243,8 @@ class Demo:
         if rows < flows or not at_end:
             return f"predictions: {rows:,} of {flows:,} closed flows"
         for name in ("hot", "lake"):
-            if now.rows[name] < flows:
-                return f"{name}: {now.rows[name]:,} of {flows:,} flows"
+            if now.rows.get(name, 0) < flows:
+                return f"{name}: {now.rows.get(name, 0):,} of {flows:,} flows"
         if now.lag.get("alerts"):
             return f"alerts: {now.lag['alerts']:,} messages to read"
         return ""

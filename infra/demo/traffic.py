@@ -44,6 +44,7 @@ class Source:
     shift_to_now : replay only: the file's first packet is now.
     seconds : live: how long; generate: seconds of traffic, None: the preset's.
     seed : generator seed.
+    rate : generator: packets per second; None: the preset's.
     truth : where the generator's ground truth goes.
     """
 
@@ -53,6 +54,7 @@ class Source:
     shift_to_now: bool = False
     seconds: float | None = None
     seed: int | None = None
+    rate: float | None = None
     truth: str = ""
 
     @property
@@ -164,7 +166,8 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
     from sensors.generate.cut import cut
     from sensors.replay import ordered
 
-    run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, start_ns=time.time_ns() + int(LEAD_S * 1e9)))
+    start = time.time_ns() + int(LEAD_S * 1e9)
+    run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
 
     def frames() -> Iterator[FrameBatch]:
         for batch in run:
@@ -172,7 +175,8 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
 
     chunked: Iterable[Chunk] = ordered(frames(), settings.sensor)
     pacer.send(_from_their_time(chunked, stop) if source.timed else chunked, tick)
-    write_truth(run.truth(), source.truth)
+    if source.truth:
+        write_truth(run.truth(), source.truth)
 
 
 def _from_their_time(chunks: Iterable[Chunk], stop: threading.Event) -> Iterator[Chunk]:

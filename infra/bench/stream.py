@@ -1,0 +1,204 @@
+"""The whole stream under load: Kafka -> scored -> lake, hot store, alerts, at a given rate; is the lag flat?
+
+The sensor is a process of its own on the same machine, and its CPU time is part of what the machine must give. While packets are sent,
+nothing but the meter's accounts is read; stores and predictions are compared, flow by flow, afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from infra.bench.place import machine, stack
+from infra.config import Settings
+from infra.demo import driver, latency, report
+from infra.demo.run import Demo, Outcome
+from infra.demo.traffic import Source
+
+#: Seconds at the beginning that do not count for the lag's slope: first batches, plans, caches.
+WARM_S = 20.0
+#: The lag is flat when it grows by less than this share of the rate.
+FLAT = 0.02
+
+
+@dataclass
+class Samples:
+    """What was seen each second: seconds since the start of sending, packets sent, packets accounted for; CPU seconds by part."""
+
+    at: list[float] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    cpu_before: dict[str, float] = field(default_factory=dict)
+    cpu_after: dict[str, float] = field(default_factory=dict)
+
+    def lag(self) -> list[int]:
+        """Packets sent but not accounted for."""
+        return [s - d for s, d in zip(self.sent, self.done, strict=True)]
+
+
+def slope(at: list[float], lag: list[int], warm_s: float = WARM_S) -> float | None:
+    """Growth of the lag in packets per second (least squares), the first seconds left out; None with fewer than five samples."""
+    points = [(t, n) for t, n in zip(at, lag, strict=True) if t >= warm_s]
+    if len(points) < 5:
+        return None
+    t, n = np.array(points, dtype=np.float64).T
+    return round(float(np.polyfit(t, n, 1)[0]), 1)
+
+
+def run(
+    settings: Settings, *, rate: float, seconds: float, preset: str = "bench", light: bool = True, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Send at ``rate`` packets per second for ``seconds`` and measure.
+
+    Returns
+    -------
+    dict
+        ``sustained`` (lag flat and accounts closed), ``kpps_sent``, ``lag_packets`` (once a second), ``lag_slope_pps``, batch times and
+        phases by query (ms), rows and rows/s by store, CPU seconds and memory (MiB) by part, delays by stage (ms), the machine.
+
+    Raises
+    ------
+    FlowlakeError
+        A part did not start or ended.
+    """
+    facts = machine()
+    with stack(settings) as (own, where):
+        source = Source("generate", preset, seconds=seconds, rate=rate)
+        demo = Demo(own, where, source, say, light=light)
+        samples = Samples()
+        try:
+            outcome = demo.run(lambda d: _watch(d, samples, say))
+            batches = read_batches(where.run / driver.BATCHES)
+        finally:
+            demo.stop()
+    return {**_result(outcome, samples, batches, rate, seconds), "machine": facts}
+
+
+@contextmanager
+def _watch(demo: Demo, samples: Samples, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    began: float | None = None
+    last = 0.0
+
+    def refresh() -> None:
+        nonlocal began, last
+        now = time.monotonic()
+        if not demo.now.sent or demo.now.phase != "sending":
+            if began is not None and not samples.cpu_after:
+                samples.cpu_after = cpu_seconds(demo.pids())
+            return
+        if began is None:
+            began = now
+            samples.cpu_before = cpu_seconds(demo.pids())
+        if now - last >= 1.0:
+            last = now
+            total = demo.now.totals
+            samples.at.append(round(now - began, 2))
+            samples.sent.append(demo.now.sent)
+            samples.done.append(total.get("metered", 0) + total.get("rejected", 0))
+            if len(samples.at) % 10 == 0:
+                say(f"{samples.at[-1]:4.0f} s  {samples.sent[-1]:,} packets sent, {samples.lag()[-1]:,} behind")
+
+    yield refresh
+
+
+def cpu_seconds(pids: dict[str, int | None]) -> dict[str, float]:
+    """CPU seconds (user and system) of process trees so far, children that ended included."""
+    found = {}
+    for name, pid in pids.items():
+        total = 0.0
+        try:
+            family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []
+        except psutil.Error:
+            family = []
+        for process in family:
+            try:
+                total += sum(process.cpu_times()[:4])
+            except psutil.Error:
+                continue
+        found[name] = round(total, 2)
+    return found
+
+
+def read_batches(file: Path) -> dict[str, dict[str, Any]]:
+    """Batch times by query (ms): number, p50, p99, largest, and the mean of every phase; batches without rows are left out."""
+    times: dict[str, list[float]] = defaultdict(list)
+    phases: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        batch = json.loads(line)
+        if not batch.get("rows") or not batch.get("ms"):
+            continue
+        times[batch["query"]].append(batch["ms"].get("triggerExecution", 0))
+        for phase, ms in batch["ms"].items():
+            phases[batch["query"]][phase].append(ms)
+    return {
+        query: {**latency.summary(values), "phases_mean": {p: round(float(np.mean(v)), 1) for p, v in phases[query].items()}}
+        for query, values in times.items()
+    }
+
+
+def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: float, seconds: float) -> dict[str, Any]:
+    values = report.as_dict(outcome)
+    lag = samples.lag()
+    grows = slope(samples.at, lag, min(WARM_S, seconds / 3))
+    sending = outcome.phases["sent"] - outcome.phases["first packet"]
+    whole = outcome.phases["accounted"] - outcome.phases["first packet"] if "accounted" in outcome.phases else None
+    cpu = {k: round(v - samples.cpu_before.get(k, 0.0), 1) for k, v in samples.cpu_after.items() if v}
+    sent = values["packets_sent"]
+    rows = {name: values[f"{name}_rows"] for name in ("lake", "hot", "alert")}
+    return {
+        "rate_kpps": rate / 1000,
+        "sustained": bool(outcome.closes and grows is not None and grows < FLAT * rate and sent >= 0.97 * rate * seconds),
+        "kpps_sent": round(sent / sending / 1000, 1) if sending > 0 else None,
+        "kpps_to_the_stores": round(sent / whole / 1000, 1) if whole else None,
+        "packets_sent": sent,
+        "flows_closed": values["flows_closed"],
+        "lag_slope_pps": grows,
+        "lag_packets": {"seconds": samples.at, "packets": lag},
+        "batches_ms": batches,
+        "rows": rows,
+        "rows_per_s": {name: round(n / whole, 1) for name, n in rows.items()} if whole else None,
+        "cpu_seconds_while_sending": cpu,
+        "memory_peak_mb": values["memory_peak_mb"],
+        "memory_parts_mb": values["memory_parts_mb"],
+        "stages_ms": values["stages_ms"],
+        "latency_ms": values["latency_ms"],
+        "closes": values["closes"],
+        "checks": values["checks"],
+        "behind": values["behind"],
+        "seconds": values["seconds"],
+    }
+
+
+def find(settings: Settings, *, rate: float, seconds: float, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """The highest rate that is sustained, to about a tenth: up (or down) by halves, then two steps between. At most seven runs."""
+    tried: dict[float, dict[str, Any]] = {}
+
+    def good(value: float) -> bool:
+        say(f"trying {value / 1000:,.0f} kpps")
+        tried[value] = run(settings, rate=value, seconds=seconds, say=say)
+        return bool(tried[value]["sustained"])
+
+    low, high = 0.0, 0.0
+    value = rate
+    while len(tried) < 5 and not (low and high):
+        if good(value):
+            low, value = value, value * 1.5
+        else:
+            high, value = value, value / 1.5
+    for _ in range(2 if low and high else 0):
+        value = (low + high) / 2
+        if good(value):
+            low = value
+        else:
+            high = value
+    best = tried.get(low) or tried[min(tried)]
+    return {**best, "highest_kpps": low / 1000 if low else None, "tried": {f"{k / 1000:.0f}": v["sustained"] for k, v in tried.items()}}

@@ -1,0 +1,146 @@
+"""``flowlake bench stream | latency | sensor``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra import config, log
+from infra.cli.options import ConfFile
+from infra.config import Settings
+from infra.errors import ConfigError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Benchmarks.")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.", show_default=False)]
+Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help="How long packets are sent.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Benchmarks. Each brings a stack of its own up in a temporary folder, on free ports, and removes it."""
+
+
+@app.command(epilog="Example:  flowlake bench stream --rate 100000 --json stream.json")
+def stream(
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,
+    seconds: Seconds = 120.0,
+    find: Annotated[bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on.")] = False,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """Kafka -> scored -> lake, hot store, alerts: is a rate sustained with the lag flat? Exit code 0 when it is."""
+    from infra.bench import stream as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        measure = bench.find if find else bench.run
+        result = measure(settings, rate=rate, seconds=seconds, say=_say)
+    _tell(result, json_file)
+    return 0 if result["sustained"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench latency --rate 10000 --json latency.json")
+def latency(
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=1_000_000.0, help="Packets per second.")] = 10_000.0,
+    seconds: Seconds = 60.0,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """From capture to alert row, stage by stage. Exit code 0 when all accounts close."""
+    from infra.bench import latency as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rate=rate, seconds=seconds, say=_say)
+    _tell(result, json_file)
+    return 0 if result["closes"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench sensor --json sensor.json")
+def sensor(
+    packets: Annotated[int, typer.Option("--packets", min=10_000, help="Of the replay.")] = 1_500_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Replay of a capture file to the broker, and live capture of loopback, packets per second."""
+    from infra.bench import sensor as bench
+    from infra.bench.place import machine, stack
+    from infra.stack.local import LocalStack
+
+    settings = _prepare(conf_file, json_file)
+    facts = machine()
+    with _stoppable(), stack(settings) as (own, _):
+        broker = LocalStack(own).kafka()
+        assert broker is not None
+        try:
+            broker.start()
+            result = {**bench.run(settings=own, packets=packets), "machine": facts}
+        finally:
+            broker.stop()
+    _tell(result, json_file)
+
+
+def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
+    """Settings; where the result cannot be written is told before minutes of measuring."""
+    settings = config.load(conf_file)
+    log.setup(settings.log)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no such folder", "name a file in a folder that exists")
+    return settings
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends a benchmark as Ctrl-C does: what it started is stopped."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _tell(result: dict[str, Any], file: Path | None) -> None:
+    """A table for people, JSON for programs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if file is not None:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, text in rows(result):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def rows(result: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested result as lines of name and value; long lists are left to the JSON."""
+    for key, value in result.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from rows(value, f"{name}, ")
+        elif isinstance(value, list):
+            if value and len(value) <= 8 and not isinstance(value[0], dict):
+                yield name, ", ".join(map(str, value))
+        elif value not in (None, ""):
+            yield name, f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
