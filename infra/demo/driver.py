@@ -6,6 +6,7 @@ for ``FOLDER/model.json`` to say ready (compiled code is loaded then, not made),
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -104,7 +105,7 @@ def main(folder: Path) -> int:
         spark.streams.addListener(BatchLog(folder / BATCHES))
         link.write(folder / STATE, {"state": "running"})
         queries = [
-            runner.Query(name, lambda start=start: start(spark, settings), essential=name == "meter")
+            runner.Query(name, functools.partial(start, spark, settings), essential=name == "meter")
             for name, start in stream.QUERIES.items()
         ]
         return runner.run(spark, queries, stop=stop)

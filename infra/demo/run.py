@@ -302,7 +302,7 @@ class Demo:
             return {}
         broker, scored = self._follower.delays()
         rows = [a.delay_ms for a in self.now.alerts]
-        stages = {"capture -> broker": broker, "capture -> scored": scored, "capture -> alert row": rows}
+        stages: dict[str, Any] = {"capture -> broker": broker, "capture -> scored": scored, "capture -> alert row": rows}
         return {name: delays.summary(values) for name, values in stages.items()}
 
     # -- small things --------------------------------------------------------------------------------------------------------

@@ -110,7 +110,12 @@ def _live(settings: Settings, source: Source, teller: Teller, stop: threading.Ev
     from sensors.live import LiveSensor
 
     sensor = LiveSensor(settings, source.name, filter_text=_without_ourselves(settings), duration_s=source.seconds)
-    threading.Thread(target=lambda: (stop.wait(), sensor.stop()), daemon=True).start()
+
+    def end() -> None:
+        stop.wait()
+        sensor.stop()
+
+    threading.Thread(target=end, name="end", daemon=True).start()
     counters = sensor.run(lambda s: teller.tell(s.counters))
     teller.tell(counters, "done")
 
