@@ -23,6 +23,8 @@ from infra.stack.process import free_port
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from infra.stack.s3 import ObjectStore
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_home() -> Iterator[Path]:
@@ -67,6 +69,19 @@ def postgres_server(_own_home: Path) -> Iterator[PostgresSettings]:
         yield server.settings()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(_own_home: Path) -> Iterator[ObjectStore]:
+    """A real object store, empty; ``s3_server.create_bucket(name)``, ``s3_server.lake(name)`` gives the settings of a lake in it."""
+    from infra.stack.s3 import ObjectStore
+
+    store = ObjectStore(_own_home / "s3", free_port())
+    try:
+        store.start()
+        yield store
+    finally:
+        store.stop(timeout_s=1)  # what it holds goes away with the folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from infra.cli import looks
 from infra.cli.options import ConfFile, Json
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
+from jobs.platform import s3
 
 
 class Store(StrEnum):
@@ -115,6 +117,8 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
     except TableNotFoundError as e:
         raise StoreError(f"lake {where} holds no table yet", "start the stream first (flowlake stream, make demo), or set lake.path") from e
     except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
+        if store := s3.trouble(str(e), where, settings.lake):
+            raise StoreError(store.message, store.hint) from e
         raise StoreError(f"lake {where} cannot be read: {' '.join(str(e).split())[:300]}", "check lake.path and lake.s3_endpoint") from e
 
 
@@ -122,11 +126,17 @@ def _storage(settings: Settings) -> dict[str, str]:
     """Options of delta-rs for S3; empty for a folder."""
     if "://" not in settings.lake.path:
         return {}
+    endpoint = settings.lake.s3_endpoint
     options = {
         "AWS_ACCESS_KEY_ID": settings.lake.s3_access_key.get_secret_value(),
         "AWS_SECRET_ACCESS_KEY": settings.lake.s3_secret_key.get_secret_value(),
-        "AWS_ENDPOINT_URL": settings.lake.s3_endpoint,
+        "AWS_ENDPOINT_URL": endpoint,
+        # As in the Spark session: any region will do for a server that is not Amazon's.
+        "AWS_REGION": os.environ.get("AWS_REGION", "us-east-1" if endpoint else ""),
+        "AWS_ALLOW_HTTP": "true" if endpoint.startswith("http://") else "",
+        # A commit must not replace another one's.
+        "AWS_CONDITIONAL_PUT": "etag",
+        # Someone is waiting for the answer: no minutes of attempts.
+        "max_retries": "2",
     }
-    if settings.lake.s3_endpoint.startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
     return {name: value for name, value in options.items() if value}

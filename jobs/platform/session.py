@@ -157,7 +157,16 @@ def _local(settings: Settings) -> dict[str, str]:
 
 def _s3(settings: Settings) -> dict[str, str]:
     """S3A, keys left out: they are put into the Hadoop configuration of the running context (:func:`_give_s3_keys`)."""
-    conf = {"spark.hadoop.fs.s3a.path.style.access": "true"}
+    conf = {
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        # The default stream since Hadoop 3.5, of a library of its own, wants a second HTTP client; this one is in hadoop-aws.
+        "spark.hadoop.fs.s3a.input.stream.type": "classic",
+        # Attempts of the SDK and of S3A above it multiply: by default a store that is away is told after minutes. The queries wait for it
+        # themselves, and say so.
+        "spark.hadoop.fs.s3a.attempts.maximum": "3",
+        "spark.hadoop.fs.s3a.retry.limit": "3",
+        "spark.hadoop.fs.s3a.retry.interval": "300ms",
+    }
     if endpoint := settings.lake.s3_endpoint:
         conf["spark.hadoop.fs.s3a.endpoint"] = endpoint
         conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https://")).lower()
@@ -319,5 +328,7 @@ def _give_s3_keys(settings: Settings, session: SparkSession) -> None:
     if not (access and secret and uses_s3(settings)):
         return
     hadoop: Any = session.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    # Only these: without it, keys of the environment and the machine's metadata service would be asked when they are refused.
+    hadoop.set("fs.s3a.aws.credentials.provider", "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider")
     hadoop.set("fs.s3a.access.key", access)
     hadoop.set("fs.s3a.secret.key", secret)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from infra.config import Settings
 from infra.errors import FlowlakeError, StoreError
 from infra.log import get
+from jobs.platform import s3
 from jobs.platform.dead_letter import DeadLetter
 from jobs.sinks import counters, messages, source
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
@@ -180,7 +181,7 @@ class Lake:
             )
             there = {field.name: field.dataType for field in table.toDF().schema.fields}
         except Exception as e:
-            raise _problem(e, self._path, final=True) from e
+            raise _problem(e, self._settings, final=True) from e
         for field in columns.fields:
             if there.get(field.name) != field.dataType:
                 found = there.get(field.name)
@@ -217,7 +218,7 @@ class Lake:
         except FlowlakeError:
             raise
         except Exception as e:
-            raise _problem(e, self._path) from e
+            raise _problem(e, self._settings) from e
 
     def _append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
         from pyspark.sql import functions as F
@@ -336,9 +337,11 @@ def _first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def _problem(error: Exception, path: str, *, final: bool = False) -> Exception:
+def _problem(error: Exception, settings: Settings, *, final: bool = False) -> Exception:
     """What to do about a failure of Spark or Delta: wait, stop with one line, or - unknown - pass it on as it is."""
-    text = str(error)
+    text, path = str(error), location(settings)
+    if store := s3.trouble(text, path, settings.lake):
+        return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
     if any(word in text for word in _DENIED):
         return StoreError(
             f"lake {path} cannot be written: {_told(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
