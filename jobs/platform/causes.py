@@ -13,6 +13,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
 _JAVA_CAUSE = re.compile(r"^\s*(?:Caused by: |: )([\w.$]+(?:Exception|Error|Throwable|\w))(?:: (.*))?$")
 _STREAM_PREFIX = re.compile(r"^\[STREAM_FAILED\] Query \[id = [^\]]*\] terminated with exception: ")
+_JAVA_CLASS = re.compile(r"^(?:[a-z]\w*\.)+(\w+): ")
 _SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5};?$")
 _MAX = 500
 #: What libraries say, and what it means: (pattern, our class, in our words).
@@ -77,7 +78,7 @@ def _cause(error: BaseException) -> tuple[str, str]:
         return next((found for found in reversed(java) if found[1]), java[-1])
     first = chain[-1] if type(error).__module__.startswith("pyspark") else error
     name = "" if type(first).__module__.startswith("pyspark") else type(first).__name__
-    return name, _STREAM_PREFIX.sub("", str(first).strip()).split("\n", 1)[0]
+    return name, _JAVA_CLASS.sub(r"\1: ", _STREAM_PREFIX.sub("", str(first).strip()).split("\n", 1)[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -28,6 +28,7 @@ LOG = log.get("jobs.platform.runner")
 PERMANENT = (ConfigError, CaptureError, ModelError, StackError, CheckpointError)
 #: Causes that pass: a store or the broker is away. Tried again for as long as it takes.
 TRANSIENT = (StoreError, BrokerError)
+_SHUT_DOWN = "SparkContext was shut down"
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,11 @@ def _failed(state: _Running, error: BaseException, restart: Restart) -> None:
     cause = causes.kind(error) or type(None)
     why = causes.one_line(error)
     hint = getattr(error, "hint", "")
+    if _SHUT_DOWN in why:
+        # SIGTERM to spark-submit ends the JVM, which is the parent there, under the query: a stop, not a failure.
+        LOG.info("Spark was shut down", query=state.query.name)
+        state.ended = True
+        return
     if issubclass(cause, PERMANENT) or (not issubclass(cause, TRANSIENT) and state.failures >= restart.attempts):
         state.dead = error
         LOG.error("query ended for good", query=state.query.name, cause=why, failures=state.failures, **({"hint": hint} if hint else {}))

@@ -29,8 +29,14 @@ from jobs.platform import causes
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: Lines that the JVM writes to standard error before any logging is configured, and that say nothing.
-NOISE = ("WARNING: Using incubator modules", "Picked up JAVA_TOOL_OPTIONS", "NOTE: Picked up JDK_JAVA_OPTIONS")
+#: Lines on the JVM's standard error that say nothing: of the JVM itself, and of the worker that sets up a stateful operator.
+NOISE = (
+    "WARNING: Using incubator modules",
+    "Picked up JAVA_TOOL_OPTIONS",
+    "NOTE: Picked up JDK_JAVA_OPTIONS",
+    "Starting Streaming TransformWithStateIn",
+    "Streaming TransformWithStateIn",
+)
 
 #: One thread per Python worker: Spark already runs one worker per core, and nested pools make each other slow.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -299,7 +305,7 @@ class _Stderr:
     def _read(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "r", errors="replace") as stream:
             for line in stream:
-                if line.startswith(NOISE):
+                if line.startswith(NOISE) or not line.strip():
                     continue
                 with self._lock:
                     if self._through:

@@ -69,7 +69,7 @@ def test_probe_finds_the_project_only_in_what_was_shipped(cluster: Cluster, tmp_
     assert result["arguments"] == [str(tmp_path / "table"), "--flag"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_meter_stream_on_the_cluster_closes_the_flows_of_the_batch_meter(
     cluster: Cluster, kafka_server: str, settings: Callable[..., Settings], home: Path
 ) -> None:
@@ -128,7 +128,7 @@ def register_model(settings: Settings) -> None:
     registry.register(settings, tree, columns=["flow_duration"], threshold=0.5, training=registry.Training("nothing", {}, {}), promote=True)
 
 
-def predictions(settings: Settings, expected: set[str], driver: subprocess.Popen[bytes], patience_s: float = 150.0) -> set[str]:
+def predictions(settings: Settings, expected: set[str], driver: subprocess.Popen[bytes], patience_s: float = 480.0) -> set[str]:
     """Ids of the closed flows on the topic, once there are as many as expected, the driver has ended or patience has."""
     consumer = KafkaConsumer(
         settings.topic(PREDICTIONS.name), bootstrap_servers=settings.kafka.bootstrap_servers, auto_offset_reset="earliest", group_id=None
