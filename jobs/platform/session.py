@@ -157,7 +157,6 @@ def _local(settings: Settings) -> dict[str, str]:
         # No .crc file beside each checkpoint file: 10-30 % less per batch. Only the AbstractFileSystem, which the checkpoint manager uses:
         # fs.file.impl would break transformWithState, whose RocksDB files need a LocalFileSystem.
         "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
-        "spark.executorEnv.NUMBA_CACHE_DIR": str(var / "cache" / "numba"),
     }
 
 
