@@ -329,14 +329,19 @@ def wire() -> str:
 def cli() -> str:
     from infra.cli.main import COMMANDS, load
 
+    there = [name for name, group in COMMANDS.items() if importlib.util.find_spec(group.target.partition(":")[0])]
     parts = [
         "Every command takes `--help`; `--debug` anywhere shows the stack trace of a failure. A failure is one line and a hint on standard error.",
         table(("exit code", "meaning"), _exit_codes()),
-        table(("command", ""), ((f"[`flowlake {name}`](#flowlake-{name})", group.help) for name, group in COMMANDS.items())),
+        table(
+            ("command", ""),
+            (
+                (f"[`flowlake {name}`](#flowlake-{name})" if name in there else code(f"flowlake {name}"), group.help)
+                for name, group in COMMANDS.items()
+            ),
+        ),
     ]
-    for name in COMMANDS:
-        if importlib.util.find_spec(COMMANDS[name].target.partition(":")[0]) is None:
-            continue
+    for name in there:
         parts += _command(f"flowlake {name}", load(name))
     return page("Commands", "infra/cli", *parts)
 

@@ -37,7 +37,7 @@ PACKET_SCHEMA = pa.schema(
 class Header:
     """Kafka header names of ``raw-packets``. Values are UTF-8 text; numbers in decimal."""
 
-    CONTENT_TYPE = "content-type"
+    CONTENT_TYPE = "content-type"  # CONTENT_PACKETS, or CONTENT_JSON; nothing else is read
     SENSOR = "sensor"  # sensor id
     DOMAIN = "domain"  # observation domain; the sensor id unless configured
     RUN = "run"  # start of this sensor process, ns since the epoch: distinguishes restarts
@@ -45,7 +45,7 @@ class Header:
     CLOCK = "clock"  # the promise above, ns since the epoch
     PARTITIONS = "partitions"  # how many partitions this sensor spreads its flows over (0..n-1)
     SEQ = "seq"  # number of this message in (sensor, run, partition), from 0: duplicates are recognised by it
-    SNAPLEN = "snaplen"
+    SNAPLEN = "snaplen"  # frames are cut at so many bytes
     RECEIVED = "received"  # packets taken by this sensor run so far, all partitions
     DROPPED = "dropped"  # packets given up in the sensor (buffer full), so far
     KERNEL_DROPPED = "kernel-dropped"  # packets the kernel dropped before the sensor saw them, so far
