@@ -14,12 +14,13 @@ from typing import Any
 
 from infra.config import Settings
 from infra.demo.place import Place, own
+from infra.errors import FlowlakeError
 from infra.stack.process import free_port
 
 
 @contextmanager
 def stack(settings: Settings) -> Iterator[tuple[Settings, Place]]:
-    """Settings and place of a stack in a temporary folder; the folder is removed afterwards."""
+    """Settings and place of a stack in a temporary folder; it is removed afterwards, but for the logs when a part failed."""
     folder = Path(tempfile.mkdtemp(prefix="flowlake-bench-"))
     port = free_port()
     change: dict[str, dict[str, Any]] = {
@@ -27,18 +28,23 @@ def stack(settings: Settings) -> Iterator[tuple[Settings, Place]]:
         "hot": {"host": "127.0.0.1", "port": port},
         "alerts": {"host": "127.0.0.1", "port": port},
         "paths": {"var": str(folder)},
-        # The compiled code and the registry stay where they are: a benchmark measures neither compiling nor training.
+        # The registry stays where it is: a benchmark does not measure training.
         "scoring": {"tracking_uri": _absolute(settings), "artifact_root": str(settings.path(settings.scoring.artifact_root))},
     }
     moved = settings.model_copy(update={s: getattr(settings, s).model_copy(update=values) for s, values in change.items()})
     where = Place(folder / "demo")
-    cache = settings.path(settings.paths.var) / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    (folder / "cache").symlink_to(cache)
     try:
         yield own(moved, where), where
-    finally:
+    except FlowlakeError:
+        # Its message may name a log.
+        for part in [*folder.iterdir(), *where.base.glob("*")]:
+            if part not in (where.base, where.logs):
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+        raise
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _absolute(settings: Settings) -> str:

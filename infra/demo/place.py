@@ -162,6 +162,4 @@ def environment(where: Place) -> dict[str, str]:
     """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
     secret = {PREFIX + name.upper().replace(".", "__") for name in config.secret_fields()}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
-    # The folder that Spark's workers use too (jobs.platform.session): what one process compiles, the others load.
-    cache = where.base.parent / "cache" / "numba"
-    return kept | {"FLOWLAKE_CONF": str(where.conf), "NUMBA_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}

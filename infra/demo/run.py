@@ -28,8 +28,8 @@ from infra.stack.process import Daemon
 
 #: Nothing moving for so long means that a part is stuck, seconds.
 STALL_S = 180.0
-#: The stream's start, training of the first model left out: Spark, and the first batch of the meter.
-START_S = 180.0
+#: One step of the start (Spark and its workers, a line of the training, the first batch of the meter) takes no longer than this, seconds.
+START_S = 240.0
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Demo:
     def _start_stream(self) -> None:
         """Wait for servers, model and Spark, then let the queries start and wait for the meter's first batch."""
         took: dict[str, float] = {}
-        line = ""
+        line, reached = "", 0
         deadline = time.monotonic() + START_S
         while True:
             model, stream = link.read(self._file("model.json")), link.read(self._file(driver.STATE))
@@ -149,18 +149,20 @@ class Demo:
                 self.say("Spark is up")
             if len(took) == 3:
                 break
-            if model.get("state") == "training":
+            if len(took) != reached:
+                reached, deadline = len(took), time.monotonic() + START_S
+            if model.get("state") == "training" and model["line"] != line:
                 deadline = time.monotonic() + START_S
-                if model["line"] != line:
-                    line = str(model["line"])
-                    self.say(f"no model yet, training one: {line}" if not self._phases.get("training") else f"training: {line}")
-                    self._phases.setdefault("training", self._now())
+                line = str(model["line"])
+                self.say(f"no model yet, training one: {line}" if not self._phases.get("training") else f"training: {line}")
+                self._phases.setdefault("training", self._now())
             if "model" not in took:
                 self._must_run("model", model)
             self._must_run("stream", stream)
             self._in_time(deadline, "Spark" if "spark" not in took else "the model")
             time.sleep(0.05)
         (self.place.run / driver.GO).touch()
+        deadline = time.monotonic() + START_S
         while not self._first_batch():
             self._must_run("stream", link.read(self._file(driver.STATE)))
             self._in_time(deadline, "the stream")
