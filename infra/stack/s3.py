@@ -146,7 +146,7 @@ class ObjectStore:
         stopped = self.daemon.stop(timeout_s)
         for port in ports:
             # Sockets whose place is no setting; they would stay behind.
-            for name in ("filer", "s3"):
+            for name in ("master", "volume", "filer", "s3"):
                 Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock").unlink(missing_ok=True)
         return stopped
 

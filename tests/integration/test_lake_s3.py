@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,9 @@ class Lake:
         rows = [{"name": name, "at": name, "closed": name % 4 != 0} for name in names]
         self._producer.send(self.settings.topic("predictions"), value=value(table(rows)), headers=headers(message_id), partition=0).get(20)
 
+    def close(self) -> None:
+        self._producer.close()
+
     @contextmanager
     def running(self) -> Iterator[psutil.Process]:
         with self.output.open("ab") as out:
@@ -72,8 +75,9 @@ class Lake:
             yield process
         finally:
             family = [process, *process.children(recursive=True)] if child.poll() is None else []
-            for member in reversed(family):
-                member.kill()
+            for member in family:
+                with suppress(psutil.Error):
+                    member.kill()
             child.wait()
 
     def until(self, condition: Callable[[], bool], process: psutil.Process) -> None:
@@ -99,7 +103,7 @@ class Lake:
 @pytest.fixture
 def lake(
     kafka_server: str, s3_server: ObjectStore, bucket: str, settings: Factory, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Lake:
+) -> Iterator[Lake]:
     made = settings(
         kafka={"bootstrap_servers": kafka_server},
         lake=s3_server.lake(bucket) | {"trigger_ms": 0},
@@ -110,11 +114,22 @@ def lake(
     admin.create_topics([NewTopic(made.topic(t.name), made.kafka.partitions.get(t.name, 1), 1, topic_configs=t.config()) for t in TOPICS])
     admin.close()
     configure(made, home, monkeypatch)
-    return Lake(made, s3_server, bucket, tmp_path / "output.txt")
+    built = Lake(made, s3_server, bucket, tmp_path / "output.txt")
+    yield built
+    built.close()
 
 
 def expected(names: range) -> list[str]:
     return sorted(flow_id(name) for name in names if name % 4)
+
+
+def command_lines(process: psutil.Process) -> list[str]:
+    """Of a process and all below it."""
+    found = []
+    for member in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            found.append(" ".join(member.cmdline()))
+    return found
 
 
 @pytest.mark.spark
@@ -125,7 +140,7 @@ def test_each_record_once_through_a_kill_and_the_keys_nowhere(lake: Lake, home: 
     lake.send(range(40), "m1")
     with lake.running() as process:
         lake.until(lambda: lake.ids() == expected(range(40)), process)
-        lines = [" ".join(member.cmdline()) for member in (process, *process.children(recursive=True))]
+        lines = command_lines(process)
         lake.until(lambda: any(key.endswith("/commits/0") for key in lake.objects("checkpoints/lake-")), process)
         lake.send(range(20, 60), "m2")
         lake.until(lambda: any(key.endswith("/offsets/1") for key in lake.objects("checkpoints/lake-")), process)
