@@ -109,7 +109,7 @@ class Follower(threading.Thread):
     def _follow(self) -> None:
         from kafka import KafkaConsumer, TopicPartition
 
-        from sensors.broker import client_options
+        from infra.kafka_client import client_options
 
         consumer = KafkaConsumer(**client_options(self._settings.kafka), client_id="flowlake-demo", fetch_max_wait_ms=100)
         names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
