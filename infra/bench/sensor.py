@@ -172,8 +172,9 @@ def _topic(settings: Settings) -> Any:
     from kafka import errors as kafka_errors
     from kafka.admin import NewTopic
 
+    from infra.kafka_client import client_options
     from schemas.topics import RAW_PACKETS
-    from sensors.broker import client_options, refused
+    from sensors.broker import refused
 
     name = settings.topic(RAW_PACKETS.name)
     try:

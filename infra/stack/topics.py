@@ -89,7 +89,7 @@ def admin(settings: Settings, timeout_s: float = 5.0) -> Iterator[KafkaAdminClie
     from kafka import errors
     from kafka.admin import KafkaAdminClient
 
-    from sensors.broker import client_options
+    from infra.kafka_client import client_options
 
     servers = settings.kafka.bootstrap_servers
     try:
@@ -209,7 +209,7 @@ def end_offsets(settings: Settings, names: list[str]) -> tuple[dict[tuple[str, i
     """
     from kafka import KafkaConsumer, TopicPartition, errors
 
-    from sensors.broker import client_options
+    from infra.kafka_client import client_options
 
     if not names:
         return {}, {}

@@ -92,7 +92,7 @@ def follow(settings: Settings, ending: threading.Event) -> Iterator[bytes | None
     """Values of the topic from its beginning, until ``ending`` is set."""
     from kafka import KafkaConsumer
 
-    from jobs.platform.dead_letter import client_options
+    from infra.kafka_client import client_options
 
     consumer = KafkaConsumer(settings.topic(ACCOUNTS.name), auto_offset_reset="earliest", **client_options(settings.kafka))
     try:

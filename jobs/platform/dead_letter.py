@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.config import KafkaSettings
+from infra.kafka_client import client_options
 from schemas.topics import DEAD_LETTER, RAW_PACKETS
 
 HEADER_REASON = "reason"
@@ -78,20 +79,6 @@ class DeadLetter:
 
 #: Columns of :meth:`DeadLetter.row`, as Spark's Kafka sink wants them (write with ``includeHeaders`` set).
 SPARK_DDL = "key binary, value binary, headers array<struct<key: string, value: binary>>"
-
-
-def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Options of a kafka-python client from the settings (security options by Kafka's names, dots become underscores)."""
-    options: dict[str, Any] = {"bootstrap_servers": [s.strip() for s in kafka.bootstrap_servers.split(",")]}
-    renamed = {"ssl.ca.location": "ssl_cafile", "ssl.certificate.location": "ssl_certfile", "ssl.key.location": "ssl_keyfile"}
-    jvm_only = ("sasl.jaas.config", "ssl.truststore.", "ssl.keystore.")
-    for name, value in kafka.security.items():
-        if not name.startswith(jvm_only):
-            options[renamed.get(name, name.replace(".", "_"))] = value
-    if kafka.sasl_username:
-        options["sasl_plain_username"] = kafka.sasl_username
-        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
-    return options
 
 
 def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> Any:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from infra.config import KafkaSettings
 from infra.errors import ConfigError
+from infra.kafka_client import client_options
 from schemas.wire import CLOCK_END, PACKET_SCHEMA
-from sensors import broker, encoding
+from sensors import encoding
 from sensors.crc32c import crc32c
 from sensors.frames import FrameBatch, concat
 from sensors.live import FlushQueue
@@ -103,7 +104,7 @@ def test_client_options() -> None:
         sasl_username="u",
         sasl_password="secret",
     )
-    assert broker.client_options(kafka) == {
+    assert client_options(kafka) == {
         "bootstrap_servers": ["a:1", "b:2"],
         "security_protocol": "SASL_SSL",
         "sasl_mechanism": "SCRAM-SHA-512",
@@ -112,9 +113,9 @@ def test_client_options() -> None:
         "sasl_plain_password": "secret",
     }
     with pytest.raises(ConfigError, match=r"sasl\.wrong"):
-        broker.client_options(KafkaSettings(security={"sasl.wrong": "x"}))
+        client_options(KafkaSettings(security={"sasl.wrong": "x"}))
     with pytest.raises(ConfigError, match="PEM"):
-        broker.client_options(KafkaSettings(security={"ssl.truststore.location": "trust.jks"}))
+        client_options(KafkaSettings(security={"ssl.truststore.location": "trust.jks"}))
 
 
 def test_live_queue_drops_the_oldest_frames_and_tells() -> None:

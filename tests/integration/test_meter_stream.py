@@ -1,0 +1,213 @@
+"""The meter's query on a real broker: the stream says what the batch says, bad messages go aside, a restart changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from infra.config import Settings
+from infra.kafka_client import client_options
+from infra.stack import topics
+from jobs.metering import query
+from jobs.metering.accounts import AccountBook
+from jobs.metering.batch import meter_captures
+from jobs.scoring.registry import Training, register
+from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
+from schemas.labels import BENIGN
+from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
+from schemas.wire import CONTENT_JSON, CONTENT_PACKETS
+from sensors.generate import generate, preset
+from sensors.pcapwriter import PcapWriter
+from sensors.publisher import Publisher
+from sensors.replay import chunks
+from tests.oracle.craft import ethernet, packet
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+pytestmark = [pytest.mark.integration, pytest.mark.spark]
+
+
+@pytest.fixture
+def ready(settings: Callable[..., Settings], kafka_server: str) -> Settings:
+    """Settings of a test alone, its topics made, a champion registered."""
+    made = settings(kafka={"bootstrap_servers": kafka_server}, meter={"buckets": 4})
+    topics.ensure(made)
+    x = np.arange(40).reshape(20, 2)
+    forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
+    register(
+        made,
+        forest,
+        columns=["flow_duration", "total_fwd_packets"],
+        threshold=0.5,
+        training=Training("a test", {}, {}),
+        promote=True,
+    )
+    return made
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    path = tmp_path / "mixed.pcap"
+    with PcapWriter(path) as out:
+        for batch in generate(preset("demo", seed=3, duration_s=8)):
+            out.write(batch)
+    return path
+
+
+def send(settings: Settings, capture: Path, sensor: str, most: int | None = None) -> Publisher:
+    publisher = Publisher(settings, sensor)
+    for n, chunk in enumerate(chunks(capture, settings.sensor)):
+        if most is not None and n >= most:
+            break
+        publisher.publish(chunk)
+    publisher.flush()
+    return publisher
+
+
+def drain(settings: Settings, topic: str) -> Iterator[Any]:
+    """Every message of a topic, up to where it ends now."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(group_id=None, enable_auto_commit=False, **client_options(settings.kafka))
+    try:
+        name = settings.topic(topic)
+        lanes = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
+        consumer.assign(lanes)
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(lanes)
+        while any(consumer.position(lane) < ends[lane] for lane in lanes):
+            for messages in consumer.poll(timeout_ms=500).values():
+                yield from messages
+    finally:
+        consumer.close()
+
+
+def totals(settings: Settings) -> dict[str, int]:
+    book = AccountBook()
+    for message in drain(settings, ACCOUNTS.name):
+        book.add(message.value)
+    return dict(book.totals())
+
+
+def wait_for(settings: Settings, running: StreamingQuery, done: Callable[[dict[str, int]], bool], seconds: float = 120) -> dict[str, int]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if running.exception() is not None:
+            raise AssertionError(str(running.exception()))
+        now = totals(settings)
+        if now and done(now):
+            return now
+        time.sleep(0.5)
+    raise AssertionError(f"not done in {seconds} s: {now}, {running.status}, {running.lastProgress}")
+
+
+def predictions(settings: Settings) -> tuple[pa.Table, dict[str, bytes]]:
+    """Rows of all messages, and the messages by id (a copy must be equal)."""
+    by_id: dict[str, bytes] = {}
+    tables = []
+    for message in drain(settings, PREDICTIONS.name):
+        headers = dict(message.headers)
+        name = headers["message-id"].decode()
+        if name in by_id:
+            continue
+        by_id[name] = message.value
+        tables.append(pa.ipc.open_stream(message.value).read_all())
+    return pa.concat_tables(tables), by_id
+
+
+def test_the_stream_says_what_the_batch_says(spark: SparkSession, ready: Settings, capture: Path) -> None:
+    running = query.start(spark, ready)
+    try:
+        publisher = send(ready, capture, "tap")
+        sent = publisher.counters.sent
+        publisher.close()
+        book = wait_for(ready, running, lambda t: t.get("packets", 0) == sent and t["waiting"] == 0 and t["open"] == 0)
+    finally:
+        running.stop()
+    assert book["metered"] + book.get("rejected", 0) == sent > 5000
+    rows, _ = predictions(ready)
+    assert rows.schema.equals(PREDICTION_SCHEMA)
+    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
+    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
+    assert closed.equals(batch)
+    assert set(rows["attack_type"].to_pylist()) <= {BENIGN, "SYN_SCAN"}
+
+
+def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: Settings, capture: Path) -> None:
+    """Stopped with flows open and packets waiting; the second query goes on from the checkpoint, with an empty cache and with a full one."""
+    from jobs.metering import segments
+
+    small = ready.model_copy(update={"sensor": ready.sensor.model_copy(update={"batch_packets": 1000})})
+    half = send(small, capture, "tap", most=6)
+    running = query.start(spark, small)
+    wait_for(small, running, lambda t: t.get("packets", 0) == half.counters.sent)
+    running.stop()
+    segments.clear_cache()
+    for n, chunk in enumerate(chunks(capture, small.sensor)):
+        if n >= 6:
+            half.publish(chunk)
+    half.flush()
+    sent = half.counters.sent
+    half.close()
+    running = query.start(spark, small)
+    try:
+        wait_for(small, running, lambda t: t.get("packets", 0) == sent and t["open"] == 0)
+    finally:
+        running.stop()
+    rows, _ = predictions(small)
+    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
+    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
+    assert closed.equals(batch)
+    still_open = rows.filter(pc.invert(rows["closed"]))  # what was scored before the stop, and before it closed
+    assert still_open.num_rows > 0
+    assert set(still_open["flow_id"].to_pylist()) <= set(closed["flow_id"].to_pylist())
+
+
+def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSession, ready: Settings, capture: Path) -> None:
+    from kafka import KafkaProducer
+
+    bad = [
+        (b"\x00garbage", {"content-type": CONTENT_PACKETS}),
+        (b"", {"content-type": CONTENT_PACKETS}),
+        (bytes(5 * 1024 * 1024), {"content-type": CONTENT_PACKETS}),
+        (b"x", {"content-type": "text/plain"}),
+        (b"x", {"content-type": "application/vnd.flowlake.packets+arrow; v=99"}),
+        (b'{"timestamp": "2026-11-21T08:00:00Z", "raw_bytes": "not hex"}', {"content-type": CONTENT_JSON}),
+    ]
+    frame = ethernet(packet("10.9.9.1", "10.9.9.2", 17, 5353, 53, 12))
+    good = json.dumps({"timestamp": 1_795_248_000.5, "raw_bytes": frame.hex(), "source": "elsewhere"}).encode()
+    producer = KafkaProducer(max_request_size=8 << 20, **client_options(ready.kafka))
+    for value, headers in [*bad, (good, {"content-type": CONTENT_JSON})]:
+        producer.send(ready.topic(RAW_PACKETS.name), value, headers=[(k, v.encode()) for k, v in headers.items()])
+    producer.send(ready.topic(RAW_PACKETS.name), None, key=b"tombstone")
+    producer.flush()
+    producer.close()
+    running = query.start(spark, ready)
+    try:
+        publisher = send(ready, capture, "tap")
+        sent = publisher.counters.sent
+        publisher.close()
+        # the JSON packet has no clock: it is released by the wall clock, after the allowed lateness
+        book = wait_for(ready, running, lambda t: t.get("packets", 0) == sent + 1 and t["waiting"] == 0 and t["open"] <= 1)
+    finally:
+        running.stop()
+    assert book["metered"] + book.get("rejected", 0) == sent + 1
+    letters = list(drain(ready, DEAD_LETTER.name))
+    assert sorted(len(m.value or b"") for m in letters) == sorted([len(v) for v, _ in bad] + [0])
+    for letter in letters:
+        headers = {k: v.decode() for k, v in letter.headers}
+        assert headers["source-topic"] == ready.topic(RAW_PACKETS.name)
+        assert {"source-partition", "source-offset", "reason"} <= headers.keys()
+    reasons = {dict(m.headers)["reason"].decode().split(":")[0] for m in letters}
+    assert reasons == {"arrow", "empty", "content-type", "wrong-version", "json"}
