@@ -137,7 +137,7 @@ class Kafka:
     def _format(self, launcher: java.Java, class_path: str) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         argv = [str(launcher.path), "-Xmx128m", f"-Dlog4j2.configurationFile={LOG4J.as_uri()}", "-cp", class_path]
-        argv += ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self.configuration)]
+        argv += ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(self.configuration)]
         done = subprocess.run(argv, capture_output=True, text=True, env=_environment(), timeout=120)
         if done.returncode != 0:
             words = (done.stdout + done.stderr).strip().splitlines()

@@ -160,7 +160,8 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
     from pyspark.sql import functions as F
 
     keys = bucket_keys(settings.buckets, shuffle_partitions)
-    digests = packets.select("value", "headers", "partition", "offset", "timestamp").mapInArrow(
+    # A Python task costs some 100 ms however little it does: as many as can run at once, not one per Kafka partition
+    digests = packets.select("value", "headers", "partition", "offset", "timestamp").coalesce(shuffle_partitions).mapInArrow(
         lambda batches: digest_batches(batches, keys), IN_DDL
     )
     ticks = (
