@@ -71,7 +71,7 @@ class MeterSettings(_Section):
     idle_timeout_s: float = Field(60.0, gt=0, description="a flow without a packet for so long is closed")
     tcp_linger_s: float = Field(3.0, ge=0, description="what comes this long after FIN or RST still belongs to the flow")
     fragment_timeout_s: float = Field(30.0, gt=0, description="how long the ports of a first fragment are remembered")
-    interim_first_s: float = Field(0.5, ge=0, description="age at which an open flow is first emitted as an interim snapshot")
+    interim_first_s: float = Field(0.2, ge=0, description="age at which an open flow is first emitted as an interim snapshot")
     interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
     interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
     max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from infra.config import Settings
 from jobs.metering.stateful import STATE_VERSION, meter
 from jobs.platform import checkpoints
+from jobs.platform.workers import settled
 from jobs.scoring.registry import load_champion
 from jobs.scoring.stage import KAFKA_DDL, publish
 from jobs.sinks.source import kafka_options
@@ -48,7 +49,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": settings.meter.buckets})
     prefix = settings.kafka.topic_prefix
     rows = meter(read(spark, settings), place.id, settings.meter, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]))
-    messages = rows.mapInArrow(lambda batches: publish(batches, champion.value, place.id, prefix), KAFKA_DDL)
+    messages = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value, place.id, prefix)), KAFKA_DDL)
     return (
         messages.writeStream.queryName(NAME)
         .format("kafka")

@@ -16,6 +16,7 @@ from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.digest import Digester, Message
 from jobs.metering.emission import pack
+from jobs.platform.workers import settle, settled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -148,7 +149,8 @@ class MeterProcessor(StatefulProcessor):
             yield pd.DataFrame({"bucket": bucket, "kind": [k for k, _ in out], "blob": [b for _, b in out]})
 
     def close(self) -> None:
-        """Nothing to release: the table stays cached for the next batch."""
+        """The table stays cached for the next batch."""
+        settle()
 
 
 def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int) -> DataFrame:
@@ -161,8 +163,10 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
 
     keys = bucket_keys(settings.buckets, shuffle_partitions)
     # A Python task costs some 100 ms however little it does: as many as can run at once, not one per Kafka partition
-    digests = packets.select("value", "headers", "partition", "offset", "timestamp").coalesce(shuffle_partitions).mapInArrow(
-        lambda batches: digest_batches(batches, keys), IN_DDL
+    digests = (
+        packets.select("value", "headers", "partition", "offset", "timestamp")
+        .coalesce(shuffle_partitions)
+        .mapInArrow(settled(lambda batches: digest_batches(batches, keys)), IN_DDL)
     )
     ticks = (
         packets.sparkSession.readStream.format("rate")

@@ -134,6 +134,8 @@ def properties(settings: Settings, master: str) -> dict[str, str]:
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
         "spark.python.worker.reuse": "true",
         "spark.ui.showConsoleProgress": "false",
+        # A batch of the lake takes seconds: with FIFO its tasks go before those of the meter and the alerts.
+        "spark.scheduler.mode": "FAIR",
     }
     conf |= {f"spark.executorEnv.{name}": "1" for name in ONE_THREAD}
     if is_local(master):
@@ -210,7 +212,9 @@ def jvm_options(settings: Settings) -> str:
     """Options of the driver's JVM: where it logs, and how its memory is kept small."""
     here = Path(__file__).parent
     # A serial collector on a small heap: 100-200 MB less resident than G1, and no pauses that matter below 4 GB.
-    options = ["-XX:+UseSerialGC"] if _megabytes(settings.spark.driver_memory) <= 4096 else []
+    # C1 alone: on two cores the optimising compiler takes half of the JVM's time for minutes, and the work is done in native code.
+    small = _megabytes(settings.spark.driver_memory) <= 4096
+    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []
     # Spark recognises a foreachBatch that was interrupted by a stop with a regular expression that recurses once for each character of a
     # long Python traceback; with the default of 1 MB each such stop ends in a page of StackOverflowError. Reserved, not resident.
     options.append("-Xss16m")

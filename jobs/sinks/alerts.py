@@ -16,6 +16,7 @@ from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
+from jobs.platform.workers import settled
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
@@ -103,7 +104,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         counters.add(counters.WAITS, NAME, 1)
 
     def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
-        reports = frame.mapInArrow(task(settings), _REPORT_DDL).collect()
+        reports = frame.mapInArrow(settled(task(settings)), _REPORT_DDL).collect()
         found = alertbook.gather(unpack(bytes(r.partials)) for r in reports if r.partials)
         applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
         if applied.messages:

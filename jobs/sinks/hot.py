@@ -19,6 +19,7 @@ from infra.config import PostgresSettings, Settings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
+from jobs.platform.workers import settled
 from jobs.sinks import counters, messages, postgres, source
 from jobs.sinks.messages import Message
 from jobs.sinks.postgres import RefusedData
@@ -227,7 +228,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         raise StoreError(str(e), "start it (flowlake up), or set hot.host and hot.port") from e
 
     def once(frame: DataFrame, query: str, batch_id: int) -> list[Any]:
-        reports = frame.mapInArrow(task(settings, query, batch_id), _REPORT_DDL).collect()
+        reports = frame.mapInArrow(settled(task(settings, query, batch_id)), _REPORT_DDL).collect()
         for report in reports:
             if report.fault:
                 raise StoreError(report.fault)

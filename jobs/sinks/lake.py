@@ -23,6 +23,7 @@ from infra.errors import FlowlakeError, StoreError
 from infra.log import get
 from jobs.platform import s3
 from jobs.platform.dead_letter import DeadLetter
+from jobs.platform.workers import settled
 from jobs.sinks import counters, messages, source
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas.flows import PREDICTION_SCHEMA, RECORD_VERSION
@@ -224,7 +225,7 @@ class Lake:
         from pyspark.sql import functions as F
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        keys = frame.mapInArrow(_keys_task(self._settings), _KEYS_DDL).persist()
+        keys = frame.mapInArrow(settled(_keys_task(self._settings)), _KEYS_DDL).persist()
         known = None
         try:
             spans, refused = _spans(keys)
@@ -235,7 +236,7 @@ class Lake:
             there = frame.sparkSession.read.format("delta").load(self._path).where(_within(spans)).select("flow_id")
             known = there.join(_hinted(wanted, rows), "flow_id", "left_semi").distinct().persist()
             held = known.count()
-            new = frame.mapInArrow(_rows_task(), _nullable(from_arrow_schema(LAKE_SCHEMA)))
+            new = frame.mapInArrow(settled(_rows_task()), _nullable(from_arrow_schema(LAKE_SCHEMA)))
             if distinct < rows:
                 new = new.dropDuplicates(["flow_id"])
             if held:
