@@ -1,6 +1,6 @@
-"""Prometheus metrics: every name in one place, and the page that shows them.
+"""Prometheus metrics of the stream: every name in one place, and the page that shows them (sensors: :mod:`sensors.metrics`).
 
-Counters count since the process started. Query metrics carry the label ``query`` (its name, e.g. ``meter``); sensors ``sensor``.
+Counters count since the process started. Query metrics carry the label ``query`` (its name, e.g. ``meter``).
 Import the object and move it: ``SINK_ROWS.labels(query="lake").inc(rows)``.
 """
 
@@ -19,12 +19,6 @@ REGISTRY = CollectorRegistry()
 
 _LATENCY_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _BATCH_S = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-
-# --- sensors
-SENSOR_PACKETS = Counter("flowlake_sensor_packets", "Packets taken", ["sensor"], registry=REGISTRY)
-SENSOR_BYTES = Counter("flowlake_sensor_bytes", "Bytes on the wire of the packets taken", ["sensor"], registry=REGISTRY)
-SENSOR_DROPPED = Counter("flowlake_sensor_dropped", "Packets lost: buffer (ours, full) or kernel", ["sensor", "where"], registry=REGISTRY)
-SENSOR_BUFFER = Gauge("flowlake_sensor_buffer_bytes", "Bytes waiting for the broker", ["sensor"], registry=REGISTRY)
 
 # --- meter
 PACKETS = Counter("flowlake_packets", "Packets metered", ["query"], registry=REGISTRY)

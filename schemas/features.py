@@ -27,7 +27,7 @@ class Feature:
 
 def _stats(prefix: str, cic: str, unit: str, what: str, order: str = "mean std max min", ints: str = "max min total") -> list[Feature]:
     words = {
-        "total": "last - first",
+        "total": "sum",
         "mean": "mean",
         "std": "sample standard deviation (n - 1)",
         "max": "maximum",
@@ -101,7 +101,9 @@ FEATURES: tuple[Feature, ...] = (
     *_stats("idle", "Idle", "us", "idle gaps (threshold 5 s)"),
     Feature("icmp_code", "ICMP Code", "int", "", "code of the first packet", "-1"),
     Feature("icmp_type", "ICMP Type", "int", "", "type of the first packet", "-1"),
-    Feature("total_tcp_flow_time", "Total TCP Flow Time", "int", "us", "TCP: last packet of this record - first of the connection", "not TCP: 0"),
+    Feature(
+        "total_tcp_flow_time", "Total TCP Flow Time", "int", "us", "TCP: last packet of this record - first of the connection", "not TCP: 0"
+    ),
 )
 
 #: Features of the specification that CICFlowMeter's CSV has no column for; ours, behind its columns.

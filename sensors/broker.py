@@ -69,7 +69,7 @@ def partition_count(producer: KafkaProducer, kafka: KafkaSettings, topic: str, t
         if found:
             return len(found)
         if time.monotonic() >= deadline:
-            raise BrokerError(f"topic {topic} is not on the broker {kafka.bootstrap_servers}", "flowlake topics create")
+            raise BrokerError(f"topic {topic} is not on the broker {kafka.bootstrap_servers}", "make it: flowlake topics --create")
         time.sleep(0.1)
 
 

@@ -67,7 +67,7 @@ def load(name: str) -> Any:
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, typer.Typer):
         single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
-        single.command(name)(found)
+        single.command(name, epilog=getattr(found, "epilog", None))(found)
         found = single
     return typer.main.get_command(found)
 

@@ -220,7 +220,7 @@ def jvm_options(settings: Settings) -> str:
     options.append("-Xss16m")
     if os.environ.get("FLOWLAKE_DEBUG"):
         return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])
-    folder = settings.path(settings.paths.var) / "log"
+    folder = settings.path(settings.paths.var) / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

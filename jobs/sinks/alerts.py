@@ -7,17 +7,21 @@ transaction (:mod:`jobs.sinks.alertstore`). No shuffle, no join, one small colle
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from infra import metrics
 from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
 from jobs.platform.workers import settled
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
+from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
 from jobs.sinks.outbox import Drainer
@@ -53,6 +57,15 @@ def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
         yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
+
+
+def _measure(raised: Iterable[Alert]) -> None:
+    """Count new alerts, and how long after the capture of the packet that sufficed their rows are there."""
+    now = time.time()
+    for alert in raised:
+        metrics.ALERTS.labels(attack_type=alert.attack_type).inc()
+        evident = datetime.fromisoformat(alert.details["evidence_time"]).timestamp()
+        metrics.LATENCY.labels(query=NAME).observe(max(now - evident, 0.0))
 
 
 def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
@@ -109,14 +122,15 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
         if applied.messages:
             drainer.wake()
-        counters.add(counters.SINK_ROWS, NAME, applied.raised)
+        counters.add(counters.SINK_ROWS, NAME, len(applied.raised))
+        _measure(applied.raised)
         refused = source.count_refused((r.refused for r in reports), NAME)
         if batch_id % _PRUNE_EVERY == _PRUNE_EVERY - 1:
             try:
                 store.prune()
             except (StoreUnavailable, StoreError) as e:
                 get("sink.alerts").warning("old evidence stays", cause=str(e))
-        return {"raised": applied.raised, "changed": applied.changed, "refused": refused}
+        return {"raised": len(applied.raised), "changed": applied.changed, "refused": refused}
 
     query = source.run(source.read(spark, settings, NAME), settings, NAME, settings.alerts.trigger_ms, handle, apply)
     drainer.start()

@@ -39,7 +39,7 @@ _INSERT_ONLY = frozenset({"id"})
 class Applied:
     """What a batch did: alerts raised, alerts changed, messages put into the outbox."""
 
-    raised: int
+    raised: tuple[Alert, ...]
     changed: int
     messages: int
 
@@ -65,7 +65,7 @@ class AlertStore:
             Nothing was applied, or - if the connection broke in the commit - everything; the same evidence may be applied again.
         """
         if not evidence:
-            return Applied(0, 0, 0)
+            return Applied((), 0, 0)
         connection = postgres.kept(self._settings, _APPLICATION)
         try:
             with connection, connection.cursor() as cursor:
@@ -85,7 +85,7 @@ class AlertStore:
                 problem = StoreError(f"{postgres.where(self._settings)} refuses an alert: {problem}")
             raise problem from e
         self._remember([change.alert for change in changes])
-        return Applied(sum(c.is_new for c in changes), sum(not c.is_new for c in changes), sent)
+        return Applied(tuple(c.alert for c in changes if c.is_new), sum(not c.is_new for c in changes), sent)
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 
