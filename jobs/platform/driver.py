@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from infra import config, log, metrics
@@ -79,9 +80,7 @@ def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bo
         exporter.start()
         first = next(iter(queries))
         logger.info("stream starts", queries=list(queries), broker=settings.kafka.bootstrap_servers)
-        return runner.run(
-            spark, [runner.Query(n, lambda start=s: start(spark, settings), essential=n == first) for n, s in queries.items()]
-        )
+        return runner.run(spark, [runner.Query(n, partial(s, spark, settings), essential=n == first) for n, s in queries.items()])
     finally:
         exporter.stop()
         spark.stop()
