@@ -145,7 +145,7 @@ def test_the_stream_says_what_the_batch_says(spark: SparkSession, ready: Setting
 
 
 def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: Settings, capture: Path) -> None:
-    """Stopped with flows open and packets waiting; the second query goes on from the checkpoint, with an empty cache and with a full one."""
+    """Stopped with flows open and packets waiting; the second query goes on from the checkpoint with an empty cache."""
     from jobs.metering import segments
 
     small = ready.model_copy(update={"sensor": ready.sensor.model_copy(update={"batch_packets": 1000})})
