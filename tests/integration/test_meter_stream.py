@@ -177,10 +177,12 @@ def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: S
 def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSession, ready: Settings, capture: Path) -> None:
     from kafka import KafkaProducer
 
+    whole = {"content-type": CONTENT_PACKETS, "sensor": "s", "run": "1", "kind": "packets", "clock": "0", "partitions": "4", "seq": "0"}
     bad = [
+        (b"\x00garbage", whole),
         (b"\x00garbage", {"content-type": CONTENT_PACKETS}),
-        (b"", {"content-type": CONTENT_PACKETS}),
-        (bytes(5 * 1024 * 1024), {"content-type": CONTENT_PACKETS}),
+        (b"", whole),
+        (bytes(5 * 1024 * 1024), whole),
         (b"x", {"content-type": "text/plain"}),
         (b"x", {"content-type": "application/vnd.flowlake.packets+arrow; v=99"}),
         (b'{"timestamp": "2026-11-21T08:00:00Z", "raw_bytes": "not hex"}', {"content-type": CONTENT_JSON}),
@@ -210,4 +212,4 @@ def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSessio
         assert headers["source-topic"] == ready.topic(RAW_PACKETS.name)
         assert {"source-partition", "source-offset", "reason"} <= headers.keys()
     reasons = {dict(m.headers)["reason"].decode().split(":")[0] for m in letters}
-    assert reasons == {"arrow", "empty", "content-type", "wrong-version", "json"}
+    assert reasons == {"arrow", "header", "empty", "content-type", "wrong-version", "json"}

@@ -42,8 +42,9 @@ def test_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
 def test_level_and_foreign_loggers(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup(LogSettings(level="warning", format="json"))
     log.get("jobs.test").info("hidden")
-    logging.getLogger("kafka.conn").info("hidden")
-    logging.getLogger("kafka.conn").warning("shown")
+    logging.getLogger("py4j").info("hidden")
+    logging.getLogger("kafka.conn").warning("hidden: kafka-python warns of ordinary things")
+    logging.getLogger("py4j").warning("shown")
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["shown"]
 
 

@@ -57,7 +57,7 @@ def test_jars_are_loaded_in_place_on_this_machine(job: str) -> None:
     argv = submit.command(submit.parse([job])).argv
     assert "--jars" not in argv
     assert "delta-spark" in value(argv, "--driver-class-path")
-    assert value(argv, "--master") == "local[2]"
+    assert value(argv, "--master") == "local[4]"
 
 
 def test_options_of_the_submitter_pass_and_lists_are_joined(job: str) -> None:
@@ -97,7 +97,7 @@ def test_no_secret_on_the_command_line(job: str, monkeypatch: pytest.MonkeyPatch
         (["missing.py"], "job missing.py: no such file"),
         (["JOB", "--conf-file", "missing.yaml"], "missing.yaml: No such file"),
         (["JOB", "--python-env", "missing.tgz"], "--python-env missing.tgz: no such file"),
-        (["JOB", "--master", "local[2]", "--deploy-mode", "cluster"], "--deploy-mode cluster: Spark does not run Python drivers on local"),
+        (["JOB", "--master", "local[4]", "--deploy-mode", "cluster"], "--deploy-mode cluster: Spark does not run Python drivers on local"),
         (["JOB", "--master", "spark://h:1", "--deploy-mode", "cluster"], "--deploy-mode cluster"),
     ],
 )

@@ -6,7 +6,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from infra.config import PostgresSettings
+from infra.config import LakeSettings, PostgresSettings, Settings
 from infra.errors import StoreError
 from jobs.sinks import hot, lake, postgres, stores
 from jobs.sinks.stores import Handle, Stopped, StoreUnavailable
@@ -142,9 +142,10 @@ def test_a_refusal_is_not_waited_for() -> None:
 
 
 def test_lake_problems_are_told_apart() -> None:
-    assert isinstance(lake._problem(Exception("x\njava.io.IOException: No space left on device"), "/l"), StoreUnavailable)
-    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), "/l")
+    settings = Settings(lake=LakeSettings(path="/l"))
+    assert isinstance(lake._problem(Exception("x\njava.io.IOException: No space left on device"), settings), StoreUnavailable)
+    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), settings)
     assert isinstance(denied, StoreError)
     assert "AccessDeniedException" in str(denied)
     odd = ValueError("a bug")
-    assert lake._problem(odd, "/l") is odd
+    assert lake._problem(odd, settings) is odd
