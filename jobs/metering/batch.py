@@ -15,7 +15,6 @@ from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope, count_rejects
 from jobs.metering.features import records
 from jobs.metering.packets import decode
-from schemas.flows import RECORD_SCHEMA
 from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.capture import CaptureReader
 from sensors.replay import Chunk, chunks
@@ -105,11 +104,6 @@ def meter_captures(
             accounts.add(meter)
             if reader.truncated:
                 accounts.truncated.append(str(path))
-
-
-def meter_table(paths: Sequence[str | Path], *, interim: bool = False, settings: MeterSettings | None = None) -> pa.Table:
-    """:func:`meter_captures` as one table."""
-    return pa.Table.from_batches(meter_captures(paths, interim=interim, settings=settings), RECORD_SCHEMA)
 
 
 def _digest(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -343,11 +343,3 @@ def _json_int(record: dict[str, Any], name: str, default: int, top: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= top:
         raise Refused(f"json: {name} {str(value)[:80]!r} is no number of 0 to {top}")
     return value
-
-
-def digest_messages(messages: Iterable[Message], buckets: int) -> tuple[list[tuple[int, bytes]], list[tuple[Message, str]]]:
-    """All at once: digests by bucket, and refused messages with their reasons."""
-    digester = Digester(buckets)
-    for message in messages:
-        digester.add(message)
-    return list(digester.finish()), digester.refused

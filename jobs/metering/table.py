@@ -696,7 +696,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
 
 
 @njit(cache=True)
-def _expire(rows, used, head, nxt, wake, free, counts, domains, frontiers, timeouts, out, start):
+def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out, start):
     """Close rows whose deadline lies behind their domain's frontier; ``(copied, next row)``, resumable when ``out`` is full."""
     idle = timeouts[0]
     linger = timeouts[2]
@@ -898,7 +898,6 @@ class FlowTable:
                     self._wake,
                     self._free,
                     self._counts,
-                    self.rows["domain"],
                     frontiers,
                     self._timeouts,
                     out,
@@ -950,11 +949,6 @@ class FlowTable:
         self._mark[self._dirty[:n]] = 0
         self._counts[_DIRTY] = 0
         return self.rows[at].copy()
-
-    def open_rows(self) -> NDArray:
-        """Copies of all open rows."""
-        top = int(self._counts[_USED])
-        return self.rows[:top][self._used[:top] == 1].copy()
 
     def open_domains(self) -> NDArray[np.uint16]:
         """Domain number of every open row."""

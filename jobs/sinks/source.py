@@ -65,11 +65,8 @@ def checkpoint(settings: Settings, name: str) -> str:
     CheckpointError
         There is a checkpoint of this query for another version of the records.
     """
-    try:
-        from jobs.platform import checkpoints
-    except ImportError:
-        base = settings.paths.checkpoints
-        return f"{base if '://' in base else settings.path(base)}/{name}-v{RECORD_VERSION}"
+    from jobs.platform import checkpoints
+
     return str(checkpoints.path(settings, name, RECORD_VERSION))
 
 
