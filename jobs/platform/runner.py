@@ -26,7 +26,8 @@ LOG = log.get("jobs.platform.runner")
 
 #: Causes that time does not mend: the query is not started again.
 PERMANENT = (ConfigError, CaptureError, ModelError, StackError, CheckpointError)
-#: Causes that pass: a store or the broker is away. Tried again for as long as it takes.
+#: Causes that pass once a query has run: a store or the broker is away, or refuses until somebody mends it. Tried again for as long as it
+#: takes. At the very first start they are somebody's mistake more often than not, and told at once.
 TRANSIENT = (StoreError, BrokerError)
 _SHUT_DOWN = "SparkContext was shut down"
 
@@ -79,6 +80,12 @@ class _Running:
     due: float = 0.0
     dead: BaseException | None = None
     ended: bool = False
+    begun: bool = False  # it was started once: what it needs was there
+
+    @property
+    def stops_all(self) -> bool:
+        """Whether its end is the end of the driver: the others live on it, or the driver was set up wrongly."""
+        return self.dead is not None and (self.query.essential or not self.begun)
 
 
 def run(
@@ -91,7 +98,9 @@ def run(
 ) -> int:
     """Start the queries and stay until they are stopped or have ended.
 
-    SIGTERM and SIGINT stop all of them after their current batch. A query that ends by itself (``trigger(availableNow=True)``) is done.
+    SIGTERM and SIGINT stop all of them after their current batch. A query that ends by itself (``trigger(availableNow=True)``) is done. One
+    that cannot even be started for a cause we know (no broker, a database that refuses, no model) ends all of them: the driver does not
+    begin half. Once it has run, it is started again, however often its store goes away.
 
     Parameters
     ----------
@@ -120,13 +129,14 @@ def run(
             while not stop.is_set():
                 for state in states:
                     _look(state, restart)
-                if any(s.dead and s.query.essential for s in states) or all(s.dead or s.ended for s in states):
+                if any(s.stops_all for s in states) or all(s.dead or s.ended for s in states):
                     break
                 stop.wait(poll_s)
             _stop(states)
     finally:
         spark.streams.removeListener(watching)
-    return next((exit_code(s.dead) for s in states if s.dead), 0)
+    ends = sorted((s for s in states if s.dead), key=lambda s: not s.stops_all)
+    return exit_code(ends[0].dead) if ends and ends[0].dead else 0
 
 
 def exit_code(error: BaseException) -> int:
@@ -153,6 +163,7 @@ def _look(state: _Running, restart: Restart) -> None:
             return
         try:
             state.handle = state.query.start()
+            state.begun = True
         except Exception as e:
             _failed(state, e, restart)
         return
@@ -183,7 +194,8 @@ def _failed(state: _Running, error: BaseException, restart: Restart) -> None:
         LOG.info("Spark was shut down", query=state.query.name)
         state.ended = True
         return
-    if issubclass(cause, PERMANENT) or (not issubclass(cause, TRANSIENT) and state.failures >= restart.attempts):
+    never_ran = not state.begun and issubclass(cause, FlowlakeError)
+    if never_ran or issubclass(cause, PERMANENT) or (not issubclass(cause, TRANSIENT) and state.failures >= restart.attempts):
         state.dead = error
         LOG.error("query ended for good", query=state.query.name, cause=why, failures=state.failures, **({"hint": hint} if hint else {}))
     else:

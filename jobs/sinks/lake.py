@@ -1,9 +1,9 @@
 """Lake: closed records, every column, into a Delta table partitioned by event date.
 
-A batch goes through in three steps: the identities of its records (three columns, decoded from the messages without touching the rest), the
-identities among them that the table holds already (only files of the same dates and start times are read, only ``flow_id``), and one append
-of what is new. The append carries the transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta
-too.
+A batch is two Spark jobs and a commit. The first decodes the identities of its records (three columns, the rest of the messages is not
+touched) for the driver, which knows what the table holds (:mod:`jobs.sinks.identities`); the second decodes what is new and appends it. No
+join and no literal that changes from batch to batch: each would cost a planning and a compilation that dwarf the work. The append carries
+the transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, timedelta
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from infra.config import Settings
@@ -25,6 +28,7 @@ from jobs.platform import s3
 from jobs.platform.dead_letter import DeadLetter
 from jobs.platform.workers import settled
 from jobs.sinks import counters, messages, source
+from jobs.sinks.identities import Identities
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas.flows import PREDICTION_SCHEMA, RECORD_VERSION
 
@@ -42,18 +46,24 @@ STATISTICS = ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protoco
 
 _KEY_COLUMNS = ("flow_id", "start_time", "closed")
 _KEYS = pa.schema(
-    [("flow_id", pa.string()), ("start_time", pa.timestamp("us", tz="UTC")), (PARTITION, pa.date32()), ("refused", pa.string())]
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("ids", pa.binary()),  # 36 characters each
+        ("starts", pa.binary()),  # int64 each, microseconds
+        ("refused", pa.string()),
+    ]
 )
-_KEYS_DDL = f"flow_id string, start_time timestamp, {PARTITION} date, refused string"
+_KEYS_DDL = "partition int, offset long, ids binary, starts binary, refused string"
+_ID = 36
 
 #: Rows of one output file at most, before compaction.
 _FILE_ROWS = 500_000
-#: Rows up to which the batch's identities are sent to every task instead of shuffling the table's.
-_BROADCAST_ROWS = 500_000
 #: Files of this size are left alone by compaction, and made no larger.
 _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
 #: Compactions between two removals of files that no version of the table needs any more; how long those are kept.
 _VACUUM_EVERY, _VACUUM_HOURS = 40, 168.0
+_DAY_US = 86_400_000_000
 
 _AWAY = (
     "No space left",
@@ -104,45 +114,109 @@ def location(settings: Settings) -> str:
 
 
 def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Identities of the closed records; this pass also sends what cannot be decoded to the dead letters."""
+    """Identities of the closed records, a row a message; this pass also sends what cannot be decoded to the dead letters."""
 
     def keys(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         letters: list[DeadLetter] = []
         for batch in batches:
             found, bad = messages.decode(batch, query=NAME, columns=_KEY_COLUMNS)
+            good = []
+            for message in found:
+                rows = message.rows.filter(message.rows["closed"])
+                ids = rows["flow_id"].to_pylist()
+                if any(len(flow) != _ID or not flow.isascii() for flow in ids):
+                    bad.append(message.refused(f"flow-id: {next(f for f in ids if len(f) != _ID or not f.isascii())[:100]!r}", NAME))
+                elif ids:
+                    starts = np.asarray(rows["start_time"].cast(pa.int64()), np.int64)
+                    good.append((message.partition, message.offset, "".join(ids).encode(), starts.tobytes(), None))
             letters += bad
-            rows = messages.joined(found, _KEY_COLUMNS)
-            rows = rows.filter(rows["closed"])
-            days, nothing = rows["start_time"].cast(pa.date32()), pa.nulls(rows.num_rows, pa.string())
-            yield from pa.table([rows["flow_id"], rows["start_time"], days, nothing], schema=_KEYS).to_batches()
-        refused = source.refuse(letters, settings.kafka)
-        if refused:
-            yield pa.record_batch([[None], [None], [None], [refused]], schema=_KEYS)
+            if good:
+                yield pa.record_batch([pa.array(column) for column in zip(*good, strict=True)], names=_KEYS.names).cast(_KEYS)
+        if refused := source.refuse(letters, settings.kafka):
+            yield pa.record_batch([[None], [None], [None], [None], [refused]], schema=_KEYS)
 
     return keys
 
 
-def _rows_task() -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """All columns of the closed records."""
+#: Message (partition, offset) -> positions of its closed records that are not to be written; messages that are absent are left out whole.
+Picks = dict[tuple[int, int], "np.ndarray | None"]
+
+
+def _rows_task(picks: Picks) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """All columns of the closed records that are new."""
 
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            found, _ = messages.decode(batch, query=NAME)
-            if found:
-                yield from lake_rows(messages.joined(found)).to_batches(max_chunksize=10_000)
+            places = zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
+            found, _ = messages.decode(batch.filter(pa.array([place in picks for place in places], pa.bool_())), query=NAME)
+            parts = []
+            for message in found:
+                part, fresh = lake_rows(message.rows), picks[message.partition, message.offset]
+                parts.append(part if fresh is None else part.filter(pa.array(fresh)))
+            if parts:
+                yield from pa.concat_tables(parts).combine_chunks().to_batches(max_chunksize=10_000)
 
     return rows
 
 
 @dataclass(frozen=True)
-class Span:
-    """Records of one event date in a batch."""
+class Keys:
+    """Identities of a batch's closed records: which message (partition, offset) each is of, ids (S36), start times (microseconds)."""
 
-    day: date
-    rows: int
-    distinct: int
-    first: datetime
-    last: datetime
+    places: list[tuple[int, int]]
+    counts: list[int]
+    ids: np.ndarray
+    starts: np.ndarray
+    refused: list[str]
+
+    @classmethod
+    def of(cls, rows: Iterable[Any]) -> Keys:
+        """From the rows of :func:`_keys_task`, in the order of the topic."""
+        found = sorted((r for r in rows if r.refused is None), key=lambda r: (r.partition, r.offset))
+        ids = np.frombuffer(b"".join(r.ids for r in found), f"S{_ID}")
+        starts = np.frombuffer(b"".join(r.starts for r in found), np.int64)
+        counts = [len(r.starts) // 8 for r in found]
+        return cls([(r.partition, r.offset) for r in found], counts, ids, starts, [r.refused for r in rows if r.refused is not None])
+
+    def picks(self, fresh: np.ndarray) -> Picks:
+        """Messages with something new, and what of them it is (None: all)."""
+        chosen: Picks = {}
+        for place, mask in zip(self.places, np.split(fresh, np.cumsum(self.counts)[:-1]), strict=True):
+            if mask.any():
+                chosen[place] = None if mask.all() else mask
+        return chosen
+
+
+class _Table:
+    """Reads identities from the Delta table (:class:`jobs.sinks.identities.Reader`)."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        self._spark = spark
+        self._path = path
+
+    def _frame(self) -> DataFrame:
+        return self._spark.read.format("delta").load(self._path)
+
+    def newest(self) -> int | None:
+        from pyspark.sql import functions as F
+
+        day = self._frame().agg(F.max(PARTITION)).collect()[0][0]  # from the table's log alone
+        if day is None:
+            return None
+        latest = self._frame().where(F.col(PARTITION) == F.lit(day)).agg(F.max(F.unix_micros("start_time")))
+        return int(latest.collect()[0][0])
+
+    def within(self, spans: list[tuple[int, int]]) -> Iterator[tuple[bytes, int]]:
+        from pyspark.sql import functions as F
+
+        def one(first: int, last: int) -> Column:
+            a, b = F.timestamp_micros(F.lit(first)), F.timestamp_micros(F.lit(last))
+            return F.col(PARTITION).between(F.to_date(a), F.to_date(b)) & F.col("start_time").between(a, b)
+
+        chosen = self._frame().where(reduce(or_, (one(*span) for span in spans)))
+        table = chosen.select("flow_id", F.unix_micros("start_time").alias("start")).toArrow()
+        for batch in table.to_batches():
+            yield from zip((f.encode() for f in batch.column(0).to_pylist()), batch.column(1).to_pylist(), strict=True)
 
 
 class Lake:
@@ -151,7 +225,8 @@ class Lake:
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         self._settings = settings
         self._path = location(settings)
-        self._touched: set[date] = set()
+        self._known = Identities(_Table(spark, self._path))
+        self._touched: set[int] = set()  # days since 1970
         self._batches = 0
         self._compactions = 0
         self._spark = spark
@@ -216,41 +291,28 @@ class Lake:
         """
         try:
             return self._append(frame, batch_id, app)
-        except FlowlakeError:
-            raise
-        except Exception as e:
+        except BaseException as e:
+            self._known.forget()  # whether it was committed is not known
+            if isinstance(e, FlowlakeError) or not isinstance(e, Exception):
+                raise
             raise _problem(e, self._settings) from e
 
     def _append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
-        from pyspark.sql import functions as F
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        keys = frame.mapInArrow(settled(_keys_task(self._settings)), _KEYS_DDL).persist()
-        known = None
-        try:
-            spans, refused = _spans(keys)
-            rows, distinct = sum(s.rows for s in spans), sum(s.distinct for s in spans)
-            if not rows:
-                return {"rows": 0, "inserted": 0, "refused": refused}
-            wanted = keys.where(F.col("flow_id").isNotNull()).select("flow_id")
-            there = frame.sparkSession.read.format("delta").load(self._path).where(_within(spans)).select("flow_id")
-            known = there.join(_hinted(wanted, rows), "flow_id", "left_semi").distinct().persist()
-            held = known.count()
-            new = frame.mapInArrow(settled(_rows_task()), _nullable(from_arrow_schema(LAKE_SCHEMA)))
-            if distinct < rows:
-                new = new.dropDuplicates(["flow_id"])
-            if held:
-                new = new.join(_hinted(known, held), "flow_id", "left_anti").select(*LAKE_SCHEMA.names)
-            if distinct > held:
-                files = max(1, -(-(distinct - held) // _FILE_ROWS))
-                writer = new.coalesce(files).write.format("delta").mode("append")
-                writer.option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
-                self._touched.update(s.day for s in spans)
-            return {"rows": rows, "inserted": distinct - held, "refused": refused}
-        finally:
-            keys.unpersist()
-            if known is not None:
-                known.unpersist()
+        keys = Keys.of(frame.mapInArrow(settled(_keys_task(self._settings)), _KEYS_DDL).collect())
+        rows = len(keys.ids)
+        if not rows:
+            return {"rows": 0, "inserted": 0, "refused": keys.refused}
+        fresh = self._known.new(keys.ids, keys.starts)
+        inserted = int(fresh.sum())
+        if inserted:
+            new = frame.mapInArrow(settled(_rows_task(keys.picks(fresh))), _nullable(from_arrow_schema(LAKE_SCHEMA)))
+            writer = new.coalesce(max(1, -(-inserted // _FILE_ROWS))).write.format("delta").mode("append")
+            writer.option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
+            self._known.add(keys.ids, keys.starts)
+            self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
+        return {"rows": rows, "inserted": inserted, "refused": keys.refused}
 
     def maintain(self, spark: SparkSession) -> None:
         """After a batch: compact what was written lately, now and then remove old files. A failure is logged; the data is safe."""
@@ -266,7 +328,7 @@ class Lake:
             spark.conf.set("spark.databricks.delta.optimize.minFileSize", str(_SMALL_FILE))
             spark.conf.set("spark.databricks.delta.optimize.maxFileSize", str(_LARGE_FILE))
             table = DeltaTable.forPath(spark, self._path)
-            chosen = ", ".join(f"DATE'{day}'" for day in days)
+            chosen = ", ".join(f"DATE'{date(1970, 1, 1) + timedelta(days=day)}'" for day in days)
             done = table.optimize().where(f"{PARTITION} IN ({chosen})").executeCompaction().select("metrics.*").collect()[0]
             log.info("compacted", days=len(days), files_before=done["numFilesRemoved"], files_after=done["numFilesAdded"])
             self._compactions += 1
@@ -282,41 +344,6 @@ def _nullable(schema: Any) -> Any:
     from pyspark.sql.types import StructField, StructType
 
     return StructType([StructField(field.name, field.dataType, True) for field in schema.fields])
-
-
-def _spans(keys: DataFrame) -> tuple[list[Span], list[str]]:
-    """Counts and time spans by date, and the reports of refused messages: one evaluation."""
-    from pyspark.sql import functions as F
-
-    found = (
-        keys.groupBy(PARTITION)
-        .agg(
-            F.count("flow_id").alias("rows"),
-            F.countDistinct("flow_id").alias("distinct_rows"),
-            F.min("start_time").alias("first"),
-            F.max("start_time").alias("last"),
-            F.collect_list("refused").alias("refused"),
-        )
-        .collect()
-    )
-    spans = [Span(r[PARTITION], r.rows, r.distinct_rows, r["first"], r["last"]) for r in found if r[PARTITION] is not None]
-    return spans, [report for r in found for report in r.refused]
-
-
-def _within(spans: list[Span]) -> Column:
-    """Rows of the table that can be records of these spans; partitions and file statistics decide it without reading."""
-    from functools import reduce
-    from operator import or_
-
-    from pyspark.sql import functions as F
-
-    return reduce(or_, ((F.col(PARTITION) == F.lit(s.day)) & F.col("start_time").between(F.lit(s.first), F.lit(s.last)) for s in spans))
-
-
-def _hinted(frame: DataFrame, rows: int) -> DataFrame:
-    from pyspark.sql import functions as F
-
-    return F.broadcast(frame) if rows <= _BROADCAST_ROWS else frame
 
 
 def _check_folder(path: Path) -> None:

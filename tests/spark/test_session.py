@@ -142,6 +142,20 @@ def test_a_start_that_fails_counts_like_a_query_that_fails(spark: SparkSession) 
     assert runner.run(spark, [runner.Query("t_start", start)], restart=FAST, poll_s=0.02) == ModelError.exit_code
 
 
+def test_a_store_that_refuses_at_the_first_start_ends_the_driver_at_once(spark: SparkSession, tmp_path: Path) -> None:
+    good = Sink(spark, tmp_path / "good", "t_first")
+    attempts = []
+
+    def start() -> StreamingQuery:
+        attempts.append(1)
+        raise StoreError("PostgreSQL refuses the password")
+
+    queries = [runner.Query("t_first", good.start), runner.Query("t_refused", start)]
+    assert runner.run(spark, queries, restart=FAST, poll_s=0.02) == StoreError.exit_code
+    assert len(attempts) == 1
+    assert not spark.streams.active
+
+
 DRIVER = """
 import sys, time
 from pathlib import Path
