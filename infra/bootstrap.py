@@ -159,7 +159,8 @@ def _by_uv() -> bool:
     if subprocess.run(pip, capture_output=True).returncode != 0:
         return False
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", str(LOCK)]
-    return subprocess.run(uv, env={**os.environ, "UV_LINK_MODE": "copy"}).returncode == 0
+    # The machine's certificates, as pip uses them: behind a proxy uv's own list knows too few.
+    return subprocess.run(uv, env={"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ, "UV_LINK_MODE": "copy"}).returncode == 0
 
 
 def _run(argv: list[str]) -> None:

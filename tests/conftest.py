@@ -5,6 +5,7 @@ Servers are started once per run, on free ports and in temporary folders; tests 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from infra.stack.s3 import ObjectStore
+
+
+# A broker that a test takes away makes the client say so twenty times a second: a failure's own words would drown in it.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from jobs.platform import checkpoints
 from jobs.platform.workers import settled
 from jobs.scoring.registry import load_champion
 from jobs.scoring.stage import KAFKA_DDL, publish
-from jobs.sinks.source import kafka_options
+from jobs.sinks.source import kafka_options, reader_options
 from schemas.topics import RAW_PACKETS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def read(spark: SparkSession, settings: Settings) -> DataFrame:
     """Stream of Kafka rows of ``raw-packets``, headers included."""
     reader = (
         spark.readStream.format("kafka")
-        .options(**kafka_options(settings.kafka))
+        .options(**reader_options(settings.kafka))
         .option("subscribe", settings.topic(RAW_PACKETS.name))
         .option("startingOffsets", settings.meter.starting_offsets)
         .option("includeHeaders", "true")

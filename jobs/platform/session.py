@@ -134,6 +134,9 @@ def properties(settings: Settings, master: str) -> dict[str, str]:
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
         "spark.python.worker.reuse": "true",
         "spark.ui.showConsoleProgress": "false",
+        # Generated classes are kept by their source text; the default of 100 is less than four queries and Delta use in turn, and each miss
+        # costs a compilation by Janino, a look through every jar of the class path and another by the JVM's own compiler.
+        "spark.sql.codegen.cache.maxEntries": "2000",
         # A batch of the lake takes seconds: with FIFO its tasks go before those of the meter and the alerts.
         "spark.scheduler.mode": "FAIR",
     }
@@ -156,6 +159,10 @@ def _local(settings: Settings) -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.sql.warehouse.dir": str(var / "warehouse"),
+        # A batch moves some dozen rows of packed columns through Spark's operators: writing and compiling their code in every task and for
+        # every query costs more than interpreting it.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         # No .crc file beside each checkpoint file: 10-30 % less per batch. Only the AbstractFileSystem, which the checkpoint manager uses:
         # fs.file.impl would break transformWithState, whose RocksDB files need a LocalFileSystem.
         "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
@@ -214,10 +221,13 @@ def jvm_options(settings: Settings) -> str:
     # A serial collector on a small heap: 100-200 MB less resident than G1, and no pauses that matter below 4 GB.
     # C1 alone: on two cores the optimising compiler takes half of the JVM's time for minutes, and the work is done in native code.
     small = _megabytes(settings.spark.driver_memory) <= 4096
-    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if small else []
+    # Its code cache is 48 MB unless told otherwise, which is full after a minute; the JVM then goes on interpreting, several times slower.
+    options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m"] if small else []
     # Spark recognises a foreachBatch that was interrupted by a stop with a regular expression that recurses once for each character of a
     # long Python traceback; with the default of 1 MB each such stop ends in a page of StackOverflowError. Reserved, not resident.
     options.append("-Xss16m")
+    # Without Hadoop's native library each checkpoint file costs several child processes (chmod, readlink): start them the short way.
+    options.append("-Djdk.lang.Process.launchMechanism=VFORK")
     if os.environ.get("FLOWLAKE_DEBUG"):
         return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])
     folder = settings.path(settings.paths.var) / "logs"

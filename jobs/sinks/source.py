@@ -37,6 +37,13 @@ def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
     return options
 
 
+def reader_options(kafka: KafkaSettings) -> dict[str, str]:
+    """Options of Spark's Kafka source for reading."""
+    # Spark asks for the ends of a partition before each reading, on a connection that holds back its answer while the fetch that the
+    # consumer sent ahead waits for new messages: by default 500 ms in every task that comes to the end of its partition.
+    return {**kafka_options(kafka), "kafka.fetch.max.wait.ms": "5"}
+
+
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -47,7 +54,7 @@ def read(spark: SparkSession, settings: Settings, name: str) -> DataFrame:
         get("sink").debug("messages gone before they are read are skipped with a warning", query=name, setting="sinks.fail_on_data_loss")
     reader = (
         spark.readStream.format("kafka")
-        .options(**kafka_options(settings.kafka))
+        .options(**reader_options(settings.kafka))
         .option("subscribe", settings.topic(PREDICTIONS.name))
         .option("startingOffsets", "earliest")
         .option("includeHeaders", "true")
