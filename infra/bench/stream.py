@@ -26,6 +26,8 @@ from infra.demo.traffic import Source
 
 #: Seconds at the beginning that do not count for the lag's slope: first batches, plans, caches.
 WARM_S = 20.0
+#: A stream that is behind is waited for this long and the time of sending once more, then the result says how far behind it was, seconds.
+GRACE_S = 90.0
 #: The lag is flat when it grows by less than this share of the rate.
 FLAT = 0.02
 
@@ -73,7 +75,7 @@ def run(
     facts = machine()
     with stack(settings) as (own, where):
         source = Source("generate", preset, seconds=seconds, rate=rate)
-        demo = Demo(own, where, source, say, light=light)
+        demo = Demo(own, where, source, say, light=light, grace_s=GRACE_S + seconds)
         samples = Samples()
         try:
             outcome = demo.run(lambda d: _watch(d, samples, say))

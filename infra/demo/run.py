@@ -85,10 +85,21 @@ class Demo:
     source : what to send.
     say : told what happens, one line at a time.
     light : a benchmark: stores and predictions are left alone while packets are sent.
+    grace_s : how long the stream may go on after the last packet was sent; None: as long as anything moves.
     """
 
-    def __init__(self, settings: Settings, where: Place, source: Source, say: Callable[[str], None], *, light: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        where: Place,
+        source: Source,
+        say: Callable[[str], None],
+        *,
+        light: bool = False,
+        grace_s: float | None = None,
+    ) -> None:
         self._light = light
+        self._grace_s = grace_s
         self._asked = 0.0
         self.settings = settings
         self.place = where
@@ -194,6 +205,8 @@ class Demo:
                 if not behind:
                     self._mark("accounted")
                     return ""
+                if self._grace_s is not None and self._now() - self._phases["sent"] > self._grace_s:
+                    return behind
                 progress = self._progress()
                 if progress != mark:
                     mark, moved = progress, time.monotonic()

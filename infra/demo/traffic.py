@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The generator's first packet is sent at its own time: so long from the moment it is planned, seconds. Making it ready takes less.
 LEAD_S = 0.7
+#: The same at a rate that was asked for, which may take longer to plan: a packet sent after its own time counts as delay of the sensor.
+LEAD_RATE_S = 6.0
 SEND = "send"
 
 
@@ -171,7 +173,7 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
     from sensors.generate.cut import cut
     from sensors.replay import ordered
 
-    start = time.time_ns() + int(LEAD_S * 1e9)
+    start = time.time_ns() + int((LEAD_S if source.rate is None else LEAD_RATE_S) * 1e9)
     run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
 
     def frames() -> Iterator[FrameBatch]:
