@@ -124,8 +124,9 @@ def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Itera
             for message in found:
                 rows = message.rows.filter(message.rows["closed"])
                 ids = rows["flow_id"].to_pylist()
-                if any(len(flow) != _ID or not flow.isascii() for flow in ids):
-                    bad.append(message.refused(f"flow-id: {next(f for f in ids if len(f) != _ID or not f.isascii())[:100]!r}", NAME))
+                odd = [flow for flow in ids if len(flow) != _ID or not flow.isascii()]
+                if odd:
+                    bad.append(message.refused(f"flow-id: {odd[0][:100]!r}", NAME))
                 elif ids:
                     starts = np.asarray(rows["start_time"].cast(pa.int64()), np.int64)
                     good.append((message.partition, message.offset, "".join(ids).encode(), starts.tobytes(), None))
@@ -138,7 +139,7 @@ def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Itera
     return keys
 
 
-#: Message (partition, offset) -> positions of its closed records that are not to be written; messages that are absent are left out whole.
+#: Message (partition, offset) -> which of its closed records are to be written (None: all); messages that are absent are left out whole.
 Picks = dict[tuple[int, int], "np.ndarray | None"]
 
 
