@@ -158,7 +158,10 @@ def _by_uv() -> bool:
     pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps", "-r", str(alone)]
     if subprocess.run(pip, capture_output=True).returncode != 0:
         return False
-    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", str(LOCK)]
+    # Compiled now and in parallel, as pip does: otherwise by each of a dozen processes that start at once, and every time
+    # where PYTHONDONTWRITEBYTECODE is set.
+    uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
+    uv += ["--require-hashes", "-r", str(LOCK)]
     # The machine's certificates, as pip uses them: behind a proxy uv's own list knows too few.
     return subprocess.run(uv, env={"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ, "UV_LINK_MODE": "copy"}).returncode == 0
 

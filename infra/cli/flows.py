@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -99,7 +98,7 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
 
     where = settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
     try:
-        table = DeltaTable(where.replace("s3a://", "s3://"), storage_options=_storage(settings))
+        table = DeltaTable(where.replace("s3a://", "s3://"), storage_options=s3.storage_options(settings.lake))
         source = table.to_pyarrow_dataset()
         condition = None
         if since:
@@ -120,23 +119,3 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
         if store := s3.trouble(str(e), where, settings.lake):
             raise StoreError(store.message, store.hint) from e
         raise StoreError(f"lake {where} cannot be read: {' '.join(str(e).split())[:300]}", "check lake.path and lake.s3_endpoint") from e
-
-
-def _storage(settings: Settings) -> dict[str, str]:
-    """Options of delta-rs for S3; empty for a folder."""
-    if "://" not in settings.lake.path:
-        return {}
-    endpoint = settings.lake.s3_endpoint
-    options = {
-        "AWS_ACCESS_KEY_ID": settings.lake.s3_access_key.get_secret_value(),
-        "AWS_SECRET_ACCESS_KEY": settings.lake.s3_secret_key.get_secret_value(),
-        "AWS_ENDPOINT_URL": endpoint,
-        # As in the Spark session: any region will do for a server that is not Amazon's.
-        "AWS_REGION": os.environ.get("AWS_REGION", "us-east-1" if endpoint else ""),
-        "AWS_ALLOW_HTTP": "true" if endpoint.startswith("http://") else "",
-        # A commit must not replace another one's.
-        "AWS_CONDITIONAL_PUT": "etag",
-        # Someone is waiting for the answer: no minutes of attempts.
-        "max_retries": "2",
-    }
-    return {name: value for name, value in options.items() if value}

@@ -12,11 +12,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from infra import config, log
@@ -58,19 +56,8 @@ class BatchLog(StreamingQueryListener):
 
 
 def warm(spark: SparkSession) -> None:
-    """Start the Python workers and have them load what the queries need: seconds that the first packets would wait otherwise."""
-
-    def load(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import jobs.metering.stateful
-        import jobs.scoring.stage
-        import jobs.sinks.evidence  # noqa: F401
-        from infra.demo import kernels
-
-        kernels.metering()
-        yield from batches
-
-    cores = spark.sparkContext.defaultParallelism
-    spark.range(0, cores, 1, cores).mapInArrow(load, "id long").collect()
+    """Start the process from which Python workers are forked: seconds that the first packets would wait otherwise."""
+    spark.range(0, 1, 1, 1).mapInArrow(lambda batches: batches, "id long").collect()
 
 
 def _import_registry() -> None:

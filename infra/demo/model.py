@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from infra import config, log
-from infra.demo import kernels, link
+from infra.demo import link
 from infra.errors import FlowlakeError
 
 
@@ -26,6 +26,7 @@ def main(state: Path) -> None:
     """
     settings = config.load()
     log.setup(settings.log)
+    from jobs.metering import warm
     from jobs.scoring.train import ensure_champion
 
     trained = False
@@ -36,7 +37,7 @@ def main(state: Path) -> None:
         link.write(state, {"state": "training", "line": line})
 
     champion = ensure_champion(settings, progress)
-    kernels.metering()
+    warm.metering()
     link.write(state, {"state": "ready", "version": champion.version, "trained": trained})
 
 

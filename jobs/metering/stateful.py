@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
@@ -31,7 +34,7 @@ _IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa
 OUT_DDL = "bucket int, kind tinyint, blob binary"
 
 #: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 _BLOB = StructType([StructField("blob", BinaryType())])
 _VERSION = StructType([StructField("version", LongType())])
@@ -87,20 +90,51 @@ def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int]) -> Iterat
 
 
 class _MapStore:
-    """Segments in a Spark MapState."""
+    """A bucket's state in one Spark MapState: its meta blob, and its segments by version.
 
-    def __init__(self, state: Any) -> None:
+    Setting up a state variable costs the state server 10-30 ms a task, so there is only one; and it reads a blob back at some 10 MB/s.
+    The last segments are therefore also kept as files of this executor, where another worker finds them by their nonce.
+    """
+
+    #: Segments kept as files: how many batches a worker may have been without this bucket before it asks the state server.
+    KEPT = 16
+    _META = -1
+
+    def __init__(self, state: Any, folder: Path) -> None:
         self._state = state
+        self._folder = folder
 
-    def get(self, version: int) -> bytes | None:
+    def meta(self) -> bytes | None:
+        """The blob of the last batch; None before the first."""
+        value = self._state.getValue((self._META,))
+        return None if value is None else bytes(value[0])
+
+    def set_meta(self, blob: bytes) -> None:
+        """Replace it."""
+        self._state.updateValue((self._META,), (blob,))
+
+    def get(self, version: int, nonce: bytes) -> bytes | None:
+        with suppress(OSError):
+            return self._file(version, nonce).read_bytes()
         value = self._state.getValue((version,))
         return None if value is None else bytes(value[0])
 
-    def put(self, version: int, segment: bytes) -> None:
+    def put(self, version: int, nonce: bytes, segment: bytes) -> None:
         self._state.updateValue((version,), (segment,))
+        with suppress(OSError):  # a full disk makes it slower, not wrong
+            file = self._file(version, nonce)
+            partial = file.with_suffix(".part")
+            partial.write_bytes(segment)
+            partial.rename(file)
+            for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
+                old.unlink()
 
-    def remove(self, version: int) -> None:
+    def remove(self, version: int, nonce: bytes) -> None:
         self._state.removeKey((version,))
+        self._file(version, nonce).unlink(missing_ok=True)
+
+    def _file(self, version: int, nonce: bytes) -> Path:
+        return self._folder / f"{version:012d}-{nonce.hex()}"
 
 
 class MeterProcessor(StatefulProcessor):
@@ -118,8 +152,7 @@ class MeterProcessor(StatefulProcessor):
         self._settings = settings
 
     def init(self, handle: StatefulProcessorHandle) -> None:
-        self._meta = handle.getValueState("meta", _BLOB)
-        self._log = _MapStore(handle.getMapState("log", _VERSION, _BLOB))
+        self._state = handle.getMapState("log", _VERSION, _BLOB)
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         digests: list[bytes] = []
@@ -135,11 +168,10 @@ class MeterProcessor(StatefulProcessor):
                     out.append((DEAD_LETTER, bytes(blob)))
                 else:
                     now_ms = max(now_ms, int(blob))
-        stored = self._meta.get()
-        meta = None if stored is None else bytes(stored[0])
-        state = segments.load(self._query, bucket, self._buckets, self._settings, meta, self._log)
+        store = _MapStore(self._state, self._nearby(bucket))
+        state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store)
         emission = state.meter.ingest(digests, now_ms)
-        self._meta.update((segments.save(self._query, state, emission, self._log),))
+        store.set_meta(segments.save(self._query, state, emission, store))
         if not emission.empty:
             out.append((FLOWS, pack(emission, bucket, state.version)))
         accounts = state.meter.account_rows()
@@ -147,6 +179,13 @@ class MeterProcessor(StatefulProcessor):
             out.append((ACCOUNTS, json.dumps([{"version": state.version, **row} for row in accounts]).encode()))
         if out:
             yield pd.DataFrame({"bucket": bucket, "kind": [k for k, _ in out], "blob": [b for _, b in out]})
+
+    def _nearby(self, bucket: int) -> Path:
+        """Folder of this application on this executor for the bucket's last segments; Spark removes it at its end."""
+        folder = Path(SparkFiles.getRootDirectory()) / "open-flows" / self._query / str(bucket)
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def close(self) -> None:
         """The table stays cached for the next batch."""

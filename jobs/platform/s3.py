@@ -1,9 +1,12 @@
-"""What a failure of an object store means, as S3A or delta-rs tell it: which can be mended by a person, said in one line."""
+"""What a failure of an object store means, as S3A, delta-rs or boto3 tell it: which can be mended by a person, said in one line."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from infra.config import LakeSettings
@@ -13,11 +16,12 @@ _KEYS = "set FLOWLAKE_LAKE__S3_ACCESS_KEY and FLOWLAKE_LAKE__S3_SECRET_KEY (envi
 #: carry a code, so wrong keys and missing rights look the same there: 403, "Forbidden".
 _NO_BUCKET = re.compile(r"NoSuchBucket|UnknownStoreException|bucket does not exist|list request.*404 Not Found", re.DOTALL)
 #: Without any keys the libraries ask Amazon's metadata service at 169.254.169.254.
-_NO_KEYS = re.compile(r"NoAuthWithAWSException|Unable to load credentials|No AWS Credentials|//169\.254\.169\.254/")
+_NO_KEYS = re.compile(r"NoAuthWithAWSException|NoCredentialsError|Unable to load credentials|No AWS Credentials|//169\.254\.169\.254/")
 _REFUSED = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Status Code: 40[13]|Forbidden")
 _AWAY = re.compile(
     r"UnknownHostException|ConnectException|Connect(?:ion)? (?:to .{1,300}? failed|refused|reset|timed out)|SocketTimeout|NoHttpResponse"
     r"|client error \(Connect\)|operation timed out|SdkClientException"
+    r"|EndpointConnectionError|ConnectTimeoutError|ReadTimeoutError|ConnectionClosedError"
     r"|AWSServiceIOException|SlowDown|Status Code: 50\d|AWSStatus500Exception"
 )
 _WHY = re.compile(r"Connection refused|dns error|Connection reset|UnknownHost|timed out|SlowDown|Service Unavailable|Status Code: 50\d")
@@ -73,3 +77,48 @@ def trouble(text: str, path: str, lake: LakeSettings) -> Trouble | None:
         cause = f" ({said.get(why[0], why[0])})" if why else ""
         return Trouble(f"lake {path}: {where} does not answer{cause}", "start it, or set lake.s3_endpoint", passing=True)
     return None
+
+
+@lru_cache(maxsize=4)
+def client(lake: LakeSettings) -> Any:
+    """boto3's client for a lake on S3, made once a process: that takes some 100 ms."""
+    import boto3
+    from botocore.config import Config
+
+    patience = Config(
+        retries={"max_attempts": 2},  # the query itself tries again, and says so
+        connect_timeout=5,
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",  # servers that are not Amazon's need not know those of later years
+    )
+    return boto3.client(
+        "s3",
+        config=patience,
+        endpoint_url=lake.s3_endpoint or None,
+        aws_access_key_id=lake.s3_access_key.get_secret_value() or None,
+        aws_secret_access_key=lake.s3_secret_key.get_secret_value() or None,
+        region_name=_region(lake) or None,
+    )
+
+
+def _region(lake: LakeSettings) -> str:
+    # Any region will do for a server that is not Amazon's, as in the Spark session.
+    return os.environ.get("AWS_REGION", "us-east-1" if lake.s3_endpoint else "")
+
+
+def storage_options(lake: LakeSettings) -> dict[str, str]:
+    """Options of delta-rs for a lake on S3; none for a folder. Holds the keys."""
+    if "://" not in lake.path:
+        return {}
+    options = {
+        "AWS_ACCESS_KEY_ID": lake.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": lake.s3_secret_key.get_secret_value(),
+        "AWS_ENDPOINT_URL": lake.s3_endpoint,
+        "AWS_REGION": _region(lake),
+        "AWS_ALLOW_HTTP": "true" if lake.s3_endpoint.startswith("http://") else "",
+        # A commit must not replace another one's.
+        "AWS_CONDITIONAL_PUT": "etag",
+        # Somebody waits for the answer, or a query that tries again by itself: no minutes of attempts.
+        "max_retries": "2",
+    }
+    return {name: value for name, value in options.items() if value}

@@ -43,6 +43,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 _STREAMING = "spark.sql.streaming"
 _STATE = f"{_STREAMING}.stateStore"
+_CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
 
 
 def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None = None) -> SparkSession:
@@ -156,6 +157,10 @@ def _local(settings: Settings) -> dict[str, str]:
     var = settings.path(settings.paths.var)
     return {
         "spark.ui.enabled": "false",
+        # Each execution's plan is written out for the listeners, with 120 columns of the lake several times over.
+        "spark.sql.ui.explainMode": "simple",
+        "spark.sql.debug.maxToStringFields": "5",
+        "spark.sql.maxPlanStringLength": "2000",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.sql.warehouse.dir": str(var / "warehouse"),
@@ -163,8 +168,15 @@ def _local(settings: Settings) -> dict[str, str]:
         # every query costs more than interpreting it.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        # No .crc file beside each checkpoint file: 10-30 % less per batch. Only the AbstractFileSystem, which the checkpoint manager uses:
-        # fs.file.impl would break transformWithState, whose RocksDB files need a LocalFileSystem.
+        # Workers that start warm.
+        "spark.python.daemon.module": "jobs.platform.daemon",
+        # Without its native library Hadoop sets permissions and resolves links by child processes, several for each file of a checkpoint,
+        # some 40 a second. This file system asks Java instead; and the other checkpoint manager does not ask for links.
+        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
+        "spark.sql.streaming.checkpointFileManagerClass": f"{_CHECKPOINTING}.FileSystemBasedCheckpointFileManager",
+        # That file system has checksums of its own: Spark's would be a second file beside each.
+        "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
+        # Delta's commits, which go past both.
         "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
     }
 
@@ -226,7 +238,7 @@ def jvm_options(settings: Settings) -> str:
     # Spark recognises a foreachBatch that was interrupted by a stop with a regular expression that recurses once for each character of a
     # long Python traceback; with the default of 1 MB each such stop ends in a page of StackOverflowError. Reserved, not resident.
     options.append("-Xss16m")
-    # Without Hadoop's native library each checkpoint file costs several child processes (chmod, readlink): start them the short way.
+    # What is left of Hadoop's child processes (chmod, readlink, by Delta's commits): start them the short way.
     options.append("-Djdk.lang.Process.launchMechanism=VFORK")
     if os.environ.get("FLOWLAKE_DEBUG"):
         return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])

@@ -1,9 +1,10 @@
 """Lake: closed records, every column, into a Delta table partitioned by event date.
 
 A batch is two Spark jobs and a commit. The first decodes the identities of its records (three columns, the rest of the messages is not
-touched) for the driver, which knows what the table holds (:mod:`jobs.sinks.identities`); the second decodes what is new and appends it. No
-join and no literal that changes from batch to batch: each would cost a planning and a compilation that dwarf the work. The append carries
-the transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta too.
+touched) for the driver, which knows what the table holds (:mod:`jobs.sinks.identities`); the second decodes what is new and writes it as
+Parquet (:mod:`jobs.sinks.parquet`), or, where delta-rs is not given the keys of the store, as rows through Spark's own writer. No join and
+no literal that changes from batch to batch: each would cost a planning and a compilation that dwarf the work. The commit carries the
+transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta too.
 """
 
 from __future__ import annotations
@@ -21,29 +22,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from infra.config import Settings
+from infra.config import LakeSettings, Settings
 from infra.errors import FlowlakeError, StoreError
 from infra.log import get
 from jobs.platform import s3
 from jobs.platform.dead_letter import DeadLetter
 from jobs.platform.workers import settled
-from jobs.sinks import counters, messages, source
+from jobs.sinks import counters, messages, parquet, source
 from jobs.sinks.identities import Identities
+from jobs.sinks.parquet import LAKE_SCHEMA, PARTITION, STATISTICS, lake_rows
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
-from schemas.flows import PREDICTION_SCHEMA, RECORD_VERSION
+from schemas.flows import RECORD_VERSION
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
 NAME = "lake"
-PARTITION = "event_date"
-#: Columns of the table: every column of a prediction, and the UTC date of the flow's start.
-LAKE_SCHEMA = PREDICTION_SCHEMA.append(pa.field(PARTITION, pa.date32(), nullable=False))
-
-#: Columns with statistics in the table's log; those that questions filter by. (The default, the first 32, makes the log ten times larger.)
-STATISTICS = ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain")
-
 _KEY_COLUMNS = ("flow_id", "start_time", "closed")
 _KEYS = pa.schema(
     [
@@ -57,8 +52,8 @@ _KEYS = pa.schema(
 _KEYS_DDL = "partition int, offset long, ids binary, starts binary, refused string"
 _ID = 36
 
-#: Rows of one output file at most, before compaction.
-_FILE_ROWS = 500_000
+#: Rows that one task writes.
+_TASK_ROWS = 500_000
 #: Files of this size are left alone by compaction, and made no larger.
 _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
 #: Compactions between two removals of files that no version of the table needs any more; how long those are kept.
@@ -101,12 +96,6 @@ _DENIED = (
 )
 
 
-def lake_rows(table: pa.Table) -> pa.Table:
-    """Closed records as rows of the lake (:data:`LAKE_SCHEMA`)."""
-    closed = table.filter(table["closed"])
-    return closed.append_column(LAKE_SCHEMA.field(PARTITION), closed["start_time"].cast(pa.date32()))
-
-
 def location(settings: Settings) -> str:
     """The table's place: an URI as it is, a relative folder made absolute."""
     path = settings.lake.path
@@ -143,21 +132,32 @@ def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Itera
 Picks = dict[tuple[int, int], "np.ndarray | None"]
 
 
+def _fresh(batches: Iterable[pa.RecordBatch], picks: Picks) -> Iterator[pa.Table]:
+    """All columns of the closed records that are new, a table a batch of messages."""
+    for batch in batches:
+        places = zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
+        found, _ = messages.decode(batch.filter(pa.array([place in picks for place in places], pa.bool_())), query=NAME)
+        parts = []
+        for message in found:
+            part, fresh = lake_rows(message.rows), picks[message.partition, message.offset]
+            parts.append(part if fresh is None else part.filter(pa.array(fresh)))
+        if parts:
+            yield pa.concat_tables(parts).combine_chunks()
+
+
 def _rows_task(picks: Picks) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """All columns of the closed records that are new."""
+    """New records as rows for Spark's writer."""
 
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            places = zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
-            found, _ = messages.decode(batch.filter(pa.array([place in picks for place in places], pa.bool_())), query=NAME)
-            parts = []
-            for message in found:
-                part, fresh = lake_rows(message.rows), picks[message.partition, message.offset]
-                parts.append(part if fresh is None else part.filter(pa.array(fresh)))
-            if parts:
-                yield from pa.concat_tables(parts).combine_chunks().to_batches(max_chunksize=10_000)
+        for table in _fresh(batches, picks):
+            yield from table.to_batches(max_chunksize=10_000)
 
     return rows
+
+
+def _files_task(picks: Picks, root: str, lake: LakeSettings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """New records as files below ``root``."""
+    return lambda batches: parquet.write(_fresh(batches, picks), root, lake)
 
 
 @dataclass(frozen=True)
@@ -227,6 +227,8 @@ class Lake:
         self._settings = settings
         self._path = location(settings)
         self._known = Identities(_Table(spark, self._path))
+        self._root = self._path.replace("s3a://", "s3://")
+        self._log = parquet.Log(self._root, settings.lake) if "://" not in self._path or self._path.startswith("s3a://") else None
         self._touched: set[int] = set()  # days since 1970
         self._batches = 0
         self._compactions = 0
@@ -294,13 +296,13 @@ class Lake:
             return self._append(frame, batch_id, app)
         except BaseException as e:
             self._known.forget()  # whether it was committed is not known
+            if self._log:
+                self._log.forget()
             if isinstance(e, FlowlakeError) or not isinstance(e, Exception):
                 raise
             raise _problem(e, self._settings) from e
 
     def _append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
-        from pyspark.sql.pandas.types import from_arrow_schema
-
         keys = Keys.of(frame.mapInArrow(settled(_keys_task(self._settings)), _KEYS_DDL).collect())
         rows = len(keys.ids)
         if not rows:
@@ -308,12 +310,20 @@ class Lake:
         fresh = self._known.new(keys.ids, keys.starts)
         inserted = int(fresh.sum())
         if inserted:
-            new = frame.mapInArrow(settled(_rows_task(keys.picks(fresh))), _nullable(from_arrow_schema(LAKE_SCHEMA)))
-            writer = new.coalesce(max(1, -(-inserted // _FILE_ROWS))).write.format("delta").mode("append")
-            writer.option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
+            self._write(frame.coalesce(max(1, -(-inserted // _TASK_ROWS))), keys.picks(fresh), batch_id, app)
             self._known.add(keys.ids, keys.starts)
             self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
         return {"rows": rows, "inserted": inserted, "refused": keys.refused}
+
+    def _write(self, frame: DataFrame, picks: Picks, batch_id: int, app: str) -> None:
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        if self._log:
+            files = frame.mapInArrow(settled(_files_task(picks, self._root, self._settings.lake)), parquet.ADDED_DDL).collect()
+            self._log.commit([tuple(file) for file in files], app, batch_id)
+            return
+        rows = frame.mapInArrow(settled(_rows_task(picks)), _nullable(from_arrow_schema(LAKE_SCHEMA)))
+        rows.write.format("delta").mode("append").option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
 
     def maintain(self, spark: SparkSession) -> None:
         """After a batch: compact what was written lately, now and then remove old files. A failure is logged; the data is safe."""

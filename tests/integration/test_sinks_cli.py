@@ -19,7 +19,7 @@ from infra.config import PostgresSettings, Settings
 from infra.stack.process import free_port
 from jobs.sinks import alertbook, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.lake import lake_rows
+from jobs.sinks.parquet import lake_rows
 from schemas import alerts as alerts_schema
 from tests.sinksdata import flow_id, table
 

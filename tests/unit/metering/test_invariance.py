@@ -26,12 +26,18 @@ PARTITIONS = 3
 
 
 class Store(dict[int, bytes]):
-    """A segment store in memory."""
+    """A segment store in memory; counts what is read."""
 
-    def put(self, version: int, segment: bytes) -> None:
+    reads = 0
+
+    def get(self, version: int, nonce: bytes) -> bytes | None:  # type: ignore[override]
+        self.reads += 1
+        return super().get(version)
+
+    def put(self, version: int, nonce: bytes, segment: bytes) -> None:
         self[version] = segment
 
-    def remove(self, version: int) -> None:
+    def remove(self, version: int, nonce: bytes) -> None:
         del self[version]
 
 
@@ -164,6 +170,7 @@ def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.Mon
         meta = segments.save("shrink", handle, emission, store)
         assert handle.log_rows <= 2 * len(handle.meter.table) + segments.COMPACT_ROWS
     assert len(handle.meter.table) == 0
+    assert store.reads == 0, "a worker that keeps its bucket reads nothing back, compaction included"
     handle = segments.load("shrink", 0, 1, settings, meta, store)
     segments.save("shrink", handle, handle.meter.ingest([], 0), store)
     assert handle.log_rows == 0
@@ -180,7 +187,7 @@ def test_a_segment_survives_its_bytes(capture: Path) -> None:
     assert back.tobytes() == rows.tobytes()
 
 
-def test_a_missing_segment_is_an_error_not_a_loss(capture: Path) -> None:
+def test_a_missing_or_foreign_segment_is_an_error_not_a_loss(capture: Path) -> None:
     store = Store()
     settings = MeterSettings(buckets=1)
     digester = Digester(1)
@@ -191,4 +198,7 @@ def test_a_missing_segment_is_an_error_not_a_loss(capture: Path) -> None:
     segments.clear_cache()
     store.clear()
     with pytest.raises(RuntimeError, match="segment 1 is missing"):
+        segments.load("gone", 0, 1, settings, meta, store)
+    store[1] = segments.pack_segment(b"another!", np.zeros(0, np.uint64), handle.meter.table.rows[:0])
+    with pytest.raises(RuntimeError, match="segment 1 is of another run"):
         segments.load("gone", 0, 1, settings, meta, store)

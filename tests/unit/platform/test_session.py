@@ -30,10 +30,10 @@ def test_is_local(master: str, local: bool) -> None:
 
 
 def test_what_is_right_for_one_disk_stays_on_one_disk(settings: Factory) -> None:
-    raw = "spark.hadoop.fs.AbstractFileSystem.file.impl"
-    assert session.properties(settings(), "local[2]")[raw].endswith("RawLocalFs")
-    assert raw not in session.properties(settings(), "spark://h:7077")
-    assert "spark.hadoop.fs.file.impl" not in session.properties(settings(), "local[2]")
+    local, cluster = session.properties(settings(), "local[2]"), session.properties(settings(), "spark://h:7077")
+    for name in ("spark.hadoop.fs.file.impl", "spark.hadoop.fs.AbstractFileSystem.file.impl", "spark.python.daemon.module"):
+        assert name in local
+        assert name not in cluster
 
 
 def test_settings_win_over_defaults(settings: Factory) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from infra.config import LakeSettings, PostgresSettings, Settings
 from infra.errors import StoreError
-from jobs.sinks import hot, lake, postgres, stores
+from jobs.sinks import hot, lake, parquet, postgres, stores
 from jobs.sinks.stores import Handle, Stopped, StoreUnavailable
 from schemas import alerts as alerts_schema
 from schemas import hot as hot_schema
@@ -92,8 +92,8 @@ def test_timescale_statements_can_be_repeated() -> None:
 def test_rows_of_both_stores_are_closed_records_only() -> None:
     rows = table([{"name": 1}, {"name": 2, "closed": False}, {"name": 3, "at": -86400 * 3}])
     assert hot.hot_rows(rows).num_rows == 2
-    stored = lake.lake_rows(rows)
-    assert stored.schema.names == lake.LAKE_SCHEMA.names
+    stored = parquet.lake_rows(rows)
+    assert stored.schema.names == parquet.LAKE_SCHEMA.names
     assert [str(d) for d in stored["event_date"].to_pylist()] == ["2026-03-01", "2026-02-26"]
 
 

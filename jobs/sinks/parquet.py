@@ -1,0 +1,149 @@
+"""Parquet files of the lake, written by the tasks with Arrow; the driver puts them into the Delta table with one commit (delta-rs).
+
+Through Spark's own writer a batch of the lake cost ten times as much, all of it in the JVM: each of some 120 columns of each row is
+converted twice and its statistics are kept. Readers see no difference: the same layout, the same log.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.config import LakeSettings
+from jobs.platform import s3
+from schemas.flows import PREDICTION_SCHEMA
+
+PARTITION = "event_date"
+#: Columns of the table: every column of a prediction, and the UTC date of the flow's start.
+LAKE_SCHEMA = PREDICTION_SCHEMA.append(pa.field(PARTITION, pa.date32(), nullable=False))
+#: Columns with statistics in the table's log; those that questions filter by. (The default, the first 32, makes the log ten times larger.)
+STATISTICS = ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain")
+
+#: Rows of one file at most, before compaction; some 100 MB of memory.
+FILE_ROWS = 100_000
+#: What :func:`write` gives back: a file of the table, as the log wants it.
+ADDED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("date", pa.date32()), ("stats", pa.string())])
+ADDED_DDL = "path string, size long, date date, stats string"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def lake_rows(table: pa.Table) -> pa.Table:
+    """Closed records as rows of the lake (:data:`LAKE_SCHEMA`)."""
+    closed = table.filter(table["closed"])
+    return closed.append_column(LAKE_SCHEMA.field(PARTITION), closed["start_time"].cast(pa.date32()))
+
+
+def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings) -> Iterator[pa.RecordBatch]:
+    """Write rows of :data:`LAKE_SCHEMA` below ``root``; gives rows of :data:`ADDED`. Nothing reads the files until they are committed.
+
+    Parameters
+    ----------
+    tables
+        Rows of any dates.
+    root
+        Folder, or ``s3://bucket/prefix``.
+    lake
+        Endpoint and keys of the bucket.
+    """
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count >= FILE_ROWS:
+            yield from _flush(waiting, root, lake)
+            waiting, count = [], 0
+    if count:
+        yield from _flush(waiting, root, lake)
+
+
+def _flush(tables: Sequence[pa.Table], root: str, lake: LakeSettings) -> Iterator[pa.RecordBatch]:
+    rows = pa.concat_tables(tables)
+    for day in rows[PARTITION].unique().to_pylist():
+        part = rows.filter(pc.equal(rows[PARTITION], day)).drop_columns([PARTITION])
+        path = f"{PARTITION}={day}/part-{uuid.uuid4()}.parquet"
+        size = _put(part, root, path, lake)
+        yield pa.record_batch([[path], [size], pa.array([day], pa.date32()), [statistics(part)]], schema=ADDED)
+
+
+def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
+    """Write one file; its size in bytes."""
+    body = pa.BufferOutputStream()
+    pq.write_table(rows, body, compression="zstd", compression_level=1)
+    content = body.getvalue()
+    if root.startswith("s3://"):
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        s3.client(lake).put_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/{path}", Body=content.to_pybytes())
+    else:
+        file = Path(root) / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+    return int(content.size)
+
+
+def statistics(rows: pa.Table) -> str:
+    """Statistics of a file as Delta's protocol wants them ("Per-file Statistics"): times as ISO 8601 in milliseconds, rounded outwards."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for name in STATISTICS:
+        column = rows[name]
+        nulls[name] = column.null_count
+        bounds = pc.min_max(column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).as_py()
+        if bounds["min"] is None:
+            continue
+        if pa.types.is_timestamp(column.type):
+            low[name], high[name] = _iso(bounds["min"] // 1000), _iso(-(-bounds["max"] // 1000))
+        else:
+            low[name], high[name] = bounds["min"], bounds["max"]
+    return json.dumps({"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}, separators=(",", ":"))
+
+
+def _iso(milliseconds: int) -> str:
+    return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Log:
+    """The table's log as the driver appends to it."""
+
+    def __init__(self, root: str, lake: LakeSettings) -> None:
+        self._root = root
+        self._options = s3.storage_options(lake)
+        self._table: Any = None
+
+    def commit(self, added: Iterable[tuple[str, int, date, str]], app: str, version: int) -> None:
+        """Add files to the table, once for each transaction (``app``, ``version``): a repetition leaves it as it is.
+
+        Raises
+        ------
+        deltalake.exceptions.DeltaError, OSError
+            The commit failed, or was made and this was not heard.
+        """
+        from deltalake import CommitProperties, DeltaTable, Transaction
+        from deltalake.transaction import AddAction
+
+        if self._table is None:
+            self._table = DeltaTable(self._root, storage_options=self._options)
+        else:
+            self._table.update_incremental()
+        last = self._table.transaction_version(app)
+        if last is not None and last >= version:
+            return
+        now = int(time.time() * 1000)
+        actions = [AddAction(path, size, {PARTITION: day.isoformat()}, now, True, stats) for path, size, day, stats in added]
+        done = CommitProperties(app_transactions=[Transaction(app, version, now)])
+        self._table.create_write_transaction(actions, "append", self._table.schema(), [PARTITION], commit_properties=done)
+
+    def forget(self) -> None:
+        """Read the log anew at the next commit."""
+        self._table = None
