@@ -23,4 +23,4 @@ def run(settings: Settings, *, rate: float, seconds: float, say: Callable[[str],
     FlowlakeError
         A part did not start or ended.
     """
-    return stream.run(settings, rate=rate, seconds=seconds, light=False, say=say)
+    return stream.run(settings, rate=rate, seconds=seconds, say=say)

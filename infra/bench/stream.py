@@ -56,9 +56,7 @@ def slope(at: list[float], lag: list[int], warm_s: float = WARM_S) -> float | No
     return round(float(np.polyfit(t, n, 1)[0]), 1)
 
 
-def run(
-    settings: Settings, *, rate: float, seconds: float, preset: str = "bench", light: bool = True, say: Callable[[str], None] = print
-) -> dict[str, Any]:
+def run(settings: Settings, *, rate: float, seconds: float, preset: str = "bench", say: Callable[[str], None] = print) -> dict[str, Any]:
     """Send at ``rate`` packets per second for ``seconds`` and measure.
 
     Returns
@@ -75,7 +73,7 @@ def run(
     facts = machine()
     with stack(settings) as (own, where):
         source = Source("generate", preset, seconds=seconds, rate=rate)
-        demo = Demo(own, where, source, say, light=light, grace_s=GRACE_S + seconds)
+        demo = Demo(own, where, source, say, light=True, grace_s=GRACE_S + seconds)
         samples = Samples()
         try:
             outcome = demo.run(lambda d: _watch(d, samples, say))

@@ -12,10 +12,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from infra import config, log
 from infra.demo import link
@@ -27,32 +26,23 @@ if TYPE_CHECKING:
 STATE, MODEL, GO, BATCHES = "driver.json", "model.json", "go", "batches.jsonl"
 
 
-class BatchLog(StreamingQueryListener):
+class BatchLog:
     """One JSON line for every batch of every query: when, how many rows, how long by phase (ms)."""
 
     def __init__(self, file: Path) -> None:
         self._out = file.open("a", encoding="utf-8")
 
-    def onQueryStarted(self, event: Any) -> None:
-        """Nothing to note."""
-
-    def onQueryProgress(self, event: Any) -> None:
-        p = json.loads(event.progress.json)
+    def __call__(self, progress: Mapping[str, Any]) -> None:
+        """Note one progress report."""
         line = {
             "at": time.time(),
-            "query": p.get("name"),
-            "batch": p.get("batchId"),
-            "rows": p.get("numInputRows"),
-            "ms": p.get("durationMs"),
+            "query": progress.get("name"),
+            "batch": progress.get("batchId"),
+            "rows": progress.get("numInputRows"),
+            "ms": progress.get("durationMs"),
         }
         self._out.write(json.dumps(line) + "\n")
         self._out.flush()
-
-    def onQueryIdle(self, event: Any) -> None:
-        """Nothing to note."""
-
-    def onQueryTerminated(self, event: Any) -> None:
-        """Nothing to note."""
 
 
 def warm(spark: SparkSession) -> None:
@@ -89,13 +79,12 @@ def main(folder: Path) -> int:
         while not (folder / GO).exists():
             if stop.wait(0.05):
                 return 0
-        spark.streams.addListener(BatchLog(folder / BATCHES))
         link.write(folder / STATE, {"state": "running"})
         queries = [
             runner.Query(name, functools.partial(start, spark, settings), essential=name == "meter")
             for name, start in stream.QUERIES.items()
         ]
-        return runner.run(spark, queries, stop=stop)
+        return runner.run(spark, queries, stop=stop, observer=BatchLog(folder / BATCHES))
     finally:
         spark.stop()
 

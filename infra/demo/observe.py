@@ -57,7 +57,8 @@ class Seen:
     closed_rows: int = 0  # copies included
     interim_rows: int = 0
     to_broker: list[np.ndarray] = field(default_factory=list)
-    to_scored: list[np.ndarray] = field(default_factory=list)
+    to_scored: list[float] = field(default_factory=list)  # a flow's first packet to its first score
+    scored: set[str] = field(default_factory=set)  # ids of flows with a score
     ends: dict[str, dict[int, int]] = field(default_factory=dict)  # topic -> partition -> end offset
     at_end: bool = False  # everything that was on the broker at the last look has been read
     undecoded: int = 0
@@ -71,21 +72,20 @@ class Follower(threading.Thread):
     ----------
     settings : of the demo.
     timed : capture times are the wall clock's: delays are noted, and partition 0 of ``raw-packets`` is read for the first of them.
-    light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it.
+    light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
     """
 
     def __init__(self, settings: Settings, *, timed: bool, light: bool = False) -> None:
         super().__init__(name="follower", daemon=True)
         self._settings = settings
         self._timed = timed
-        self._raw = timed and not light
         self._deep = not light
         self._stop_event = threading.Event()
         self.lock = threading.Lock()
         self.seen = Seen()
 
     def deepen(self) -> None:
-        """Read ``predictions`` too from now on, from their beginning."""
+        """Read ``predictions`` and ``raw-packets`` too from now on, from their beginning."""
         if not self._deep:
             with self.lock:
                 self.seen.at_end = False
@@ -118,7 +118,9 @@ class Follower(threading.Thread):
             deep = self._deep
             wanted = {ACCOUNTS.name} | ({PREDICTIONS.name} if deep else set())
             followed = [
-                p for p in parts if names[p.topic] in wanted or (self._raw and names[p.topic] == RAW_PACKETS.name and p.partition == 0)
+                p
+                for p in parts
+                if names[p.topic] in wanted or (deep and self._timed and names[p.topic] == RAW_PACKETS.name and p.partition == 0)
             ]
             with self.lock:  # from the beginning, also after a failure
                 self.seen = Seen()
@@ -165,10 +167,17 @@ class Follower(threading.Thread):
             seen.closed.append(closed)
             seen.closed_rows += closed.num_rows
         seen.interim_rows += rows.num_rows - closed.num_rows
-        if self._timed and closed.num_rows < rows.num_rows:
-            open_ = rows.filter(pc.invert(is_closed))
-            delay = pc.subtract(open_["scored_at"].cast(pa.int64()), open_["end_time"].cast(pa.int64()))
-            seen.to_scored.append(delay.to_numpy() / 1000)
+        if self._timed:
+            self._note_first(rows)
+
+    def _note_first(self, rows: pa.Table) -> None:
+        """Delay of each flow that is scored for the first time."""
+        seen = self.seen
+        delays = pc.subtract(rows["scored_at"].cast(pa.int64()), rows["start_time"].cast(pa.int64())).to_pylist()
+        for flow, delay in zip(rows["flow_id"].to_pylist(), delays, strict=True):
+            if flow not in seen.scored:
+                seen.scored.add(flow)
+                seen.to_scored.append(delay / 1000)
 
     def totals(self) -> Counter[str]:
         """The meter's accounts as of now."""
@@ -188,10 +197,10 @@ class Follower(threading.Thread):
         return table if len(first) == table.num_rows else table.take(np.sort(first))
 
     def delays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Delays in ms: capture to broker (one partition's packets), capture to scored (interim snapshots)."""
+        """Delays in ms: capture to broker (one partition's packets), first packet of a flow to its first score."""
         with self.lock:
-            broker, scored = list(self.seen.to_broker), list(self.seen.to_scored)
-        return tuple(np.concatenate(part) if part else np.empty(0) for part in (broker, scored))  # type: ignore[return-value]
+            broker, scored = list(self.seen.to_broker), np.array(self.seen.to_scored)
+        return np.concatenate(broker) if broker else np.empty(0), scored
 
     def lag(self, checkpoints: Path) -> dict[str, int]:
         """Messages on the broker that each query has not finished, from its checkpoint."""

@@ -226,20 +226,19 @@ class Demo:
         now.lag = self._follower.lag(self.place.base / "checkpoints")
         self._ask_stores()
         now.memory = self._memory.last
-        if self.source.timed:
-            now.delays = self._delays()
         if now.sent:
             self._mark("first packet")
         if now.alerts:
             self._mark("first alert")
 
     def _ask_stores(self) -> None:
-        """Renew what the stores hold: once a second, less often where the answer takes long, not at all under a benchmark's load."""
+        """Renew what the stores hold and the delays: once a second, less often where that takes long, not under a benchmark's load."""
         now, began = self.now, time.monotonic()
         if (self._light and now.phase == "sending") or began < self._asked:
             return
         now.alerts = self._stores.alerts()
         now.rows = {"hot": self._stores.hot_rows(), "lake": self._stores.lake_rows(), "alerts": len(now.alerts)}
+        now.delays = self._delays()
         took = time.monotonic() - began
         self._asked = began + max(0.7, 6 * took)
 
@@ -317,7 +316,7 @@ class Demo:
             return {}
         broker, scored = self._follower.delays()
         rows = [a.delay_ms for a in self.now.alerts]
-        stages: dict[str, Any] = {"capture -> broker": broker, "capture -> scored": scored, "capture -> alert row": rows}
+        stages: dict[str, Any] = {"capture -> broker": broker, "first packet -> first score": scored, "capture -> alert row": rows}
         return {name: delays.summary(values) for name, values in stages.items()}
 
     # -- small things --------------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def _stages(now: Now) -> Any:
     table.add_column(justify="right", min_width=8)
     table.add_column(justify="right", min_width=8)
     table.add_row("latency, ms", "p50", "p99", style="dim")
-    for name in ("capture -> broker", "capture -> scored", "capture -> alert row"):
+    for name in ("capture -> broker", "first packet -> first score", "capture -> alert row"):
         d = now.delays.get(name, {})
         table.add_row(name, _ms(d.get("p50")), _ms(d.get("p99")))
     table.add_row("")

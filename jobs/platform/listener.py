@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql.streaming.listener import (
+    JStreamingQueryListener,
     QueryIdleEvent,
     QueryProgressEvent,
     QueryStartedEvent,
@@ -24,11 +26,15 @@ LOG = log.get("jobs.platform.listener")
 
 #: topic -> partition -> offset, as Spark writes Kafka offsets in JSON.
 Offsets = Mapping[str, Mapping[str, int]]
+#: Called with a progress report (Spark's JSON).
+Observer = Callable[[Mapping[str, Any]], None]
 
 
-def attach(spark: SparkSession) -> MetricsListener:
-    """Listen to the queries of a session; once per session."""
-    listener = MetricsListener()
+def attach(spark: SparkSession, observer: Observer | None = None) -> MetricsListener:
+    """Listen to the queries of a session; once per session. ``observer`` gets each progress report too: a listener of its own would cost
+    some hundred calls across to the JVM for every batch.
+    """
+    listener = MetricsListener(observer)
     spark.streams.addListener(listener)
     return listener
 
@@ -36,7 +42,8 @@ def attach(spark: SparkSession) -> MetricsListener:
 class MetricsListener(StreamingQueryListener):
     """Moves the query metrics of :mod:`infra.metrics` and logs each batch that read something (level debug)."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = observer
         self._names: dict[str, str] = {}  # run id -> query name; the end event does not tell it
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:
@@ -47,7 +54,19 @@ class MetricsListener(StreamingQueryListener):
         LOG.info("query started", query=name)
 
     def onQueryProgress(self, event: QueryProgressEvent) -> None:
-        record(json.loads(event.progress.json))
+        self.take(json.loads(event.progress.json))
+
+    def take(self, progress: Mapping[str, Any]) -> None:
+        """Note one progress report (Spark's JSON)."""
+        record(progress)
+        if self._observer:
+            self._observer(progress)
+
+    @functools.cached_property
+    def _jlistener(self) -> Any:
+        from pyspark import SparkContext
+
+        return SparkContext._jvm.PythonStreamingQueryListenerWrapper(_Calls(self))  # type: ignore[union-attr]
 
     def onQueryIdle(self, event: QueryIdleEvent) -> None:
         if name := self._names.get(str(event.runId)):
@@ -60,6 +79,15 @@ class MetricsListener(StreamingQueryListener):
             metrics.FAILURES.labels(name).inc()
         else:
             LOG.info("query stopped", query=name)
+
+
+class _Calls(JStreamingQueryListener):
+    """What the JVM calls. PySpark's own builds each report anew with some hundred calls back; its JSON is one."""
+
+    pylistener: MetricsListener
+
+    def onQueryProgress(self, jevent: Any) -> None:
+        self.pylistener.take(json.loads(jevent.progress().json()))
 
 
 def record(progress: Mapping[str, Any]) -> None:

@@ -94,6 +94,7 @@ def run(
     *,
     restart: Restart | None = None,
     stop: threading.Event | None = None,
+    observer: listener.Observer | None = None,
     poll_s: float = 0.2,
 ) -> int:
     """Start the queries and stay until they are stopped or have ended.
@@ -112,6 +113,8 @@ def run(
         Waiting times.
     stop : threading.Event, optional
         Set it to stop, as a signal would.
+    observer : callable, optional
+        Called with the progress report of every batch (Spark's JSON).
     poll_s : float
         Seconds between two looks at the queries.
 
@@ -123,7 +126,7 @@ def run(
     restart = restart or Restart()
     stop = stop or threading.Event()
     states = [_Running(q) for q in queries]
-    watching = listener.attach(spark)
+    watching = listener.attach(spark, observer)
     try:
         with _signals(stop):
             while not stop.is_set():
