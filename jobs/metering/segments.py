@@ -23,8 +23,9 @@ from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.table import ROW_DTYPE
 
-#: Rows of the tail that a batch writes again at most, and the log's size below which nobody cares.
-COMPACT_ROWS = 32_768
+#: Rows of the tail that a batch looks at to write them again: twice as many as it has changed itself, and no fewer than this; and the
+#: log's size below which nobody cares.
+COMPACT_ROWS = 4_096
 SLACK_ROWS = 16_384
 #: Segments kept at most, however small: a quiet bucket writes an empty one per batch.
 MAX_SEGMENTS = 64
@@ -165,7 +166,7 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
 
 def _compact(handle: Handle, rows: NDArray) -> tuple[NDArray, list[int]]:
     """Rows of the oldest segments that are still open join ``rows``; returns them and the segments that may go."""
-    budget = COMPACT_ROWS
+    budget = max(COMPACT_ROWS, 2 * len(rows))
     tail: list[int] = []
     for number, entry in handle.segments.items():
         # the log of a bucket must keep the version before this one, by which caches recognise their place
