@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kafka import KafkaProducer
@@ -309,3 +310,33 @@ class Publisher:
                     warned = now + 30
                 self._changed.wait(min(0.2, deadline - now) if deadline is not None else 0.2)
         return True
+
+
+@contextmanager
+def publishing(
+    settings: Settings, sensor_id: str | None = None, domain: str | None = None, *, stop: threading.Event
+) -> Iterator[Publisher]:
+    """A publisher for a source that ends. On leaving everything is flushed, or after ``stop`` its run is ended early; then it is closed.
+
+    Raises
+    ------
+    BrokerError
+        On entering, as :class:`Publisher`; on leaving, when the broker did not take all packets.
+    """
+    publisher = Publisher(settings, sensor_id, domain, stop=stop)
+    lost = 0
+    try:
+        try:
+            yield publisher
+            publisher.flush()
+        except Stopped:
+            if publisher.in_run:
+                publisher.end()
+    finally:
+        lost = publisher.close()
+    counters = publisher.counters
+    if lost or counters.dropped:
+        raise BrokerError(
+            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
+            "flowlake status shows whether it runs",
+        )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from infra import config, log
 from infra.config import Settings
 from infra.demo import kernels, link
-from infra.errors import BrokerError, FlowlakeError
+from infra.errors import FlowlakeError
 
 if TYPE_CHECKING:
     from sensors.frames import FrameBatch
@@ -130,27 +130,13 @@ def _without_ourselves(settings: Settings) -> str:
 
 def _send(settings: Settings, source: Source, teller: Teller, stop: threading.Event) -> None:
     from sensors.pacing import Pacer
-    from sensors.publisher import Publisher, Stopped
+    from sensors.publisher import publishing
 
-    publisher = Publisher(settings, stop=stop)
     more: dict[str, Any] = {}
-    try:
+    with publishing(settings, stop=stop) as publisher:
         pacer = Pacer(publisher, settings.sensor, speed=source.speed, shift_to_now=source.shift_to_now, stop=stop)
-        try:
-            _pump(pacer, settings, source, more, lambda: teller.tell(publisher.counters, **_done(more)), stop)
-            publisher.flush()
-        except Stopped:
-            if publisher.in_run:
-                publisher.end()
-    finally:
-        lost = publisher.close()
-    counters = publisher.counters
-    if lost or counters.dropped:
-        raise BrokerError(
-            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
-            "flowlake logs kafka says more",
-        )
-    teller.tell(counters, "done", **_done(more))
+        _pump(pacer, settings, source, more, lambda: teller.tell(publisher.counters, **_done(more)), stop)
+    teller.tell(publisher.counters, "done", **_done(more))
 
 
 def _done(more: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.options import ConfFile, Json
-from infra.errors import BrokerError, CaptureError, ConfigError
+from infra.errors import CaptureError, ConfigError
 
 EXAMPLE = "Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap"
 
@@ -132,29 +132,16 @@ def _to_kafka(run: Any, settings: Any, sensor_id: str | None, domain: str | None
     from sensors.frames import FrameBatch
     from sensors.generate.cut import cut
     from sensors.pacing import Pacer
-    from sensors.publisher import Publisher, Stopped
+    from sensors.publisher import publishing
     from sensors.replay import ordered
 
     def frames() -> Iterator[FrameBatch]:
         for batch in run:
             yield cut(batch, settings.sensor.snaplen)
 
-    publisher = Publisher(settings, sensor_id, domain, stop=stop)
-    lost = 0
-    try:
+    with publishing(settings, sensor_id, domain, stop=stop) as publisher:
         Pacer(publisher, settings.sensor, speed=speed, stop=stop).send(ordered(frames(), settings.sensor))
-        publisher.flush()
-    except Stopped:
-        if publisher.in_run:
-            publisher.end()
-    finally:
-        lost = publisher.close()
     counters = publisher.counters
-    if lost or counters.dropped:
-        raise BrokerError(
-            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
-            "flowlake status shows whether it runs",
-        )
     return {
         "sensor": publisher.sensor_id,
         "packets": run.packets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_the_stream_says_what_the_batch_says(spark: SparkSession, ready: Setting
     batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
     assert closed.equals(batch)
     assert set(rows["attack_type"].to_pylist()) <= {BENIGN, "SYN_SCAN"}
+
+
+@pytest.mark.skipif(not os.environ.get("FLOWLAKE_DATA"), reason="FLOWLAKE_DATA is not set")
+def test_every_real_capture_side_by_side(spark: SparkSession, ready: Settings) -> None:
+    """Many link types, years and clocks, fuzzed and cut ones among them, each from a sensor of its own into one stream."""
+    captures = sorted(Path(os.environ["FLOWLAKE_DATA"], "pcaps").iterdir())
+    running = query.start(spark, ready)
+    try:
+        sent = 0
+        for path in captures:
+            publisher = send(ready, path, path.name)
+            sent += publisher.counters.sent
+            publisher.close()
+        book = wait_for(ready, running, lambda t: t.get("packets", 0) == sent and t["waiting"] == 0 and t["open"] == 0)
+    finally:
+        running.stop()
+    assert book["packets"] == book["metered"] + book["rejected"]
+    rows, _ = predictions(ready)
+    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
+    batches = [batch for path in captures for batch in meter_captures([path], sensor_id=path.name)]
+    assert closed.equals(pa.Table.from_batches(batches, RECORD_SCHEMA).sort_by("flow_id").combine_chunks())
+    assert book["flows"] == closed.num_rows > 1000
 
 
 def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: Settings, capture: Path) -> None:

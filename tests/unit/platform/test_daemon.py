@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -32,6 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 def test_what_cannot_be_loaded_is_told_and_left_to_the_workers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(daemon, "MODULES", ("no_such_module",))
     daemon.prepare()
+    gc.unfreeze()
     told = capsys.readouterr()
     assert told.out == ""
     assert "workers start cold: ModuleNotFoundError: No module named 'no_such_module'" in told.err
