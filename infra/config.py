@@ -10,9 +10,10 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from infra.errors import ConfigError
@@ -94,12 +95,22 @@ class ScoringSettings(_Section):
 class LakeSettings(_Section):
     """Delta table of flow records."""
 
-    path: str = Field("var/lake/flows", description="folder or s3a:// URI")
+    path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
     compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
+
+    @field_validator("path")
+    @classmethod
+    def _one_spelling(cls, path: str) -> str:
+        """The same place is told in the same way: Spark, delta-rs and we compare it as text."""
+        if path.startswith("file:"):
+            path = unquote(urlsplit(path).path)
+        if path.startswith("s3://"):
+            path = "s3a://" + path.removeprefix("s3://")
+        return path.rstrip("/") or path
 
 
 class PostgresSettings(_Section):

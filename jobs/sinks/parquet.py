@@ -37,6 +37,11 @@ ADDED_DDL = "path string, size long, date date, stats string"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def reaches(path: str) -> bool:
+    """Whether a lake can be written here: a folder, or S3, whose keys are settings. Others are left to Spark."""
+    return "://" not in path or path.startswith("s3a://")
+
+
 def lake_rows(table: pa.Table) -> pa.Table:
     """Closed records as rows of the lake (:data:`LAKE_SCHEMA`)."""
     closed = table.filter(table["closed"])

@@ -21,7 +21,7 @@ from infra.errors import StoreError
 from infra.stack.postgres import Postgres
 from infra.stack.process import free_port
 from jobs.platform import dead_letter
-from jobs.sinks import alerts, hot, lake
+from jobs.sinks import alerts, hot, lake, parquet
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.topics import TOPICS
 from tests.sinksdata import flow_id, headers, table, value
@@ -351,6 +351,31 @@ def test_missing_database_and_permission_are_refusals(spark: Any, bench: Bench) 
     absent = bench.settings.model_copy(update={"hot": bench.settings.hot.model_copy(update={"database": "nothere"})})
     with pytest.raises(StoreError, match="nothere"):
         hot.start(spark, absent)
+
+
+def test_a_lake_that_only_spark_reaches_is_the_same(spark: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another scheme, where delta-rs has no keys: Spark's own writer takes the rows."""
+    rows = mixed()
+    bench.rows(rows)
+    monkeypatch.setattr(parquet, "reaches", lambda path: False)
+    drain(lake.start, spark, bench.settings)
+    moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
+    bench.rows([{"name": "last"}])
+    drain(lake.start, spark, moved)
+    stored = lake_table(spark, bench.settings)
+    assert sorted(r.flow_id for r in stored.select("flow_id").collect()) == sorted(closed_ids(rows) | {flow_id("last")})
+    assert "Apache-Spark" in last_commit(Path(lake.location(bench.settings)))["engineInfo"]
+    monkeypatch.undo()
+    bench.rows([{"name": "more"}])
+    drain(lake.start, spark, moved)  # both write the same table
+    assert lake_table(spark, bench.settings).count() == len(closed_ids(rows)) + 2
+    assert "Apache-Spark" not in last_commit(Path(lake.location(bench.settings))).get("engineInfo", "")
+
+
+def last_commit(table: Path) -> dict[str, Any]:
+    """Who made the newest version of a table, and how."""
+    lines = max((table / "_delta_log").glob("*.json")).read_text(encoding="utf-8").splitlines()
+    return next(action["commitInfo"] for action in map(json.loads, lines) if "commitInfo" in action)
 
 
 def test_lake_folder_that_cannot_be_written(spark: Any, bench: Bench, tmp_path: Path) -> None:
