@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,8 +20,13 @@ from schemas.labels import ATTACKS
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
 _KINDS = ("scan", "flood", "guessing", "per-flow")
 _POLL_S = 0.5
+#: How much later than the next one a transaction may become visible.
+_LATE = timedelta(seconds=10)
+_ALL = 1_000_000
 
-alerts = typer.Typer(add_completion=False, rich_markup_mode=None, help="A look at the alerts.")
+alerts = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="A look at the alerts.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @alerts.callback(
@@ -43,9 +48,10 @@ def show(
     if context.invoked_subcommand is not None:
         return
     settings = config.load(conf_file)
+    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"]
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
     if follow:
-        _follow(settings, rows, limit, kind, only_open, as_json)
+        _follow(settings, rows, began, kind, only_open, as_json)
     else:
         looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")
 
@@ -129,26 +135,22 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
     raise StoreError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
 
 
-def _follow(settings: Settings, rows: list[dict[str, Any]], limit: int, kind: str | None, only_open: bool, as_json: bool) -> None:
-    """Print the rows, then new ones as they are raised: a line each. Ids are remembered: a transaction may appear late."""
+def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kind: str | None, only_open: bool, as_json: bool) -> None:
+    """Print the rows, then those raised since ``began`` (the database's clock): a line each.
+
+    Ids are remembered for a while: a transaction may become visible after a later one.
+    """
     seen: dict[str, datetime] = {}
-    newest: datetime | None = None
+    newest = began
     while True:
-        fresh = sorted((row for row in rows if row["id"] not in seen), key=lambda row: row["created_at"])
-        for row in fresh:
+        for row in sorted((row for row in rows if row["id"] not in seen), key=lambda row: row["created_at"]):
             seen[row["id"]] = row["created_at"]
-            newest = max(newest or row["created_at"], row["created_at"])
+            newest = max(newest, row["created_at"])
             print(_line(row, as_json), flush=True)
         time.sleep(_POLL_S)
-        after = _earlier(newest)
-        seen = {key: created for key, created in seen.items() if after is None or created >= after}
-        rows = read(settings, limit=max(limit, 1000), kind=kind, only_open=only_open, created_since=after)
-
-
-def _earlier(moment: datetime | None) -> datetime | None:
-    from datetime import timedelta
-
-    return None if moment is None else moment - timedelta(seconds=10)
+        after = newest - _LATE
+        seen = {key: created for key, created in seen.items() if created >= after}
+        rows = read(settings, limit=_ALL, kind=kind, only_open=only_open, created_since=after)
 
 
 def _line(row: dict[str, Any], as_json: bool) -> str:

@@ -98,7 +98,22 @@ def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
         shown.add_column(name, overflow="fold", justify="right" if rows and isinstance(rows[0].get(name), int | float) else "left")
     for row in rows:
         shown.add_row(*(Text(_cell(row.get(name)), style="red" if row.get("predicted_label") == 1 else "") for name in columns))
-    Console(width=None if sys.stdout.isatty() else 200).print(shown)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if not sys.stdout.isatty() or _natural(rows, columns) <= console.width:
+        console.print(shown)
+        return
+    # Too narrow for a table: a record after the other, as psql does.
+    console.print(title)
+    width = max(map(len, columns))
+    for row in rows:
+        print()
+        for name in columns:
+            print(f"{name:<{width}}  {_cell(row.get(name))}")
+
+
+def _natural(rows: Sequence[Row], columns: Sequence[str]) -> int:
+    """Characters that a table needs to have each cell in one line; borders and padding take three a column."""
+    return sum(3 + max([len(name), *(len(_cell(row.get(name))) for row in rows)]) for name in columns) + 1
 
 
 def _cell(value: Any) -> str:

@@ -125,10 +125,9 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
     console.print(f"memory: at most {outcome.memory_peak_mb:,} MiB ({parts})")
     console.print("time: " + ", ".join(f"{name} {s:.0f} s" for name, s in sorted(outcome.phases.items(), key=lambda p: p[1])))
     console.print()
-    table = Table(title="ask the stores", title_justify="left", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    console.print("ask the stores")
     for name, line in queries(settings, where):
-        table.add_row(name, Text(line, "cyan", overflow="fold"))
-    console.print(table)
+        console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)  # unbroken: to be copied
     if stopped:
         console.print(
             f"{' and '.join(stopped)} stopped; the data stays: flowlake up starts them again (flowlake demo --keep leaves them up)"

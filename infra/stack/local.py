@@ -116,7 +116,7 @@ class LocalStack:
 
     def down(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Stop what runs: sensor and stream first, then the servers. Data stays."""
-        for name in ("sensor", "stream"):
+        for name in ("sensor", *self.streams()):
             if self.daemon(name).stop(60):
                 say(f"{name:<10}stopped")
         broker, database = self.kafka(), self.postgres()
@@ -125,8 +125,12 @@ class LocalStack:
         if database is not None:
             say(f"postgres  {'stopped' if database.stop() else 'was not running'}")
 
+    def streams(self) -> list[str]:
+        """Names of the drivers: ``stream``, and ``stream-...`` of those that run only some queries."""
+        return ["stream", *sorted(file.stem for file in self.run_dir.glob("stream-*.pid"))]
+
     def daemon(self, name: str) -> Daemon:
-        """A background process of this stack by name (``stream``, ``sensor``)."""
+        """A process of this stack by name (:meth:`streams`, ``sensor``)."""
         return Daemon(name, self.run_dir, self.log_dir)
 
     def parts(self) -> list[PartState]:
@@ -140,7 +144,7 @@ class LocalStack:
             if database
             else PartState("postgres", "remote", f"{self.settings.hot.host}:{self.settings.hot.port}"),
         ]
-        states += [_running(name, self.daemon(name)) for name in ("stream", "sensor")]
+        states += [_running(name, self.daemon(name)) for name in (*self.streams(), "sensor")]
         if lake is None:
             states.append(PartState("lake", "remote", self.settings.lake.path))
         else:

@@ -11,7 +11,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +89,36 @@ class Daemon:
         process = psutil.Process(child.pid)
         # psutil knows nothing of our Popen: without it the ended child would stay a zombie of this process.
         _children[child.pid] = child
-        record = {"pid": child.pid, "created": process.create_time(), "name": self.name}
+        self._note(process)
+        return process
+
+    def _note(self, process: psutil.Process) -> None:
+        record = {"pid": process.pid, "created": process.create_time(), "name": self.name}
         partial = self.pid_file.with_suffix(".pid.new")
         partial.write_text(json.dumps(record), encoding="utf-8")
         os.replace(partial, self.pid_file)
-        return process
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While inside, the calling process is this one: others find it, stop it, and do not start a second.
+
+        Raises
+        ------
+        StackError
+            Another process is it already.
+        """
+        other = self.process()
+        if other is not None and other.pid != os.getpid():
+            raise StackError(f"{self.name} runs already (pid {other.pid})", "flowlake status shows it, flowlake down stops it")
+        with suppress(OSError):  # a folder that cannot be written has other, clearer complaints
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            self._note(psutil.Process())
+        try:
+            yield
+        finally:
+            mine = self.process()
+            if mine is not None and mine.pid == os.getpid():
+                self.pid_file.unlink(missing_ok=True)
 
     def wait_ready(self, ready: Callable[[], bool], timeout_s: float) -> None:
         """Wait until ``ready()``; give up when the process ends or the time is over.

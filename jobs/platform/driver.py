@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from infra import config, log, metrics
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
+from infra.stack.local import LocalStack
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,9 +41,17 @@ def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = No
 
     try:
         chosen = select(queries, arguments.only)
-        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint))
+        settings = config.load(arguments.conf_file)
+        with LocalStack(settings).daemon(process_name(chosen, whole=len(chosen) == len(queries) > 1)).claimed():
+            code = run(settings, app, chosen, reset=arguments.reset_checkpoint)
+        sys.exit(code)
     except FlowlakeError as e:
         sys.exit(runner.report(e))
+
+
+def process_name(queries: Iterable[str], *, whole: bool) -> str:
+    """Name of a driver among the processes of a machine: two with one name would share their checkpoints."""
+    return "stream" if whole else f"stream-{'-'.join(sorted(queries))}"
 
 
 def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:

@@ -89,6 +89,39 @@ def test_alerts_and_resolve(stores: Settings, capsys: pytest.CaptureFixture[str]
     assert (row["resolved_by"], row["action_taken"], row["span"].total_seconds()) == ("anna", "blocked", 50)
 
 
+def test_follow_prints_the_backlog_and_then_what_is_raised(
+    stores: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new is what was raised since, whatever the date of its packets: a replay's alerts are as old as its capture."""
+    looks.query(stores.alerts, "UPDATE alerts SET created_at = created_at - interval '1 hour'")
+    polls = iter(range(3))
+
+    def sleep(_: float) -> None:
+        n = next(polls, None)
+        if n is None:
+            raise KeyboardInterrupt
+        if n == 1:
+            old = table([{"name": "replayed", "at": -86_400 * 50, "attack_type": "EXFILTRATION"}])
+            AlertStore(stores.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(old), 3600)]))
+
+    monkeypatch.setattr("infra.cli.alerts.time.sleep", sleep)
+    _, out, _ = call(capsys, "alerts", "--follow", "--limit", "2", "--json")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert {r["details"]["flow_id"] for r in told[:2]} == {flow_id(3), flow_id(6)}
+    assert [r["details"]["flow_id"] for r in told[2:]] == [flow_id("replayed")]
+
+
+def test_a_narrow_terminal_gets_a_record_after_the_other(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [{"start": "2026-03-01 12:00:00.000", "source": "2001:db8::1234:5678", "target": "2001:db8::9abc:def0"}]
+    looks.show(rows, list(rows[0]), form="table", title="1 flow")
+    assert capsys.readouterr().out.splitlines()[-3:] == [f"{name:<6}  {value}" for name, value in rows[0].items()]
+    monkeypatch.setenv("COLUMNS", "100")
+    looks.show(rows, list(rows[0]), form="table", title="1 flow")
+    assert any("2026-03-01" in line and "def0" in line for line in capsys.readouterr().out.splitlines())
+
+
 def test_bad_arguments_are_one_line(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["alerts", "resolve", "nonsense", "--by", "x"], "no UUID"),

@@ -71,6 +71,27 @@ def test_unreadable_pid_file_is_as_none(daemon: Daemon, text: str) -> None:
     assert daemon.process() is None
 
 
+def test_a_process_can_claim_a_name_and_another_is_told(daemon: Daemon) -> None:
+    with daemon.claimed():
+        found = daemon.process()
+        assert found is not None
+        assert found.pid == os.getpid()
+    assert daemon.process() is None
+    assert not daemon.pid_file.exists()
+    other = daemon.start(SLEEP)
+    with pytest.raises(StackError, match=rf"part runs already \(pid {other.pid}\)"), daemon.claimed():
+        pass
+    assert daemon.process() is not None, "the other one goes on"
+
+
+def test_a_claim_is_taken_over_from_a_process_that_was_killed(daemon: Daemon) -> None:
+    daemon.start(SLEEP).kill()
+    with daemon.claimed():
+        found = daemon.process()
+        assert found is not None
+        assert found.pid == os.getpid()
+
+
 def test_end_while_starting_is_reported_with_the_reason(daemon: Daemon) -> None:
     daemon.start([sys.executable, "-c", "import sys; sys.exit('FATAL: disk on fire')"])
     with pytest.raises(StackError, match="disk on fire"):
