@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -115,23 +115,28 @@ class LocalStack:
         return report
 
     def down(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Stop what runs: sensor and stream first, then the servers. Data stays."""
-        for name in ("sensor", *self.streams()):
-            if self.daemon(name).stop(60):
-                say(f"{name:<10}stopped")
+        """Stop what runs: the stream first, then the servers. Data stays."""
+        for daemon, queries in self.drivers():
+            if daemon.stop(60):
+                say(f"stream    stopped ({', '.join(queries)})")
         broker, database = self.kafka(), self.postgres()
         if broker is not None:
             say(f"kafka     {'stopped' if broker.stop() else 'was not running'}")
         if database is not None:
             say(f"postgres  {'stopped' if database.stop() else 'was not running'}")
 
-    def streams(self) -> list[str]:
-        """Names of the drivers: ``stream``, and ``stream-...`` of those that run only some queries."""
-        return ["stream", *sorted(file.stem for file in self.run_dir.glob("stream-*.pid"))]
+    def query(self, name: str) -> Daemon:
+        """The driver that runs a query on this machine."""
+        return Daemon(f"query-{name}", self.run_dir, self.log_dir)
 
-    def daemon(self, name: str) -> Daemon:
-        """A process of this stack by name (:meth:`streams`, ``sensor``)."""
-        return Daemon(name, self.run_dir, self.log_dir)
+    def drivers(self) -> list[tuple[Daemon, list[str]]]:
+        """Drivers that run on this machine, each with the names of its queries."""
+        found: dict[int, tuple[Daemon, list[str]]] = {}
+        for file in sorted(self.run_dir.glob("query-*.pid")):
+            name = file.stem.removeprefix("query-")
+            if (process := self.query(name).process()) is not None:
+                found.setdefault(process.pid, (self.query(name), []))[1].append(name)
+        return list(found.values())
 
     def parts(self) -> list[PartState]:
         """State of every part, without starting anything."""
@@ -144,7 +149,10 @@ class LocalStack:
             if database
             else PartState("postgres", "remote", f"{self.settings.hot.host}:{self.settings.hot.port}"),
         ]
-        states += [_running(name, self.daemon(name)) for name in (*self.streams(), "sensor")]
+        drivers = self.drivers()
+        states += [replace(_running("stream", daemon), detail=f"({', '.join(queries)})") for daemon, queries in drivers]
+        if not drivers:
+            states.append(PartState("stream", "stopped", ""))
         if lake is None:
             states.append(PartState("lake", "remote", self.settings.lake.path))
         else:

@@ -109,7 +109,8 @@ class Daemon:
         """
         other = self.process()
         if other is not None and other.pid != os.getpid():
-            raise StackError(f"{self.name} runs already (pid {other.pid})", "flowlake status shows it, flowlake down stops it")
+            told = self.name.replace("-", " ")
+            raise StackError(f"{told} runs already (pid {other.pid})", "flowlake status shows it, flowlake down stops it")
         with suppress(OSError):  # a folder that cannot be written has other, clearer complaints
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._note(psutil.Process())

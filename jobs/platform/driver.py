@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,17 +42,9 @@ def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = No
 
     try:
         chosen = select(queries, arguments.only)
-        settings = config.load(arguments.conf_file)
-        with LocalStack(settings).daemon(process_name(chosen, whole=len(chosen) == len(queries) > 1)).claimed():
-            code = run(settings, app, chosen, reset=arguments.reset_checkpoint)
-        sys.exit(code)
+        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint))
     except FlowlakeError as e:
         sys.exit(runner.report(e))
-
-
-def process_name(queries: Iterable[str], *, whole: bool) -> str:
-    """Name of a driver among the processes of a machine: two with one name would share their checkpoints."""
-    return "stream" if whole else f"stream-{'-'.join(sorted(queries))}"
 
 
 def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:
@@ -70,7 +63,20 @@ def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:
 
 
 def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool = False) -> int:
-    """Run the queries in one driver until they are stopped or have ended; returns the exit code."""
+    """Run the queries in one driver until they are stopped or have ended; returns the exit code.
+
+    Raises
+    ------
+    FlowlakeError
+        Something is missing, or one of the queries runs on this machine already: two would write to one checkpoint.
+    """
+    with ExitStack() as claims:
+        for name in queries:
+            claims.enter_context(LocalStack(settings).query(name).claimed())
+        return _run(settings, app, queries, reset=reset)
+
+
+def _run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool) -> int:
     from infra.stack import topics
     from jobs.metering.accounts import Exporter
     from jobs.platform import checkpoints, runner, session

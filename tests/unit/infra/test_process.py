@@ -85,7 +85,9 @@ def test_a_process_can_claim_a_name_and_another_is_told(daemon: Daemon) -> None:
 
 
 def test_a_claim_is_taken_over_from_a_process_that_was_killed(daemon: Daemon) -> None:
-    daemon.start(SLEEP).kill()
+    killed = daemon.start(SLEEP)
+    killed.kill()
+    killed.wait(5)
     with daemon.claimed():
         found = daemon.process()
         assert found is not None
