@@ -48,9 +48,9 @@ def show(
     if context.invoked_subcommand is not None:
         return
     settings = config.load(conf_file)
-    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"]
+    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
-    if follow:
+    if began is not None:
         _follow(settings, rows, began, kind, only_open, as_json)
     else:
         looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")

@@ -98,7 +98,7 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
 
     where = settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
     try:
-        table = DeltaTable(where.replace("s3a://", "s3://"), storage_options=s3.storage_options(settings.lake))
+        table = DeltaTable(s3.uri(where), storage_options=s3.storage_options(settings.lake))
         source = table.to_pyarrow_dataset()
         condition = None
         if since:

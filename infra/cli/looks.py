@@ -93,22 +93,22 @@ def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if sys.stdout.isatty() and _natural(rows, columns) > console.width:
+        # Too narrow for a table: a record after the other, as psql does.
+        console.print(title)
+        width = max(map(len, columns))
+        for row in rows:
+            print()
+            for name in columns:
+                print(f"{name:<{width}}  {_cell(row.get(name))}")
+        return
     shown = Table(title=title, title_justify="left")
     for name in columns:
         shown.add_column(name, overflow="fold", justify="right" if rows and isinstance(rows[0].get(name), int | float) else "left")
     for row in rows:
         shown.add_row(*(Text(_cell(row.get(name)), style="red" if row.get("predicted_label") == 1 else "") for name in columns))
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    if not sys.stdout.isatty() or _natural(rows, columns) <= console.width:
-        console.print(shown)
-        return
-    # Too narrow for a table: a record after the other, as psql does.
-    console.print(title)
-    width = max(map(len, columns))
-    for row in rows:
-        print()
-        for name in columns:
-            print(f"{name:<{width}}  {_cell(row.get(name))}")
+    console.print(shown)
 
 
 def _natural(rows: Sequence[Row], columns: Sequence[str]) -> int:

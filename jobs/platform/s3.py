@@ -69,12 +69,7 @@ def trouble(text: str, path: str, lake: LakeSettings) -> Trouble | None:
         )
     if _AWAY.search(text):
         why = _WHY.search(text)
-        said = {
-            "dns error": "its name cannot be resolved",
-            "UnknownHost": "its name cannot be resolved",
-            "Connection refused": "connection refused",
-        }
-        cause = f" ({said.get(why[0], why[0])})" if why else ""
+        cause = f" ({_SAID.get(why[0], why[0])})" if why else ""
         return Trouble(f"lake {path}: {where} does not answer{cause}", "start it, or set lake.s3_endpoint", passing=True)
     return None
 
@@ -97,13 +92,18 @@ def client(lake: LakeSettings) -> Any:
         endpoint_url=lake.s3_endpoint or None,
         aws_access_key_id=lake.s3_access_key.get_secret_value() or None,
         aws_secret_access_key=lake.s3_secret_key.get_secret_value() or None,
-        region_name=_region(lake) or None,
+        region_name=region(lake) or None,
     )
 
 
-def _region(lake: LakeSettings) -> str:
-    # Any region will do for a server that is not Amazon's, as in the Spark session.
+def region(lake: LakeSettings) -> str:
+    """Region of the store; empty where the libraries are to find it. Any will do for a server that is not Amazon's."""
     return os.environ.get("AWS_REGION", "us-east-1" if lake.s3_endpoint else "")
+
+
+def uri(path: str) -> str:
+    """A lake's place as delta-rs spells it."""
+    return path.replace("s3a://", "s3://")
 
 
 def storage_options(lake: LakeSettings) -> dict[str, str]:
@@ -114,7 +114,7 @@ def storage_options(lake: LakeSettings) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": lake.s3_access_key.get_secret_value(),
         "AWS_SECRET_ACCESS_KEY": lake.s3_secret_key.get_secret_value(),
         "AWS_ENDPOINT_URL": lake.s3_endpoint,
-        "AWS_REGION": _region(lake),
+        "AWS_REGION": region(lake),
         "AWS_ALLOW_HTTP": "true" if lake.s3_endpoint.startswith("http://") else "",
         # A commit must not replace another one's.
         "AWS_CONDITIONAL_PUT": "etag",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from infra.config import ROOT, Settings
 from infra.errors import FlowlakeError, StackError
 from infra.stack import jars, java
-from jobs.platform import causes
+from jobs.platform import causes, s3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -196,8 +196,8 @@ def _s3(settings: Settings) -> dict[str, str]:
     if endpoint := settings.lake.s3_endpoint:
         conf["spark.hadoop.fs.s3a.endpoint"] = endpoint
         conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https://")).lower()
-        # Any region will do for a server that is not Amazon's; without one the SDK asks the machine's metadata service and waits.
-        conf["spark.hadoop.fs.s3a.endpoint.region"] = os.environ.get("AWS_REGION", "us-east-1")
+        # Without one the SDK asks the machine's metadata service and waits.
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = s3.region(settings.lake)
     return conf
 
 

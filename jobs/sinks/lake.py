@@ -227,7 +227,7 @@ class Lake:
         self._settings = settings
         self._path = location(settings)
         self._known = Identities(_Table(spark, self._path))
-        self._root = self._path.replace("s3a://", "s3://")
+        self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
         self._touched: set[int] = set()  # days since 1970
         self._batches = 0

@@ -88,7 +88,7 @@ def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
     content = body.getvalue()
     if root.startswith("s3://"):
         bucket, _, prefix = root.removeprefix("s3://").partition("/")
-        s3.client(lake).put_object(Bucket=bucket, Key=f"{prefix.rstrip('/')}/{path}", Body=content.to_pybytes())
+        s3.client(lake).put_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"), Body=content.to_pybytes())
     else:
         file = Path(root) / path
         file.parent.mkdir(exist_ok=True)

@@ -13,25 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg2
 import pytest
 import yaml
 from deltalake import DeltaTable
-from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import ROOT, PostgresSettings, Settings
 from infra.kafka_client import client_options
 from infra.stack import topics
 from jobs.metering.accounts import AccountBook
 from jobs.metering.batch import meter_captures
-from jobs.scoring.registry import Training, register
-from schemas.labels import BENIGN
 from schemas.topics import ACCOUNTS
 from sensors.generate import generate, preset
 from sensors.pcapwriter import PcapWriter
 from sensors.publisher import Publisher
 from sensors.replay import chunks
+from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -123,10 +120,7 @@ def test_accounts_close_after_kill_9(
         plain["lake"].pop(key)
     conf.write_text(yaml.safe_dump(plain))
     topics.ensure(made)
-    x = np.arange(40).reshape(20, 2)
-    forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
-    columns = ["flow_duration", "total_fwd_packets"]
-    register(made, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)
+    promote_any(made)
     capture = tmp_path / "mixed.pcap"
     with PcapWriter(capture) as out:
         for batch in generate(preset("demo", seed=5, duration_s=12)):

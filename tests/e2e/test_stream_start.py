@@ -8,15 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import ROOT, PostgresSettings, Settings
 from infra.stack.postgres import Postgres
 from infra.stack.process import Daemon, free_port
-from jobs.scoring.registry import Training, register
-from schemas.labels import BENIGN
+from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
@@ -37,9 +34,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresSettin
 def environment(settings: Callable[..., Settings], kafka_server: str, guarded: PostgresSettings, home: Path) -> dict[str, str]:
     """All that the stream needs, and a champion."""
     made = settings(kafka={"bootstrap_servers": kafka_server})
-    x = np.arange(40).reshape(20, 2)
-    forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
-    register(made, forest, columns=["flow_duration", "total_fwd_packets"], threshold=0.5, training=Training("a test", {}, {}), promote=True)
+    promote_any(made)
     return {
         **os.environ,
         "FLOWLAKE_HOME": str(home),

@@ -26,7 +26,7 @@ from infra.cli.main import main
 from infra.config import ROOT, Settings
 from infra.stack.process import free_port
 from infra.stack.s3 import ObjectStore
-from jobs.platform.s3 import storage_options
+from jobs.platform.s3 import storage_options, uri
 from schemas.topics import TOPICS
 from tests.sinksdata import flow_id, headers, table, value
 
@@ -90,7 +90,7 @@ class Lake:
 
     def ids(self) -> list[str]:
         try:
-            found = DeltaTable(self.settings.lake.path.replace("s3a://", "s3://"), storage_options=storage_options(self.settings.lake))
+            found = DeltaTable(uri(self.settings.lake.path), storage_options=storage_options(self.settings.lake))
         except TableNotFoundError:
             return []
         return sorted(found.to_pyarrow_table(columns=["flow_id"])["flow_id"].to_pylist())

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
 from infra.kafka_client import client_options
@@ -21,7 +19,6 @@ from infra.stack import topics
 from jobs.metering import query
 from jobs.metering.accounts import AccountBook
 from jobs.metering.batch import meter_captures
-from jobs.scoring.registry import Training, register
 from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
 from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
@@ -30,6 +27,7 @@ from sensors.generate import generate, preset
 from sensors.pcapwriter import PcapWriter
 from sensors.publisher import Publisher
 from sensors.replay import chunks
+from tests.champions import promote_any
 from tests.oracle.craft import ethernet, packet
 
 if TYPE_CHECKING:
@@ -44,16 +42,7 @@ def ready(settings: Callable[..., Settings], kafka_server: str) -> Settings:
     """Settings of a test alone, its topics made, a champion registered."""
     made = settings(kafka={"bootstrap_servers": kafka_server}, meter={"buckets": 4})
     topics.ensure(made)
-    x = np.arange(40).reshape(20, 2)
-    forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
-    register(
-        made,
-        forest,
-        columns=["flow_duration", "total_fwd_packets"],
-        threshold=0.5,
-        training=Training("a test", {}, {}),
-        promote=True,
-    )
+    promote_any(made)
     return made
 
 

@@ -86,3 +86,20 @@ def test_another_writer_between_two_commits_is_seen(lake: Path) -> None:
     for n, writer in enumerate((log, other, log, other)):
         writer.commit([tuple(file.values()) for file in written(lake, rows({"name": n}))], "app", n)
     assert DeltaTable(str(lake)).to_pyarrow_table().num_rows == 4
+
+
+@pytest.mark.parametrize(("root", "bucket", "start"), [("s3://b", "b", "event_date="), ("s3://b/flows/v1", "b", "flows/v1/event_date=")])
+def test_keys_of_a_bucket(root: str, bucket: str, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table's root may be the bucket itself: a key that began with a slash would lie in a folder without a name."""
+    put: list[dict[str, Any]] = []
+
+    class Client:
+        def put_object(self, **what: Any) -> None:
+            put.append(what)
+
+    monkeypatch.setattr(parquet.s3, "client", lambda lake: Client())
+    (file,) = [f for batch in parquet.write([rows({"name": 1})], root, LAKE) for f in batch.to_pylist()]
+    assert put[0]["Bucket"] == bucket
+    assert put[0]["Key"].startswith(start)
+    assert put[0]["Key"].endswith(file["path"])
+    assert len(put[0]["Body"]) == file["size"]
