@@ -118,8 +118,8 @@ class BucketMeter:
             seq_of[i], promise[i], fresh[i] = e.seq & 0xFFFFFFFF, before, new
         if not len(packets):
             return packets
-        message = packets["msg"]
-        packets = packets[fresh[message]]
+        if not fresh.all():
+            packets = packets[fresh[packets["msg"]]]
         message = packets["msg"]
         packets["domain"] = domain_of[message]
         packets["sensor"] = sensor_of[message]
@@ -210,16 +210,36 @@ class BucketMeter:
 
     def _ordered(self, packets: NDArray) -> NDArray:
         """By capture time; equal times by sensor name, then in the order of capture."""
-        ts = packets["ts"]
-        if len(packets) < 2 or (len(self._sensors) == 1 and bool((ts[1:] > ts[:-1]).all())):
+        if len(packets) < 2:
             return packets
-        if len(self._sensors) > 1:
-            rank = np.empty(len(self._sensors), np.int64)
-            rank[[self._sensors[name] for name in sorted(self._sensors)]] = np.arange(len(self._sensors))
-            sensor = rank[packets["sensor"]]
+        ts = packets["ts"]
+        step = np.diff(ts)
+        if bool((step >= 0).all()):
+            tied = step == 0
+            order = None
+            if not tied.any():
+                return packets
         else:
-            sensor = np.zeros(len(packets), np.int64)
-        return packets[np.lexsort((packets["idx"], packets["msg"], sensor, ts))]
+            # stable, and quick on runs that are in order, as those of each partition are
+            order = np.argsort(ts, kind="stable")
+            ts = ts[order]
+            tied = ts[1:] == ts[:-1]
+        if tied.any():
+            among = np.flatnonzero(np.concatenate([tied, [False]]) | np.concatenate([[False], tied]))
+            members = among if order is None else order[among]
+            sorted_ties = members[np.lexsort((packets["idx"][members], packets["msg"][members], self._rank(packets["sensor"][members]), ts[among]))]
+            if order is None:
+                if bool((sorted_ties == members).all()):
+                    return packets
+                order = np.arange(len(packets))
+            order[among] = sorted_ties
+        return packets[order]
+
+    def _rank(self, sensor: NDArray[np.uint16]) -> NDArray[np.int64]:
+        """Place of each packet's sensor among the names of all sensors."""
+        rank = np.empty(len(self._sensors), np.int64)
+        rank[[self._sensors[name] for name in sorted(self._sensors)]] = np.arange(len(self._sensors))
+        return rank[sensor]
 
     def _forget(self, ended: list[tuple[tuple[str, int], Domain]], now_ms: int) -> None:
         for key, domain in ended:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from jobs.metering.identity import address_texts, community_id, flow_id
+from jobs.metering.identity import address_texts, community_ids, flow_ids
 from jobs.metering.packets import tunnel_name
 from jobs.metering.table import B_DATA, CLOSED, END_REASONS, ESTABLISHED, F_DATA, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
 from schemas.features import FEATURE_VERSION
@@ -159,7 +159,7 @@ def feature_columns(r: NDArray) -> dict[str, NDArray]:
     }
 
 
-def tcp_states(r: NDArray) -> list[str]:
+def tcp_states(r: NDArray) -> pa.StringArray:
     """Connection state in Zeek's terms (conn.log ``conn_state``); "" for flows that are not TCP.
 
     Source: documentation of Zeek's base/protocols/conn. State of the connection so far, also on the later parts of a split one.
@@ -182,50 +182,56 @@ def tcp_states(r: NDArray) -> list[str]:
         ((o == SYN_SENT) & (p == INACTIVE), "S0"),
         ((o == ESTABLISHED) & (p == ESTABLISHED), "S1"),
     ]
-    return np.select([c for c, _ in rules], [name for _, name in rules], default="OTH").tolist()
+    state = np.select([c for c, _ in rules], list(range(len(rules))), default=len(rules))
+    return _named([*(name for _, name in rules), "OTH"], state)
+
+
+def _named(names: Sequence[str | None], index: NDArray) -> pa.StringArray:
+    """``names[i]`` for every i of ``index``."""
+    return pa.array(names, pa.string()).take(pa.array(np.ascontiguousarray(index, np.int64)))
+
+
+def _texts(values: NDArray, text: Callable[[int], str]) -> pa.StringArray:
+    """``text`` of every value; called once for each that occurs."""
+    codes = pa.array(np.ascontiguousarray(values)).dictionary_encode()
+    return pa.array([text(v) for v in codes.dictionary.to_pylist()], pa.string()).take(codes.indices)
+
+
+def _vlan_text(tags: int) -> str:
+    return ",".join(str(tag - 1) for tag in (tags & 0xFFFF, tags >> 16 & 0xFFFF, tags >> 32) if tag)
 
 
 def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True) -> pa.RecordBatch:
     """Flow records of ``rows``; ``domains`` and ``sensors`` name the numbers that the rows carry."""
     n = len(rows)
     version = rows["ipver"]
-    src_text, src = address_texts(version, rows["src_hi"], rows["src_lo"])
-    dst_text, dst = address_texts(version, rows["dst_hi"], rows["dst_lo"])
-    sport, dport, proto = rows["sport"].tolist(), rows["dport"].tolist(), rows["proto"].tolist()
-    start, part = rows["start"].tolist(), rows["part"].tolist()
-    kinds, codes = rows["conn_type"].tolist(), rows["conn_code"].tolist()
-    domain = [domains[i] for i in rows["domain"].tolist()]
     is_closed = np.broadcast_to(np.asarray(closed, bool), n)
-    reasons = [END_REASONS[e] if c else None for e, c in zip(rows["end_reason"].tolist(), is_closed.tolist(), strict=True)]
-    tunnels = {int(t): tunnel_name(int(t)) for t in np.unique(rows["tunnel"])}
+    vlans = rows["vlan1"].astype(np.int64) | rows["vlan2"].astype(np.int64) << 16 | rows["vlan3"].astype(np.int64) << 32
     identity = {
-        "flow_id": list(map(flow_id, domain, src, dst, sport, dport, proto, start, part)),
-        "community_id": list(map(community_id, src, dst, sport, dport, proto, kinds, codes)),
-        "sensor_id": [sensors[i] for i in rows["sensor"].tolist()],
-        "domain": domain,
+        "flow_id": flow_ids(rows, domains),
+        "community_id": community_ids(rows),
+        "sensor_id": _named(sensors, rows["sensor"]),
+        "domain": _named(domains, rows["domain"]),
         "ip_version": version,
-        "protocol": proto,
-        "src_ip": src_text,
-        "src_port": sport,
-        "dst_ip": dst_text,
-        "dst_port": dport,
+        "protocol": rows["proto"],
+        "src_ip": address_texts(version, rows["src_hi"], rows["src_lo"]),
+        "src_port": rows["sport"],
+        "dst_ip": address_texts(version, rows["dst_hi"], rows["dst_lo"]),
+        "dst_port": rows["dport"],
         "start_time": rows["start"],
         "end_time": rows["last"],
         "closed": is_closed,
-        "end_reason": reasons,
-        "part": part,
-        "vlan_ids": [
-            ",".join(str(v - 1) for v in tags if v)
-            for tags in zip(rows["vlan1"].tolist(), rows["vlan2"].tolist(), rows["vlan3"].tolist(), strict=True)
-        ],
-        "tunnel": [tunnels[t] for t in rows["tunnel"].tolist()],
+        "end_reason": _named([*END_REASONS, None], np.where(is_closed, rows["end_reason"], len(END_REASONS))),
+        "part": rows["part"],
+        "vlan_ids": _texts(vlans, _vlan_text),
+        "tunnel": _texts(rows["tunnel"], tunnel_name),
         "tcp_state": tcp_states(rows),
         "fwd_l3_bytes": rows["l3f"],
         "bwd_l3_bytes": rows["l3b"],
         "out_of_order_packets": rows["out_of_order"],
         "duplicate_packets": rows["duplicate"],
         "malformed_packets": rows["malformed"],
-        "feature_version": [FEATURE_VERSION] * n,
+        "feature_version": _named([FEATURE_VERSION], np.zeros(n, np.int64)),
     }
     columns = [_array(identity[f.name], f) for f in RECORD_SCHEMA if f.name in identity]
     features = feature_columns(rows)
@@ -233,11 +239,11 @@ def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, cl
     return pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA)
 
 
-def _array(values: object, field: pa.Field) -> pa.Array:
-    if isinstance(values, np.ndarray):
-        if pa.types.is_timestamp(field.type):
-            return pa.array(np.ascontiguousarray(values, np.int64), pa.int64()).cast(field.type)
-        if pa.types.is_boolean(field.type):
-            return pa.array(values)
-        return pa.array(np.ascontiguousarray(values, field.type.to_pandas_dtype()), field.type)
-    return pa.array(values, field.type)
+def _array(values: NDArray | pa.Array, field: pa.Field) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    if pa.types.is_timestamp(field.type):
+        return pa.array(np.ascontiguousarray(values, np.int64), pa.int64()).view(field.type)
+    if pa.types.is_boolean(field.type):
+        return pa.array(values)
+    return pa.array(np.ascontiguousarray(values, field.type.to_pandas_dtype()), field.type)

@@ -697,14 +697,18 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
 
 @njit(cache=True)
 def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out, start):
-    """Close rows whose deadline lies behind their domain's frontier; ``(copied, next row)``, resumable when ``out`` is full."""
+    """Close rows whose deadline lies behind their domain's frontier; ``(copied, next row)``, resumable when ``out`` is full.
+
+    Of a row that is not due, only ``wake`` is looked at: eight bytes instead of a cache miss.
+    """
     idle = timeouts[0]
     linger = timeouts[2]
+    horizon = frontiers.max()
     n_out = 0
     i = start
     top = counts[_USED]
     while i < top and n_out < out.shape[0]:
-        if used[i]:
+        if wake[i] < horizon:
             f = frontiers[rows[i].domain]
             if f > wake[i]:
                 r = rows[i]
@@ -727,11 +731,12 @@ def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, st
     """Copy open rows that have reached their next age or packet count; sets the next milestone at twice what was reached."""
     idle = timeouts[0]
     linger = timeouts[2]
+    horizon = frontiers.max()
     n_out = 0
     i = start
     top = counts[_USED]
     while i < top and n_out < out.shape[0]:
-        if used[i] and (mark[i] or frontiers[rows[i].domain] > wake[i]):
+        if (mark[i] or wake[i] < horizon) and used[i]:
             r = rows[i]
             n = r.nf + r.nb
             age = max(frontiers[r.domain] - r.start, 0)
@@ -876,41 +881,36 @@ class FlowTable:
 
     def expire(self, frontiers: NDArray[np.int64]) -> list[NDArray]:
         """Close what is due; ``frontiers``: per domain number, us: every packet before it has been metered."""
-        return self._scan(_expire, frontiers)
+        found = []
+        out = self._room()
+        at = 0
+        while at < self._counts[_USED]:
+            n, at = _expire(
+                self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, frontiers, self._timeouts, out, at
+            )
+            if n:
+                found.append(out[:n].copy())
+        return found
 
     def interim(self, frontiers: NDArray[np.int64]) -> list[NDArray]:
         """Snapshots of open flows that are due."""
         if not self._with_interim:
             return []
-        return self._scan(_interim, frontiers)
-
-    def _scan(self, kernel, frontiers: NDArray[np.int64]) -> list[NDArray]:
+        self._reserve_dirty()
         found = []
+        out = self._room()
         at = 0
-        out = np.empty(min(max(len(self), 1), 65_536), ROW_DTYPE)
         while at < self._counts[_USED]:
-            if kernel is _expire:
-                n, at = _expire(
-                    self.rows,
-                    self._used,
-                    self._head,
-                    self._nxt,
-                    self._wake,
-                    self._free,
-                    self._counts,
-                    frontiers,
-                    self._timeouts,
-                    out,
-                    at,
-                )
-            else:
-                self._reserve_dirty()
-                n, at = _interim(
-                    self.rows, self._used, self._wake, self._mark, self._dirty, self._counts, frontiers, self._timeouts, out, at
-                )
+            n, at = _interim(
+                self.rows, self._used, self._wake, self._mark, self._dirty, self._counts, frontiers, self._timeouts, out, at
+            )
             if n:
                 found.append(out[:n].copy())
         return found
+
+    def _room(self) -> NDArray:
+        """Where a scan puts copies of rows."""
+        return np.empty(min(max(len(self), 1), 65_536), ROW_DTYPE)
 
     def _reserve_dirty(self) -> None:
         need = int(self._counts[_DIRTY]) + len(self)
