@@ -38,6 +38,7 @@ def meter(
     """
     from jobs.metering.batch import Accounts, meter_captures
     from jobs.metering.files import RecordWriter, capture_files
+    from jobs.metering.threads import ahead
 
     settings = config.load(conf_file)
     files = capture_files(captures)
@@ -53,10 +54,11 @@ def meter(
         )
 
     if out is None:
-        rows = _to_stdout(batches(), label)
+        with ahead(batches()) as records:
+            rows = _to_stdout(records, label)
     else:
-        with RecordWriter(target, label) as writer:
-            writer.write(batches())
+        with RecordWriter(target, label) as writer, ahead(batches()) as records:
+            writer.write(records)
         rows = writer.rows
     progress.end()
     seconds = time.monotonic() - began

@@ -16,6 +16,7 @@ from jobs.metering.digest import Envelope, count_rejects
 from jobs.metering.features import records
 from jobs.metering.packets import decode
 from schemas.wire import KIND_END, KIND_PACKETS
+from jobs.metering.threads import ahead
 from sensors.capture import CaptureReader
 from sensors.replay import Chunk, chunks
 
@@ -95,11 +96,11 @@ def meter_captures(
         reader = CaptureReader(path, sensor.snaplen)
         name = sensor_id or path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         meter = BucketMeter(0, 1, rules)
-        for seq, chunk in enumerate(chunks(reader, sensor)):
-            emission = meter.ingest_decoded([_digest(chunk, name, seq)], 0)
-            yield from _batches(emission)
-            if progress is not None:
-                progress(path, reader.bytes_read, reader.size)
+        with ahead(_digest(chunk, name, seq) for seq, chunk in enumerate(chunks(reader, sensor))) as digests:
+            for digest in digests:
+                yield from _batches(meter.ingest_decoded([digest], 0))
+                if progress is not None:
+                    progress(path, reader.bytes_read, reader.size)
         if accounts is not None:
             accounts.add(meter)
             if reader.truncated:

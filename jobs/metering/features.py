@@ -16,7 +16,7 @@ from schemas.features import FEATURE_VERSION
 from schemas.flows import FEATURE_FIELDS, RECORD_SCHEMA
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _variance(n, total, squares, out):
     """Sample variance from exact integer sums: (n*q - s*s) / (n*(n-1)), the numerator in 128 bits."""
     mask = np.uint64(0xFFFFFFFF)

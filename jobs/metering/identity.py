@@ -32,7 +32,7 @@ _BASE64 = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _UUID_CHARS, _COMMUNITY_CHARS, _ADDRESS_CHARS = 36, 30, 46
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pack_address(version, hi, lo, out, at):
     """Network-order bytes of an address; returns the position behind them."""
     if version != 4:
@@ -47,7 +47,7 @@ def _pack_address(version, hi, lo, out, at):
     return at + 4
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _flow_ids(rows, names, name_at, out):
     h, v, m = np.empty(8, np.uint64), np.empty(16, np.uint64), np.empty(16, np.uint64)
     longest = 0
@@ -86,7 +86,7 @@ def _flow_ids(rows, names, name_at, out):
             k += 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _community_ids(rows, out):
     h, w = np.empty(5, np.uint32), np.empty(80, np.uint32)
     message = np.zeros(56, np.uint8)
@@ -137,7 +137,7 @@ def _community_ids(rows, out):
         out[n, 29] = 61  # 20 bytes leave one '='
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write_decimal(value, out, at):
     """Decimal digits of 0..65535."""
     top = 1
@@ -150,7 +150,7 @@ def _write_decimal(value, out, at):
     return at
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _write_dotted(lo, out, at):
     for i in range(4):
         if i:
@@ -160,7 +160,7 @@ def _write_dotted(lo, out, at):
     return at
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _address_texts(version, hi, lo, out, ends):
     """Dotted quads, and the canonical text of IPv6 addresses (RFC 5952, as inet_ntop writes it)."""
     group = np.empty(8, np.int64)

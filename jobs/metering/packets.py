@@ -126,7 +126,7 @@ def _pair_hash(src_hi, src_lo, dst_hi, dst_lo):
     return np.uint32(h >> np.uint64(32))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _link(d, pos, end, link):
     """First step into a frame -> (layer, position, ethertype or PPP protocol); layer 0: unknown link type, -1: cut, -2: no IP."""
     if link == 1:
@@ -193,7 +193,7 @@ def _link(d, pos, end, link):
     return 0, pos, 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _radiotap_pads(d, pos, end):
     """Whether the radiotap header at ``pos`` says that the 802.11 header is padded to 4 bytes (radiotap.org, field Flags)."""
     present = np.int64(d[pos + 4]) | (np.int64(d[pos + 7]) << 24)
@@ -209,7 +209,7 @@ def _radiotap_pads(d, pos, end):
     return q < end and (d[q] & 0x20) != 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _parse(d, pos, end, wire_end, link, out):
     """Read one frame ``d[pos:end]`` (``wire_end``: where it ended on the wire) into the record ``out``; 0 or a reject code."""
     have = False
@@ -608,7 +608,7 @@ def _parse(d, pos, end, wire_end, link, out):
 MAX_TS_NS = 1 << 62
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
     for i in range(offsets.shape[0] - 1):
         lo = offsets[i]
@@ -621,7 +621,7 @@ def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
             reasons[i] = BAD_TIMESTAMP
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hashes(data, offsets, link_type, scratch, out):
     for i in range(offsets.shape[0] - 1):
         lo = offsets[i]

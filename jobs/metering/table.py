@@ -173,7 +173,7 @@ def _slot(r, mask):
     return np.int64(_key_hash(r.src_hi, r.src_lo, r.sport, r.dst_hi, r.dst_lo, r.dport, r.proto, r.domain) & np.uint64(mask))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _index_all(rows, used, head, nxt, top):
     """Rebuild the chains for rows ``0..top``."""
     head[:] = -1
@@ -185,7 +185,7 @@ def _index_all(rows, used, head, nxt, top):
             head[s] = i
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _release(rows, used, head, nxt, wake, free, counts, i):
     s = _slot(rows[i], head.shape[0] - 1)
     if head[s] == i:
@@ -202,7 +202,7 @@ def _release(rows, used, head, nxt, wake, free, counts, i):
     counts[_OPEN] -= 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _release_all(rows, used, head, nxt, wake, free, counts, at):
     for i in at:
         _release(rows, used, head, nxt, wake, free, counts, i)
@@ -570,7 +570,7 @@ def _endpoint(me, before, peer, peer_before, forward, flags, data):
     return np.uint8(new), np.uint8(before), np.uint8(peer), np.uint8(peer_before)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, timeouts, out):
     """Meter time-ordered ``packets``; closed rows are copied to ``out``; returns how many.
 
@@ -695,7 +695,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
     return n_out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out, start):
     """Close rows whose deadline lies behind their domain's frontier; ``(copied, next row)``, resumable when ``out`` is full.
 
@@ -726,7 +726,7 @@ def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out,
     return n_out, i
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, start):
     """Copy open rows that have reached their next age or packet count; sets the next milestone at twice what was reached."""
     idle = timeouts[0]
@@ -759,7 +759,7 @@ def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, st
     return n_out, i
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _apply(rows, used, head, nxt, wake, mark, free, counts, released, updates, timeouts):
     """Release slots and set rows; the free list is rebuilt by the caller."""
     idle = timeouts[0]
