@@ -79,7 +79,7 @@ class MeterSettings(_Section):
     json_lateness_s: float = Field(2.0, ge=0, description="JSON packets carry no clock: this much disorder is waited for")
     sensor_timeout_s: float = Field(120.0, gt=0, description="wall clock: a sensor silent for so long is taken as ended")
     trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
-    max_offsets_per_trigger: int = Field(0, ge=0, description="messages a batch at most; 0: no bound")
+    max_offsets_per_trigger: int = Field(2000, ge=0, description="messages a batch at most; 0: no bound")
     starting_offsets: Literal["earliest", "latest"] = Field("earliest", description="where to begin without a checkpoint")
 
 

@@ -59,6 +59,6 @@ RECORD_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS])
 PREDICTION_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS, *PREDICTION_FIELDS])
 
 #: Kafka header of a ``predictions`` message: identifies its content, so that a reader can recognise the copy that a replayed
-#: micro-batch of the meter writes again ("checkpoint-id/batch/bucket/chunk").
+#: micro-batch of the meter writes again ("checkpoint-id/bucket/version/first row").
 HEADER_MESSAGE_ID = "message-id"
 HEADER_RECORD_VERSION = "record-version"

@@ -182,14 +182,17 @@ class Digester:
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
         for b in range(self._buckets):
-            yield b, head + packets[order[bounds[b] : bounds[b + 1]]].tobytes()
+            chosen = packets[order[bounds[b] : bounds[b + 1]]]
+            yield b, head + struct.pack("<I", len(chosen)) + pa.compress(chosen.view(np.uint8), codec="lz4", asbytes=True)
 
 
 def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
     """Inverse of :meth:`Digester.finish` for one bucket: envelopes and packets (writable)."""
     (size,) = struct.unpack_from("<I", blob)
     envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
-    return envelopes, np.frombuffer(blob, PACKET_DTYPE, offset=4 + size).copy()
+    (n,) = struct.unpack_from("<I", blob, 4 + size)
+    packets = pa.decompress(memoryview(blob)[8 + size :], decompressed_size=n * PACKET_DTYPE.itemsize, codec="lz4")
+    return envelopes, np.frombuffer(packets, PACKET_DTYPE, n).copy()
 
 
 def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, int]:

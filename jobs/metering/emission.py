@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,27 +12,40 @@ import pyarrow as pa
 
 from jobs.metering.bucket import Emission
 from jobs.metering.features import records
+from jobs.metering.planes import grow, shrink
 from jobs.metering.table import ROW_DTYPE
+
+#: Rows of one blob at most: what a batch gives may be hundreds of MB, and a blob is one value in Spark.
+ROWS = 16_384
 
 
 @dataclass(frozen=True)
 class Flows:
-    """Decoded :func:`pack`: records of one bucket and batch, closed and interim."""
+    """Decoded blob of :func:`pack`: records of one bucket and batch, closed and interim.
+
+    ``first`` is the number of its first row among all rows of the bucket and batch.
+    """
 
     bucket: int
     version: int
+    first: int
     batch: pa.RecordBatch
 
 
-def pack(emission: Emission, bucket: int, version: int) -> bytes:
+def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
     """Rows with the names they refer to. The features are computed behind the state, where all buckets of a task are in one place."""
-    header = json.dumps([bucket, version, len(emission.closed), emission.domains, emission.sensors], separators=(",", ":")).encode()
-    return struct.pack("<I", len(header)) + header + emission.closed.tobytes() + emission.interim.tobytes()
+    first = 0
+    for rows, closed in ((emission.closed, True), (emission.interim, False)):
+        for at in range(0, len(rows), ROWS):
+            part = rows[at : at + ROWS]
+            head = json.dumps([bucket, version, first, closed, len(part), emission.domains, emission.sensors], separators=(",", ":"))
+            yield struct.pack("<I", len(head)) + head.encode() + shrink(part, "lz4")
+            first += len(part)
 
 
 def unpack(blob: bytes) -> Flows:
-    """Inverse of :func:`pack`, as records of :data:`schemas.flows.RECORD_SCHEMA`."""
+    """Inverse of :func:`pack` for one blob, as records of :data:`schemas.flows.RECORD_SCHEMA`."""
     (size,) = struct.unpack_from("<I", blob)
-    bucket, version, n_closed, domains, sensors = json.loads(blob[4 : 4 + size])
-    rows = np.frombuffer(blob, ROW_DTYPE, offset=4 + size)
-    return Flows(bucket, version, records(rows, domains, sensors, closed=np.arange(len(rows)) < n_closed))
+    bucket, version, first, closed, n, domains, sensors = json.loads(blob[4 : 4 + size])
+    rows = grow(memoryview(blob)[4 + size :], n, ROW_DTYPE, "lz4")
+    return Flows(bucket, version, first, records(rows, domains, sensors, closed=closed))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
+from jobs.metering.planes import grow, shrink
 from jobs.metering.table import ROW_DTYPE
 
 #: Rows of the tail that a batch looks at to write them again: twice as many as it has changed itself, and no fewer than this; and the
@@ -83,22 +84,17 @@ def clear_cache() -> None:
 
 
 def pack_segment(nonce: bytes, released: NDArray[np.uint64], rows: NDArray) -> bytes:
-    """Segment as bytes: nonce, counts, then slots and rows, zstd.
-
-    The rows' bytes are transposed: the n-th bytes of all rows, which are mostly equal, lie side by side and shrink to half.
-    """
-    planes = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), ROW_DTYPE.itemsize).T)
-    body = released.astype("<u8").tobytes() + planes.tobytes()
-    return struct.pack("<8sIIQ", nonce, len(released), len(rows), len(body)) + pa.compress(body, codec="zstd", asbytes=True)
+    """Segment as bytes: nonce, counts, then slots and rows, compressed."""
+    slots = released.astype("<u8").tobytes()
+    return struct.pack("<8sII", nonce, len(released), len(rows)) + slots + shrink(rows, "zstd")
 
 
 def unpack_segment(segment: bytes) -> tuple[bytes, NDArray[np.uint64], NDArray]:
     """Inverse of :func:`pack_segment`."""
-    nonce, n_released, n_rows, size = struct.unpack_from("<8sIIQ", segment)
-    body = pa.decompress(segment[24:], decompressed_size=size, codec="zstd", asbytes=True)
-    released = np.frombuffer(body, "<u8", n_released)
-    planes = np.frombuffer(body, np.uint8, n_rows * ROW_DTYPE.itemsize, offset=8 * n_released).reshape(ROW_DTYPE.itemsize, n_rows)
-    return nonce, released, np.ascontiguousarray(planes.T).view(ROW_DTYPE).reshape(-1)
+    nonce, n_released, n_rows = struct.unpack_from("<8sII", segment)
+    rows_at = 16 + 8 * n_released
+    released = np.frombuffer(segment, "<u8", n_released, offset=16)
+    return nonce, released, grow(memoryview(segment)[rows_at:], n_rows, ROW_DTYPE, "zstd")
 
 
 def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: bytes | None, store: Store) -> Handle:

@@ -34,7 +34,7 @@ _IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa
 OUT_DDL = "bucket int, kind tinyint, blob binary"
 
 #: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 _BLOB = StructType([StructField("blob", BinaryType())])
 _VERSION = StructType([StructField("version", LongType())])
@@ -172,8 +172,7 @@ class MeterProcessor(StatefulProcessor):
         state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store)
         emission = state.meter.ingest(digests, now_ms)
         store.set_meta(segments.save(self._query, state, emission, store))
-        if not emission.empty:
-            out.append((FLOWS, pack(emission, bucket, state.version)))
+        out += [(FLOWS, blob) for blob in pack(emission, bucket, state.version)]
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
             out.append((ACCOUNTS, json.dumps([{"version": state.version, **row} for row in accounts]).encode()))

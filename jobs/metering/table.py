@@ -82,6 +82,7 @@ ROW_DTYPE = np.dtype(
         ("bb_dur", _I8),
         ("next_age", _I8),  # us of age at which the next interim snapshot is due
         ("next_packets", _I8),
+        ("shown", _I8),  # packets in the last interim snapshot
         ("fb_cnt", "u4"),
         ("fb_n", "u4"),
         ("fb_pk", "u4"),
@@ -120,7 +121,6 @@ ROW_DTYPE = np.dtype(
         ("malformed", "u4"),
         ("tunnel", "u4"),
         ("part", "u4"),
-        ("snapshots", "u4"),
         ("sport", "u2"),
         ("dport", "u2"),
         ("domain", "u2"),
@@ -290,7 +290,7 @@ def _begin(r, t, p, interim_age, interim_packets):
     r.out_of_order = 0
     r.duplicate = 0
     r.malformed = 0
-    r.snapshots = 0
+    r.shown = 0
     r.vlan1 = p.vlan1
     r.vlan2 = p.vlan2
     r.vlan3 = p.vlan3
@@ -728,7 +728,10 @@ def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out,
 
 @njit(cache=True, nogil=True)
 def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, start):
-    """Copy open rows that have reached their next age or packet count; sets the next milestone at twice what was reached."""
+    """Copy open rows with new packets that have reached their next age or packet count; sets the next one at twice what was reached.
+
+    A flow that got no packet since its last snapshot would only say the same again.
+    """
     idle = timeouts[0]
     linger = timeouts[2]
     horizon = frontiers.max()
@@ -740,21 +743,24 @@ def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, st
             r = rows[i]
             n = r.nf + r.nb
             age = max(frontiers[r.domain] - r.start, 0)
-            if n >= r.next_packets or age >= r.next_age:
+            due = n > r.shown and (n >= r.next_packets or age >= r.next_age)
+            if due:
                 while r.next_packets <= n:
                     r.next_packets *= 2
                 while r.next_age <= age:
                     r.next_age = max(r.next_age, 1) * 2
-                r.snapshots += 1
-                wake[i] = min(r.last + idle, r.start + r.next_age)
-                if r.closing != 0:
-                    wake[i] = min(wake[i], r.close_ts + linger)
+                r.shown = n
                 out[n_out] = r
                 n_out += 1
                 if mark[i] == 0:
                     mark[i] = 1
                     dirty[counts[_DIRTY]] = i
                     counts[_DIRTY] += 1
+            if n == r.shown:
+                # nothing new to show until its next packet
+                wake[i] = r.last + idle
+                if r.closing != 0:
+                    wake[i] = min(wake[i], r.close_ts + linger)
         i += 1
     return n_out, i
 

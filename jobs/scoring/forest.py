@@ -47,6 +47,36 @@ def _walk(  # type: ignore[no-untyped-def]  # compiled: types are those of the F
             out[i, c] /= roots.shape[0]
 
 
+@numba.njit(cache=True, nogil=True)
+def _distinct(words, first, which):  # type: ignore[no-untyped-def]
+    """Rows of ``words`` (uint32[n, k]) that occur for the first time -> ``first``; the place among them of every row -> ``which``."""
+    n, k = words.shape
+    size = 1024
+    while size < 2 * n:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    found = 0
+    for i in range(n):
+        h = np.uint64(0xCBF29CE484222325)
+        for j in range(k):
+            h = (h ^ np.uint64(words[i, j])) * np.uint64(0x100000001B3)  # FNV-1a over words (Fowler, Noll, Vo)
+        h ^= h >> np.uint64(32)
+        slot = np.int64(h & np.uint64(size - 1))
+        while table[slot] >= 0:
+            j = 0
+            while j < k and words[first[table[slot]], j] == words[i, j]:
+                j += 1
+            if j == k:
+                break
+            slot = (slot + 1) & (size - 1)
+        if table[slot] < 0:
+            table[slot] = found
+            first[found] = i
+            found += 1
+        which[i] = table[slot]
+    return found
+
+
 @dataclass(frozen=True)
 class Forest:
     """Decision trees laid end to end.
@@ -128,12 +158,20 @@ class Forest:
         )
 
     def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix."""
+        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix.
+
+        Rows that are the same go through the trees once: in a flood or a scan nearly all are.
+        """
         if x.ndim != 2 or x.shape[1] != self.columns or x.dtype != np.float32:
             raise ValueError(f"expected float32[n, {self.columns}], found {x.dtype}{list(x.shape)}")  # _walk checks no bounds
-        out = np.zeros((x.shape[0], self.leaf_proba.shape[1]))
+        x = np.ascontiguousarray(x)
+        first, which = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
+        found = _distinct(x.view(np.uint32), first, which)
+        if found < len(x):
+            x = x[first[:found]]
+        out = np.zeros((found, self.leaf_proba.shape[1]))
         _walk(
-            np.ascontiguousarray(x),
+            x,
             self.roots,
             self.depths,
             self.feature,
@@ -143,7 +181,7 @@ class Forest:
             self.leaf_proba,
             out,
         )
-        return out
+        return out if found == len(which) else out[which]
 
 
 def _depth(tree: Any) -> int:

@@ -67,8 +67,8 @@ def _messages(flows: list[Flows], champion: Champion, query: str, prefix: str) -
     at = 0
     for f in flows:
         end = at + f.batch.num_rows
-        for chunk, start in enumerate(range(at, end, MESSAGE_ROWS)):
-            message = f"{query}/{f.bucket}/{f.version}/{chunk}"
+        for start in range(at, end, MESSAGE_ROWS):
+            message = f"{query}/{f.bucket}/{f.version}/{f.first + start - at}"
             yield {
                 "topic": prefix + PREDICTIONS.name,
                 "key": str(f.bucket).encode(),

@@ -200,11 +200,11 @@ def test_a_flood_evicts_single_packets_and_spares_conversations() -> None:
 
 
 def test_interim_snapshots_at_doubling_ages_and_counts() -> None:
-    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim_first_s=1.0, interim_first_packets=8))
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim_first_s=1.0, interim_first_packets=1_000_000))
     feed = Feed(meter)
     ages = []
     for tenth in range(1, 400):
-        emission = feed.send(tenth / 10, packets(tenth / 10 - 0.05) if tenth in (1, 300) else None)
+        emission = feed.send(tenth / 10, packets(tenth / 10 - 0.05))
         if len(emission.interim):
             ages.append(tenth / 10)
     assert ages == [pytest.approx(a, abs=0.11) for a in (1.1, 2.1, 4.1, 8.1, 16.1, 32.1)]
@@ -215,6 +215,18 @@ def test_interim_snapshots_at_doubling_ages_and_counts() -> None:
         emission = feed.send(1 + i * 1e-3 + 1e-6, packets(1 + i * 1e-3))
         counts += emission.interim["nf"].tolist()
     assert counts == [8, 16, 32]
+
+
+def test_a_silent_flow_is_shown_once_until_its_next_packet() -> None:
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim_first_s=1.0, interim_first_packets=8))
+    feed = Feed(meter)
+    shown = []
+    for tenth in range(1, 400):
+        emission = feed.send(tenth / 10, packets(tenth / 10 - 0.05) if tenth in (1, 300) else None)
+        shown += [(tenth / 10, n) for n in emission.interim["nf"].tolist()]
+        meter.table.take_dirty()  # as the end of a batch does
+    # one packet: when it is a second old; the second packet, 30 s later: at once, because its age has passed the mark of 2 s
+    assert shown == [(pytest.approx(1.1, abs=0.11), 1), (pytest.approx(30.0, abs=0.11), 2)]
 
 
 def test_fragments_follow_their_first_and_orphans_are_counted(meter: BucketMeter) -> None:
