@@ -47,6 +47,26 @@ def stream(
     return 0 if result["sustained"] else 1
 
 
+@app.command(epilog="Example:  flowlake bench backlog --queries meter --json backlog.json")
+def backlog(
+    packets: Annotated[int, typer.Option("--packets", min=100_000, help="On the broker before the stream starts.")] = 6_000_000,
+    queries: Annotated[str, typer.Option("--queries", help="Of the stream, with commas; meter is one of them.")] = "meter",
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Kafka -> scored predictions (and stores): how fast is a backlog worked off, with no sensor beside it?"""
+    from infra.bench import backlog as bench
+    from jobs.stream import QUERIES
+
+    settings = _prepare(conf_file, json_file)
+    names = tuple(n.strip() for n in queries.split(",") if n.strip())
+    if "meter" not in names or any(n not in QUERIES for n in names):
+        raise ConfigError(f"--queries {queries}: meter and any of the others of {', '.join(QUERIES)}")
+    with _stoppable():
+        result = bench.run(settings, packets=packets, queries=names, say=_say)
+    _tell(result, json_file)
+
+
 @app.command(epilog="Example:  flowlake bench latency --rate 10000 --json latency.json")
 def latency(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=1_000_000.0, help="Packets per second.")] = 10_000.0,

@@ -1,6 +1,6 @@
 """The demo's stream, as a process of its own: Spark is started and warmed while Kafka and PostgreSQL still start, the queries on a sign.
 
-``python -m infra.demo.driver FOLDER``: writes its state to ``FOLDER/driver.json`` and one line a batch to ``FOLDER/batches.jsonl``. Waits
+``python -m infra.demo.driver FOLDER [QUERY...]``: writes its state to ``FOLDER/driver.json`` and one line a batch to ``FOLDER/batches.jsonl``. Waits
 for ``FOLDER/model.json`` to say ready (compiled code is loaded then, not made), and for ``FOLDER/go``.
 """
 
@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +55,8 @@ def _import_registry() -> None:
     import sklearn.ensemble  # noqa: F401
 
 
-def main(folder: Path) -> int:
-    """Run the stream until told to stop; exit code of the runner."""
+def main(folder: Path, names: Sequence[str] = ()) -> int:
+    """Run the stream (the named queries; none: all) until told to stop; exit code of the runner."""
     stop = threading.Event()
     link.end_with_parent(stop.set)
     settings = config.load()
@@ -83,6 +83,7 @@ def main(folder: Path) -> int:
         queries = [
             runner.Query(name, functools.partial(start, spark, settings), essential=name == "meter")
             for name, start in stream.QUERIES.items()
+            if name in (names or stream.QUERIES)
         ]
         return runner.run(spark, queries, stop=stop, observer=BatchLog(folder / BATCHES))
     finally:
@@ -91,7 +92,7 @@ def main(folder: Path) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1])))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
     except FlowlakeError as e:
         link.write(Path(sys.argv[1]) / STATE, {"state": "failed", "error": str(e), "hint": e.hint, "code": e.exit_code})
         print(f"error: {e}\n  {e.hint}", file=sys.stderr)

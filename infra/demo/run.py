@@ -86,6 +86,7 @@ class Demo:
     say : told what happens, one line at a time.
     light : a benchmark: stores and predictions are left alone while packets are sent.
     grace_s : how long the stream may go on after the last packet was sent; None: as long as anything moves.
+    queries : of the stream, by name; empty: all.
     """
 
     def __init__(
@@ -97,7 +98,9 @@ class Demo:
         *,
         light: bool = False,
         grace_s: float | None = None,
+        queries: tuple[str, ...] = (),
     ) -> None:
+        self._queries = queries
         self._light = light
         self._grace_s = grace_s
         self._asked = 0.0
@@ -124,14 +127,14 @@ class Demo:
         FlowlakeError
             A part did not start, or ended.
         """
-        self._prepare()
-        self._start_stream()
+        self.prepare()
+        self.start_stream()
         self._memory.start()
         with watch(self) as refresh:
             behind = self._traffic(refresh)
         return self._account(behind)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """End what an interrupted run left, start afresh: servers, model and Spark side by side."""
         for daemon in reversed(self._daemons.values()):
             daemon.stop(20)
@@ -139,10 +142,10 @@ class Demo:
         write_conf(self.settings, self.place.conf)
         self.servers.start(self.say, timed=self.source.timed)
         self._spawn("model", "infra.demo.model", str(self._file("model.json")))
-        self._spawn("stream", "infra.demo.driver", str(self.place.run))
+        self._spawn("stream", "infra.demo.driver", str(self.place.run), *self._queries)
         self._spawn("sensor", "infra.demo.traffic", str(self._file("sensor.json")), json.dumps(vars(self.source)))
 
-    def _start_stream(self) -> None:
+    def start_stream(self) -> None:
         """Wait for servers, model and Spark, then let the queries start and wait for the meter's first batch."""
         took: dict[str, float] = {}
         line, reached = "", 0
@@ -168,18 +171,18 @@ class Demo:
                 self.say(f"no model yet, training one: {line}" if not self._phases.get("training") else f"training: {line}")
                 self._phases.setdefault("training", self._now())
             if "model" not in took:
-                self._must_run("model", model)
-            self._must_run("stream", stream)
+                self.must_run("model", model)
+            self.must_run("stream", stream)
             self._in_time(deadline, "Spark" if "spark" not in took else "the model")
             time.sleep(0.05)
         (self.place.run / driver.GO).touch()
         deadline = time.monotonic() + START_S
         while not self._first_batch():
-            self._must_run("stream", link.read(self._file(driver.STATE)))
+            self.must_run("stream", link.read(self._file(driver.STATE)))
             self._in_time(deadline, "the stream")
             time.sleep(0.05)
         self._mark("stream")
-        self.say("the stream runs: meter, alerts, hot, lake")
+        self.say(f"the stream runs: {', '.join(self._queries) or 'meter, alerts, hot, lake'}")
 
     def _first_batch(self) -> bool:
         return any((self.place.base / "checkpoints").glob("meter-v*/commits/*"))
@@ -196,7 +199,7 @@ class Demo:
             sensor = link.read(self._file("sensor.json"))
             self._look(sensor)
             refresh()
-            self._must_run("stream", link.read(self._file(driver.STATE)))
+            self.must_run("stream", link.read(self._file(driver.STATE)))
             if sensor.get("state") == "done":
                 self._mark("sent")
                 self.now.phase = "accounting"
@@ -213,7 +216,7 @@ class Demo:
                 elif time.monotonic() - moved > STALL_S:
                     return behind
             else:
-                self._must_run("sensor", sensor)
+                self.must_run("sensor", sensor)
             time.sleep(0.25)
 
     def _look(self, sensor: dict[str, Any]) -> None:
@@ -339,7 +342,7 @@ class Demo:
     def _spawn(self, name: str, module: str, *arguments: str) -> None:
         self._daemons[name].start([sys.executable, "-m", module, *arguments], env=environment(self.place), cwd=config.ROOT)
 
-    def _must_run(self, name: str, state: dict[str, Any]) -> None:
+    def must_run(self, name: str, state: dict[str, Any]) -> None:
         """Raise what a process of the demo ended with, if it did."""
         if state.get("state") == "failed":
             raise _failure(state)
