@@ -131,7 +131,7 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.last_seen = max(into.last_seen, other.last_seen)
     into.evidence = min(into.evidence, other.evidence)
     into.confidence = max(into.confidence, other.confidence)
-    into.flows = np.union1d(into.flows, other.flows)
+    into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
         into.samples[name] = sketch.sample([*into.samples[name], *other.samples[name]])
@@ -166,14 +166,14 @@ def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flo
             alert.attack_type = item.attack_type
             alert.details.update(item.flow)
     else:
-        new_flows = np.setdiff1d(item.flows, old.known, assume_unique=True)
+        new_flows = sketch.missing(old.known, item.flows)
         alert.segments = [*old.segments, new_flows] if len(new_flows) else list(old.segments)
         remembered = len(old.known) + len(new_flows)
         while remembered > max_flows and len(alert.segments) > 1:
             gone = len(alert.segments.pop(0))
             remembered, forgotten, alert.base_count = remembered - gone, forgotten + 1, alert.base_count + gone
-        if not forgotten:  # sorted merge: cheaper than sorting all again
-            alert._known = np.insert(old.known, np.searchsorted(old.known, new_flows), new_flows)
+        if not forgotten:
+            alert._known = sketch.insert(old.known, new_flows)
         alert.flow_count = alert.base_count + remembered
         for name in SETS:
             alert.sketches[name] = sketch.union(old.sketches[name], item.sketches[name])

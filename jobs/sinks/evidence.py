@@ -111,9 +111,15 @@ def _grouped(frame: pd.DataFrame, episode_s: float) -> list[dict[str, Any]]:
             "last_seen": int(last[i]),
             "evidence": int(evidence[i]),
             "confidence": float(confidence[i]),
-            "flows": sketch.pack(np.unique(flows[a:b])),
             "flow": "",
         }
+        if b - a == 1:  # most alerts of a busy batch; what follows would say the same, slower
+            row["flows"] = sketch.pack(flows[a:b])
+            for name, values in texts.items():
+                row[f"{name}s"], row[f"{name}_sample"] = sketch.pack(hashed[name][a:b]), [values[a]]
+            rows.append(row)
+            continue
+        row["flows"] = sketch.pack(np.unique(flows[a:b]))
         for name, values in texts.items():
             distinct, where = np.unique(hashed[name][a:b], return_index=True)
             row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])

@@ -33,8 +33,34 @@ def bottom(values: Hashes, k: int = SKETCH_SIZE) -> Hashes:
 
 
 def union(a: Hashes, b: Hashes, k: int = SKETCH_SIZE) -> Hashes:
-    """Sketch of the union of two sets."""
-    return bottom(np.concatenate([a, b]), k)
+    """Sketch of the union of two sketches (ascending, distinct)."""
+    new = missing(a, b)
+    if not len(new):
+        return a
+    return insert(a, new)[:k] if len(a) else new[:k]
+
+
+def missing(known: Hashes, values: Hashes) -> Hashes:
+    """Those of ``values`` that are not in ``known``; both ascending and distinct."""
+    if not len(known):
+        return values
+    at = np.searchsorted(known, values)
+    at[at == len(known)] = 0
+    return values[known[at] != values]
+
+
+def insert(known: Hashes, new: Hashes) -> Hashes:
+    """``known`` with ``new``, none of which it holds; both ascending and distinct."""
+    if not len(known):
+        return new
+    places = np.searchsorted(known, new)
+    places += np.arange(len(new))
+    out = np.empty(len(known) + len(new), np.uint64)
+    rest = np.ones(len(out), np.bool_)
+    rest[places] = False
+    out[places] = new
+    out[rest] = known
+    return out
 
 
 def estimate(sketch: Hashes, k: int = SKETCH_SIZE) -> int:

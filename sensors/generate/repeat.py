@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from schemas.labels import LABELS
 from sensors.generate import table as tb
 from sensors.generate import templates as tp
 from sensors.generate.hosts import Host
@@ -21,9 +22,20 @@ _PACKETS_PER_FLOW = 6.5
 _LONGEST_NS = 8_000_000_000
 _MOST_PACKETS = 120
 _SAMPLES = 40  # conversations of each kind
+#: By the kind of an alert's identity: how likely a flow of it is beside the others, from how many hosts attacks of one label come, at how
+#: many they aim (0: any). As on a network, nearly all attack flows belong to a few scans and floods.
+_ATTACKS = {"scan": (1.0, 3, 0), "flood": (1.0, 25, 1), "guessing": (0.3, 3, 2), "per-flow": (0.05, 6, 3)}
+#: Floods whose sources are forged.
+_FORGED = ("SYN_FLOOD", "UDP_FLOOD")
 _HOST_DTYPE = np.dtype(
     [("ip4", np.uint64), ("hi", np.uint64), ("lo", np.uint64), ("mac", np.uint64), ("ttl", np.uint8), ("vlan", np.uint16)]
 )
+
+
+_FEW = {
+    side: np.array([0 if label.kind not in _ATTACKS or (side == "src" and label.name in _FORGED) else _ATTACKS[label.kind][at] for label in LABELS])
+    for side, at in (("src", 1), ("dst", 2))
+}
 
 
 def _hosts(hosts: list[Host]) -> np.ndarray:
@@ -83,13 +95,16 @@ class Repeater:
         self._weights = self._probabilities()
 
     def _probabilities(self) -> np.ndarray:
-        """Chance of each library flow: attack labels alike, benign flows tilted towards short ones until the mean length is as wanted."""
+        """Chance of each library flow: attack labels by :data:`_ATTACKS`, benign flows tilted towards short ones until the mean length is
+        as wanted.
+        """
         share = self._run.scenario.attack_share
         labels, counts = self._flows["label"], self._counts.astype(float)
         attack = labels != 0
         weights = np.zeros(len(labels))
         if attack.any():
-            p = 1.0 / np.bincount(labels)[labels[attack]]
+            likely = np.array([_ATTACKS[label.kind][0] if label.kind in _ATTACKS else 0.0 for label in LABELS])
+            p = likely[labels[attack]] / np.bincount(labels)[labels[attack]]
             weights[attack] = p * share / (p @ counts[attack])
         if not attack.all():
             some = counts[~attack]
@@ -131,7 +146,11 @@ class Repeater:
             flows[field] = 0
         for side, mac, inner, outer in (("src", "src_mac", self._inside, self._users), ("dst", "dst_mac", self._servers, self._sites)):
             outside = flows[mac] == self._router
-            hosts = np.where(outside, outer[draw.integers(0, len(outer), n)], inner[draw.integers(0, len(inner), n)])
+            few = _FEW[side][flows["label"]]  # hosts that play this part in attacks of the flow's label; 0: any
+            lot = draw.integers(0, 1 << 32, n)
+            chosen = [(flows["label"] * 5 + lot % np.maximum(few, 1)) % len(pool) for pool in (outer, inner)]
+            out, ins = (np.where(few > 0, c, lot % len(pool)) for c, pool in zip(chosen, (outer, inner), strict=True))
+            hosts = np.where(outside, outer[out], inner[ins])
             v6 = flows["version"] == 6
             flows[f"{side}_hi"] = np.where(v6, hosts["hi"], 0)
             flows[f"{side}_lo"] = np.where(v6, hosts["lo"], hosts["ip4"])
