@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import psutil
 
 from infra.bench.place import machine, stack
-from infra.bench.stream import read_batches
+from infra.bench.stream import cpu_seconds, family, read_batches
 from infra.config import Settings
 from infra.demo import driver, link
 from infra.demo.observe import Follower
@@ -96,40 +97,19 @@ def _drain(
         if len(points) % 5 == 1:
             peak = max(peak, _memory(pid))
         if done >= sent and not any(follower.lag(demo.place.base / "checkpoints").get(q, 1) for q in queries):
-            return points, now, _cpu(pid), {"memory_peak_mb": max(peak, _memory(pid))}
+            return points, now, cpu_seconds({"stream": pid}), {"memory_peak_mb": max(peak, _memory(pid))}
         if now - moved > STALL_S:
-            raise StackError(f"the stream is stuck: {done:,} of {sent:,} packets metered", "its log: --json tells nothing; try fewer packets")
-
-
-def _family(pid: int | None) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid or 0)
-        return [parent, *parent.children(recursive=True)] if pid else []
-    except psutil.Error:
-        return []
+            raise StackError(f"the stream is stuck: {done:,} of {sent:,} packets metered", "try fewer packets")
 
 
 def _memory(pid: int | None) -> int:
     total = 0
-    for process in _family(pid):
+    for process in family(pid):
         try:
             total += process.memory_full_info().pss
         except psutil.Error:
             continue
     return total >> 20
-
-
-def _cpu(pid: int | None) -> dict[str, float]:
-    """CPU seconds so far of the stream's processes by kind."""
-    kinds = {"driver": 0.0, "jvm": 0.0, "python workers": 0.0}
-    for process in _family(pid):
-        try:
-            kind = "driver" if process.pid == pid else "jvm" if process.name() == "java" else "python workers"
-            own = process.cpu_times()
-            kinds[kind] += own.user + own.system
-        except psutil.Error:
-            continue
-    return {kind: round(seconds, 1) for kind, seconds in kinds.items()}
 
 
 def _rates(points: list[tuple[float, int]], ended: float, queries: int) -> dict[str, Any]:
@@ -142,7 +122,7 @@ def _rates(points: list[tuple[float, int]], ended: float, queries: int) -> dict[
     first, last = points[0][1], points[-1][1]
     bounds = [first + (last - first) * i / 4 for i in range(5)]
     quarters = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         part = [p for p in points if low <= p[1] <= high]
         quarters.append(kpps(part) if len(part) > 1 else None)
     result: dict[str, Any] = {"kpps": kpps(points), "kpps_by_quarter": quarters}

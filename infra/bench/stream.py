@@ -1,6 +1,7 @@
 """The whole stream under load: Kafka -> scored -> lake, hot store, alerts, at a given rate; is the lag flat?
 
-The sensor is a process of its own on the same machine, and its CPU time is part of what the machine must give. While packets are sent,
+The packets are generated into a capture file beforehand; a sensor replays it, in a process of its own on the same machine, and its CPU time
+is part of what the machine must give. While packets are sent,
 nothing but the meter's accounts is read; stores and predictions are compared, flow by flow, afterwards.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from infra.bench import traffic
 from infra.bench.place import machine, stack
 from infra.config import Settings
 from infra.demo import driver, latency, report
@@ -39,6 +41,7 @@ class Samples:
     at: list[float] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
+    waiting: list[dict[str, int]] = field(default_factory=list)  # messages that each query has not finished
     cpu_before: dict[str, float] = field(default_factory=dict)
     cpu_after: dict[str, float] = field(default_factory=dict)
 
@@ -72,7 +75,11 @@ def run(settings: Settings, *, rate: float, seconds: float, preset: str = "bench
     """
     facts = machine()
     with stack(settings) as (own, where):
-        source = Source("generate", preset, seconds=seconds, rate=rate)
+        where.base.mkdir(parents=True, exist_ok=True)
+        capture = where.base / "bench.pcap"
+        packets = traffic.write(own, capture, preset=preset, rate=rate, seconds=seconds, say=say)
+        say(f"{packets:,} packets in a capture file")
+        source = Source("replay", str(capture), shift_to_now=True)
         demo = Demo(own, where, source, say, light=True, grace_s=GRACE_S + seconds)
         samples = Samples()
         try:
@@ -104,6 +111,7 @@ def _watch(demo: Demo, samples: Samples, say: Callable[[str], None]) -> Iterator
             samples.at.append(round(now - began, 2))
             samples.sent.append(demo.now.sent)
             samples.done.append(total.get("metered", 0) + total.get("rejected", 0))
+            samples.waiting.append(dict(demo.now.lag))
             if len(samples.at) % 10 == 0:
                 say(f"{samples.at[-1]:4.0f} s  {samples.sent[-1]:,} packets sent, {samples.lag()[-1]:,} behind")
 
@@ -111,21 +119,27 @@ def _watch(demo: Demo, samples: Samples, say: Callable[[str], None]) -> Iterator
 
 
 def cpu_seconds(pids: dict[str, int | None]) -> dict[str, float]:
-    """CPU seconds (user and system) of process trees so far, children that ended included."""
-    found = {}
+    """CPU seconds (user and system) of process trees so far, children that ended included; the stream's by kind of process."""
+    found: dict[str, float] = {}
     for name, pid in pids.items():
-        total = 0.0
-        try:
-            family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []
-        except psutil.Error:
-            family = []
-        for process in family:
+        for process in family(pid):
             try:
-                total += sum(process.cpu_times()[:4])
+                own, child = process.cpu_times(), process.pid != pid
+                kind = name if not child or name != "stream" else "stream jvm" if process.name() == "java" else "stream workers"
+                # of children that ended only where nobody else counts them: the driver's are the JVM's, which still runs
+                found[kind] = found.get(kind, 0.0) + own.user + own.system + own.children_user + own.children_system
             except psutil.Error:
                 continue
-        found[name] = round(total, 2)
-    return found
+    return {name: round(seconds, 2) for name, seconds in found.items()}
+
+
+def family(pid: int | None) -> list[psutil.Process]:
+    """A process and all below it; none when it is gone."""
+    try:
+        parent = psutil.Process(pid) if pid else None
+        return [parent, *parent.children(recursive=True)] if parent else []
+    except psutil.Error:
+        return []
 
 
 def read_batches(file: Path) -> dict[str, dict[str, Any]]:
@@ -163,6 +177,8 @@ def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: f
         "flows_closed": values["flows_closed"],
         "lag_slope_pps": grows,
         "lag_packets": {"seconds": samples.at, "packets": lag},
+        "lag_messages_at_the_end": samples.waiting[-1] if samples.waiting else {},
+        "lag_messages": {name: [w.get(name, 0) for w in samples.waiting] for name in (samples.waiting[-1] if samples.waiting else {})},
         "batches_ms": batches,
         "rows": rows,
         "rows_per_s": {name: round(n / whole, 1) for name, n in rows.items()} if whole else None,
