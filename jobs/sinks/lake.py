@@ -1,17 +1,18 @@
 """Lake: closed records, every column, into a Delta table partitioned by event date.
 
-A batch is two Spark jobs and a commit. The first decodes the identities of its records (three columns, the rest of the messages is not
-touched) for the driver, which knows what the table holds (:mod:`jobs.sinks.identities`); the second decodes what is new and writes it as
-Parquet (:mod:`jobs.sinks.parquet`), or, where delta-rs is not given the keys of the store, as rows through Spark's own writer. No join and
-no literal that changes from batch to batch: each would cost a planning and a compilation that dwarf the work. The commit carries the
-transaction id of the query and the batch, so a batch repeated after a crash is recognised by Delta too.
+A batch is one Spark job and a commit: the tasks write the closed records as Parquet (:mod:`jobs.sinks.parquet`) and tell the driver their
+identities; the driver knows what the table holds (:mod:`jobs.sinks.identities`) and puts the files into the table. When some of the records
+are there already, the files are thrown away and what is new is written by a second job. Where delta-rs is not given the keys of the store,
+the first job tells identities only and the second hands rows to Spark's own writer. No join and no literal that changes from batch to
+batch: each would cost a planning and a compilation that dwarf the work. The commit carries the transaction id of the query and the batch,
+so a batch repeated after a crash is recognised by Delta too.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.config import LakeSettings, Settings
 from infra.errors import FlowlakeError, StoreError
@@ -40,16 +42,18 @@ if TYPE_CHECKING:
 
 NAME = "lake"
 _KEY_COLUMNS = ("flow_id", "start_time", "closed")
-_KEYS = pa.schema(
+#: What a task tells: the identities of a message's closed records, a report of what it refused, or a file that it wrote.
+_TOLD = pa.schema(
     [
         ("partition", pa.int32()),
         ("offset", pa.int64()),
         ("ids", pa.binary()),  # 36 characters each
         ("starts", pa.binary()),  # int64 each, microseconds
         ("refused", pa.string()),
+        *parquet.ADDED,
     ]
 )
-_KEYS_DDL = "partition int, offset long, ids binary, starts binary, refused string"
+_TOLD_DDL = f"partition int, offset long, ids binary, starts binary, refused string, {parquet.ADDED_DDL}"
 _ID = 36
 
 #: Rows that one task writes.
@@ -102,30 +106,70 @@ def location(settings: Settings) -> str:
     return path if "://" in path else str(settings.path(path))
 
 
+def _told(**columns: Any) -> pa.RecordBatch:
+    """Rows of :data:`_TOLD`; columns that are not given are null."""
+    n = len(next(iter(columns.values())))
+    return pa.RecordBatch.from_arrays([pa.array(columns.get(f.name, [None] * n), f.type) for f in _TOLD], schema=_TOLD)
+
+
+class _Identified:
+    """Takes messages apart and keeps the identities of their closed records, and what it had to refuse."""
+
+    def __init__(self, columns: Sequence[str] | None) -> None:
+        self._columns = columns
+        self._keys: list[tuple[int, int, bytes, bytes]] = []
+        self._letters: list[DeadLetter] = []
+
+    def closed(self, batch: pa.RecordBatch) -> list[pa.Table]:
+        """Closed records of a batch of Kafka rows, a table a message."""
+        found, bad = messages.decode(batch, query=NAME, columns=self._columns)
+        self._letters += bad
+        good = []
+        for message in found:
+            rows = message.rows.filter(message.rows["closed"])
+            ids = rows["flow_id"].combine_chunks()
+            fine = pc.and_(pc.equal(pc.binary_length(ids), _ID), pc.string_is_ascii(ids))
+            if rows.num_rows and not pc.all(fine).as_py():
+                odd = ids.filter(pc.invert(fine))[0].as_py()
+                self._letters.append(message.refused(f"flow-id: {odd[:100]!r}", NAME))
+            elif rows.num_rows:
+                starts = np.asarray(rows["start_time"].cast(pa.int64()), np.int64)
+                self._keys.append((message.partition, message.offset, "".join(ids.to_pylist()).encode(), starts.tobytes()))
+                good.append(rows)
+        return good
+
+    def tell(self, settings: Settings) -> Iterator[pa.RecordBatch]:
+        """Rows of :data:`_TOLD`; sends the dead letters."""
+        if self._keys:
+            partition, offset, ids, starts = zip(*self._keys, strict=True)
+            yield _told(partition=partition, offset=offset, ids=ids, starts=starts)
+        if refused := source.refuse(self._letters, settings.kafka):
+            yield _told(refused=[refused])
+
+
 def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Identities of the closed records, a row a message; this pass also sends what cannot be decoded to the dead letters."""
+    """Identities of the closed records; only three columns of the messages are touched."""
 
     def keys(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        letters: list[DeadLetter] = []
+        seen = _Identified(_KEY_COLUMNS)
         for batch in batches:
-            found, bad = messages.decode(batch, query=NAME, columns=_KEY_COLUMNS)
-            good = []
-            for message in found:
-                rows = message.rows.filter(message.rows["closed"])
-                ids = rows["flow_id"].to_pylist()
-                odd = [flow for flow in ids if len(flow) != _ID or not flow.isascii()]
-                if odd:
-                    bad.append(message.refused(f"flow-id: {odd[0][:100]!r}", NAME))
-                elif ids:
-                    starts = np.asarray(rows["start_time"].cast(pa.int64()), np.int64)
-                    good.append((message.partition, message.offset, "".join(ids).encode(), starts.tobytes(), None))
-            letters += bad
-            if good:
-                yield pa.record_batch([pa.array(column) for column in zip(*good, strict=True)], names=_KEYS.names).cast(_KEYS)
-        if refused := source.refuse(letters, settings.kafka):
-            yield pa.record_batch([[None], [None], [None], [None], [refused]], schema=_KEYS)
+            seen.closed(batch)
+        yield from seen.tell(settings)
 
     return keys
+
+
+def _write_task(settings: Settings, root: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """All closed records as files below ``root``, and their identities."""
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        seen = _Identified(None)
+        tables = (parquet.lake_rows(pa.concat_tables(rows)) for batch in batches if (rows := seen.closed(batch)))
+        for files in parquet.write(tables, root, settings.lake):
+            yield _told(**files.to_pydict())
+        yield from seen.tell(settings)
+
+    return write
 
 
 #: Message (partition, offset) -> which of its closed records are to be written (None: all); messages that are absent are left out whole.
@@ -172,8 +216,9 @@ class Keys:
 
     @classmethod
     def of(cls, rows: Iterable[Any]) -> Keys:
-        """From the rows of :func:`_keys_task`, in the order of the topic."""
-        found = sorted((r for r in rows if r.refused is None), key=lambda r: (r.partition, r.offset))
+        """From rows of :data:`_TOLD`, in the order of the topic."""
+        rows = list(rows)
+        found = sorted((r for r in rows if r.ids is not None), key=lambda r: (r.partition, r.offset))
         ids = np.frombuffer(b"".join(r.ids for r in found), f"S{_ID}")
         starts = np.frombuffer(b"".join(r.starts for r in found), np.int64)
         counts = [len(r.starts) // 8 for r in found]
@@ -230,6 +275,7 @@ class Lake:
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
         self._touched: set[int] = set()  # days since 1970
+        self._tasks = 1  # of the next batch: as if it were as large as the last
         self._batches = 0
         self._compactions = 0
         self._spark = spark
@@ -303,16 +349,25 @@ class Lake:
             raise _problem(e, self._settings) from e
 
     def _append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
-        keys = Keys.of(frame.mapInArrow(settled(_keys_task(self._settings)), _KEYS_DDL).collect())
+        tasks = frame.coalesce(self._tasks) if self._log else frame
+        work = _write_task(self._settings, self._root) if self._log else _keys_task(self._settings)
+        told = tasks.mapInArrow(settled(work), _TOLD_DDL).collect()
+        keys = Keys.of(told)
         rows = len(keys.ids)
+        self._tasks = max(1, -(-rows // _TASK_ROWS))
         if not rows:
             return {"rows": 0, "inserted": 0, "refused": keys.refused}
+        files = [(r.path, r.size, r.date, r.stats) for r in told if r.path is not None]
         fresh = self._known.new(keys.ids, keys.starts)
         inserted = int(fresh.sum())
-        if inserted:
-            self._write(frame.coalesce(max(1, -(-inserted // _TASK_ROWS))), keys.picks(fresh), batch_id, app)
-            self._known.add(keys.ids, keys.starts)
-            self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
+        if self._log and inserted == rows:
+            self._log.commit(files, app, batch_id)
+        else:
+            parquet.discard([path for path, *_ in files], self._root, self._settings.lake)
+            if inserted:
+                self._write(frame.coalesce(max(1, -(-inserted // _TASK_ROWS))), keys.picks(fresh), batch_id, app)
+        self._known.add(keys.ids, keys.starts)
+        self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
         return {"rows": rows, "inserted": inserted, "refused": keys.refused}
 
     def _write(self, frame: DataFrame, picks: Picks, batch_id: int, app: str) -> None:
@@ -383,15 +438,15 @@ def _problem(error: Exception, settings: Settings, *, final: bool = False) -> Ex
         return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
     if any(word in text for word in _DENIED):
         return StoreError(
-            f"lake {path} cannot be written: {_told(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
+            f"lake {path} cannot be written: {_line_with(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
         )
     if any(word in text for word in _AWAY):
-        cause = f"lake {path}: {_told(text, _AWAY)}"
+        cause = f"lake {path}: {_line_with(text, _AWAY)}"
         return StoreError(cause, "check lake.path and lake.s3_endpoint") if final else StoreUnavailable(cause)
     return StoreError(f"lake {path}: {_first_line(error)}", "check lake.path") if final else error
 
 
-def _told(text: str, words: tuple[str, ...]) -> str:
+def _line_with(text: str, words: tuple[str, ...]) -> str:
     """The line of a long trace that says it."""
     for line in text.splitlines():
         if any(word in line for word in words):

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.config import LakeSettings
+from infra.log import get
 from jobs.platform import s3
 from schemas.flows import PREDICTION_SCHEMA
 
@@ -94,6 +95,19 @@ def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
     return int(content.size)
+
+
+def discard(paths: Iterable[str], root: str, lake: LakeSettings) -> None:
+    """Remove files that are not going to be committed. One that stays behind is removed by the table's vacuum."""
+    for path in paths:
+        try:
+            if root.startswith("s3://"):
+                bucket, _, prefix = root.removeprefix("s3://").partition("/")
+                s3.client(lake).delete_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"))
+            else:
+                (Path(root) / path).unlink(missing_ok=True)
+        except Exception as e:
+            get("sink.lake").warning("a file that is not part of the table stays", file=path, cause=str(e)[:200])
 
 
 def statistics(rows: pa.Table) -> str:
