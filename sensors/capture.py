@@ -21,7 +21,8 @@ import numpy as np
 from infra.errors import CaptureError
 from schemas.wire import DEFAULT_SNAPLEN
 from sensors import formats
-from sensors.bytestream import ByteStream
+from sensors.bytestream import GZIP_MAGIC, ByteStream
+from sensors.following import Ending, Follow, FollowedStream
 from sensors.formats import MAX_RECORD, Interfaces, Status
 from sensors.frames import FrameBatch
 
@@ -31,6 +32,7 @@ BATCH_PACKETS = 65_536
 _BLOCK = 4 * 1024 * 1024  # bytes of the file held at once; far above the longest record
 _BATCH_BYTES = 16 * 1024 * 1024  # frame bytes of a batch, at most
 _PCAP_HEADER = 24
+_BEGINNINGS = (*formats.PCAP_MAGICS, formats.PCAPNG_MAGIC, GZIP_MAGIC)
 
 
 class CaptureReader:
@@ -42,6 +44,9 @@ class CaptureReader:
         A pcap or pcapng file; gzip is recognised by content, never by name.
     snaplen
         Bytes kept of each frame; ``wire_len`` stays true.
+    follow
+        The file is still being written: wait for it, for its header and for the rest of every record, until ``follow`` ends. What was
+        read is delivered before each wait.
 
     Attributes
     ----------
@@ -59,7 +64,7 @@ class CaptureReader:
     Raises
     ------
     CaptureError
-        On construction: the file cannot be opened, is empty, or is no capture file.
+        On construction: the file cannot be opened, is empty, or is no capture file, or it is gzip and to be followed.
 
     Notes
     -----
@@ -67,7 +72,7 @@ class CaptureReader:
     at the start). Iterating consumes the file; a reader serves one pass.
     """
 
-    def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN) -> None:
+    def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN, follow: Follow | None = None) -> None:
         if snaplen < 1:
             raise ValueError(f"snaplen {snaplen} is not positive")
         self.path = Path(path)
@@ -76,7 +81,8 @@ class CaptureReader:
         self.missing = 0
         self.problem = ""
         self._snaplen = min(snaplen, MAX_RECORD)
-        self._stream = ByteStream(path)
+        self._follow = follow
+        self._stream = ByteStream(path) if follow is None else FollowedStream(path, follow)
         try:
             self._begin()
         except BaseException:
@@ -116,12 +122,23 @@ class CaptureReader:
         self._base = 0  # offset in the (decompressed) file of block[0]
         self._eof = False
         self._refill()
-        head = self._block[: min(self._end, _PCAP_HEADER)].tobytes()
+        head = self._head()
+        while not self._eof and len(head) < _PCAP_HEADER and any(m.startswith(head[:4]) for m in _BEGINNINGS):
+            self._refill()  # of a followed file
+            head = self._head()
+        self._interfaces = Interfaces()
+        self._ng = False
+        self._before_header = self._ended(Ending.STOPPED) and len(head) < _PCAP_HEADER
+        if self._before_header:
+            return
+        if self._follow is not None and head.startswith(GZIP_MAGIC):
+            raise CaptureError(
+                f"capture file {self.path}: gzip cannot be followed", "follow the plain file, or read this one when it is finished"
+            )
         if not head:
             what = self._stream.damage or "is empty"
             raise CaptureError(f"capture file {self.path}: {what}", "record it again, e.g. tcpdump -w FILE")
         magic = head[:4]
-        self._interfaces = Interfaces()
         self._ng = magic == formats.PCAPNG_MAGIC
         if self._ng:
             self._order = "<"
@@ -137,6 +154,13 @@ class CaptureReader:
             raise CaptureError(
                 f"capture file {self.path}: neither pcap nor pcapng (starts with {magic.hex()})", "convert it, e.g. editcap -F pcap IN OUT"
             )
+
+    def _head(self) -> bytes:
+        return self._block[: min(self._end, _PCAP_HEADER)].tobytes()
+
+    def _ended(self, *endings: Ending) -> bool:
+        """The file was followed, and that ended in one of these ways."""
+        return self._follow is not None and self._follow.ending in endings
 
     def _short_header(self, head: bytes) -> CaptureError:
         return CaptureError(f"capture file {self.path}: ends within the file header ({len(head)} bytes)")
@@ -161,7 +185,8 @@ class CaptureReader:
         if not self._eof:
             got = self._stream.read_into(self._block.data[left:])
             self._end += got
-            self._eof = self._end < len(self._block)
+            # A followed file gives what it has; it ends when the following does.
+            self._eof = self._end < len(self._block) and (self._follow is None or self._follow.ending is not None)
 
     def _skip(self, n: int) -> int:
         """Pass over ``n`` bytes, however many; number of bytes that the file lacks."""
@@ -177,7 +202,7 @@ class CaptureReader:
 
     def _batches(self) -> Iterator[FrameBatch]:
         cursor = np.zeros(4, np.int64)  # packets, frame bytes, position in the block, last time
-        done = False
+        done = self._before_header
         while not done:
             room = _BATCH_BYTES + self._snaplen
             ts, wire = np.empty(BATCH_PACKETS, np.int64), np.empty(BATCH_PACKETS, np.uint32)
@@ -188,7 +213,7 @@ class CaptureReader:
                 cursor[2] = self._start
                 status = self._walk(ts, wire, link, offsets, data, cursor)
                 self._start = int(cursor[2])
-                if status == Status.FULL:
+                if status == Status.FULL or (cursor[0] and self._would_wait(status)):
                     break
                 done = self._after(status)
                 if done:
@@ -197,11 +222,16 @@ class CaptureReader:
             if n:
                 self.packets += n
                 # Pages of `data` behind `total` were never touched and cost nothing.
-                yield FrameBatch(ts[:n], wire[:n], link[:n], data[:total], offsets[: n + 1])
+                batch = FrameBatch(ts[:n], wire[:n], link[:n], data[:total], offsets[: n + 1])
+                # Many small ones come from a followed file, and may be held back together for their times to be put in order.
+                yield batch if self._follow is None else batch.compact()
         if self._stream.damage:
             self._damaged(self._stream.damage, 0)
         if self.problem:
             log.warning("%s", self.problem)
+        if self._follow is not None and self._ended(Ending.CUT):  # which has been warned about
+            self.truncated = True
+            self.problem = self.problem or self._follow.problem
 
     def _walk(self, ts, wire, link, offsets, data, cursor) -> int:  # type: ignore[no-untyped-def]
         if self._ng:
@@ -219,6 +249,13 @@ class CaptureReader:
             )
         )  # fmt: skip
 
+    def _would_wait(self, status: int) -> bool:
+        """Going on means waiting for the file to grow: what there is must be handed over first."""
+        if not isinstance(self._stream, FollowedStream) or self._eof or status == Status.DAMAGED:
+            return False
+        left = self._end - self._start
+        return self._stream.dry() or (status == Status.BLOCK and self._needed(left) > left)
+
     def _after(self, status: int) -> bool:
         """Deal with what stopped a kernel; True at the end of what can be read."""
         left = self._end - self._start
@@ -226,19 +263,20 @@ class CaptureReader:
             if not self._eof:
                 self._refill()
                 return False
-            if left:
+            if left and not self._ended(Ending.STOPPED, Ending.CUT):  # a half written record is no damage
                 need = self._needed(left)
                 self._damaged(
                     f"ends within a record ({left} of {need} bytes there)" if need > left else "ends within a record", need - left
                 )
             return True
         if status == Status.FILE_HEADER:
-            head = self._block[self._start : self._start + _PCAP_HEADER].tobytes()
+            head = self._block[self._start : min(self._start + _PCAP_HEADER, self._end)].tobytes()
             if len(head) < _PCAP_HEADER:
                 if not self._eof:
                     self._refill()
                     return False
-                self._damaged("ends within a file header", _PCAP_HEADER - len(head))
+                if not self._ended(Ending.STOPPED, Ending.CUT):
+                    self._damaged("ends within a file header", _PCAP_HEADER - len(head))
                 return True
             self._pcap_header(head)
             return False
@@ -292,9 +330,11 @@ class CaptureReader:
             if length > MAX_RECORD:
                 self._damaged(f"interface description of impossible length {length}", 0)
                 return True
-            if self._end - self._start < length and not self._eof:
+            while self._end - self._start < length and not self._eof:
                 self._refill()
             if self._end - self._start < length:
+                if self._ended(Ending.STOPPED, Ending.CUT):
+                    return True
                 self._damaged("ends within an interface description", length - (self._end - self._start))
                 return True
             body = self._block[self._start + 8 : self._start + length - 4].tobytes()
@@ -302,6 +342,6 @@ class CaptureReader:
                 self._damaged("interface description cannot be understood", 0)
                 return True
         lacking = self._skip(length)
-        if lacking:
+        if lacking and not self._ended(Ending.STOPPED, Ending.CUT):
             self._damaged("ends within a block", lacking)
         return bool(lacking)

@@ -44,8 +44,9 @@ class Chunk:
 def chunks(source: str | Path | CaptureReader, settings: SensorSettings | None = None) -> Iterator[Chunk]:
     """Chunks of a capture file, of at most ``settings.batch_packets`` packets.
 
-    ``source`` may be a reader, whose counters then tell about progress and truncation. A file without packets gives one empty chunk with
-    ``end``.
+    ``source`` may be a reader, whose counters then tell about progress and truncation; one that follows a growing file gives chunks as the
+    packets in it move its clock, and no clock by itself while it waits (:class:`sensors.following.Follow`). A file without packets gives
+    one empty chunk with ``end``.
 
     Raises
     ------

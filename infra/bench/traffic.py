@@ -12,9 +12,16 @@ _TELL = 2_000_000
 
 
 def write(
-    settings: Settings, file: Path, *, preset: str, rate: float, seconds: float, seed: int = 7, say: Callable[[str], None] = print
+    settings: Settings,
+    file: Path,
+    *,
+    preset: str,
+    rate: float,
+    seconds: float,
+    whole: bool = False,
+    say: Callable[[str], None] = print,
 ) -> int:
-    """Write the preset's traffic to ``file``, frames cut at the sensor's snap length; returns the number of packets.
+    """Write the preset's traffic to ``file``, frames whole or cut at the sensor's snap length; returns the number of packets.
 
     Raises
     ------
@@ -28,8 +35,8 @@ def write(
 
     told = 0
     with PcapWriter(file) as writer:
-        for batch in Run(scenario(preset, seed=seed, duration_s=seconds, rate=rate)):
-            writer.write(cut(batch, settings.sensor.snaplen))
+        for batch in Run(scenario(preset, duration_s=seconds, rate=rate)):
+            writer.write(batch if whole else cut(batch, settings.sensor.snaplen))
             if writer.packets - told >= _TELL:
                 told = writer.packets
                 say(f"{told:,} packets generated")

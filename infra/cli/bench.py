@@ -1,4 +1,4 @@
-"""``flowlake bench stream | latency | sensor``."""
+"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,45 @@ Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help=
 
 @app.callback()
 def _group() -> None:
-    """Benchmarks. Each brings a stack of its own up in a temporary folder, on free ports, and removes it."""
+    """Benchmarks. Those of the stream bring a stack of their own up in a temporary folder, on free ports, and remove it."""
+
+
+@app.command(epilog="Example:  flowlake bench meter --packets 20000000 --json meter.json")
+def meter(
+    packets: Annotated[int, typer.Option("--packets", min=100_000, help="Of the generated capture file.")] = 20_000_000,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure NFStream beside it (installed below var/bench).")] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """flowlake meter on a large capture file, beside NFStream in the same run, and where its time goes."""
+    from infra.bench import meter as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, packets=packets, with_peer=peer, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench growth --json growth.json")
+def growth(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
+    """Cost per packet as captures grow from 10^5 to 10^7 packets; cost per batch as open flows grow from 10^4 to 10^6."""
+    from infra.bench import growth as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench flood --json flood.json")
+def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
+    """A million one-packet flows with ordinary traffic beside them: memory, evictions, and whether ordinary flows are harmed."""
+    from infra.bench import flood as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, say=_say)
+    _tell(result, json_file)
 
 
 @app.command(epilog="Example:  flowlake bench stream --rate 100000 --json stream.json")

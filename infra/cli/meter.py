@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,8 @@ from infra.errors import CaptureError, ConfigError, FlowlakeError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sensors.following import Follow
+
 
 def meter(
     captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files, gzip too, or folders of them.")],
@@ -26,6 +30,10 @@ def meter(
     ] = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Sensor id of the records; default: the file's name.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: meter it as it grows, until Ctrl-C.")] = False,
+    follow_timeout: Annotated[
+        float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
+    ] = 0.0,
     conf_file: ConfFile = None,
     as_json: Json = False,
 ) -> None:
@@ -41,30 +49,39 @@ def meter(
     from jobs.metering.threads import ahead
 
     settings = config.load(conf_file)
+    following = follow_one(captures, follow, follow_timeout)
     files = capture_files(captures)
     target = out or Path("/dev/stdout")
     began = time.monotonic()
     accounts = Accounts()
-    progress = _Progress(files, quiet=as_json or (out is None and sys.stdout.isatty()))
+    progress = _Progress(files, quiet=as_json or follow or (out is None and sys.stdout.isatty()))
     label = _labeller(labels)
 
     def batches() -> Any:
         return meter_captures(
-            files, sensor_id=sensor, settings=settings.meter, sensor=settings.sensor, accounts=accounts, progress=progress.tick
+            files,
+            sensor_id=sensor,
+            settings=settings.meter,
+            sensor=settings.sensor,
+            accounts=accounts,
+            progress=progress.tick,
+            follow=following,
         )
 
+    if following is not None and not as_json:
+        print(f"following {files[0]}{'' if files[0].exists() else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
     if out is None:
-        with ahead(batches()) as records:
+        with ahead(batches()) as records, _until_signal(following):
             rows = _to_stdout(records, label)
     else:
-        with RecordWriter(target, label) as writer, ahead(batches()) as records:
+        with RecordWriter(target, label, growing=follow) as writer, ahead(batches()) as records, _until_signal(following):
             writer.write(records)
         rows = writer.rows
     progress.end()
     seconds = time.monotonic() - began
     if not accounts.balanced:
         raise FlowlakeError(f"accounts do not close: {accounts.packets} packets, {accounts.metered} metered, {dict(accounts.rejected)}")
-    for name in accounts.truncated:
+    for name in accounts.truncated if following is None or not following.problem else ():
         print(f"warning: {name}: ends within a packet; everything before it is metered", file=sys.stderr)
     summary = {
         "files": len(files),
@@ -85,6 +102,57 @@ def meter(
             + (f"; not metered: {rejected}" if rejected else ""),
             file=sys.stderr,
         )
+    if following is not None and following.problem:  # the records are whole, but they are not what was asked for: there is more to follow
+        raise CaptureError(following.problem, "the same command again, with another --out, follows the new file")
+
+
+def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:
+    """What ``--follow`` and ``--follow-timeout`` say about the files named; None when nothing is to be followed.
+
+    Raises
+    ------
+    ConfigError
+        Several files, a folder, or a time limit without anything to limit.
+    """
+    if not follow:
+        if timeout_s:
+            raise ConfigError("--follow-timeout without --follow", "it ends the following of a file: add --follow")
+        return None
+    if len(files) != 1:
+        raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
+    if files[0].is_dir():
+        raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
+    from sensors.following import Follow
+
+    return Follow(timeout_s)
+
+
+@contextmanager
+def _until_signal(follow: Follow | None) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the following, the second one the program. On leaving, the following ends too.
+
+    Must be left before the stage that reads: that waits for its thread, and the thread for the file.
+    """
+    if follow is None:
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(*_: object) -> None:
+        follow.stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()
+        follow.stop.set()
 
 
 def _labeller(path: Path | None) -> Callable[[pa.Table], pa.Array] | None:
@@ -120,6 +188,7 @@ def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> in
         table = csv_table(cic_table(records, label(records) if label else None))
         options = pacsv.WriteOptions(include_header=rows == 0, quoting_style="needed", quoting_header="none")
         pacsv.write_csv(table, sys.stdout.buffer, write_options=options)
+        sys.stdout.flush()  # of a file that is followed the next records may be long in coming
         rows += table.num_rows
     if rows == 0:
         pacsv.write_csv(

@@ -19,9 +19,10 @@ import typer
 from infra import config, log
 from infra.cli.options import ConfFile, Json
 from infra.config import Settings
-from infra.errors import ConfigError
+from infra.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:
+    from sensors.following import Follow
     from sensors.publisher import Publisher
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Packets into raw-packets.")
@@ -83,9 +84,16 @@ def live(
 @app.command(epilog="Example:  flowlake sensor replay capture.pcapng.gz --speed 0")
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="pcap or pcapng files, gzip too; one after the other.")],
-    speed: Annotated[float, typer.Option("--speed", min=0.0, help="Times the recorded speed; 0: flat out.")] = 1.0,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", min=0.0, help="Times the recorded speed; 0: flat out. Default: 1, with --follow 0.", show_default=False),
+    ] = None,
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times: its first packet is now.")] = False,
     loop: Annotated[int, typer.Option("--loop", min=1, help="So many times; later rounds get later times.")] = 1,
+    follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: send it as it grows, until Ctrl-C.")] = False,
+    follow_timeout: Annotated[
+        float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
+    ] = 0.0,
     sensor_id: SensorId = None,
     domain: Domain = None,
     metrics_port: MetricsPort = None,
@@ -93,14 +101,21 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send capture files, with the times of the files, at a pace. When the broker is away, the replay waits for it."""
+    from infra.cli.meter import follow_one
     from sensors import metrics
     from sensors.capture import CaptureReader
+    from sensors.following import Heartbeats
     from sensors.publisher import publishing
 
+    following = follow_one(files, follow, follow_timeout)
+    if following is not None and loop > 1:
+        raise ConfigError(f"--follow with --loop {loop}", "a file that is still being written can be sent once")
+    if speed is None:
+        speed = 1.0 if following is None else 0.0  # what grows is sent as it grows, at the pace at which it is written
     if speed != speed or speed == float("inf"):
         raise ConfigError(f"--speed {speed} is not a number of times", "0 is flat out")
     settings = _prepare(conf_file, sensor_id)
-    for path in files:  # all of them, before anything is sent
+    for path in files if following is None else ():  # all of them, before anything is sent
         CaptureReader(path).close()
     stop = threading.Event()
     began = time.monotonic()
@@ -108,14 +123,36 @@ def replay(
     truncated: list[str] = []
     published: Publisher | None = None
     try:
-        with _signals(stop.set), publishing(settings, sensor_id, domain, stop=stop) as publisher:
+        ending = stop.set if following is None else _ending(following, stop)
+        with _signals(ending), publishing(settings, sensor_id, domain, stop=stop) as publisher:
             published = publisher
+            if following is not None:
+                following.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
             with _metrics(metrics, settings, metrics_port, sensor_id, lambda: publisher.counters):
-                _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line, truncated)
+                _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line, truncated, following)
     finally:
         line.end()
         if published is not None:  # also when the broker did not take everything: what it did take is told first
-            _report(_summary(published, files, truncated, stop.is_set()), began, as_json)
+            stopped = stop.is_set() or (following is not None and following.stop.is_set())
+            _report(_summary(published, files, truncated, stopped), began, as_json)
+    if following is not None and following.problem:  # what was read is sent, but there is more to follow
+        raise CaptureError(following.problem, "the same command again follows the new file")
+
+
+def _ending(following: Follow, sending: threading.Event, linger_s: float = 10.0) -> Callable[[], None]:
+    """What a signal does while a file is followed: the first one ends the reading, and what was read is still sent.
+
+    ``sending`` is set, and what is not sent given up, by the second one, or when the broker did not take it all in ``linger_s``.
+    """
+
+    def give_up() -> None:
+        following.stop.wait()
+        sending.wait(linger_s)
+        sending.set()
+
+    # Begun now, since little is safe to do in a signal handler.
+    threading.Thread(target=give_up, name="give up", daemon=True).start()
+    return lambda: (sending if following.stop.is_set() else following.stop).set()
 
 
 def _summary(publisher: Publisher, files: list[Path], truncated: list[str], stopped: bool) -> dict[str, Any]:
@@ -146,6 +183,7 @@ def _replay_all(
     stop: threading.Event,
     line: _Line,
     truncated: list[str],
+    following: Follow | None = None,
 ) -> None:
     """Every file in turn, ``loop`` times; files that are cut or damaged are added to ``truncated``."""
     from sensors.capture import CaptureReader
@@ -157,7 +195,7 @@ def _replay_all(
         first: int | None = None
         last: int | None = None
         for path in files:
-            reader = CaptureReader(path, settings.sensor.snaplen)
+            reader = CaptureReader(path, settings.sensor.snaplen, following)
             pacer = Pacer(publisher, settings.sensor, speed=speed, shift_to_now=shift, offset_ns=offset, stop=stop)
 
             def tick(reader: CaptureReader = reader) -> None:

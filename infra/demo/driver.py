@@ -1,7 +1,7 @@
 """The demo's stream, as a process of its own: Spark is started and warmed while Kafka and PostgreSQL still start, the queries on a sign.
 
-``python -m infra.demo.driver FOLDER [QUERY...]``: writes its state to ``FOLDER/driver.json`` and one line a batch to ``FOLDER/batches.jsonl``. Waits
-for ``FOLDER/model.json`` to say ready (compiled code is loaded then, not made), and for ``FOLDER/go``.
+``python -m infra.demo.driver FOLDER [QUERY...]``: writes its state to ``FOLDER/driver.json`` and one line a batch to
+``FOLDER/batches.jsonl``. Waits for ``FOLDER/model.json`` to say ready (compiled code is loaded then, not made), and for ``FOLDER/go``.
 """
 
 from __future__ import annotations

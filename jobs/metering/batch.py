@@ -15,9 +15,10 @@ from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope, count_rejects
 from jobs.metering.features import records
 from jobs.metering.packets import decode
-from schemas.wire import KIND_END, KIND_PACKETS
 from jobs.metering.threads import ahead
+from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.capture import CaptureReader
+from sensors.following import Follow
 from sensors.replay import Chunk, chunks
 
 #: Records per batch handed out.
@@ -62,6 +63,7 @@ def meter_captures(
     sensor: SensorSettings | None = None,
     accounts: Accounts | None = None,
     progress: Callable[[Path, int, int], None] | None = None,
+    follow: Follow | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Meter capture files, each an observation domain of its own.
 
@@ -79,6 +81,9 @@ def meter_captures(
         Filled in as files end.
     progress
         Called with (file, bytes read, size).
+    follow
+        The file, the only one then, is still being written: meter it as it grows. Records come when their flows close by the times of
+        the packets; the records of the end come when ``follow`` ends. Its ``stop`` is set when the caller leaves early.
 
     Yields
     ------
@@ -89,18 +94,26 @@ def meter_captures(
     ------
     CaptureError
         A file cannot be read, or is no capture file.
+    ValueError
+        Several files to be followed.
     """
+    if follow is not None and len(paths) != 1:
+        raise ValueError(f"{len(paths)} files cannot be followed, one can")
     rules = (settings or MeterSettings()).model_copy(update={"interim": interim})
     sensor = sensor or SensorSettings()
     for path in map(Path, paths):
-        reader = CaptureReader(path, sensor.snaplen)
+        reader = CaptureReader(path, sensor.snaplen, follow)
         name = sensor_id or path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         meter = BucketMeter(0, 1, rules)
         with ahead(_digest(chunk, name, seq) for seq, chunk in enumerate(chunks(reader, sensor))) as digests:
-            for digest in digests:
-                yield from _batches(meter.ingest_decoded([digest], 0))
-                if progress is not None:
-                    progress(path, reader.bytes_read, reader.size)
+            try:
+                for digest in digests:
+                    yield from _batches(meter.ingest_decoded([digest], 0))
+                    if progress is not None:
+                        progress(path, reader.bytes_read, reader.size)
+            finally:
+                if follow is not None:  # the thread that reads may be waiting for the file, and is waited for here
+                    follow.stop.set()
         if accounts is not None:
             accounts.add(meter)
             if reader.truncated:

@@ -227,7 +227,9 @@ class BucketMeter:
         if tied.any():
             among = np.flatnonzero(np.concatenate([tied, [False]]) | np.concatenate([[False], tied]))
             members = among if order is None else order[among]
-            sorted_ties = members[np.lexsort((packets["idx"][members], packets["msg"][members], self._rank(packets["sensor"][members]), ts[among]))]
+            sorted_ties = members[
+                np.lexsort((packets["idx"][members], packets["msg"][members], self._rank(packets["sensor"][members]), ts[among]))
+            ]
             if order is None:
                 if bool((sorted_ties == members).all()):
                     return packets

@@ -27,6 +27,9 @@ class RecordWriter:
         Where to.
     labels
         Gives the label of each record of a table, or None for unlabelled.
+    growing
+        The records come over hours and are to be read meanwhile: a ``.csv`` takes its name with the first of them, grows from then on, and
+        is kept when writing ends with an error. The other two cannot be read before they are whole, and are as ever.
 
     Raises
     ------
@@ -34,7 +37,7 @@ class RecordWriter:
         The ending is neither CSV nor Parquet, or the folder cannot be written.
     """
 
-    def __init__(self, path: Path, labels: Callable[[pa.Table], pa.Array] | None = None) -> None:
+    def __init__(self, path: Path, labels: Callable[[pa.Table], pa.Array] | None = None, *, growing: bool = False) -> None:
         name = path.name.lower()
         if not name.endswith((".csv", ".csv.gz", ".parquet")):
             raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
@@ -42,6 +45,8 @@ class RecordWriter:
         self._parquet = name.endswith(".parquet")
         self._gzip = name.endswith(".gz")
         self._labels = labels
+        self._growing = growing and name.endswith(".csv")
+        self._named = False  # the file has its name
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._writer: pa.csv.CSVWriter | pa.parquet.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
@@ -69,7 +74,15 @@ class RecordWriter:
                 options = pa.csv.WriteOptions(quoting_style="needed", quoting_header="none")
                 self._writer = pa.csv.CSVWriter(self._sink, table.schema, write_options=options)
         self._writer.write_table(table)
+        if self._growing and self._sink is not None:
+            self._sink.flush()
+            if not self._named:  # not before there is something new: until then an old file stays
+                self._take_name()
         self.rows += table.num_rows
+
+    def _take_name(self) -> None:
+        self._partial.replace(self._path)
+        self._named = True
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -83,8 +96,10 @@ class RecordWriter:
             self._writer.close()
         if self._sink is not None:
             self._sink.close()
+        if self._named:
+            return
         if kind is None:
-            self._partial.replace(self._path)
+            self._take_name()
         else:
             self._partial.unlink(missing_ok=True)
 

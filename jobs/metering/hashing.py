@@ -35,12 +35,12 @@ _SIGMA = np.array(
 
 
 @njit(cache=True, nogil=True)
-def _rotr(x, n):
+def _rotr(x, n):  # type: ignore[no-untyped-def]
     return (x >> np.uint64(n)) | (x << np.uint64(64 - n))
 
 
 @njit(cache=True, nogil=True)
-def _mixing(v, a, b, c, d, x, y):
+def _mixing(v, a, b, c, d, x, y):  # type: ignore[no-untyped-def]
     """RFC 7693, section 3.1: function G."""
     v[a] = v[a] + v[b] + x
     v[d] = _rotr(v[d] ^ v[a], 32)
@@ -53,7 +53,7 @@ def _mixing(v, a, b, c, d, x, y):
 
 
 @njit(cache=True, nogil=True)
-def blake2b(message, length, size, h, v, m):
+def blake2b(message, length, size, h, v, m):  # type: ignore[no-untyped-def]
     """Unkeyed BLAKE2b of ``message[:length]`` with a digest of ``size`` bytes (RFC 7693, section 3.3).
 
     ``h`` (uint64, 8) holds the digest afterwards, little-endian words; ``v`` and ``m`` (uint64, 16 each) are scratch.
@@ -95,12 +95,12 @@ def blake2b(message, length, size, h, v, m):
 
 
 @njit(cache=True, nogil=True)
-def _rotl32(x, n):
+def _rotl32(x, n):  # type: ignore[no-untyped-def]
     return ((x << np.uint32(n)) | (x >> np.uint32(32 - n))) & np.uint32(0xFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
-def sha1_short(message, length, h, w):
+def sha1_short(message, length, h, w):  # type: ignore[no-untyped-def]
     """SHA-1 of ``message[:length]``, at most 55 bytes (one block; RFC 3174, section 6.1).
 
     ``h`` (uint32, 5) holds the digest afterwards, big-endian words; ``w`` (uint32, 80) is scratch.

@@ -33,7 +33,7 @@ _UUID_CHARS, _COMMUNITY_CHARS, _ADDRESS_CHARS = 36, 30, 46
 
 
 @njit(cache=True, nogil=True)
-def _pack_address(version, hi, lo, out, at):
+def _pack_address(version, hi, lo, out, at):  # type: ignore[no-untyped-def]
     """Network-order bytes of an address; returns the position behind them."""
     if version != 4:
         for i in range(8):
@@ -48,7 +48,7 @@ def _pack_address(version, hi, lo, out, at):
 
 
 @njit(cache=True, nogil=True)
-def _flow_ids(rows, names, name_at, out):
+def _flow_ids(rows, names, name_at, out):  # type: ignore[no-untyped-def]
     h, v, m = np.empty(8, np.uint64), np.empty(16, np.uint64), np.empty(16, np.uint64)
     longest = 0
     for d in range(name_at.shape[0] - 1):
@@ -87,7 +87,7 @@ def _flow_ids(rows, names, name_at, out):
 
 
 @njit(cache=True, nogil=True)
-def _community_ids(rows, out):
+def _community_ids(rows, out):  # type: ignore[no-untyped-def]
     h, w = np.empty(5, np.uint32), np.empty(80, np.uint32)
     message = np.zeros(56, np.uint8)
     digest = np.zeros(21, np.uint8)
@@ -138,7 +138,7 @@ def _community_ids(rows, out):
 
 
 @njit(cache=True, nogil=True)
-def _write_decimal(value, out, at):
+def _write_decimal(value, out, at):  # type: ignore[no-untyped-def]
     """Decimal digits of 0..65535."""
     top = 1
     while top * 10 <= value:
@@ -151,7 +151,7 @@ def _write_decimal(value, out, at):
 
 
 @njit(cache=True, nogil=True)
-def _write_dotted(lo, out, at):
+def _write_dotted(lo, out, at):  # type: ignore[no-untyped-def]
     for i in range(4):
         if i:
             out[at] = 46
@@ -161,7 +161,7 @@ def _write_dotted(lo, out, at):
 
 
 @njit(cache=True, nogil=True)
-def _address_texts(version, hi, lo, out, ends):
+def _address_texts(version, hi, lo, out, ends):  # type: ignore[no-untyped-def]
     """Dotted quads, and the canonical text of IPv6 addresses (RFC 5952, as inet_ntop writes it)."""
     group = np.empty(8, np.int64)
     at = 0

@@ -1,4 +1,4 @@
-"""Structured rows as few bytes: transposed, so that the n-th bytes of all rows, which are mostly equal, lie side by side; then compressed."""
+"""Structured rows as few bytes: transposed, so that the n-th bytes of all rows, mostly equal, lie side by side; then compressed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @njit(cache=True, nogil=True)
-def _transpose(source, target):
+def _transpose(source, target):  # type: ignore[no-untyped-def]
     """``target[j, i] = source[i, j]`` of two byte matrices, tile by tile: a column at a time costs a cache miss per byte."""
     tile = 64
     for i in range(0, source.shape[0], tile):

@@ -907,9 +907,7 @@ class FlowTable:
         out = self._room()
         at = 0
         while at < self._counts[_USED]:
-            n, at = _interim(
-                self.rows, self._used, self._wake, self._mark, self._dirty, self._counts, frontiers, self._timeouts, out, at
-            )
+            n, at = _interim(self.rows, self._used, self._wake, self._mark, self._dirty, self._counts, frontiers, self._timeouts, out, at)
             if n:
                 found.append(out[:n].copy())
         return found

@@ -32,10 +32,16 @@ _HOST_DTYPE = np.dtype(
 )
 
 
-_FEW = {
-    side: np.array([0 if label.kind not in _ATTACKS or (side == "src" and label.name in _FORGED) else _ATTACKS[label.kind][at] for label in LABELS])
-    for side, at in (("src", 1), ("dst", 2))
-}
+def _few(side: str) -> np.ndarray:
+    """By label: how many hosts play this part (``src`` or ``dst``) in its attacks; 0: any."""
+    at = 1 if side == "src" else 2
+    counts = [_ATTACKS[label.kind][at] if label.kind in _ATTACKS else 0 for label in LABELS]
+    if side == "src":
+        counts = [0 if label.name in _FORGED else n for label, n in zip(LABELS, counts, strict=True)]
+    return np.array(counts)
+
+
+_FEW = {side: _few(side) for side in ("src", "dst")}
 
 
 def _hosts(hosts: list[Host]) -> np.ndarray:

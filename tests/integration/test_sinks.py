@@ -164,6 +164,9 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     assert sorted(r.flow_id for r in stored.select("flow_id").collect()) == sorted(expected)
     assert sorted(r[0] for r in bench.sql("SELECT flow_id::text FROM network_flows")) == sorted(expected)
     assert list(stored.columns) == [*PREDICTION_SCHEMA.names, "event_date"]
+    # files of records that were there already are not left lying about
+    files = {Path(f).name for f in stored.inputFiles()}
+    assert {f.name for f in Path(lake.location(bench.settings)).rglob("event_date=*/*.parquet")} == files
     days = {str(r.event_date): r["count"] for r in stored.groupBy("event_date").count().collect()}
     assert set(days) == {"2026-03-01", "2026-03-02"}
 
