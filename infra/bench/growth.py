@@ -23,7 +23,7 @@ SIZES = {100_000: 15, 1_000_000: 5, 10_000_000: 1}
 RATE = 10_000.0
 #: Open flows; packets of a batch, on how many of the flows; batches that are measured.
 OPEN = (10_000, 100_000, 1_000_000)
-BATCH, TOUCHED, BATCHES = 200_000, 40_000, 15
+BATCH, TOUCHED, BATCHES = 200_000, 10_000, 60
 _SECOND = 1_000_000_000
 
 

@@ -3,8 +3,9 @@
 A segment is what one batch did to the flow table: slots released, rows set. The table itself is cached in the worker process; the cache is
 current when its version *and* nonce are the stored ones (a killed batch leaves a cache ahead of what was committed, with another
 nonce). A cache that is a few versions behind applies the missing segments; anything else is rebuilt from the log. When the log has
-grown beyond about twice the open rows, live rows of its tail are written again and the tail is dropped, a bounded number per batch.
-Which rows those are is remembered beside the table: reading a segment back costs some 100 ms per MB in Spark's state server.
+grown beyond about twice the open rows, those rows of its tail that no later segment holds are written again, a bounded number per batch,
+and what is left without any is dropped. Which rows those are is remembered beside the table: reading a segment back costs some 100 ms per
+MB in Spark's state server.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.planes import grow, shrink
 from jobs.metering.table import ROW_DTYPE
 
-#: Rows of the tail that a batch looks at to write them again: twice as many as it has changed itself, and no fewer than this; and the
-#: log's size below which nobody cares.
+#: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below
+#: which nobody cares.
 COMPACT_ROWS = 4_096
 SLACK_ROWS = 16_384
 #: Segments kept at most, however small: a quiet bucket writes an empty one per batch.
@@ -62,6 +63,7 @@ class Handle:
     version: int = 0
     segments: dict[int, Entry] = field(default_factory=dict)  # by version, oldest first
     slots: dict[int, NDArray[np.uint64]] = field(default_factory=dict)  # of the rows in each segment
+    latest: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # by slot: the last segment that has its row
 
     @property
     def log_rows(self) -> int:
@@ -72,7 +74,19 @@ class Handle:
         """Repeat on the table what a segment says."""
         _, released, rows = unpack_segment(segment)
         self.meter.table.apply(released, rows)
-        self.slots[version] = rows["slot"].copy()
+        self.note(version, rows["slot"].copy())
+
+    def note(self, version: int, slots: NDArray[np.uint64]) -> None:
+        """Segment ``version`` holds the rows of ``slots``."""
+        self.slots[version] = slots
+        self.mark(version, slots)
+
+    def mark(self, version: int, slots: NDArray[np.uint64]) -> None:
+        """No segment before ``version`` is needed for the rows of ``slots``."""
+        top = int(slots.max()) + 1 if len(slots) else 0
+        if top > len(self.latest):
+            self.latest = np.concatenate([self.latest, np.zeros(max(top - len(self.latest), len(self.latest)), np.int64)])
+        self.latest[slots] = version
 
 
 _cache: dict[tuple[str, int], Handle] = {}
@@ -153,7 +167,7 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
         del handle.slots[number]
     handle.version = version
     handle.segments[version] = Entry(nonce, len(rows))
-    handle.slots[version] = rows["slot"].copy()
+    handle.note(version, rows["slot"].copy())
     state = {"version": version, "segments": handle.segments, "meter": handle.meter.meta()}
     blob = pickle.dumps(state, protocol=5)
     _cache[(query, handle.meter.bucket)] = handle
@@ -161,16 +175,26 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
 
 
 def _compact(handle: Handle, rows: NDArray) -> tuple[NDArray, list[int]]:
-    """Rows of the oldest segments that are still open join ``rows``; returns them and the segments that may go."""
-    budget = max(COMPACT_ROWS, 2 * len(rows))
+    """Rows that only the oldest segments hold join ``rows``; returns them and the segments that may go."""
+    table = handle.meter.table
+    budget = max(COMPACT_ROWS, len(rows))
+    excess = handle.log_rows + len(rows) - 2 * len(table) - SLACK_ROWS
+    spare = len(handle.segments) - MAX_SEGMENTS
+    handle.mark(handle.version + 1, rows["slot"])
     tail: list[int] = []
+    again = [rows]
     for number, entry in handle.segments.items():
         # the log of a bucket must keep the version before this one, by which caches recognise their place
-        if number == handle.version or (tail and entry.rows > budget):
+        if number == handle.version or (excess <= 0 and spare < 0):
             break
+        slots = handle.slots[number]
+        live = table.open_among(slots[handle.latest[slots] == number])
+        kept = table.rows_at(live[:budget])
+        again.append(kept)
+        if len(live) > budget:
+            break  # it goes when the rest of its rows have moved on
+        budget -= len(kept)
         tail.append(number)
-        budget -= entry.rows
-        if budget <= 0:
-            break
-    slots = np.unique(np.concatenate([rows["slot"], *(handle.slots[number] for number in tail)]))
-    return handle.meter.table.rows_at(slots), tail
+        excess -= entry.rows - len(kept)
+        spare -= 1
+    return np.concatenate(again), tail

@@ -959,10 +959,14 @@ class FlowTable:
         top = int(self._counts[_USED])
         return self.rows["domain"][:top][self._used[:top] == 1]
 
-    def rows_at(self, slots: NDArray[np.uint64]) -> NDArray:
-        """Copies of the rows that are open at ``slots``; the others are left out."""
+    def open_among(self, slots: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Those of ``slots`` that hold an open flow."""
         at = slots[slots < len(self.rows)].astype(np.int64)
-        return self.rows[at[self._used[at] == 1]].copy()
+        return at[self._used[at] == 1]
+
+    def rows_at(self, slots: NDArray[np.int64]) -> NDArray:
+        """Copies of the rows at ``slots``, open flows all."""
+        return self.rows[slots]
 
     def apply(self, released: NDArray[np.uint64], rows: NDArray) -> None:
         """Repeat what another copy of the table did: release slots, then set ``rows`` at theirs."""
