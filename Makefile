@@ -8,7 +8,7 @@ BIN := $(ROOT).venv/bin
 CALLER := $(or $(PWD),$(CURDIR))
 CAPTURE = $(if $(filter /%,$(PCAP)),$(PCAP),$(CALLER)/$(PCAP))
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check fuzz bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(lastword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -26,11 +26,14 @@ demo: setup ## The whole stream on this machine: live view, accounts, report
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
 	@cd "$(ROOT)" && "$(BIN)/python" -m pytest $(ARGS)
 
-check: setup ## Lint, format, types, unit tests: under two minutes
-	@cd "$(ROOT)" && "$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/mypy" && "$(BIN)/python" -m pytest -q tests/unit $(ARGS)
+check: setup ## Lint, format, types, unit tests, a little fuzzing
+	@cd "$(ROOT)" && "$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/mypy" && "$(BIN)/python" -m pytest -q tests/unit tests/fuzz $(ARGS)
+
+fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
+	@cd "$(ROOT)" && "$(BIN)/python" -m tests.fuzz $(ARGS)
 
 bench: setup ## Benchmarks; results in var/bench/*.json
-	@cd "$(ROOT)" && mkdir -p var/bench && for what in sensor stream latency; do "$(BIN)/flowlake" bench $$what --json var/bench/$$what.json || exit $$?; done
+	@cd "$(ROOT)" && mkdir -p var/bench && for what in meter growth flood sensor backlog stream latency; do "$(BIN)/flowlake" bench $$what --json var/bench/$$what.json || exit $$?; done
 
 lock: setup ## Compile requirements.lock from requirements.in
 	@cd "$(ROOT)" && "$(BIN)/uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock requirements.in

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.metering.packets import MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
+from jobs.metering.packets import BAD_TIMESTAMP, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 
 #: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
@@ -130,10 +130,10 @@ class Digester:
             # the sensor's hash decides the bucket: it also decided the partition
             packets["flow_hash"] = flow_hash
         envelope.rejected = count_rejects(reasons, link_type)
-        good = reasons == 0
-        if good.any():
-            envelope.min_ts = int(ts[good].min())
-            envelope.max_ts = int(ts[good].max())
+        good, timed = reasons == 0, reasons != BAD_TIMESTAMP
+        if timed.any():  # a packet that is not metered has a time all the same
+            envelope.min_ts = int(ts[timed].min())
+            envelope.max_ts = int(ts[timed].max())
         self._packets.append(packets if good.all() else packets[good])
 
     def _json_packet(self, message: Message, value: bytes) -> None:

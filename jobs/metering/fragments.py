@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from jobs.metering.packets import FRAG_FIRST
 
-#: domain, source, destination, protocol, IP version, identification
+#: domain, source, destination, protocol (IPv6: 0, its fragments name the first header of the whole), IP version, identification
 Key = tuple[int, int, int, int, int, int, int, int]
 
 
@@ -16,10 +16,10 @@ class FragmentTable:
 
     def __init__(self, timeout_ns: int) -> None:
         self._timeout = timeout_ns
-        self.first: dict[Key, tuple[int, int, int]] = {}  # -> source port, destination port, time
+        self.first: dict[Key, tuple[int, int, int, int]] = {}  # -> source port, destination port, time, protocol
 
     def resolve(self, packets: NDArray) -> NDArray[np.bool_]:
-        """Give later fragments the ports of their first one, in place; ``False`` marks orphans.
+        """Give later fragments the ports and protocol of their first one, in place; ``False`` marks orphans.
 
         ``packets`` are in time order.
         """
@@ -32,19 +32,19 @@ class FragmentTable:
                 int(p["src_lo"]),
                 int(p["dst_hi"]),
                 int(p["dst_lo"]),
-                int(p["proto"]),
+                int(p["proto"]) if p["ipver"] == 4 else 0,
                 int(p["ipver"]),
                 int(p["frag_id"]),
             )
             ts = int(p["ts"])
             if p["frag"] == FRAG_FIRST:
-                self.first[key] = (int(p["sport"]), int(p["dport"]), ts)
+                self.first[key] = (int(p["sport"]), int(p["dport"]), ts, int(p["proto"]))
                 continue
             found = self.first.get(key)
             if found is None or ts - found[2] > self._timeout:
                 keep[i] = False
             else:
-                packets["sport"][i], packets["dport"][i] = found[0], found[1]
+                packets["sport"][i], packets["dport"][i], _, packets["proto"][i] = found
         return keep
 
     def expire(self, frontiers: NDArray[np.int64]) -> None:

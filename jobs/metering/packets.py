@@ -88,6 +88,9 @@ _GRE, _VXLAN, _GENEVE, _GTPU, _4IN4, _4IN6, _6IN4, _6IN6, _TEREDO, _MPLS, _PPTP,
 #: Encapsulations inside one frame beyond which it is rejected as ``tunnel_too_deep``.
 MAX_DEPTH = 8
 
+#: Bytes on the wire that are believed where an IP header leaves its length to the card; no card takes more. Sums of squares rely on it.
+MAX_WIRE = 1 << 20
+
 _L_ETHERNET, _L_IP, _L_ETHERTYPE, _L_PPP, _L_MPLS, _L_WIFI, _L_LLC = 1, 2, 3, 4, 5, 6, 7
 
 
@@ -139,18 +142,20 @@ def _link(d, pos, end, link):
         # the address family is in the byte order of the capturing host (0) or of the network (108); small, so try both ends
         af = _u32(d, pos)
         if af > 0xFFFF:
-            af = np.int64(d[pos]) | (np.int64(d[pos + 1]) << 8)
+            af = np.int64(d[pos]) | (np.int64(d[pos + 1]) << 8) | (np.int64(d[pos + 2]) << 16) | (np.int64(d[pos + 3]) << 24)
         if af == 2 or af == 24 or af == 28 or af == 30 or af == 10:
             return _L_IP, pos + 4, 0
         return -2, pos, 0
     if link == 113:
         if pos + 16 > end:
             return -1, pos, 0
-        return _L_ETHERTYPE, pos + 16, _u16(d, pos + 14)
+        etype = _u16(d, pos + 14)
+        return _L_LLC if etype == 4 else _L_ETHERTYPE, pos + 16, etype  # 4 stands for 802.2
     if link == 276:
         if pos + 20 > end:
             return -1, pos, 0
-        return _L_ETHERTYPE, pos + 20, _u16(d, pos)
+        etype = _u16(d, pos)
+        return _L_LLC if etype == 4 else _L_ETHERTYPE, pos + 20, etype
     if link == 9 or link == 50 or link == 104:
         if pos + 4 > end:
             return -1, pos, 0
@@ -168,10 +173,12 @@ def _link(d, pos, end, link):
         header = np.int64(d[pos + 2]) | (np.int64(d[pos + 3]) << 8)
         if header < 8 or pos + header > end:
             return -1, pos, 0
-        if link == 192 and d[pos + 4] == 1:
-            return _L_ETHERNET, pos + header, 0
-        if link == 192 and d[pos + 4] != 105:
-            return -2, pos, 0
+        if link == 192:
+            inside = _u32(d, pos + 4)  # little-endian
+            if inside == 0x01000000:
+                return _L_ETHERNET, pos + header, 0
+            if inside != 0x69000000:  # 105
+                return -2, pos, 0
         return _L_WIFI, pos + header, 0
     if link == 119:
         if pos + 144 > end:
@@ -228,18 +235,22 @@ def _parse(d, pos, end, wire_end, link, out):
     while True:
         fail = 0
         if layer == _L_WIFI:
-            if pos + 24 > end:
+            if pos + 2 > end:
                 fail = TRUNCATED
             else:
                 kind = (d[pos] >> 2) & 3
                 sub = d[pos] >> 4
                 if kind != 2 or (sub & 4) != 0 or (d[pos + 1] & 0x40) != 0:
-                    fail = NOT_IP  # management, control, no data, or encrypted
+                    fail = NOT_IP  # management, control (ten bytes are a whole one), no data, or encrypted
+                elif pos + 24 > end:
+                    fail = TRUNCATED
                 else:
                     header = 24
                     if (d[pos + 1] & 3) == 3:
                         header += 6
                     if (sub & 8) != 0:
+                        if pos + header < end and (d[pos + header] & 0x80) != 0:
+                            fail = NOT_IP  # several frames in one (A-MSDU): no LLC header comes next
                         header += 2
                         if (d[pos + 1] & 0x80) != 0:
                             header += 4
@@ -250,12 +261,21 @@ def _parse(d, pos, end, wire_end, link, out):
             if fail == 0:
                 continue
         elif layer == _L_LLC:
-            if pos + 8 > end:
+            if pos + 3 > end:
                 fail = TRUNCATED
             elif d[pos] == 0xAA and d[pos + 1] == 0xAA and d[pos + 2] == 3:
-                etype = _u16(d, pos + 6)
-                pos += 8
-                layer = _L_ETHERTYPE
+                if pos + 8 > end:
+                    fail = TRUNCATED
+                elif d[pos + 3] == 0 and d[pos + 4] == 0 and (d[pos + 5] == 0 or d[pos + 5] == 0xF8):
+                    etype = _u16(d, pos + 6)
+                    pos += 8
+                    layer = _L_ETHERTYPE
+                    continue
+                else:
+                    fail = NOT_IP  # the number is of another organisation's making
+            elif d[pos] == 6 and d[pos + 1] == 6 and d[pos + 2] == 3:
+                pos += 3  # IP's own service access point
+                layer = _L_IP
                 continue
             else:
                 fail = NOT_IP
@@ -418,11 +438,11 @@ def _parse(d, pos, end, wire_end, link, out):
                 if frag == FRAG_LATER:
                     break
             if bad != 0:
-                return 0 if have and not (bad == TRUNCATED and cut) else bad
+                return bad
         else:
             return 0 if have else MALFORMED_IP
 
-        # ---- transport
+        # ---- transport: this packet has a sound IP header, so it is the innermost one, and its faults are no reason to meter another
         sport = np.int64(0)
         dport = np.int64(0)
         header = np.int64(0)
@@ -441,12 +461,12 @@ def _parse(d, pos, end, wire_end, link, out):
         if frag != FRAG_LATER:
             if proto == 6:
                 if l4_len < 20:
-                    return 0 if have else MALFORMED_L4
+                    return MALFORMED_L4
                 if l4 + 20 > end:
-                    return 0 if have and not cut else TRUNCATED
+                    return TRUNCATED
                 header = np.int64(d[l4 + 12] >> 4) * 4
                 if header < 20 or header > l4_len:
-                    return 0 if have else MALFORMED_L4
+                    return MALFORMED_L4
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
                 seq = _u32(d, l4 + 4)
@@ -456,9 +476,9 @@ def _parse(d, pos, end, wire_end, link, out):
                 payload = l4_len - header
             elif proto == 17:
                 if l4_len < 8:
-                    return 0 if have else MALFORMED_L4
+                    return MALFORMED_L4
                 if l4 + 8 > end:
-                    return 0 if have and not cut else TRUNCATED
+                    return TRUNCATED
                 header = 8
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
@@ -470,31 +490,45 @@ def _parse(d, pos, end, wire_end, link, out):
                     malformed = 1
                 else:
                     payload = size - 8
-                if frag == FRAG_NONE:
+                # what hides a tunnel's header is the snap length: the outer packet is no stand-in for the one inside
+                if frag == FRAG_NONE and payload >= 8:
                     p = l4 + 8
                     if dport == 4789 or dport == 8472:
-                        if payload >= 8 and p + 8 <= end and (d[p] & 8) != 0:
+                        if p >= end:
+                            return TRUNCATED
+                        if (d[p] & 8) != 0:
                             nxt, nxt_pos, kind = _L_ETHERNET, p + 8, _VXLAN
                     elif dport == 6081:
-                        if payload >= 8 and p + 8 <= end and (d[p] >> 6) == 0:
+                        if p + 4 > end:
+                            return TRUNCATED
+                        if (d[p] >> 6) == 0:
                             nxt, nxt_pos, kind = _L_ETHERTYPE, p + 8 + np.int64(d[p] & 0x3F) * 4, _GENEVE
                             nxt_etype = _u16(d, p + 2)
                     elif dport == 2152 or sport == 2152:
-                        if payload >= 8 and p + 8 <= end and (d[p] >> 4) == 3 and d[p + 1] == 255:
+                        if p + 2 > end:
+                            return TRUNCATED
+                        if (d[p] >> 4) == 3 and d[p + 1] == 255:
                             q = p + 8
                             if d[p] & 7:
                                 extension = 0
-                                if q + 4 <= end and d[p] & 4:
-                                    extension = d[q + 3]
-                                q += 4
-                                while extension != 0 and q + 4 <= end:
-                                    size = np.int64(d[q]) * 4
-                                    if size == 0 or q + size > end:
+                                if d[p] & 4:
+                                    if q + 4 <= end:
+                                        extension = d[q + 3]
+                                    else:
                                         q = end
+                                q += 4
+                                while extension != 0 and q < end:
+                                    size = np.int64(d[q]) * 4
+                                    if size == 0:
+                                        q = np.int64(-1)
                                         break
-                                    extension = d[q + size - 1]
+                                    if q + size <= end:
+                                        extension = d[q + size - 1]
                                     q += size
-                            if q < end and (d[q] >> 4 == 4 or d[q] >> 4 == 6):
+                            if q >= end:
+                                if l4 + l4_len > end:
+                                    return TRUNCATED
+                            elif q >= 0 and (d[q] >> 4 == 4 or d[q] >> 4 == 6):
                                 nxt, nxt_pos, kind = _L_IP, q, _GTPU
                     elif dport == 3544 or sport == 3544:
                         q = p
@@ -502,13 +536,19 @@ def _parse(d, pos, end, wire_end, link, out):
                             q += 13 + np.int64(d[q + 2]) + np.int64(d[q + 3])
                         if q + 2 <= end and d[q] == 0 and d[q + 1] == 0:
                             q += 8
-                        if q + 40 <= end and d[q] >> 4 == 6 and _u16(d, q + 4) + 40 <= payload:
-                            nxt, nxt_pos, kind = _L_IP, q, _TEREDO
+                        if q + 40 <= p + payload:
+                            if q >= end:
+                                return TRUNCATED
+                            if d[q] >> 4 == 6:
+                                if q + 6 > end:
+                                    return TRUNCATED
+                                if q + 40 + _u16(d, q + 4) <= p + payload:
+                                    nxt, nxt_pos, kind = _L_IP, q, _TEREDO
             elif proto == 132:
                 if l4_len < 12:
-                    return 0 if have else MALFORMED_L4
+                    return MALFORMED_L4
                 if l4 + 4 > end:
-                    return 0 if have and not cut else TRUNCATED
+                    return TRUNCATED
                 header = 12
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
@@ -518,19 +558,23 @@ def _parse(d, pos, end, wire_end, link, out):
                     malformed = 1
                 if l4_len >= 2:
                     if l4 + 2 > end:
-                        return 0 if have and not cut else TRUNCATED
+                        return TRUNCATED
                     icmp_type = np.int64(d[l4])
                     icmp_code = np.int64(d[l4 + 1])
             elif frag == FRAG_NONE:
                 if proto == 4 or proto == 41:
-                    nxt, nxt_pos = _L_IP, l4
-                    if proto == 4:
-                        kind = _4IN4 if version == 4 else _4IN6
-                    else:
-                        kind = _6IN4 if version == 4 else _6IN6
-                    if l4 >= end or d[l4] >> 4 != (4 if proto == 4 else 6):
-                        nxt = 0
-                elif proto == 47 and l4_len >= 4 and l4 + 4 <= end:
+                    if l4_len > 0:
+                        if l4 >= end:
+                            return TRUNCATED
+                        if d[l4] >> 4 == (4 if proto == 4 else 6):
+                            nxt, nxt_pos = _L_IP, l4
+                            if proto == 4:
+                                kind = _4IN4 if version == 4 else _4IN6
+                            else:
+                                kind = _6IN4 if version == 4 else _6IN6
+                elif proto == 47 and l4_len >= 4:
+                    if l4 + 4 > end:
+                        return TRUNCATED
                     bits = _u16(d, l4)
                     inner = _u16(d, l4 + 2)
                     q = l4 + 4
@@ -557,7 +601,9 @@ def _parse(d, pos, end, wire_end, link, out):
                                     nxt_pos += 8
                             elif bits & 0x1000:
                                 nxt_pos = q + 8
-                        elif inner == 0x0800 or inner == 0x86DD or inner == 0x6558 or inner == 0x8847 or inner == 0x8848 or inner == 0x8100:
+                        elif inner == 0x880B:
+                            nxt = _L_PPP
+                        else:  # no IP in it: the layer says so, and the GRE packet is metered
                             nxt, nxt_etype = _L_ETHERTYPE, inner
                     elif (bits & 7) == 1 and inner == 0x880B:
                         q += 4  # key: payload length and call id
@@ -565,7 +611,7 @@ def _parse(d, pos, end, wire_end, link, out):
                             q += 4
                         if bits & 0x0080:
                             q += 4
-                        if q < end and l4_len > q - l4:
+                        if l4_len > q - l4:
                             nxt, nxt_pos, kind = _L_PPP, q, _PPTP
         have = True
         out.src_hi = src_hi
@@ -615,7 +661,7 @@ def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
         hi = offsets[i + 1]
         out[i].ts = ts[i]
         out[i].idx = np.uint32(i)
-        wire_end = lo + np.int64(wire_len[i])
+        wire_end = lo + np.int64(wire_len[i]) if wire_len[i] <= MAX_WIRE else hi
         reasons[i] = _parse(data, lo, hi, wire_end, np.int64(link_type[i]), out[i])
         if ts[i] < 0 or ts[i] > MAX_TS_NS:
             reasons[i] = BAD_TIMESTAMP

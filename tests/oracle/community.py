@@ -21,11 +21,11 @@ def community_id(
 ) -> str:
     """``1:`` and the base64 of SHA-1 over seed, ordered addresses, protocol and ordered ports.
 
-    ICMP messages that have an answer carry type and answer's type as ports; the others type and code, and keep their order.
+    ICMP messages that have an answer carry type and answer's type as ports; the others type and code, and keep their order. Those too
+    short to have a type carry zeros.
     """
-    ports, one_way = proto in (TCP, UDP, SCTP), False
+    ports, one_way = proto in (TCP, UDP, SCTP, ICMP, ICMP6), False
     if proto in (ICMP, ICMP6) and icmp[0] >= 0:
-        ports = True
         answers = _answers(_PAIRS4 if proto == ICMP else _PAIRS6)
         sport, dport = icmp[0], answers.get(icmp[0], icmp[1])
         one_way = icmp[0] not in answers

@@ -24,11 +24,12 @@ Key = tuple[tuple[Endpoint, Endpoint], int]
 
 
 class Frame(NamedTuple):
-    """One captured frame: time in ns since the epoch, link type, bytes (possibly cut)."""
+    """One captured frame: time in ns since the epoch, link type, bytes (possibly cut), and its length on the wire when that is known."""
 
     ns: int
     data: bytes
     link_type: int = 1
+    wire: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Meter:
         """Meter the next frame in time order."""
         t = frame.ns // 1000
         try:
-            packet = self._whole(t, parse(frame.data, frame.link_type))
+            packet = self._whole(t, parse(frame.data, frame.link_type, frame.wire))
         except Rejected as e:
             self.rejected[str(e)] += 1
             return
@@ -121,8 +122,6 @@ class Meter:
             version=first.version,
             sport=first.sport,
             dport=first.dport,
-            vlans=packet.vlans or first.vlans,
-            tunnels=first.tunnels,
         )
 
     def _expire(self, key: Key, flow: Connection, t: int, packet: Packet) -> Connection | None:

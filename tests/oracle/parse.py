@@ -1,7 +1,9 @@
 """Frame bytes -> the header fields that metering needs, read byte by byte.
 
 Lengths are those the headers state; captured bytes are only ever read for header fields. The innermost IP packet is the one that counts:
-once an inner packet has a sound IP header it is judged on its own, otherwise the packet around it is the innermost.
+once an inner packet has a sound IP header it is judged on its own, otherwise the packet around it is the innermost. Where the capture ends
+before that can be told, the frame is rejected: a longer snap length must not turn one flow into another. A packet in fragments is never
+opened: its pieces stay together, under the outer addresses.
 
 Sources: RFC 791, 8200 (IP), 9293 (TCP), 768 (UDP), 9260 (SCTP), 2784/2890/1701 (GRE), 2637 (PPTP), 7348 (VXLAN), 8926 (Geneve),
 3GPP TS 29.281 (GTP-U), 4380 (Teredo), 3032 (MPLS), 2516 (PPPoE), 1661/1662 (PPP), IEEE 802.3/802.1Q/802.11, tcpdump.org link types.
@@ -13,7 +15,10 @@ from dataclasses import dataclass, field, replace
 
 TCP, UDP, SCTP, ICMP, ICMP6 = 6, 17, 132, 1, 58
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
-MAX_DEPTH = 16
+#: IP headers within each other, and tunnels that a record has room for.
+MAX_DEPTH = 8
+#: A longer frame is on no wire: the capture's word for it is damaged.
+MAX_WIRE = 1 << 20
 
 
 class Rejected(Exception):
@@ -59,15 +64,20 @@ class Packet:
 
 @dataclass
 class _Way:
-    """What has been walked through on the way in."""
+    """What has been walked through on the way in; ``end`` is where the frame ended on the wire."""
 
+    end: int
     vlans: list[int] = field(default_factory=list)
     tunnels: list[str] = field(default_factory=list)
+    depth: int = 0
 
-    def within(self, *kinds: str) -> _Way:
-        if len(self.tunnels) >= MAX_DEPTH:
-            raise Rejected("too deep")
-        return _Way(list(self.vlans), [*self.tunnels, *kinds])
+    def within(self, kind: str) -> _Way:
+        return _Way(self.end, list(self.vlans), [*self.tunnels, kind], self.depth)
+
+    def tag(self, vlan: int) -> None:
+        """VLANs are those the frame itself was in, not those inside a tunnel's packet."""
+        if self.depth == 0 and len(self.vlans) < 3:
+            self.vlans.append(vlan)
 
 
 def _u8(b: bytes, at: int) -> int:
@@ -84,83 +94,108 @@ def _u32(b: bytes, at: int) -> int:
     return _u16(b, at) << 16 | _u16(b, at + 2)
 
 
-def parse(frame: bytes, link_type: int) -> Packet:
-    """Take a frame apart.
+def parse(frame: bytes, link_type: int, wire: int | None = None) -> Packet:
+    """Take a frame apart; ``wire`` is its length on the wire, when that is more than was captured.
 
     Raises:
         Rejected: not IP, of an unknown link type, cut before the end of a needed header, or malformed.
     """
-    way = _Way()
+    b, way = frame, _Way(len(frame) if wire is None or wire > MAX_WIRE else wire)
     if link_type == 1:
-        return _ethernet(frame, 0, way)
+        return _ethernet(b, 0, way)
     if link_type in (12, 14, 101, 228, 229):
-        return _ip(frame, 0, way)
+        return _ip(b, 0, way)
     if link_type in (0, 108):
-        raw = frame[:4]
-        families = {int.from_bytes(raw, "big"), int.from_bytes(raw, "little")}
-        if len(raw) == 4 and families & {2, 10, 24, 28, 30}:
-            return _ip(frame, 4, way)
-        raise Rejected("not ip")
-    if link_type == 113:
-        return _ethertype(frame, 16, _u16(frame, 14), way)
-    if link_type == 276:
-        return _ethertype(frame, 20, _u16(frame, 0), way)
-    if link_type in (9, 50):
-        if _u8(frame, 0) in (0x0F, 0x8F):  # Cisco HDLC under PPP's link type, as routers write it
-            return _ethertype(frame, 4, _u16(frame, 2), way)
-        return _ppp(frame, 0, way)
+        _u32(b, 0)
+        families = {int.from_bytes(b[:4], "big"), int.from_bytes(b[:4], "little")}
+        if families & {2, 10, 24, 28, 30}:
+            return _ip(b, 4, way)
+        raise Rejected("not_ip")
+    if link_type in (113, 276):
+        size, at = (16, 14) if link_type == 113 else (20, 0)
+        _u8(b, size - 1)
+        kind = _u16(b, at)
+        return _llc(b, size, way) if kind == 4 else _ethertype(b, size, kind, way)  # 4 stands for 802.2
+    if link_type in (9, 50, 104):
+        _u32(b, 0)
+        if link_type == 104 or b[:2] in (b"\x0f\0", b"\x8f\0"):  # Cisco HDLC under PPP's link type, as routers write it
+            return _ethertype(b, 4, _u16(b, 2), way)
+        return _ppp(b, 0, way)
     if link_type == 51:
-        return _pppoe(frame, 0, way)
-    if link_type == 104:
-        return _ethertype(frame, 4, _u16(frame, 2), way)
+        return _pppoe(b, 0, way)
     if link_type == 105:
-        return _wlan(frame, 0, way, pad=False)
+        return _wlan(b, 0, way, pad=False)
     if link_type == 127:
-        return _radiotap(frame, way)
-    raise Rejected(f"link type {link_type}")
+        return _radiotap(b, way)
+    if link_type == 192:  # PPI
+        _u8(b, 7)
+        size, inside = int.from_bytes(b[2:4], "little"), int.from_bytes(b[4:8], "little")
+        if size < 8 or size > len(b):
+            raise Rejected("truncated")
+        if inside == 1:
+            return _ethernet(b, size, way)
+        if inside == 105:
+            return _wlan(b, size, way, pad=False)
+        raise Rejected("not_ip")
+    if link_type == 119:  # Prism
+        return _wlan(b, 144, way, pad=False)
+    if link_type == 163:  # AVS
+        size = _u32(b, 4)
+        if size < 8:
+            raise Rejected("truncated")
+        return _wlan(b, size, way, pad=False)
+    if link_type == 109:  # OpenBSD enc
+        return _ip(b, 12, way)
+    raise Rejected(f"unknown_link_type_{link_type}")
 
 
 def _ethernet(b: bytes, at: int, way: _Way) -> Packet:
-    return _ethertype(b, at + 14, _u16(b, at + 12), way)
+    kind = _u16(b, at + 12)
+    return _llc(b, at + 14, way) if kind <= 1500 else _ethertype(b, at + 14, kind, way)  # a length; 1501 to 1535 mean nothing
 
 
 def _ethertype(b: bytes, at: int, kind: int, way: _Way) -> Packet:
-    while kind in (0x8100, 0x88A8, 0x9100):
-        way.vlans.append(_u16(b, at) & 0x0FFF)
-        kind = _u16(b, at + 2)
+    while kind in (0x8100, 0x88A8, 0x9100, 0x9200):
+        vlan, kind = _u16(b, at) & 0x0FFF, _u16(b, at + 2)
+        way.tag(vlan)
         at += 4
+        if kind <= 1500:
+            return _llc(b, at, way)
     if kind in (0x0800, 0x86DD):
         return _ip(b, at, way)
     if kind in (0x8847, 0x8848):
         return _mpls(b, at, way)
     if kind == 0x8864:
         return _pppoe(b, at, way)
-    if kind <= 1500:  # a length; 1501 to 1535 mean nothing
-        return _llc(b, at, way)
-    raise _NoIp("not ip")
+    if kind == 0x6558:
+        return _ethernet(b, at, way)
+    raise _NoIp("not_ip")
 
 
 def _llc(b: bytes, at: int, way: _Way) -> Packet:
     dsap, ssap, control = _u8(b, at), _u8(b, at + 1), _u8(b, at + 2)
-    if (dsap, ssap, control) == (0xAA, 0xAA, 3) and b[at + 3 : at + 6] in (b"\0\0\0", b"\0\0\xf8"):
-        return _ethertype(b, at + 8, _u16(b, at + 6), way)
+    if (dsap, ssap, control) == (0xAA, 0xAA, 3):
+        kind = _u16(b, at + 6)
+        if b[at + 3 : at + 6] in (b"\0\0\0", b"\0\0\xf8"):
+            return _ethertype(b, at + 8, kind, way)
     if (dsap, ssap, control) == (6, 6, 3):
         return _ip(b, at + 3, way)
-    raise _NoIp("not ip")
+    raise _NoIp("not_ip")
 
 
 def _ppp(b: bytes, at: int, way: _Way) -> Packet:
-    if _u8(b, at) == 0xFF and _u8(b, at + 1) == 0x03:
+    if b[at : at + 2] == b"\xff\x03":
         at += 2
+    kind = _u16(b, at)
     if _u8(b, at) & 1:  # protocol field compressed to one byte
         kind, at = _u8(b, at), at + 1
     else:
-        kind, at = _u16(b, at), at + 2
+        at += 2
     if kind in (0x0021, 0x0057):
         return _ip(b, at, way)
     if kind in (0x0281, 0x0283):
         return _mpls(b, at, way)
-    raise _NoIp("not ip")
+    raise _NoIp("not_ip")
 
 
 def _pppoe(b: bytes, at: int, way: _Way) -> Packet:
@@ -168,15 +203,14 @@ def _pppoe(b: bytes, at: int, way: _Way) -> Packet:
 
 
 def _mpls(b: bytes, at: int, way: _Way) -> Packet:
-    while not _u8(b, at + 2) & 1:
+    while not _u32(b, at) & 0x100:
         at += 4
     at += 4
     way = way.within("mpls")
-    if _u8(b, at) >> 4 in (4, 6):
+    first = _u8(b, at) >> 4
+    if first in (4, 6):
         return _ip(b, at, way)
-    if _u8(b, at) >> 4 == 0:  # pseudowire control word
-        return _ethernet(b, at + 4, way)
-    raise _NoIp("not ip")
+    return _ethernet(b, at + 4 if first == 0 else at, way)  # a pseudowire, with a control word or without
 
 
 def _wlan(b: bytes, at: int, way: _Way, pad: bool) -> Packet:
@@ -184,13 +218,14 @@ def _wlan(b: bytes, at: int, way: _Way, pad: bool) -> Packet:
     flags = _u8(b, at + 1)
     kind, subtype = control >> 2 & 3, control >> 4
     if kind != 2 or subtype & 4 or flags & 0x40:  # not data, no payload, or encrypted
-        raise _NoIp("not ip")
+        raise _NoIp("not_ip")
+    _u8(b, at + 23)
     size = 24
     if flags & 3 == 3:
         size += 6
     if subtype & 8:
         if _u8(b, at + size) & 0x80:  # A-MSDU
-            raise _NoIp("not ip")
+            raise _NoIp("not_ip")
         size += 2
         if flags & 0x80:
             size += 4
@@ -200,34 +235,39 @@ def _wlan(b: bytes, at: int, way: _Way, pad: bool) -> Packet:
 
 
 def _radiotap(b: bytes, way: _Way) -> Packet:
+    _u8(b, 7)
     size = _u8(b, 2) | _u8(b, 3) << 8
+    if size < 8 or size > len(b):
+        raise Rejected("truncated")
     present = [int.from_bytes(b[4:8], "little")]
     at = 8
-    while present[-1] >> 31:
+    while present[-1] >> 31 and at + 4 <= len(b):
         present.append(int.from_bytes(b[at : at + 4], "little"))
         at += 4
     if present[0] & 1:  # TSFT, eight bytes, aligned to eight
         at = (at + 7) // 8 * 8 + 8
-    pad = bool(present[0] & 2 and _u8(b, at) & 0x20)
+    pad = bool(present[0] & 2 and at < len(b) and b[at] & 0x20)
     return _wlan(b, size, way, pad)
 
 
 def _ip(b: bytes, at: int, way: _Way) -> Packet:
     version = _u8(b, at) >> 4
+    if way.depth == MAX_DEPTH:
+        raise Rejected("tunnel_too_deep")
+    way = replace(way, depth=way.depth + 1)
     if version == 4:
         return _ipv4(b, at, way)
     if version == 6:
         return _ipv6(b, at, way)
-    raise _NoIp("not ip")
+    raise _NoIp("malformed_ip")
 
 
 def _ipv4(b: bytes, at: int, way: _Way) -> Packet:
-    if at + 20 > len(b):
-        raise _NoIp("truncated")
+    _u8(b, at + 19)
     ihl = (b[at] & 15) * 4
-    total = _u16(b, at + 2)
+    total = _u16(b, at + 2) or way.end - at  # 0: the card is to cut it into segments, and fill this in
     if ihl < 20 or total < ihl:
-        raise _NoIp("malformed")
+        raise _NoIp("malformed_ip")
     ident = _u16(b, at + 4)
     more, offset = _u16(b, at + 6) & 0x2000, _u16(b, at + 6) & 0x1FFF
     proto, src, dst = b[at + 9], b[at + 12 : at + 16], b[at + 16 : at + 20]
@@ -238,47 +278,47 @@ def _ipv4(b: bytes, at: int, way: _Way) -> Packet:
 
 
 def _ipv6(b: bytes, at: int, way: _Way) -> Packet:
-    if at + 40 > len(b):
-        raise _NoIp("truncated")
-    length = _u16(b, at + 4)
-    proto, src, dst = b[at + 6], b[at + 8 : at + 24], b[at + 24 : at + 40]
-    base = Packet(6, src, dst, proto, 40 + length)
-    return _body(b, at + 40, length, base, way)
+    _u8(b, at + 39)
+    length, proto, src, dst = _u16(b, at + 4), b[at + 6], b[at + 8 : at + 24], b[at + 24 : at + 40]
+    rest = max(way.end - at - 40, 0)
+    if length == 0 and (proto == 0 or rest > 65535):  # a jumbogram, whose length is in an option; or larger than the field can say
+        length = rest
+    return _body(b, at + 40, length, Packet(6, src, dst, proto, 40 + length), way)
 
 
 def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
     """What follows the IP header: extension headers, then a tunnel or the transport. ``length`` is stated by the headers."""
     try:
-        while not (base.fragment and not base.fragment.first):
-            proto = base.proto
-            if base.version == 6 and proto in (0, 43, 60, 135, 139, 140):
-                size = (_u8(b, at + 1) + 1) * 8
-            elif base.version == 6 and proto == 51:
-                size = (_u8(b, at + 1) + 2) * 4
-            elif base.version == 6 and proto == 44:
+        while base.version == 6 and base.proto in (0, 43, 44, 51, 60, 135, 139, 140) and not (base.fragment and not base.fragment.first):
+            if length < 8:
+                raise Rejected("malformed_ip")
+            _u8(b, at + 7)
+            if base.proto == 44:
                 size = 8
                 offset, more = _u16(b, at + 2) >> 3, b[at + 3] & 1
                 if offset or more:
                     fragment = Fragment(base.src, base.dst, _u8(b, at), _u32(b, at + 4), offset == 0)
                     base = replace(base, fragment=fragment)
+            elif base.proto == 51:
+                size = (_u8(b, at + 1) + 2) * 4
             else:
-                break
+                size = (_u8(b, at + 1) + 1) * 8
             if size > length:
-                raise Rejected("malformed")
+                raise Rejected("malformed_ip")
             base = replace(base, proto=_u8(b, at))
             at, length = at + size, length - size
-        base = replace(base, vlans=tuple(way.vlans), tunnels=tuple(way.tunnels))
+        base = replace(base, vlans=tuple(way.vlans), tunnels=tuple(way.tunnels[:MAX_DEPTH]))
         if base.fragment and not base.fragment.first:
             return replace(base, payload=length)
+        packet = _transport(b, at, length, base)
+        if base.fragment:
+            return packet
         try:
-            inner = _tunnel(b, at, length, base, way)
-        except _NoIp:
-            inner = None
-        if inner is not None:
-            if base.fragment:  # the rest of a fragmented tunnel packet follows the inner flow
-                inner = replace(inner, fragment=base.fragment)
-            return inner
-        return _transport(b, at, length, base)
+            return _tunnel(b, at, length, packet, way) or packet
+        except _NoIp as e:
+            if e.args[0] == "truncated" and at + length > len(b):
+                raise
+            return packet
     except _NoIp as e:  # cut inside this packet: this packet's fault, not a reason to look at the one around it
         raise Rejected(*e.args) from e
 
@@ -286,12 +326,11 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
 def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
     if base.proto == TCP:
         if length < 20:
-            raise Rejected("malformed")
-        if at + 20 > len(b):
-            raise Rejected("truncated")
+            raise Rejected("malformed_l4")
+        _u8(b, at + 19)
         header = (b[at + 12] >> 4) * 4
         if header < 20 or header > length:
-            raise Rejected("malformed")
+            raise Rejected("malformed_l4")
         return replace(
             base,
             sport=_u16(b, at),
@@ -303,66 +342,57 @@ def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
         )
     if base.proto == UDP:
         if length < 8:
-            raise Rejected("malformed")
+            raise Rejected("malformed_l4")
         stated = _u16(b, at + 4)
-        malformed = base.fragment is None and (stated < 8 or stated > length)
-        payload = length - 8 if malformed or base.fragment else stated - 8
+        jumbo = base.version == 6 and length > 65535 and stated == 0
+        malformed = base.fragment is None and not jumbo and (stated < 8 or stated > length)
+        payload = length - 8 if malformed or jumbo or base.fragment else stated - 8
         _u16(b, at + 6)
         return replace(base, sport=_u16(b, at), dport=_u16(b, at + 2), header=8, payload=payload, malformed=malformed)
     if base.proto == SCTP:
         if length < 12:
-            raise Rejected("malformed")
-        _u32(b, at + 8)
+            raise Rejected("malformed_l4")
         return replace(base, sport=_u16(b, at), dport=_u16(b, at + 2), header=12, payload=length - 12)
-    if base.proto in (ICMP, ICMP6):
-        if length < 2:
-            raise Rejected("malformed")
-        return replace(base, icmp=(_u8(b, at), _u8(b, at + 1)), payload=length)
+    if (base.version, base.proto) in ((4, ICMP), (6, ICMP6)):
+        kind = (_u8(b, at), _u8(b, at + 1)) if length >= 2 else (-1, -1)
+        return replace(base, icmp=kind, payload=length, malformed=length < 4)  # type, code and checksum: the least there is
     return replace(base, payload=length)
 
 
 def _tunnel(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet | None:
     """The packet inside, or None when this is no tunnel; :class:`_NoIp` when it is one and holds no IP packet."""
-    if base.proto == 4:
-        return _ip(b, at, way.within(f"4in{base.version}"))
-    if base.proto == 41:
-        return _ip(b, at, way.within(f"6in{base.version}"))
-    if base.proto == 47:
-        return _gre(b, at, way)
-    if base.proto != UDP or length < 8:
+    if base.proto in (4, 41) and length:
+        inner = 4 if base.proto == 4 else 6
+        return _ip(b, at, way.within(f"{inner}in{base.version}")) if _u8(b, at) >> 4 == inner else None
+    if base.proto == 47 and length >= 4:
+        return _gre(b, at, length, way)
+    if base.proto != UDP or base.payload < 8:  # every header below takes eight bytes or more
         return None
-    sport, dport, data = _u16(b, at), _u16(b, at + 2), at + 8
-    stated = _u16(b, at + 4)
-    if (stated if 8 <= stated <= length else length) < 16:  # every header below takes eight bytes or more
-        return None
-    if dport == 4789:
-        if not _u8(b, data) & 8:
-            return None
-        return _ethernet(b, data + 8, way.within("vxlan"))
-    if dport == 6081:
+    data, end = at + 8, at + 8 + base.payload
+    if base.dport in (4789, 8472):
+        return _ethernet(b, data + 8, way.within("vxlan")) if _u8(b, data) & 8 else None
+    if base.dport == 6081:
+        kind = _u16(b, data + 2)
         if _u8(b, data) >> 6:
             return None
-        start = data + 8 + (b[data] & 0x3F) * 4
-        kind = _u16(b, data + 2)
-        way = way.within("geneve")
-        return _ethernet(b, start, way) if kind == 0x6558 else _ethertype(b, start, kind, way)
-    if 2152 in (sport, dport):
+        return _ethertype(b, data + 8 + (b[data] & 0x3F) * 4, kind, way.within("geneve"))
+    if 2152 in (base.sport, base.dport):
         return _gtp(b, data, way)
-    if 3544 in (sport, dport):
-        if _u16(b, data) == 1:  # authentication
-            data += 13 + _u8(b, data + 2) + _u8(b, data + 3)
-        if _u16(b, data) == 0:  # origin indication
+    if 3544 in (base.sport, base.dport):
+        if b[data : data + 2] == b"\0\1" and data + 4 <= len(b):  # authentication
+            data += 13 + b[data + 2] + b[data + 3]
+        if b[data : data + 2] == b"\0\0":  # origin indication
             data += 8
-        if _u8(b, data) >> 4 != 6 or 40 + _u16(b, data + 4) > at + length - data:
+        if data + 40 > end or _u8(b, data) >> 4 != 6 or data + 40 + _u16(b, data + 4) > end:
             return None
-        return _ipv6(b, data, way.within("teredo"))
+        return _ip(b, data, way.within("teredo"))
     return None
 
 
-def _gre(b: bytes, at: int, way: _Way) -> Packet | None:
+def _gre(b: bytes, at: int, length: int, way: _Way) -> Packet | None:
     flags, kind = _u16(b, at), _u16(b, at + 2)
     version = flags & 7
-    at += 4
+    end, at = at + length, at + 4
     if version == 0:
         if flags & 0xC000:
             at += 4
@@ -371,36 +401,37 @@ def _gre(b: bytes, at: int, way: _Way) -> Packet | None:
         if flags & 0x1000:
             at += 4
         if flags & 0x4000:
-            while True:
-                family, size = _u16(b, at), _u8(b, at + 3)
-                at += 4 + size
-                if family == 0 and size == 0:
-                    break
-        way = way.within("gre")
-        if kind == 0x6558:
-            return _ethernet(b, at, way)
+            while at + 4 <= len(b) and b[at + 3]:  # length 0: the last source route
+                at += 4 + b[at + 3]
+            at += 4
+        if kind in (0x88BE, 0x22EB):
+            way = way.within("erspan")
+            if kind == 0x22EB:
+                return _ethernet(b, at + (20 if at + 12 <= len(b) and b[at + 11] & 1 else 12), way)
+            return _ethernet(b, at + 8 if flags & 0x1000 else at, way)  # with a sequence number type II, without type I
         if kind == 0x880B:
-            return _ppp(b, at, way)
-        return _ethertype(b, at, kind, way)
+            return _ppp(b, at, way.within("gre"))
+        return _ethertype(b, at, kind, way.within("gre"))
     if version == 1 and kind == 0x880B:
         at += 4
         if flags & 0x1000:
             at += 4
         if flags & 0x0080:
             at += 4
-        return _ppp(b, at, way.within("pptp"))
+        if at < end:  # else an acknowledgement alone
+            return _ppp(b, at, way.within("pptp"))
     return None
 
 
 def _gtp(b: bytes, at: int, way: _Way) -> Packet | None:
-    flags = _u8(b, at)
-    if flags >> 5 != 1 or not flags & 0x10 or _u8(b, at + 1) != 0xFF:
+    flags, message = _u8(b, at), _u8(b, at + 1)
+    if flags >> 5 != 1 or not flags & 0x10 or message != 0xFF:
         return None
     data = at + 8
     if flags & 7:
-        following = _u8(b, at + 11)
+        following = _u8(b, at + 11) if flags & 4 else 0
         data += 4
-        while flags & 4 and following:
+        while following:
             size = _u8(b, data) * 4
             if size == 0:
                 return None
