@@ -161,7 +161,7 @@ def _labeller(path: Path | None) -> Callable[[pa.Table], pa.Array] | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from jobs.scoring.truth import join_labels
+    from jobs.scoring.truth import Truth
 
     try:
         truth = pq.read_table(path)
@@ -172,7 +172,7 @@ def _labeller(path: Path | None) -> Callable[[pa.Table], pa.Array] | None:
     missing = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol", "start_time", "end_time", "label"} - set(truth.column_names)
     if missing:
         raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
-    return lambda records: join_labels(records, truth)
+    return Truth(truth).labels
 
 
 def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> int:

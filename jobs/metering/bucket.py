@@ -199,14 +199,14 @@ class BucketMeter:
         interim = self.table.interim(frontiers_us)
         self._fragments.expire(frontiers)
 
-        rows = np.concatenate(closed) if closed else np.zeros(0, ROW_DTYPE)
+        rows = _joined(closed)
         for i, count in _per_domain(rows["domain"]):
             self._count(self._names[i], "flows", count)
         for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(frontiers))]
         self._forget(ended, now_ms)
-        return Emission(rows, np.concatenate(interim) if interim else np.zeros(0, ROW_DTYPE), names, list(self._sensors))
+        return Emission(rows, _joined(interim), names, list(self._sensors))
 
     def _ordered(self, packets: NDArray) -> NDArray:
         """By capture time; equal times by sensor name, then in the order of capture."""
@@ -303,6 +303,10 @@ class BucketMeter:
         self._sensors = meta["sensors"]
         self._ended = meta["ended"]
         self.accounts = meta["accounts"]
+
+
+def _joined(rows: list[NDArray]) -> NDArray:
+    return rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else np.zeros(0, ROW_DTYPE)
 
 
 def _per_domain(index: NDArray) -> list[tuple[int, int]]:

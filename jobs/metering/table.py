@@ -848,10 +848,10 @@ class FlowTable:
         if self._counts[_FREE] >= n and self._counts[_DIRTY] + n <= len(self._dirty):
             return
         grown = max(capacity * 2, capacity + n)
-        old = (self.rows, self._used, self._nxt, self._wake, self._mark, self._dirty, self._free)
+        old: dict[str, NDArray] = {name: getattr(self, name) for name in ("rows", "_used", "_nxt", "_wake", "_mark", "_dirty", "_free")}
         self._allocate(grown)
-        for new, was in zip((self.rows, self._used, self._nxt, self._wake, self._mark, self._dirty, self._free), old, strict=True):
-            new[: len(was)] = was
+        for name, was in old.items():
+            getattr(self, name)[: len(was)] = was
         free = int(self._counts[_FREE])
         # fresh rows go below the freed ones, so that the table stays dense at its low end
         self._free[grown - capacity : grown - capacity + free] = self._free[:free].copy()
@@ -940,7 +940,7 @@ class FlowTable:
     def _close_rows(self, at: NDArray[np.int64], reason: int) -> list[NDArray]:
         if not len(at):
             return []
-        out = self.rows[at].copy()
+        out = self.rows[at]  # a copy
         out["end_reason"] = np.where(out["closing"] != 0, out["closing"], reason)
         _release_all(self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, at)
         return [out]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,49 +19,77 @@ KEY = ("src_ip", "src_port", "dst_ip", "dst_port", "protocol")
 SPAN = ("start_time", "end_time")
 
 
-def join_labels(records: Records, truth: pa.Table, *, slack_us: int = 1000) -> pa.Array:
-    """Label of every record.
+class Truth:
+    """A truth table made ready to label records, batch after batch.
 
     Parameters
     ----------
-    records : n records with the columns of a flow key, ``start_time`` and ``end_time``.
-    truth : m rows with the same columns and ``label``. Rows of one key may follow one another in time (a port used again).
-    slack_us : microseconds by which a record may lie outside its truth row's span (rounding of capture files).
-
-    Returns
-    -------
-    string[n]; null where no truth row of the key overlaps the record. Of several, the one with the longest overlap.
+    truth : m rows with the columns of a flow key, ``start_time``, ``end_time`` and ``label``. Rows of one key may follow one another in
+        time (a port used again).
 
     Raises
     ------
     ModelError
         A column is missing.
     """
-    for name, table, columns in (("the records", records, (*KEY, *SPAN)), ("the truth table", truth, (*KEY, *SPAN, "label"))):
-        if missing := [c for c in columns if c not in table.schema.names]:
-            raise ModelError(f"{name}: missing columns {', '.join(missing)}", f"needed: {', '.join(columns)}")
-    ours, theirs = _keys(records), _keys(truth)
-    codes = pa.chunked_array([ours, theirs]).dictionary_encode().combine_chunks().indices.to_numpy()
-    rec, tru = codes[: len(ours)], codes[len(ours) :]
-    order = np.argsort(tru, kind="stable")
-    lo, hi = np.searchsorted(tru[order], rec, "left"), np.searchsorted(tru[order], rec, "right")
-    start, end = (_us(records.column(c)) for c in SPAN)
-    t_start, t_end = (_us(truth.column(c))[order] for c in SPAN)
-    best = np.full(len(rec), -1, dtype=np.int64)
-    best_overlap = np.full(len(rec), -1, dtype=np.int64)
-    left = np.flatnonzero(hi > lo)
-    at = lo.copy()
-    while len(left):  # one turn for every further truth row of a key
-        candidate = at[left]
-        overlap = np.minimum(end[left], t_end[candidate]) - np.maximum(start[left], t_start[candidate]) + slack_us
-        better = overlap > best_overlap[left]
-        best[left[better]] = candidate[better]
-        best_overlap[left[better]] = overlap[better]
-        at[left] += 1
-        left = left[at[left] < hi[left]]
-    labels = pa.chunked_array([truth.column("label")]) if isinstance(truth, pa.RecordBatch) else truth.column("label")
-    rows = pa.array(np.where(best >= 0, order[best] if len(order) else 0, 0), mask=best < 0)
-    return labels.cast(pa.string()).combine_chunks().take(rows)
+
+    def __init__(self, truth: Records) -> None:
+        _check("the truth table", truth, (*KEY, *SPAN, "label"))
+        keys = _keys(truth).dictionary_encode()
+        codes = keys.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        self._bounds = np.searchsorted(codes[order], np.arange(len(keys.dictionary) + 1))  # rows of a key, in ``order``
+        self._index = pd.Index(keys.dictionary.to_numpy(zero_copy_only=False), dtype=object)
+        self._start, self._end = (_us(truth.column(c))[order] for c in SPAN)
+        labels = truth.column("label").cast(pa.string())
+        self._labels = (labels.combine_chunks() if isinstance(labels, pa.ChunkedArray) else labels).take(pa.array(order))
+
+    def labels(self, records: Records, *, slack_us: int = 1000) -> pa.Array:
+        """Label of every record.
+
+        Parameters
+        ----------
+        records : n records with the columns of a flow key, ``start_time`` and ``end_time``.
+        slack_us : microseconds by which a record may lie outside its truth row's span (rounding of capture files).
+
+        Returns
+        -------
+        string[n]; null where no truth row of the key overlaps the record. Of several, the one with the longest overlap.
+
+        Raises
+        ------
+        ModelError
+            A column is missing.
+        """
+        _check("the records", records, (*KEY, *SPAN))
+        code = self._index.get_indexer(pd.Index(_keys(records).to_numpy(zero_copy_only=False), dtype=object))
+        known = code >= 0
+        lo = np.where(known, self._bounds[code], 0)
+        hi = np.where(known, self._bounds[code + 1], 0)
+        start, end = (_us(records.column(c)) for c in SPAN)
+        best = np.full(len(code), -1, dtype=np.int64)
+        best_overlap = np.full(len(code), -1, dtype=np.int64)
+        left = np.flatnonzero(hi > lo)
+        at = lo.copy()
+        while len(left):  # one turn for every further truth row of a key
+            candidate = at[left]
+            overlap = np.minimum(end[left], self._end[candidate]) - np.maximum(start[left], self._start[candidate]) + slack_us
+            better = overlap > best_overlap[left]
+            best[left[better]] = candidate[better]
+            best_overlap[left[better]] = overlap[better]
+            at[left] += 1
+            left = left[at[left] < hi[left]]
+        return self._labels.take(pa.array(np.maximum(best, 0), mask=best < 0))
+
+
+def join_labels(records: Records, truth: Records, *, slack_us: int = 1000) -> pa.Array:
+    """Label of every record (:meth:`Truth.labels`), for a truth table that is used once."""
+    return Truth(truth).labels(records, slack_us=slack_us)
+
+
+def _check(what: str, table: Records, columns: tuple[str, ...]) -> None:
+    if missing := [c for c in columns if c not in table.schema.names]:
+        raise ModelError(f"{what}: missing columns {', '.join(missing)}", f"needed: {', '.join(columns)}")
 
 
 def _keys(table: Records) -> pa.Array:
