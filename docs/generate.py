@@ -159,15 +159,42 @@ def difference(name: str) -> str:
     return ""
 
 
+#: Feature -> NFStream's column (6.6; its documentation and ``nfstream/flow.py``), the sizes with ``accounting_mode=3`` (payload).
+NFSTREAM: tuple[tuple[str, str], ...] = (
+    (r"flow_duration", "bidirectional_duration_ms"),
+    (r"total_fwd_packets", "src2dst_packets"),
+    (r"total_backward_packets", "dst2src_packets"),
+    (r"total_length_(fwd|bwd)_packets", "{way}_bytes"),
+    (r"(fwd|bwd)_packet_length_(max|min|mean|std)", "{way}_{stat}_ps"),
+    (r"(max|min)_packet_length", "bidirectional_{0}_ps"),
+    (r"packet_length_(mean|std)", "bidirectional_{stat}_ps"),
+    (r"flow_iat_(mean|std|max|min)", "bidirectional_{stat}_piat_ms"),
+    (r"(fwd|bwd)_iat_(mean|std|max|min)", "{way}_{stat}_piat_ms"),
+    (r"(fwd|bwd)_(psh|urg|rst)_flags", "{way}_{1}_packets"),
+    (r"(fin|syn|rst|psh|ack|urg|cwr|ece)_flag_count", "bidirectional_{0}_packets"),
+)
+
+
+def nfstream(name: str) -> str:
+    """NFStream's column of the same meaning, in code marks; empty where it has none."""
+    for pattern, column in NFSTREAM:
+        if found := re.fullmatch(pattern, name):
+            groups = found.groups()
+            way = {"fwd": "src2dst", "bwd": "dst2src"}.get(groups[0], "") if groups else ""
+            stat = {"std": "stddev"}.get(groups[-1], groups[-1]) if groups else ""
+            return code(column.format(*groups, way=way, stat=stat))
+    return ""
+
+
 def features() -> str:
     from schemas.features import ALL_FEATURES, EXTRA_FEATURES, FEATURE_VERSION, REDUNDANT_FEATURES
 
     def row(number: int, f: Any) -> tuple[object, ...]:
         redundant = " (redundant)" if f.name in REDUNDANT_FEATURES else ""
-        return number, f.cic, code(f.name) + redundant, f.unit, f.kind, f.formula, f.undefined, difference(f.name)
+        return number, f.cic, code(f.name) + redundant, f.unit, f.kind, f.formula, f.undefined, difference(f.name), nfstream(f.name)
 
     main = len(ALL_FEATURES) - len(EXTRA_FEATURES)
-    head = ("", "column in files", "name in SQL, Parquet, Python", "unit", "type", "definition", "where undefined", "repaired here")
+    head = ("", "column in files", "name in SQL, Parquet, Python", "unit", "type", "definition", "where undefined", "repaired here", "NFStream")
     return page(
         "Features of a flow record",
         "schemas/features.py",
@@ -178,6 +205,8 @@ def features() -> str:
         "Standard deviations are sample ones (n - 1), 0 for one value; every statistic of an empty set is 0. No value is ever infinite or NaN.",
         "*Repaired here* names the known defect of CICFlowMeter 4 or of the published CSVs that a value would have there. It makes models trained on the published 2017 CSVs\n"
         "unfit for these features: train on the corrected files, or on the meter's own output ([how](../how-to/train-on-real-data.md)).\n"
+        "*NFStream* names its column of the same meaning (with `accounting_mode=3`), where it has one; its times are whole milliseconds, so statistics of gaps below a\n"
+        "millisecond are 0 there, and its flow is forward from the first packet, also when that is SYN+ACK.\n"
         "*Redundant* features are duplicates or functions of another, and are left out before features are chosen for a model.",
         table(head, (row(i, f) for i, f in enumerate(ALL_FEATURES[:main], 1))),
         "## Ours, behind CICFlowMeter's",

@@ -47,7 +47,7 @@ def run(settings: Settings, *, packets: int, with_peer: bool = True, say: Callab
         capture = folder / "mixed.pcap"
         made = traffic.write(settings, capture, preset="demo", rate=RATE, seconds=packets / RATE, whole=True, say=say)
         result: dict[str, Any] = {"packets": made, "capture_mb": capture.stat().st_size >> 20}
-        meter(capture, folder / "warm.csv")  # compiled code and the file are in memory
+        meter(capture, folder / "flows.csv")  # compiled code and, if it is not too large, the file are in memory
         ours = meter(capture, folder / "flows.csv")
         result["flowlake"] = _told(ours, made, ours.said["flows"])
         say(f"flowlake: {result['flowlake']['kpps']:,} kpps")
