@@ -72,7 +72,7 @@ def status(
 
 
 def logs(
-    part: Annotated[str, typer.Argument(help="kafka, postgres, stream or sensor; all of them when left out.", show_default=False)] = "",
+    part: Annotated[str, typer.Argument(help="kafka, postgres or spark (what Spark itself logs); all of them when left out.", show_default=False)] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
     conf_file: ConfFile = None,
@@ -88,7 +88,7 @@ def logs(
         raise ConfigError(f"no log {part!r}", f"logs: {', '.join(LOGS)}")
     files = {name: _stack(conf_file).log_dir / f"{name}.log" for name in ([part] if part else LOGS)}
     if part and not files[part].is_file():
-        raise ConfigError(f"there is no log of {part} yet ({files[part]})", "flowlake up starts kafka and postgres")
+        raise ConfigError(f"there is no log of {part} yet ({files[part]})", "flowlake up starts kafka and postgres; flowlake stream, spark")
     width = 0 if part else max(map(len, files))
     for name, file in files.items():
         for line in tail(file, lines):

@@ -18,7 +18,7 @@ from infra.stack.process import Daemon, port_owner
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 #: Log names of ``flowlake logs``: stem of the file under ``var/logs``.
-LOGS = ("kafka", "postgres", "stream", "sensor")
+LOGS = ("kafka", "postgres", "spark")
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_config_show_as_yaml_can_be_read_back(capsys: pytest.CaptureFixture[str]
 
 def test_logs_of_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("logs", "kafak") == 2
-    assert "kafka, postgres, stream, sensor" in capsys.readouterr().err
+    assert "kafka, postgres, spark" in capsys.readouterr().err
 
 
 def test_doctor_names_the_wrong_jdk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
