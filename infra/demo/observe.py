@@ -71,7 +71,7 @@ class Follower(threading.Thread):
     Parameters
     ----------
     settings : of the demo.
-    timed : capture times are the wall clock's: delays are noted, and partition 0 of ``raw-packets`` is read for the first of them.
+    timed : capture times are the wall clock's: delays are noted, and ``raw-packets`` is read for the first of them (``light``: partition 0 of it).
     light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
     """
 
@@ -79,6 +79,7 @@ class Follower(threading.Thread):
         super().__init__(name="follower", daemon=True)
         self._settings = settings
         self._timed = timed
+        self._light = light
         self._deep = not light
         self._stop_event = threading.Event()
         self.lock = threading.Lock()
@@ -120,7 +121,8 @@ class Follower(threading.Thread):
             followed = [
                 p
                 for p in parts
-                if names[p.topic] in wanted or (deep and self._timed and names[p.topic] == RAW_PACKETS.name and p.partition == 0)
+                if names[p.topic] in wanted
+                or (deep and self._timed and names[p.topic] == RAW_PACKETS.name and not (self._light and p.partition))
             ]
             with self.lock:  # from the beginning, also after a failure
                 self.seen = Seen()
