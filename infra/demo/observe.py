@@ -71,7 +71,7 @@ class Follower(threading.Thread):
     Parameters
     ----------
     settings : of the demo.
-    timed : capture times are the wall clock's: delays are noted, and ``raw-packets`` is read for the first of them (``light``: partition 0).
+    timed : capture times are the wall clock's: delays are noted, the first of them from ``raw-packets`` (``light``: partition 0).
     light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
     """
 
