@@ -81,6 +81,8 @@ class Kafka:
         if not (self.dir / "data" / "meta.properties").is_file():
             self._format(launcher, class_path)
         options = [f"-Xms{self.heap_mb // 2}m", f"-Xmx{self.heap_mb}m", "-XX:+UseG1GC", "-XX:MaxDirectMemorySize=256m"]
+        # C1 alone: beside a stream on a small machine the optimising compiler costs more in the first minutes than it saves.
+        options.append("-XX:TieredStopAtLevel=1")
         options += ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOG4J.as_uri()}"]
         self.daemon.start(
             [str(launcher.path), *options, "-cp", class_path, "kafka.Kafka", str(self.configuration)], env=_environment(), cwd=self.dir
