@@ -194,7 +194,17 @@ def features() -> str:
         return number, f.cic, code(f.name) + redundant, f.unit, f.kind, f.formula, f.undefined, difference(f.name), nfstream(f.name)
 
     main = len(ALL_FEATURES) - len(EXTRA_FEATURES)
-    head = ("", "column in files", "name in SQL, Parquet, Python", "unit", "type", "definition", "where undefined", "repaired here", "NFStream")
+    head = (
+        "",
+        "column in files",
+        "name in SQL, Parquet, Python",
+        "unit",
+        "type",
+        "definition",
+        "where undefined",
+        "repaired here",
+        "NFStream",
+    )
     return page(
         "Features of a flow record",
         "schemas/features.py",
