@@ -208,3 +208,11 @@ def test_fragments_with_an_extension_header_behind_the_fragment_header() -> None
     first = ip(*ends, 60, options + body[:56], ident=7, more=True)
     later = ip(*ends, 60, body[56:], ident=7, offset=8)
     assert record_faults([Frame(at(0), ethernet(first)), Frame(at(1), ethernet(later))]) == []
+
+
+def test_ipv6_fragments_that_name_another_next_header() -> None:
+    """RFC 8200, 4.5: the next headers of the fragments of a datagram may differ; that of the first one holds."""
+    ends = ("2001:db8::1", "2001:db8::2")
+    first = ip(*ends, UDP, udp(1, 2, 100)[:56], ident=0, more=True)
+    later = ip(*ends, 6, bytes(52), ident=0, offset=7)
+    assert record_faults([Frame(at(0), ethernet(first)), Frame(at(0), ethernet(later))]) == []

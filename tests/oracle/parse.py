@@ -297,7 +297,8 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
                 size = 8
                 offset, more = _u16(b, at + 2) >> 3, b[at + 3] & 1
                 if offset or more:
-                    fragment = Fragment(base.src, base.dst, _u8(b, at), _u32(b, at + 4), offset == 0)
+                    # RFC 8200, 4.5: addresses and identification make the datagram; the next header may differ, and the first one's holds
+                    fragment = Fragment(base.src, base.dst, 0, _u32(b, at + 4), offset == 0)
                     base = replace(base, fragment=fragment)
             elif base.proto == 51:
                 size = (_u8(b, at + 1) + 2) * 4
