@@ -107,7 +107,8 @@ class Digester:
         n = len(frames)
         envelope.packets = n
         if n:
-            offsets = np.frombuffer(frames.buffers()[1], np.int32)[frames.offset : frames.offset + n + 1].astype(np.int64)
+            # as many as are needed: a damaged message may tell of a buffer that is longer, and no multiple of an offset's size
+            offsets = np.frombuffer(frames.buffers()[1], np.int32, frames.offset + n + 1)[frames.offset :].astype(np.int64)
             body = frames.buffers()[2]
             data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
             ts = batch.column(0).to_numpy()

@@ -175,3 +175,13 @@ def test_damaged_arrow_is_refused_or_read(data: st.DataObject) -> None:
     digester = Digester(2)
     digester.add(message(bytes(value)))
     assert len(digester.refused) == 1 or list(digester.finish())
+
+
+@pytest.mark.parametrize("damage", [0, 1, 13, 64, 127, 128, 255])
+def test_every_byte_of_an_arrow_message_damaged(damage: int) -> None:
+    """Also one that makes a buffer longer than its offsets, and no multiple of their size."""
+    whole = arrow([FRAME, FRAME[:30]])
+    for at in range(len(whole)):
+        digester = Digester(2)
+        digester.add(message(whole[:at] + bytes([damage]) + whole[at + 1 :]))
+        assert len(digester.refused) == 1 or list(digester.finish())
