@@ -10,12 +10,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import psutil
-
 from infra.bench.place import machine, stack
-from infra.bench.stream import cpu_seconds, family, read_batches
+from infra.bench.stream import cpu_seconds, read_batches
 from infra.config import Settings
 from infra.demo import driver, link
+from infra.demo.memory import tree_mb
 from infra.demo.observe import Follower
 from infra.demo.run import Demo
 from infra.demo.traffic import SEND, Source
@@ -95,21 +94,11 @@ def _drain(
                 told = done
                 say(f"{done:,} packets metered")
         if len(points) % 5 == 1:
-            peak = max(peak, _memory(pid))
+            peak = max(peak, *tree_mb({"stream": pid}).values())
         if done >= sent and not any(follower.lag(demo.place.base / "checkpoints").get(q, 1) for q in queries):
-            return points, now, cpu_seconds({"stream": pid}), {"memory_peak_mb": max(peak, _memory(pid))}
+            return points, now, cpu_seconds({"stream": pid}), {"memory_peak_mb": max(peak, *tree_mb({"stream": pid}).values())}
         if now - moved > STALL_S:
             raise StackError(f"the stream is stuck: {done:,} of {sent:,} packets metered", "try fewer packets")
-
-
-def _memory(pid: int | None) -> int:
-    total = 0
-    for process in family(pid):
-        try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
-            continue
-    return total >> 20
 
 
 def _rates(points: list[tuple[float, int]], ended: float, queries: int) -> dict[str, Any]:

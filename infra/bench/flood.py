@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 
 from infra.bench.meter import meter
 from infra.bench.place import machine
-from infra.bench.processes import measure
+from infra.bench.processes import flowlake, measure
 from infra.config import PREFIX, Settings
 
 #: Bound of the open flows in the second run; the flood is some twenty times as large.
@@ -36,8 +35,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     folder = Path(tempfile.mkdtemp(prefix="flowlake-bench-"))
     try:
         capture, truth = folder / "flood.pcap", folder / "flood.truth.parquet"
-        flowlake = str(Path(sys.executable).with_name("flowlake"))
-        made = measure([flowlake, "sensor", "generate", "--preset", "flood-1m", "--out", str(capture), "--truth", str(truth), "--json"])
+        made = measure(flowlake("sensor", "generate", "--preset", "flood-1m", "--out", capture, "--truth", truth, "--json"))
         say(f"{made.said['packets']:,} packets, {made.said['flows']:,} flows")
         tables, result = {}, {"packets": made.said["packets"], "bound": BOUND}
         meter(capture, folder / "warm.parquet")

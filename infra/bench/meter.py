@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 
 from infra.bench import peer, traffic
 from infra.bench.place import machine
-from infra.bench.processes import Measured, measure
+from infra.bench.processes import Measured, flowlake, measure
 from infra.config import Settings
 
 #: The capture's rate; its length follows from the number of packets.
@@ -67,8 +66,7 @@ def run(settings: Settings, *, packets: int, with_peer: bool = True, say: Callab
 
 def meter(capture: Path, out: Path, *options: str) -> Measured:
     """``flowlake meter`` in a process of its own."""
-    flowlake = Path(sys.executable).with_name("flowlake")
-    return measure([str(flowlake), "meter", str(capture), "--out", str(out), "--json", *options])
+    return measure(flowlake("meter", capture, "--out", out, "--json", *options))
 
 
 def _told(measured: Measured, packets: int, flows: int) -> dict[str, Any]:

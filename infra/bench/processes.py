@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
 
-from infra.bench.stream import family
+from infra.demo.memory import family, tree_mb
 from infra.errors import StackError
 
 
@@ -36,6 +38,11 @@ class Measured:
         }
 
 
+def flowlake(*arguments: str | Path) -> list[str]:
+    """The command line of ``flowlake`` in this environment."""
+    return [str(Path(sys.executable).with_name("flowlake")), *map(str, arguments)]
+
+
 def measure(command: Sequence[str], env: Mapping[str, str] | None = None) -> Measured:
     """Run ``command``, whose last line on standard output is JSON.
 
@@ -55,15 +62,13 @@ def measure(command: Sequence[str], env: Mapping[str, str] | None = None) -> Mea
         nonlocal peak, count
         while not done.wait(0.1):
             members = family(process.pid)
-            total = 0
             for member in members:
                 try:
-                    total += member.memory_full_info().pss
                     times = member.cpu_times()
                     cpu[member.pid] = times.user + times.system
                 except psutil.Error:
                     continue
-            peak, count = max(peak, total), max(count, len(members))
+            peak, count = max(peak, *tree_mb({"": process.pid}).values()), max(count, len(members))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -75,4 +80,4 @@ def measure(command: Sequence[str], env: Mapping[str, str] | None = None) -> Mea
         last = (err.strip().splitlines() or ["no message"])[-1]
         raise StackError(f"{' '.join(map(str, command[:4]))} ... ended with {process.returncode}: {last}")
     lines = [line for line in out.splitlines() if line.startswith("{")]
-    return Measured(seconds, sum(cpu.values()), peak >> 20, count, json.loads(lines[-1]) if lines else {})
+    return Measured(seconds, sum(cpu.values()), peak, count, json.loads(lines[-1]) if lines else {})

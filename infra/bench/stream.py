@@ -23,6 +23,7 @@ from infra.bench import traffic
 from infra.bench.place import machine, stack
 from infra.config import Settings
 from infra.demo import driver, latency, report
+from infra.demo.memory import family
 from infra.demo.run import Demo, Outcome
 from infra.demo.traffic import Source
 
@@ -131,15 +132,6 @@ def cpu_seconds(pids: dict[str, int | None]) -> dict[str, float]:
             except psutil.Error:
                 continue
     return {name: round(seconds, 2) for name, seconds in found.items()}
-
-
-def family(pid: int | None) -> list[psutil.Process]:
-    """A process and all below it; none when it is gone."""
-    try:
-        parent = psutil.Process(pid) if pid else None
-        return [parent, *parent.children(recursive=True)] if parent else []
-    except psutil.Error:
-        return []
 
 
 def read_batches(file: Path) -> dict[str, dict[str, Any]]:

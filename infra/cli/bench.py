@@ -14,6 +14,7 @@ import typer
 
 from infra import config, log
 from infra.cli.options import ConfFile
+from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import ConfigError
 
@@ -94,12 +95,13 @@ def backlog(
 ) -> None:
     """Kafka -> scored predictions (and stores): how fast is a backlog worked off, with no sensor beside it?"""
     from infra.bench import backlog as bench
+    from jobs.platform.driver import select
     from jobs.stream import QUERIES
 
     settings = _prepare(conf_file, json_file)
-    names = tuple(n.strip() for n in queries.split(",") if n.strip())
-    if "meter" not in names or any(n not in QUERIES for n in names):
-        raise ConfigError(f"--queries {queries}: meter and any of the others of {', '.join(QUERIES)}")
+    names = tuple(select(QUERIES, queries, "--queries"))
+    if "meter" not in names:
+        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {', '.join(QUERIES)}")
     with _stoppable():
         result = bench.run(settings, packets=packets, queries=names, say=_say)
     _tell(result, json_file)
@@ -160,15 +162,11 @@ def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
 def _stoppable() -> Iterator[None]:
     """SIGTERM ends a benchmark as Ctrl-C does: what it started is stopped."""
 
-    def interrupted(*_: object) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handled(interrupted, (signal.SIGTERM, signal.SIGHUP)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

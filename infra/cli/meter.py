@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
-from infra.cli.options import ConfFile, Json
+from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one
+from infra.cli.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def meter(
     sensor: Annotated[str | None, typer.Option("--sensor", help="Sensor id of the records; default: the file's name.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: meter it as it grows, until Ctrl-C.")] = False,
-    follow_timeout: Annotated[
-        float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
-    ] = 0.0,
+    follow_timeout: FollowTimeout = 0.0,
     conf_file: ConfFile = None,
     as_json: Json = False,
 ) -> None:
@@ -106,27 +104,6 @@ def meter(
         raise CaptureError(following.problem, "the same command again, with another --out, follows the new file")
 
 
-def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:
-    """What ``--follow`` and ``--follow-timeout`` say about the files named; None when nothing is to be followed.
-
-    Raises
-    ------
-    ConfigError
-        Several files, a folder, or a time limit without anything to limit.
-    """
-    if not follow:
-        if timeout_s:
-            raise ConfigError("--follow-timeout without --follow", "it ends the following of a file: add --follow")
-        return None
-    if len(files) != 1:
-        raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
-    if files[0].is_dir():
-        raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
-    from sensors.following import Follow
-
-    return Follow(timeout_s)
-
-
 @contextmanager
 def _until_signal(follow: Follow | None) -> Iterator[None]:
     """The first SIGINT or SIGTERM ends the following, the second one the program. On leaving, the following ends too.
@@ -136,22 +113,11 @@ def _until_signal(follow: Follow | None) -> Iterator[None]:
     if follow is None:
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def end(*_: object) -> None:
-        follow.stop.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, end)
     try:
-        yield
+        with handled(follow.stop.set, once=True):
+            yield
     finally:
-        restore()
         follow.stop.set()
 
 

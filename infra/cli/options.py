@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from infra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sensors.following import Follow
 
 ConfFile = Annotated[
     Path | None, typer.Option("--conf-file", help="Configuration file; default: FLOWLAKE_CONF, else conf/local.yaml.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+FollowTimeout = Annotated[
+    float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
+]
+
+
+def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:
+    """What ``--follow`` and ``--follow-timeout`` say about the files named; None when nothing is to be followed.
+
+    Raises
+    ------
+    ConfigError
+        Several files, a folder, or a time limit without anything to limit.
+    """
+    if not follow:
+        if timeout_s:
+            raise ConfigError("--follow-timeout without --follow", "it ends the following of a file: add --follow")
+        return None
+    if len(files) != 1:
+        raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
+    if files[0].is_dir():
+        raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
+    from sensors.following import Follow
+
+    return Follow(timeout_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import signal
 import sys
 import threading
 import time
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
-from infra.cli.options import ConfFile, Json
+from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one
+from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError
 
@@ -59,7 +59,7 @@ def live(
     began = time.monotonic()
     sensor = LiveSensor(settings, interface, filter_text=filter_text, sensor_id=sensor_id, domain=domain, duration_s=duration, count=count)
     line = _Line(as_json)
-    with _signals(sensor.stop), _metrics(metrics, settings, metrics_port, sensor_id, lambda: sensor.counters):
+    with handled(sensor.stop), _metrics(metrics, settings, metrics_port, sensor_id, lambda: sensor.counters):
         counters = sensor.run(
             lambda s: line.show(f"{s.captured:,} packets captured, {s.counters.sent:,} sent, {s.counters.dropped:,} dropped")
         )
@@ -91,9 +91,7 @@ def replay(
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times: its first packet is now.")] = False,
     loop: Annotated[int, typer.Option("--loop", min=1, help="So many times; later rounds get later times.")] = 1,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: send it as it grows, until Ctrl-C.")] = False,
-    follow_timeout: Annotated[
-        float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
-    ] = 0.0,
+    follow_timeout: FollowTimeout = 0.0,
     sensor_id: SensorId = None,
     domain: Domain = None,
     metrics_port: MetricsPort = None,
@@ -101,7 +99,6 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send capture files, with the times of the files, at a pace. When the broker is away, the replay waits for it."""
-    from infra.cli.meter import follow_one
     from sensors import metrics
     from sensors.capture import CaptureReader
     from sensors.following import Heartbeats
@@ -124,7 +121,7 @@ def replay(
     published: Publisher | None = None
     try:
         ending = stop.set if following is None else _ending(following, stop)
-        with _signals(ending), publishing(settings, sensor_id, domain, stop=stop) as publisher:
+        with handled(ending), publishing(settings, sensor_id, domain, stop=stop) as publisher:
             published = publisher
             if following is not None:
                 following.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
@@ -242,17 +239,6 @@ def _prepare(conf_file: Path | None, sensor_id: str | None) -> Settings:
         # The client reports every attempt to reach an absent broker; the sensor says it once, in words.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
     return settings
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT end the sensor in good order."""
-    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import psutil
 
@@ -13,7 +13,7 @@ def tree_mb(roots: Mapping[str, int | None]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, pid in roots.items():
         total = 0
-        for process in _family(pid):
+        for process in family(pid):
             if process.pid not in seen:
                 seen.add(process.pid)
                 total += _bytes(process)
@@ -21,7 +21,8 @@ def tree_mb(roots: Mapping[str, int | None]) -> dict[str, int]:
     return found
 
 
-def _family(pid: int | None) -> Iterable[psutil.Process]:
+def family(pid: int | None) -> list[psutil.Process]:
+    """A process and all below it; none when it is gone."""
     if pid is None:
         return []
     try:

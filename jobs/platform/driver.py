@@ -47,7 +47,7 @@ def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = No
         sys.exit(runner.report(e))
 
 
-def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:
+def select(queries: Mapping[str, Start], only: str, option: str = "--only") -> dict[str, Start]:
     """The queries named in ``only`` (comma-separated; all when empty).
 
     Raises
@@ -58,7 +58,7 @@ def select(queries: Mapping[str, Start], only: str) -> dict[str, Start]:
     names = [n.strip() for n in only.split(",") if n.strip()]
     for name in names:
         if name not in queries:
-            raise ConfigError(f"--only {only}: no query {name!r}", f"queries: {', '.join(queries)}")
+            raise ConfigError(f"{option} {only}: no query {name!r}", f"queries: {', '.join(queries)}")
     return {n: s for n, s in queries.items() if not names or n in names}
 
 

@@ -164,7 +164,7 @@ def _write_task(settings: Settings, root: str) -> Callable[[Iterable[pa.RecordBa
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         seen = _Identified(None)
-        tables = (parquet.lake_rows(pa.concat_tables(rows)) for batch in batches if (rows := seen.closed(batch)))
+        tables = (parquet.dated(pa.concat_tables(rows)) for batch in batches if (rows := seen.closed(batch)))
         for files in parquet.write(tables, root, settings.lake):
             yield _told(**files.to_pydict())
         yield from seen.tell(settings)

@@ -45,7 +45,11 @@ def reaches(path: str) -> bool:
 
 def lake_rows(table: pa.Table) -> pa.Table:
     """Closed records as rows of the lake (:data:`LAKE_SCHEMA`)."""
-    closed = table.filter(table["closed"])
+    return dated(table.filter(table["closed"]))
+
+
+def dated(closed: pa.Table) -> pa.Table:
+    """The same for records that are closed all."""
     return closed.append_column(LAKE_SCHEMA.field(PARTITION), closed["start_time"].cast(pa.date32()))
 
 
@@ -88,8 +92,7 @@ def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
     pq.write_table(rows, body, compression="zstd", compression_level=1)
     content = body.getvalue()
     if root.startswith("s3://"):
-        bucket, _, prefix = root.removeprefix("s3://").partition("/")
-        s3.client(lake).put_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"), Body=content.to_pybytes())
+        s3.client(lake).put_object(**_object(root, path), Body=content.to_pybytes())
     else:
         file = Path(root) / path
         file.parent.mkdir(exist_ok=True)
@@ -97,13 +100,18 @@ def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
     return int(content.size)
 
 
+def _object(root: str, path: str) -> dict[str, str]:
+    """Bucket and key of a file below ``s3://bucket/prefix``, as boto3 takes them."""
+    bucket, _, prefix = root.removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": f"{prefix}/{path}".lstrip("/")}
+
+
 def discard(paths: Iterable[str], root: str, lake: LakeSettings) -> None:
     """Remove files that are not going to be committed. One that stays behind is removed by the table's vacuum."""
     for path in paths:
         try:
             if root.startswith("s3://"):
-                bucket, _, prefix = root.removeprefix("s3://").partition("/")
-                s3.client(lake).delete_object(Bucket=bucket, Key=f"{prefix}/{path}".lstrip("/"))
+                s3.client(lake).delete_object(**_object(root, path))
             else:
                 (Path(root) / path).unlink(missing_ok=True)
         except Exception as e:

@@ -27,17 +27,10 @@ def hashes(values: Sequence[str] | npt.NDArray[np.object_]) -> Hashes:
     return np.asarray(hash_array(array, categorize=False), np.uint64)
 
 
-def bottom(values: Hashes, k: int = SKETCH_SIZE) -> Hashes:
-    """The ``k`` smallest distinct hashes, ascending."""
-    return np.unique(values)[:k]
-
-
 def union(a: Hashes, b: Hashes, k: int = SKETCH_SIZE) -> Hashes:
     """Sketch of the union of two sketches (ascending, distinct)."""
     new = missing(a, b)
-    if not len(new):
-        return a
-    return insert(a, new)[:k] if len(a) else new[:k]
+    return insert(a, new)[:k] if len(new) else a
 
 
 def missing(known: Hashes, values: Hashes) -> Hashes:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.options import ConfFile, Json
+from infra.cli.signals import handled
 from infra.errors import CaptureError, ConfigError
 
 EXAMPLE = "Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap"
@@ -69,7 +70,7 @@ def generate_command(
     truth_file = truth or (truth_path(out) if out else None)
     if truth_file is not None and not truth_file.resolve().parent.is_dir():
         raise CaptureError(f"cannot write {truth_file}: no such folder", "name a folder that exists")
-    with shared._signals(stop.set):
+    with handled(stop.set):
         if out is not None:
             report |= _to_file(run, out, stop)
         else:

@@ -307,7 +307,7 @@ def test_sensor_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         yield
 
     monkeypatch.setattr(publisher_module, "publishing", publishing)
-    monkeypatch.setattr(command, "_signals", signals)
+    monkeypatch.setattr(command, "handled", signals)
     command.replay([path], speed=None, follow=True, metrics_port=0)
     assert sum(n for n in recorder.said if n not in ("beat", "end")) == len(PACKETS)
     first = next(i for i, n in enumerate(recorder.said) if n != "beat")
