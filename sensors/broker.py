@@ -7,10 +7,10 @@ import time
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
+from infra import crc32c
 from infra.config import KafkaSettings
 from infra.errors import BrokerError
 from infra.kafka_client import client_options
-from sensors import crc32c
 
 _FOREVER_MS = 2**31 - 1
 

@@ -24,6 +24,8 @@ from infra.errors import StackError
 RATE = 100_000.0
 #: Nothing metered for so long means that the stream is stuck, seconds.
 STALL_S = 120.0
+#: Between two looks at the memory, seconds: the kernel walks all pages for each.
+LOOK_S = 10.0
 
 
 def run(settings: Settings, *, packets: int, queries: tuple[str, ...] = ("meter",), say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _drain(
     """(seconds, packets metered) whenever it changed; when the last query was done; CPU seconds; memory."""
     points: list[tuple[float, int]] = []
     moved = time.monotonic()
-    peak = 0
+    peak, looked = 0, 0.0
     pid = demo.pids()["stream"]
     told = 0
     while True:
@@ -93,7 +95,8 @@ def _drain(
             if done - told > sent // 10:
                 told = done
                 say(f"{done:,} packets metered")
-        if len(points) % 5 == 1:
+        if now - looked > LOOK_S:
+            looked = now
             peak = max(peak, *tree_mb({"stream": pid}).values())
         if done >= sent and not any(follower.lag(demo.place.base / "checkpoints").get(q, 1) for q in queries):
             return points, now, cpu_seconds({"stream": pid}), {"memory_peak_mb": max(peak, *tree_mb({"stream": pid}).values())}

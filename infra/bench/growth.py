@@ -91,7 +91,7 @@ class _Memory(dict[int, bytes]):
     def get(self, version: int, nonce: bytes) -> bytes | None:  # type: ignore[override]
         return super().get(version)
 
-    def put(self, version: int, nonce: bytes, segment: bytes) -> None:
+    def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
         self[version] = segment
 
     def remove(self, version: int, nonce: bytes) -> None:

@@ -115,7 +115,7 @@ class Demo:
         self._daemons = {name: Daemon(name, where.run, where.logs) for name in ("model", "stream", "sensor")}
         self._follower: Follower | None = None
         self._stores = Stores(settings)
-        self._memory = _Memory(self)
+        self._memory = _Memory(self, 10.0 if light else 2.0)
 
     # -- the way through -----------------------------------------------------------------------------------------------------
 
@@ -372,11 +372,12 @@ class Demo:
 
 
 class _Memory(threading.Thread):
-    """Looks at the memory of all parts every two seconds."""
+    """Looks at the memory of all parts, every ``every_s`` seconds: the kernel walks all pages of all processes for it."""
 
-    def __init__(self, demo: Demo) -> None:
+    def __init__(self, demo: Demo, every_s: float) -> None:
         super().__init__(name="memory", daemon=True)
         self._demo = demo
+        self._every_s = every_s
         self._ending = threading.Event()
         self.last: dict[str, int] = {}
         self.parts: dict[str, int] = {}
@@ -385,7 +386,7 @@ class _Memory(threading.Thread):
     def run(self) -> None:
         import os
 
-        while not self._ending.wait(2.0):
+        while not self._ending.wait(self._every_s):
             # The others are children of this process: counted first, so that they do not count for it.
             self.last = memory.tree_mb({**self._demo.pids(), "demo": os.getpid()})
             total = sum(self.last.values())

@@ -17,6 +17,7 @@ from infra.config import MeterSettings
 from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import Domain, instance_key
 from jobs.metering.fragments import FragmentTable
+from jobs.metering.gather import take
 from jobs.metering.packets import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
 from jobs.metering.table import END_REASONS, ROW_DTYPE, FlowTable, Timeouts
 from schemas.wire import CLOCK_END
@@ -119,7 +120,7 @@ class BucketMeter:
         if not len(packets):
             return packets
         if not fresh.all():
-            packets = packets[fresh[packets["msg"]]]
+            packets = take(packets, fresh[packets["msg"]])
         message = packets["msg"]
         packets["domain"] = domain_of[message]
         packets["sensor"] = sensor_of[message]
@@ -127,7 +128,7 @@ class BucketMeter:
         if late.any():
             for i, count in Counter(packets["domain"][late].tolist()).items():
                 self._reject(self._names[i], REJECT_REASONS[LATE], count)
-            packets = packets[~late]
+            packets = take(packets, ~late)
         packets["msg"] = seq_of[packets["msg"]]
         return packets
 
@@ -178,13 +179,13 @@ class BucketMeter:
         if due.all():
             self._held, ready = packets[:0], packets
         else:
-            self._held, ready = packets[~due], packets[due]
+            self._held, ready = take(packets, ~due), take(packets, due)
         ready = self._ordered(ready)
         if len(ready) and ready["frag"].any():
             keep = self._fragments.resolve(ready)
             for i, count in Counter(ready["domain"][~keep].tolist()).items():
                 self._reject(self._names[i], REJECT_REASONS[FRAGMENT_ORPHAN], count)
-            ready = ready[keep]
+            ready = take(ready, keep)
         for i, count in _per_domain(ready["domain"]):
             self._count(self._names[i], "metered", count)
 
@@ -235,7 +236,7 @@ class BucketMeter:
                     return packets
                 order = np.arange(len(packets))
             order[among] = sorted_ties
-        return packets[order]
+        return packets if order is None else take(packets, order)
 
     def _rank(self, sensor: NDArray[np.uint16]) -> NDArray[np.int64]:
         """Place of each packet's sensor among the names of all sensors."""

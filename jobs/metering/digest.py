@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.metering.gather import take
 from jobs.metering.packets import BAD_TIMESTAMP, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 
@@ -135,7 +136,7 @@ class Digester:
         if timed.any():  # a packet that is not metered has a time all the same
             envelope.min_ts = int(ts[timed].min())
             envelope.max_ts = int(ts[timed].max())
-        self._packets.append(packets if good.all() else packets[good])
+        self._packets.append(packets if good.all() else take(packets, good))
 
     def _json_packet(self, message: Message, value: bytes) -> None:
         try:
@@ -183,7 +184,7 @@ class Digester:
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
         for b in range(self._buckets):
-            chosen = packets[order[bounds[b] : bounds[b + 1]]]
+            chosen = take(packets, order[bounds[b] : bounds[b + 1]])
             yield b, head + struct.pack("<I", len(chosen)) + pa.compress(chosen.view(np.uint8), codec="lz4", asbytes=True)
 
 
@@ -193,7 +194,7 @@ def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
     envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
     (n,) = struct.unpack_from("<I", blob, 4 + size)
     packets = pa.decompress(memoryview(blob)[8 + size :], decompressed_size=n * PACKET_DTYPE.itemsize, codec="lz4")
-    return envelopes, np.frombuffer(packets, PACKET_DTYPE, n).copy()
+    return envelopes, np.frombuffer(packets, PACKET_DTYPE, n)
 
 
 def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, int]:

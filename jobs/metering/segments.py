@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -38,11 +39,11 @@ class Store(Protocol):
     meant.
     """
 
-    def get(self, version: int, nonce: bytes) -> bytes | None:
+    def get(self, version: int, nonce: bytes) -> bytes | bytearray | None:
         """Segment ``version``, if it is there."""
 
-    def put(self, version: int, nonce: bytes, segment: bytes) -> None:
-        """Write a segment."""
+    def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
+        """Write a segment; ``plain``: the same, quicker to read and several times as large, for a copy that is read once or never."""
 
     def remove(self, version: int, nonce: bytes) -> None:
         """Drop a segment."""
@@ -70,7 +71,7 @@ class Handle:
         """Rows in all segments."""
         return sum(entry.rows for entry in self.segments.values())
 
-    def apply(self, version: int, segment: bytes) -> None:
+    def apply(self, version: int, segment: bytes | bytearray) -> None:
         """Repeat on the table what a segment says."""
         _, released, rows = unpack_segment(segment)
         self.meter.table.apply(released, rows)
@@ -97,17 +98,23 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-def pack_segment(nonce: bytes, released: NDArray[np.uint64], rows: NDArray) -> bytes:
-    """Segment as bytes: nonce, counts, then slots and rows, compressed."""
-    slots = released.astype("<u8").tobytes()
-    return struct.pack("<8sII", nonce, len(released), len(rows)) + slots + shrink(rows, "zstd")
+#: Set in the number of rows: they are as in memory.
+_PLAIN = 1 << 31
 
 
-def unpack_segment(segment: bytes) -> tuple[bytes, NDArray[np.uint64], NDArray]:
+def pack_segment(nonce: bytes, released: NDArray[np.uint64], rows: NDArray, *, plain: bool = False) -> bytes:
+    """Segment as bytes: nonce, counts, then slots and rows, compressed unless ``plain``."""
+    head = struct.pack("<8sII", nonce, len(released), len(rows) | _PLAIN * plain) + released.astype("<u8").tobytes()
+    return head + (rows.tobytes() if plain else shrink(rows, "zstd"))
+
+
+def unpack_segment(segment: bytes | bytearray) -> tuple[bytes, NDArray[np.uint64], NDArray]:
     """Inverse of :func:`pack_segment`."""
     nonce, n_released, n_rows = struct.unpack_from("<8sII", segment)
     rows_at = 16 + 8 * n_released
-    released = np.frombuffer(segment, "<u8", n_released, offset=16)
+    released = np.frombuffer(segment, "<u8", n_released, offset=16).copy()  # writable, as compiled code knows it
+    if n_rows & _PLAIN:
+        return nonce, released, np.frombuffer(segment, ROW_DTYPE, n_rows & ~_PLAIN, offset=rows_at)
     return nonce, released, grow(memoryview(segment)[rows_at:], n_rows, ROW_DTYPE, "zstd")
 
 
@@ -143,7 +150,7 @@ def _catch_up(handle: Handle, version: int, segments: dict[int, Entry], store: S
     return True
 
 
-def _segment(store: Store, version: int, entry: Entry) -> bytes:
+def _segment(store: Store, version: int, entry: Entry) -> bytes | bytearray:
     segment = store.get(version, entry.nonce)
     if segment is None:
         raise RuntimeError(f"open-flow state: segment {version} is missing from the log")
@@ -161,7 +168,7 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
     if handle.log_rows + len(rows) > 2 * len(table) + SLACK_ROWS or len(handle.segments) >= MAX_SEGMENTS:
         rows, tail = _compact(handle, rows)
     version, nonce = handle.version + 1, os.urandom(8)
-    store.put(version, nonce, pack_segment(nonce, released, rows))
+    store.put(version, nonce, pack_segment(nonce, released, rows), lambda: pack_segment(nonce, released, rows, plain=True))
     for number in tail:
         store.remove(number, handle.segments.pop(number).nonce)
         del handle.slots[number]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,18 +114,20 @@ class _MapStore:
         """Replace it."""
         self._state.updateValue((self._META,), (blob,))
 
-    def get(self, version: int, nonce: bytes) -> bytes | None:
-        with suppress(OSError):
-            return self._file(version, nonce).read_bytes()
+    def get(self, version: int, nonce: bytes) -> bytes | bytearray | None:
+        with suppress(OSError), self._file(version, nonce).open("rb") as file:
+            segment = bytearray(os.fstat(file.fileno()).st_size)  # writable, as compiled code knows the rows
+            file.readinto(segment)
+            return segment
         value = self._state.getValue((version,))
         return None if value is None else bytes(value[0])
 
-    def put(self, version: int, nonce: bytes, segment: bytes) -> None:
+    def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
         self._state.updateValue((version,), (segment,))
         with suppress(OSError):  # a full disk makes it slower, not wrong
             file = self._file(version, nonce)
             partial = file.with_suffix(".part")
-            partial.write_bytes(segment)
+            partial.write_bytes(plain())
             partial.rename(file)
             for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
                 old.unlink()
@@ -201,11 +204,7 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
 
     keys = bucket_keys(settings.buckets, shuffle_partitions)
     # A Python task costs some 100 ms however little it does: as many as can run at once, not one per Kafka partition
-    digests = (
-        packets.select("value", "headers", "partition", "offset", "timestamp")
-        .coalesce(shuffle_partitions)
-        .mapInArrow(settled(lambda batches: digest_batches(batches, keys)), IN_DDL)
-    )
+    digests = packets.coalesce(shuffle_partitions).mapInArrow(settled(lambda batches: digest_batches(batches, keys)), IN_DDL)
     ticks = (
         packets.sparkSession.readStream.format("rate")
         .option("rowsPerSecond", 1)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from jobs.metering.gather import take
 from jobs.metering.packets import FRAG_LATER, PACKET_DTYPE, _mix, address_hash
 
 #: Seconds are kept as integer microseconds. "active span" threshold, sub-flow gap and bulk gap of CICFlowMeter.
@@ -933,14 +934,14 @@ class FlowTable:
         """Give up ``n`` open flows: single-packet ones first (a flood must not push out real conversations), the least recent first."""
         top = int(self._counts[_USED])
         at = np.flatnonzero(self._used[:top] == 1)
-        rows = self.rows[at]
-        order = np.lexsort((rows["start"], rows["last"], rows["nf"] + rows["nb"] > 1))
+        start, last, forward, backward = (self.rows[name][at] for name in ("start", "last", "nf", "nb"))
+        order = np.lexsort((start, last, forward + backward > 1))
         return self._close_rows(at[order[:n]], EVICTED)
 
     def _close_rows(self, at: NDArray[np.int64], reason: int) -> list[NDArray]:
         if not len(at):
             return []
-        out = self.rows[at]  # a copy
+        out = take(self.rows, at)
         out["end_reason"] = np.where(out["closing"] != 0, out["closing"], reason)
         _release_all(self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, at)
         return [out]
@@ -952,7 +953,7 @@ class FlowTable:
         at = np.unique(at[(self._used[at] == 1) & (self._mark[at] == 1)])
         self._mark[self._dirty[:n]] = 0
         self._counts[_DIRTY] = 0
-        return self.rows[at].copy()
+        return take(self.rows, at)
 
     def open_domains(self) -> NDArray[np.uint16]:
         """Domain number of every open row."""
@@ -966,7 +967,7 @@ class FlowTable:
 
     def rows_at(self, slots: NDArray[np.int64]) -> NDArray:
         """Copies of the rows at ``slots``, open flows all."""
-        return self.rows[slots]
+        return take(self.rows, slots)
 
     def apply(self, released: NDArray[np.uint64], rows: NDArray) -> None:
         """Repeat what another copy of the table did: release slots, then set ``rows`` at theirs."""

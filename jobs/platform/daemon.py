@@ -9,6 +9,7 @@ Not used on a cluster: an executor's daemon starts before the code that we ship 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import sys
@@ -26,6 +27,18 @@ MODULES = (
     "jobs.sinks.lake",
     "kafka",
 )
+
+
+#: glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (malloc.h), and what they are set to, bytes.
+_TRIM, _MMAP = (-1, 256 << 20), (-3, 32 << 20)
+
+
+def keep_memory() -> None:
+    """Let workers keep what they free: every batch needs tens of MB again, and each page given back is cleared by the kernel once more."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
+    if mallopt is not None:
+        mallopt(*_TRIM)
+        mallopt(*_MMAP)
 
 
 def prepare() -> None:
@@ -46,5 +59,6 @@ def prepare() -> None:
 if __name__ == "__main__":
     from pyspark.daemon import manager
 
+    keep_memory()
     prepare()
     manager()

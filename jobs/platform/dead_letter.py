@@ -93,11 +93,14 @@ def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> A
     if key not in _producers:
         from kafka import KafkaProducer
 
+        from infra import crc32c
+
+        crc32c.install()
         _producers[key] = KafkaProducer(
             **client_options(kafka),
             client_id=client_id,
             acks="all",
-            linger_ms=0,
+            linger_ms=5,  # a batch of alerts is some hundred sends in a row: one request, not one each
             compression_type="gzip",  # in every Python; lz4 needs a package of its own
             max_request_size=RAW_PACKETS.max_message_bytes,
         )

@@ -132,6 +132,8 @@ def properties(settings: Settings, master: str) -> dict[str, str]:
         # Python workers
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
+        # A message may be a MB. A column of all messages of a task grows by doubling, each time copied and the rest cleared.
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(1 << 20),
         "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
         "spark.python.worker.reuse": "true",
         "spark.ui.showConsoleProgress": "false",
@@ -167,6 +169,10 @@ def _local(settings: Settings) -> dict[str, str]:
         # A batch moves some dozen rows of packed columns through Spark's operators: writing and compiling their code in every task and for
         # every query costs more than interpreting it.
         "spark.sql.codegen.wholeStage": "false",
+        # A checksum of every row of a shuffle, for stages that are run again after a lost executor: here there is one.
+        "spark.sql.shuffle.orderIndependentChecksum.enabled": "false",
+        # Digests are compressed already.
+        "spark.shuffle.compress": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         # Workers that start warm.
         "spark.python.daemon.module": "jobs.platform.daemon",
@@ -235,6 +241,10 @@ def jvm_options(settings: Settings) -> str:
     small = _megabytes(settings.spark.driver_memory) <= 4096
     # Its code cache is 48 MB unless told otherwise, which is full after a minute; the JVM then goes on interpreting, several times slower.
     options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m"] if small else []
+    if small:
+        # The heap at its full size from the start, half of it for the young: else it is collected whole every few seconds, a quarter of a
+        # second each, rather than grown. The same for the classes' metadata, which grows to some 200 MB.
+        options += [f"-Xms{_megabytes(settings.spark.driver_memory)}m", "-XX:NewRatio=1", "-XX:MetaspaceSize=256m"]
     # Spark recognises a foreachBatch that was interrupted by a stop with a regular expression that recurses once for each character of a
     # long Python traceback; with the default of 1 MB each such stop ends in a page of StackOverflowError. Reserved, not resident.
     options.append("-Xss16m")

@@ -1,9 +1,8 @@
 """Hot store: closed records into PostgreSQL's ``network_flows``.
 
-The tasks write, not the driver: each copies its messages into a temporary stage table and from there into ``network_flows``, what is
-there already
-being left alone (``ON CONFLICT DO NOTHING`` on the identity), together with a line of the batch ledger, in one transaction a chunk of
-messages. A task never waits for the database - it would hold a core that the meter needs - but reports it as away; the driver waits.
+The tasks write, not the driver: each copies its messages into ``network_flows``, what is there already being left alone (the identity is
+the primary key), together with a line of the batch ledger, in one transaction a chunk of messages. A task never waits for the database -
+it would hold a core that the meter needs - but reports it as away; the driver waits.
 """
 
 from __future__ import annotations
@@ -87,14 +86,9 @@ def insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -
             return 0
         inserted = 0
         if rows.num_rows:
-            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {hot.TABLE}) ON COMMIT DELETE ROWS")
-            postgres.copy_table(cursor, _STAGE, hot.COLUMN_NAMES, rows)
-            names = ", ".join(hot.COLUMN_NAMES)
             # In the order of the key: two writers of the same rows wait for each other instead of deadlocking.
-            cursor.execute(
-                f"INSERT INTO {hot.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY timestamp, flow_id ON CONFLICT DO NOTHING"
-            )
-            inserted = cursor.rowcount
+            rows = rows.sort_by([("timestamp", "ascending"), ("flow_id", "ascending")])
+            inserted = _copy(cursor, rows)
         cursor.execute(
             f"INSERT INTO {hot.LEDGER} (query, batch_id, task, offsets, rows, inserted) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (query, batch_id, task) DO UPDATE SET offsets = EXCLUDED.offsets, rows = EXCLUDED.rows, "
@@ -102,6 +96,25 @@ def insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -
             (query, batch_id, task, offsets, rows.num_rows, inserted),
         )
         return int(inserted)
+
+
+def _copy(cursor: Any, rows: pa.Table) -> int:
+    """Copy rows into the table, those left out that are there; number of the others.
+
+    Rows that are there already mean that a batch is being repeated after a failure: it is taken for granted that none is, and only when
+    the table objects do they go through a stage table, at twice the cost.
+    """
+    cursor.execute("SAVEPOINT straight")
+    try:
+        postgres.copy_table(cursor, hot.TABLE, hot.COLUMN_NAMES, rows)
+        return int(cursor.rowcount)
+    except psycopg2.errors.UniqueViolation:
+        cursor.execute("ROLLBACK TO SAVEPOINT straight")
+    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {hot.TABLE}) ON COMMIT DELETE ROWS")
+    postgres.copy_table(cursor, _STAGE, hot.COLUMN_NAMES, rows)
+    names = ", ".join(hot.COLUMN_NAMES)
+    cursor.execute(f"INSERT INTO {hot.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY timestamp, flow_id ON CONFLICT DO NOTHING")
+    return int(cursor.rowcount)
 
 
 def _offsets(group: list[Message]) -> str:
@@ -165,11 +178,16 @@ def task(settings: Settings, query: str, batch_id: int) -> Callable[[Iterable[pa
         writer = Writer(settings.hot, query, batch_id, context.partitionId() if context else 0)
         away = fault = refused = ""
         letters: list[DeadLetter] = []
+        waiting: list[Message] = []
         try:
             for batch in batches:
                 found, bad = messages.decode(batch, query=NAME, columns=_COLUMNS)
                 letters += bad
-                writer.write(found)
+                waiting += found
+                if sum(message.rows.num_rows for message in waiting) >= CHUNK_ROWS:
+                    writer.write(waiting)
+                    waiting = []
+            writer.write(waiting)
             refused = source.refuse(letters + writer.written.letters, settings.kafka)
         except StoreUnavailable as e:
             away = str(e)

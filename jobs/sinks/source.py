@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
-#: Columns of a Kafka row that the decoders need.
-ROW_COLUMNS = ("value", "headers", "topic", "partition", "offset")
-
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
     """Options of Spark's Kafka source: broker and security."""
@@ -61,7 +58,7 @@ def read(spark: SparkSession, settings: Settings, name: str) -> DataFrame:
         .option("failOnDataLoss", str(settings.sinks.fail_on_data_loss).lower())
         .option("maxOffsetsPerTrigger", str(settings.sinks.max_messages))
     )
-    return reader.load().select(*ROW_COLUMNS)
+    return reader.load()  # all columns: choosing some would copy every row, and a row is up to a MB
 
 
 def checkpoint(settings: Settings, name: str) -> str:

@@ -8,9 +8,9 @@ import pyarrow as pa
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 
+from infra import crc32c
 from infra.config import Settings
 from schemas.topics import RAW_PACKETS
-from sensors import crc32c
 
 
 @dataclass

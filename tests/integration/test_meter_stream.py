@@ -218,7 +218,7 @@ def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSessio
         sent = publisher.counters.sent
         publisher.close()
         # the JSON packet has no clock: it is released by the wall clock, after the allowed lateness
-        book = wait_for(ready, running, lambda t: settled(t, sent + 1) and t["open"] <= 1)
+        wait_for(ready, running, lambda t: settled(t, sent + 1) and t["open"] <= 1)
     finally:
         running.stop()
     letters = list(drain(ready, DEAD_LETTER.name))

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.config import KafkaSettings
+from infra.crc32c import crc32c
 from infra.errors import ConfigError
 from infra.kafka_client import client_options
 from schemas.wire import CLOCK_END, PACKET_SCHEMA
 from sensors import encoding
-from sensors.crc32c import crc32c
 from sensors.frames import FrameBatch, concat
 from sensors.live import FlushQueue
 
