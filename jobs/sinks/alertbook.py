@@ -75,6 +75,11 @@ class Alert:
             self._known = np.unique(np.concatenate(self.segments)) if self.segments else EMPTY
         return self._known
 
+    @property
+    def remembered(self) -> int:
+        """Number of flows in the segments."""
+        return sum(map(len, self.segments))
+
     def address(self, name: str) -> str | None:
         """``source`` or ``target`` when there is one only; else null."""
         values = self.details.get(f"{name}s", [])

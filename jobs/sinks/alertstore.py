@@ -27,8 +27,8 @@ from schemas import alerts as table
 
 _APPLICATION = "flowlake-alerts"
 _STAGE = "alerts_stage"
-#: Alerts whose memory is kept in this process; what falls out is read again when it is needed.
-_KEPT_ALERTS = 2000
+#: Alerts whose memory is kept in this process (some KB each), and flows that they know; what falls out is read again when it is needed.
+_KEPT_ALERTS = 20_000
 _KEPT_FLOWS = 8_000_000
 #: Segments of an alert are joined when there are so many of them.
 _SEGMENTS = 256
@@ -50,6 +50,7 @@ class AlertStore:
     def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
+        self._kept_flows = 0
 
     def apply(self, evidence: Sequence[Evidence]) -> Applied:
         """Merge evidence into the alerts, exactly once whatever is repeated.
@@ -78,7 +79,7 @@ class AlertStore:
                 ]
                 sent = self._write(cursor, changes) if changes else 0
         except psycopg2.Error as e:
-            self._kept.clear()  # what the database holds now is not known
+            self._forget()  # what the database holds now is not known
             postgres.discard(connection)
             problem = postgres.classify(e, self._settings)
             if isinstance(problem, RefusedData):
@@ -193,12 +194,16 @@ class AlertStore:
     def _remember(self, changed: Sequence[Alert]) -> None:
         for alert in changed:
             if alert.kind != "per-flow":
+                before = self._kept.pop(alert.id, None)
                 self._kept[alert.id] = alert
-                self._kept.move_to_end(alert.id)
-        flows = sum(len(alert.known) for alert in self._kept.values())
-        while self._kept and (len(self._kept) > _KEPT_ALERTS or flows > _KEPT_FLOWS):
+                self._kept_flows += alert.remembered - (before.remembered if before else 0)
+        while self._kept and (len(self._kept) > _KEPT_ALERTS or self._kept_flows > _KEPT_FLOWS):
             _, gone = self._kept.popitem(last=False)
-            flows -= len(gone.known)
+            self._kept_flows -= gone.remembered
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._kept_flows = 0
 
     def prune(self) -> None:
         """Let go of the evidence of alerts that have not changed for :data:`schemas.alerts.EVIDENCE_HOURS`; the alerts stay.
