@@ -62,3 +62,5 @@ PREDICTION_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS, *PREDICTION_FI
 #: micro-batch of the meter writes again ("checkpoint-id/bucket/version/first row").
 HEADER_MESSAGE_ID = "message-id"
 HEADER_RECORD_VERSION = "record-version"
+#: On messages of ``predictions`` that hold interim snapshots only: readers of closed records need not open them.
+HEADER_SNAPSHOTS = "snapshots-only"

@@ -20,7 +20,7 @@ ROWS = 16_384
 
 @dataclass(frozen=True)
 class Flows:
-    """Decoded blob of :func:`pack`: records of one bucket and batch, closed and interim.
+    """Decoded blob of :func:`pack`: records of one bucket and batch, all closed or all interim.
 
     ``first`` is the number of its first row among all rows of the bucket and batch.
     """
@@ -28,6 +28,7 @@ class Flows:
     bucket: int
     version: int
     first: int
+    closed: bool
     batch: pa.RecordBatch
 
 
@@ -47,4 +48,4 @@ def unpack(blob: bytes) -> Flows:
     (size,) = struct.unpack_from("<I", blob)
     bucket, version, first, closed, n, domains, sensors = json.loads(blob[4 : 4 + size])
     rows = grow(memoryview(blob)[4 + size :], n, ROW_DTYPE, "lz4")
-    return Flows(bucket, version, first, records(rows, domains, sensors, closed=closed))
+    return Flows(bucket, version, first, closed, records(rows, domains, sensors, closed=closed))

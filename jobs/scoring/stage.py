@@ -13,7 +13,7 @@ from jobs.metering.emission import Flows, unpack
 from jobs.metering.stateful import ACCOUNTS, DEAD_LETTER, FLOWS
 from jobs.platform.dead_letter import DeadLetter
 from jobs.scoring.model import Champion
-from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, RECORD_VERSION
+from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPSHOTS, RECORD_VERSION
 from schemas.topics import ACCOUNTS as ACCOUNTS_TOPIC
 from schemas.topics import DEAD_LETTER as DEAD_LETTER_TOPIC
 from schemas.topics import PREDICTIONS, RAW_PACKETS
@@ -69,13 +69,12 @@ def _messages(flows: list[Flows], champion: Champion, query: str, prefix: str) -
         end = at + f.batch.num_rows
         for start in range(at, end, MESSAGE_ROWS):
             message = f"{query}/{f.bucket}/{f.version}/{f.first + start - at}"
+            about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
             yield {
                 "topic": prefix + PREDICTIONS.name,
                 "key": str(f.bucket).encode(),
                 "value": encode_predictions(scored.slice(start, min(MESSAGE_ROWS, end - start))),
-                "headers": _headers(
-                    {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
-                ),
+                "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
             }
         at = end
 

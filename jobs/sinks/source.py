@@ -14,7 +14,7 @@ from jobs.platform import dead_letter
 from jobs.platform.dead_letter import DeadLetter
 from jobs.sinks import counters
 from jobs.sinks.stores import Handle, Stopped
-from schemas.flows import RECORD_VERSION
+from schemas.flows import HEADER_SNAPSHOTS, RECORD_VERSION
 from schemas.topics import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -45,8 +45,13 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def read(spark: SparkSession, settings: Settings, name: str) -> DataFrame:
-    """Stream of Kafka rows of ``predictions``, from the earliest message that the checkpoint does not cover."""
+def read(spark: SparkSession, settings: Settings, name: str, *, snapshots: bool) -> DataFrame:
+    """Stream of Kafka rows of ``predictions``, from the earliest message that the checkpoint does not cover.
+
+    ``snapshots``: those too that hold interim snapshots of open flows only, more than half of what a busy meter writes.
+    """
+    from pyspark.sql import functions as F
+
     if not settings.sinks.fail_on_data_loss:
         get("sink").debug("messages gone before they are read are skipped with a warning", query=name, setting="sinks.fail_on_data_loss")
     reader = (
@@ -58,7 +63,10 @@ def read(spark: SparkSession, settings: Settings, name: str) -> DataFrame:
         .option("failOnDataLoss", str(settings.sinks.fail_on_data_loss).lower())
         .option("maxOffsetsPerTrigger", str(settings.sinks.max_messages))
     )
-    return reader.load()  # all columns: choosing some would copy every row, and a row is up to a MB
+    stream = reader.load()
+    if not snapshots:
+        stream = stream.where(~F.coalesce(F.exists("headers", lambda header: header["key"] == HEADER_SNAPSHOTS), F.lit(False)))
+    return stream  # all columns: choosing some would copy every row, and a row is up to a MB
 
 
 def checkpoint(settings: Settings, name: str) -> str:

@@ -19,7 +19,7 @@ from infra.stack import topics
 from jobs.metering import query
 from jobs.metering.accounts import AccountBook
 from jobs.metering.batch import meter_captures
-from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
+from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
 from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
 from schemas.wire import CONTENT_JSON, CONTENT_PACKETS
@@ -118,6 +118,8 @@ def predictions(settings: Settings) -> tuple[pa.Table, dict[str, bytes]]:
             continue
         by_id[name] = message.value
         tables.append(pa.ipc.open_stream(message.value).read_all())
+        # closed records and snapshots are never in one message, and the header says which
+        assert tables[-1]["closed"].unique().to_pylist() == [HEADER_SNAPSHOTS not in headers]
     return pa.concat_tables(tables), by_id
 
 

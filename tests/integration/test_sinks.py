@@ -22,7 +22,7 @@ from infra.stack.postgres import Postgres
 from infra.stack.process import free_port
 from jobs.platform import dead_letter
 from jobs.sinks import alerts, hot, lake, parquet
-from schemas.flows import PREDICTION_SCHEMA
+from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA
 from schemas.topics import TOPICS
 from tests.sinksdata import flow_id, headers, table, value
 
@@ -175,6 +175,20 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     assert_df_equality(
         spark.createDataFrame(here, stored.select(*names).schema), stored.select(*names), ignore_row_order=True, ignore_nullable=True
     )
+
+
+def test_messages_of_snapshots_alone_are_for_the_alerts(spark: Any, bench: Bench) -> None:
+    """Readers of closed records leave them out by their header, unseen; a message without headers is opened, and refused."""
+    about = [*headers("s/0"), (HEADER_SNAPSHOTS, b"1")]
+    attack = {"name": "s", "closed": False, "attack_type": "SYN_SCAN"}
+    bench.send((value(table([attack])), about), (value(table(mixed(4))), headers("c/0")), (b"no message", about), (b"no headers", []))
+    for start in (lake.start, hot.start, alerts.start):
+        drain(start, spark, bench.settings)
+    assert {row.flow_id for row in lake_table(spark, bench.settings).select("flow_id").collect()} == closed_ids(mixed(4))
+    assert {str(row[0]) for row in bench.sql("SELECT flow_id FROM network_flows")} == closed_ids(mixed(4))
+    assert bench.sql("SELECT attack_type FROM alerts") == [("SYN_SCAN",)]
+    refused = sorted((dict(m.headers)[dead_letter.HEADER_QUERY].decode(), m.value) for m in bench.topic("dead-letter"))
+    assert refused == [("alerts", b"no headers"), ("alerts", b"no message"), ("hot", b"no headers"), ("lake", b"no headers")]
 
 
 def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Bench) -> None:
