@@ -111,7 +111,8 @@ def _watch(demo: Demo, samples: Samples, say: Callable[[str], None]) -> Iterator
             total = demo.now.totals
             samples.at.append(round(now - began, 2))
             samples.sent.append(demo.now.sent)
-            samples.done.append(total.get("metered", 0) + total.get("rejected", 0))
+            # never fewer than before: a follower that lost its connection begins to count anew
+            samples.done.append(max([total.get("metered", 0) + total.get("rejected", 0), *samples.done[-1:]]))
             samples.waiting.append(dict(demo.now.lag))
             if len(samples.at) % 10 == 0:
                 say(f"{samples.at[-1]:4.0f} s  {samples.sent[-1]:,} packets sent, {samples.lag()[-1]:,} behind")
