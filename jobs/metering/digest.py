@@ -45,7 +45,6 @@ class Envelope:
     clock: int
     seen_ms: int  # broker's time stamp of the message
     packets: int = 0
-    min_ts: int = MAX_TS_NS
     max_ts: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     received: int = 0
@@ -134,7 +133,6 @@ class Digester:
         envelope.rejected = count_rejects(reasons, link_type)
         good, timed = reasons == 0, reasons != BAD_TIMESTAMP
         if timed.any():  # a packet that is not metered has a time all the same
-            envelope.min_ts = int(ts[timed].min())
             envelope.max_ts = int(ts[timed].max())
         self._packets.append(packets if good.all() else take(packets, good))
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 from chispa import assert_df_equality
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
 from infra.config import PostgresSettings, Settings
 from infra.errors import StoreError
@@ -23,99 +18,10 @@ from infra.stack.process import free_port
 from jobs.platform import dead_letter
 from jobs.sinks import alerts, hot, lake, parquet
 from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA
-from schemas.topics import TOPICS
+from tests.integration.sinkbench import Bench, Rows, drain, run, running, until
 from tests.sinksdata import flow_id, headers, table, value
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
-Rows = list[dict[str, Any]]
-
-
-class Bench:
-    """One test's broker topics and database."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._producer = KafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers, max_request_size=10 << 20)
-
-    def send(self, *messages: tuple[bytes | None, list[tuple[str, bytes]]], partition: int = 0) -> None:
-        for data, pairs in messages:
-            self._producer.send(self.settings.topic("predictions"), key=b"k", value=data, headers=pairs, partition=partition).get(10)
-
-    def rows(self, rows: Rows, message_id: str = "", partition: int = 0) -> None:
-        self.send((value(table(rows)), headers(message_id or f"q/{time.monotonic_ns()}")), partition=partition)
-
-    def topic(self, name: str) -> list[Any]:
-        """Everything in a topic."""
-        consumer = KafkaConsumer(
-            self.settings.topic(name), bootstrap_servers=self.settings.kafka.bootstrap_servers, auto_offset_reset="earliest", group_id=None,
-            consumer_timeout_ms=1500,
-        )  # fmt: skip
-        with closing(consumer):
-            return list(consumer)
-
-    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = run(self.settings.hot, query, *values)
-        return found
-
-    def close(self) -> None:
-        self._producer.close()
-
-
-def run(where: PostgresSettings, query: str, *values: Any) -> Any:
-    connection = psycopg2.connect(
-        host=where.host, port=where.port, dbname=where.database, user=where.user, password=where.password.get_secret_value() or None
-    )
-    with closing(connection), connection, connection.cursor() as cursor:
-        cursor.execute(query, values)
-        return cursor.fetchall() if cursor.description else []
-
-
-@pytest.fixture
-def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
-    """A database of this test alone, as settings of a section."""
-    name = f"t{time.monotonic_ns()}"
-    admin = postgres_server.model_copy(update={"database": "postgres"})
-    connection = psycopg2.connect(
-        host=admin.host, port=admin.port, dbname="postgres", user=admin.user, password=admin.password.get_secret_value() or None
-    )
-    connection.autocommit = True
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-        yield {"host": admin.host, "port": admin.port, "user": admin.user, "password": admin.password, "database": name, "trigger_ms": 0}
-        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Bench]:
-    made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts=database, lake={"trigger_ms": 0})
-    admin = KafkaAdminClient(bootstrap_servers=kafka_server)
-    admin.create_topics([NewTopic(made.topic(t.name), 2 if t.name == "predictions" else 1, 1, topic_configs=t.config()) for t in TOPICS])
-    with closing(admin):
-        built = Bench(made)
-        yield built
-        built.close()
-
-
-@contextmanager
-def running(start: Callable[..., Any], spark: Any, settings: Settings) -> Iterator[Any]:
-    query = start(spark, settings)
-    try:
-        yield query
-    finally:
-        query.stop()
-
-
-def drain(start: Callable[..., Any], spark: Any, settings: Settings) -> None:
-    """Start a sink, let it take what there is, stop it."""
-    with running(start, spark, settings) as query:
-        query.processAllAvailable()
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.1)
 
 
 def mixed(count: int = 40) -> Rows:
