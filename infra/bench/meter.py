@@ -75,7 +75,7 @@ def _told(measured: Measured, packets: int, flows: int) -> dict[str, Any]:
 
 def profile(settings: Settings, capture: Path, out: Path) -> dict[str, Any]:
     """Seconds by stage on the first two million packets, each stage after the other in one thread."""
-    from jobs.metering.batch import _batches, _digest
+    from jobs.metering.batch import digests_of, records_of
     from jobs.metering.bucket import BucketMeter
     from jobs.metering.files import RecordWriter
     from sensors.capture import CaptureReader
@@ -90,12 +90,12 @@ def profile(settings: Settings, capture: Path, out: Path) -> dict[str, Any]:
         for seq, chunk in enumerate(_timed(islice(source, enough), spent, "read")):
             seen += len(chunk.frames)
             began = time.perf_counter()
-            digested = _digest(chunk, "bench", seq)
+            digested = digests_of(chunk, "bench", seq)
             spent["decode"] += time.perf_counter() - began
             began = time.perf_counter()
             emission = bucket.ingest_decoded([digested], 0)
             spent["meter"] += time.perf_counter() - began
-            for batch in _timed(_batches(emission), spent, "features"):
+            for batch in _timed(records_of(emission), spent, "features"):
                 flows += batch.num_rows
                 began = time.perf_counter()
                 writer.write([batch])

@@ -14,6 +14,7 @@ from infra.config import MeterSettings, SensorSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope, count_rejects
 from jobs.metering.features import records
+from jobs.metering.gather import take
 from jobs.metering.packets import BAD_TIMESTAMP, decode
 from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
@@ -105,10 +106,10 @@ def meter_captures(
         reader = CaptureReader(path, sensor.snaplen, follow)
         name = sensor_id or path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         meter = BucketMeter(0, 1, rules)
-        with ahead(_digest(chunk, name, seq) for seq, chunk in enumerate(chunks(reader, sensor))) as digests:
+        with ahead(digests_of(chunk, name, seq) for seq, chunk in enumerate(chunks(reader, sensor))) as digests:
             try:
                 for digest in digests:
-                    yield from _batches(meter.ingest_decoded([digest], 0))
+                    yield from records_of(meter.ingest_decoded([digest], 0))
                     if progress is not None:
                         progress(path, reader.bytes_read, reader.size)
             finally:
@@ -120,7 +121,7 @@ def meter_captures(
                 accounts.truncated.append(str(path))
 
 
-def _digest(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.ndarray]:
+def digests_of(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.ndarray]:
     """A chunk of a file as phase one would hand it to the only bucket."""
     frames = chunk.frames
     packets, reasons = decode(frames.data, frames.offsets, frames.ts, frames.wire_len, frames.link_type)
@@ -132,10 +133,11 @@ def _digest(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.nda
     envelope.rejected = count_rejects(reasons, frames.link_type)
     if timed.any():  # a packet that is not metered has a time all the same
         envelope.max_ts = int(frames.ts[timed].max())
-    return [envelope], packets if good.all() else packets[good]
+    return [envelope], packets if good.all() else take(packets, good)
 
 
-def _batches(emission: Emission) -> Iterator[pa.RecordBatch]:
+def records_of(emission: Emission) -> Iterator[pa.RecordBatch]:
+    """Records of what a bucket gave: snapshots, then closed flows."""
     for rows, closed in ((emission.interim, False), (emission.closed, True)):
         for at in range(0, len(rows), _ROWS):
             yield records(rows[at : at + _ROWS], emission.domains, emission.sensors, closed=closed)
