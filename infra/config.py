@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from infra.errors import ConfigError
 
@@ -33,8 +33,12 @@ NOT_SETTINGS = frozenset(
 )
 
 
+#: Bound of the meter's times (years), so that sums of them and capture times fit 64 bits of nanoseconds.
+MOST_SECONDS = 1e9
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KafkaSettings(_Section):
@@ -68,16 +72,18 @@ class MeterSettings(_Section):
     """Flow metering. Times are seconds of event time unless said otherwise."""
 
     buckets: int = Field(8, ge=1, le=1024, description="hash buckets of the open-flow state")
-    active_timeout_s: float = Field(120.0, gt=0, description="a flow this old is closed and goes on as its next part")
-    idle_timeout_s: float = Field(60.0, gt=0, description="a flow without a packet for so long is closed")
-    tcp_linger_s: float = Field(3.0, ge=0, description="what comes this long after FIN or RST still belongs to the flow")
-    fragment_timeout_s: float = Field(30.0, gt=0, description="how long the ports of a first fragment are remembered")
-    interim_first_s: float = Field(0.2, ge=0, description="age at which an open flow is first emitted as an interim snapshot")
+    active_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="a flow this old is closed and goes on as its next part")
+    idle_timeout_s: float = Field(60.0, gt=0, le=MOST_SECONDS, description="a flow without a packet for so long is closed")
+    tcp_linger_s: float = Field(3.0, ge=0, le=MOST_SECONDS, description="what comes this long after FIN or RST still belongs to the flow")
+    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how long the ports of a first fragment are remembered")
+    interim_first_s: float = Field(
+        0.2, ge=0, le=MOST_SECONDS, description="age at which an open flow is first emitted as an interim snapshot"
+    )
     interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
     interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
     max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
-    json_lateness_s: float = Field(2.0, ge=0, description="JSON packets carry no clock: this much disorder is waited for")
-    sensor_timeout_s: float = Field(120.0, gt=0, description="wall clock: a sensor silent for so long is taken as ended")
+    json_lateness_s: float = Field(2.0, ge=0, le=MOST_SECONDS, description="JSON packets carry no clock: this much disorder is waited for")
+    sensor_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="wall clock: a sensor silent for so long is taken as ended")
     trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
     max_offsets_per_trigger: int = Field(2000, ge=0, description="messages a batch at most; 0: no bound")
     starting_offsets: Literal["earliest", "latest"] = Field("earliest", description="where to begin without a checkpoint")
@@ -223,21 +229,34 @@ def load(file: str | Path | None = None) -> Settings:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as e:
         raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(e).split())}") from e
     if not isinstance(raw, dict):
         raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
+    if odd := [key for key in raw if not isinstance(key, str)]:
+        raise ConfigError(
+            f"configuration file {path}: unknown section {odd[0]!r}", f"known sections: {', '.join(sorted(Settings.model_fields))}"
+        )
     _check_environment()
     try:
         return Settings(**raw)
+    except SettingsError as e:
+        raise ConfigError(_unreadable(e), 'tables are JSON: {"name": "value"}') from e
     except ValidationError as e:
         raise ConfigError(_first_problem(e, path, raw), "flowlake config show prints what is in force") from e
+
+
+def _unreadable(error: SettingsError) -> str:
+    """Which variable holds no JSON where a table is expected."""
+    text = getattr(error.__cause__, "doc", None)
+    names = [name for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value == text]
+    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else " ".join(str(error).split())
 
 
 def _check_environment() -> None:
     """Nested names that fit no section are errors too (pydantic-settings ignores unknown top-level variables)."""
     for name in os.environ:
-        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+        if not name.upper().startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         section = name[len(PREFIX) :].split("__")[0].lower()
         if section not in Settings.model_fields:
@@ -248,10 +267,21 @@ def _check_environment() -> None:
 def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(p) for p in problem["loc"])
-    env = PREFIX + "__".join(str(p) for p in problem["loc"]).upper()
-    origin = f"environment variable {env}" if env in os.environ else f"{path}"
+    origin = _variable([str(p) for p in problem["loc"]]) or f"{path}"
     what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
     return f"{origin}: {key}: {what}"
+
+
+def _variable(place: list[str]) -> str:
+    """The environment variable that gave the value at ``place``, or a table that holds it, or something below it; empty: none did."""
+    wanted = [part.upper() for part in place]
+    for name in os.environ:
+        if name.upper().startswith(PREFIX):
+            parts = name.upper()[len(PREFIX) :].split("__")
+            shared = min(len(parts), len(wanted))
+            if shared > 1 and parts[:shared] == wanted[:shared]:
+                return f"environment variable {name}"
+    return ""
 
 
 @cache

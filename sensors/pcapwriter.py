@@ -5,6 +5,8 @@ Format: draft-ietf-opsawg-pcap, magic 0xA1B23C4D; one link type a file.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +39,7 @@ class PcapWriter:
     Parameters
     ----------
     path
-        Where; an existing file is replaced.
+        Where; the file appears under its name only when it is whole, and an existing one is replaced then.
     link_type
         LINKTYPE_* of every frame.
 
@@ -49,8 +51,11 @@ class PcapWriter:
 
     def __init__(self, path: str | Path, link_type: int = 1) -> None:
         self.path, self.link_type, self.packets = Path(path), link_type, 0
+        special = self.path.exists() and not self.path.is_file()  # /dev/null, a pipe
+        real = Path(os.path.realpath(self.path))
+        self._partial = None if special else real.with_name(f".{real.name}.{os.getpid()}.partial")
         try:
-            self._file = open(self.path, "wb")  # noqa: SIM115 - closed by close()
+            self._file = open(self._partial or self.path, "wb")  # noqa: SIM115 - closed by close()
             self._file.write(np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, link_type], "<u4").tobytes())
         except OSError as e:
             raise CaptureError(f"cannot write {path}: {e.strerror}", "name a folder that exists and is writable") from e
@@ -78,14 +83,26 @@ class PcapWriter:
         self.packets += len(frames)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush, close, and give the file its name."""
         try:
             self._file.close()
+            if self._partial is not None and self._partial.exists():
+                self._partial.replace(os.path.realpath(self.path))
         except OSError as e:
+            self._discard()
             raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # what could not be written cannot be flushed either
+            self._file.close()
+        if self._partial is not None:
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> PcapWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self._discard()

@@ -13,7 +13,13 @@ from infra import config
 from infra.cli.options import ConfFile, Json
 from infra.config import Settings
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="The configuration in force.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    epilog="Example:  flowlake config show",
+    help="The configuration in force.",
+)
 MASK = "********"
 
 

@@ -125,7 +125,11 @@ def run(arguments: list[str]) -> int:
     import typer
 
     try:
-        code = command.main(args=rest, prog_name=f"flowlake {name}", standalone_mode=False)
+        # not its main(): that ends the process itself, silently, when it is interrupted or nobody reads its output
+        with command.make_context(f"flowlake {name}", list(rest)) as made:
+            code = command.invoke(made)
+    except typer.Exit as e:
+        return e.exit_code
     except typer.Abort:
         print("interrupted", file=sys.stderr)
         return 130

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from infra.errors import CaptureError, ConfigError, FlowlakeError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.csv as pacsv
 
     from sensors.following import Follow
 
@@ -49,6 +53,11 @@ def meter(
     settings = config.load(conf_file)
     following = follow_one(captures, follow, follow_timeout)
     files = capture_files(captures)
+    if out is None and sys.stdout is None:
+        raise ConfigError("standard output is closed", "name a file with --out")
+    for source in [*files, *([labels] if labels else [])]:
+        if out is not None and os.path.realpath(out) == os.path.realpath(source):
+            raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
     target = out or Path("/dev/stdout")
     began = time.monotonic()
     accounts = Accounts()
@@ -69,10 +78,15 @@ def meter(
     if following is not None and not as_json:
         print(f"following {files[0]}{'' if files[0].exists() else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
     if out is None:
-        with ahead(batches()) as records, _until_signal(following):
+        with _ended(), ahead(batches()) as records, _until_signal(following):
             rows = _to_stdout(records, label)
     else:
-        with RecordWriter(target, label, growing=follow) as writer, ahead(batches()) as records, _until_signal(following):
+        with (
+            _ended(),
+            RecordWriter(target, label, growing=follow) as writer,
+            ahead(batches()) as records,
+            _until_signal(following),
+        ):
             writer.write(records)
         rows = writer.rows
     progress.end()
@@ -91,6 +105,11 @@ def meter(
         "truncated": accounts.truncated,
         "seconds": round(seconds, 3),
     }
+    if label is not None:
+        summary["labelled"] = label.found
+        if label.found < rows:
+            most = "warning: " if label.found * 2 < rows else ""
+            print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {labels}", file=sys.stderr)
     if as_json:
         print(json.dumps(summary), file=sys.stdout if out else sys.stderr)
     elif out is not None:
@@ -102,6 +121,20 @@ def meter(
         )
     if following is not None and following.problem:  # the records are whole, but they are not what was asked for: there is more to follow
         raise CaptureError(following.problem, "the same command again, with another --out, follows the new file")
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind like SIGINT while inside, so that what is half written is removed."""
+
+    def end(number: int) -> Callable[[], None]:
+        def leave() -> None:
+            raise SystemExit(128 + number)
+
+        return leave
+
+    with handled(end(signal.SIGTERM), [signal.SIGTERM]), handled(end(signal.SIGHUP), [signal.SIGHUP]):
+        yield
 
 
 @contextmanager
@@ -121,7 +154,20 @@ def _until_signal(follow: Follow | None) -> Iterator[None]:
         follow.stop.set()
 
 
-def _labeller(path: Path | None) -> Callable[[pa.Table], pa.Array] | None:
+class _Labels:
+    """Labels of records, counted."""
+
+    def __init__(self, labels: Callable[[pa.Table], pa.Array]) -> None:
+        self._labels = labels
+        self.found = 0
+
+    def __call__(self, records: pa.Table) -> pa.Array:
+        found = self._labels(records)
+        self.found += len(found) - found.null_count
+        return found
+
+
+def _labeller(path: Path | None) -> _Labels | None:
     if path is None:
         return None
     import pyarrow as pa
@@ -129,16 +175,22 @@ def _labeller(path: Path | None) -> Callable[[pa.Table], pa.Array] | None:
 
     from jobs.scoring.truth import Truth
 
+    hint = "it is the Parquet file beside a generated capture"
+    if not path.is_file():
+        raise CaptureError(f"ground truth {path}: {'no file' if path.exists() else 'no such file'}", hint)
     try:
         truth = pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        raise CaptureError(
-            f"ground truth {path}: {' '.join(str(e).split())[:200]}", "it is the Parquet file beside a generated capture"
-        ) from e
-    missing = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol", "start_time", "end_time", "label"} - set(truth.column_names)
-    if missing:
+        raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
+    needed = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol", "start_time", "end_time", "label"}
+    if missing := needed - set(truth.column_names):
         raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
-    return Truth(truth).labels
+    if empty := [name for name in sorted(needed) if truth[name].null_count]:
+        raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
+    try:
+        return _Labels(Truth(truth).labels)
+    except (pa.ArrowException, ValueError) as e:
+        raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
 
 
 def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> int:
@@ -153,17 +205,28 @@ def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> in
         records = pa.Table.from_batches([batch])
         table = csv_table(cic_table(records, label(records) if label else None))
         options = pacsv.WriteOptions(include_header=rows == 0, quoting_style="needed", quoting_header="none")
-        pacsv.write_csv(table, sys.stdout.buffer, write_options=options)
-        sys.stdout.flush()  # of a file that is followed the next records may be long in coming
+        _print(table, options)
         rows += table.num_rows
     if rows == 0:
-        pacsv.write_csv(
-            csv_table(cic_table(RECORD_SCHEMA.empty_table())),
-            sys.stdout.buffer,
-            write_options=pacsv.WriteOptions(quoting_header="none", quoting_style="needed"),
-        )
-    sys.stdout.flush()
+        _print(csv_table(cic_table(RECORD_SCHEMA.empty_table())), pacsv.WriteOptions(quoting_header="none", quoting_style="needed"))
     return rows
+
+
+def _print(table: pa.Table, options: pacsv.WriteOptions) -> None:
+    import pyarrow.csv as pacsv
+
+    from jobs.metering.files import reason
+
+    try:
+        pacsv.write_csv(table, sys.stdout.buffer, write_options=options)
+        sys.stdout.flush()  # of a file that is followed the next records may be long in coming
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        if e.errno == errno.EPIPE:
+            raise BrokenPipeError(e.errno, os.strerror(e.errno)) from e
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer can go nowhere
+        raise CaptureError(f"cannot write to standard output: {reason(e)}", "make room, or name a file with --out") from e
 
 
 class _Progress:

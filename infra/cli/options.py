@@ -29,6 +29,8 @@ def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | No
     ConfigError
         Several files, a folder, or a time limit without anything to limit.
     """
+    if timeout_s == float("inf"):
+        raise ConfigError("--follow-timeout inf", "0: never")
     if not follow:
         if timeout_s:
             raise ConfigError("--follow-timeout without --follow", "it ends the following of a file: add --follow")

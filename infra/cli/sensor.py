@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from sensors.following import Follow
     from sensors.publisher import Publisher
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Packets into raw-packets.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    epilog="Example:  flowlake sensor replay capture.pcap",
+    help="Packets into raw-packets.",
+)
 
 SensorId = Annotated[str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id.", show_default=False)]
 Domain = Annotated[str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)]

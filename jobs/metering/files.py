@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from infra.errors import ConfigError
+from infra.errors import CaptureError, ConfigError
 from schemas.cicflowmeter import cic_table, csv_table
 
 #: Capture files are recognised by these endings when a folder is given.
@@ -41,6 +41,9 @@ class RecordWriter:
         name = path.name.lower()
         if not name.endswith((".csv", ".csv.gz", ".parquet")):
             raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
+        if path.is_dir():
+            raise ConfigError(f"--out {path}: a folder", "name a file in it, such as flows.csv")
+        path = Path(os.path.realpath(path))  # a link stays one
         self._path = path
         self._parquet = name.endswith(".parquet")
         self._gzip = name.endswith(".gz")
@@ -58,9 +61,19 @@ class RecordWriter:
             raise ConfigError(f"--out {path}: {e.strerror}", "name a folder that exists and can be written") from e
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Append batches of ``schemas.flows.RECORD_SCHEMA``."""
+        """Append batches of ``schemas.flows.RECORD_SCHEMA``.
+
+        Raises
+        ------
+        CaptureError
+            The disk is full, or gone.
+        """
         for batch in batches:
-            self._append(pa.Table.from_batches([batch]))
+            records = pa.Table.from_batches([batch])
+            try:
+                self._append(records)
+            except OSError as e:
+                raise self._unwritten(e) from e
 
     def _append(self, records: pa.Table) -> None:
         table = cic_table(records, self._labels(records) if self._labels and len(records) else None)
@@ -88,20 +101,36 @@ class RecordWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and self._writer is None:
-            from schemas.flows import RECORD_SCHEMA
+        try:
+            if kind is None and self._writer is None:
+                from schemas.flows import RECORD_SCHEMA
 
-            self._append(RECORD_SCHEMA.empty_table())
-        if self._writer is not None:
-            self._writer.close()
-        if self._sink is not None:
-            self._sink.close()
-        if self._named:
-            return
-        if kind is None:
-            self._take_name()
-        else:
-            self._partial.unlink(missing_ok=True)
+                self._append(RECORD_SCHEMA.empty_table())
+            self._close()
+            if kind is None and not self._named:
+                self._take_name()
+        except OSError as e:
+            if kind is None:  # else the first failure is told
+                raise self._unwritten(e) from e
+        finally:
+            if not self._named:
+                self._partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._sink is not None:
+                self._sink.close()
+
+    def _unwritten(self, error: OSError) -> CaptureError:
+        return CaptureError(f"cannot write {self._path}: {reason(error)}", "make room, or name another place")
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without what Arrow puts around it."""
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:200]
 
 
 def capture_files(paths: Iterable[Path]) -> list[Path]:

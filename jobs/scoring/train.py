@@ -157,7 +157,9 @@ _Outcome = tuple[tuple[Fitted, LabelledFlows, _Judged], tuple[str, ...]]
 
 def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choices: Choices, progress: Progress) -> _Outcome:
     if len(set(seeds)) != len(seeds) or len(seeds) < 3:
-        raise ConfigError(f"seeds {_spell(seeds)}: three distinct ones are needed", "one to train, one for the threshold, one held out")
+        raise ConfigError(
+            f"seeds {_spell(seeds) or 'none'}: three distinct ones are needed", "one to train, one for the threshold, one held out"
+        )
     flows = generated_flows(seeds, duration_s=seconds, settings=settings.meter, progress=progress)
     held_out, validating = max(1, len(seeds) // 7), max(1, len(seeds) // 5)  # a threshold from one or two runs wanders
     names = np.array([str(s) for s in seeds])

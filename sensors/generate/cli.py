@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +29,10 @@ def generate_command(
         float | None, typer.Option("--attack-share", help="Share of packets that belong to attacks, 0..1.", show_default=False)
     ] = None,
     kinds: Annotated[
-        str | None, typer.Option("--kinds", help="Only these, with commas: benign kinds and attack labels.", show_default=False)
+        str | None,
+        typer.Option(
+            "--kinds", help="Only these attacks and benign kinds, with commas; attacks alone keep all benign kinds.", show_default=False
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--start", help="Time of the first moment: ISO 8601, or now.", show_default="2026-01-05T09:00:00Z")
@@ -63,11 +67,16 @@ def generate_command(
     scenario = preset(
         preset_name, seed=seed, duration_s=duration, rate=rate, attack_share=attack_share, kinds=names, start_ns=start_time(start)
     )
+    if names and attack_share is not None and (attack_share > 0) != bool(scenario.attack_kinds):
+        named = "none of them is an attack" if attack_share else "attacks are among them"
+        raise ConfigError(f"--kinds {kinds} with --attack-share {attack_share:g}: {named}", "name other kinds, or leave one of the two out")
     run = Run(scenario)
     stop = threading.Event()
     began = time.monotonic()
     report: dict[str, Any] = {"preset": preset_name, "seed": scenario.seed}
     truth_file = truth or (truth_path(out) if out else None)
+    if truth_file is not None and out is not None and truth_file.resolve() == out.resolve():
+        raise ConfigError(f"--out and --truth are the same file {out}", "leave --truth out: the truth goes beside the capture")
     if truth_file is not None and not truth_file.resolve().parent.is_dir():
         raise CaptureError(f"cannot write {truth_file}: no such folder", "name a folder that exists")
     with handled(stop.set):
@@ -87,12 +96,16 @@ def generate_command(
         counts = table["label"].value_counts().to_pylist()
         report["labels"] = {c["values"]: c["counts"] for c in sorted(counts, key=lambda c: c["values"])}
     report |= {"seconds": round(seconds, 3), "pps": round(run.packets / seconds, 1) if seconds else 0.0, "stopped": stop.is_set()}
+    cut = 130 if stop.is_set() and out is not None else 0  # a capture that is shorter than asked for
     if as_json:
         print(json.dumps(report))
-        return
+        raise typer.Exit(cut)
+    if stop.is_set():
+        print("stopped by a signal before its end", file=sys.stderr)
     print(f"{run.packets:,} packets, {seconds:.1f} s, {report['pps']:,.0f} packets/s" + (f", {out}" if out else ", to raw-packets"))
     if truth_file is not None:
         print(f"ground truth: {truth_file}, {report['flows']:,} flows")
+    raise typer.Exit(cut)
 
 
 def start_time(text: str | None) -> int | None:
