@@ -219,12 +219,14 @@ class Settings(BaseSettings):
 def load(file: str | Path | None = None) -> Settings:
     """Read and validate the configuration.
 
-    ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``.
+    ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``; a relative one that is not there is looked for under the project's folder.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown or a value is out of range; names the key and its origin.
     """
     path = Path(file or os.environ.get("FLOWLAKE_CONF") or ROOT / "conf" / "local.yaml")
+    if not path.exists() and (beside := Path(os.environ.get("FLOWLAKE_HOME", ROOT)) / path).exists():
+        path = beside  # var/demo/conf.yaml, from whatever folder
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as e:

@@ -57,8 +57,8 @@ def setup(settings: LogSettings | None = None) -> None:
     # Our own loggers pass at the configured level; everybody else's chatter starts at warnings.
     for package in ("infra", "jobs", "sensors", "schemas", "flowlake"):
         logging.getLogger(package).setLevel(level)
-    # kafka-python warns of consumers without a group, and of its own event loop; failures come as exceptions
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # kafka-python warns of consumers without a group, and logs each attempt to connect as an error; failures come as exceptions
+    logging.getLogger("kafka").setLevel(logging.WARNING if level <= logging.DEBUG else logging.CRITICAL)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -114,7 +114,7 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
             found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
             return found
     except TableNotFoundError as e:
-        raise StoreError(f"lake {where} holds no table yet", "start the stream first (flowlake stream, make demo), or set lake.path") from e
+        raise StoreError(f"lake {where} holds no table yet", looks.NO_TABLE) from e
     except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
         if store := s3.trouble(str(e), where, settings.lake):
             raise StoreError(store.message, store.hint) from e

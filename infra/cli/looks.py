@@ -21,6 +21,10 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
 
 
+#: What to do where a store has no table.
+NO_TABLE = "start the stream first: flowlake stream; what the demo wrote: --conf-file var/demo/conf.yaml"
+
+
 def since(text: str | None) -> datetime | None:
     """A moment: ``15m``, ``2h``, ``7d`` ago, or ISO 8601 (UTC unless it says otherwise).
 
@@ -61,9 +65,7 @@ def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> l
                 cursor.execute(sql, values)
                 return [dict(row) for row in cursor.fetchall()] if cursor.description else []
         except psycopg2.errors.UndefinedTable as e:
-            raise StoreError(
-                f"{postgres.where(settings)} holds no such table yet", "start the stream first: flowlake stream, or make demo"
-            ) from e
+            raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
         except psycopg2.Error as e:
             raise StoreError(f"{postgres.where(settings)}: {' '.join(str(e).split())[:300]}") from e
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from infra.config import Settings
 from infra.demo.accounts import NO_IDS, Ids
-from infra.stack.topics import finished_offsets
+from infra.stack.topics import INPUTS, finished_offsets
 from jobs.metering.accounts import AccountBook
 from jobs.sinks.messages import BadMessage, decode_value
 from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS
@@ -44,8 +44,6 @@ COLUMNS = (
     "attack_type",
     "scored_at",
 )
-#: Query -> topic it reads.
-QUERIES = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
 
 
 @dataclass
@@ -213,7 +211,7 @@ class Follower(threading.Thread):
         with self.lock:
             ends = {topic: dict(parts) for topic, parts in self.seen.ends.items()}
         found = {}
-        for query, topic in QUERIES.items():
+        for query, topic in INPUTS.items():
             done: dict[int, int] = {}
             for folder in checkpoints.glob(f"{query}-v*/commits"):
                 done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
 from infra.errors import BrokerError
-from schemas.topics import TOPICS, TopicSpec
+from schemas.topics import PREDICTIONS, RAW_PACKETS, TOPICS, TopicSpec
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -234,6 +234,10 @@ def messages(settings: Settings, names: list[str]) -> dict[str, int]:
     return counts
 
 
+#: Query -> topic it reads.
+INPUTS = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
+
+
 def lags(settings: Settings) -> dict[str, int]:
     """Messages that each streaming query has not read yet, from its checkpoint (local checkpoints only): ``{query: messages}``.
 
@@ -243,8 +247,11 @@ def lags(settings: Settings) -> dict[str, int]:
         return {}
     base = settings.path(settings.paths.checkpoints)
     read = {str(folder.parent.relative_to(base)): finished_offsets(folder.parent) for folder in sorted(base.glob("**/commits"))}
-    topics = sorted({topic for offsets in read.values() for topic, _ in offsets})
-    _, last = end_offsets(settings, topics)
+    fresh = {name: settings.topic(INPUTS[query]) for name in read if not read[name] and (query := name.rsplit("-v", 1)[0]) in INPUTS}
+    topics = sorted({topic for offsets in read.values() for topic, _ in offsets} | set(fresh.values()))
+    first, last = end_offsets(settings, topics)
+    # a query that has not finished its first batch has everything before it
+    read |= {name: {key: offset for key, offset in first.items() if key[0] == topic} for name, topic in fresh.items()}
     return {
         query: sum(max(0, last[key] - offset) for key, offset in offsets.items() if key in last)
         for query, offsets in read.items()

@@ -77,4 +77,7 @@ def test_lag_of_a_query_is_what_its_checkpoint_has_not_finished(local: Settings)
     (checkpoint / "commits").mkdir()
     (checkpoint / "commits" / "3").write_text("v1\n{}")
     assert topics.lags(local) == {"meter-v1": 3}, "batch 4 was begun but not finished"
+    for fresh in ("meter-v2", "hot-v1", "elsewhere-v1"):
+        (checkpoint.with_name(fresh) / "commits").mkdir(parents=True)
+    assert topics.lags(local) == {"meter-v1": 3, "meter-v2": 5, "hot-v1": 0}, "what has finished no batch has everything before it"
     assert topics.messages(local, [name]) == {name: 5}
