@@ -219,7 +219,7 @@ class Settings(BaseSettings):
 def load(file: str | Path | None = None) -> Settings:
     """Read and validate the configuration.
 
-    ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``; a relative one that is not there is looked for under the project's folder.
+    ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``; a relative one that is not there is looked for under the project too.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown or a value is out of range; names the key and its origin.
