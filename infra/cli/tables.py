@@ -35,7 +35,8 @@ def parts_table(parts: list[PartState]) -> Table:
         ("memory MiB", "right"),
         ("up", "right"),
     ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        # an address is copied: it goes on in the next line rather than end in dots
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     colours = {"ready": "green", "starting": "yellow", "running": "green"}
     for part in parts:
         up = "" if part.seconds is None else _span(part.seconds)
