@@ -52,8 +52,8 @@ class PcapWriter:
     def __init__(self, path: str | Path, link_type: int = 1) -> None:
         self.path, self.link_type, self.packets = Path(path), link_type, 0
         special = self.path.exists() and not self.path.is_file()  # /dev/null, a pipe
-        real = Path(os.path.realpath(self.path))
-        self._partial = None if special else real.with_name(f".{real.name}.{os.getpid()}.partial")
+        self._real = Path(os.path.realpath(self.path))  # a link stays one
+        self._partial = None if special else self._real.with_name(f".{self._real.name}.{os.getpid()}.partial")
         try:
             self._file = open(self._partial or self.path, "wb")  # noqa: SIM115 - closed by close()
             self._file.write(np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, link_type], "<u4").tobytes())
@@ -87,7 +87,7 @@ class PcapWriter:
         try:
             self._file.close()
             if self._partial is not None and self._partial.exists():
-                self._partial.replace(os.path.realpath(self.path))
+                self._partial.replace(self._real)
         except OSError as e:
             self._discard()
             raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e

@@ -13,18 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from infra import config, log
-from infra.cli.options import ConfFile
+from infra.cli.options import ConfFile, group
 from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import ConfigError
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    epilog="Example:  flowlake bench stream --rate 50000 --json stream.json",
-    help="Benchmarks.",
-)
+app = group("Benchmarks.", "flowlake bench stream --rate 50000 --json stream.json")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.", show_default=False)]
 Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help="How long packets are sent.")]

@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import typer
 import yaml
 from pydantic import SecretStr
 
 from infra import config
-from infra.cli.options import ConfFile, Json
+from infra.cli.options import ConfFile, Json, group
 from infra.config import Settings
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    epilog="Example:  flowlake config show",
-    help="The configuration in force.",
-)
+app = group("The configuration in force.", "flowlake config show")
 MASK = "********"
 
 

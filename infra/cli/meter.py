@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,6 @@ from infra.errors import CaptureError, ConfigError, FlowlakeError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.csv as pacsv
 
     from sensors.following import Follow
 
@@ -55,10 +54,8 @@ def meter(
     files = capture_files(captures)
     if out is None and sys.stdout is None:
         raise ConfigError("standard output is closed", "name a file with --out")
-    for source in [*files, *([labels] if labels else [])]:
-        if out is not None and os.path.realpath(out) == os.path.realpath(source):
-            raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
-    target = out or Path("/dev/stdout")
+    if out is not None and os.path.realpath(out) in map(os.path.realpath, [*files, *([labels] if labels else [])]):
+        raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
     began = time.monotonic()
     accounts = Accounts()
     progress = _Progress(files, quiet=as_json or follow or (out is None and sys.stdout.isatty()))
@@ -83,7 +80,7 @@ def meter(
     else:
         with (
             _ended(),
-            RecordWriter(target, label, growing=follow) as writer,
+            RecordWriter(out, label, growing=follow) as writer,
             ahead(batches()) as records,
             _until_signal(following),
         ):
@@ -127,13 +124,10 @@ def meter(
 def _ended() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind like SIGINT while inside, so that what is half written is removed."""
 
-    def end(number: int) -> Callable[[], None]:
-        def leave() -> None:
-            raise SystemExit(128 + number)
+    def end(number: int) -> None:
+        raise SystemExit(128 + number)
 
-        return leave
-
-    with handled(end(signal.SIGTERM), [signal.SIGTERM]), handled(end(signal.SIGHUP), [signal.SIGHUP]):
+    with handled(partial(end, signal.SIGTERM), [signal.SIGTERM]), handled(partial(end, signal.SIGHUP), [signal.SIGHUP]):
         yield
 
 
@@ -173,29 +167,25 @@ def _labeller(path: Path | None) -> _Labels | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from jobs.scoring.truth import Truth
+    from jobs.scoring.truth import KEY, SPAN, Truth
 
     hint = "it is the Parquet file beside a generated capture"
     if not path.is_file():
         raise CaptureError(f"ground truth {path}: {'no file' if path.exists() else 'no such file'}", hint)
+    needed = {*KEY, *SPAN, "label"}
     try:
         truth = pq.read_table(path)
-    except (OSError, pa.ArrowException) as e:
-        raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
-    needed = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol", "start_time", "end_time", "label"}
-    if missing := needed - set(truth.column_names):
-        raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
-    if empty := [name for name in sorted(needed) if truth[name].null_count]:
-        raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
-    try:
+        if missing := needed - set(truth.column_names):
+            raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
+        if empty := [name for name in sorted(needed) if truth[name].null_count]:
+            raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
         return _Labels(Truth(truth).labels)
-    except (pa.ArrowException, ValueError) as e:
+    except (OSError, pa.ArrowException, ValueError) as e:
         raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
 
 
 def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> int:
     import pyarrow as pa
-    import pyarrow.csv as pacsv
 
     from schemas.cicflowmeter import cic_table, csv_table
     from schemas.flows import RECORD_SCHEMA
@@ -204,27 +194,25 @@ def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> in
     for batch in batches:
         records = pa.Table.from_batches([batch])
         table = csv_table(cic_table(records, label(records) if label else None))
-        options = pacsv.WriteOptions(include_header=rows == 0, quoting_style="needed", quoting_header="none")
-        _print(table, options)
+        _print(table, header=rows == 0)
         rows += table.num_rows
     if rows == 0:
-        _print(csv_table(cic_table(RECORD_SCHEMA.empty_table())), pacsv.WriteOptions(quoting_header="none", quoting_style="needed"))
+        _print(csv_table(cic_table(RECORD_SCHEMA.empty_table())), header=True)
     return rows
 
 
-def _print(table: pa.Table, options: pacsv.WriteOptions) -> None:
+def _print(table: pa.Table, *, header: bool) -> None:
     import pyarrow.csv as pacsv
 
     from jobs.metering.files import reason
 
+    options = pacsv.WriteOptions(include_header=header, quoting_style="needed", quoting_header="none")
     try:
         pacsv.write_csv(table, sys.stdout.buffer, write_options=options)
         sys.stdout.flush()  # of a file that is followed the next records may be long in coming
     except BrokenPipeError:
         raise
     except OSError as e:
-        if e.errno == errno.EPIPE:
-            raise BrokenPipeError(e.errno, os.strerror(e.errno)) from e
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer can go nowhere
         raise CaptureError(f"cannot write to standard output: {reason(e)}", "make room, or name a file with --out") from e
 

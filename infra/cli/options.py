@@ -21,6 +21,11 @@ FollowTimeout = Annotated[
 ]
 
 
+def group(purpose: str, example: str) -> typer.Typer:
+    """A group of commands, its help ending with an example."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=purpose, epilog=f"Example:  {example}")
+
+
 def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:
     """What ``--follow`` and ``--follow-timeout`` say about the files named; None when nothing is to be followed.
 

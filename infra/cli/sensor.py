@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
-from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one
+from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one, group
 from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from sensors.following import Follow
     from sensors.publisher import Publisher
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    epilog="Example:  flowlake sensor replay capture.pcap",
-    help="Packets into raw-packets.",
-)
+app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
 
 SensorId = Annotated[str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id.", show_default=False)]
 Domain = Annotated[str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)]

@@ -86,13 +86,11 @@ def logs(
 
     if part and part not in LOGS:
         raise ConfigError(f"no log {part!r}", f"logs: {', '.join(LOGS)}")
-    files = {name: _stack(conf_file).log_dir / f"{name}.log" for name in ([part] if part else LOGS)}
-    if part and not files[part].is_file():
-        raise ConfigError(f"there is no log of {part} yet ({files[part]})", "flowlake up starts kafka and postgres; flowlake stream, spark")
-    if not any(file.is_file() for file in files.values()) and not follow:
-        raise ConfigError(
-            f"there are no logs yet ({_stack(conf_file).log_dir})", "flowlake up starts kafka and postgres; flowlake stream, spark"
-        )
+    folder = _stack(conf_file).log_dir
+    files = {name: folder / f"{name}.log" for name in ([part] if part else LOGS)}
+    if not any(file.is_file() for file in files.values()) and (part or not follow):
+        missing = f"there is no log of {part} yet ({files[part]})" if part else f"there are no logs yet ({folder})"
+        raise ConfigError(missing, "flowlake up starts kafka and postgres; flowlake stream, spark")
     width = 0 if part else max(map(len, files))
     for name, file in files.items():
         for line in tail(file, lines):

@@ -169,11 +169,11 @@ def _local(settings: Settings) -> dict[str, str]:
         # A batch moves some dozen rows of packed columns through Spark's operators: writing and compiling their code in every task and for
         # every query costs more than interpreting it.
         "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         # A checksum of every row of a shuffle, for stages that are run again after a lost executor: here there is one.
         "spark.sql.shuffle.orderIndependentChecksum.enabled": "false",
         # Digests are compressed already.
         "spark.shuffle.compress": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         # Workers that start warm.
         "spark.python.daemon.module": "jobs.platform.daemon",
         # Without its native library Hadoop sets permissions and resolves links by child processes, several for each file of a checkpoint,

@@ -133,7 +133,7 @@ class Writer:
         self._next = task * 100_000
         self.written = Written()
 
-    def write(self, found: list[Message]) -> None:
+    def write(self, found: Iterable[Message]) -> None:
         """Write messages, chunk by chunk.
 
         Raises
@@ -178,16 +178,15 @@ def task(settings: Settings, query: str, batch_id: int) -> Callable[[Iterable[pa
         writer = Writer(settings.hot, query, batch_id, context.partitionId() if context else 0)
         away = fault = refused = ""
         letters: list[DeadLetter] = []
-        waiting: list[Message] = []
-        try:
+
+        def decoded() -> Iterator[Message]:
             for batch in batches:
                 found, bad = messages.decode(batch, query=NAME, columns=_COLUMNS)
-                letters += bad
-                waiting += found
-                if sum(message.rows.num_rows for message in waiting) >= CHUNK_ROWS:
-                    writer.write(waiting)
-                    waiting = []
-            writer.write(waiting)
+                letters.extend(bad)
+                yield from found
+
+        try:
+            writer.write(decoded())
             refused = source.refuse(letters + writer.written.letters, settings.kafka)
         except StoreUnavailable as e:
             away = str(e)

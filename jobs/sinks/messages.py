@@ -5,7 +5,7 @@ Pure Arrow, no Spark: the sinks call :func:`decode` inside ``mapInArrow``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -163,7 +163,7 @@ def joined(messages: Sequence[Message], columns: Sequence[str] | None = None) ->
     return pa.concat_tables([message.rows for message in messages]).combine_chunks()
 
 
-def chunks(messages: Sequence[Message], max_rows: int) -> Iterator[list[Message]]:
+def chunks(messages: Iterable[Message], max_rows: int) -> Iterator[list[Message]]:
     """Messages in groups of at most ``max_rows`` rows (one message at least)."""
     group: list[Message] = []
     rows = 0
