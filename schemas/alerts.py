@@ -80,6 +80,8 @@ _ROW_COLUMNS: tuple[tuple[str, str], ...] = (
 )
 #: Columns the writer fills, in the order of its COPY.
 WRITTEN: tuple[str, ...] = tuple(name for name, _ in _ROW_COLUMNS)
+#: Their SQL types, without constraints.
+WRITTEN_TYPES: dict[str, str] = {name: sql.split(" NOT NULL")[0] for name, sql in _ROW_COLUMNS}
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (

@@ -57,6 +57,8 @@ HOT_COLUMNS: tuple[HotColumn, ...] = (
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in HOT_COLUMNS)
+#: SQL type by column, without constraints.
+COLUMN_TYPES: dict[str, str] = {column.name: column.sql.split(" NOT NULL")[0] for column in HOT_COLUMNS}
 SOURCE_NAMES: tuple[str, ...] = tuple(column.source for column in HOT_COLUMNS)
 
 

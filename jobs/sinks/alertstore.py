@@ -146,7 +146,7 @@ class AlertStore:
             if name not in _INSERT_ONLY
         )
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {table.TABLE} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
-        postgres.copy_table(cursor, _STAGE, table.WRITTEN, alert_rows([change.alert for change in changes]))
+        postgres.copy_table(cursor, _STAGE, table.WRITTEN_TYPES, alert_rows([change.alert for change in changes]))
         cursor.execute(
             f"INSERT INTO {table.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY id "
             f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"

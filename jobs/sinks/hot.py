@@ -106,12 +106,12 @@ def _copy(cursor: Any, rows: pa.Table) -> int:
     """
     cursor.execute("SAVEPOINT straight")
     try:
-        postgres.copy_table(cursor, hot.TABLE, hot.COLUMN_NAMES, rows)
+        postgres.copy_table(cursor, hot.TABLE, hot.COLUMN_TYPES, rows)
         return int(cursor.rowcount)
     except psycopg2.errors.UniqueViolation:
         cursor.execute("ROLLBACK TO SAVEPOINT straight")
     cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {hot.TABLE}) ON COMMIT DELETE ROWS")
-    postgres.copy_table(cursor, _STAGE, hot.COLUMN_NAMES, rows)
+    postgres.copy_table(cursor, _STAGE, hot.COLUMN_TYPES, rows)
     names = ", ".join(hot.COLUMN_NAMES)
     cursor.execute(f"INSERT INTO {hot.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY timestamp, flow_id ON CONFLICT DO NOTHING")
     return int(cursor.rowcount)

@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg2
 import pyarrow as pa
-import pyarrow.csv as pc
 
 from infra.config import PostgresSettings
 from infra.errors import StoreError
+from jobs.sinks import pgcopy
 from jobs.sinks.stores import StoreUnavailable
 
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
@@ -134,15 +134,21 @@ def discard(connection: Any) -> None:
         connection.close()
 
 
-def copy_table(cursor: Any, table: str, columns: Sequence[str], rows: pa.Table) -> None:
-    """COPY an Arrow table into ``table``; its columns are in the order of ``columns``.
+def copy_table(cursor: Any, table: str, types: Mapping[str, str], rows: pa.Table) -> None:
+    """COPY an Arrow table into ``table``; ``types``: SQL types of its columns, in their order (:func:`jobs.sinks.pgcopy.encode`).
 
-    Null becomes SQL NULL, an empty string stays one (CSV: unquoted against quoted).
+    Raises
+    ------
+    RefusedData
+        A value is none of its type: nothing was sent.
+    psycopg2.Error
+        The server refuses, or went away.
     """
-    sink = io.BytesIO()
-    pc.write_csv(rows, sink, pc.WriteOptions(include_header=False, quoting_style="needed"))
-    sink.seek(0)
-    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv)", sink)
+    try:
+        stream = pgcopy.encode(rows, types)
+    except ValueError as e:
+        raise RefusedData(_line(e)[:300]) from e
+    cursor.copy_expert(f"COPY {table} ({', '.join(types)}) FROM STDIN WITH (FORMAT binary)", io.BytesIO(stream), size=1 << 18)
 
 
 def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int, Sequence[str]]) -> int:
