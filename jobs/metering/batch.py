@@ -110,6 +110,7 @@ def meter_captures(
             try:
                 for digest in digests:
                     yield from records_of(meter.ingest_decoded([digest], 0))
+                    meter.table.forget_dirty()  # no state is written here
                     if progress is not None:
                         progress(path, reader.bytes_read, reader.size)
             finally:

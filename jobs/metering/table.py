@@ -827,6 +827,7 @@ class FlowTable:
         self._timeouts = timeouts.vector()
         self._with_interim = timeouts.interim
         self._allocate(capacity)
+        self._dirty = np.zeros(capacity * 2, np.int64)
         self._counts = np.zeros(4, np.int64)
         self._counts[_FREE] = capacity
         self._free[:capacity] = np.arange(capacity - 1, -1, -1)
@@ -837,7 +838,6 @@ class FlowTable:
         self._nxt = np.full(capacity, -1, np.int64)
         self._wake = np.full(capacity, _NEVER, np.int64)
         self._mark = np.zeros(capacity, np.uint8)
-        self._dirty = np.zeros(capacity * 2, np.int64)
         self._free = np.zeros(capacity, np.int64)
         self._head = np.full(1 << max(int(capacity - 1).bit_length(), 10), -1, np.int64)
 
@@ -845,11 +845,13 @@ class FlowTable:
         return int(self._counts[_OPEN])
 
     def _reserve(self, n: int) -> None:
+        """Room for ``n`` more flows, and for as many that change."""
+        self._reserve_dirty(n)
         capacity = len(self.rows)
-        if self._counts[_FREE] >= n and self._counts[_DIRTY] + n <= len(self._dirty):
+        if self._counts[_FREE] >= n:
             return
         grown = max(capacity * 2, capacity + n)
-        old: dict[str, NDArray] = {name: getattr(self, name) for name in ("rows", "_used", "_nxt", "_wake", "_mark", "_dirty", "_free")}
+        old: dict[str, NDArray] = {name: getattr(self, name) for name in ("rows", "_used", "_nxt", "_wake", "_mark", "_free")}
         self._allocate(grown)
         for name, was in old.items():
             getattr(self, name)[: len(was)] = was
@@ -903,7 +905,7 @@ class FlowTable:
         """Snapshots of open flows that are due."""
         if not self._with_interim:
             return []
-        self._reserve_dirty()
+        self._reserve_dirty(len(self))
         found = []
         out = self._room()
         at = 0
@@ -917,8 +919,8 @@ class FlowTable:
         """Where a scan puts copies of rows."""
         return np.empty(min(max(len(self), 1), 65_536), ROW_DTYPE)
 
-    def _reserve_dirty(self) -> None:
-        need = int(self._counts[_DIRTY]) + len(self)
+    def _reserve_dirty(self, n: int) -> None:
+        need = int(self._counts[_DIRTY]) + n
         if need > len(self._dirty):
             grown = np.zeros(need * 2, np.int64)
             grown[: len(self._dirty)] = self._dirty
@@ -951,9 +953,13 @@ class FlowTable:
         n = int(self._counts[_DIRTY])
         at = self._dirty[:n]
         at = np.unique(at[(self._used[at] == 1) & (self._mark[at] == 1)])
-        self._mark[self._dirty[:n]] = 0
-        self._counts[_DIRTY] = 0
+        self.forget_dirty()
         return take(self.rows, at)
+
+    def forget_dirty(self) -> None:
+        """Nobody will ask what has changed so far. Without this, or :meth:`take_dirty`, now and then what is remembered grows for ever."""
+        self._mark[self._dirty[: int(self._counts[_DIRTY])]] = 0
+        self._counts[_DIRTY] = 0
 
     def open_domains(self) -> NDArray[np.uint16]:
         """Domain number of every open row."""

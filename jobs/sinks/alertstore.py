@@ -78,10 +78,10 @@ class AlertStore:
                     if (change := alertbook.apply(known.get(item.id), item, min_severity=self._settings.min_severity)) is not None
                 ]
                 sent = self._write(cursor, changes) if changes else 0
-        except psycopg2.Error as e:
+        except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
             postgres.discard(connection)
-            problem = postgres.classify(e, self._settings)
+            problem = e if isinstance(e, RefusedData) else postgres.classify(e, self._settings)
             if isinstance(problem, RefusedData):
                 problem = StoreError(f"{postgres.where(self._settings)} refuses an alert: {problem}")
             raise problem from e

@@ -238,3 +238,33 @@ def test_fragments_follow_their_first_and_orphans_are_counted(meter: BucketMeter
     emission = feed.send(0, kind="end")
     assert emission.closed["nf"].tolist() == [2]
     assert totals(meter)["rejected_fragment_orphan"] == 2  # another datagram, and one after the timeout
+
+
+def _short_flows(start: float, count: int) -> np.ndarray:
+    """One packet each of flows not seen before."""
+    p = packets(*[start + i * 1e-4 for i in range(count)])
+    p["src_lo"] = round(start * 1000) * 100_000 + np.arange(count)
+    return p
+
+
+def test_flows_that_come_and_go_need_no_more_room() -> None:
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=True, interim_first_s=0.2, idle_timeout_s=1))
+    feed = Feed(meter)
+    rooms = []
+    for second in range(1, 40):
+        feed.send(second + 0.9, _short_flows(second, 3000))
+        meter.table.forget_dirty()
+        rooms.append((len(meter.table.rows), len(meter.table._dirty)))
+    assert rooms[-1] == rooms[4]
+
+
+@pytest.mark.parametrize("seconds", range(4, 16))
+def test_a_table_grows_however_much_has_changed_since_the_last_state(seconds: int) -> None:
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=True, interim_first_s=0.2, idle_timeout_s=1))
+    feed = Feed(meter)
+    for second in range(1, seconds):
+        feed.send(second + 0.9, _short_flows(second, 3000))
+    feed.send(seconds + 5, _short_flows(seconds + 4, 9900))
+    assert len(meter.table) == 9900
+    assert len(meter.table.take_dirty()) == 9900
+    assert len(meter.table.take_dirty()) == 0
