@@ -4,6 +4,8 @@ Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one pe
 per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
+A scan, a flood or guessing becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody is told of.
+
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
 however often it was
 seen (interim snapshots, the closed record, redelivered messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that
@@ -22,6 +24,7 @@ import pyarrow as pa
 from schemas.labels import BY_NAME
 
 TABLE = "alerts"
+CANDIDATES = "alert_candidates"
 NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
 MESSAGE_VERSION = 1
 
@@ -104,6 +107,11 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         # Messages for the topic, written in the transaction of the alert and removed once the broker has them.
         "CREATE TABLE IF NOT EXISTS alert_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alert_id uuid NOT NULL, "
         "key text NOT NULL, message text NOT NULL, created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    ),
+    2: (
+        # Evidence of what is no alert yet, a row a batch (Arrow IPC streams of PARTIAL_SCHEMA); written anew now and then.
+        f"CREATE TABLE IF NOT EXISTS {CANDIDATES} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, evidence bytea NOT NULL, "
+        "written_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     ),
 }
 

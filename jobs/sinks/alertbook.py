@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from jobs.sinks import sketch
 from jobs.sinks.sketch import EMPTY, Hashes
-from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, severity
+from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
 
 SETS = ("source", "target", "port")
 _COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
@@ -126,6 +126,29 @@ def _evidence(row: Mapping[str, Any]) -> Evidence:
         samples={name: row[f"{name}_sample"] for name in SETS},
         flow=flow,
     )
+
+
+def merged(a: Evidence, b: Evidence) -> Evidence:
+    """What both say; neither is changed."""
+    both = replace(a, sketches=dict(a.sketches), samples=dict(a.samples))
+    _merge(both, b)
+    return both
+
+
+def rows(evidence: Iterable[Evidence]) -> pa.Table:
+    """Inverse of :func:`gather`: evidence as rows of :data:`schemas.alerts.PARTIAL_SCHEMA`."""
+    return pa.Table.from_pylist([_row(item) for item in evidence], PARTIAL_SCHEMA)
+
+
+def _row(item: Evidence) -> dict[str, Any]:
+    return {
+        "id": item.id.bytes,
+        **{name: getattr(item, name) for name in _COPIED},
+        "flows": sketch.pack(item.flows),
+        **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
+        **{f"{name}_sample": item.samples[name] for name in SETS},
+        "flow": json.dumps(item.flow) if item.flow else "",
+    }
 
 
 def _merge(into: Evidence, other: Evidence) -> None:

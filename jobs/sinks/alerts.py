@@ -20,7 +20,7 @@ from infra.errors import StoreError
 from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
 from jobs.platform.workers import settled
-from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
+from jobs.sinks import alertbook, candidates, counters, evidence, messages, postgres, source
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
@@ -53,7 +53,7 @@ def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
+            packed = candidates.pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
         yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
@@ -81,20 +81,6 @@ def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table],
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
-def pack(partials: pa.Table) -> bytes:
-    """Evidence as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, partials.schema) as writer:
-        writer.write_table(partials)
-    return bytes(sink.getvalue())
-
-
-def unpack(data: bytes) -> pa.Table:
-    """Inverse of :func:`pack`."""
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
-
-
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     """Start the query ``alerts``, and the thread that sends its messages.
 
@@ -118,11 +104,13 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
 
     def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
         reports = frame.mapInArrow(settled(task(settings)), _REPORT_DDL).collect()
-        found = alertbook.gather(unpack(bytes(r.partials)) for r in reports if r.partials)
+        found = alertbook.gather(candidates.unpack(bytes(r.partials)) for r in reports if r.partials)
         applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
         if applied.messages:
             drainer.wake()
         counters.add(counters.SINK_ROWS, NAME, len(applied.raised))
+        counters.add(counters.FORGOTTEN, NAME, applied.forgotten)
+        counters.CANDIDATES.set(applied.candidates)
         _measure(applied.raised)
         refused = source.count_refused((r.refused for r in reports), NAME)
         if batch_id % _PRUNE_EVERY == _PRUNE_EVERY - 1:
@@ -130,7 +118,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
                 store.prune()
             except (StoreUnavailable, StoreError) as e:
                 get("sink.alerts").warning("old evidence stays", cause=str(e))
-        return {"raised": len(applied.raised), "changed": applied.changed, "refused": refused}
+        return {"raised": len(applied.raised), "changed": applied.changed, "candidates": applied.candidates, "refused": refused}
 
     query = source.run(source.read(spark, settings, NAME, snapshots=True), settings, NAME, settings.alerts.trigger_ms, handle, apply)
     drainer.start()

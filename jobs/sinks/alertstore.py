@@ -22,6 +22,7 @@ from infra.config import AlertSettings
 from infra.errors import StoreError
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
+from jobs.sinks.candidates import Candidates
 from jobs.sinks.postgres import RefusedData
 from schemas import alerts as table
 
@@ -42,6 +43,8 @@ class Applied:
     raised: tuple[Alert, ...]
     changed: int
     messages: int
+    candidates: int = 0  # of too few flows to be an alert, after the batch
+    forgotten: int = 0  # candidates given up for want of room
 
 
 class AlertStore:
@@ -51,6 +54,7 @@ class AlertStore:
         self._settings = settings
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
+        self._candidates = Candidates(settings.min_flows, 2 * settings.episode_s)
 
     def apply(self, evidence: Sequence[Evidence]) -> Applied:
         """Merge evidence into the alerts, exactly once whatever is repeated.
@@ -66,15 +70,16 @@ class AlertStore:
             Nothing was applied, or - if the connection broke in the commit - everything; the same evidence may be applied again.
         """
         if not evidence:
-            return Applied((), 0, 0)
+            return Applied((), 0, 0, len(self._candidates))
         connection = postgres.kept(self._settings, _APPLICATION)
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
-                known = self._load(cursor, [item.id for item in evidence])
+                due = self._candidates.sift(cursor, evidence, self._kept, lambda ids: self._alerts_among(cursor, ids))
+                known = self._load(cursor, [item.id for item in due]) if due else {}
                 changes = [
                     change
-                    for item in evidence
+                    for item in due
                     if (change := alertbook.apply(known.get(item.id), item, min_severity=self._settings.min_severity)) is not None
                 ]
                 sent = self._write(cursor, changes) if changes else 0
@@ -86,9 +91,16 @@ class AlertStore:
                 problem = StoreError(f"{postgres.where(self._settings)} refuses an alert: {problem}")
             raise problem from e
         self._remember([change.alert for change in changes])
-        return Applied(tuple(c.alert for c in changes if c.is_new), sum(not c.is_new for c in changes), sent)
+        forgotten = self._candidates.commit()
+        raised = tuple(change.alert for change in changes if change.is_new)
+        return Applied(raised, len(changes) - len(raised), sent, len(self._candidates), forgotten)
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _alerts_among(cursor: Any, ids: Sequence[UUID]) -> list[UUID]:
+        cursor.execute(f"SELECT id::text FROM {table.TABLE} WHERE id = ANY(%s::uuid[])", ([str(i) for i in ids],))
+        return [UUID(key) for (key,) in cursor.fetchall()]
 
     def _load(self, cursor: Any, ids: Sequence[UUID]) -> dict[UUID, Alert]:
         us = "(extract(epoch FROM a.{0}) * 1000000)::bigint"
@@ -204,6 +216,7 @@ class AlertStore:
     def _forget(self) -> None:
         self._kept.clear()
         self._kept_flows = 0
+        self._candidates.forget()
 
     def prune(self) -> None:
         """Let go of the evidence of alerts that have not changed for :data:`schemas.alerts.EVIDENCE_HOURS`; the alerts stay.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from infra.metrics import REGISTRY, REJECTED, SINK_COPIES, SINK_ROWS
 
 WAITS = Counter("flowlake_sink_waits", "Attempts that found the store away", ["query"], registry=REGISTRY)
+CANDIDATES = Gauge("flowlake_alert_candidates", "Scans, floods and guessing of too few flows to be an alert yet", registry=REGISTRY)
+FORGOTTEN = Counter("flowlake_alert_candidates_forgotten", "Candidates given up because there were too many", ["query"], registry=REGISTRY)
 
-__all__ = ["REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]
+__all__ = ["CANDIDATES", "FORGOTTEN", "REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]
 
 
 def add(metric: Any, query: str, amount: float, **labels: str) -> None:

@@ -33,7 +33,7 @@ def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Bench]:
-    made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts=database, lake={"trigger_ms": 0})
+    made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts={**database, "min_flows": 1}, lake={"trigger_ms": 0})
     admin = KafkaAdminClient(bootstrap_servers=kafka_server)
     admin.create_topics([NewTopic(made.topic(t.name), 2 if t.name == "predictions" else 1, 1, topic_configs=t.config()) for t in TOPICS])
     with closing(admin):

@@ -1,0 +1,150 @@
+"""Candidates: scans, floods and guessing of too few flows to be an alert yet.
+
+One refused connection looks like one probe of a scan, and no model can tell them apart by the flow alone. So an alert about many flows is
+raised when there are ``alerts.min_flows`` of them; until then its evidence waits here. It waits in memory, and in the database as a log of
+one row a batch, written in the transaction of the batch's alerts: evidence merges in any order and any number of times, so a log read
+again is the memory that was lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pyarrow as pa
+
+from jobs.sinks import alertbook
+from jobs.sinks.alertbook import Evidence
+from schemas import alerts as table
+
+#: Candidates held, a KB or two each; what has not changed for longest falls out.
+MAX_HELD = 20_000
+#: Rows of the log that are read again at most; then it is written anew.
+LOG_ROWS = 200
+
+Ids = Callable[[Sequence[UUID]], Collection[UUID]]
+
+
+class Candidates:
+    """The candidates of one database.
+
+    Parameters
+    ----------
+    min_flows
+        Distinct flows that make an alert.
+    keep_s
+        Wall clock: a candidate that has not changed for so long is forgotten.
+    """
+
+    def __init__(self, min_flows: int, keep_s: float) -> None:
+        self._min_flows = min_flows
+        self._keep_s = keep_s
+        self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
+        self._log_rows: int | None = None  # None: the log has not been read
+        self._staged: dict[UUID, Evidence] = {}
+        self._raised: list[UUID] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def sift(self, cursor: Any, evidence: Iterable[Evidence], kept: Collection[UUID], alerts_among: Ids) -> list[Evidence]:
+        """Evidence that is to be applied now: of alerts that there are, and of those that have become one; the rest is noted.
+
+        Parameters
+        ----------
+        cursor
+            Of the batch's transaction. :meth:`commit` or :meth:`forget` must follow.
+        evidence
+            One entry an alert.
+        kept
+            Alerts known to be in the store.
+        alerts_among
+            Which of some ids are alerts of the store.
+        """
+        if self._log_rows is None:
+            self._recall(cursor, alerts_among)
+        self._staged, self._raised = {}, []
+        due: list[Evidence] = []
+        few: list[Evidence] = []
+        for item in evidence:
+            held = self._held.get(item.id)
+            if item.kind == "per-flow" or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
+                due.append(item)
+                continue
+            merged = item if held is None else alertbook.merged(held[1], item)
+            if len(merged.flows) < self._min_flows:
+                few.append(item)
+                self._staged[item.id] = merged
+                continue
+            # the packet that sufficed is one of this batch's: what was there before did not
+            due.append(replace(merged, evidence=item.evidence))
+            self._raised.append(item.id)
+        strangers = [item.id for item in few if item.id not in self._held]
+        there = set(alerts_among(strangers)) if strangers else set()
+        for item in few:
+            if item.id in there:
+                due.append(self._staged.pop(item.id))
+        self._write(cursor, [item for item in few if item.id not in there])
+        return sorted(due, key=lambda item: item.id.bytes)
+
+    def commit(self) -> int:
+        """The transaction is through; returns how many candidates were forgotten to make room."""
+        now = time.monotonic()
+        for key in self._raised:
+            del self._held[key]
+        for key, item in self._staged.items():
+            self._held[key] = now, item
+            self._held.move_to_end(key)
+        forgotten = max(len(self._held) - MAX_HELD, 0)
+        for _ in range(forgotten):
+            self._held.popitem(last=False)
+        while self._held and next(iter(self._held.values()))[0] < now - self._keep_s:
+            self._held.popitem(last=False)
+        return forgotten
+
+    def forget(self) -> None:
+        """What the database holds is not known: read it again."""
+        self._held.clear()
+        self._log_rows = None
+
+    def _recall(self, cursor: Any, alerts_among: Ids) -> None:
+        cursor.execute(
+            f"SELECT evidence FROM {table.CANDIDATES} WHERE written_at > clock_timestamp() - %s * interval '1 second'", (self._keep_s,)
+        )
+        logged = [unpack(bytes(data)) for (data,) in cursor.fetchall()]
+        found = alertbook.gather(logged)
+        there = set(alerts_among([item.id for item in found])) if found else set()  # became alerts after they were logged
+        now = time.monotonic()
+        self._held = OrderedDict((item.id, (now, item)) for item in found if item.id not in there)
+        self._log_rows = len(logged)
+
+    def _write(self, cursor: Any, fresh: Sequence[Evidence]) -> None:
+        if not fresh:
+            return
+        if (self._log_rows or 0) >= LOG_ROWS:
+            cursor.execute(f"DELETE FROM {table.CANDIDATES}")
+            raised = set(self._raised)
+            held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
+            fresh = [*held, *self._staged.values()]
+            self._log_rows = 0
+        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(pack(alertbook.rows(fresh))),))
+        self._log_rows = (self._log_rows or 0) + 1
+
+
+def pack(partials: pa.Table) -> bytes:
+    """Evidence as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(partials)
+    return bytes(sink.getvalue())
+
+
+def unpack(data: bytes) -> pa.Table:
+    """Inverse of :func:`pack`."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

@@ -1,0 +1,138 @@
+"""A scan is an alert when it has so many flows, however they are cut into batches and whatever is restarted between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
+
+from infra.config import Settings
+from jobs.sinks import alertbook, candidates, evidence, postgres
+from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks.stores import StoreUnavailable
+from schemas import alerts as table
+from tests.integration.sinkbench import Rows, run
+from tests.sinksdata import table as flows
+
+pytestmark = pytest.mark.integration
+
+EPISODE = 3600
+
+
+def probe(number: int, source: int = 1, **more: Any) -> dict[str, Any]:
+    """A flow that the model takes for a probe of a scan, one second after the one before."""
+    row = {"name": f"{source}/{number}", "at": number, "src_ip": f"10.0.0.{source}", "dst_port": 1000 + number}
+    return {**row, "attack_type": "SYN_SCAN", **more}
+
+
+def give(store: AlertStore, rows: Rows) -> Applied:
+    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows)), EPISODE)]))
+
+
+@pytest.fixture
+def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(hot=database, alerts={**database, "min_flows": 5, "episode_s": EPISODE})
+    postgres.migrate(made.alerts, "alerts", table.MIGRATIONS)
+    yield made
+    for key, connection in list(postgres._connections.items()):
+        if made.alerts.database in key:
+            connection.close()
+            del postgres._connections[key]
+
+
+def counts(where: Settings) -> list[tuple[str, int]]:
+    rows = run(where.alerts, "SELECT host(src_ip), flow_count FROM alerts ORDER BY 1")
+    return [(str(address), int(count)) for address, count in rows]
+
+
+def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
+    store = AlertStore(where.alerts)
+    assert give(store, [probe(1), probe(2), probe(1, source=2)]) == Applied((), 0, 0, candidates=2)
+    assert give(store, [probe(2), probe(3, closed=False), probe(4)]).candidates == 2
+    assert counts(where) == []
+    assert run(where.alerts, "SELECT count(*) FROM alert_outbox") == [(0,)]
+    done = give(store, [probe(3), probe(5)])
+    assert [len(done.raised), done.messages, done.candidates] == [1, 1, 1]
+    assert counts(where) == [("10.0.0.1", 5)]
+    ((first, last, told, ports),) = run(
+        where.alerts, "SELECT first_seen, last_seen, (details ->> 'evidence_time')::timestamptz, details -> 'ports' FROM alerts"
+    )
+    assert (last - first).total_seconds() >= 4
+    assert told > first  # the packet that sufficed, not the first probe
+    assert ports == [1001, 1002, 1003, 1004, 1005]
+    assert give(store, [probe(6)]).changed == 1
+    assert counts(where) == [("10.0.0.1", 6)]
+
+
+def test_what_is_no_matter_of_numbers_is_told_at_once(where: Settings) -> None:
+    done = give(AlertStore(where.alerts), [{"name": 1, "attack_type": "DNS_TUNNEL"}, *[probe(i, source=3) for i in range(5)]])
+    assert len(done.raised) == 2
+
+
+def test_a_restart_forgets_no_candidate_and_no_alert(where: Settings) -> None:
+    for number in range(1, 5):
+        give(AlertStore(where.alerts), [probe(number)])
+    give(AlertStore(where.alerts), [probe(4)])  # a batch that is repeated
+    assert counts(where) == []
+    give(AlertStore(where.alerts), [probe(5)])
+    give(AlertStore(where.alerts), [probe(6)])  # one flow of an alert that is only in the database
+    assert counts(where) == [("10.0.0.1", 6)]
+
+
+def test_the_log_is_written_anew_and_stays_short(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "LOG_ROWS", 3)
+    store = AlertStore(where.alerts)
+    for number in range(1, 5):
+        for source in range(1, 5):
+            give(store, [probe(number, source)])
+    assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 3
+    again = AlertStore(where.alerts)
+    assert give(again, [probe(5, source=1)]).candidates == 3
+    assert give(again, [probe(5, source) for source in range(2, 5)]).candidates == 0
+    assert counts(where) == [(f"10.0.0.{source}", 5) for source in range(1, 5)]
+
+
+def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "MAX_HELD", 3)
+    store = AlertStore(where.alerts)
+    give(store, [probe(1, source) for source in (1, 2)])
+    assert give(store, [probe(1, source) for source in (3, 4)]).forgotten == 1
+    assert give(store, []).candidates == 3
+
+
+def test_a_batch_that_fails_leaves_no_trace_and_can_be_repeated(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AlertStore(where.alerts)
+    give(store, [probe(1), probe(2)])
+    with monkeypatch.context() as patch:
+
+        def broken(*_: Any) -> int:
+            raise psycopg2.OperationalError("gone")
+
+        patch.setattr(store, "_write", broken)
+        with pytest.raises(StoreUnavailable):
+            give(store, [probe(3), probe(4), probe(5), probe(1, source=2)])
+    assert counts(where) == []
+    assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}") == [(1,)]
+    assert give(store, [probe(3), probe(4), probe(5), probe(1, source=2)]).candidates == 1
+    assert counts(where) == [("10.0.0.1", 5)]
+
+
+@given_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, data: st.DataObject) -> None:
+    run(where.alerts, f"TRUNCATE alerts, {table.CANDIDATES} CASCADE")
+    rows = [probe(number, source) for source, count in ((1, 4), (2, 5), (3, 9)) for number in range(count)]
+    rows = data.draw(st.permutations(rows + rows[::3]))  # some are seen twice
+    store = AlertStore(where.alerts)
+    while rows:
+        size = data.draw(st.integers(1, len(rows)))
+        if data.draw(st.booleans()):
+            store = AlertStore(where.alerts)
+        give(store, rows[:size])
+        rows = rows[size:]
+    assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9)]
