@@ -29,16 +29,22 @@ MODULES = (
 )
 
 
-#: glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (malloc.h), and what they are set to, bytes.
-_TRIM, _MMAP = (-1, 256 << 20), (-3, 32 << 20)
+#: glibc's M_TRIM_THRESHOLD, bytes, and M_MMAP_MAX (malloc.h): no block is mapped by itself, which would be given back when it is freed.
+_TRIM, _MMAPS = (-1, 256 << 20), (-4, 0)
 
 
 def keep_memory() -> None:
-    """Let workers keep what they free: every batch needs tens of MB again, and each page given back is cleared by the kernel once more."""
+    """Let workers keep what they free: every batch needs tens of MB again, and each page given back is cleared by the kernel once more.
+
+    Arrow takes its memory from the same place then: its own allocator gives back what is free for some ms.
+    """
+    import pyarrow as pa
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
     if mallopt is not None:
         mallopt(*_TRIM)
-        mallopt(*_MMAP)
+        mallopt(*_MMAPS)
+        pa.set_memory_pool(pa.system_memory_pool())
 
 
 def prepare() -> None:

@@ -174,6 +174,8 @@ def _local(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.orderIndependentChecksum.enabled": "false",
         # Digests are compressed already.
         "spark.shuffle.compress": "false",
+        # A checksum of every shuffle block, which tells what went wrong when one cannot be read.
+        "spark.shuffle.checksum.enabled": "false",
         # Workers that start warm.
         "spark.python.daemon.module": "jobs.platform.daemon",
         # Without its native library Hadoop sets permissions and resolves links by child processes, several for each file of a checkpoint,
