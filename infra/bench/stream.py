@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from infra.bench import traffic
+from infra.bench import peer, traffic
 from infra.bench.place import machine, stack
 from infra.config import Settings
 from infra.demo import driver, latency, report
@@ -31,6 +31,8 @@ from infra.demo.traffic import Source
 WARM_S = 20.0
 #: A stream that is behind is waited for this long and the time of sending once more, then the result says how far behind it was, seconds.
 GRACE_S = 90.0
+#: Traffic that NFStream is given, seconds of it: the same preset and rate, frames whole (it drops those that are cut).
+PEER_S = 20.0
 #: The lag is flat when it grows by less than this share of the rate.
 FLAT = 0.02
 
@@ -60,14 +62,23 @@ def slope(at: list[float], lag: list[int], warm_s: float = WARM_S) -> float | No
     return round(float(np.polyfit(t, n, 1)[0]), 1)
 
 
-def run(settings: Settings, *, rate: float, seconds: float, preset: str = "bench", say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Send at ``rate`` packets per second for ``seconds`` and measure.
+def run(
+    settings: Settings,
+    *,
+    rate: float,
+    seconds: float,
+    preset: str = "bench",
+    with_peer: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Send at ``rate`` packets per second for ``seconds`` and measure; then, if asked to, let NFStream meter such traffic alone.
 
     Returns
     -------
     dict
-        ``sustained`` (lag flat and accounts closed), ``kpps_sent``, ``lag_packets`` (once a second), ``lag_slope_pps``, batch times and
-        phases by query (ms), rows and rows/s by store, CPU seconds and memory (MiB) by part, delays by stage (ms), the machine.
+        ``sustained`` (lag flat and accounts closed), ``kpps_sent``, ``kpps_done`` (worked off while packets were sent), ``lag_packets``
+        (once a second), ``lag_slope_pps``, batch times and phases by query (ms), rows and rows/s by store, CPU seconds and memory (MiB) by
+        part, delays by stage (ms), the machine; ``nfstream`` and ``ratio`` of the stream's packets per second to its.
 
     Raises
     ------
@@ -75,6 +86,7 @@ def run(settings: Settings, *, rate: float, seconds: float, preset: str = "bench
         A part did not start or ended.
     """
     facts = machine()
+    python = peer.environment(settings.path(settings.paths.var) / "bench" / "nfstream") if with_peer else None
     with stack(settings) as (own, where):
         where.base.mkdir(parents=True, exist_ok=True)
         capture = where.base / "bench.pcap"
@@ -88,7 +100,14 @@ def run(settings: Settings, *, rate: float, seconds: float, preset: str = "bench
             batches = read_batches(where.run / driver.BATCHES)
         finally:
             demo.stop()
-    return {**_result(outcome, samples, batches, rate, seconds), "machine": facts}
+        result = _result(outcome, samples, batches, rate, seconds)
+        if python is not None:
+            made = traffic.write(own, capture, preset=preset, rate=rate, seconds=min(PEER_S, seconds), whole=True, say=say)
+            theirs = peer.run(python, capture, settings.meter.idle_timeout_s, settings.meter.active_timeout_s)
+            kpps = round(made / theirs.seconds / 1000, 1)
+            result["nfstream"] = {**theirs.as_dict(), "packets": made, "flows": theirs.said["flows"], "kpps": kpps}
+            result["ratio"] = round(result["kpps_done"] / kpps, 2) if result["kpps_done"] else None
+    return {**result, "machine": facts}
 
 
 @contextmanager
@@ -165,6 +184,7 @@ def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: f
         "rate_kpps": rate / 1000,
         "sustained": bool(outcome.closes and grows is not None and grows < FLAT * rate and sent >= 0.97 * rate * seconds),
         "kpps_sent": round(sent / sending / 1000, 1) if sending > 0 else None,
+        "kpps_done": round((samples.sent[-1] - lag[-1]) / samples.at[-1] / 1000, 1) if lag and samples.at[-1] else None,
         "kpps_to_the_stores": round(sent / whole / 1000, 1) if whole else None,
         "packets_sent": sent,
         "flows_closed": values["flows_closed"],

@@ -72,16 +72,21 @@ def stream(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,
     seconds: Seconds = 120.0,
     find: Annotated[bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on.")] = False,
+    peer: Annotated[bool, typer.Option("--peer", help="Then NFStream on such traffic, alone.")] = False,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
     """Kafka -> scored -> lake, hot store, alerts: is a rate sustained with the lag flat? Exit code 0 when it is."""
     from infra.bench import stream as bench
 
+    if find and peer:
+        raise ConfigError("--find and --peer: one or the other", "the peer is measured in a run of one rate")
     settings = _prepare(conf_file, json_file)
     with _stoppable():
-        measure = bench.find if find else bench.run
-        result = measure(settings, rate=rate, seconds=seconds, say=_say)
+        if find:
+            result = bench.find(settings, rate=rate, seconds=seconds, say=_say)
+        else:
+            result = bench.run(settings, rate=rate, seconds=seconds, with_peer=peer, say=_say)
     _tell(result, json_file)
     return 0 if result["sustained"] else 1
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from infra.bench import stream
+from infra.cli import bench
 from infra.cli.bench import rows
+from infra.errors import ConfigError
 
 
 def test_slope_is_the_growth_of_the_lag_after_the_warm_up():
@@ -46,3 +48,8 @@ def test_batches_without_rows_do_not_count(tmp_path: Path):
 def test_rows_of_the_table_name_nested_values_and_leave_long_lists_out():
     found = dict(rows({"rate_kpps": 100.0, "rows": {"lake": 1234}, "lag": list(range(100)), "nothing": None, "closes": True}))
     assert found == {"rate kpps": "100.0", "rows, lake": "1,234", "closes": "True"}
+
+
+def test_the_peer_is_measured_at_one_rate():
+    with pytest.raises(ConfigError, match="--find and --peer"):
+        bench.stream(find=True, peer=True)
