@@ -90,8 +90,10 @@ def read(
     if kind:
         where.append("kind = %s" if kind in _KINDS else "attack_type = %s")
         values.append(kind)
-        if kind not in _KINDS and kind in map(str.lower, ATTACKS):
-            raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
+        if kind not in _KINDS and kind.islower():
+            if kind.upper() in ATTACKS:
+                raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
+            raise ConfigError(f"--kind {kind!r} is no kind of alert", f"kinds: {', '.join(_KINDS)}; or an attack type in capitals")
     if only_open:
         where.append("resolved_at IS NULL")
     for column, moment, sign in (("timestamp", since, ">="), ("created_at", created_since, ">")):

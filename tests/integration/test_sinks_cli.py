@@ -128,6 +128,7 @@ def test_bad_arguments_are_one_line(stores: Settings, capsys: pytest.CaptureFixt
         (["alerts", "--since", "yesterday"], "yesterday"),
         (["flows", "--json", "--csv"], "--csv"),
         (["alerts", "--kind", "syn_flood"], "capitals"),
+        (["alerts", "--kind", "nope"], "no kind of alert"),
     ):
         code, _, err = call(capsys, *arguments)
         assert code == 2
