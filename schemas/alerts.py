@@ -17,7 +17,8 @@ and estimates (3 %) above. Severity and confidence never fall.
 
 from __future__ import annotations
 
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -136,8 +137,11 @@ def alert_key(kind: str, attack_type: str, domain: str, episode: int, src_ip: st
 
 
 def alert_id(key: str) -> UUID:
-    """UUIDv5 of an alert's identity (RFC 9562, section 5.5)."""
-    return uuid5(NAMESPACE, key)
+    """UUIDv5 of an alert's identity (RFC 9562, section 5.5); ``uuid.uuid5`` takes three times as long."""
+    digest = bytearray(sha1(NAMESPACE.bytes + key.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
 
 
 def severity(attack_type: str, confidence: float, flow_count: int) -> int:

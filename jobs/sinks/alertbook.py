@@ -8,7 +8,7 @@ applied messages, is what makes the counts exact under at-least-once delivery.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.sinks import sketch
 from jobs.sinks.sketch import EMPTY, Hashes
@@ -104,28 +105,37 @@ def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
     """Evidence of all tasks of a batch, merged by alert, in the order of the ids."""
     found: dict[bytes, Evidence] = {}
     for table in tables:
-        for row in table.to_pylist():
-            item = _evidence(row)
-            known = found.get(row["id"])
+        for key, item in zip(table["id"].to_pylist(), _evidence(table), strict=True):
+            known = found.get(key)
             if known is not None:
                 _merge(known, item)
             else:
-                found[row["id"]] = item
+                found[key] = item
     return [found[key] for key in sorted(found)]
 
 
-def _evidence(row: Mapping[str, Any]) -> Evidence:
-    flow = json.loads(row["flow"]) if row["flow"] else {}
-    if flow:
-        flow.update(src_ip=row["source_sample"][0], dst_ip=row["target_sample"][0])
-    return Evidence(
-        id=UUID(bytes=row["id"]),
-        **{name: row[name] for name in _COPIED},
-        flows=sketch.unpack(row["flows"]),
-        sketches={name: sketch.unpack(row[f"{name}s"]) for name in SETS},
-        samples={name: row[f"{name}_sample"] for name in SETS},
-        flow=flow,
-    )
+def _evidence(table: pa.Table) -> Iterator[Evidence]:
+    """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
+    values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *_COPIED, *(f"{name}s" for name in SETS))}
+    samples = {name: _lists(table[f"{name}_sample"]) for name in SETS}
+    for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
+        flow = json.loads(text) if text else {}
+        if flow:
+            flow.update(src_ip=samples["source"][i][0], dst_ip=samples["target"][i][0])
+        yield Evidence(
+            id=UUID(bytes=key),
+            **{name: values[name][i] for name in _COPIED},
+            flows=sketch.unpack(values["flows"][i]),
+            sketches={name: sketch.unpack(values[f"{name}s"][i]) for name in SETS},
+            samples={name: of[i] for name, of in samples.items()},
+            flow=flow,
+        )
+
+
+def _lists(column: pa.ChunkedArray) -> list[list[str]]:
+    flat = pc.list_flatten(column).to_numpy().tolist()
+    ends = np.cumsum(pc.list_value_length(column).to_numpy()).tolist()
+    return [flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def merged(a: Evidence, b: Evidence) -> Evidence:

@@ -79,8 +79,9 @@ def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings) -> Iterator
 
 def _flush(tables: Sequence[pa.Table], root: str, lake: LakeSettings) -> Iterator[pa.RecordBatch]:
     rows = pa.concat_tables(tables)
-    for day in rows[PARTITION].unique().to_pylist():
-        part = rows.filter(pc.equal(rows[PARTITION], day)).drop_columns([PARTITION])
+    days = rows[PARTITION].unique().to_pylist()
+    for day in days:
+        part = (rows.filter(pc.equal(rows[PARTITION], day)) if len(days) > 1 else rows).drop_columns([PARTITION])
         path = f"{PARTITION}={day}/part-{uuid.uuid4()}.parquet"
         size = _put(part, root, path, lake)
         yield pa.record_batch([[path], [size], pa.array([day], pa.date32()), [statistics(part)]], schema=ADDED)

@@ -18,6 +18,7 @@ from schemas.alerts import SAMPLE_SIZE, SKETCH_SIZE
 
 Hashes = npt.NDArray[np.uint64]
 EMPTY: Hashes = np.empty(0, np.uint64)
+_LITTLE = np.dtype("<u8")
 
 
 def hashes(values: Sequence[str] | npt.NDArray[np.object_]) -> Hashes:
@@ -79,4 +80,4 @@ def pack(array: Hashes) -> bytes:
 
 def unpack(data: bytes | memoryview) -> Hashes:
     """Inverse of :func:`pack`."""
-    return np.frombuffer(data, "<u8").astype(np.uint64, copy=False)
+    return np.frombuffer(data, _LITTLE)

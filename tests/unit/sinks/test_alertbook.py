@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.sinks import alertbook, evidence, sketch
 from jobs.sinks.alertbook import Alert
-from schemas.alerts import MANY_FLOWS, SAMPLE_SIZE, SKETCH_SIZE, kind_of, severity
+from schemas.alerts import MANY_FLOWS, NAMESPACE, SAMPLE_SIZE, SKETCH_SIZE, alert_id, kind_of, severity
 from tests.sinksdata import flow_id, table
 
 Rows = list[dict[str, Any]]
@@ -187,3 +187,17 @@ def test_message_has_the_contract_and_the_key_is_the_source() -> None:
 def test_partials_of_nothing() -> None:
     assert evidence.partials(evidence.attacks(table([])), 60).num_rows == 0
     assert isinstance(evidence.partials(evidence.attacks(table(flood(3))), 60), pa.Table)
+
+
+def test_ids_are_version_5_uuids() -> None:
+    assert alert_id("scan|x|ä") == uuid5(NAMESPACE, "scan|x|ä")
+
+
+def test_one_flow_says_the_same_as_the_same_flow_twice() -> None:
+    rows = [
+        {"name": i, "attack_type": kind, "src_ip": f"10.0.0.{i}", "dst_ip": f"10.1.0.{i}", "dst_port": i, "at": i, "lasts": i}
+        for i, kind in enumerate(("SYN_SCAN", "UDP_FLOOD", "SSH_BRUTE_FORCE", "SYN_SCAN"))
+    ]
+    once, twice = (evidence.partials(evidence.attacks(table(r)), 3600).sort_by("id") for r in (rows, rows + rows))
+    assert once.num_rows == 4
+    assert once.to_pylist() == twice.to_pylist()
