@@ -27,8 +27,8 @@ from infra.demo.memory import family
 from infra.demo.run import Demo, Outcome
 from infra.demo.traffic import Source
 
-#: Seconds at the beginning that do not count for the lag's slope: first batches, plans, caches.
-WARM_S = 20.0
+#: Seconds at the beginning that do not count for the lag's slope: until flows begin to end by their idle timeout the load is a lighter one.
+WARM_S = 60.0
 #: A stream that is behind is waited for this long and the time of sending once more, then the result says how far behind it was, seconds.
 GRACE_S = 90.0
 #: Traffic that NFStream is given, seconds of it: the same preset and rate, frames whole (it drops those that are cut).

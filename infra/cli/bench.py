@@ -70,7 +70,7 @@ def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
 @app.command(epilog="Example:  flowlake bench stream --rate 100000 --json stream.json")
 def stream(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,
-    seconds: Seconds = 120.0,
+    seconds: Seconds = 180.0,
     find: Annotated[bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on.")] = False,
     peer: Annotated[bool, typer.Option("--peer", help="Then NFStream on such traffic, alone.")] = False,
     json_file: JsonFile = None,
