@@ -53,7 +53,18 @@ def show(
     if began is not None:
         _follow(settings, rows, began, kind, only_open, as_json)
     else:
+        if kind and not rows:
+            _known(settings, kind)
         looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")
+
+
+def _known(settings: Settings, kind: str) -> None:
+    """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
+    if kind in (*_KINDS, *ATTACKS) or looks.query(settings.alerts, "SELECT 1 AS one FROM alerts WHERE attack_type = %s LIMIT 1", [kind]):
+        return
+    raise ConfigError(
+        f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
+    )
 
 
 @alerts.command(epilog="Example:  flowlake alerts resolve 0b4c1f6e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
@@ -90,10 +101,8 @@ def read(
     if kind:
         where.append("kind = %s" if kind in _KINDS else "attack_type = %s")
         values.append(kind)
-        if kind not in _KINDS and kind.islower():
-            if kind.upper() in ATTACKS:
-                raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
-            raise ConfigError(f"--kind {kind!r} is no kind of alert", f"kinds: {', '.join(_KINDS)}; or an attack type in capitals")
+        if kind not in _KINDS and kind in map(str.lower, ATTACKS):
+            raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
     if only_open:
         where.append("resolved_at IS NULL")
     for column, moment, sign in (("timestamp", since, ">="), ("created_at", created_since, ">")):

@@ -69,14 +69,15 @@ def _measure(raised: Iterable[Alert]) -> None:
 
 
 def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
-    """Attacks of the messages; a message with an address that PostgreSQL's ``inet`` would refuse is a dead letter of its own."""
+    """Attacks of the messages; a message with an address or a time that no alert can have is a dead letter of its own."""
     if not decoded:
         return [], []
     rows = evidence.attacks(messages.joined(decoded), min_severity)
-    if not (bad := evidence.bad_addresses(rows)):
+    bad = [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows)] + [f"time: {us} us" for us in evidence.bad_times(rows)]
+    if not bad:
         return [rows], []
     if len(decoded) == 1:
-        return [], [decoded[0].refused(f"address: {bad[0][:100]!r}", NAME)]
+        return [], [decoded[0].refused(bad[0], NAME)]
     both = [_attacks([message], min_severity) for message in decoded]
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 

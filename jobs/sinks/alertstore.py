@@ -54,7 +54,7 @@ class AlertStore:
         self._settings = settings
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
-        self._candidates = Candidates(settings.min_flows, 2 * settings.episode_s)
+        self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600)
 
     def apply(self, evidence: Sequence[Evidence]) -> Applied:
         """Merge evidence into the alerts, exactly once whatever is repeated.

@@ -24,7 +24,7 @@ from schemas import alerts as table
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
 MAX_HELD = 20_000
-#: Rows of the log that are read again at most; then it is written anew.
+#: The log is written anew when it has so many rows, or twice as many candidates as are held.
 LOG_ROWS = 200
 
 Ids = Callable[[Sequence[UUID]], Collection[UUID]]
@@ -46,6 +46,7 @@ class Candidates:
         self._keep_s = keep_s
         self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
         self._log_rows: int | None = None  # None: the log has not been read
+        self._logged = 0  # candidates in its rows
         self._staged: dict[UUID, Evidence] = {}
         self._raised: list[UUID] = []
 
@@ -113,27 +114,38 @@ class Candidates:
         self._log_rows = None
 
     def _recall(self, cursor: Any, alerts_among: Ids) -> None:
-        cursor.execute(
-            f"SELECT evidence FROM {table.CANDIDATES} WHERE written_at > clock_timestamp() - %s * interval '1 second'", (self._keep_s,)
-        )
-        logged = [unpack(bytes(data)) for (data,) in cursor.fetchall()]
-        found = alertbook.gather(logged)
-        there = set(alerts_among([item.id for item in found])) if found else set()  # became alerts after they were logged
+        """Read the log, the newest row first and one at a time: it may tell of more candidates than there is room for."""
+        cursor.execute(f"DELETE FROM {table.CANDIDATES} WHERE written_at < clock_timestamp() - %s * interval '1 second'", (self._keep_s,))
+        cursor.execute(f"SELECT seq FROM {table.CANDIDATES} ORDER BY seq DESC")
+        numbers = [number for (number,) in cursor.fetchall()]
+        found: dict[UUID, Evidence] = {}
+        self._logged = 0
+        for number in numbers:
+            cursor.execute(f"SELECT evidence FROM {table.CANDIDATES} WHERE seq = %s", (number,))
+            items = alertbook.gather([unpack(bytes(cursor.fetchone()[0]))])
+            self._logged += len(items)
+            there = set(alerts_among([item.id for item in items]))  # became alerts after they were logged
+            for item in items:
+                if item.id in found:
+                    found[item.id] = alertbook.merged(item, found[item.id])
+                elif item.id not in there and len(found) < MAX_HELD:
+                    found[item.id] = item
         now = time.monotonic()
-        self._held = OrderedDict((item.id, (now, item)) for item in found if item.id not in there)
-        self._log_rows = len(logged)
+        self._held = OrderedDict((key, (now, item)) for key, item in reversed(found.items()))
+        self._log_rows = len(numbers)
 
     def _write(self, cursor: Any, fresh: Sequence[Evidence]) -> None:
         if not fresh:
             return
-        if (self._log_rows or 0) >= LOG_ROWS:
+        if (self._log_rows or 0) >= LOG_ROWS or self._logged > 2 * MAX_HELD:
             cursor.execute(f"DELETE FROM {table.CANDIDATES}")
             raised = set(self._raised)
             held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
             fresh = [*held, *self._staged.values()]
-            self._log_rows = 0
+            self._log_rows = self._logged = 0
         cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(pack(alertbook.rows(fresh))),))
         self._log_rows = (self._log_rows or 0) + 1
+        self._logged += len(fresh)
 
 
 def pack(partials: pa.Table) -> bytes:

@@ -23,6 +23,8 @@ from jobs.sinks.sketch import Hashes
 from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, kind_of
 from schemas.labels import BY_NAME
 
+_YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
+
 
 def attacks(table: pa.Table, min_severity: int = 1) -> pa.Table:
     """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, :data:`schemas.alerts.EVIDENCE_COLUMNS` only."""
@@ -39,6 +41,15 @@ def bad_addresses(table: pa.Table) -> list[str]:
     """Source and target addresses that are neither IPv4 nor IPv6."""
     found = pc.unique(pa.concat_arrays([*table["src_ip"].chunks, *table["dst_ip"].chunks])) if table.num_rows else []
     return [text for text in (value.as_py() for value in found) if not _is_address(text)]
+
+
+def bad_times(table: pa.Table) -> list[int]:
+    """Starts and ends (us since the epoch) outside the years 1 to 9999, which no alert can be about."""
+    found: list[int] = []
+    for name in ("start_time", "end_time"):
+        us = table[name].cast(pa.int64()).to_numpy()
+        found += us[(us < _YEAR_1_US) | (us >= _YEAR_10000_US)].tolist()
+    return found
 
 
 def _is_address(text: str) -> bool:

@@ -19,6 +19,8 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension of the h
 _END = b"\xff\xff"
 #: Microseconds from 1970 to 2000, from where PostgreSQL counts.
 _EPOCH_US = 946_684_800_000_000
+#: The server's earliest time, 4713 BC, in microseconds from 1970. (Its latest is later than 64 bits reach from here.)
+_EARLIEST_US = -210_866_803_200_000_000
 #: Address family, bits, "is no network", bytes (``inet_send`` of the server; its number for IPv6 is not the system's).
 _INET4, _INET6 = b"\0\0\0\x08\x02\x20\0\x04", b"\0\0\0\x14\x03\x80\0\x10"
 _NULL = b"\xff\xff\xff\xff"
@@ -81,12 +83,19 @@ def encode(rows: pa.Table, types: Mapping[str, str]) -> bytes:
 def _fixed(column: pa.Array, sql: str) -> NDArray[Any]:
     """Values without nulls, as they lie in the stream."""
     if sql == "timestamptz":
-        return (column.cast(pa.int64()).to_numpy() - _EPOCH_US).astype(">i8")
+        times = column.cast(pa.int64()).to_numpy()
+        if (times < _EARLIEST_US).any():
+            raise ValueError(f"time out of range: {times.min()} us")
+        return (times - _EPOCH_US).astype(">i8")
     if sql == "uuid":
         return _uuids(column)
     layout, arrow = _NUMBERS[sql]
-    with np.errstate(over="ignore"):  # beyond the range of a real: infinity, as the server has it
-        return column.cast(arrow).to_numpy(zero_copy_only=False).astype(layout)
+    values = column.cast(arrow).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        sent = values.astype(layout)
+    if sql == "real" and (np.isinf(sent) & np.isfinite(values)).any():
+        raise ValueError("out of range for a real")
+    return sent
 
 
 def _uuids(column: pa.Array) -> NDArray[Any]:

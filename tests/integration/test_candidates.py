@@ -105,6 +105,36 @@ def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkey
     assert give(store, []).candidates == 3
 
 
+def test_a_long_stop_forgets_nothing_that_can_still_be_told(where: Settings) -> None:
+    """Predictions are kept for a day: an episode may go on long after it began."""
+    give(AlertStore(where.alerts), [probe(number) for number in range(1, 5)])
+    run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '30 hours'")
+    give(AlertStore(where.alerts), [probe(5)])
+    assert counts(where) == [("10.0.0.1", 5)]
+
+
+def test_after_a_restart_the_newest_are_held_and_no_more_than_there_is_room_for(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "MAX_HELD", 3)
+    store = AlertStore(where.alerts)
+    for source in (9, 8, 7, 1):
+        give(store, [probe(1, source)])
+    again = AlertStore(where.alerts)
+    assert give(again, [probe(2, source=1)]).candidates == 3
+    held = {item.samples["source"][0] for _, item in again._candidates._held.values()}
+    assert held == {"10.0.0.8", "10.0.0.7", "10.0.0.1"}
+
+
+def test_the_log_is_bounded_by_its_candidates_too_and_what_is_too_old_goes(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "MAX_HELD", 10)
+    store = AlertStore(where.alerts)
+    for batch in range(12):
+        give(store, [probe(1, source) for source in range(batch * 5, batch * 5 + 5)])
+    assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 6
+    run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '50 hours'")
+    assert give(AlertStore(where.alerts), [probe(1, source=200)]).candidates == 1
+    assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}") == [(1,)]
+
+
 def test_a_batch_that_fails_leaves_no_trace_and_can_be_repeated(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     store = AlertStore(where.alerts)
     give(store, [probe(1), probe(2)])

@@ -201,3 +201,10 @@ def test_one_flow_says_the_same_as_the_same_flow_twice() -> None:
     once, twice = (evidence.partials(evidence.attacks(table(r)), 3600).sort_by("id") for r in (rows, rows + rows))
     assert once.num_rows == 4
     assert once.to_pylist() == twice.to_pylist()
+
+
+def test_times_that_no_date_can_tell_are_found() -> None:
+    rows = evidence.attacks(table([{"name": i, "attack_type": "DNS_TUNNEL"} for i in range(2)]))
+    assert evidence.bad_times(rows) == []
+    far = pa.array([0, 1 << 62], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    assert evidence.bad_times(rows.set_column(rows.schema.get_field_index("end_time"), "end_time", far)) == [1 << 62]

@@ -67,6 +67,9 @@ def test_no_rows_are_a_header_and_an_end() -> None:
         ("uuid", "001122334455-6677-8899-aabbccddeeff0"),
         ("smallint", 40_000),
         ("integer", 1 << 31),
+        ("real", 1e300),
+        ("timestamptz", -(1 << 63)),
+        ("timestamptz", -(1 << 63) + 946_684_800_000_000),
     ],
 )
 def test_what_is_no_such_value_is_named(sql: str, value: Any) -> None:
