@@ -103,15 +103,15 @@ class Change:
 
 def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
     """Evidence of all tasks of a batch, merged by alert, in the order of the ids."""
-    found: dict[bytes, Evidence] = {}
+    found: dict[UUID, Evidence] = {}
     for table in tables:
-        for key, item in zip(table["id"].to_pylist(), _evidence(table), strict=True):
-            known = found.get(key)
+        for item in _evidence(table):
+            known = found.get(item.id)
             if known is not None:
                 _merge(known, item)
             else:
-                found[key] = item
-    return [found[key] for key in sorted(found)]
+                found[item.id] = item
+    return sorted(found.values(), key=lambda item: item.id)
 
 
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
@@ -159,6 +159,20 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{f"{name}_sample": item.samples[name] for name in SETS},
         "flow": json.dumps(item.flow) if item.flow else "",
     }
+
+
+def pack(partials: pa.Table) -> bytes:
+    """Evidence as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(partials)
+    return bytes(sink.getvalue())
+
+
+def unpack(data: bytes) -> pa.Table:
+    """Inverse of :func:`pack`."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
 
 
 def _merge(into: Evidence, other: Evidence) -> None:

@@ -20,7 +20,7 @@ from infra.errors import StoreError
 from infra.log import get
 from jobs.platform.dead_letter import DeadLetter
 from jobs.platform.workers import settled
-from jobs.sinks import alertbook, candidates, counters, evidence, messages, postgres, source
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
@@ -53,7 +53,7 @@ def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = candidates.pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
+            packed = alertbook.pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
         yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
@@ -105,7 +105,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
 
     def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
         reports = frame.mapInArrow(settled(task(settings)), _REPORT_DDL).collect()
-        found = alertbook.gather(candidates.unpack(bytes(r.partials)) for r in reports if r.partials)
+        found = alertbook.gather(alertbook.unpack(bytes(r.partials)) for r in reports if r.partials)
         applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
         if applied.messages:
             drainer.wake()

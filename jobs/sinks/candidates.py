@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-import pyarrow as pa
 
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
@@ -45,8 +44,8 @@ class Candidates:
         self._min_flows = min_flows
         self._keep_s = keep_s
         self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
-        self._log_rows: int | None = None  # None: the log has not been read
-        self._logged = 0  # candidates in its rows
+        self._current = False  # the log has been read
+        self._log_rows = self._logged = 0  # its rows, and the candidates in them
         self._staged: dict[UUID, Evidence] = {}
         self._raised: list[UUID] = []
 
@@ -67,7 +66,7 @@ class Candidates:
         alerts_among
             Which of some ids are alerts of the store.
         """
-        if self._log_rows is None:
+        if not self._current:
             self._recall(cursor, alerts_among)
         self._staged, self._raised = {}, []
         due: list[Evidence] = []
@@ -91,7 +90,7 @@ class Candidates:
             if item.id in there:
                 due.append(self._staged.pop(item.id))
         self._write(cursor, [item for item in few if item.id not in there])
-        return sorted(due, key=lambda item: item.id.bytes)
+        return sorted(due, key=lambda item: item.id)
 
     def commit(self) -> int:
         """The transaction is through; returns how many candidates were forgotten to make room."""
@@ -111,7 +110,7 @@ class Candidates:
     def forget(self) -> None:
         """What the database holds is not known: read it again."""
         self._held.clear()
-        self._log_rows = None
+        self._current = False
 
     def _recall(self, cursor: Any, alerts_among: Ids) -> None:
         """Read the log, the newest row first and one at a time: it may tell of more candidates than there is room for."""
@@ -122,7 +121,7 @@ class Candidates:
         self._logged = 0
         for number in numbers:
             cursor.execute(f"SELECT evidence FROM {table.CANDIDATES} WHERE seq = %s", (number,))
-            items = alertbook.gather([unpack(bytes(cursor.fetchone()[0]))])
+            items = alertbook.gather([alertbook.unpack(bytes(cursor.fetchone()[0]))])
             self._logged += len(items)
             there = set(alerts_among([item.id for item in items]))  # became alerts after they were logged
             for item in items:
@@ -133,30 +132,17 @@ class Candidates:
         now = time.monotonic()
         self._held = OrderedDict((key, (now, item)) for key, item in reversed(found.items()))
         self._log_rows = len(numbers)
+        self._current = True
 
     def _write(self, cursor: Any, fresh: Sequence[Evidence]) -> None:
         if not fresh:
             return
-        if (self._log_rows or 0) >= LOG_ROWS or self._logged > 2 * MAX_HELD:
+        if self._log_rows >= LOG_ROWS or self._logged > 2 * MAX_HELD:
             cursor.execute(f"DELETE FROM {table.CANDIDATES}")
             raised = set(self._raised)
             held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
             fresh = [*held, *self._staged.values()]
             self._log_rows = self._logged = 0
-        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(pack(alertbook.rows(fresh))),))
-        self._log_rows = (self._log_rows or 0) + 1
+        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(alertbook.pack(alertbook.rows(fresh))),))
+        self._log_rows += 1
         self._logged += len(fresh)
-
-
-def pack(partials: pa.Table) -> bytes:
-    """Evidence as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-        writer.write_table(partials)
-    return bytes(sink.getvalue())
-
-
-def unpack(data: bytes) -> pa.Table:
-    """Inverse of :func:`pack`."""
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()

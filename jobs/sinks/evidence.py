@@ -8,7 +8,6 @@ times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.sinks import sketch
+from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
 from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, kind_of
 from schemas.labels import BY_NAME
@@ -54,8 +54,8 @@ def bad_times(table: pa.Table) -> list[int]:
 
 def _is_address(text: str) -> bool:
     try:
-        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-    except (OSError, ValueError):
+        packed(text)
+    except ValueError:
         return False
     return True
 
@@ -174,8 +174,7 @@ def _of_one_flow(
 
 def _packed(hashes: Hashes) -> pa.Array:
     """Each hash as a sketch of its own (:func:`jobs.sinks.sketch.pack`)."""
-    ends = np.arange(len(hashes) + 1, dtype=np.int32) * 8
-    return pa.Array.from_buffers(pa.binary(), len(hashes), [None, pa.py_buffer(ends), pa.py_buffer(sketch.pack(hashes))])
+    return pa.Array.from_buffers(pa.binary(8), len(hashes), [None, pa.py_buffer(sketch.pack(hashes))]).cast(pa.binary())
 
 
 def _key(head: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ in the stream is decided by its SQL type, which must be that of the table: COPY 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from jobs.sinks.addresses import packed
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension of the header
 _END = b"\xff\xff"
@@ -123,11 +124,7 @@ def _joined(columns: list[NDArray[Any]]) -> list[pa.Array]:
     lines = np.empty(len(columns[0]), layout)
     for i, column in enumerate(columns):
         lines[str(i)] = column
-    return [_bytes(np.arange(len(lines) + 1, dtype=np.int32) * layout.itemsize, lines)]
-
-
-def _bytes(offsets: NDArray[np.int32], data: NDArray[Any]) -> pa.Array:
-    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    return [pa.Array.from_buffers(pa.binary(layout.itemsize), len(lines), [None, pa.py_buffer(lines)]).cast(pa.binary())]
 
 
 def _text(column: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
@@ -165,9 +162,5 @@ def _inets(column: pa.Array) -> pa.Array:
 
 
 def _inet(address: str) -> bytes:
-    try:
-        if ":" in address:
-            return _INET6 + socket.inet_pton(socket.AF_INET6, address)
-        return _INET4 + socket.inet_pton(socket.AF_INET, address)
-    except (OSError, ValueError) as e:
-        raise ValueError(f"not an IP address: {address!r}") from e
+    raw = packed(address)
+    return (_INET4 if len(raw) == 4 else _INET6) + raw
