@@ -19,7 +19,7 @@ from jobs.metering.domains import Domain, instance_key
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
 from jobs.metering.packets import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
-from jobs.metering.table import END_REASONS, ROW_DTYPE, FlowTable, Timeouts
+from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
 from schemas.wire import CLOCK_END
 
 _NS = 1_000_000_000
@@ -189,25 +189,26 @@ class BucketMeter:
         for i, count in _per_domain(ready["domain"]):
             self._count(self._names[i], "metered", count)
 
-        closed = self.table.meter(ready)
+        closed = Rows()
+        self.table.meter(ready, closed)
         frontiers_us = frontiers // 1000
-        closed += self.table.expire(frontiers_us)
+        self.table.expire(frontiers_us, closed)
         for _, domain in ended:
-            closed += self.table.close_domain(domain.index)
+            self.table.close_domain(domain.index, closed)
         bound = max(self._settings.max_open_flows // self._buckets, 1)
         if len(self.table) > bound:
-            closed += self.table.evict(len(self.table) - bound)
+            self.table.evict(len(self.table) - bound, closed)
         interim = self.table.interim(frontiers_us)
         self._fragments.expire(frontiers)
 
-        rows = _joined(closed)
+        rows = closed.found()
         for i, count in _per_domain(rows["domain"]):
             self._count(self._names[i], "flows", count)
         for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(frontiers))]
         self._forget(ended, now_ms)
-        return Emission(rows, _joined(interim), names, list(self._sensors))
+        return Emission(rows, interim, names, list(self._sensors))
 
     def _ordered(self, packets: NDArray) -> NDArray:
         """By capture time; equal times by sensor name, then in the order of capture."""
@@ -304,10 +305,6 @@ class BucketMeter:
         self._sensors = meta["sensors"]
         self._ended = meta["ended"]
         self.accounts = meta["accounts"]
-
-
-def _joined(rows: list[NDArray]) -> NDArray:
-    return rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else np.zeros(0, ROW_DTYPE)
 
 
 def _per_domain(index: NDArray) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from jobs.metering.gather import take
 from jobs.metering.packets import BAD_TIMESTAMP, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
+from jobs.metering.words import expand, squeeze
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 
 #: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
@@ -183,7 +184,7 @@ class Digester:
         bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
         for b in range(self._buckets):
             chosen = take(packets, order[bounds[b] : bounds[b + 1]])
-            yield b, head + struct.pack("<I", len(chosen)) + pa.compress(chosen.view(np.uint8), codec="lz4", asbytes=True)
+            yield b, head + struct.pack("<I", len(chosen)) + squeeze(chosen)
 
 
 def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
@@ -191,8 +192,7 @@ def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
     (size,) = struct.unpack_from("<I", blob)
     envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
     (n,) = struct.unpack_from("<I", blob, 4 + size)
-    packets = pa.decompress(memoryview(blob)[8 + size :], decompressed_size=n * PACKET_DTYPE.itemsize, codec="lz4")
-    return envelopes, np.frombuffer(packets, PACKET_DTYPE, n)
+    return envelopes, expand(memoryview(blob)[8 + size :], n, PACKET_DTYPE)
 
 
 def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, int]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.metering.bucket import Emission
 from jobs.metering.features import records
-from jobs.metering.planes import grow, shrink
 from jobs.metering.table import ROW_DTYPE
+from jobs.metering.words import expand_into, squeeze
 
-#: Rows of one blob at most: what a batch gives may be hundreds of MB, and a blob is one value in Spark.
+#: Rows of one blob at most, and of what is made records in one go: their columns fit into a core's cache, and a blob is one value in Spark.
 ROWS = 16_384
 
 
 @dataclass(frozen=True)
 class Flows:
-    """Decoded blob of :func:`pack`: records of one bucket and batch, all closed or all interim.
+    """One blob of :func:`pack`: ``n`` rows of one bucket and batch, all closed or all interim.
 
     ``first`` is the number of its first row among all rows of the bucket and batch.
     """
@@ -29,7 +30,10 @@ class Flows:
     version: int
     first: int
     closed: bool
-    batch: pa.RecordBatch
+    n: int
+    domains: Sequence[str]  # names by the rows' domain number
+    sensors: Sequence[str]
+    body: memoryview
 
 
 def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
@@ -39,13 +43,34 @@ def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
         for at in range(0, len(rows), ROWS):
             part = rows[at : at + ROWS]
             head = json.dumps([bucket, version, first, closed, len(part), emission.domains, emission.sensors], separators=(",", ":"))
-            yield struct.pack("<I", len(head)) + head.encode() + shrink(part, "lz4")
+            yield struct.pack("<I", len(head)) + head.encode() + squeeze(part)
             first += len(part)
 
 
 def unpack(blob: bytes) -> Flows:
-    """Inverse of :func:`pack` for one blob, as records of :data:`schemas.flows.RECORD_SCHEMA`."""
+    """Inverse of :func:`pack` for one blob."""
     (size,) = struct.unpack_from("<I", blob)
     bucket, version, first, closed, n, domains, sensors = json.loads(blob[4 : 4 + size])
-    rows = grow(memoryview(blob)[4 + size :], n, ROW_DTYPE, "lz4")
-    return Flows(bucket, version, first, closed, records(rows, domains, sensors, closed=closed))
+    return Flows(bucket, version, first, closed, n, domains, sensors, memoryview(blob)[4 + size :])
+
+
+def together(blobs: Iterable[Flows]) -> Iterator[list[Flows]]:
+    """Blobs in their order, as many at a time as share their names and have at most :data:`ROWS` rows."""
+    group: list[Flows] = []
+    for flows in blobs:
+        if group and ((flows.domains, flows.sensors) != (group[0].domains, group[0].sensors) or sum(f.n for f in group) + flows.n > ROWS):
+            yield group
+            group = []
+        group.append(flows)
+    if group:
+        yield group
+
+
+def records_of(group: Sequence[Flows]) -> pa.RecordBatch:
+    """Blobs that share their names as records of :data:`schemas.flows.RECORD_SCHEMA`, one blob behind the other."""
+    ends = np.cumsum([flows.n for flows in group])
+    rows = np.empty(ends[-1], ROW_DTYPE)
+    for flows, end in zip(group, ends, strict=True):
+        expand_into(flows.body, rows[end - flows.n : end])
+    closed = np.repeat([flows.closed for flows in group], [flows.n for flows in group])
+    return records(rows, group[0].domains, group[0].sensors, closed=closed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from jobs.metering.identity import address_texts, community_ids, flow_ids
 from jobs.metering.packets import tunnel_name
 from jobs.metering.table import B_DATA, CLOSED, END_REASONS, ESTABLISHED, F_DATA, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
+from jobs.metering.words import columns
 from schemas.features import FEATURE_VERSION
 from schemas.flows import FEATURE_FIELDS, RECORD_SCHEMA
+
+Columns = Mapping[str, NDArray]
 
 
 @njit(cache=True, nogil=True)
@@ -58,8 +61,8 @@ def _ratio(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     return np.divide(a, b, out=out, where=np.asarray(b) != 0)
 
 
-def feature_columns(r: NDArray) -> dict[str, NDArray]:
-    """Every feature of ``schemas.features.ALL_FEATURES`` from rows of the flow table, by name."""
+def feature_columns(r: Columns) -> dict[str, NDArray]:
+    """Every feature of ``schemas.features.ALL_FEATURES`` from the columns of flow rows, by name."""
     nf, nb, sf, sb = r["nf"], r["nb"], r["sf"], r["sb"]
     n, s = nf + nb, sf + sb
     duration = r["last"] - r["start"]
@@ -159,7 +162,7 @@ def feature_columns(r: NDArray) -> dict[str, NDArray]:
     }
 
 
-def tcp_states(r: NDArray) -> pa.StringArray:
+def tcp_states(r: Columns) -> pa.StringArray:
     """Connection state in Zeek's terms (conn.log ``conn_state``); "" for flows that are not TCP.
 
     Source: documentation of Zeek's base/protocols/conn. State of the connection so far, also on the later parts of a split one.
@@ -204,39 +207,40 @@ def _vlan_text(tags: int) -> str:
 def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True) -> pa.RecordBatch:
     """Flow records of ``rows``; ``domains`` and ``sensors`` name the numbers that the rows carry."""
     n = len(rows)
-    version = rows["ipver"]
+    c = columns(rows)
+    version = c["ipver"]
     is_closed = np.broadcast_to(np.asarray(closed, bool), n)
-    vlans = rows["vlan1"].astype(np.int64) | rows["vlan2"].astype(np.int64) << 16 | rows["vlan3"].astype(np.int64) << 32
+    vlans = c["vlan1"].astype(np.int64) | c["vlan2"].astype(np.int64) << 16 | c["vlan3"].astype(np.int64) << 32
     identity = {
         "flow_id": flow_ids(rows, domains),
         "community_id": community_ids(rows),
-        "sensor_id": _named(sensors, rows["sensor"]),
-        "domain": _named(domains, rows["domain"]),
+        "sensor_id": _named(sensors, c["sensor"]),
+        "domain": _named(domains, c["domain"]),
         "ip_version": version,
-        "protocol": rows["proto"],
-        "src_ip": address_texts(version, rows["src_hi"], rows["src_lo"]),
-        "src_port": rows["sport"],
-        "dst_ip": address_texts(version, rows["dst_hi"], rows["dst_lo"]),
-        "dst_port": rows["dport"],
-        "start_time": rows["start"],
-        "end_time": rows["last"],
+        "protocol": c["proto"],
+        "src_ip": address_texts(version, c["src_hi"], c["src_lo"]),
+        "src_port": c["sport"],
+        "dst_ip": address_texts(version, c["dst_hi"], c["dst_lo"]),
+        "dst_port": c["dport"],
+        "start_time": c["start"],
+        "end_time": c["last"],
         "closed": is_closed,
-        "end_reason": _named([*END_REASONS, None], np.where(is_closed, rows["end_reason"], len(END_REASONS))),
-        "part": rows["part"],
+        "end_reason": _named([*END_REASONS, None], np.where(is_closed, c["end_reason"], len(END_REASONS))),
+        "part": c["part"],
         "vlan_ids": _texts(vlans, _vlan_text),
-        "tunnel": _texts(rows["tunnel"], tunnel_name),
-        "tcp_state": tcp_states(rows),
-        "fwd_l3_bytes": rows["l3f"],
-        "bwd_l3_bytes": rows["l3b"],
-        "out_of_order_packets": rows["out_of_order"],
-        "duplicate_packets": rows["duplicate"],
-        "malformed_packets": rows["malformed"],
+        "tunnel": _texts(c["tunnel"], tunnel_name),
+        "tcp_state": tcp_states(c),
+        "fwd_l3_bytes": c["l3f"],
+        "bwd_l3_bytes": c["l3b"],
+        "out_of_order_packets": c["out_of_order"],
+        "duplicate_packets": c["duplicate"],
+        "malformed_packets": c["malformed"],
         "feature_version": _named([FEATURE_VERSION], np.zeros(n, np.int64)),
     }
-    columns = [_array(identity[f.name], f) for f in RECORD_SCHEMA if f.name in identity]
-    features = feature_columns(rows)
-    columns += [_array(features[f.name], f) for f in FEATURE_FIELDS]
-    return pa.RecordBatch.from_arrays(columns, schema=RECORD_SCHEMA)
+    arrays = [_array(identity[f.name], f) for f in RECORD_SCHEMA if f.name in identity]
+    features = feature_columns(c)
+    arrays += [_array(features[f.name], f) for f in FEATURE_FIELDS]
+    return pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
 
 
 def _array(values: NDArray | pa.Array, field: pa.Field) -> pa.Array:

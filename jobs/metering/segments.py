@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.planes import grow, shrink
 from jobs.metering.table import ROW_DTYPE
+from jobs.metering.words import expand, squeeze
 
 #: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below
 #: which nobody cares.
@@ -43,7 +43,7 @@ class Store(Protocol):
         """Segment ``version``, if it is there."""
 
     def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
-        """Write a segment; ``plain``: the same, quicker to read and several times as large, for a copy that is read once or never."""
+        """Write a segment; ``plain``: the same, quicker to make and read and larger, for a copy that is read once or never."""
 
     def remove(self, version: int, nonce: bytes) -> None:
         """Drop a segment."""
@@ -98,14 +98,14 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-#: Set in the number of rows: they are as in memory.
+#: Set in the number of rows: they are not compressed.
 _PLAIN = 1 << 31
 
 
 def pack_segment(nonce: bytes, released: NDArray[np.uint64], rows: NDArray, *, plain: bool = False) -> bytes:
     """Segment as bytes: nonce, counts, then slots and rows, compressed unless ``plain``."""
     head = struct.pack("<8sII", nonce, len(released), len(rows) | _PLAIN * plain) + released.astype("<u8").tobytes()
-    return head + (rows.tobytes() if plain else shrink(rows, "zstd"))
+    return head + squeeze(rows, None if plain else "zstd")
 
 
 def unpack_segment(segment: bytes | bytearray) -> tuple[bytes, NDArray[np.uint64], NDArray]:
@@ -113,9 +113,8 @@ def unpack_segment(segment: bytes | bytearray) -> tuple[bytes, NDArray[np.uint64
     nonce, n_released, n_rows = struct.unpack_from("<8sII", segment)
     rows_at = 16 + 8 * n_released
     released = np.frombuffer(segment, "<u8", n_released, offset=16).copy()  # writable, as compiled code knows it
-    if n_rows & _PLAIN:
-        return nonce, released, np.frombuffer(segment, ROW_DTYPE, n_rows & ~_PLAIN, offset=rows_at)
-    return nonce, released, grow(memoryview(segment)[rows_at:], n_rows, ROW_DTYPE, "zstd")
+    rows = expand(memoryview(segment)[rows_at:], n_rows & ~_PLAIN, ROW_DTYPE, None if n_rows & _PLAIN else "zstd")
+    return nonce, released, rows
 
 
 def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: bytes | None, store: Store) -> Handle:

@@ -35,7 +35,7 @@ _IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa
 OUT_DDL = "bucket int, kind tinyint, blob binary"
 
 #: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 _BLOB = StructType([StructField("blob", BinaryType())])
 _VERSION = StructType([StructField("version", LongType())])

@@ -817,7 +817,32 @@ class Timeouts:
         return np.array([self.idle_us, self.active_us, self.linger_us, age, packets], np.int64)
 
 
-_SLAB = 16_384
+#: Packets metered, and rows found by a scan, at a time: the table and the result have room for so many more.
+_SLAB, _SCAN = 16_384, 4_096
+
+
+class Rows:
+    """Rows that are found one part after the other, in one piece."""
+
+    def __init__(self) -> None:
+        self._data = np.empty(32_768, ROW_DTYPE)  # memory that is not written to costs nothing
+        self._n = 0
+
+    def room(self, n: int) -> NDArray:
+        """Where the next ``n`` rows may be written; :meth:`filled` says how many were."""
+        if self._n + n > len(self._data):
+            grown = np.empty(max(2 * len(self._data), self._n + n), ROW_DTYPE)
+            grown[: self._n] = self._data[: self._n]
+            self._data = grown
+        return self._data[self._n : self._n + n]
+
+    def filled(self, n: int) -> None:
+        """The first ``n`` rows of the last :meth:`room` are rows now."""
+        self._n += n
+
+    def found(self) -> NDArray:
+        """All of them."""
+        return self._data[: self._n]
 
 
 class FlowTable:
@@ -862,14 +887,12 @@ class FlowTable:
         self._counts[_FREE] = free + grown - capacity
         _index_all(self.rows, self._used, self._head, self._nxt, int(self._counts[_USED]))
 
-    def meter(self, packets: NDArray) -> list[NDArray]:
-        """Apply time-ordered packets (:data:`PACKET_DTYPE`); returns the rows that closed on the way."""
+    def meter(self, packets: NDArray, closed: Rows) -> None:
+        """Apply time-ordered packets (:data:`PACKET_DTYPE`); the rows that close on the way go to ``closed``."""
         assert packets.dtype == PACKET_DTYPE
-        closed = []
         for at in range(0, len(packets), _SLAB):
             slab = packets[at : at + _SLAB]
             self._reserve(len(slab))
-            out = np.empty(len(slab), ROW_DTYPE)
             n = _meter(
                 self.rows,
                 self._used,
@@ -882,42 +905,51 @@ class FlowTable:
                 self._counts,
                 slab,
                 self._timeouts,
-                out,
+                closed.room(len(slab)),
             )
-            if n:
-                closed.append(out[:n].copy())
-        return closed
+            closed.filled(n)
 
-    def expire(self, frontiers: NDArray[np.int64]) -> list[NDArray]:
+    def expire(self, frontiers: NDArray[np.int64], closed: Rows) -> None:
         """Close what is due; ``frontiers``: per domain number, us: every packet before it has been metered."""
-        found = []
-        out = self._room()
         at = 0
         while at < self._counts[_USED]:
             n, at = _expire(
-                self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, frontiers, self._timeouts, out, at
+                self.rows,
+                self._used,
+                self._head,
+                self._nxt,
+                self._wake,
+                self._free,
+                self._counts,
+                frontiers,
+                self._timeouts,
+                closed.room(_SCAN),
+                at,
             )
-            if n:
-                found.append(out[:n].copy())
-        return found
+            closed.filled(n)
 
-    def interim(self, frontiers: NDArray[np.int64]) -> list[NDArray]:
+    def interim(self, frontiers: NDArray[np.int64]) -> NDArray:
         """Snapshots of open flows that are due."""
+        shown = Rows()
         if not self._with_interim:
-            return []
+            return shown.found()
         self._reserve_dirty(len(self))
-        found = []
-        out = self._room()
         at = 0
         while at < self._counts[_USED]:
-            n, at = _interim(self.rows, self._used, self._wake, self._mark, self._dirty, self._counts, frontiers, self._timeouts, out, at)
-            if n:
-                found.append(out[:n].copy())
-        return found
-
-    def _room(self) -> NDArray:
-        """Where a scan puts copies of rows."""
-        return np.empty(min(max(len(self), 1), 65_536), ROW_DTYPE)
+            n, at = _interim(
+                self.rows,
+                self._used,
+                self._wake,
+                self._mark,
+                self._dirty,
+                self._counts,
+                frontiers,
+                self._timeouts,
+                shown.room(_SCAN),
+                at,
+            )
+            shown.filled(n)
+        return shown.found()
 
     def _reserve_dirty(self, n: int) -> None:
         need = int(self._counts[_DIRTY]) + n
@@ -926,27 +958,26 @@ class FlowTable:
             grown[: len(self._dirty)] = self._dirty
             self._dirty = grown
 
-    def close_domain(self, domain: int) -> list[NDArray]:
+    def close_domain(self, domain: int, closed: Rows) -> None:
         """End of a domain's input: rows that were closing end as they closed, all others ``forced``."""
         top = int(self._counts[_USED])
         at = np.flatnonzero((self._used[:top] == 1) & (self.rows["domain"][:top] == domain))
-        return self._close_rows(at, FORCED)
+        self._close_rows(at, FORCED, closed)
 
-    def evict(self, n: int) -> list[NDArray]:
+    def evict(self, n: int, closed: Rows) -> None:
         """Give up ``n`` open flows: single-packet ones first (a flood must not push out real conversations), the least recent first."""
         top = int(self._counts[_USED])
         at = np.flatnonzero(self._used[:top] == 1)
         start, last, forward, backward = (self.rows[name][at] for name in ("start", "last", "nf", "nb"))
         order = np.lexsort((start, last, forward + backward > 1))
-        return self._close_rows(at[order[:n]], EVICTED)
+        self._close_rows(at[order[:n]], EVICTED, closed)
 
-    def _close_rows(self, at: NDArray[np.int64], reason: int) -> list[NDArray]:
-        if not len(at):
-            return []
-        out = take(self.rows, at)
+    def _close_rows(self, at: NDArray[np.int64], reason: int, closed: Rows) -> None:
+        out = closed.room(len(at))
+        np.take(self.rows, at, out=out, mode="clip")  # unchecked, or it would go through a copy
         out["end_reason"] = np.where(out["closing"] != 0, out["closing"], reason)
+        closed.filled(len(at))
         _release_all(self.rows, self._used, self._head, self._nxt, self._wake, self._free, self._counts, at)
-        return [out]
 
     def take_dirty(self) -> NDArray:
         """Copies of the open rows touched since the last call."""

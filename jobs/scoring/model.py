@@ -126,9 +126,18 @@ class Champion:
         ModelError
             Columns are missing or of a type that does not convert.
         """
-        check_columns(records, RECORD_SCHEMA.names, "the records to be scored")
+        return self.score_each([records])[0]
+
+    def score_each(self, batches: Sequence[Records]) -> list[pa.RecordBatch]:
+        """:meth:`score` of every batch; rows that are alike in different ones go through the model once."""
+        for records in batches:
+            check_columns(records, RECORD_SCHEMA.names, "the records to be scored")
+        ends = np.cumsum([0, *(records.num_rows for records in batches)])
+        decided = self.decide(self.predict(np.concatenate([feature_matrix(records, self.columns) for records in batches])))
+        return [self._scored(b, *(d[at:end] for d in decided)) for b, at, end in zip(batches, ends, ends[1:], strict=False)]
+
+    def _scored(self, records: Records, attack: npt.NDArray[Any], label: npt.NDArray[Any], kind: npt.NDArray[Any]) -> pa.RecordBatch:
         n = records.num_rows
-        attack, label, kind = self.decide(self.probabilities(records))
         now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(PREDICTION_SCHEMA.field("scored_at").type)
         added = {
             "confidence_score": pa.array(attack),

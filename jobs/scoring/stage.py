@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.metering.emission import Flows, unpack
+from jobs.metering.emission import Flows, records_of, together, unpack
 from jobs.metering.stateful import ACCOUNTS, DEAD_LETTER, FLOWS
 from jobs.platform.dead_letter import DeadLetter
 from jobs.scoring.model import Champion
@@ -56,17 +56,17 @@ def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, p
             elif kind == ACCOUNTS:
                 rows.extend(_account(row, query, prefix) for row in json.loads(blob))
     if flows:
-        rows.extend(_messages(flows, champion, query, prefix))
+        groups = list(together(flows))
+        for group, scored in zip(groups, champion.score_each([records_of(group) for group in groups]), strict=True):
+            rows.extend(_messages(group, scored, query, prefix))
     for row in rows:
         yield pa.RecordBatch.from_pylist([row], KAFKA_SCHEMA)
 
 
-def _messages(flows: list[Flows], champion: Champion, query: str, prefix: str) -> Iterator[dict[str, Any]]:
-    table = pa.Table.from_batches([f.batch for f in flows])
-    scored = champion.score(table)
+def _messages(group: list[Flows], scored: pa.RecordBatch, query: str, prefix: str) -> Iterator[dict[str, Any]]:
     at = 0
-    for f in flows:
-        end = at + f.batch.num_rows
+    for f in group:
+        end = at + f.n
         for start in range(at, end, MESSAGE_ROWS):
             message = f"{query}/{f.bucket}/{f.version}/{f.first + start - at}"
             about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
