@@ -31,6 +31,9 @@ JSON_DOMAIN = "json"
 _CONTENT_TYPE = CONTENT_PACKETS.split(";")[0]
 _MAX_NAME = 256
 
+#: Handing columns of a small batch to other threads takes longer than to decompress them.
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
+
 
 @dataclass
 class Envelope:
@@ -263,7 +266,7 @@ def read_packets(value: bytes) -> pa.RecordBatch:
         The value is no Arrow stream, is cut off, or has another schema.
     """
     try:
-        with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(value), options=_READ) as reader:
             if not reader.schema.equals(PACKET_SCHEMA):
                 raise Refused(f"schema: columns {', '.join(f'{f.name}:{f.type}' for f in reader.schema)[:300]}")
             batch = reader.read_next_batch()

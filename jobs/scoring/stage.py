@@ -26,7 +26,7 @@ KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: s
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 KAFKA_SCHEMA = pa.schema([("topic", pa.string()), ("key", pa.binary()), ("value", pa.binary()), ("headers", _HEADERS)])
 
-_IPC = pa.ipc.IpcWriteOptions(compression="lz4")
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a worker has one core
 
 
 def encode_predictions(batch: pa.RecordBatch) -> bytes:

@@ -164,7 +164,7 @@ def _row(item: Evidence) -> dict[str, Any]:
 def pack(partials: pa.Table) -> bytes:
     """Evidence as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)) as writer:
         writer.write_table(partials)
     return bytes(sink.getvalue())
 
