@@ -15,7 +15,10 @@ from jobs.metering.features import records
 from jobs.metering.table import ROW_DTYPE
 from jobs.metering.words import expand_into, squeeze
 
-#: Rows of one blob at most, and of what is made records in one go: their columns fit into a core's cache, and a blob is one value in Spark.
+#: Rows of one blob, and of the message of ``predictions`` that it becomes, at most: some 2 MB before compression. A blob is one value in
+#: Spark, whose buffers grow by doubling up to the longest.
+BLOB_ROWS = 4_096
+#: Rows that are made records in one go at most: their columns fit into a core's cache.
 ROWS = 16_384
 
 
@@ -40,8 +43,8 @@ def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
     """Rows with the names they refer to. The features are computed behind the state, where all buckets of a task are in one place."""
     first = 0
     for rows, closed in ((emission.closed, True), (emission.interim, False)):
-        for at in range(0, len(rows), ROWS):
-            part = rows[at : at + ROWS]
+        for at in range(0, len(rows), BLOB_ROWS):
+            part = rows[at : at + BLOB_ROWS]
             head = json.dumps([bucket, version, first, closed, len(part), emission.domains, emission.sensors], separators=(",", ":"))
             yield struct.pack("<I", len(head)) + head.encode() + squeeze(part)
             first += len(part)

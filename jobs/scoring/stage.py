@@ -19,9 +19,6 @@ from schemas.topics import DEAD_LETTER as DEAD_LETTER_TOPIC
 from schemas.topics import PREDICTIONS, RAW_PACKETS
 from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header
 
-#: Rows per message of ``predictions``: about 2 MB before compression.
-MESSAGE_ROWS = 4096
-
 KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 KAFKA_SCHEMA = pa.schema([("topic", pa.string()), ("key", pa.binary()), ("value", pa.binary()), ("headers", _HEADERS)])
@@ -40,7 +37,7 @@ def encode_predictions(batch: pa.RecordBatch) -> bytes:
 def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
     """Rows of the meter (bucket, kind, blob) of one task -> rows of ``KAFKA_DDL``.
 
-    All flows of the task are scored in one call; a message holds rows of one bucket and batch, so that its identity
+    All flows of the task are scored in one call; a message holds the rows of one blob, of one bucket and batch, so that its identity
     (``message-id``) means the same content however often the batch is repeated.
     """
     flows: list[Flows] = []
@@ -66,17 +63,15 @@ def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, p
 def _messages(group: list[Flows], scored: pa.RecordBatch, query: str, prefix: str) -> Iterator[dict[str, Any]]:
     at = 0
     for f in group:
-        end = at + f.n
-        for start in range(at, end, MESSAGE_ROWS):
-            message = f"{query}/{f.bucket}/{f.version}/{f.first + start - at}"
-            about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
-            yield {
-                "topic": prefix + PREDICTIONS.name,
-                "key": str(f.bucket).encode(),
-                "value": encode_predictions(scored.slice(start, min(MESSAGE_ROWS, end - start))),
-                "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
-            }
-        at = end
+        message = f"{query}/{f.bucket}/{f.version}/{f.first}"
+        about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
+        yield {
+            "topic": prefix + PREDICTIONS.name,
+            "key": str(f.bucket).encode(),
+            "value": encode_predictions(scored.slice(at, f.n)),
+            "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
+        }
+        at += f.n
 
 
 def _account(row: dict[str, Any], query: str, prefix: str) -> dict[str, Any]:
