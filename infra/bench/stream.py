@@ -1,4 +1,4 @@
-"""The whole stream under load: Kafka -> scored -> lake, hot store, alerts, at a given rate; is the lag flat?
+"""The stream under load: Kafka -> scored -> lake, hot store, alerts, or some of them, at a given rate; is the lag flat?
 
 The packets are generated into a capture file beforehand; a sensor replays it, in a process of its own on the same machine, and its CPU time
 is part of what the machine must give. While packets are sent,
@@ -68,10 +68,12 @@ def run(
     rate: float,
     seconds: float,
     preset: str = "bench",
+    queries: tuple[str, ...] = (),
     with_peer: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Send at ``rate`` packets per second for ``seconds`` and measure; then, if asked to, let NFStream meter such traffic alone.
+    ``queries`` of the stream run, all when none is named.
 
     Returns
     -------
@@ -93,14 +95,14 @@ def run(
         packets = traffic.write(own, capture, preset=preset, rate=rate, seconds=seconds, say=say)
         say(f"{packets:,} packets in a capture file")
         source = Source("replay", str(capture), shift_to_now=True)
-        demo = Demo(own, where, source, say, light=True, grace_s=GRACE_S + seconds)
+        demo = Demo(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
         samples = Samples()
         try:
             outcome = demo.run(lambda d: _watch(d, samples, say))
             batches = read_batches(where.run / driver.BATCHES)
         finally:
             demo.stop()
-        result = _result(outcome, samples, batches, rate, seconds)
+        result = {"queries": list(queries), **_result(outcome, samples, batches, rate, seconds)}
         if python is not None:
             made = traffic.write(own, capture, preset=preset, rate=rate, seconds=min(PEER_S, seconds), whole=True, say=say)
             theirs = peer.run(python, capture, settings.meter.idle_timeout_s, settings.meter.active_timeout_s)
@@ -207,13 +209,15 @@ def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: f
     }
 
 
-def find(settings: Settings, *, rate: float, seconds: float, say: Callable[[str], None] = print) -> dict[str, Any]:
+def find(
+    settings: Settings, *, rate: float, seconds: float, queries: tuple[str, ...] = (), say: Callable[[str], None] = print
+) -> dict[str, Any]:
     """The highest rate that is sustained, to about a tenth: up (or down) by halves, then two steps between. At most seven runs."""
     tried: dict[float, dict[str, Any]] = {}
 
     def good(value: float) -> bool:
         say(f"trying {value / 1000:,.0f} kpps")
-        tried[value] = run(settings, rate=value, seconds=seconds, say=say)
+        tried[value] = run(settings, rate=value, seconds=seconds, queries=queries, say=say)
         return bool(tried[value]["sustained"])
 
     low, high = 0.0, 0.0

@@ -73,6 +73,7 @@ def stream(
     seconds: Seconds = 180.0,
     find: Annotated[bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on.")] = False,
     peer: Annotated[bool, typer.Option("--peer", help="Then NFStream on such traffic, alone.")] = False,
+    queries: Annotated[str, typer.Option("--queries", help="Of the stream, with commas, meter among them.  [default: all]")] = "",
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
@@ -82,11 +83,12 @@ def stream(
     if find and peer:
         raise ConfigError("--find and --peer: one or the other", "the peer is measured in a run of one rate")
     settings = _prepare(conf_file, json_file)
+    names = _with_meter(queries) if queries else ()
     with _stoppable():
         if find:
-            result = bench.find(settings, rate=rate, seconds=seconds, say=_say)
+            result = bench.find(settings, rate=rate, seconds=seconds, queries=names, say=_say)
         else:
-            result = bench.run(settings, rate=rate, seconds=seconds, with_peer=peer, say=_say)
+            result = bench.run(settings, rate=rate, seconds=seconds, queries=names, with_peer=peer, say=_say)
     _tell(result, json_file)
     return 0 if result["sustained"] else 1
 
@@ -100,13 +102,9 @@ def backlog(
 ) -> None:
     """Kafka -> scored predictions (and stores): how fast is a backlog worked off, with no sensor beside it?"""
     from infra.bench import backlog as bench
-    from jobs.platform.driver import select
-    from jobs.stream import QUERIES
 
     settings = _prepare(conf_file, json_file)
-    names = tuple(select(QUERIES, queries, "--queries"))
-    if "meter" not in names:
-        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {', '.join(QUERIES)}")
+    names = _with_meter(queries)
     with _stoppable():
         result = bench.run(settings, packets=packets, queries=names, say=_say)
     _tell(result, json_file)
@@ -161,6 +159,16 @@ def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise ConfigError(f"--json {json_file}: there is no such folder", "name a file in a folder that exists")
     return settings
+
+
+def _with_meter(queries: str) -> tuple[str, ...]:
+    from jobs.platform.driver import select
+    from jobs.stream import QUERIES
+
+    names = tuple(select(QUERIES, queries, "--queries"))
+    if "meter" not in names:
+        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {', '.join(QUERIES)}")
+    return names
 
 
 @contextmanager

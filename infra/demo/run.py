@@ -259,12 +259,16 @@ class Demo:
         flows = total.get("flows", 0)
         if rows < flows or not at_end:
             return f"predictions: {rows:,} of {flows:,} closed flows"
-        for name in ("hot", "lake"):
+        for name in self._stores_written():
             if now.rows.get(name, 0) < flows:
                 return f"{name}: {now.rows.get(name, 0):,} of {flows:,} flows"
         if now.lag.get("alerts"):
             return f"alerts: {now.lag['alerts']:,} messages to read"
         return ""
+
+    def _stores_written(self) -> tuple[str, ...]:
+        """Stores of flows that a query of this run writes to."""
+        return tuple(name for name in ("lake", "hot") if not self._queries or name in self._queries)
 
     def _progress(self) -> tuple[Any, ...]:
         now = self.now
@@ -278,12 +282,13 @@ class Demo:
         closed = self._follower.closed()
         totals = dict(self._follower.totals())
         ids = accounts.unique([ids_of(closed["flow_id"])])
-        lake, hot, alerts = self._stores.lake_ids(), self._stores.hot_ids(), self._stores.alerts()
+        read = {"lake": self._stores.lake_ids, "hot": self._stores.hot_ids}
+        stored = {name: read[name]() for name in self._stores_written()}
+        alerts = self._stores.alerts()
         checks = [
             accounts.packets(int(sent["sent"]), totals.get("metered", 0), totals.get("rejected", 0), totals.get("waiting", 0)),
             accounts.counted(len(ids), totals.get("flows", 0)),
-            accounts.flows(ids, lake, "lake"),
-            accounts.flows(ids, hot, "hot"),
+            *(accounts.flows(ids, found, name) for name, found in stored.items()),
         ]
         truth = self._truth()
         values = [a.delay_ms for a in alerts] if self.source.timed else []
@@ -295,7 +300,7 @@ class Demo:
             closed=closed,
             checks=checks,
             alerts=alerts,
-            rows={"lake": len(lake), "hot": len(hot), "alerts": len(alerts)},
+            rows={**{name: len(found) for name, found in stored.items()}, "alerts": len(alerts)},
             detection=judge(closed, truth),
             delays=self._delays(),
             delay_values=values,
