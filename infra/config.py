@@ -152,7 +152,7 @@ class SparkSettings(_Section):
     """Spark session."""
 
     master: str = Field("local[2]", description="Spark master URL")
-    driver_memory: str = Field("1g", description="heap of the driver's JVM")
+    driver_memory: str = Field("1536m", description="heap of the driver's JVM")
     shuffle_partitions: int = Field(2, ge=1, le=10_000, description="tasks of the stateful step; frozen into the checkpoint")
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
 
