@@ -46,13 +46,20 @@ def meter(
 
 
 @app.command(epilog="Example:  flowlake bench growth --json growth.json")
-def growth(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
+def growth(
+    through: Annotated[bool, typer.Option("--stream/--no-stream", help="Open flows through Kafka and Spark as well.")] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
     """Cost per packet as captures grow from 10^5 to 10^7 packets; cost per batch as open flows grow from 10^4 to 10^6."""
     from infra.bench import growth as bench
+    from infra.bench import open_flows
 
     settings = _prepare(conf_file, json_file)
     with _stoppable():
         result = bench.run(settings, say=_say)
+        if through:
+            result["stream"] = open_flows.run(settings, say=_say)
     _tell(result, json_file)
 
 

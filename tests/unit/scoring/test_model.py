@@ -157,3 +157,12 @@ def test_a_worker_needs_neither_mlflow_nor_scikit_learn(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(model.score(records).column("confidence_score").to_pylist())
+
+
+def test_batches_are_scored_as_they_would_be_alone() -> None:
+    records = random_records(60)
+    model = champion()
+    parts = [records.slice(0, 25), records.slice(25, 0), records.slice(25, 35)]
+    columns = [n for n in PREDICTION_SCHEMA.names if n != "scored_at"]
+    together = model.score_each(parts)
+    assert [b.select(columns) for b in together] == [model.score(part).select(columns) for part in parts]
