@@ -43,7 +43,7 @@ def frames_of(flows: NDArray[np.int64], ts: NDArray[np.int64]) -> FrameBatch:
     """One UDP packet of 60 bytes payload for each of the numbered flows (int64[n], below 2^36) at the times ``ts`` (int64[n], ns)."""
     n = len(flows)
     frames = np.tile(np.frombuffer(_HEAD, np.uint8), (n, 1))
-    address, port = 0x0A000000 + flows // 60_000, 1024 + flows % 60_000
+    address, port = 0x0A000000 + flows // 50_000, 10_000 + flows % 50_000  # clear of ports that tunnels use
     for i in range(4):
         frames[:, 26 + i] = address >> (24 - 8 * i) & 255
     frames[:, 34], frames[:, 35] = port >> 8, port & 255
