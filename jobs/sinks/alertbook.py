@@ -186,7 +186,7 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
-        into.samples[name] = sketch.sample([*into.samples[name], *other.samples[name]])
+        into.samples[name] = sketch.joined(into.samples[name], other.samples[name])
 
 
 def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flows: int = MAX_TRACKED_FLOWS) -> Change | None:
@@ -229,7 +229,7 @@ def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flo
         alert.flow_count = alert.base_count + remembered
         for name in SETS:
             alert.sketches[name] = sketch.union(old.sketches[name], item.sketches[name])
-            values = sketch.sample([*map(str, old.details.get(f"{name}s", [])), *item.samples[name]])
+            values = sketch.joined([str(value) for value in old.details.get(f"{name}s", [])], item.samples[name])
             alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
             alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
     alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count))

@@ -7,7 +7,7 @@ newest of the table hold nothing. Other minutes are read from the table once.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,11 @@ class Reader(Protocol):
     def within(self, spans: list[tuple[int, int]]) -> Iterable[tuple[bytes, int]]:
         """Flow ids (36 characters) and start times of the records whose start lies in one of the spans, microseconds, ends included."""
         ...
+
+
+def _by_slot(ids: np.ndarray, slots: np.ndarray) -> Iterator[tuple[int, list[bytes]]]:
+    for slot in np.unique(slots).tolist():
+        yield slot, ids[slots == slot].tolist()
 
 
 class Identities:
@@ -69,6 +74,9 @@ class Identities:
         slots = starts // SLOT_US
         self._load(np.unique(slots).tolist())
         fresh = np.ones(len(ids), bool)
+        parts = list(_by_slot(ids, slots))
+        if len(set(ids.tolist())) == len(ids) and all(self._slots[slot].isdisjoint(flows) for slot, flows in parts):
+            return fresh  # as nearly always
         seen: set[bytes] = set()
         for i, (flow, slot) in enumerate(zip(ids.tolist(), slots.tolist(), strict=True)):
             if flow in seen or flow in self._slots[slot]:
@@ -79,10 +87,10 @@ class Identities:
 
     def add(self, ids: np.ndarray, starts: np.ndarray) -> None:
         """The table holds these now; their slots were asked for by :meth:`new` just before."""
-        for flow, slot in zip(ids.tolist(), (starts // SLOT_US).tolist(), strict=True):
+        for slot, flows in _by_slot(ids, starts // SLOT_US):
             known = self._slots[slot]
             before = len(known)
-            known.add(flow)
+            known.update(flows)
             self._held += len(known) - before
         if len(starts) and self._newest is not None:
             self._newest = max(self._newest, int(starts.max()) // SLOT_US)

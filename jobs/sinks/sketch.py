@@ -73,6 +73,11 @@ def sample(values: Iterable[str], size: int = SAMPLE_SIZE) -> list[str]:
     return sorted(distinct[i] for i in order)
 
 
+def joined(a: Sequence[str], b: Sequence[str]) -> list[str]:
+    """:func:`sample` of two samples together; mostly the second says nothing new."""
+    return list(a) if set(a).issuperset(b) else sample([*a, *b])
+
+
 def pack(array: Hashes) -> bytes:
     """Little-endian bytes, 8 a hash."""
     return array.astype("<u8", copy=False).tobytes()
