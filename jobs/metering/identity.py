@@ -219,7 +219,14 @@ def flow_ids(rows: NDArray, domains: Sequence[str]) -> pa.StringArray:
     """UUIDs (version 8, RFC 9562) of records: the first 16 bytes of BLAKE2b over domain, key, start time and part.
 
     The same packets give the same id wherever and however often they are metered.
+
+    Raises
+    ------
+    ValueError
+        A row's domain has no name.
     """
+    if len(rows) and int(rows["domain"].max()) >= len(domains):  # the compiled code would read beyond the names
+        raise ValueError(f"domain {int(rows['domain'].max())} of a flow row has no name among {len(domains)}")
     names = [name.encode() for name in domains]
     name_at = np.zeros(len(names) + 1, np.int64)
     np.cumsum([len(name) for name in names], out=name_at[1:])

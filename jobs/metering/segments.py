@@ -130,13 +130,16 @@ def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: b
     stored = pickle.loads(pa.decompress(meta[8:], decompressed_size=struct.unpack("<Q", meta[:8])[0], codec="lz4", asbytes=True))
     version, segments = stored["version"], stored["segments"]
     if handle is None or handle.version != version or handle.segments[version] != segments[version]:
-        if handle is None or not _catch_up(handle, version, segments, store):
+        rebuilt = handle is None or not _catch_up(handle, version, segments, store)
+        if rebuilt or handle is None:
             handle = Handle(BucketMeter(bucket, buckets, settings))
             for number, entry in segments.items():
                 handle.apply(number, _segment(store, number, entry))
         handle.version, handle.segments = version, segments
         handle.slots = {number: handle.slots[number] for number in segments}
         handle.meter.load(stored["meter"])
+        if rebuilt and (unknown := set(np.unique(handle.meter.table.open_domains()).tolist()) - set(stored["meter"]["names"])):
+            raise RuntimeError(f"open-flow state: rows of domains {sorted(unknown)[:8]} that have no name: the log is damaged")
     return handle
 
 

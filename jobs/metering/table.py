@@ -676,6 +676,11 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
             r.conn_start = t
             r.conn_type = p.icmp_type
             r.conn_code = p.icmp_code
+            # of the connection, like its TCP bits, and kept over a timeout split: a slot was another flow's before
+            r.f_hole_lo = 0
+            r.f_hole_hi = 0
+            r.b_hole_lo = 0
+            r.b_hole_hi = 0
             _begin(r, t, p, interim_age, interim_packets)
             nxt[i] = head[s]
             head[s] = i
@@ -819,6 +824,8 @@ class Timeouts:
 
 #: Packets metered, and rows found by a scan, at a time: the table and the result have room for so many more.
 _SLAB, _SCAN = 16_384, 4_096
+#: More than fit into any memory.
+_MOST_SLOTS = 1 << 32
 
 
 class Rows:
@@ -1007,8 +1014,17 @@ class FlowTable:
         return take(self.rows, slots)
 
     def apply(self, released: NDArray[np.uint64], rows: NDArray) -> None:
-        """Repeat what another copy of the table did: release slots, then set ``rows`` at theirs."""
+        """Repeat what another copy of the table did: release slots, then set ``rows`` at theirs.
+
+        Raises
+        ------
+        ValueError
+            A slot that no table has: the bytes are damaged.
+        """
         top = int(rows["slot"].max()) + 1 if len(rows) else 0
+        highest = max(top - 1, int(released.max()) if len(released) else 0)
+        if highest > _MOST_SLOTS:
+            raise ValueError(f"slot {highest} is beyond what a table holds")
         if top > len(self.rows):
             self._reserve(top - len(self.rows) + int(self._counts[_FREE]))
         _apply(

@@ -69,10 +69,15 @@ def _turn(source, target):  # type: ignore[no-untyped-def]
                 target[j, a] = source[a, j]
 
 
+def _masks(words: int) -> int:
+    """Words that say which of so many words are not zero."""
+    return (words + 31) // 32
+
+
 def squeeze(rows: NDArray, codec: str | None = None) -> bytes:
     """``rows`` of a dtype of whole 32-bit words as bytes; ``codec``: an Arrow one (``zstd``), for what is kept."""
     n, width = len(rows), rows.dtype.itemsize // 4
-    out = np.empty(n * (width + (width + 31) // 32) + 1, np.uint32)
+    out = np.empty(n * (width + _masks(width)) + 1, np.uint32)
     size = _squeeze(np.ascontiguousarray(rows).view(np.uint32).reshape(n, width), out)
     if codec is None:
         return out[:size].tobytes()
@@ -90,6 +95,8 @@ def expand(data: bytes | memoryview, n: int, dtype: np.dtype, codec: str | None 
     if codec is not None:
         (size,) = _SIZE.unpack_from(data)
         data = pa.decompress(memoryview(data)[_SIZE.size :], decompressed_size=size, codec=codec)
+    if len(data) < n * _masks(dtype.itemsize // 4) * 4:  # before memory is taken for a number that may be damaged
+        raise ValueError(f"{len(data) // 4} words are not {n} rows of {dtype.itemsize} bytes")
     rows = np.empty(n, dtype)
     expand_into(data, rows)
     return rows

@@ -70,3 +70,12 @@ def test_a_blob_cut_short_is_refused() -> None:
     (blob,) = pack(Emission(rows(3), rows(0), ["a"], ["s"]), 0, 1)
     with pytest.raises(ValueError, match="are not 3 rows"):
         records_of([unpack(blob[:-4])])
+
+
+def test_a_row_whose_domain_has_no_name_is_refused() -> None:
+    """Damaged, or of another build: the compiled code would read beyond the names."""
+    bad = rows(3)
+    bad["domain"] = 1
+    (blob,) = pack(Emission(bad, rows(0), ["a"], ["s"]), 0, 1)
+    with pytest.raises(ValueError, match="domain 1 of a flow row has no name among 1"):
+        records_of([unpack(blob)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from infra.config import MeterSettings, SensorSettings
 from jobs.metering import segments
 from jobs.metering.batch import meter_captures
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, Envelope, Message
 from jobs.metering.features import records
+from jobs.metering.packets import PACKET_DTYPE
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header
 from sensors.encoding import EMPTY, split
@@ -202,3 +204,51 @@ def test_a_missing_or_foreign_segment_is_an_error_not_a_loss(capture: Path) -> N
     store[1] = segments.pack_segment(b"another!", np.zeros(0, np.uint64), handle.meter.table.rows[:0])
     with pytest.raises(RuntimeError, match="segment 1 is of another run"):
         segments.load("gone", 0, 1, settings, meta, store)
+
+
+def tcp_noise(rng: np.random.Generator, n: int) -> np.ndarray:
+    """TCP packets in time order of a few connections that end and begin anew, with sequence numbers all over the place."""
+    p = np.zeros(n, PACKET_DTYPE)
+    p["ts"] = 1_700_000_000 * 10**9 + np.cumsum(rng.integers(1, 10**9, n))
+    p["proto"], p["ipver"], p["l4_header"], p["idx"] = 6, 4, 20, np.arange(n)
+    p["icmp_type"] = p["icmp_code"] = -1
+    forward = rng.random(n) < 0.6
+    client, port = rng.integers(1, 4, n), rng.integers(1000, 1012, n)
+    p["src_lo"], p["dst_lo"] = np.where(forward, client, 99), np.where(forward, 99, client)
+    p["sport"], p["dport"] = np.where(forward, port, 80), np.where(forward, 80, port)
+    p["seq"] = 1000 * rng.integers(1, 12, n)
+    p["payload"] = np.where(rng.random(n) < 0.8, 1000, 0)
+    p["flags"] = rng.choice([16, 24, 2, 17, 4], n, p=[0.5, 0.3, 0.08, 0.05, 0.07])
+    return p
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sequence_counters_do_not_depend_on_who_had_the_row_before(seed: int) -> None:
+    """Rows of the table are used again by other flows, which ones depends on batches and restarts; what a flow counts does not."""
+    rng = np.random.default_rng(seed)
+    packets = tcp_noise(rng, 3000)
+
+    def run(cuts: list[int], reload: bool) -> pa.Table:
+        store, meta, out = Store(), None, []
+        settings = MeterSettings(buckets=1)
+        segments.clear_cache()
+        for seq, (a, b) in enumerate(pairwise([0, *cuts, len(packets)])):
+            if reload:
+                segments.clear_cache()
+            handle = segments.load("noise", 0, 1, settings, meta, store)
+            part = packets[a:b].copy()
+            last = b == len(packets)
+            clock = CLOCK_END if last else int(packets["ts"][b])
+            e = Envelope("s", "s", 1, 0, 1, seq, KIND_END if last else KIND_PACKETS, clock, 0, packets=len(part))
+            e.max_ts = int(part["ts"].max()) if len(part) else 0
+            emission = handle.meter.ingest_decoded([([e], part)], 0)
+            out.append(records(emission.closed, emission.domains, emission.sensors))
+            meta = segments.save("noise", handle, emission, store)
+        return pa.Table.from_batches(out, RECORD_SCHEMA).sort_by("flow_id")
+
+    whole = run([], reload=False)
+    assert sum(whole["out_of_order_packets"].to_pylist()) > 100
+    assert sum(whole["duplicate_packets"].to_pylist()) > 100
+    for reload in (False, True):
+        cuts = sorted(set(rng.integers(1, len(packets), 40).tolist()))
+        assert run(cuts, reload).equals(whole)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import struct
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from infra.config import MeterSettings
 from jobs.metering import segments
+from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Envelope
 from jobs.metering.packets import PACKET_DTYPE
+from jobs.metering.table import ROW_DTYPE
 from schemas.wire import KIND_PACKETS
 from tests.unit.metering.test_invariance import Store
 
@@ -49,3 +54,37 @@ def test_compaction_is_bounded_and_the_log_can_be_rebuilt_at_any_time(monkeypatc
             again = segments.load("bounded", 0, 1, settings, meta, store).meter.table
             assert (again.rows_at(again.open_among(slots)) == rows).all()
     assert handle.log_rows <= 2 * 4000 + 200
+
+
+def damaged(**change: int) -> bytes:
+    """A segment of three flows, one of which says something that cannot be."""
+    rows = np.zeros(3, ROW_DTYPE)
+    rows["slot"] = [0, 1, 2]
+    released = np.array([change.pop("released", 0)], np.uint64)
+    for name, value in change.items():
+        rows[name][1] = value
+    return segments.pack_segment(bytes(8), released, rows)
+
+
+@pytest.mark.parametrize("change", [{"released": 1 << 63}, {"released": 1 << 40}, {"slot": 1 << 63}, {"slot": 1 << 40}])
+def test_a_slot_that_no_table_has_is_refused(change: dict[str, int]) -> None:
+    """The compiled code checks no bounds."""
+    handle = segments.Handle(BucketMeter(0, 1, MeterSettings()))
+    with pytest.raises(ValueError, match="is beyond what a table holds"):
+        handle.apply(1, damaged(**change))
+
+
+def test_rows_of_a_domain_that_is_not_known_are_refused() -> None:
+    store = {1: damaged(domain=7)}
+    meter = BucketMeter(0, 1, MeterSettings())
+    state = {"version": 1, "segments": {1: segments.Entry(bytes(8), 3)}, "meter": {**meter.meta(), "names": {0: "s"}}}
+    blob = pickle.dumps(state)
+    meta = struct.pack("<Q", len(blob)) + pa.compress(blob, codec="lz4", asbytes=True)
+
+    class Store:
+        def get(self, version: int, nonce: bytes) -> bytes:
+            return store[version]
+
+    segments.clear_cache()
+    with pytest.raises(RuntimeError, match=r"rows of domains \[7\] that have no name"):
+        segments.load("damaged", 0, 1, MeterSettings(), meta, Store())  # type: ignore[arg-type]

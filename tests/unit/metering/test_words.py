@@ -58,3 +58,8 @@ def test_columns_are_the_fields(n: int) -> None:
     for name, column in found.items():
         assert column.dtype == rows[name].dtype
         assert np.array_equal(column, rows[name]), name
+
+
+def test_a_number_of_rows_that_cannot_be_takes_no_memory() -> None:
+    with pytest.raises(ValueError, match="words are not 1000000000000 rows"):
+        expand(squeeze(rows_of(10, ROW_DTYPE, 0.5)), 10**12, ROW_DTYPE)
