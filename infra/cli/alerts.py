@@ -125,9 +125,9 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
     Raises
     ------
     ConfigError
-        The id is no UUID.
+        The id is no UUID, or of no alert.
     StoreError
-        There is no such alert, somebody has resolved it before, or the database is away.
+        Somebody has resolved it before, or the database is away.
     """
     try:
         wanted = str(UUID(alert_id))
@@ -143,7 +143,7 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
     before = looks.query(settings.alerts, "SELECT resolved_by FROM alerts WHERE id = %s::uuid", [wanted])
     if before:
         raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
-    raise StoreError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
+    raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
 
 
 def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kind: str | None, only_open: bool, as_json: bool) -> None:

@@ -20,13 +20,15 @@ from infra.errors import ConfigError
 
 app = group("Benchmarks.", "flowlake bench stream --rate 50000 --json stream.json")
 
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there.", show_default=False)]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON into FILE.", show_default=False)]
 Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help="How long packets are sent.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Benchmarks. Those of the stream bring a stack of their own up in a temporary folder, on free ports, and remove it."""
+    """Benchmarks. Nothing has to run, and no data of yours is touched: those of the stream bring a stack of their own up in a temporary
+    folder, on free ports, and remove it. Most take two to six minutes; meter and growth a quarter of an hour. Have 8 GB of memory and
+    20 GB of disk free."""
 
 
 @app.command(epilog="Example:  flowlake bench meter --packets 20000000 --json meter.json")
@@ -47,7 +49,10 @@ def meter(
 
 @app.command(epilog="Example:  flowlake bench growth --json growth.json")
 def growth(
-    through: Annotated[bool, typer.Option("--stream/--no-stream", help="Open flows through Kafka and Spark as well.")] = True,
+    through: Annotated[
+        bool,
+        typer.Option("--stream/--no-stream", help="Measure the growth by open flows through Kafka and Spark too, or without them only."),
+    ] = True,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> None:
@@ -74,13 +79,22 @@ def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
     _tell(result, json_file)
 
 
-@app.command(epilog="Example:  flowlake bench stream --rate 100000 --json stream.json")
+@app.command(epilog="Examples:  flowlake bench stream --rate 100000 --peer --json stream.json   flowlake bench stream --queries meter")
 def stream(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,
     seconds: Seconds = 180.0,
-    find: Annotated[bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on.")] = False,
-    peer: Annotated[bool, typer.Option("--peer", help="Then NFStream on such traffic, alone.")] = False,
-    queries: Annotated[str, typer.Option("--queries", help="Of the stream, with commas, meter among them.  [default: all]")] = "",
+    find: Annotated[
+        bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on: up to seven runs.")
+    ] = False,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Afterwards, measure NFStream (installed below var/bench) on such traffic, for the ratio.")
+    ] = False,
+    queries: Annotated[
+        str,
+        typer.Option(
+            "--queries", help="Queries of the stream to run, with commas: meter, and of alerts, hot, lake those wished.  [default: all]"
+        ),
+    ] = "",
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:

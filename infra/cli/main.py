@@ -38,7 +38,7 @@ COMMANDS: dict[str, Group] = {
     "flows": Group("infra.cli.flows:flows", "A look at the flow records in the lake or the hot store."),
     "alerts": Group("infra.cli.alerts:alerts", "A look at the alerts."),
     "train": Group("infra.cli.train:train", "Train and register a model."),
-    "bench": Group("infra.cli.bench:app", "Benchmarks: stream, latency, sensor."),
+    "bench": Group("infra.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
 }
 
 EXAMPLES = """Examples:

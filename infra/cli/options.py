@@ -23,7 +23,14 @@ FollowTimeout = Annotated[
 
 def group(purpose: str, example: str) -> typer.Typer:
     """A group of commands, its help ending with an example."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=purpose, epilog=f"Example:  {example}")
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help=purpose,
+        epilog=f"Example:  {example}",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:

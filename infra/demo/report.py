@@ -65,19 +65,17 @@ def write(outcome: Outcome, file: Path) -> dict[str, Any]:
 
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store its place, and one line that asks it: (store, command)."""
-    hot, conf = settings.hot, _short(where.conf)
+    hot, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
     psql = f"{_psql()} -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
     dataset = f"DeltaTable('{_short(settings.path(settings.lake.path))}').to_pyarrow_dataset()"
     sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
-    lake = (
-        f"{_short(Path(sys.executable))} -c \"import duckdb; from deltalake import DeltaTable; t = {dataset}; print(duckdb.sql('{sql}'))\""
-    )
+    lake = f"{_short(bin)}/python -c \"import duckdb; from deltalake import DeltaTable; t = {dataset}; print(duckdb.sql('{sql}'))\""
     return [
         ("lake", lake),
-        ("", f"flowlake flows --conf-file {conf}"),
+        ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),
         ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM network_flows GROUP BY 1"'),
-        ("alerts", f"flowlake alerts --conf-file {conf}"),
+        ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
         ("", f'{psql} -c "SELECT * FROM alerts ORDER BY severity DESC"'),
     ]
 
@@ -123,15 +121,17 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
     _latency(console, outcome)
     parts = ", ".join(f"{k} {v:,}" for k, v in outcome.memory_parts_mb.items() if v)
     console.print(f"memory: at most {outcome.memory_peak_mb:,} MiB ({parts})")
-    console.print("time: " + ", ".join(f"{name} {s:.0f} s" for name, s in sorted(outcome.phases.items(), key=lambda p: p[1])))
+    console.print(
+        "seconds since the start: " + ", ".join(f"{name} {s:.0f}" for name, s in sorted(outcome.phases.items(), key=lambda p: p[1]))
+    )
     console.print()
     console.print("ask the stores")
-    for name, line in queries(settings, where):
-        console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)  # unbroken: to be copied
     if stopped:
         console.print(
-            f"{' and '.join(stopped)} stopped; the data stays: flowlake up starts them again (flowlake demo --keep leaves them up)"
+            f"           ({' and '.join(stopped)} stopped, the data stays: first flowlake up; flowlake demo --keep leaves them up)"
         )
+    for name, line in queries(settings, where):
+        console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)  # unbroken: to be copied
     console.print(f"report: {_short(where.report)}" + (f", {_short(where.page)}" if page else ""))
 
 
@@ -148,6 +148,9 @@ def _alerts(console: Console, outcome: Outcome) -> None:
         mine = [a for a in outcome.alerts if a.attack_type == kind]
         table.add_row(kind, f"{len(mine):,}", f"{sum(a.flow_count for a in mine):,}", str(max(a.severity for a in mine)))
     console.print(table)
+    console.print(
+        "(flows are counted under what they were taken for while open, too: the stores, with closed flows only, have other numbers)"
+    )
     console.print()
 
 

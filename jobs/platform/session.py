@@ -293,7 +293,9 @@ def _start_context(settings: Settings, app: str, extra: dict[str, str]) -> None:
     if SparkContext._gateway is None:
         stderr = _Stderr()
         try:
-            gateway = launch_gateway(conf, {"stderr": stderr.descriptor})
+            # A session of its own: a signal to all of our process group (a terminal, systemd, timeout) must not end it under the
+            # queries, which are stopped first. It ends with us: its standard input closes.
+            gateway = launch_gateway(conf, {"stderr": stderr.descriptor, "start_new_session": True})
         except PySparkRuntimeError as e:
             raise StackError(
                 f"Spark's JVM did not start (master {master!r}, spark.driver_memory {settings.spark.driver_memory!r}): {stderr.reason()}",

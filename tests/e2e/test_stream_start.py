@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.config import ROOT, PostgresSettings, Settings
@@ -74,6 +77,40 @@ def test_one_line_and_the_way_out(
     assert "Traceback" not in said
     assert "horse" not in said, "a secret was told"
     assert not list((home / "var" / "run").glob("query-*.pid"))
+
+
+def test_a_signal_to_the_whole_group_stops_it_between_batches(
+    environment: dict[str, str], postgres_server: PostgresSettings, home: Path
+) -> None:
+    """As systemd and ``timeout`` send it: the JVM must outlive the queries."""
+    server = {
+        "HOST": postgres_server.host,
+        "PORT": str(postgres_server.port),
+        "DATABASE": postgres_server.database,
+        "USER": postgres_server.user,
+    }
+    mine = {f"FLOWLAKE_{part}__{name}": value for part in ("HOT", "ALERTS") for name, value in server.items()}
+    argv = [sys.executable, "-m", "infra.cli.main", "stream"]
+    log = home / "stream.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(argv, cwd=ROOT, env={**environment, **mine}, stdout=out, stderr=out, start_new_session=True)
+    try:
+        checkpoints = home / "var" / "checkpoints"
+        end = time.monotonic() + 100
+        while len(list(checkpoints.glob("*/commits/0"))) < 4:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < end, log.read_text()[-3000:]
+            time.sleep(0.2)
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()[-3000:]
+        said = log.read_text()
+        assert "cleanly" not in said, said[-3000:]
+        assert "error" not in said, said[-3000:]
+        assert psutil.wait_procs(children, 20)[1] == [], "nothing of it is left"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_second_one_is_not_started_beside_the_first(environment: dict[str, str], home: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from tests.oracle.community import community_id
 from tests.oracle.features import Seen, compute
 from tests.oracle.parse import ACK, FIN, RST, SYN, TCP, Packet, Rejected, parse
+from tests.oracle.sequence import counts
 from tests.oracle.tcpstate import conn_state
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -161,6 +162,7 @@ class Meter:
         first = flow.packets[0].packet
         opening = flow.history[0].packet  # the connection keeps its community id over a split
         protocol = first.proto
+        out_of_order, duplicate = counts(flow.history, flow.packets)
         record: dict[str, Any] = {
             "community_id": community_id(opening.src, opening.dst, protocol, opening.sport, opening.dport, opening.icmp),
             "sensor_id": self.sensor,
@@ -181,6 +183,8 @@ class Meter:
             "tcp_state": conn_state(flow.history) if protocol == TCP else "",
             "fwd_l3_bytes": sum(p.packet.l3 for p in flow.packets if p.forward),
             "bwd_l3_bytes": sum(p.packet.l3 for p in flow.packets if not p.forward),
+            "out_of_order_packets": out_of_order,
+            "duplicate_packets": duplicate,
             "malformed_packets": sum(1 for p in flow.packets if p.packet.malformed),
             "feature_version": "1",
         }

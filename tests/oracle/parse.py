@@ -55,6 +55,7 @@ class Packet:
     payload: int = 0
     flags: int = 0
     window: int = 0
+    seq: int = 0
     icmp: tuple[int, int] = (-1, -1)
     malformed: bool = False
     fragment: Fragment | None = None
@@ -340,6 +341,7 @@ def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
             payload=length - header,
             flags=b[at + 13],
             window=_u16(b, at + 14),
+            seq=_u16(b, at + 4) << 16 | _u16(b, at + 6),
         )
     if base.proto == UDP:
         if length < 8:

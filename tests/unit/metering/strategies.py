@@ -27,6 +27,10 @@ GAPS = st.one_of(
 FLAGS = st.one_of(
     st.sampled_from([SYN, SYN | ACK, ACK, ACK, PSH | ACK, FIN | ACK, FIN | ACK, RST, RST | ACK, FIN, SYN | FIN]), st.integers(0, 255)
 )
+#: In order, again, behind a gap, into the gap; around the wrap of the numbers and half way round.
+NUMBERS = st.one_of(
+    st.sampled_from([1, 1, 2, 101, 102, 201, 1461, 1561, 2921, 0, 2**32 - 1, 2**32 - 100, 2**31, 2**31 + 1]), st.integers(0, 2**32 - 1)
+)
 SIZES = st.one_of(st.sampled_from([0, 0, 1, 100, 1460]), st.integers(0, 1460))
 
 Wrap = Callable[[bytes], bytes]
@@ -54,7 +58,7 @@ def _body(draw: st.DrawFn, version: int, proto: int) -> bytes:
     if proto == TCP:
         options = draw(st.sampled_from([0, 0, 12, 20, 40]))
         sport, dport = draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS))
-        return tcp(sport, dport, draw(FLAGS), draw(SIZES), window=draw(st.integers(0, 65535)), options=options)
+        return tcp(sport, dport, draw(FLAGS), draw(SIZES), window=draw(st.integers(0, 65535)), options=options, seq=draw(NUMBERS))
     if proto == UDP:
         size = draw(SIZES)
         length = draw(st.sampled_from([None, None, None, None, 0, 7, 9, 8 + size // 2, 9 + size]))
@@ -98,13 +102,13 @@ def frames(draw: st.DrawFn, max_size: int = 60) -> list[Frame]:
 @st.composite
 def tcp_conversation(draw: st.DrawFn, max_size: int = 50) -> list[Frame]:
     """One TCP key: direction, flags and sizes at will."""
-    steps = st.tuples(GAPS, st.booleans(), FLAGS, SIZES, st.sampled_from([0, 12]))
+    steps = st.tuples(GAPS, st.booleans(), FLAGS, SIZES, st.sampled_from([0, 12]), NUMBERS)
     a, b = HOSTS[4][:2]
     ns, out = EPOCH * SECOND, []
-    for gap, forward, flags, size, options in draw(st.lists(steps, min_size=1, max_size=max_size)):
+    for gap, forward, flags, size, options, seq in draw(st.lists(steps, min_size=1, max_size=max_size)):
         ns += gap
         src, dst, sport, dport = (a, b, 40000, 80) if forward else (b, a, 80, 40000)
-        out.append(Frame(ns, ethernet(ip(src, dst, TCP, tcp(sport, dport, flags, size, options=options)))))
+        out.append(Frame(ns, ethernet(ip(src, dst, TCP, tcp(sport, dport, flags, size, options=options, seq=seq)))))
     return out
 
 
