@@ -55,3 +55,14 @@ KIND_PACKETS = "packets"
 KIND_HEARTBEAT = "heartbeat"
 KIND_END = "end"
 KINDS = (KIND_PACKETS, KIND_HEARTBEAT, KIND_END)
+
+#: Handing the columns of a batch to other threads takes longer than to compress them.
+_WRITE = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+
+
+def arrow_stream(rows: pa.RecordBatch | pa.Table) -> bytes:
+    """An Arrow IPC stream of ``rows``, its buffers compressed with lz4."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=_WRITE) as writer:
+        writer.write(rows)
+    return bytes(sink.getvalue())

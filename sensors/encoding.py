@@ -8,21 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.wire import PACKET_SCHEMA
+from schemas.wire import PACKET_SCHEMA, arrow_stream
 from sensors.frames import FrameBatch
 
 #: A message is kept below this, so that a broker with its default limit (1 MiB) takes it.
 MAX_MESSAGE_BYTES = 1_000_000
-
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-
-
-def encode(batch: pa.RecordBatch) -> bytes:
-    """One Arrow IPC stream with one record batch of ``PACKET_SCHEMA``, buffers compressed with lz4."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, PACKET_SCHEMA, options=_OPTIONS) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
 
 
 def to_arrow(frames: FrameBatch, hashes: NDArray[np.uint32]) -> pa.RecordBatch:
@@ -41,7 +31,7 @@ def to_arrow(frames: FrameBatch, hashes: NDArray[np.uint32]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=PACKET_SCHEMA)
 
 
-EMPTY = encode(to_arrow(FrameBatch.empty(), np.empty(0, np.uint32)))
+EMPTY = arrow_stream(to_arrow(FrameBatch.empty(), np.empty(0, np.uint32)))
 
 
 def split(frames: FrameBatch, partitions: int) -> Iterator[tuple[int, bytes, int]]:
@@ -71,7 +61,7 @@ def _fitting(batch: pa.RecordBatch) -> Iterator[tuple[bytes, int]]:
     n = batch.num_rows
     # Encoding first what can hardly fit would be wasted; lz4 does at best some 4:1 on traffic.
     if n == 1 or batch.get_total_buffer_size() <= 4 * MAX_MESSAGE_BYTES or batch.nbytes <= 4 * MAX_MESSAGE_BYTES:
-        value = encode(batch)
+        value = arrow_stream(batch)
         if n == 1 or len(value) <= MAX_MESSAGE_BYTES:
             yield value, n
             return

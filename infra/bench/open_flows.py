@@ -6,7 +6,6 @@ is measured: no flow ends, and there are no snapshots.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.bench.place import machine, stack
-from infra.bench.stream import cpu_seconds
+from infra.bench.stream import cpu_seconds, logged
 from infra.config import Settings
 from infra.demo import driver, link
 from infra.demo.observe import Follower
@@ -158,11 +157,5 @@ def _rounds(load: _Load, batches: Path, say: Callable[[str], None]) -> dict[str,
 
 
 def _times(batches: Path) -> list[float]:
-    """Seconds of the meter's batches with packets in them so far."""
-    found = []
-    for line in batches.read_text(encoding="utf-8").splitlines() if batches.is_file() else []:
-        batch = json.loads(line)
-        # the clock's ticks are rows too: some ten a second
-        if batch["query"] == "meter" and batch.get("ms") and batch.get("rows", 0) > 0:
-            found.append(batch["ms"].get("triggerExecution", 0) / 1000)
-    return found
+    """Seconds of the meter's batches so far."""
+    return [batch["ms"].get("triggerExecution", 0) / 1000 for batch in logged(batches)]

@@ -156,14 +156,19 @@ def cpu_seconds(pids: dict[str, int | None]) -> dict[str, float]:
     return {name: round(seconds, 2) for name, seconds in found.items()}
 
 
+def logged(file: Path) -> Iterator[dict[str, Any]]:
+    """Batches with rows of all queries, as the driver logs them (:class:`infra.demo.driver.BatchLog`)."""
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        batch = json.loads(line)
+        if batch.get("rows") and batch.get("ms"):
+            yield batch
+
+
 def read_batches(file: Path) -> dict[str, dict[str, Any]]:
     """Batch times by query (ms): number, p50, p99, largest, and the mean of every phase; batches without rows are left out."""
     times: dict[str, list[float]] = defaultdict(list)
     phases: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        batch = json.loads(line)
-        if not batch.get("rows") or not batch.get("ms"):
-            continue
+    for batch in logged(file):
         times[batch["query"]].append(batch["ms"].get("triggerExecution", 0))
         for phase, ms in batch["ms"].items():
             phases[batch["query"]][phase].append(ms)

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.table import ROW_DTYPE
-from jobs.metering.words import expand, squeeze
+from jobs.metering.words import deflate, expand, inflate, squeeze
 
 #: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below
 #: which nobody cares.
@@ -127,7 +126,7 @@ def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: b
     handle = _cache.pop(key, None)
     if meta is None:
         return Handle(BucketMeter(bucket, buckets, settings))
-    stored = pickle.loads(pa.decompress(meta[8:], decompressed_size=struct.unpack("<Q", meta[:8])[0], codec="lz4", asbytes=True))
+    stored = pickle.loads(inflate(meta, "lz4"))
     version, segments = stored["version"], stored["segments"]
     if handle is None or handle.version != version or handle.segments[version] != segments[version]:
         rebuilt = handle is None or not _catch_up(handle, version, segments, store)
@@ -178,9 +177,8 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
     handle.segments[version] = Entry(nonce, len(rows))
     handle.note(version, rows["slot"].copy())
     state = {"version": version, "segments": handle.segments, "meter": handle.meter.meta()}
-    blob = pickle.dumps(state, protocol=5)
     _cache[(query, handle.meter.bucket)] = handle
-    return struct.pack("<Q", len(blob)) + pa.compress(blob, codec="lz4", asbytes=True)
+    return deflate(pickle.dumps(state, protocol=5), "lz4")
 
 
 def _compact(handle: Handle, rows: NDArray) -> tuple[NDArray, list[int]]:

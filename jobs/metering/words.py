@@ -17,10 +17,16 @@ _SIZE = struct.Struct("<Q")
 
 
 @njit(cache=True, nogil=True)
+def _masks(words):  # type: ignore[no-untyped-def]
+    """Words that say which of so many words are not zero."""
+    return (words + 31) // 32
+
+
+@njit(cache=True, nogil=True)
 def _squeeze(words, out):  # type: ignore[no-untyped-def]
     """Each row of ``words`` (uint32[n, w]) as a bit per word that is not zero, then those words; returns the length."""
     n, w = words.shape
-    masks = (w + 31) // 32
+    masks = _masks(w)
     at = 0
     for i in range(n):
         row = words[i]
@@ -42,7 +48,7 @@ def _squeeze(words, out):  # type: ignore[no-untyped-def]
 def _expand(data, words):  # type: ignore[no-untyped-def]
     """Inverse of :func:`_squeeze`; returns how much of ``data`` it wanted to read, which is not its length if it is damaged."""
     n, w = words.shape
-    masks = (w + 31) // 32
+    masks = _masks(w)
     last = data.shape[0] - 1
     at = 0
     for i in range(n):
@@ -69,9 +75,16 @@ def _turn(source, target):  # type: ignore[no-untyped-def]
                 target[j, a] = source[a, j]
 
 
-def _masks(words: int) -> int:
-    """Words that say which of so many words are not zero."""
-    return (words + 31) // 32
+def deflate(data: bytes | NDArray, codec: str) -> bytes:
+    """``data`` compressed by an Arrow codec, its length in front."""
+    plain = pa.py_buffer(data)
+    return _SIZE.pack(plain.size) + bytes(pa.compress(plain, codec=codec, asbytes=True))
+
+
+def inflate(data: bytes | memoryview, codec: str) -> pa.Buffer:
+    """Inverse of :func:`deflate`."""
+    (size,) = _SIZE.unpack_from(data)
+    return pa.decompress(memoryview(data)[_SIZE.size :], decompressed_size=size, codec=codec)
 
 
 def squeeze(rows: NDArray, codec: str | None = None) -> bytes:
@@ -81,7 +94,7 @@ def squeeze(rows: NDArray, codec: str | None = None) -> bytes:
     size = _squeeze(np.ascontiguousarray(rows).view(np.uint32).reshape(n, width), out)
     if codec is None:
         return out[:size].tobytes()
-    return _SIZE.pack(4 * size) + bytes(pa.compress(out[:size], codec=codec, asbytes=True))
+    return deflate(out[:size], codec)
 
 
 def expand(data: bytes | memoryview, n: int, dtype: np.dtype, codec: str | None = None) -> NDArray:
@@ -93,8 +106,7 @@ def expand(data: bytes | memoryview, n: int, dtype: np.dtype, codec: str | None 
         The bytes are not those of ``n`` rows.
     """
     if codec is not None:
-        (size,) = _SIZE.unpack_from(data)
-        data = pa.decompress(memoryview(data)[_SIZE.size :], decompressed_size=size, codec=codec)
+        data = inflate(data, codec)
     if len(data) < n * _masks(dtype.itemsize // 4) * 4:  # before memory is taken for a number that may be damaged
         raise ValueError(f"{len(data) // 4} words are not {n} rows of {dtype.itemsize} bytes")
     rows = np.empty(n, dtype)

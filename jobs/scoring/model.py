@@ -94,10 +94,6 @@ class Champion:
         kind[hit] = self._attacks[np.argmax(proba[np.ix_(hit, self._attacks)], axis=1)]
         return attack, label, kind
 
-    def probabilities(self, records: Records) -> npt.NDArray[np.float64]:
-        """Class probabilities, float64[n, classes]."""
-        return self.predict(feature_matrix(records, self.columns))
-
     def predict(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix; on one core."""
         if len(x) == 0:

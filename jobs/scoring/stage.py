@@ -17,21 +17,11 @@ from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPS
 from schemas.topics import ACCOUNTS as ACCOUNTS_TOPIC
 from schemas.topics import DEAD_LETTER as DEAD_LETTER_TOPIC
 from schemas.topics import PREDICTIONS, RAW_PACKETS
-from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header
+from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header, arrow_stream
 
 KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
 _HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 KAFKA_SCHEMA = pa.schema([("topic", pa.string()), ("key", pa.binary()), ("value", pa.binary()), ("headers", _HEADERS)])
-
-_IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a worker has one core
-
-
-def encode_predictions(batch: pa.RecordBatch) -> bytes:
-    """One message of ``predictions``: an Arrow IPC stream with one record batch, lz4."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
 
 
 def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
@@ -68,7 +58,7 @@ def _messages(group: list[Flows], scored: pa.RecordBatch, query: str, prefix: st
         yield {
             "topic": prefix + PREDICTIONS.name,
             "key": str(f.bucket).encode(),
-            "value": encode_predictions(scored.slice(at, f.n)),
+            "value": arrow_stream(scored.slice(at, f.n)),
             "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
         }
         at += f.n

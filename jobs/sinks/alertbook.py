@@ -161,16 +161,8 @@ def _row(item: Evidence) -> dict[str, Any]:
     }
 
 
-def pack(partials: pa.Table) -> bytes:
-    """Evidence as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, partials.schema, options=pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)) as writer:
-        writer.write_table(partials)
-    return bytes(sink.getvalue())
-
-
 def unpack(data: bytes) -> pa.Table:
-    """Inverse of :func:`pack`."""
+    """Evidence from an Arrow IPC stream (:func:`schemas.wire.arrow_stream`)."""
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()
 

@@ -27,6 +27,7 @@ from jobs.sinks.messages import Message
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas import alerts as table
+from schemas.wire import arrow_stream
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -53,7 +54,7 @@ def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = alertbook.pack(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
+            packed = arrow_stream(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
         yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce

@@ -20,6 +20,7 @@ import psycopg2
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
+from schemas.wire import arrow_stream
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
 MAX_HELD = 20_000
@@ -143,6 +144,6 @@ class Candidates:
             held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
             fresh = [*held, *self._staged.values()]
             self._log_rows = self._logged = 0
-        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(alertbook.pack(alertbook.rows(fresh))),))
+        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(arrow_stream(alertbook.rows(fresh))),))
         self._log_rows += 1
         self._logged += len(fresh)
