@@ -75,7 +75,10 @@ class MeterSettings(_Section):
     active_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="a flow this old is closed and goes on as its next part")
     idle_timeout_s: float = Field(60.0, gt=0, le=MOST_SECONDS, description="a flow without a packet for so long is closed")
     tcp_linger_s: float = Field(3.0, ge=0, le=MOST_SECONDS, description="what comes this long after FIN or RST still belongs to the flow")
-    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how long the ports of a first fragment are remembered")
+    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how far a fragment may be from the first one of its datagram")
+    max_waiting_fragments: int = Field(
+        65_536, ge=1, description="fragments of a domain that wait for their first one, over all buckets; older ones are orphans"
+    )
     interim_first_s: float = Field(
         0.2, ge=0, le=MOST_SECONDS, description="age at which an open flow is first emitted as an interim snapshot"
     )

@@ -1,23 +1,26 @@
 """Putting the packets of one capture in time order, and the clock that follows from them.
 
-Captures are nearly in order: several queues of a card, or several interfaces in one file, shuffle packets by milliseconds. A packet may
-lag by ``window`` behind the latest time seen and is still put right; the clock is the latest time seen less that window. What time is
-"seen" must not be spoilt by a single damaged time stamp, and files put one behind the other must not make all of the second one late:
+Captures are nearly in order: several queues of a card, or several interfaces in one file, shuffle packets by milliseconds.
+A packet may lag by ``window`` behind the latest time seen before it and is still put right; the clock is the latest time
+seen less that window. A packet that lags more is *late*: it is passed on behind the clock, and the meter counts it. What
+time is "seen" must not be spoilt by a single damaged time stamp, and files put one behind the other must not make all of
+the second one late:
 
 - a packet more than an hour ahead of the latest time does not move the clock, unless 64 packets in a row agree;
-- a packet behind the clock is passed on (the meter counts it as late), but 64 in a row, or fewer at the very end, that lie more than a
-minute behind it
-  are the beginning of another *run*.
+- 64 late packets in a row, or fewer at the very end, that lie more than a minute behind the clock are the beginning of
+  another *run*.
 
-The outcome depends on the packets alone, never on how they were cut into batches.
+Each packet is judged by those before it. The outcome depends on the packets alone, never on how they were cut into batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from schemas.wire import CLOCK_END
 from sensors.frames import FrameBatch, concat
@@ -34,28 +37,64 @@ _SEEN, _AHEAD, _BEHIND, _STREAK = 0, 1, 2, 3  # layout of the kernel's state: la
 _UNSET = -1
 
 
+@dataclass(slots=True)
+class Disorder:
+    """Packets further out of order than the window.
+
+    Attributes
+    ----------
+    late : int
+        How many packets.
+    worst_ns : int
+        How far behind the latest time before it the worst of them was, ns.
+    """
+
+    late: int = 0
+    worst_ns: int = 0
+
+    def note(self, behind: NDArray[np.int64]) -> None:
+        """Count late packets, ``int64[n]`` ns behind the latest time."""
+        self.late += len(behind)
+        self.worst_ns = max(self.worst_ns, int(behind.max(initial=0)))
+
+    def told(self, window_ms: int) -> str:
+        """One line for people: how many packets, how far out of order, and what to do; empty when there are none."""
+        if not self.late:
+            return ""
+        return (
+            f"{self.late:,} packets are up to {self.worst_ns / 1e9:.3f} s out of order, which is more than sensor.reorder_ms "
+            f"({window_ms} ms) puts right: they are late and are not metered; --sort puts the whole capture in order first"
+        )
+
+
 class Reorderer:
     """Packets in capture order in, ``(frames, clock)`` in time order out.
 
     Frames come out stably sorted by time (equal times keep their capture order) as soon as the clock has passed them. ``clock`` is the
     promise of :mod:`schemas.wire`: every packet of this run with a time strictly below it is in this chunk or an earlier one, except late
-    ones. ``CLOCK_END`` closes a run; what follows belongs to the next.
+    ones. Late packets come in chunks of their own, each behind a chunk that promised a time above theirs. ``CLOCK_END`` closes a
+    run; what follows belongs to the next.
 
     Parameters
     ----------
     window_ms
         How far out of order packets are put right, in ms of capture time.
+    disorder
+        Where to count the late packets, over all runs.
     """
 
-    def __init__(self, window_ms: int) -> None:
+    def __init__(self, window_ms: int, disorder: Disorder | None = None) -> None:
+        self._disorder = disorder or Disorder()
         self._window = window_ms * 1_000_000
         self._held = FrameBatch.empty()  # the last packets, possibly the first of another run
+        self._held_behind = np.zeros(0, np.int64)
         self._begin()
 
     def _begin(self) -> None:
         self._state = np.zeros(_STREAK + AGREE, np.int64)
         self._state[_SEEN] = _UNSET
         self._waiting: list[FrameBatch] = []
+        self._late: list[FrameBatch] = []
         self._clock = NO_CLOCK
 
     @property
@@ -67,38 +106,53 @@ class Reorderer:
         """Take packets in capture order (int64 ns within [0, 2**62]); give what is due."""
         start = len(self._held)
         batch = concat([self._held, batch])
-        self._held = FrameBatch.empty()
+        behind = np.concatenate([self._held_behind, np.zeros(len(batch) - start, np.int64)])
         while True:
-            switch = int(_follow(batch.ts, start, self._window, self._state))
+            switch = int(_follow(batch.ts, start, self._window, self._state, behind))
             if switch < 0:
                 break
-            self._waiting.append(batch.slice(0, switch))
+            self._take(batch.slice(0, switch), behind[:switch])
+            if self._late:
+                yield from self._released(always=True)
             yield self._rest(), CLOCK_END
             self._begin()
-            batch, start = batch.slice(switch), 0
+            batch, behind, start = batch.slice(switch), np.zeros(len(batch) - switch, np.int64), 0
         body = len(batch) - int(self._state[_BEHIND])
-        self._held = batch.slice(body).compact()
-        if body:
-            self._waiting.append(batch.slice(0, body))
+        self._held, self._held_behind = batch.slice(body).compact(), behind[body:].copy()
+        self._take(batch.slice(0, body), behind[:body])
+        yield from self._released(always=bool(self._late))
+
+    def _take(self, batch: FrameBatch, behind: NDArray[np.int64]) -> None:
+        """Packets that surely belong to this run: those in time wait for the clock, the late ones for the next chunk."""
+        late = behind > 0
+        if late.any():
+            self._disorder.note(behind[late])
+            self._late.append(batch.take(np.flatnonzero(late)))
+            batch = batch.take(np.flatnonzero(~late))
+        if len(batch):
+            self._waiting.append(batch)
+
+    def _released(self, *, always: bool) -> Iterator[tuple[FrameBatch, int]]:
+        """What the clock has passed, then the late packets; ``always``: the clock is told though it has passed nothing."""
         if self._state[_SEEN] != _UNSET:
             self._clock = max(self._clock, int(self._state[_SEEN]) - self._window)
         due = self._due()
-        if len(due):
+        if len(due) or always:
             yield due, self._clock
+        if self._late:
+            late, self._late = _sorted(concat(self._late)), []
+            yield late, self._clock
 
     def advance(self, now: int) -> Iterator[tuple[FrameBatch, int]]:
         """Nothing before ``now`` (ns) is still to come, but for the window: what a live sensor knows when its socket is empty."""
         if self._state[_SEEN] == _UNSET or now > self._state[_SEEN]:
             self._state[_SEEN] = now
-            self._clock = max(self._clock, now - self._window)
-        due = self._due()
-        if len(due):
-            yield due, self._clock
+        yield from self._released(always=False)
 
     def finish(self) -> Iterator[tuple[FrameBatch, int]]:
         """The end of the capture: everything that is left, run by run."""
         yield self._rest(), CLOCK_END
-        held, self._held = self._held, FrameBatch.empty()
+        held, self._held, self._held_behind = self._held, FrameBatch.empty(), np.zeros(0, np.int64)
         self._begin()
         if len(held):  # too few to overrule the clock, but nothing followed that could have contradicted them
             yield _sorted(held), CLOCK_END
@@ -148,10 +202,14 @@ def _sorted(batch: FrameBatch) -> FrameBatch:
 
 
 @njit(cache=True, nogil=True)
-def _follow(ts, start, window, state):  # type: ignore[no-untyped-def]
-    """Move the latest time along ``ts[start:]``; index of the first packet of another run, or -1."""
+def _follow(ts, start, window, state, behind):  # type: ignore[no-untyped-def]
+    """Move the latest time along ``ts[start:]``; index of the first packet of another run, or -1.
+
+    ``behind``: ``int64[n]``, filled from ``start`` on: ns by which a late packet lags behind the latest time before it, else 0.
+    """
     for i in range(start, len(ts)):
         t = ts[i]
+        behind[i] = 0
         if state[_SEEN] == _UNSET:
             state[_SEEN] = t
             continue
@@ -171,12 +229,14 @@ def _follow(ts, start, window, state):  # type: ignore[no-untyped-def]
                 state[_AHEAD] = 0
             continue
         state[_AHEAD] = 0
-        if t < seen - window - FAR_BEHIND:
-            state[_BEHIND] += 1
-            if state[_BEHIND] == AGREE:
-                state[_BEHIND] = 0
-                return i + 1 - AGREE
-            continue
+        if t < seen - window:
+            behind[i] = seen - t
+            if t < seen - window - FAR_BEHIND:
+                state[_BEHIND] += 1
+                if state[_BEHIND] == AGREE:
+                    state[_BEHIND] = 0
+                    return i + 1 - AGREE
+                continue
         state[_BEHIND] = 0
         if t > seen:
             state[_SEEN] = t

@@ -16,7 +16,8 @@ from infra.config import SensorSettings
 from schemas.wire import CLOCK_END
 from sensors.capture import CaptureReader
 from sensors.frames import FrameBatch
-from sensors.ordering import Reorderer
+from sensors.ordering import Disorder, Reorderer
+from sensors.sorting import sort_by_time
 
 
 @dataclass(slots=True)
@@ -41,8 +42,17 @@ class Chunk:
     end: bool
 
 
-def chunks(source: str | Path | CaptureReader, settings: SensorSettings | None = None) -> Iterator[Chunk]:
+def chunks(
+    source: str | Path | CaptureReader,
+    settings: SensorSettings | None = None,
+    *,
+    sort: bool = False,
+    disorder: Disorder | None = None,
+) -> Iterator[Chunk]:
     """Chunks of a capture file, of at most ``settings.batch_packets`` packets.
+
+    ``sort``: put all of its packets in time order first, in bounded memory (:mod:`sensors.sorting`); then none is late, and files put
+    one behind the other are one run. ``disorder`` is filled with what ``settings.reorder_ms`` could not put right.
 
     ``source`` may be a reader, whose counters then tell about progress and truncation; one that follows a growing file gives chunks as the
     packets in it move its clock, and no clock by itself while it waits (:class:`sensors.following.Follow`). A file without packets gives
@@ -55,12 +65,12 @@ def chunks(source: str | Path | CaptureReader, settings: SensorSettings | None =
     """
     settings = settings or SensorSettings()
     reader = source if isinstance(source, CaptureReader) else CaptureReader(source, settings.snaplen)
-    yield from ordered(reader, settings)
+    yield from ordered(sort_by_time(reader) if sort else reader, settings, disorder)
 
 
-def ordered(batches: Iterable[FrameBatch], settings: SensorSettings) -> Iterator[Chunk]:
+def ordered(batches: Iterable[FrameBatch], settings: SensorSettings, disorder: Disorder | None = None) -> Iterator[Chunk]:
     """The same for batches from anywhere, in capture order."""
-    reorderer = Reorderer(settings.reorder_ms)
+    reorderer = Reorderer(settings.reorder_ms, disorder)
     run, promised = 0, 0
 
     def cut(due: Iterable[tuple[FrameBatch, int]]) -> Iterator[Chunk]:

@@ -70,7 +70,8 @@ class BucketMeter:
         self._buckets = buckets
         self._settings = settings
         self.table = FlowTable(timeouts_of(settings))
-        self._fragments = FragmentTable(round(settings.fragment_timeout_s * _NS))
+        waiting = max(settings.max_waiting_fragments // buckets, 1)
+        self._fragments = FragmentTable(round(settings.fragment_timeout_s * _NS), waiting)
         self._held = np.zeros(0, PACKET_DTYPE)
         self._domains: dict[tuple[str, int], Domain] = {}
         self._names: dict[int, str] = {}  # domain number -> name, of domains with state
@@ -181,16 +182,17 @@ class BucketMeter:
         else:
             self._held, ready = take(packets, ~due), take(packets, due)
         ready = self._ordered(ready)
+        waited = np.zeros(0, np.int64)
         if len(ready) and ready["frag"].any():
-            keep = self._fragments.resolve(ready)
-            for i, count in Counter(ready["domain"][~keep].tolist()).items():
-                self._reject(self._names[i], REJECT_REASONS[FRAGMENT_ORPHAN], count)
-            ready = take(ready, keep)
+            ready, waited, orphans = self._fragments.resolve(ready)
+            self._reject_orphans(orphans)
+        self._reject_orphans(self._fragments.expire(frontiers))
+        self._reject_orphans(Counter({domain.index: self._fragments.end_domain(domain.index) for _, domain in ended}))
         for i, count in _per_domain(ready["domain"]):
             self._count(self._names[i], "metered", count)
 
         closed = Rows()
-        self.table.meter(ready, closed)
+        self.table.meter(ready, closed, waited)
         frontiers_us = frontiers // 1000
         self.table.expire(frontiers_us, closed)
         for _, domain in ended:
@@ -199,7 +201,6 @@ class BucketMeter:
         if len(self.table) > bound:
             self.table.evict(len(self.table) - bound, closed)
         interim = self.table.interim(frontiers_us)
-        self._fragments.expire(frontiers)
 
         rows = closed.found()
         for i, count in _per_domain(rows["domain"]):
@@ -250,7 +251,6 @@ class BucketMeter:
             self._remember((key for key, run in domain.runs.items() if not run.closed), now_ms)
             del self._domains[key]
             del self._names[domain.index]
-            self._fragments.drop_domain(domain.index)
 
     def _remember(self, runs: Iterable[tuple[str, int]], now_ms: int) -> None:
         for run in runs:
@@ -268,9 +268,13 @@ class BucketMeter:
         self._count(domain, "rejected", by)
         self._count(domain, f"rejected_{reason}", by)
 
+    def _reject_orphans(self, orphans: Counter[int]) -> None:
+        for i, count in orphans.items():
+            self._reject(self._names[i], REJECT_REASONS[FRAGMENT_ORPHAN], count)
+
     def account_rows(self) -> list[dict[str, Any]]:
         """Cumulative accounts, one row per domain: packets = metered + rejected + waiting, over all buckets."""
-        waiting = Counter(self._held["domain"].tolist())
+        waiting = Counter(self._held["domain"].tolist()) + self._fragments.waiting()
         held: Counter[str] = Counter()
         for i, n in waiting.items():
             held[self._names[i]] += n
@@ -288,7 +292,7 @@ class BucketMeter:
         """Everything but the open flows, as plain values."""
         return {
             "held": self._held.tobytes(),
-            "fragments": self._fragments.first,
+            "fragments": self._fragments.state(),
             "domains": self._domains,
             "names": self._names,
             "sensors": self._sensors,
@@ -299,7 +303,7 @@ class BucketMeter:
     def load(self, meta: dict[str, Any]) -> None:
         """Set what :meth:`meta` gave; the open flows are applied separately."""
         self._held = np.frombuffer(meta["held"], PACKET_DTYPE).copy()
-        self._fragments.first = meta["fragments"]
+        self._fragments.load(meta["fragments"])
         self._domains = meta["domains"]
         self._names = meta["names"]
         self._sensors = meta["sensors"]

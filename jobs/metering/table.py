@@ -572,8 +572,10 @@ def _endpoint(me, before, peer, peer_before, forward, flags, data):
 
 
 @njit(cache=True, nogil=True)
-def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, timeouts, out):
-    """Meter time-ordered ``packets``; closed rows are copied to ``out``; returns how many.
+def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, waited, timeouts, out):
+    """Meter ``packets``, in time order but for those that waited; closed rows are copied to ``out``; returns how many.
+
+    ``waited``: ns from a packet's own time to the time at which it is metered, which decides what is over; empty: none waited.
 
     ``timeouts``: idle, active, linger, interim age (us), interim packets. Needs as many free rows as packets.
     """
@@ -587,6 +589,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
     for k in range(packets.shape[0]):
         p = packets[k]
         t = p.ts // 1000
+        now = t if waited.shape[0] == 0 else (p.ts + waited[k]) // 1000
         s = np.int64(_key_hash(p.src_hi, p.src_lo, p.sport, p.dst_hi, p.dst_lo, p.dport, p.proto, p.domain) & np.uint64(mask))
         i = head[s]
         forward = True
@@ -620,12 +623,14 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, time
         if i >= 0:
             r = rows[i]
             reason = 0
-            if r.closing != 0 and (t - r.close_ts > linger or (tcp and (p.flags & 18) == 2)):
+            if r.closing != 0 and (now - r.close_ts > linger or (tcp and (p.flags & 18) == 2)):
                 reason = np.int64(r.closing)
-            elif t - r.last > idle:
+            elif now - r.last > idle:
                 reason = np.int64(r.closing) if r.closing != 0 else IDLE
-            elif r.closing == 0 and t - r.start > active:
+            elif r.closing == 0 and now - r.start > active:
                 reason = ACTIVE
+            if reason == 0 or reason == ACTIVE:
+                t = max(t, r.last)  # of a packet that waited: its flow may have gone on meanwhile
             if reason == ACTIVE:
                 r.end_reason = ACTIVE
                 out[n_out] = r
@@ -824,6 +829,7 @@ class Timeouts:
 
 #: Packets metered, and rows found by a scan, at a time: the table and the result have room for so many more.
 _SLAB, _SCAN = 16_384, 4_096
+NONE_WAITED = np.zeros(0, np.int64)
 #: More than fit into any memory.
 _MOST_SLOTS = 1 << 32
 
@@ -894,8 +900,11 @@ class FlowTable:
         self._counts[_FREE] = free + grown - capacity
         _index_all(self.rows, self._used, self._head, self._nxt, int(self._counts[_USED]))
 
-    def meter(self, packets: NDArray, closed: Rows) -> None:
-        """Apply time-ordered packets (:data:`PACKET_DTYPE`); the rows that close on the way go to ``closed``."""
+    def meter(self, packets: NDArray, closed: Rows, waited: NDArray[np.int64] = NONE_WAITED) -> None:
+        """Apply packets (:data:`PACKET_DTYPE`) in time order; the rows that close on the way go to ``closed``.
+
+        ``waited``: ns that each packet waited for its turn (see :mod:`jobs.metering.fragments`); empty when none did.
+        """
         assert packets.dtype == PACKET_DTYPE
         for at in range(0, len(packets), _SLAB):
             slab = packets[at : at + _SLAB]
@@ -911,6 +920,7 @@ class FlowTable:
                 self._free,
                 self._counts,
                 slab,
+                waited[at : at + _SLAB],
                 self._timeouts,
                 closed.room(len(slab)),
             )

@@ -6,7 +6,7 @@ ns, position in the capture). Idle is looked at before active; a closing TCP flo
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -81,6 +81,7 @@ class Meter:
         self.rules, self.sensor, self.domain = rules, sensor, domain or sensor
         self.flows: dict[Key, Connection] = {}
         self.firsts: dict[tuple[bytes, bytes, int, int], tuple[int, Packet]] = {}
+        self.waiting: defaultdict[tuple[bytes, bytes, int, int], list[tuple[int, Packet]]] = defaultdict(list)
         self.records: list[dict[str, Any]] = []
         self.rejected: Counter[str] = Counter()
 
@@ -88,42 +89,42 @@ class Meter:
         """Meter the next frame in time order."""
         t = frame.ns // 1000
         try:
-            packet = self._whole(t, parse(frame.data, frame.link_type, frame.wire))
+            packet = parse(frame.data, frame.link_type, frame.wire)
         except Rejected as e:
             self.rejected[str(e)] += 1
             return
+        f = packet.fragment
+        if f is None:
+            self._add(t, t, packet)
+            return
+        ident = (f.src, f.dst, f.proto, f.ident)
+        if f.first:
+            self.firsts[ident] = (t, packet)
+            for since, later in self.waiting.pop(ident, []):
+                if t - since > self.rules.fragment:
+                    self.rejected["fragment_orphan"] += 1
+                else:
+                    self._add(since, t, _joined(later, packet))
+            self._add(t, t, packet)
+        elif ident in self.firsts and t - self.firsts[ident][0] <= self.rules.fragment:
+            self._add(t, t, _joined(packet, self.firsts[ident][1]))
+        else:
+            self.waiting[ident].append((t, packet))
+
+    def _add(self, t: int, now: int, packet: Packet) -> None:
+        """Meter a packet of time ``t`` at time ``now``, which is later when it waited for the first fragment of its datagram."""
         a, b = (packet.src, packet.sport), (packet.dst, packet.dport)
         key: Key = ((min(a, b), max(a, b)), packet.proto)
         flow = self.flows.get(key)
         if flow is not None:
-            flow = self._expire(key, flow, t, packet)
+            flow = self._expire(key, flow, now, packet)
         if flow is None:
             turned = packet.proto == TCP and packet.flags & SYN and packet.flags & ACK
             flow = Connection(b, a, t) if turned else Connection(a, b, t)
             self.flows[key] = flow
+        elif flow.history:
+            t = max(t, flow.history[-1].t)
         flow.add(t, packet)
-
-    def _whole(self, t: int, packet: Packet) -> Packet:
-        """Give a later fragment the ports of its first one."""
-        f = packet.fragment
-        if f is None:
-            return packet
-        ident = (f.src, f.dst, f.proto, f.ident)
-        if f.first:
-            self.firsts[ident] = (t, packet)
-            return packet
-        if ident not in self.firsts or t - self.firsts[ident][0] > self.rules.fragment:
-            raise Rejected("fragment_orphan")
-        first = self.firsts[ident][1]
-        return replace(
-            packet,
-            src=first.src,
-            dst=first.dst,
-            proto=first.proto,
-            version=first.version,
-            sport=first.sport,
-            dport=first.dport,
-        )
 
     def _expire(self, key: Key, flow: Connection, t: int, packet: Packet) -> Connection | None:
         """Close what this packet closes; the flow that it goes on with, if any."""
@@ -156,6 +157,8 @@ class Meter:
             else:
                 self._emit(flow, "forced")
         self.flows.clear()
+        self.rejected.update({"fragment_orphan": n} if (n := sum(map(len, self.waiting.values()))) else {})
+        self.waiting.clear()
         return self.records
 
     def _emit(self, flow: Connection, reason: str) -> None:
@@ -189,6 +192,12 @@ class Meter:
             "feature_version": "1",
         }
         self.records.append(record | compute(flow.packets, flow.start))
+
+
+def _joined(later: Packet, first: Packet) -> Packet:
+    """A later fragment with what its datagram's first one says of the conversation."""
+    same = ("src", "dst", "proto", "version", "sport", "dport", "icmp", "window")
+    return replace(later, **{name: getattr(first, name) for name in same})
 
 
 def meter(
