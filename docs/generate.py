@@ -278,6 +278,9 @@ def _span(ms: int) -> str:
     return f"{ms // DAY_MS} d" if ms % DAY_MS == 0 else f"{ms // HOUR_MS} h"
 
 
+_CLOCKS = {"CreateTime": "sender's", "LogAppendTime": "broker's"}
+
+
 def topics() -> str:
     import yaml
 
@@ -296,11 +299,22 @@ def topics() -> str:
             t.compression,
             t.cleanup_policy,
             t.max_message_bytes,
+            _CLOCKS[t.timestamps],
             t.purpose,
         )
         for t in TOPICS
     )
-    head = ("topic", "partitions", "in conf/local.yaml", "retention", "compression", "cleanup", "largest message, B", "what it carries")
+    head = (
+        "topic",
+        "partitions",
+        "in conf/local.yaml",
+        "retention",
+        "compression",
+        "cleanup",
+        "largest message, B",
+        "time stamps",
+        "what it carries",
+    )
     dead = comments("jobs/platform/dead_letter.py", r"(HEADER_\w+)")
     headers = [
         (code(dead_letter.HEADER_REASON), "one line that begins with a short code: `json: raw_bytes 'zz' is not hex`"),

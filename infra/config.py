@@ -7,6 +7,7 @@ environment, is an error. Secrets have no default in any file: they come from th
 from __future__ import annotations
 
 import os
+import socket
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -56,7 +57,7 @@ class KafkaSettings(_Section):
 class SensorSettings(_Section):
     """Sensors: capture, buffering, flushing."""
 
-    id: str = Field("sensor-1", min_length=1, max_length=128, description="name of this sensor in records and metrics")
+    id: str = Field("", max_length=128, description="name of this sensor in records and metrics; empty: the host's name")
     domain: str = Field("", description="observation domain; the sensor id when empty")
     snaplen: int = Field(192, ge=64, le=262144, description="frames are cut to this many bytes")
     flush_ms: int = Field(100, ge=5, le=10_000, description="at most this long between capture and sending")
@@ -67,6 +68,11 @@ class SensorSettings(_Section):
     buffer_mb: int = Field(64, ge=1, le=8192, description="bound of what waits for the broker")
     socket_buffer_mb: int = Field(32, ge=1, le=1024, description="live: the kernel's buffer of the packet socket")
 
+    @property
+    def name(self) -> str:
+        """The sensor's id: as configured, else the host's name, so that sensors on two hosts are two sensors."""
+        return self.id or socket.gethostname()[:128] or "sensor"
+
 
 class MeterSettings(_Section):
     """Flow metering. Times are seconds of event time unless said otherwise."""
@@ -75,7 +81,7 @@ class MeterSettings(_Section):
     active_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="a flow this old is closed and goes on as its next part")
     idle_timeout_s: float = Field(60.0, gt=0, le=MOST_SECONDS, description="a flow without a packet for so long is closed")
     tcp_linger_s: float = Field(3.0, ge=0, le=MOST_SECONDS, description="what comes this long after FIN or RST still belongs to the flow")
-    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how far a fragment may be from the first one of its datagram")
+    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how far fragments may be from their first one")
     max_waiting_fragments: int = Field(
         65_536, ge=1, description="fragments of a domain that wait for their first one, over all buckets; older ones are orphans"
     )
@@ -86,6 +92,9 @@ class MeterSettings(_Section):
     interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
     max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
     json_lateness_s: float = Field(2.0, ge=0, le=MOST_SECONDS, description="JSON packets carry no clock: this much disorder is waited for")
+    domain_join_s: float = Field(
+        5.0, ge=0, le=MOST_SECONDS, description="wall clock: a configured domain waits so long for its sensors before its time runs"
+    )
     sensor_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="wall clock: a sensor silent for so long is taken as ended")
     trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
     max_offsets_per_trigger: int = Field(2000, ge=0, description="messages a batch at most; 0: no bound")

@@ -23,6 +23,7 @@ class TopicSpec:
     compression: str = "lz4"
     cleanup_policy: str = "delete"
     max_message_bytes: int = 10 * 1024 * 1024
+    timestamps: str = "CreateTime"
 
     def config(self) -> dict[str, str]:
         """Broker-side topic configuration, as Kafka spells it."""
@@ -31,6 +32,7 @@ class TopicSpec:
             "compression.type": self.compression,
             "cleanup.policy": self.cleanup_policy,
             "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": self.timestamps,
         }
 
 
@@ -38,7 +40,10 @@ class TopicSpec:
 #: that is full. As the producer sent them, then.
 _INSIDE = "producer"
 
-RAW_PACKETS = TopicSpec("raw-packets", 12, HOUR_MS, "frames from the sensors, one Arrow batch (lz4 inside) a message", _INSIDE)
+#: The broker's clock: the meter compares the times of different sensors' messages, whose own clocks may differ by minutes.
+RAW_PACKETS = TopicSpec(
+    "raw-packets", 12, HOUR_MS, "frames from the sensors, one Arrow batch (lz4 inside) a message", _INSIDE, timestamps="LogAppendTime"
+)
 PREDICTIONS = TopicSpec(
     "predictions", 3, DAY_MS, "scored flow records and interim snapshots, one Arrow batch (lz4 inside) a message", _INSIDE
 )

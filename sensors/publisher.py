@@ -86,7 +86,7 @@ class Publisher:
         buffer_bytes: int | None = None,
     ) -> None:
         self.settings = settings
-        self.sensor_id = sensor_id or settings.sensor.id
+        self.sensor_id = sensor_id or settings.sensor.name
         self.domain = domain or settings.sensor.domain or self.sensor_id
         self.live = live
         self.counters = Counters()

@@ -78,4 +78,5 @@ def _frames(batch: pa.RecordBatch) -> FrameBatch:
     offsets = np.frombuffer(frame.buffers()[1], np.int32, n + 1, offset=4 * frame.offset).astype(np.int64)
     body = frame.buffers()[2]
     data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
-    return FrameBatch(*(batch[name].to_numpy() for name in ("ts", "wire_len", "link_type")), data, offsets)
+    ts, wire_len, link_type = (batch[name].to_numpy() for name in ("ts", "wire_len", "link_type"))
+    return FrameBatch(ts, wire_len, link_type, data, offsets)

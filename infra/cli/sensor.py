@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
 
-SensorId = Annotated[str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id.", show_default=False)]
+SensorId = Annotated[
+    str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False)
+]
 Domain = Annotated[str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)]
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve Prometheus metrics there; 0: off.", show_default=False)
@@ -66,7 +68,7 @@ def live(
     line.end()
     _report(
         {
-            "sensor": sensor_id or settings.sensor.id,
+            "sensor": sensor_id or settings.sensor.name,
             "interface": interface,
             "packets_received": counters.received,
             "packets_sent": counters.sent,
@@ -247,7 +249,7 @@ def _metrics(module: Any, settings: Settings, port: int | None, sensor_id: str |
     if not port:
         yield
         return
-    stop = module.serve(settings.metrics.host, port, sensor_id or settings.sensor.id, counters)
+    stop = module.serve(settings.metrics.host, port, sensor_id or settings.sensor.name, counters)
     try:
         yield
     finally:

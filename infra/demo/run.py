@@ -140,7 +140,7 @@ class Demo:
             daemon.stop(20)
         self.place.clear()
         write_conf(self.settings, self.place.conf)
-        self.servers.start(self.say, timed=self.source.timed)
+        self.servers.start(self.say)
         self._spawn("model", "infra.demo.model", str(self._file("model.json")))
         self._spawn("stream", "infra.demo.driver", str(self.place.run), *self._queries)
         self._spawn("sensor", "infra.demo.traffic", str(self._file("sensor.json")), json.dumps(vars(self.source)))

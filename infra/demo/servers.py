@@ -17,10 +17,7 @@ Say = Callable[[str], None]
 
 
 class Servers:
-    """Kafka and PostgreSQL, side by side.
-
-    ``timed`` of :meth:`start` makes the broker stamp messages with its own clock, so that a delay up to the broker can be told.
-    """
+    """Kafka and PostgreSQL, side by side."""
 
     def __init__(self, settings: Settings, where: Place) -> None:
         self._settings = settings
@@ -30,14 +27,14 @@ class Servers:
         self._work: list[Future[float]] = []
         self.owned: set[str] = set()
 
-    def start(self, say: Say, *, timed: bool) -> None:
+    def start(self, say: Say) -> None:
         """Begin to start both; :meth:`wait` tells how it went."""
         running = {name for name, server in self._servers().items() if server.running()}
         # What a killed demo started is still this place's to stop.
         self.owned = {name for name in self._place.was_started() if name in running}
         self.owned |= {name for name in self._servers() if name not in running}
         self._place.remember_started(self.owned)
-        self._work = [self._pool.submit(self._database, say), self._pool.submit(self._broker, say, timed)]
+        self._work = [self._pool.submit(self._database, say), self._pool.submit(self._broker, say)]
 
     def _servers(self) -> dict[str, Any]:
         return {"kafka": self.stack.kafka(), "postgres": self.stack.postgres()}
@@ -66,7 +63,7 @@ class Servers:
         say(f"PostgreSQL {_was(started)} on 127.0.0.1:{server.port}, database {DATABASE} empty")
         return time.monotonic() - began
 
-    def _broker(self, say: Say, timed: bool) -> float:
+    def _broker(self, say: Say) -> float:
         from infra.stack import jars
 
         began = time.monotonic()
@@ -79,8 +76,6 @@ class Servers:
             if old:
                 client.delete_topics(old)
         topics.ensure(self._settings)
-        if timed:
-            _stamp_by_broker(self._settings)
         say(f"Kafka {_was(started)} on {server.bootstrap}, topics {self._settings.kafka.topic_prefix}*")
         return time.monotonic() - began
 
@@ -129,16 +124,3 @@ def _empty_database(server: Any) -> None:
     finally:
         connection.close()
     server.create_database(DATABASE)
-
-
-def _stamp_by_broker(settings: Settings) -> None:
-    """The timestamp of a message in ``raw-packets`` becomes the moment at which the broker took it."""
-    from kafka.admin import ConfigResource, ConfigResourceType
-
-    from schemas.topics import RAW_PACKETS
-
-    resource = ConfigResource(
-        ConfigResourceType.TOPIC, settings.topic(RAW_PACKETS.name), configs={"message.timestamp.type": "LogAppendTime"}
-    )
-    with topics.admin(settings) as client:
-        client.alter_configs([resource])

@@ -13,8 +13,10 @@ from typing import Any
 
 from infra import log, metrics
 from infra.config import Settings
+from schemas.accounts import SHARED_ID
 from schemas.topics import ACCOUNTS
 
+LOG = log.get("accounts")
 _NOT_COUNTS = frozenset({"query", "domain", "bucket", "version"})
 
 
@@ -44,6 +46,10 @@ class AccountBook:
                 total.update({k: v for k, v in row.items() if k not in _NOT_COUNTS})
         return total
 
+    def sharing_ids(self) -> set[str]:
+        """Domains in which two live sensors have one id."""
+        return {domain for (_, domain, _), row in self._rows.items() if row.get(SHARED_ID)}
+
     def domains(self) -> list[str]:
         """Domains that have been heard of."""
         return sorted({domain for _, domain, _ in self._rows})
@@ -58,6 +64,7 @@ class Exporter(threading.Thread):
         self._ending = threading.Event()
         self.book = AccountBook()
         self._shown: Counter[str] = Counter()
+        self._told: set[str] = set()  # domains with two sensors of one id
 
     def stop(self) -> None:
         """End the thread; returns at once."""
@@ -70,9 +77,20 @@ class Exporter(threading.Thread):
                 for value in follow(self._settings, self._ending):
                     self.book.add(value)
                     self._export()
+                    self._tell()
             except Exception as e:  # the stream must not end because nobody counts
-                log.get("accounts").debug("accounts cannot be read, trying again", cause=str(e)[:200])
+                LOG.debug("accounts cannot be read, trying again", cause=str(e)[:200])
                 self._ending.wait(5)
+
+    def _tell(self) -> None:
+        """Log, once for each domain, that two live sensors have one id."""
+        for domain in self.book.sharing_ids() - self._told:
+            self._told.add(domain)
+            LOG.warning(
+                "two live sensors have the same id; both are metered, but their records cannot be told apart",
+                domain=domain,
+                hint="give each sensor its own: sensor.id, FLOWLAKE_SENSOR__ID or --sensor-id",
+            )
 
     def _export(self) -> None:
         now = self.book.totals()

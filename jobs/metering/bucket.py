@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from infra.config import MeterSettings
 from jobs.metering.digest import KIND_JSON, Envelope, open_digest
-from jobs.metering.domains import Domain, instance_key
+from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
 from jobs.metering.packets import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
 from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
+from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
 
 _NS = 1_000_000_000
@@ -73,7 +74,7 @@ class BucketMeter:
         waiting = max(settings.max_waiting_fragments // buckets, 1)
         self._fragments = FragmentTable(round(settings.fragment_timeout_s * _NS), waiting)
         self._held = np.zeros(0, PACKET_DTYPE)
-        self._domains: dict[tuple[str, int], Domain] = {}
+        self._domains: dict[Key, AnyDomain] = {}
         self._names: dict[int, str] = {}  # domain number -> name, of domains with state
         self._sensors: dict[str, int] = {}
         self._ended: dict[tuple[str, int], int] = {}
@@ -91,9 +92,13 @@ class BucketMeter:
 
     def ingest_decoded(self, digests: Iterable[tuple[list[Envelope], NDArray]], now_ms: int) -> Emission:
         """The same for digests that never left the process; their packets' ``msg`` indexes the envelopes."""
-        return self._meter([self._held, *(self._admit(envelopes, packets) for envelopes, packets in digests)], now_ms)
+        digests = list(digests)
+        log = LogTime(now_ms, (e for envelopes, _ in digests for e in envelopes))
+        newest = NewestRuns(self._domains.values())
+        pool = [self._held, *(self._admit(envelopes, packets, newest) for envelopes, packets in digests)]
+        return self._meter(pool, log, newest, now_ms)
 
-    def _admit(self, envelopes: list[Envelope], packets: NDArray) -> NDArray:
+    def _admit(self, envelopes: list[Envelope], packets: NDArray, newest: NewestRuns) -> NDArray:
         """Note clocks and accounts of the envelopes; returns the packets that are neither copies nor late."""
         n = len(envelopes)
         domain_of = np.zeros(n, np.uint16)
@@ -107,15 +112,11 @@ class BucketMeter:
                 self._count(e.domain, "duplicate_messages", int(home))
                 continue
             domain = self._domain(e)
-            if e.domain == e.sensor and e.kind != KIND_JSON:
-                for (name, run), other in self._domains.items():
-                    if name == e.domain and run < e.run:
-                        other.supersede(e.sensor, e.run, e.partition)
-            else:
-                domain.supersede(e.sensor, e.run, e.partition)
             new, before = domain.note(e)
             if home:
                 self._account_message(e, new)
+            if e.kind != KIND_JSON and newest.share_id(e):
+                self._count(e.domain, SHARED_ID, int(home))
             domain_of[i], sensor_of[i] = domain.index, self._sensor(e.sensor)
             seq_of[i], promise[i], fresh[i] = e.seq & 0xFFFFFFFF, before, new
         if not len(packets):
@@ -142,38 +143,40 @@ class BucketMeter:
         for reason, count in e.rejected.items():
             self._reject(e.domain, reason, count)
 
-    def _domain(self, e: Envelope) -> Domain:
-        key = instance_key(e)
+    def _domain(self, e: Envelope) -> AnyDomain:
+        key = key_of(e, self._domains)
         domain = self._domains.get(key)
         if domain is None:
             index = next(i for i in range(len(self._names) + 1) if i not in self._names)
-            domain = Domain(index, e.domain, clockless=e.kind == KIND_JSON)
-            self._domains[key] = domain
+            domain = self._domains[key] = self._new_domain(key, index)
             self._names[index] = e.domain
         return domain
+
+    def _new_domain(self, key: Key, index: int) -> AnyDomain:
+        name, kind, _ = key
+        if kind == JSON:
+            return JsonDomain(index, name, round(self._settings.json_lateness_s * _NS))
+        return Domain(index, name, round(self._settings.domain_join_s * 1000) if kind == SHARED else 0)
 
     def _sensor(self, name: str) -> int:
         return self._sensors.setdefault(name, len(self._sensors))
 
     # ---- metering
 
-    def _meter(self, pool: list[NDArray], now_ms: int) -> Emission:
+    def _meter(self, pool: list[NDArray], log: LogTime, newest: NewestRuns, now_ms: int) -> Emission:
         frontiers = np.full(max(self._names, default=0) + 1, 0, np.int64)
         release = frontiers.copy()
-        ended: list[tuple[tuple[str, int], Domain]] = []
-        lateness = round(self._settings.json_lateness_s * _NS)
-        idle = round(self._settings.idle_timeout_s * _NS)
-        timeout_ms = round(self._settings.sensor_timeout_s * 1000)
+        ended: list[tuple[Key, AnyDomain]] = []
         for key, domain in self._domains.items():
-            domain.end_silent(now_ms, timeout_ms)
-            if domain.advance(now_ms, lateness, idle):
+            if self._advance(domain, log, newest):
                 ended.append((key, domain))
                 release[domain.index] = CLOCK_END
                 # flows that were idle by the last packet of the domain end as idle, not as forced
                 frontiers[domain.index] = max(domain.max_ts, domain.frontier)
             else:
                 release[domain.index] = frontiers[domain.index] = domain.frontier
-                self._remember(domain.drain_ended(), now_ms)
+                if isinstance(domain, Domain):
+                    self._remember(domain.drain_ended(), now_ms)
 
         packets = np.concatenate(pool) if len(pool) > 1 else pool[0]
         due = packets["ts"] < release[packets["domain"]]
@@ -211,6 +214,13 @@ class BucketMeter:
         self._forget(ended, now_ms)
         return Emission(rows, interim, names, list(self._sensors))
 
+    def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
+        """Move a domain's frontier; True when its input has ended."""
+        if isinstance(domain, JsonDomain):
+            return domain.advance(log, round(self._settings.idle_timeout_s * _NS))
+        domain.end_silent(log, round(self._settings.sensor_timeout_s * 1000), newest.number)
+        return domain.advance(log)
+
     def _ordered(self, packets: NDArray) -> NDArray:
         """By capture time; equal times by sensor name, then in the order of capture."""
         if len(packets) < 2:
@@ -246,9 +256,10 @@ class BucketMeter:
         rank[[self._sensors[name] for name in sorted(self._sensors)]] = np.arange(len(self._sensors))
         return rank[sensor]
 
-    def _forget(self, ended: list[tuple[tuple[str, int], Domain]], now_ms: int) -> None:
+    def _forget(self, ended: list[tuple[Key, AnyDomain]], now_ms: int) -> None:
         for key, domain in ended:
-            self._remember((key for key, run in domain.runs.items() if not run.closed), now_ms)
+            if isinstance(domain, Domain):
+                self._remember((run_key for run_key, run in domain.runs.items() if not run.closed), now_ms)
             del self._domains[key]
             del self._names[domain.index]
 

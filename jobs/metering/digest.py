@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.metering.gather import take
-from jobs.metering.packets import BAD_TIMESTAMP, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
+from jobs.metering.packets import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from jobs.metering.words import expand, squeeze
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 
@@ -72,10 +72,14 @@ class Refused(ValueError):
 
 
 class Digester:
-    """Collects messages and splits their packets over ``buckets`` by flow hash."""
+    """Collects messages and splits their packets over ``buckets`` by flow hash.
 
-    def __init__(self, buckets: int) -> None:
+    ``json_lateness_ns``: how far a JSON packet may lie behind the latest one before it on its partition.
+    """
+
+    def __init__(self, buckets: int, json_lateness_ns: int) -> None:
         self._buckets = buckets
+        self._lateness = json_lateness_ns
         self._envelopes: list[Envelope] = []
         self._packets: list[NDArray] = []
         self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
@@ -131,6 +135,8 @@ class Digester:
     ) -> None:
         packets, reasons = decode(data, offsets, ts, wire_len, link_type)
         packets["msg"] = len(self._envelopes)
+        if envelope.kind == KIND_JSON:
+            reasons[self._late(ts, reasons)] = LATE
         if flow_hash is not None:
             # the sensor's hash decides the bucket: it also decided the partition
             packets["flow_hash"] = flow_hash
@@ -139,6 +145,13 @@ class Digester:
         if timed.any():  # a packet that is not metered has a time all the same
             envelope.max_ts = int(ts[timed].max())
         self._packets.append(packets if good.all() else take(packets, good))
+
+    def _late(self, ts: NDArray[np.int64], reasons: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """JSON packets that are late by those before them in the message; the bucket knows those of earlier messages."""
+        latest = np.maximum.accumulate(np.where(reasons == BAD_TIMESTAMP, 0, ts))
+        late = np.zeros(len(ts), bool)
+        late[1:] = ts[1:] < latest[:-1] - self._lateness
+        return late & (reasons == 0)
 
     def _json_packet(self, message: Message, value: bytes) -> None:
         try:

@@ -165,7 +165,7 @@ def _joined(rows: NDArray, inherited: tuple[int, ...]) -> NDArray:
 
 def _inserted(packets: NDArray, keep: NDArray[np.bool_], released: list[tuple[int, NDArray]]) -> tuple[NDArray, NDArray[np.int64]]:
     """``packets[keep]`` with the released rows before their first fragments, and how long each waited."""
-    place = np.cumsum(keep) - keep  # where a kept packet goes
+    place: NDArray[np.int64] = np.cumsum(keep) - keep  # where a kept packet goes
     at = np.concatenate([np.full(len(rows), place[i]) for i, rows in released])
     rows = np.concatenate([rows for _, rows in released])
     waits = np.concatenate([int(packets["ts"][i]) - rows["ts"] for i, rows in released])

@@ -35,7 +35,7 @@ _IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa
 OUT_DDL = "bucket int, kind tinyint, blob binary"
 
 #: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 _BLOB = StructType([StructField("blob", BinaryType())])
 _VERSION = StructType([StructField("version", LongType())])
@@ -68,9 +68,9 @@ def bucket_keys(buckets: int, partitions: int) -> list[int]:
     return keys
 
 
-def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int]) -> Iterator[pa.RecordBatch]:
+def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_lateness_ns: int) -> Iterator[pa.RecordBatch]:
     """Kafka rows (value, headers, partition, offset, timestamp) of one task -> rows of ``IN_DDL``."""
-    digester = Digester(len(keys))
+    digester = Digester(len(keys), json_lateness_ns)
     for batch in batches:
         columns = [batch.column(name) for name in ("value", "headers", "partition", "offset", "timestamp")]
         headers = columns[1].to_pylist()
@@ -204,7 +204,8 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
 
     keys = bucket_keys(settings.buckets, shuffle_partitions)
     # A Python task costs some 100 ms however little it does: as many as can run at once, not one per Kafka partition
-    digests = packets.coalesce(shuffle_partitions).mapInArrow(settled(lambda batches: digest_batches(batches, keys)), IN_DDL)
+    lateness = round(settings.json_lateness_s * 1e9)
+    digests = packets.coalesce(shuffle_partitions).mapInArrow(settled(lambda batches: digest_batches(batches, keys, lateness)), IN_DDL)
     ticks = (
         packets.sparkSession.readStream.format("rate")
         .option("rowsPerSecond", 1)

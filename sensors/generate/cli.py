@@ -46,7 +46,7 @@ def generate_command(
         Path | None, typer.Option("--truth", help="Where the ground truth goes (Parquet); default: beside --out.", show_default=False)
     ] = None,
     sensor_id: Annotated[
-        str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id.", show_default=False)
+        str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False)
     ] = None,
     domain: Annotated[
         str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)

@@ -64,7 +64,7 @@ def test_json_example_is_a_packet_the_meter_takes() -> None:
     ((topic, value, headers),) = sent
     assert topic == "raw-packets"
     assert dict(headers) == {Header.CONTENT_TYPE: CONTENT_JSON.encode()}
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     digester.add(Message(value, dict(headers), 0, 0, 0))
     assert digester.refused == []
     ((_, blob),) = digester.finish()

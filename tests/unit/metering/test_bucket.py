@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -162,9 +165,121 @@ def test_sensors_of_one_domain_share_flows_and_wait_for_each_other() -> None:
     meter.ingest_decoded([([out.envelope(5, n=1), back.envelope(1, n=0)], packets(1))], 0)
     back.send(5, reply)
     out.send(0, kind="end")
-    emission = back.send(0, kind="end")
+    assert len(back.send(0, kind="end").closed) == 0  # others may still be starting
+    emission = meter.ingest_decoded([], 5001)
     assert emission.closed["nf"].tolist() == [1]
     assert emission.closed["nb"].tolist() == [1]
+
+
+def in_any_cut(log: list[tuple[Envelope, np.ndarray]], now_ms: int = 10**9) -> list[tuple[list[tuple[int, ...]], dict[str, int]]]:
+    """Flows and accounts of one partition's messages in one micro-batch, in two, cut at every place, and in one each."""
+    cuts = [[], *([i] for i in range(1, len(log))), list(range(1, len(log)))]
+    found = []
+    for cut in cuts:
+        meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=False))
+        flows: list[tuple[int, ...]] = []
+        for a, b in pairwise([0, *cut, len(log), len(log)]):
+            messages = [(Envelope(**vars(e)), p.copy()) for e, p in log[a:b]]
+            for i, (_, p) in enumerate(messages):
+                p["msg"] = i
+            digests = [([e for e, _ in messages], np.concatenate([p for _, p in messages]))] if messages else []
+            rows = meter.ingest_decoded(digests, now_ms).closed
+            flows += [tuple(int(r[n]) for n in ("start", "last", "nf", "nb", "end_reason")) for r in rows]
+        row = Counter[str]()
+        for account in meter.account_rows():
+            row.update({k: v for k, v in account.items() if isinstance(v, int) and v})
+        found.append((sorted(flows), dict(row)))
+    return found
+
+
+def same(found: list[tuple[list[tuple[int, ...]], dict[str, int]]]) -> tuple[list[tuple[int, ...]], dict[str, int]]:
+    for other in found[1:]:
+        assert other == found[0]
+    return found[0]
+
+
+def entry(feed: Feed, clock: float, *times: float, seen: float = 0, kind: str = "packets", **more: int) -> tuple[Envelope, np.ndarray]:
+    """A message of ``feed`` with packets at ``times``."""
+    e = feed.envelope(clock, seen=seen, kind=kind, n=len(times))
+    e.max_ts = round(max(times, default=0) * S)
+    return e, packets(*times, **more)
+
+
+def test_a_sensor_that_joins_a_running_domain_is_late_by_the_log_and_not_by_the_batch() -> None:
+    out, back = Feed(BucketMeter(0, 1, MeterSettings()), "out", "wan"), Feed(BucketMeter(0, 1, MeterSettings()), "back", "wan")
+    log = [entry(out, t, t - 0.5, seen=t) for t in range(1, 12)]
+    log += [entry(back, 8, 3.0, 11.5, seen=11.1), entry(out, 12, 11.5, seen=12), entry(back, 12, 11.8, seen=12)]
+    log += [entry(out, 0, seen=13, kind="end"), entry(back, 0, seen=13, kind="end")]
+    flows, row = same(in_any_cut(log))
+    assert (row["packets"], row["metered"], row["rejected_late"]) == (15, 14, 1)
+    assert len(flows) == 1
+
+
+def test_when_all_sensors_of_a_domain_have_ended_the_next_one_begins_afresh_in_any_cut() -> None:
+    out, back = Feed(BucketMeter(0, 1, MeterSettings()), "out", "wan"), Feed(BucketMeter(0, 1, MeterSettings()), "back", "wan")
+    log = [
+        entry(out, 50, 1, 2, 49, seen=1),
+        entry(out, 0, seen=6.5, kind="end"),
+        entry(back, 9, 1, 8, seen=7),
+        entry(back, 0, seen=20, kind="end"),
+    ]
+    flows, row = same(in_any_cut(log))
+    assert sorted(f[2] for f in flows) == [2, 3]
+    assert row["metered"] == 5
+
+
+def test_sensors_of_a_domain_that_are_started_together_are_waited_for() -> None:
+    out, back = Feed(BucketMeter(0, 1, MeterSettings()), "out", "wan"), Feed(BucketMeter(0, 1, MeterSettings()), "back", "wan")
+    log = [
+        entry(out, 50, 1, 2, 49, seen=1),
+        entry(out, 0, seen=1.5, kind="end"),
+        entry(back, 9, 1, 8, seen=3),
+        entry(back, 0, seen=4, kind="end"),
+    ]
+    flows, row = same(in_any_cut(log))
+    assert [f[2] for f in flows] == [5]
+    assert row["metered"] == 5
+
+
+def test_a_backlog_older_than_the_timeout_is_not_taken_for_dead_sensors() -> None:
+    """The stream was stopped for hours: what it reads then is old, and one flow of it is one record."""
+    feed = Feed(BucketMeter(0, 1, MeterSettings()))
+    log = [entry(feed, t, t - 0.5, seen=t) for t in range(1, 20)]
+    flows, row = same(in_any_cut([*log, entry(feed, 0, seen=20, kind="end")], now_ms=10**9))
+    assert [f[2] for f in flows] == [19]
+    assert "waiting" not in row
+
+
+def test_two_live_sensors_with_one_id_are_both_metered_and_told() -> None:
+    one = Feed(BucketMeter(0, 1, MeterSettings()), run=1)
+    two = Feed(BucketMeter(0, 1, MeterSettings()), run=2)
+    log = [entry(one, 1, 0.5, seen=1, sport=1)]
+    for t in range(2, 20):
+        log += [entry(two, t, t - 0.6, seen=t, sport=2), entry(one, t, t - 0.5, seen=t, sport=1)]
+    log += [entry(one, 0, seen=20, kind="end"), entry(two, 0, seen=20, kind="end")]
+    flows, row = same(in_any_cut(log))
+    assert sorted(f[2] for f in flows) == [18, 19]
+    assert row["packets"] == row["metered"] == 37
+    assert row["shared_id_messages"] == 13  # from five seconds on, and the end
+
+
+def test_a_sensor_that_was_started_again_is_not_two_sensors() -> None:
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=False))
+    one, two = Feed(meter, run=1), Feed(meter, run=2)
+    one.send(10, packets(9), now=1000)
+    assert reasons(two.send(1, now=1005)) == []
+    assert reasons(two.send(2, now=1016)) == ["forced"]  # after 15 s instead of two minutes
+    assert "shared_id_messages" not in totals(meter)
+
+
+def test_a_silent_sensor_that_comes_back_is_metered_again() -> None:
+    meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=False))
+    feed = Feed(meter)
+    feed.send(10, packets(9), now=1000)
+    assert reasons(meter.ingest_decoded([], 1_200_000)) == ["forced"]
+    feed.send(11, packets(10), now=1300)
+    assert reasons(feed.send(0, kind="end", now=1301)) == ["forced"]
+    assert (totals(meter)["packets"], totals(meter)["metered"]) == (2, 2)
 
 
 def test_json_packets_go_by_their_own_time_and_idle_by_the_wall_clock(meter: BucketMeter) -> None:

@@ -41,7 +41,7 @@ def message(value: bytes | None, partition: int = 0, offset: int = 0, **headers:
 
 
 def reason(m: Message) -> str:
-    digester = Digester(2)
+    digester = Digester(2, 2 * 10**9)
     digester.add(m)
     assert len(digester.refused) == 1
     assert list(digester.finish()) == []
@@ -90,7 +90,7 @@ def test_a_bad_message_is_refused_with_its_reason(bad: Message, says: str) -> No
 
 
 def test_a_bad_message_does_not_disturb_its_neighbours() -> None:
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     for i, value in enumerate([arrow([FRAME]), b"junk", arrow([FRAME, FRAME])]):
         digester.add(message(value, offset=i, seq=str(i)))
     ((_, blob),) = digester.finish()
@@ -118,7 +118,7 @@ def test_json_times(value: object, ns: int) -> None:
 
 
 def test_epoch_seconds_keep_their_microseconds() -> None:
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     body = b'{"timestamp": 1795248000.123457, "raw_bytes": "' + FRAME.hex().encode() + b'", "more": [1]}'
     digester.add(message(body, content_type=CONTENT_JSON))
     ((_, blob),) = digester.finish()
@@ -131,7 +131,7 @@ def test_json_hex_forms(text: str) -> None:
 
 
 def test_json_without_headers_is_recognised() -> None:
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     body = json.dumps({"timestamp": 1, "raw_bytes": FRAME.hex()}).encode()
     digester.add(Message(body, {}, 0, 0, 0))
     ((_, blob),) = digester.finish()
@@ -139,7 +139,7 @@ def test_json_without_headers_is_recognised() -> None:
 
 
 def test_json_and_arrow_give_the_same_packet() -> None:
-    one, two = Digester(1), Digester(1)
+    one, two = Digester(1, 2 * 10**9), Digester(1, 2 * 10**9)
     one.add(message(arrow([FRAME])))
     two.add(message(json.dumps({"timestamp": 0, "raw_bytes": FRAME.hex(), "wire_len": 60}).encode(), content_type=CONTENT_JSON))
     a, b = (open_digest(next(d.finish())[1])[1] for d in (one, two))
@@ -149,7 +149,7 @@ def test_json_and_arrow_give_the_same_packet() -> None:
 
 
 def test_every_bucket_learns_every_clock() -> None:
-    digester = Digester(5)
+    digester = Digester(5, 2 * 10**9)
     digester.add(message(arrow([FRAME]), clock="123"))
     blobs = list(digester.finish())
     assert [b for b, _ in blobs] == [0, 1, 2, 3, 4]
@@ -160,7 +160,7 @@ def test_every_bucket_learns_every_clock() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([CONTENT_PACKETS, CONTENT_JSON, "x"]))
 def test_no_bytes_stop_the_digester(value: bytes, content: str) -> None:
-    digester = Digester(2)
+    digester = Digester(2, 2 * 10**9)
     digester.add(message(value, content_type=content))
     assert len(digester.refused) == 1 or list(digester.finish())
 
@@ -172,7 +172,7 @@ def test_damaged_arrow_is_refused_or_read(data: st.DataObject) -> None:
     value = bytearray(arrow([FRAME, FRAME[:30]]))
     for _ in range(data.draw(st.integers(1, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
-    digester = Digester(2)
+    digester = Digester(2, 2 * 10**9)
     digester.add(message(bytes(value)))
     assert len(digester.refused) == 1 or list(digester.finish())
 
@@ -182,6 +182,6 @@ def test_every_byte_of_an_arrow_message_damaged(damage: int) -> None:
     """Also one that makes a buffer longer than its offsets, and no multiple of their size."""
     whole = arrow([FRAME, FRAME[:30]])
     for at in range(len(whole)):
-        digester = Digester(2)
+        digester = Digester(2, 2 * 10**9)
         digester.add(message(whole[:at] + bytes([damage]) + whole[at + 1 :]))
         assert len(digester.refused) == 1 or list(digester.finish())

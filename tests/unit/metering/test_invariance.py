@@ -120,7 +120,7 @@ def run_stream(capture: Path, *, buckets: int, batch_packets: int, most: int, se
         for tasks in micro_batches(messages(capture, batch_packets), rng, most, trouble):
             digests: list[list[bytes]] = [[] for _ in range(buckets)]
             for task in tasks:
-                digester = Digester(buckets)
+                digester = Digester(buckets, 2 * 10**9)
                 for message in task:
                     digester.add(message)
                 assert not digester.refused
@@ -164,7 +164,7 @@ def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.Mon
     meta = None
     segments.clear_cache()
     for tasks in micro_batches(messages(capture, 1000), random.Random(1), 4, 0.0):
-        digester = Digester(1)
+        digester = Digester(1, 2 * 10**9)
         for message in (m for task in tasks for m in task):
             digester.add(message)
         handle = segments.load("shrink", 0, 1, settings, meta, store)
@@ -192,7 +192,7 @@ def test_a_segment_survives_its_bytes(capture: Path) -> None:
 def test_a_missing_or_foreign_segment_is_an_error_not_a_loss(capture: Path) -> None:
     store = Store()
     settings = MeterSettings(buckets=1)
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     for message in messages(capture, 100_000)[0][:1]:
         digester.add(message)
     handle = segments.load("gone", 0, 1, settings, None, store)
