@@ -31,6 +31,17 @@ def to_arrow(frames: FrameBatch, hashes: NDArray[np.uint32]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=PACKET_SCHEMA)
 
 
+def from_arrow(batch: pa.RecordBatch) -> FrameBatch:
+    """Inverse of :func:`to_arrow`, but for the hashes; the frame bytes are shared."""
+    frames = batch["frame"]
+    n = len(frames)
+    offsets = np.frombuffer(frames.buffers()[1], np.int32, n + 1, offset=4 * frames.offset).astype(np.int64)
+    body = frames.buffers()[2]
+    data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
+    ts, wire_len, link_type = (batch[name].to_numpy() for name in ("ts", "wire_len", "link_type"))
+    return FrameBatch(ts, wire_len, link_type, data, offsets)
+
+
 EMPTY = arrow_stream(to_arrow(FrameBatch.empty(), np.empty(0, np.uint32)))
 
 

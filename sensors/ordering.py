@@ -57,6 +57,10 @@ class Disorder:
         self.late += len(behind)
         self.worst_ns = max(self.worst_ns, int(behind.max(initial=0)))
 
+    def summary(self) -> dict[str, float]:
+        """The same for programs: ``late`` packets, ``worst_s`` seconds."""
+        return {"late": self.late, "worst_s": self.worst_ns / 1e9}
+
     def told(self, window_ms: int) -> str:
         """One line for people: how many packets, how far out of order, and what to do; empty when there are none."""
         if not self.late:
@@ -140,7 +144,7 @@ class Reorderer:
         if len(due) or always:
             yield due, self._clock
         if self._late:
-            late, self._late = _sorted(concat(self._late)), []
+            late, self._late = by_time(concat(self._late)), []
             yield late, self._clock
 
     def advance(self, now: int) -> Iterator[tuple[FrameBatch, int]]:
@@ -155,7 +159,7 @@ class Reorderer:
         held, self._held, self._held_behind = self._held, FrameBatch.empty(), np.zeros(0, np.int64)
         self._begin()
         if len(held):  # too few to overrule the clock, but nothing followed that could have contradicted them
-            yield _sorted(held), CLOCK_END
+            yield by_time(held), CLOCK_END
 
     def _due(self) -> FrameBatch:
         """Take out what lies below the clock."""
@@ -177,24 +181,24 @@ class Reorderer:
                 left.append(batch.take(np.flatnonzero(~passed)))
         self._waiting = left
         self._relieve(due)
-        return _sorted(concat(due))
+        return by_time(concat(due))
 
     def _relieve(self, due: list[FrameBatch]) -> None:
         """Bound what is held back: a promise forbids sending late, not sending early, so the earliest half goes ahead of the clock."""
         if sum(len(b) for b in self._waiting) <= _MOST_PACKETS and sum(b.nbytes for b in self._waiting) <= _MOST_BYTES:
             return
-        waiting = _sorted(concat(self._waiting))
+        waiting = by_time(concat(self._waiting))
         half = len(waiting) // 2
         due.append(waiting.slice(0, half))
         self._waiting = [waiting.slice(half).compact()]
 
     def _rest(self) -> FrameBatch:
-        rest = _sorted(concat(self._waiting))
+        rest = by_time(concat(self._waiting))
         self._waiting = []
         return rest
 
 
-def _sorted(batch: FrameBatch) -> FrameBatch:
+def by_time(batch: FrameBatch) -> FrameBatch:
     """Stably sorted by time; the same batch when it is already."""
     if len(batch) < 2 or bool((batch.ts[1:] >= batch.ts[:-1]).all()):
         return batch

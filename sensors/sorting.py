@@ -1,82 +1,109 @@
 """All packets of one capture in time order, however far out of order they are, in bounded memory.
 
 For captures that :mod:`sensors.ordering` cannot put right: files of several taps put one behind the other, ring buffers that
-were read in the wrong order, clocks that were set back by seconds. DuckDB sorts, and spills to disk what does not fit.
+were read in the wrong order, clocks that were set back by seconds. An external merge sort: pieces that fit are sorted and
+written to temporary files, which are then merged. (DuckDB's sort was tried first: it needs all frames in memory.)
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from infra.errors import CaptureError
-from sensors.encoding import to_arrow
-from sensors.frames import FrameBatch
+from schemas.wire import PACKET_SCHEMA
+from sensors.encoding import from_arrow, to_arrow
+from sensors.frames import FrameBatch, concat
+from sensors.ordering import by_time
 
-#: Memory of the sort, and rows handed out at a time.
-MEMORY_MB = 256
-_ROWS = 16_384
+#: Frame bytes, and packets, that are sorted at once.
+PIECE_BYTES, PIECE_PACKETS = 64 * 1024 * 1024, 1 << 20
+#: Of each piece so many packets, or bytes, are in memory while they are merged.
+_PART_BYTES, _PART_PACKETS = 256 * 1024, 2048
 
 
-def sort_by_time(batches: Iterable[FrameBatch], *, memory_mb: int = MEMORY_MB) -> Iterator[FrameBatch]:
+def sort_by_time(batches: Iterable[FrameBatch], *, piece_bytes: int = PIECE_BYTES) -> Iterator[FrameBatch]:
     """The same packets in order of (capture time, position in the capture).
 
     Parameters
     ----------
     batches
         Frames in capture order; read to their end before the first is given back.
-    memory_mb
-        Bound of what the sort keeps in memory; the rest lies in temporary files (``TMPDIR``), removed at the end.
-
-    Yields
-    ------
-    FrameBatch
-        Of at most some ten thousand frames.
+    piece_bytes
+        Frame bytes that are sorted in memory at once. What is more lies in temporary files (``TMPDIR``), removed at the end.
 
     Raises
     ------
     CaptureError
         There is no room for the temporary files.
     """
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="flowlake-sort-") as folder, duckdb.connect() as database:
-        options = {"memory_limit": f"{memory_mb}MB", "temp_directory": folder, "threads": "2", "preserve_insertion_order": "false"}
-        for name, value in options.items():
-            database.execute(f"SET {name} = $value", {"value": value})
-        try:
-            database.execute("CREATE TEMP TABLE frames (ts BIGINT, wire_len UINTEGER, link_type USMALLINT, position BIGINT, frame BLOB)")
-            for rows in _numbered(batches):
-                database.execute("INSERT INTO frames SELECT * FROM rows")
-                del rows
-            query = "SELECT ts, wire_len, link_type, frame FROM frames ORDER BY ts, position"
-            for batch in database.sql(query).to_arrow_reader(_ROWS):
-                yield _frames(batch)
-        except duckdb.Error as e:
-            reason = " ".join(str(e).split())[:200]
-            raise CaptureError(f"packets cannot be sorted in {folder}: {reason}", "make room, or set TMPDIR to a larger disk") from e
+    with tempfile.TemporaryDirectory(prefix="flowlake-sort-") as folder:
+        files: list[Path] = []
+        for piece in _pieces(batches, piece_bytes):
+            files.append(Path(folder) / str(len(files)))
+            try:
+                _write(files[-1], piece)
+            except OSError as e:
+                raise CaptureError(f"packets cannot be sorted in {folder}: {e.strerror or e}", "make room, or set TMPDIR") from e
+        yield from _merged([_Piece(file) for file in files])
 
 
-def _numbered(batches: Iterable[FrameBatch]) -> Iterator[pa.Table]:
-    """Frames as Arrow, with their position in the capture."""
-    at = 0
+def _pieces(batches: Iterable[FrameBatch], most: int) -> Iterator[FrameBatch]:
+    """Sorted pieces of about ``most`` frame bytes."""
+    held: list[FrameBatch] = []
     for batch in batches:
-        n = len(batch)
-        rows = to_arrow(batch, np.zeros(n, np.uint32))
-        columns = {name: rows[name] for name in ("ts", "wire_len", "link_type")}
-        yield pa.table({**columns, "position": np.arange(at, at + n), "frame": rows["frame"]})
-        at += n
+        held.append(batch.compact())
+        if sum(b.nbytes for b in held) >= most or sum(len(b) for b in held) >= PIECE_PACKETS:
+            yield by_time(concat(held))
+            held = []
+    if held:
+        yield by_time(concat(held))
 
 
-def _frames(batch: pa.RecordBatch) -> FrameBatch:
-    """Back from Arrow."""
-    frame = batch["frame"]
-    n = len(frame)
-    offsets = np.frombuffer(frame.buffers()[1], np.int32, n + 1, offset=4 * frame.offset).astype(np.int64)
-    body = frame.buffers()[2]
-    data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
-    ts, wire_len, link_type = (batch[name].to_numpy() for name in ("ts", "wire_len", "link_type"))
-    return FrameBatch(ts, wire_len, link_type, data, offsets)
+def _write(file: Path, piece: FrameBatch) -> None:
+    rows = max(1, min(_PART_PACKETS, _PART_BYTES * len(piece) // max(piece.nbytes, 1)))
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, PACKET_SCHEMA, options=options) as writer:
+        for at in range(0, len(piece), rows):
+            part = piece.slice(at, at + rows)
+            writer.write_batch(to_arrow(part, np.zeros(len(part), np.uint32)))
+
+
+class _Piece:
+    """A sorted piece on disk, of which one part is in memory: ``part``, empty at the end."""
+
+    def __init__(self, file: Path) -> None:
+        self._source = pa.OSFile(str(file))
+        self._reader = pa.ipc.open_stream(self._source)
+        self.part = FrameBatch.empty()
+        self.last = False  # nothing follows the part
+        self._next = self._read()
+        self.take(0)
+
+    def _read(self) -> FrameBatch | None:
+        try:
+            return from_arrow(self._reader.read_next_batch())
+        except StopIteration:
+            self._source.close()
+            return None
+
+    def take(self, n: int) -> FrameBatch:
+        """Take out the first ``n`` frames of the part; the next part follows when it is empty."""
+        taken, self.part = self.part.slice(0, n), self.part.slice(n)
+        if not len(self.part) and self._next is not None:
+            self.part, self._next = self._next, self._read()
+            self.last = self._next is None
+        return taken
+
+
+def _merged(pieces: list[_Piece]) -> Iterator[FrameBatch]:
+    while pieces := [piece for piece in pieces if len(piece.part)]:
+        # Up to the end of the part that ends first nothing can come any more; of those that end at the same time, the first.
+        ends = [(int(piece.part.ts[-1]), i) for i, piece in enumerate(pieces) if not piece.last]
+        bound, first = min(ends, default=(np.iinfo(np.int64).max, len(pieces)))
+        due = [piece.take(int(np.searchsorted(piece.part.ts, bound, "right" if i <= first else "left"))) for i, piece in enumerate(pieces)]
+        yield by_time(concat(due))

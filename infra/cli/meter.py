@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
-from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one
+from infra.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one
 from infra.cli.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 
@@ -35,6 +35,7 @@ def meter(
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: meter it as it grows, until Ctrl-C.")] = False,
     follow_timeout: FollowTimeout = 0.0,
+    sort: Sort = False,
     conf_file: ConfFile = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def meter(
     from jobs.metering.threads import ahead
 
     settings = config.load(conf_file)
-    following = follow_one(captures, follow, follow_timeout)
+    following = follow_one(captures, follow, follow_timeout, sort=sort)
     files = capture_files(captures)
     if out is None and sys.stdout is None:
         raise ConfigError("standard output is closed", "name a file with --out")
@@ -70,6 +71,7 @@ def meter(
             accounts=accounts,
             progress=progress.tick,
             follow=following,
+            sort=sort,
         )
 
     if following is not None and not as_json:
@@ -92,6 +94,8 @@ def meter(
         raise FlowlakeError(f"accounts do not close: {accounts.packets} packets, {accounts.metered} metered, {dict(accounts.rejected)}")
     for name in accounts.truncated if following is None or not following.problem else ():
         print(f"warning: {name}: ends within a packet; everything before it is metered", file=sys.stderr)
+    for name, disorder in accounts.disorder.items():
+        print(f"warning: {name}: {disorder.told(settings.sensor.reorder_ms)}", file=sys.stderr)
     summary = {
         "files": len(files),
         "packets": accounts.packets,
@@ -100,6 +104,7 @@ def meter(
         "flows": rows,
         "end_reasons": dict(sorted(accounts.end_reasons.items())),
         "truncated": accounts.truncated,
+        "out_of_order": {name: disorder.summary() for name, disorder in accounts.disorder.items()},
         "seconds": round(seconds, 3),
     }
     if label is not None:

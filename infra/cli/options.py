@@ -19,6 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 FollowTimeout = Annotated[
     float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
 ]
+Sort = Annotated[
+    bool,
+    typer.Option("--sort", help="Put all packets of a file in time order first, in bounded memory; else sensor.reorder_ms is put right."),
+]
 
 
 def group(purpose: str, example: str) -> typer.Typer:
@@ -33,13 +37,13 @@ def group(purpose: str, example: str) -> typer.Typer:
     )
 
 
-def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | None:
+def follow_one(files: list[Path], follow: bool, timeout_s: float, *, sort: bool = False) -> Follow | None:
     """What ``--follow`` and ``--follow-timeout`` say about the files named; None when nothing is to be followed.
 
     Raises
     ------
     ConfigError
-        Several files, a folder, or a time limit without anything to limit.
+        Several files, a folder, a time limit without anything to limit, or ``sort`` of what is not there yet.
     """
     if timeout_s == float("inf"):
         raise ConfigError("--follow-timeout inf", "0: never")
@@ -47,6 +51,8 @@ def follow_one(files: list[Path], follow: bool, timeout_s: float) -> Follow | No
         if timeout_s:
             raise ConfigError("--follow-timeout without --follow", "it ends the following of a file: add --follow")
         return None
+    if sort:
+        raise ConfigError("--follow with --sort", "sort the file when it is finished: the same command without --follow")
     if len(files) != 1:
         raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
     if files[0].is_dir():

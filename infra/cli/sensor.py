@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
-from infra.cli.options import ConfFile, FollowTimeout, Json, follow_one, group
+from infra.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one, group
 from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:
     from sensors.following import Follow
+    from sensors.ordering import Disorder
     from sensors.publisher import Publisher
 
 app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
@@ -94,6 +95,7 @@ def replay(
     loop: Annotated[int, typer.Option("--loop", min=1, help="So many times; later rounds get later times.")] = 1,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: send it as it grows, until Ctrl-C.")] = False,
     follow_timeout: FollowTimeout = 0.0,
+    sort: Sort = False,
     sensor_id: SensorId = None,
     domain: Domain = None,
     metrics_port: MetricsPort = None,
@@ -106,7 +108,7 @@ def replay(
     from sensors.following import Heartbeats
     from sensors.publisher import publishing
 
-    following = follow_one(files, follow, follow_timeout)
+    following = follow_one(files, follow, follow_timeout, sort=sort)
     if following is not None and loop > 1:
         raise ConfigError(f"--follow with --loop {loop}", "a file that is still being written can be sent once")
     if speed is None:
@@ -120,6 +122,7 @@ def replay(
     began = time.monotonic()
     line = _Line(as_json)
     truncated: list[str] = []
+    disorder: dict[str, Disorder] = {}
     published: Publisher | None = None
     try:
         ending = stop.set if following is None else _ending(following, stop)
@@ -128,12 +131,16 @@ def replay(
             if following is not None:
                 following.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
             with _metrics(metrics, settings, metrics_port, sensor_id, lambda: publisher.counters):
-                _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line, truncated, following)
+                _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line, truncated, disorder, following, sort)
     finally:
         line.end()
         if published is not None:  # also when the broker did not take everything: what it did take is told first
             stopped = stop.is_set() or (following is not None and following.stop.is_set())
-            _report(_summary(published, files, truncated, stopped), began, as_json)
+            summary = _summary(published, files, truncated, stopped)
+            summary["out_of_order"] = {name: found.summary() for name, found in disorder.items()}
+            _report(summary, began, as_json)
+            for name, found in disorder.items():
+                print(f"warning: {name}: {found.told(settings.sensor.reorder_ms)}", file=sys.stderr)
     if following is not None and following.problem:  # what was read is sent, but there is more to follow
         raise CaptureError(following.problem, "the same command again follows the new file")
 
@@ -182,10 +189,13 @@ def _replay_all(
     stop: threading.Event,
     line: _Line,
     truncated: list[str],
+    disorder: dict[str, Disorder],
     following: Follow | None = None,
+    sort: bool = False,
 ) -> None:
-    """Every file in turn, ``loop`` times; files that are cut or damaged are added to ``truncated``."""
+    """Every file in turn, ``loop`` times; adds files that are cut or damaged to ``truncated``, those with late packets to ``disorder``."""
     from sensors.capture import CaptureReader
+    from sensors.ordering import Disorder
     from sensors.pacing import Pacer
     from sensors.replay import chunks
 
@@ -201,7 +211,10 @@ def _replay_all(
                 done = f"{100 * reader.bytes_read / reader.size:.0f} %" if reader.size else ""
                 line.show(f"{reader.path.name} {done}  {publisher.counters.sent:,} packets sent")
 
-            finished = pacer.send(chunks(reader, settings.sensor), tick)
+            found = Disorder()
+            finished = pacer.send(chunks(reader, settings.sensor, sort=sort, disorder=found), tick)
+            if found.late:
+                disorder[str(path)] = found
             if reader.truncated and str(path) not in truncated:
                 truncated.append(str(path))
             if not finished:

@@ -20,6 +20,7 @@ from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.capture import CaptureReader
 from sensors.following import Follow
+from sensors.ordering import Disorder
 from sensors.replay import Chunk, chunks
 
 #: Records per batch handed out.
@@ -36,6 +37,7 @@ class Accounts:
     rejected: Counter[str] = field(default_factory=Counter)
     end_reasons: Counter[str] = field(default_factory=Counter)
     truncated: list[str] = field(default_factory=list)  # files whose end is missing
+    disorder: dict[str, Disorder] = field(default_factory=dict)  # files with late packets
 
     @property
     def balanced(self) -> bool:
@@ -65,6 +67,7 @@ def meter_captures(
     accounts: Accounts | None = None,
     progress: Callable[[Path, int, int], None] | None = None,
     follow: Follow | None = None,
+    sort: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Meter capture files, each an observation domain of its own.
 
@@ -85,6 +88,8 @@ def meter_captures(
     follow
         The file, the only one then, is still being written: meter it as it grows. Records come when their flows close by the times of
         the packets; the records of the end come when ``follow`` ends. Its ``stop`` is set when the caller leaves early.
+    sort
+        Put each file's packets in time order first (:mod:`sensors.sorting`), however far out of order they are.
 
     Yields
     ------
@@ -96,17 +101,21 @@ def meter_captures(
     CaptureError
         A file cannot be read, or is no capture file.
     ValueError
-        Several files to be followed.
+        Several files to be followed, or one to be followed and sorted.
     """
     if follow is not None and len(paths) != 1:
         raise ValueError(f"{len(paths)} files cannot be followed, one can")
+    if follow is not None and sort:
+        raise ValueError("a file that is still being written cannot be sorted")
     rules = (settings or MeterSettings()).model_copy(update={"interim": interim})
     sensor = sensor or SensorSettings()
     for path in map(Path, paths):
         reader = CaptureReader(path, sensor.snaplen, follow)
         name = sensor_id or path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
         meter = BucketMeter(0, 1, rules)
-        with ahead(digests_of(chunk, name, seq) for seq, chunk in enumerate(chunks(reader, sensor))) as digests:
+        disorder = Disorder()
+        pieces = chunks(reader, sensor, sort=sort, disorder=disorder)
+        with ahead(digests_of(chunk, name, seq) for seq, chunk in enumerate(pieces)) as digests:
             try:
                 for digest in digests:
                     yield from records_of(meter.ingest_decoded([digest], 0))
@@ -118,6 +127,8 @@ def meter_captures(
                     follow.stop.set()
         if accounts is not None:
             accounts.add(meter)
+            if disorder.late:
+                accounts.disorder[str(path)] = disorder
             if reader.truncated:
                 accounts.truncated.append(str(path))
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.config import SensorSettings
+from infra.errors import CaptureError
 from schemas.wire import CLOCK_END
 from sensors import ordering
 from sensors.frames import FrameBatch
-from sensors.ordering import Reorderer
+from sensors.ordering import Disorder, Reorderer
 from sensors.replay import Chunk, ordered
+from sensors.sorting import sort_by_time
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S
@@ -139,14 +145,83 @@ times_strategy = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(times=times_strategy, size=st.integers(1, 50), repeat=st.integers(1, 3))
-def test_every_packet_once_and_cuts_do_not_matter(times: list[int], size: int, repeat: int) -> None:
+def metered(times: list[int], size: int, window_ms: int = 1000) -> list[tuple[list[int], list[int]]]:
+    """By run: the packets that the meter takes, in time order, and those that it counts as late, by the promises that came before them."""
+    found: list[tuple[list[int], list[int]]] = [([], [])]
+    promised = 0
+    for packets, clock in run(times, window_ms, size):
+        for t, i in packets:
+            found[-1][t < promised].append(i)
+        promised = clock
+        if clock == CLOCK_END:
+            promised = 0
+            found.append(([], []))
+    return [(sorted(good, key=lambda i: (times[i], i)), sorted(late)) for good, late in found[:-1]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(times=times_strategy, size=st.integers(1, 50), repeat=st.integers(1, 3), window_ms=st.sampled_from([0, 1000, 20_000]))
+def test_every_packet_once_and_cuts_do_not_matter(times: list[int], size: int, repeat: int, window_ms: int) -> None:
     times = times * repeat
-    found = runs(times, size)
-    assert sorted(p for r in found for p in r) == sorted((t, i) for i, t in enumerate(times))
-    # Runs depend on the packets alone; so does the order in which packets that are not late come out.
-    assert [sorted(r) for r in found] == [sorted(r) for r in runs(times)]
+    found = metered(times, size, window_ms)
+    assert sorted(i for r in found for i in r[0] + r[1]) == list(range(len(times)))
+    # Runs, and what is late in them, depend on the packets alone.
+    assert found == metered(times, 10_000, window_ms)
+
+
+def test_a_packet_is_late_by_those_before_it() -> None:
+    """Twenty seconds back, less than another run begins with: all of the second half, in any cut, and the user is told."""
+    times = [T0 + i * S // 10 for i in range(300)] + [T0 + 5 * S + i * S // 10 for i in range(200)]
+    for size in (1, 7, 300, 301, 10_000):
+        ((good, late),) = metered(times, size)
+        assert (len(good), late) == (300, list(range(300, 500)))
+    disorder = Disorder()
+    list(ordered([batch(times)], SensorSettings(), disorder))
+    assert (disorder.late, disorder.worst_ns) == (200, times[299] - times[300])
+    assert "200 packets are up to 24.900 s out of order" in disorder.told(1000)
+    assert "--sort" in disorder.told(1000)
+
+
+def test_sorted_first_nothing_is_late() -> None:
+    times = [T0 + i * S for i in range(300)] + [T0 + i * S for i in range(200)] + [T0 - 10**6 * S] * 70
+    disorder = Disorder()
+    found = list(ordered(sort_by_time([batch(times[:100]), batch(times[100:], 100)]), SensorSettings(), disorder))
+    assert disorder == Disorder()
+    assert [c.end for c in found] == [False] * (len(found) - 1) + [True]
+    order = [int.from_bytes(c.frames.frame(i), "big") for c in found for i in range(len(c.frames))]
+    assert order == sorted(range(len(times)), key=lambda i: (times[i], i))
+
+
+def test_sorting_spills_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times as much as it sorts in memory at once."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rng = np.random.default_rng(3)
+    spilled = 0
+
+    def frames() -> Iterator[FrameBatch]:
+        for _ in range(10):
+            n = 65_536
+            data = rng.integers(0, 256, n * 192, np.uint8)
+            yield FrameBatch(rng.integers(0, 10**12, n), np.full(n, 999, np.uint32), np.ones(n, np.uint16), data, np.arange(n + 1) * 192)
+
+    last, count = -1, 0
+    for part in sort_by_time(frames(), piece_bytes=16 << 20):
+        spilled = max(spilled, sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()))
+        assert last <= int(part.ts[0])
+        assert (np.diff(part.ts) >= 0).all()
+        last, count = int(part.ts[-1]), count + len(part)
+    assert count == 655_360
+    assert spilled > 32 * 1024 * 1024
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_capture_is_told_as_such_when_it_is_sorted() -> None:
+    def frames() -> Iterator[FrameBatch]:
+        yield batch([T0])
+        raise CaptureError("capture file x: Input/output error")
+
+    with pytest.raises(CaptureError, match="Input/output error"):
+        list(sort_by_time(frames()))
 
 
 def test_chunks_are_cut_and_promise_no_more_than_they_keep() -> None:
