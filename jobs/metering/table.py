@@ -1,7 +1,7 @@
 """The table of open flows of one bucket, and the kernel that meters packets into it.
 
-Packets arrive in time order; each is applied to its flow by the rules of the flow specification (direction, active and idle
-timeout, TCP close with linger, bulk, active/idle periods). A flow is one row of :data:`ROW_DTYPE`, all of whose aggregates are
+Packets arrive in time order; each is applied to its flow by the rules of ``docs/reference/flow-rules.md`` (direction, active and idle
+timeout, TCP close with linger and reuse, bulk, active/idle periods). A flow is one row of :data:`ROW_DTYPE`, all of whose aggregates are
 integers, so that a record does not depend on how its packets were cut into batches.
 """
 
@@ -61,12 +61,10 @@ ROW_DTYPE = np.dtype(
         ("b_iat_max", _I8),
         ("b_iat_min", _I8),
         ("active_start", _I8),
-        ("active_n", _I8),
         ("active_sum", _I8),
         ("active_q", "u8"),
         ("active_max", _I8),
         ("active_min", _I8),
-        ("idle_n", _I8),
         ("idle_sum", _I8),
         ("idle_q", "u8"),
         ("idle_max", _I8),
@@ -111,12 +109,16 @@ ROW_DTYPE = np.dtype(
         ("f_data", "u4"),  # packets with payload
         ("b_data", "u4"),
         ("gaps", "u4"),  # gaps > 1 s
+        ("active_n", "u4"),
+        ("idle_n", "u4"),
         ("f_next", "u4"),  # next expected TCP sequence number
         ("b_next", "u4"),
         ("f_hole_lo", "u4"),  # last hole seen in the sequence space
         ("f_hole_hi", "u4"),
         ("b_hole_lo", "u4"),
         ("b_hole_hi", "u4"),
+        ("f_syn", "u4"),  # sequence number of the connection's last SYN, where F_SYN or B_SYN says that there was one
+        ("b_syn", "u4"),
         ("out_of_order", "u4"),
         ("duplicate", "u4"),
         ("malformed", "u4"),
@@ -151,7 +153,7 @@ ROW_DTYPE = np.dtype(
 )
 
 #: What was seen on a TCP connection, kept over a timeout split.
-F_FIN, B_FIN, F_SEQ, B_SEQ, F_DATA, B_DATA = (1 << i for i in range(6))
+F_FIN, B_FIN, F_SEQ, B_SEQ, F_DATA, B_DATA, F_SYN, B_SYN = (1 << i for i in range(8))
 
 #: States of one endpoint of a TCP connection, in Zeek's terms.
 INACTIVE, SYN_SENT, SYN_ACK_SENT, PARTIAL, ESTABLISHED, CLOSED, RESET = range(7)
@@ -494,6 +496,19 @@ def _add(r, p, t, forward):
 
 
 @njit(inline="always")
+def _reuses(r, p, forward):
+    """Whether TCP packet ``p`` opens another connection between the same ports: a SYN, once FIN was seen from both sides or a RST.
+
+    A SYN+ACK is no such thing, and neither is a copy of the connection's own SYN: from the same side, with the same sequence number.
+    """
+    if (p.flags & 18) != 2 or (r.closing == 0 and (r.tcp & (F_FIN | B_FIN)) != (F_FIN | B_FIN)):
+        return False
+    if forward:
+        return (r.tcp & F_SYN) == 0 or p.seq != r.f_syn
+    return (r.tcp & B_SYN) == 0 or p.seq != r.b_syn
+
+
+@njit(inline="always")
 def _tcp_close(r, p, t, forward):
     """Advance the connection's TCP state with packet ``p``; a closing row keeps what closed it first."""
     flags = p.flags
@@ -505,12 +520,18 @@ def _tcp_close(r, p, t, forward):
             r.closing = FIN
             r.close_ts = t
     if forward:
+        if flags & 2:
+            r.tcp |= F_SYN
+            r.f_syn = p.seq
         if flags & 1:
             r.tcp |= F_FIN
         if p.payload > 0:
             r.tcp |= F_DATA
         r.f_state, r.f_before, r.b_state, r.b_before = _endpoint(r.f_state, r.f_before, r.b_state, r.b_before, True, flags, p.payload > 0)
     else:
+        if flags & 2:
+            r.tcp |= B_SYN
+            r.b_syn = p.seq
         if flags & 1:
             r.tcp |= B_FIN
         if p.payload > 0:
@@ -623,10 +644,13 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
         if i >= 0:
             r = rows[i]
             reason = 0
-            if r.closing != 0 and (now - r.close_ts > linger or (tcp and (p.flags & 18) == 2)):
+            reused = tcp and _reuses(r, p, forward)
+            if r.closing != 0 and (now - r.close_ts > linger or reused):
                 reason = np.int64(r.closing)
             elif now - r.last > idle:
                 reason = np.int64(r.closing) if r.closing != 0 else IDLE
+            elif reused:
+                reason = FIN  # both sides had ended it; the ACK of the last FIN was not captured
             elif r.closing == 0 and now - r.start > active:
                 reason = ACTIVE
             if reason == 0 or reason == ACTIVE:
@@ -686,6 +710,8 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
             r.f_hole_hi = 0
             r.b_hole_lo = 0
             r.b_hole_hi = 0
+            r.f_syn = 0
+            r.b_syn = 0
             _begin(r, t, p, interim_age, interim_packets)
             nxt[i] = head[s]
             head[s] = i

@@ -35,12 +35,13 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """Timeouts in us."""
+    """Timeouts in us, and the seed of the community ids."""
 
     active: int = 120_000_000
     idle: int = 60_000_000
     linger: int = 3_000_000
     fragment: int = 30_000_000
+    community_seed: int = 0
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Connection:
     both_fins: bool = False
     close_at: int | None = None
     close_by: str = ""
+    syns: dict[bool, int] = field(default_factory=dict)
     history: list[Seen] = field(default_factory=list)
     part: int = 0
     packets: list[Seen] = field(default_factory=list)
@@ -63,6 +65,8 @@ class Connection:
         seen = Seen(t, forward, packet)
         self.packets.append(seen)
         self.history.append(seen)
+        if packet.proto == TCP and packet.flags & SYN:
+            self.syns[forward] = packet.seq
         if packet.proto != TCP or self.close_at is not None:
             return
         if packet.flags & RST:
@@ -72,6 +76,12 @@ class Connection:
         if packet.flags & FIN:
             self.fins.add(forward)
             self.both_fins = len(self.fins) == 2
+
+    def followed_by(self, packet: Packet) -> bool:
+        """Whether the packet opens the next connection: a SYN after FINs or RST that is no copy of the last SYN of its side."""
+        if packet.flags & (SYN | ACK) != SYN or not (self.both_fins or self.close_at is not None):
+            return False
+        return self.syns.get((packet.src, packet.sport) == self.origin) != packet.seq
 
 
 class Meter:
@@ -129,13 +139,15 @@ class Meter:
     def _expire(self, key: Key, flow: Connection, t: int, packet: Packet) -> Connection | None:
         """Close what this packet closes; the flow that it goes on with, if any."""
         if flow.close_at is not None:
-            fresh = packet.flags & SYN and not packet.flags & ACK
-            if t - flow.close_at > self.rules.linger or fresh:
+            if t - flow.close_at > self.rules.linger or flow.followed_by(packet):
                 self._close(key, flow, flow.close_by)
                 return None
             return flow
         if t - flow.packets[-1].t > self.rules.idle:
             self._close(key, flow, "idle")
+            return None
+        if flow.followed_by(packet):
+            self._close(key, flow, "fin")
             return None
         if t - flow.packets[0].t > self.rules.active:
             self._emit(flow, "active")
@@ -166,8 +178,9 @@ class Meter:
         opening = flow.history[0].packet  # the connection keeps its community id over a split
         protocol = first.proto
         out_of_order, duplicate = counts(flow.history, flow.packets)
+        ends = (opening.src, opening.dst, protocol, opening.sport, opening.dport, opening.icmp)
         record: dict[str, Any] = {
-            "community_id": community_id(opening.src, opening.dst, protocol, opening.sport, opening.dport, opening.icmp),
+            "community_id": community_id(*ends, self.rules.community_seed),
             "sensor_id": self.sensor,
             "domain": self.domain,
             "ip_version": first.version,

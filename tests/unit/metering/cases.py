@@ -22,15 +22,19 @@ def bits(letters: str) -> int:
     return sum(FLAGS[c] for c in letters)
 
 
-def fwd(seconds: float, flags: str = "A", payload: int = 0, *, window: int = 1000, options: int = 0, sport: int = SPORT) -> Frame:
+def fwd(
+    seconds: float, flags: str = "A", payload: int = 0, *, window: int = 1000, options: int = 0, sport: int = SPORT, seq: int = 1
+) -> Frame:
     """A TCP packet from A to B."""
-    segment = tcp(sport, DPORT, bits(flags), payload, window=window, options=options)
+    segment = tcp(sport, DPORT, bits(flags), payload, window=window, options=options, seq=seq)
     return Frame(at(seconds), ethernet(ip(A, B, TCP, segment)))
 
 
-def bwd(seconds: float, flags: str = "A", payload: int = 0, *, window: int = 2000, options: int = 0, sport: int = SPORT) -> Frame:
+def bwd(
+    seconds: float, flags: str = "A", payload: int = 0, *, window: int = 2000, options: int = 0, sport: int = SPORT, seq: int = 1
+) -> Frame:
     """A TCP packet from B to A."""
-    segment = tcp(DPORT, sport, bits(flags), payload, window=window, options=options)
+    segment = tcp(DPORT, sport, bits(flags), payload, window=window, options=options, seq=seq)
     return Frame(at(seconds), ethernet(ip(B, A, TCP, segment)))
 
 

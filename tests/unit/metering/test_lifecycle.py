@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.unit.metering.cases import A, B, bwd, fwd, of
+from tests.unit.metering.cases import A, B, bits, bwd, fwd, of
 from tests.unit.metering.conftest import Metered
 
 
@@ -98,8 +100,60 @@ def test_the_linger_is_counted_from_the_close(metered: Metered) -> None:
 
 
 def test_a_new_syn_closes_at_once(metered: Metered) -> None:
-    records = metered([*CLOSE, fwd(1.3, "S"), bwd(1.4, "SA")])
+    records = metered([*CLOSE, fwd(1.3, "S", seq=9), bwd(1.4, "SA", seq=9)])
     assert summary(records) == [(6, "fin", 0), (2, "forced", 0)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        CLOSE[3:],
+        CLOSE[3:5],  # the ACK of the last FIN was not captured
+        [fwd(1, "R")],
+        [bwd(1, "RA")],
+        [fwd(1, "FA"), bwd(1.1, "R")],
+    ],
+    ids=["fin", "fins alone", "rst", "rst of the other side", "fin and rst"],
+)
+@pytest.mark.parametrize("by", [fwd, bwd])
+def test_a_syn_after_the_end_is_another_connection_and_a_copy_of_its_own_is_not(metered: Metered, end: list, by: Callable) -> None:
+    """The copy: same side and number as the connection's SYN, from a tap or a sender that has not seen the RST."""
+    start = [fwd(0, "S", seq=100), bwd(0.1, "SA", seq=2**32 - 1), fwd(0.2, "A", seq=101)]
+    n, reason = len(start) + len(end), "rst" if any(bits("R") & f.data[47] for f in end) else "fin"
+    copy = fwd(1.3, "S", seq=100) if by is fwd else bwd(1.3, "S", seq=2**32 - 1)
+    answer = bwd if by is fwd else fwd
+    assert len(metered([*start, *end, copy])) == 1
+    for number in (99, 101, 2**31, 100 if by is bwd else 2**32 - 1):  # the last: of the other side
+        fresh = [by(1.4, "S", seq=number), answer(1.5, "SA", seq=7), by(1.6, "FA", seq=8)]
+        records = metered([*start, *end, copy, *fresh])
+        assert summary(records) == [(n + 1, reason, 0), (3, "forced", 0)]
+        assert records[1]["src_ip"] == (A if by is fwd else B)
+
+
+def test_a_connection_whose_syn_was_not_seen_ends_at_the_first_one(metered: Metered) -> None:
+    assert summary(metered([fwd(0), fwd(1, "FA"), bwd(1.1, "FA"), fwd(1.2, "S")])) == [(3, "fin", 0), (1, "forced", 0)]
+    assert summary(metered([fwd(0), bwd(1, "R"), bwd(1.2, "S")])) == [(2, "rst", 0), (1, "forced", 0)]
+
+
+def test_of_several_syns_of_one_side_the_last_one_is_the_connections(metered: Metered) -> None:
+    tries = [fwd(0, "S", seq=1), fwd(1, "S", seq=5), bwd(1.1, "RA")]
+    assert summary(metered([*tries, fwd(1.5, "S", seq=5)])) == [(4, "rst", 0)]
+    assert summary(metered([*tries, fwd(1.5, "S", seq=1)])) == [(3, "rst", 0), (1, "forced", 0)]
+
+
+def test_a_syn_reuses_no_connection_that_one_side_only_has_ended(metered: Metered) -> None:
+    assert summary(metered([*CLOSE[:4], fwd(2, "S", seq=9), bwd(3, "S", seq=9)])) == [(6, "forced", 0)]
+
+
+def test_reuse_of_a_split_connection_knows_the_syn_of_its_first_part(metered: Metered) -> None:
+    long = [fwd(0, "S", seq=3), *(fwd(t) for t in (50, 100, 125)), fwd(126, "FA"), bwd(126.1, "FA")]
+    assert summary(metered([*long, fwd(127, "S", seq=3)])) == [(3, "active", 0), (4, "forced", 1)]
+    assert summary(metered([*long, fwd(127, "S", seq=4)])) == [(3, "active", 0), (3, "fin", 1), (1, "forced", 0)]
+
+
+def test_idle_goes_before_reuse_without_a_last_ack(metered: Metered) -> None:
+    assert summary(metered([*CLOSE[:5], fwd(61.100001, "S", seq=9)])) == [(5, "idle", 0), (1, "forced", 0)]
+    assert summary(metered([*CLOSE[:5], fwd(61.1, "S", seq=9)])) == [(5, "fin", 0), (1, "forced", 0)]
 
 
 def test_a_syn_ack_does_not_close_at_once(metered: Metered) -> None:
