@@ -90,6 +90,7 @@ class MeterSettings(_Section):
     )
     interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
     interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
+    community_id_seed: int = Field(0, ge=0, le=65535, description="seed of the community ids; the same in every tool that joins by them")
     max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
     json_lateness_s: float = Field(2.0, ge=0, le=MOST_SECONDS, description="JSON packets carry no clock: this much disorder is waited for")
     domain_join_s: float = Field(

@@ -18,7 +18,7 @@ _TS = pa.timestamp("us", tz="UTC")
 
 IDENTITY_FIELDS: tuple[pa.Field, ...] = (
     pa.field("flow_id", pa.string(), nullable=False),  # UUID, deterministic: domain, key, start time, part
-    pa.field("community_id", pa.string(), nullable=False),  # Community ID v1, seed 0
+    pa.field("community_id", pa.string(), nullable=False),  # Community ID v1, seed meter.community_id_seed
     pa.field("sensor_id", pa.string(), nullable=False),  # sensor of the first packet
     pa.field("domain", pa.string(), nullable=False),  # observation domain
     pa.field("ip_version", pa.int8(), nullable=False),  # 4 or 6, of the innermost IP packet

@@ -152,4 +152,5 @@ def records_of(emission: Emission) -> Iterator[pa.RecordBatch]:
     """Records of what a bucket gave: snapshots, then closed flows."""
     for rows, closed in ((emission.interim, False), (emission.closed, True)):
         for at in range(0, len(rows), _ROWS):
-            yield records(rows[at : at + _ROWS], emission.domains, emission.sensors, closed=closed)
+            some = rows[at : at + _ROWS]
+            yield records(some, emission.domains, emission.sensors, closed=closed, community_id_seed=emission.community_id_seed)

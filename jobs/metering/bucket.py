@@ -36,6 +36,7 @@ class Emission:
     interim: NDArray
     domains: list[str]  # names by the rows' domain number
     sensors: list[str]
+    community_id_seed: int = 0
 
     @property
     def empty(self) -> bool:
@@ -212,7 +213,7 @@ class BucketMeter:
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(frontiers))]
         self._forget(ended, now_ms)
-        return Emission(rows, interim, names, list(self._sensors))
+        return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed)
 
     def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
         """Move a domain's frontier; True when its input has ended."""

@@ -36,6 +36,7 @@ class Flows:
     n: int
     domains: Sequence[str]  # names by the rows' domain number
     sensors: Sequence[str]
+    community_id_seed: int
     body: memoryview
 
 
@@ -45,7 +46,8 @@ def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
     for rows, closed in ((emission.closed, True), (emission.interim, False)):
         for at in range(0, len(rows), BLOB_ROWS):
             part = rows[at : at + BLOB_ROWS]
-            head = json.dumps([bucket, version, first, closed, len(part), emission.domains, emission.sensors], separators=(",", ":"))
+            about = [bucket, version, first, closed, len(part), emission.domains, emission.sensors, emission.community_id_seed]
+            head = json.dumps(about, separators=(",", ":"))
             yield struct.pack("<I", len(head)) + head.encode() + squeeze(part)
             first += len(part)
 
@@ -53,8 +55,8 @@ def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
 def unpack(blob: bytes) -> Flows:
     """Inverse of :func:`pack` for one blob."""
     (size,) = struct.unpack_from("<I", blob)
-    bucket, version, first, closed, n, domains, sensors = json.loads(blob[4 : 4 + size])
-    return Flows(bucket, version, first, closed, n, domains, sensors, memoryview(blob)[4 + size :])
+    bucket, version, first, closed, n, domains, sensors, seed = json.loads(blob[4 : 4 + size])
+    return Flows(bucket, version, first, closed, n, domains, sensors, seed, memoryview(blob)[4 + size :])
 
 
 def together(blobs: Iterable[Flows]) -> Iterator[list[Flows]]:
@@ -76,4 +78,5 @@ def records_of(group: Sequence[Flows]) -> pa.RecordBatch:
     for flows, end in zip(group, ends, strict=True):
         expand_into(flows.body, rows[end - flows.n : end])
     closed = np.repeat([flows.closed for flows in group], [flows.n for flows in group])
-    return records(rows, group[0].domains, group[0].sensors, closed=closed)
+    one = group[0]
+    return records(rows, one.domains, one.sensors, closed=closed, community_id_seed=one.community_id_seed)

@@ -204,7 +204,9 @@ def _vlan_text(tags: int) -> str:
     return ",".join(str(tag - 1) for tag in (tags & 0xFFFF, tags >> 16 & 0xFFFF, tags >> 32) if tag)
 
 
-def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True) -> pa.RecordBatch:
+def records(
+    rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, closed: bool | NDArray = True, community_id_seed: int = 0
+) -> pa.RecordBatch:
     """Flow records of ``rows``; ``domains`` and ``sensors`` name the numbers that the rows carry."""
     n = len(rows)
     c = columns(rows)
@@ -213,7 +215,7 @@ def records(rows: NDArray, domains: Sequence[str], sensors: Sequence[str], *, cl
     vlans = c["vlan1"].astype(np.int64) | c["vlan2"].astype(np.int64) << 16 | c["vlan3"].astype(np.int64) << 32
     identity = {
         "flow_id": flow_ids(rows, domains),
-        "community_id": community_ids(rows),
+        "community_id": community_ids(rows, community_id_seed),
         "sensor_id": _named(sensors, c["sensor"]),
         "domain": _named(domains, c["domain"]),
         "ip_version": version,

@@ -87,7 +87,7 @@ def _flow_ids(rows, names, name_at, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _community_ids(rows, out):  # type: ignore[no-untyped-def]
+def _community_ids(rows, seed, out):  # type: ignore[no-untyped-def]
     h, w = np.empty(5, np.uint32), np.empty(80, np.uint32)
     message = np.zeros(56, np.uint8)
     digest = np.zeros(21, np.uint8)
@@ -106,8 +106,8 @@ def _community_ids(rows, out):  # type: ignore[no-untyped-def]
         ports = r.proto == 1 or r.proto == 6 or r.proto == 17 or r.proto == 58 or r.proto == 132
         same = r.src_hi == r.dst_hi and r.src_lo == r.dst_lo
         lower = r.src_hi < r.dst_hi or (r.src_hi == r.dst_hi and r.src_lo < r.dst_lo)
-        message[0] = 0
-        message[1] = 0
+        message[0] = seed >> 8
+        message[1] = seed & 255
         if one_way or lower or (same and (not ports or sport <= dport)):
             at = _pack_address(r.ipver, r.src_hi, r.src_lo, message, 2)
             at = _pack_address(r.ipver, r.dst_hi, r.dst_lo, message, at)
@@ -235,10 +235,10 @@ def flow_ids(rows: NDArray, domains: Sequence[str]) -> pa.StringArray:
     return _fixed(out)
 
 
-def community_ids(rows: NDArray) -> pa.StringArray:
-    """Community ID v1, seed 0 (github.com/corelight/community-id-spec)."""
+def community_ids(rows: NDArray, seed: int = 0) -> pa.StringArray:
+    """Community ID v1 with a seed of 16 bits (github.com/corelight/community-id-spec)."""
     out = np.empty((len(rows), _COMMUNITY_CHARS), np.uint8)
-    _community_ids(rows, out)
+    _community_ids(rows, seed, out)
     return _fixed(out)
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from infra.config import MeterSettings
 from jobs.metering import emission as module
-from jobs.metering.bucket import Emission
+from jobs.metering.batch import records_of as batch_records_of
+from jobs.metering.bucket import BucketMeter, Emission
+from jobs.metering.digest import Envelope
 from jobs.metering.emission import pack, records_of, together, unpack
 from jobs.metering.features import records
+from jobs.metering.packets import decode
 from jobs.metering.table import IDLE, ROW_DTYPE
+from schemas.wire import CLOCK_END, KIND_END
+from sensors.frames import FrameBatch
+from tests.oracle.community import community_id
+from tests.oracle.craft import ethernet, ip, udp
+
+FRAMES = FrameBatch.from_frames([ethernet(ip("10.0.0.1", "10.0.0.2", 17, udp(1, 2, 3)))], [5])
 
 
 def rows(n: int, first: int = 0, domains: int = 1) -> np.ndarray:
@@ -45,6 +55,17 @@ def test_rows_become_the_records_they_would_have_been() -> None:
     made = [records_of(group) for group in groups]
     assert made[0].equals(records(sent.closed, ["a", "b"], ["s"]))
     assert made[1].equals(records(sent.interim, ["a", "b"], ["s"], closed=False))
+
+
+def test_the_seed_of_the_community_ids_is_that_of_the_settings_on_both_ways() -> None:
+    settings = MeterSettings(community_id_seed=513)
+    packets, _ = decode(*(getattr(FRAMES, name) for name in ("data", "offsets", "ts", "wire_len", "link_type")))
+    envelope = Envelope("s", "s", 1, 0, 1, 0, KIND_END, CLOCK_END, 0, packets=1)
+    emission = BucketMeter(0, 1, settings).ingest_decoded([([envelope], packets)], 0)
+    (streamed,) = (records_of(group) for group in together(unpack(blob) for blob in pack(emission, 0, 1)))
+    (batched,) = (batch for batch in batch_records_of(emission) if batch.num_rows)
+    expected = community_id(b"\x0a\0\0\1", b"\x0a\0\0\2", 17, 1, 2, seed=513)
+    assert streamed["community_id"].to_pylist() == batched["community_id"].to_pylist() == [expected]
 
 
 def test_closed_and_open_flows_share_a_batch() -> None:

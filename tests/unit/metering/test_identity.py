@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import socket
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.metering.hashing import blake2b, sha1_short
-from jobs.metering.identity import address_texts, flow_ids
+from jobs.metering.identity import address_texts, community_ids, flow_ids
 from jobs.metering.table import ROW_DTYPE
 from schemas.cicflowmeter import cic_table
 from schemas.flows import RECORD_SCHEMA
@@ -65,6 +66,22 @@ def test_ipv6_addresses_with_runs_of_zeros(groups: list[int]) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_any_ipv4_address(lo: int) -> None:
     assert _text(4, 0, lo) == str(ipaddress.IPv4Address(lo))
+
+
+@settings(deadline=None)  # the first example loads compiled code
+@given(st.integers(0, 65535), st.booleans(), _U64, _U64, st.integers(0, 65535), st.integers(0, 65535), st.sampled_from([6, 17, 132, 89]))
+def test_community_ids(seed: int, v6: bool, a: int, b: int, sport: int, dport: int, proto: int) -> None:
+    """By the specification, with hashlib: seed, lower end, upper end, protocol, a zero, the ports in the same order."""
+    size = 16 if v6 else 4
+    a, b = (a, b) if v6 else (a & 0xFFFFFFFF, b & 0xFFFFFFFF)
+    row = np.zeros(1, ROW_DTYPE)
+    for name, value in (("src_lo", a), ("dst_lo", b), ("sport", sport), ("dport", dport), ("proto", proto), ("ipver", 6 if v6 else 4)):
+        row[name] = value
+    (low, low_port), (high, high_port) = sorted([(a, sport), (b, dport)])
+    ports = b"" if proto == 89 else low_port.to_bytes(2, "big") + high_port.to_bytes(2, "big")
+    data = seed.to_bytes(2, "big") + low.to_bytes(size, "big") + high.to_bytes(size, "big") + bytes((proto, 0)) + ports
+    expected = "1:" + base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
+    assert community_ids(row, seed).to_pylist() == [expected]
 
 
 def _uuid(domain: str, src: bytes, dst: bytes, sport: int, dport: int, proto: int, start: int, part: int) -> str:

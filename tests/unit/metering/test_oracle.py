@@ -30,6 +30,12 @@ def test_community_ids(src: str, dst: str, proto: int, sport: int, dport: int, i
     assert community_id(ip_address(src).packed, ip_address(dst).packed, proto, sport, dport, icmp) == expected
 
 
+def test_a_community_id_with_a_seed() -> None:
+    """Of the same baseline, with seed 1."""
+    ends = (ip_address("128.232.110.120").packed, ip_address("66.35.250.204").packed)
+    assert community_id(*ends, 6, 34855, 80, seed=1) == "1:3V71V58M3Ksw/yuFALMcW0LAHvc="
+
+
 @pytest.mark.parametrize("write", [write_pcap, write_pcapng])
 def test_capture_files_round_trip(tmp_path: Path, write: object) -> None:
     frames = [Frame(1_700_000_000_123_456_789, b"abc"), Frame(5, b"defgh")]
