@@ -209,7 +209,8 @@ def features() -> str:
         "Features of a flow record",
         "schemas/features.py",
         f"Feature version `{FEATURE_VERSION}`: a model stores it, and another version stops scoring before the first packet. Column names and their order are those of the\n"
-        "corrected CIC-IDS2017 files (Liu, Engelen et al., CNS 2022); definitions are CICFlowMeter's (Lashkari et al.), its known defects repaired.",
+        "corrected CIC-IDS2017 files (Liu, Engelen et al., CNS 2022); definitions are CICFlowMeter's (Lashkari et al.), its known defects repaired.\n"
+        "Which packets make a flow, which way is forward and how long a payload is: [flow rules](flow-rules.md).",
         "`N` packets `p1..pN` at times `t1..tN` (us); forward is the direction of the first packet, or the reverse when that is SYN+ACK. `D = tN - t1`; `nF`, `nB` packets and `SF`, `SB` payload\n"
         'bytes per direction. **"Packet length" in a name means L4 payload, "header length" the L4 header alone**, both by the headers\' own lengths, never by the bytes captured.\n'
         "Standard deviations are sample ones (n - 1), 0 for one value; every statistic of an empty set is 0. No value is ever infinite or NaN.",
@@ -369,7 +370,7 @@ def wire() -> str:
                 ("`raw_bytes`", "the frame in hex; required"),
                 ("`sensor_id`", "sensor and observation domain; `json` when left out"),
                 ("`link_type`", "LINKTYPE number, default 1 (Ethernet)"),
-                ("`wire_len`", "bytes on the wire, default (and at least) the bytes of `raw_bytes`"),
+                ("`wire_len`", "bytes on the wire; at least the bytes of `raw_bytes`, which are the default"),
             ),
         ),
         f"Flow records on `predictions` have the content type `{CONTENT_FLOWS}`.",

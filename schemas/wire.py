@@ -26,9 +26,9 @@ CLOCK_END = (1 << 63) - 1
 PACKET_SCHEMA = pa.schema(
     [
         pa.field("ts", pa.int64(), nullable=False),  # capture time, ns since the epoch, UTC
-        pa.field("wire_len", pa.uint32(), nullable=False),  # bytes on the wire
+        pa.field("wire_len", pa.uint32(), nullable=False),  # bytes on the wire; fewer than were captured: these count
         pa.field("link_type", pa.uint16(), nullable=False),  # LINKTYPE_* of tcpdump.org
-        pa.field("flow_hash", pa.uint32(), nullable=False),  # symmetric hash of the innermost address pair, fragments resolved
+        pa.field("flow_hash", pa.uint32(), nullable=False),  # symmetric hash of the innermost address pair: chose the partition
         pa.field("frame", pa.binary(), nullable=False),  # frame bytes, cut at the snap length
     ]
 )

@@ -55,7 +55,7 @@ def split(frames: FrameBatch, partitions: int) -> Iterator[tuple[int, bytes, int
 
     if not len(frames):
         return
-    hashes = flow_hashes(frames.data, frames.offsets, frames.link_type)
+    hashes = flow_hashes(frames.data, frames.offsets, frames.wire_len, frames.link_type)
     target = hashes % np.uint32(partitions)
     order = np.argsort(target, kind="stable")
     whole = to_arrow(frames.take(order), hashes[order])

@@ -12,6 +12,8 @@ from enum import IntEnum
 import numpy as np
 from numba import njit
 
+from jobs.metering.packets import wire_length
+
 #: No packet is longer in a file (libpcap's MAXIMUM_SNAPLEN); a greater length is damage.
 MAX_RECORD = 262_144
 
@@ -153,7 +155,7 @@ def walk_pcap(block, end, swapped, scale, header, link_type, snaplen, ts, wire, 
         if at + header + captured > end:
             break
         ts[n] = seconds * 1_000_000_000 + _u32(block, at + 4, swapped) * scale
-        wire[n] = _u32(block, at + 12, swapped)
+        wire[n] = wire_length(captured, _u32(block, at + 12, swapped))
         link[n] = link_type
         at += header
         keep = min(captured, snaplen)
@@ -237,7 +239,7 @@ def walk_pcapng(  # type: ignore[no-untyped-def]
             high, low = _u32(block, at + 12, swapped), _u32(block, at + 16, swapped)
             last = _pcapng_time(high, low, if_units[interface], if_shift[interface], if_offset[interface])
         ts[n] = last
-        wire[n] = original
+        wire[n] = wire_length(captured, original)
         link[n] = if_link[interface]
         keep = min(captured, snaplen)
         for k in range(keep):

@@ -119,8 +119,8 @@ class Digester:
             offsets = np.frombuffer(frames.buffers()[1], np.int32, frames.offset + n + 1)[frames.offset :].astype(np.int64)
             body = frames.buffers()[2]
             data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
-            ts = batch.column(0).to_numpy()
-            self._take(envelope, data, offsets, ts, batch.column(1).to_numpy(), batch.column(2).to_numpy(), batch.column(3).to_numpy())
+            # The sensor's flow hash chose the partition. It does not choose the bucket: another sensor may read a frame otherwise.
+            self._take(envelope, data, offsets, *(batch.column(i).to_numpy() for i in range(3)))
         self._envelopes.append(envelope)
 
     def _take(
@@ -131,15 +131,11 @@ class Digester:
         ts: NDArray,
         wire_len: NDArray,
         link_type: NDArray,
-        flow_hash: NDArray | None,
     ) -> None:
         packets, reasons = decode(data, offsets, ts, wire_len, link_type)
         packets["msg"] = len(self._envelopes)
         if envelope.kind == KIND_JSON:
             reasons[self._late(ts, reasons)] = LATE
-        if flow_hash is not None:
-            # the sensor's hash decides the bucket: it also decided the partition
-            packets["flow_hash"] = flow_hash
         envelope.rejected = count_rejects(reasons, link_type)
         good, timed = reasons == 0, reasons != BAD_TIMESTAMP
         if timed.any():  # a packet that is not metered has a time all the same
@@ -163,7 +159,7 @@ class Digester:
         ts = json_time(record.get("timestamp"))
         frame = json_frame(record.get("raw_bytes"))
         link = _json_int(record, "link_type", 1, 0xFFFF)
-        wire = max(_json_int(record, "wire_len", len(frame), 0xFFFFFFFF), len(frame))
+        wire = _json_int(record, "wire_len", len(frame), 0xFFFFFFFF)
         sensor = record.get("sensor_id")
         if sensor is not None and (not isinstance(sensor, str) or not 0 < len(sensor) <= _MAX_NAME):
             raise Refused(f"json: sensor_id {str(sensor)[:80]!r} is no text of 1 to {_MAX_NAME} characters")
@@ -182,7 +178,6 @@ class Digester:
                 np.array([r[1] for r in rows], np.int64),
                 np.array([r[4] for r in rows], np.uint32),
                 np.array([r[3] for r in rows], np.uint16),
-                None,
             )
             self._envelopes.append(envelope)
         self._json.clear()

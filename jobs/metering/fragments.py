@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from jobs.metering.gather import take
 from jobs.metering.packets import FRAG_FIRST, PACKET_DTYPE
 
-#: source, destination, protocol (IPv6: 0, its fragments name the first header of the whole), IP version, identification
-Datagram = tuple[int, int, int, int, int, int, int]
+#: source, destination, IP version, identification (IPv4: with the protocol)
+Datagram = tuple[int, int, int, int, int, int]
 
 #: What a later fragment takes over from its first one: all that names the conversation, and the window of its TCP segment.
 _INHERITED = ["sport", "dport", "proto", "icmp_type", "icmp_code", "window"]
@@ -152,9 +152,8 @@ class FragmentTable:
 
 
 def _datagram(p: np.void) -> Datagram:
-    protocol = int(p["proto"]) if p["ipver"] == 4 else 0
     addresses = (int(p["src_hi"]), int(p["src_lo"]), int(p["dst_hi"]), int(p["dst_lo"]))
-    return (*addresses, protocol, int(p["ipver"]), int(p["frag_id"]))
+    return (*addresses, int(p["ipver"]), int(p["frag_id"]))
 
 
 def _joined(rows: NDArray, inherited: tuple[int, ...]) -> NDArray:

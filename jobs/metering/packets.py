@@ -2,10 +2,11 @@
 
 A digest is one fixed-size record (:data:`PACKET_DTYPE`). Lengths come from the headers, never from the captured bytes, so a frame
 cut behind its L4 header gives the same digest as the whole frame. A tunnel is read down to its innermost IP packet; when what is
-inside is no IP (ARP in VXLAN, a GTP echo), the outer packet is metered.
+inside is no IP (ARP in VXLAN, a GTP echo), the outer packet is metered. The rules in words: ``docs/reference/flow-rules.md``.
 
-Link-layer and protocol layouts: tcpdump.org LINKTYPE registry; RFC 791, 8200, 9293, 768, 9260, 2784/2890 (GRE), 2637 (PPTP), 7348 (VXLAN),
-8926 (Geneve), 3GPP TS 29.281 (GTP-U), 4380 (Teredo), 3032 (MPLS), 2516 (PPPoE), 1661 (PPP); IEEE 802.1Q/802.1ad, 802.11.
+Link-layer and protocol layouts: tcpdump.org LINKTYPE registry; RFC 791, 8200, 4302 (AH), 9293, 768, 9260, 2784/2890 (GRE), 2637 (PPTP),
+7348 (VXLAN), 8926 (Geneve), 3GPP TS 29.281 (GTP-U), 4380 (Teredo), 5415/5416 (CAPWAP), 3032 (MPLS), 2516 (PPPoE), 1661 (PPP);
+IEEE 802.1Q/802.1ad, 802.11; VN-Tag: Cisco's proposal for what became IEEE 802.1BR.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PACKET_DTYPE = np.dtype(
         ("ack", "u4"),
         ("payload", "u4"),  # L4 payload bytes
         ("l3_bytes", "u4"),  # IP datagram bytes
-        ("frag_id", "u4"),
+        ("frag_id", "u4"),  # names the datagram between two addresses: identification; IPv4: and, above 16 bits, the header's protocol
         ("tunnel", "u4"),  # kinds, 4 bits each, outermost in the lowest bits
         ("sport", "u2"),
         ("dport", "u2"),
@@ -82,14 +83,19 @@ TUNNEL_KINDS: tuple[str, ...] = (
     "pptp",
     "erspan",
     "pppoe",
+    "capwap",
 )
-_GRE, _VXLAN, _GENEVE, _GTPU, _4IN4, _4IN6, _6IN4, _6IN6, _TEREDO, _MPLS, _PPTP, _ERSPAN, _PPPOE = range(1, 14)
+_GRE, _VXLAN, _GENEVE, _GTPU, _4IN4, _4IN6, _6IN4, _6IN6, _TEREDO, _MPLS, _PPTP, _ERSPAN, _PPPOE, _CAPWAP = range(1, 15)
 
 #: Encapsulations inside one frame beyond which it is rejected as ``tunnel_too_deep``.
 MAX_DEPTH = 8
 
 #: Bytes on the wire that are believed where an IP header leaves its length to the card; no card takes more. Sums of squares rely on it.
 MAX_WIRE = 1 << 20
+
+#: What may follow an IPv6 header without payload length, and is none: Ethernet pads an empty packet by six bytes. No transport is shorter.
+_LEAST_REST = 8
+_AH, _NO_NEXT_HEADER = 51, 59
 
 _L_ETHERNET, _L_IP, _L_ETHERTYPE, _L_PPP, _L_MPLS, _L_WIFI, _L_LLC = 1, 2, 3, 4, 5, 6, 7
 
@@ -107,6 +113,15 @@ def _u32(d, p):
 @njit(inline="always")
 def _u64(d, p):
     return (np.uint64(_u32(d, p)) << np.uint64(32)) | np.uint64(_u32(d, p + 4))
+
+
+@njit(inline="always")
+def wire_length(captured, original):
+    """Bytes that a frame had on the wire, from a capture's two lengths.
+
+    Offloads state less than they hand over: the longer of the two counts. More than any card takes is damage: what was captured counts.
+    """
+    return original if captured < original <= MAX_WIRE else captured
 
 
 @njit(inline="always")
@@ -238,23 +253,29 @@ def _parse(d, pos, end, wire_end, link, out):
             if pos + 2 > end:
                 fail = TRUNCATED
             else:
-                kind = (d[pos] >> 2) & 3
-                sub = d[pos] >> 4
-                if kind != 2 or (sub & 4) != 0 or (d[pos + 1] & 0x40) != 0:
+                control = np.int64(d[pos])
+                bits = np.int64(d[pos + 1])
+                if have and (control & 3) != 0:
+                    # Inside CAPWAP, Cisco's access points swap the two bytes. The lowest bits of the first one are the protocol version,
+                    # always 0; of the second one the direction, never 0 on the way through an access point.
+                    control, bits = bits, control
+                kind = (control >> 2) & 3
+                sub = control >> 4
+                if kind != 2 or (sub & 4) != 0 or (bits & 0x40) != 0:
                     fail = NOT_IP  # management, control (ten bytes are a whole one), no data, or encrypted
                 elif pos + 24 > end:
                     fail = TRUNCATED
                 else:
                     header = 24
-                    if (d[pos + 1] & 3) == 3:
+                    if (bits & 3) == 3:
                         header += 6
                     if (sub & 8) != 0:
                         if pos + header < end and (d[pos + header] & 0x80) != 0:
                             fail = NOT_IP  # several frames in one (A-MSDU): no LLC header comes next
                         header += 2
-                        if (d[pos + 1] & 0x80) != 0:
+                        if (bits & 0x80) != 0:
                             header += 4
-                    if link == 127 and _radiotap_pads(d, start, end):
+                    if link == 127 and not have and _radiotap_pads(d, start, end):
                         header += (4 - header % 4) % 4
                     pos += header
                     layer = _L_LLC
@@ -330,19 +351,21 @@ def _parse(d, pos, end, wire_end, link, out):
             if etype == 0x0800 or etype == 0x86DD:
                 layer = _L_IP
                 continue
-            if etype == 0x8100 or etype == 0x88A8 or etype == 0x9100 or etype == 0x9200:
-                if pos + 4 > end:
+            if etype == 0x8100 or etype == 0x88A8 or etype == 0x9100 or etype == 0x9200 or etype == 0x8200 or etype == 0x8926:
+                virtual = etype == 0x8926  # VN-Tag: four bytes that name ports of a switch, and no VLAN
+                tag = 4 if virtual else 2
+                if pos + tag + 2 > end:
                     fail = TRUNCATED
                 else:
-                    if not have:
+                    if not have and not virtual:
                         if vlan1 == 0:
                             vlan1 = (_u16(d, pos) & 0x0FFF) + 1
                         elif vlan2 == 0:
                             vlan2 = (_u16(d, pos) & 0x0FFF) + 1
                         elif vlan3 == 0:
                             vlan3 = (_u16(d, pos) & 0x0FFF) + 1
-                    etype = _u16(d, pos + 2)
-                    pos += 4
+                    etype = _u16(d, pos + tag)
+                    pos += tag + 2
                     if etype <= 1500:
                         layer = _L_LLC
                     continue
@@ -378,7 +401,8 @@ def _parse(d, pos, end, wire_end, link, out):
                 return 0 if have and not cut else TRUNCATED
             ihl = np.int64(d[pos] & 15) * 4
             total = _u16(d, pos + 2)
-            if total == 0:
+            unstated = total == 0
+            if unstated:
                 total = wire_end - pos  # segmentation offload leaves it to the card
             if ihl < 20 or total < ihl:
                 return 0 if have else MALFORMED_IP
@@ -388,10 +412,10 @@ def _parse(d, pos, end, wire_end, link, out):
             fragment = _u16(d, pos + 6)
             if (fragment & 0x1FFF) != 0:
                 frag = FRAG_LATER
-                frag_id = _u16(d, pos + 4)
             elif (fragment & 0x2000) != 0:
                 frag = FRAG_FIRST
-                frag_id = _u16(d, pos + 4)
+            if frag != FRAG_NONE:
+                frag_id = (proto << 16) | _u16(d, pos + 4)
             l4 = pos + ihl
             l4_len = total - ihl
             l3_bytes = total
@@ -400,47 +424,45 @@ def _parse(d, pos, end, wire_end, link, out):
                 return 0 if have and not cut else TRUNCATED
             l4_len = _u16(d, pos + 4)
             proto = np.int64(d[pos + 6])
-            if l4_len == 0 and (proto == 0 or wire_end - pos - 40 > 0xFFFF):
-                l4_len = max(wire_end - pos - 40, 0)  # jumbogram (RFC 2675), or a segment too large for the field
+            unstated = l4_len == 0
+            if unstated and proto != _NO_NEXT_HEADER and wire_end - pos - 40 >= _LEAST_REST:
+                l4_len = wire_end - pos - 40  # jumbogram (RFC 2675), or segmentation offload, which has more than the field can say
             l3_bytes = l4_len + 40
             src_hi = _u64(d, pos + 8)
             src_lo = _u64(d, pos + 16)
             dst_hi = _u64(d, pos + 24)
             dst_lo = _u64(d, pos + 32)
             l4 = pos + 40
-            bad = 0
-            while proto == 0 or proto == 43 or proto == 60 or proto == 44 or proto == 51 or proto == 135 or proto == 139 or proto == 140:
-                if l4_len < 8:
-                    bad = MALFORMED_IP
-                    break
-                if l4 + 8 > end:
-                    bad = TRUNCATED
-                    break
-                if proto == 44:
-                    size = np.int64(8)
-                    fragment = _u16(d, l4 + 2)
-                    if (fragment & 0xFFF8) != 0:
-                        frag = FRAG_LATER
-                        frag_id = _u32(d, l4 + 4)
-                    elif (fragment & 1) != 0:
-                        frag = FRAG_FIRST
-                        frag_id = _u32(d, l4 + 4)
-                elif proto == 51:
-                    size = (np.int64(d[l4 + 1]) + 2) * 4
-                else:
-                    size = (np.int64(d[l4 + 1]) + 1) * 8
-                if size > l4_len:
-                    bad = MALFORMED_IP
-                    break
-                proto = np.int64(d[l4])
-                l4 += size
-                l4_len -= size
-                if frag == FRAG_LATER:
-                    break
-            if bad != 0:
-                return bad
         else:
             return 0 if have else MALFORMED_IP
+
+        # ---- headers between IP and transport: IPv6's own, and AH of both versions. A later fragment has none of them.
+        while frag != FRAG_LATER and (
+            proto == _AH
+            or (version == 6 and (proto == 0 or proto == 43 or proto == 60 or proto == 44 or proto == 135 or proto == 139 or proto == 140))
+        ):
+            if l4_len < 8:
+                return MALFORMED_IP
+            if l4 + 8 > end:
+                return TRUNCATED
+            if proto == 44:
+                size = np.int64(8)
+                fragment = _u16(d, l4 + 2)
+                if (fragment & 0xFFF8) != 0:
+                    frag = FRAG_LATER
+                    frag_id = _u32(d, l4 + 4)
+                elif (fragment & 1) != 0:
+                    frag = FRAG_FIRST
+                    frag_id = _u32(d, l4 + 4)
+            elif proto == _AH:
+                size = (np.int64(d[l4 + 1]) + 2) * 4
+            else:
+                size = (np.int64(d[l4 + 1]) + 1) * 8
+            if size > l4_len:
+                return MALFORMED_IP
+            proto = np.int64(d[l4])
+            l4 += size
+            l4_len -= size
 
         # ---- transport: this packet has a sound IP header, so it is the innermost one, and its faults are no reason to meter another
         sport = np.int64(0)
@@ -483,8 +505,8 @@ def _parse(d, pos, end, wire_end, link, out):
                 sport = _u16(d, l4)
                 dport = _u16(d, l4 + 2)
                 size = _u16(d, l4 + 4)
-                if frag == FRAG_FIRST or (size == 0 and version == 6 and l4_len > 0xFFFF):
-                    payload = l4_len - 8
+                if frag == FRAG_FIRST or (size == 0 and unstated):
+                    payload = l4_len - 8  # what leaves the IP length to the card leaves this one to it, too
                 elif size < 8 or size > l4_len:
                     payload = l4_len - 8
                     malformed = 1
@@ -544,6 +566,19 @@ def _parse(d, pos, end, wire_end, link, out):
                                     return TRUNCATED
                                 if q + 40 + _u16(d, q + 4) <= p + payload:
                                     nxt, nxt_pos, kind = _L_IP, q, _TEREDO
+                    elif dport == 5247 or sport == 5247:
+                        if p >= end:
+                            return TRUNCATED
+                        if d[p] == 0:  # else DTLS, or another version
+                            if p + 4 > end:
+                                return TRUNCATED
+                            size = np.int64(d[p + 1] >> 3) * 4
+                            # neither a fragment nor a keep-alive; room for something behind the header
+                            if (d[p + 3] & 0x88) == 0 and size >= 8 and size < payload:
+                                if (d[p + 2] & 1) == 0:
+                                    nxt, nxt_pos, kind = _L_ETHERNET, p + size, _CAPWAP
+                                elif (d[p + 2] >> 1) & 31 == 1:  # a native frame of the binding 802.11
+                                    nxt, nxt_pos, kind = _L_WIFI, p + size, _CAPWAP
             elif proto == 132:
                 if l4_len < 12:
                     return MALFORMED_L4
@@ -661,18 +696,19 @@ def _decode(data, offsets, ts, wire_len, link_type, out, reasons):
         hi = offsets[i + 1]
         out[i].ts = ts[i]
         out[i].idx = np.uint32(i)
-        wire_end = lo + np.int64(wire_len[i]) if wire_len[i] <= MAX_WIRE else hi
+        wire_end = lo + wire_length(hi - lo, np.int64(wire_len[i]))
         reasons[i] = _parse(data, lo, hi, wire_end, np.int64(link_type[i]), out[i])
         if ts[i] < 0 or ts[i] > MAX_TS_NS:
             reasons[i] = BAD_TIMESTAMP
 
 
 @njit(cache=True, nogil=True)
-def _hashes(data, offsets, link_type, scratch, out):
+def _hashes(data, offsets, wire_len, link_type, scratch, out):
     for i in range(offsets.shape[0] - 1):
         lo = offsets[i]
         hi = offsets[i + 1]
-        out[i] = scratch[0].flow_hash if _parse(data, lo, hi, hi, np.int64(link_type[i]), scratch[0]) == 0 else 0
+        wire_end = lo + wire_length(hi - lo, np.int64(wire_len[i]))
+        out[i] = scratch[0].flow_hash if _parse(data, lo, hi, wire_end, np.int64(link_type[i]), scratch[0]) == 0 else 0
 
 
 def decode(
@@ -693,7 +729,7 @@ def decode(
     ts
         ``int64[n]``: capture time, ns since the epoch, UTC.
     wire_len
-        ``uint32[n]``: bytes on the wire.
+        ``uint32[n]``: bytes on the wire, as far as :func:`wire_length` believes them.
     link_type
         ``uint16[n]``: LINKTYPE_* value.
 
@@ -709,10 +745,12 @@ def decode(
     return packets, reasons
 
 
-def flow_hashes(data: NDArray[np.uint8], offsets: NDArray[np.int64], link_type: NDArray[np.uint16]) -> NDArray[np.uint32]:
-    """Symmetric hash of the innermost address pair of each frame, ``uint32[n]``; 0 for frames that cannot be metered."""
+def flow_hashes(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], wire_len: NDArray[np.uint32], link_type: NDArray[np.uint16]
+) -> NDArray[np.uint32]:
+    """``flow_hash`` of :func:`decode` alone, ``uint32[n]``: symmetric, of the innermost address pair; 0 for frames that are not metered."""
     out = np.zeros(len(offsets) - 1, np.uint32)
-    _hashes(data, offsets, link_type, np.zeros(1, PACKET_DTYPE), out)
+    _hashes(data, offsets, wire_len, link_type, np.zeros(1, PACKET_DTYPE), out)
     return out
 
 

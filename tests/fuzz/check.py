@@ -63,7 +63,7 @@ def by_oracle(f: Frame) -> dict[str, Any]:
         return {"rejected": str(e)}
     out: dict[str, Any] = {n: getattr(p, n) for n in ("version", "proto", "l3", "sport", "dport", "header", "payload", "flags", "window")}
     out |= {"ends": (p.src, p.dst), "icmp": p.icmp, "malformed": p.malformed, "vlans": p.vlans, "tunnels": ",".join(p.tunnels)}
-    return out | {"fragment": (p.fragment.first, p.fragment.ident) if p.fragment else None}
+    return out | {"fragment": (p.fragment.first, p.fragment.proto << 16 | p.fragment.ident) if p.fragment else None}
 
 
 def by_product(p: Any, reason: int, link_type: int) -> dict[str, Any]:

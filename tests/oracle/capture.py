@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.oracle.meter import Frame
+from tests.oracle.parse import MAX_WIRE
 
 
 def write_pcap(path: Path, frames: Iterable[Frame], link_type: int = 1) -> Path:
@@ -49,7 +50,8 @@ def _on_wire(frame: Frame) -> int:
 
 
 def _frame(ns: int, data: bytes, link_type: int, wire: int) -> Frame:
-    return Frame(ns, data, link_type, None if wire == len(data) else wire)
+    """What was captured is no longer than what there was, whatever the record says; nor was there more than a card takes."""
+    return Frame(ns, data, link_type, wire if len(data) < wire <= MAX_WIRE else None)
 
 
 def read(path: Path) -> list[Frame]:

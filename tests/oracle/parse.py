@@ -5,8 +5,9 @@ once an inner packet has a sound IP header it is judged on its own, otherwise th
 before that can be told, the frame is rejected: a longer snap length must not turn one flow into another. A packet in fragments is never
 opened: its pieces stay together, under the outer addresses.
 
-Sources: RFC 791, 8200 (IP), 9293 (TCP), 768 (UDP), 9260 (SCTP), 2784/2890/1701 (GRE), 2637 (PPTP), 7348 (VXLAN), 8926 (Geneve),
-3GPP TS 29.281 (GTP-U), 4380 (Teredo), 3032 (MPLS), 2516 (PPPoE), 1661/1662 (PPP), IEEE 802.3/802.1Q/802.11, tcpdump.org link types.
+Sources: RFC 791, 8200 (IP), 4302 (AH), 9293 (TCP), 768 (UDP), 9260 (SCTP), 2784/2890/1701 (GRE), 2637 (PPTP), 7348 (VXLAN),
+8926 (Geneve), 3GPP TS 29.281 (GTP-U), 4380 (Teredo), 5415/5416 (CAPWAP), 3032 (MPLS), 2516 (PPPoE), 1661/1662 (PPP),
+IEEE 802.3/802.1Q/802.11, tcpdump.org link types.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 MAX_DEPTH = 8
 #: A longer frame is on no wire: the capture's word for it is damaged.
 MAX_WIRE = 1 << 20
+TPIDS = (0x8100, 0x88A8, 0x9100, 0x9200, 0x8200)
+VN_TAG = 0x8926
+AH, NO_NEXT = 51, 59
+#: What may stand between an IP header and the transport.
+EXTENSIONS = {4: (AH,), 6: (0, 43, 44, AH, 60, 135, 139, 140)}
 
 
 class Rejected(Exception):
@@ -96,12 +102,12 @@ def _u32(b: bytes, at: int) -> int:
 
 
 def parse(frame: bytes, link_type: int, wire: int | None = None) -> Packet:
-    """Take a frame apart; ``wire`` is its length on the wire, when that is more than was captured.
+    """Take a frame apart; ``wire`` is its length on the wire, and counts when it is more than was captured.
 
     Raises:
         Rejected: not IP, of an unknown link type, cut before the end of a needed header, or malformed.
     """
-    b, way = frame, _Way(len(frame) if wire is None or wire > MAX_WIRE else wire)
+    b, way = frame, _Way(len(frame) if wire is None or wire > MAX_WIRE else max(wire, len(frame)))
     if link_type == 1:
         return _ethernet(b, 0, way)
     if link_type in (12, 14, 101, 228, 229):
@@ -156,10 +162,12 @@ def _ethernet(b: bytes, at: int, way: _Way) -> Packet:
 
 
 def _ethertype(b: bytes, at: int, kind: int, way: _Way) -> Packet:
-    while kind in (0x8100, 0x88A8, 0x9100, 0x9200):
-        vlan, kind = _u16(b, at) & 0x0FFF, _u16(b, at + 2)
-        way.tag(vlan)
-        at += 4
+    while kind in (*TPIDS, VN_TAG):
+        if kind == VN_TAG:  # who sent it and who gets it, among the virtual ports of a switch
+            kind, at = _u16(b, at + 4), at + 6
+        else:
+            vlan, kind, at = _u16(b, at) & 0x0FFF, _u16(b, at + 2), at + 4
+            way.tag(vlan)
         if kind <= 1500:
             return _llc(b, at, way)
     if kind in (0x0800, 0x86DD):
@@ -214,9 +222,10 @@ def _mpls(b: bytes, at: int, way: _Way) -> Packet:
     return _ethernet(b, at + 4 if first == 0 else at, way)  # a pseudowire, with a control word or without
 
 
-def _wlan(b: bytes, at: int, way: _Way, pad: bool) -> Packet:
-    control = _u8(b, at)
-    flags = _u8(b, at + 1)
+def _wlan(b: bytes, at: int, way: _Way, pad: bool = False, swapped: bool = False) -> Packet:
+    control, flags = _u8(b, at), _u8(b, at + 1)
+    if swapped:
+        control, flags = flags, control
     kind, subtype = control >> 2 & 3, control >> 4
     if kind != 2 or subtype & 4 or flags & 0x40:  # not data, no payload, or encrypted
         raise _NoIp("not_ip")
@@ -266,7 +275,8 @@ def _ip(b: bytes, at: int, way: _Way) -> Packet:
 def _ipv4(b: bytes, at: int, way: _Way) -> Packet:
     _u8(b, at + 19)
     ihl = (b[at] & 15) * 4
-    total = _u16(b, at + 2) or way.end - at  # 0: the card is to cut it into segments, and fill this in
+    stated = _u16(b, at + 2)
+    total = stated or way.end - at  # 0: the card is to cut it into segments, and fill this in
     if ihl < 20 or total < ihl:
         raise _NoIp("malformed_ip")
     ident = _u16(b, at + 4)
@@ -275,22 +285,22 @@ def _ipv4(b: bytes, at: int, way: _Way) -> Packet:
     base = Packet(4, src, dst, proto, total)
     if more or offset:
         base = replace(base, fragment=Fragment(src, dst, proto, ident, offset == 0))
-    return _body(b, at + ihl, total - ihl, base, way)
+    return _body(b, at + ihl, total - ihl, base, way, stated != 0)
 
 
 def _ipv6(b: bytes, at: int, way: _Way) -> Packet:
     _u8(b, at + 39)
     length, proto, src, dst = _u16(b, at + 4), b[at + 6], b[at + 8 : at + 24], b[at + 24 : at + 40]
-    rest = max(way.end - at - 40, 0)
-    if length == 0 and (proto == 0 or rest > 65535):  # a jumbogram, whose length is in an option; or larger than the field can say
+    stated, rest = length, way.end - at - 40
+    if stated == 0 and proto != NO_NEXT and rest >= 8:  # as in IPv4, or a jumbogram; less than that is padding of an empty packet
         length = rest
-    return _body(b, at + 40, length, Packet(6, src, dst, proto, 40 + length), way)
+    return _body(b, at + 40, length, Packet(6, src, dst, proto, 40 + length), way, stated != 0)
 
 
-def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
-    """What follows the IP header: extension headers, then a tunnel or the transport. ``length`` is stated by the headers."""
+def _body(b: bytes, at: int, length: int, base: Packet, way: _Way, stated: bool) -> Packet:
+    """What follows the IP header: extension headers, then a tunnel or the transport. ``length`` is that of the IP header, if ``stated``."""
     try:
-        while base.version == 6 and base.proto in (0, 43, 44, 51, 60, 135, 139, 140) and not (base.fragment and not base.fragment.first):
+        while base.proto in EXTENSIONS[base.version] and not (base.fragment and not base.fragment.first):
             if length < 8:
                 raise Rejected("malformed_ip")
             _u8(b, at + 7)
@@ -301,7 +311,7 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
                     # RFC 8200, 4.5: addresses and identification make the datagram; the next header may differ, and the first one's holds
                     fragment = Fragment(base.src, base.dst, 0, _u32(b, at + 4), offset == 0)
                     base = replace(base, fragment=fragment)
-            elif base.proto == 51:
+            elif base.proto == AH:
                 size = (_u8(b, at + 1) + 2) * 4
             else:
                 size = (_u8(b, at + 1) + 1) * 8
@@ -312,7 +322,7 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
         base = replace(base, vlans=tuple(way.vlans), tunnels=tuple(way.tunnels[:MAX_DEPTH]))
         if base.fragment and not base.fragment.first:
             return replace(base, payload=length)
-        packet = _transport(b, at, length, base)
+        packet = _transport(b, at, length, base, stated)
         if base.fragment:
             return packet
         try:
@@ -325,7 +335,7 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet:
         raise Rejected(*e.args) from e
 
 
-def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
+def _transport(b: bytes, at: int, length: int, base: Packet, ip_stated: bool) -> Packet:
     if base.proto == TCP:
         if length < 20:
             raise Rejected("malformed_l4")
@@ -347,9 +357,9 @@ def _transport(b: bytes, at: int, length: int, base: Packet) -> Packet:
         if length < 8:
             raise Rejected("malformed_l4")
         stated = _u16(b, at + 4)
-        jumbo = base.version == 6 and length > 65535 and stated == 0
-        malformed = base.fragment is None and not jumbo and (stated < 8 or stated > length)
-        payload = length - 8 if malformed or jumbo or base.fragment else stated - 8
+        left_out = stated == 0 and not ip_stated  # both lengths are the card's business
+        malformed = base.fragment is None and not left_out and (stated < 8 or stated > length)
+        payload = length - 8 if malformed or left_out or base.fragment else stated - 8
         _u16(b, at + 6)
         return replace(base, sport=_u16(b, at), dport=_u16(b, at + 2), header=8, payload=payload, malformed=malformed)
     if base.proto == SCTP:
@@ -389,7 +399,27 @@ def _tunnel(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet |
         if data + 40 > end or _u8(b, data) >> 4 != 6 or data + 40 + _u16(b, data + 4) > end:
             return None
         return _ip(b, data, way.within("teredo"))
+    if 5247 in (base.sport, base.dport):
+        return _capwap(b, data, end, way)
     return None
+
+
+def _capwap(b: bytes, at: int, end: int, way: _Way) -> Packet | None:
+    """CAPWAP data: a header of ``HLEN`` words, then an 802.3 or an 802.11 frame."""
+    if _u8(b, at):  # of another version, or encrypted
+        return None
+    word = _u32(b, at)
+    size, binding, native, fragment, alive = (word >> 19 & 31) * 4, word >> 9 & 31, word >> 8 & 1, word >> 7 & 1, word >> 3 & 1
+    inside = at + size
+    if size < 8 or inside >= end or fragment or alive:
+        return None
+    way = way.within("capwap")
+    if not native:
+        return _ethernet(b, inside, way)
+    if binding != 1:
+        return None
+    # The version, in the two lowest bits, is 0. Cisco's have flags there: which way the frame went, from or to the access point.
+    return _wlan(b, inside, way, swapped=_u8(b, inside) & 3 != 0)
 
 
 def _gre(b: bytes, at: int, length: int, way: _Way) -> Packet | None:

@@ -94,12 +94,18 @@ LINKS: dict[str, tuple[int, Wrap]] = {
     ),
 }
 
+VN_TAG = b"\x89\x26\xc0\x01\x81\x00"  # its last two bytes look like a tag protocol identifier, and are none
 VLANS: dict[str, tuple[Wrap, str]] = {
     "vlan": (lambda p: ethernet(p, (10,)), "10"),
     "qinq": (lambda p: ethernet(p, (10, 20)), "10,20"),
     "three tags": (lambda p: ethernet(p, (1, 2, 4094)), "1,2,4094"),
     "two 8100 tags": (lambda p: MAC + b"\x81\x00\x20\x0a\x81\x00\x00\x14" + typed(p), "10,20"),
     "9100 tag": (lambda p: MAC + b"\x91\x00\x00\x0a\x81\x00\x00\x14" + typed(p), "10,20"),
+    "8200 tag": (lambda p: MAC + b"\x82\x00\x00\x0a" + typed(p), "10"),
+    "vn-tag, which names no vlan": (lambda p: MAC + VN_TAG + typed(p), ""),
+    "vlan in a vn-tag": (lambda p: MAC + VN_TAG + b"\x81\x00\x00\x07" + typed(p), "7"),
+    "vn-tag in a vlan": (lambda p: MAC + b"\x88\xa8\x00\x07" + VN_TAG + b"\x81\x00\x00\x08" + typed(p), "7,8"),
+    "vn-tag over 802.3": (lambda p: MAC + VN_TAG + struct.pack("!H", len(p) + 8) + snap(p), ""),
     "vlan over 802.3": (lambda p: MAC + b"\x81\x00\x00\x0a" + struct.pack("!H", len(p) + 8) + snap(p), "10"),
     "pppoe in a vlan": (
         lambda p: MAC + b"\x81\x00\x00\x07\x88\x64\x11\x00\x00\x01" + struct.pack("!H", len(p) + 2) + ppp_proto(p) + p,
@@ -122,6 +128,11 @@ def gre(flags: int, options: bytes = b"") -> Wrap:
 
 def gtp(packet: bytes, flags: int = 0x30, options: bytes = b"") -> bytes:
     return struct.pack("!BBHI", flags, 255, len(options) + len(packet), 1) + options + packet
+
+
+def capwap(inside: bytes, words: int = 2, binding: int = 1, native: int = 1, bits: int = 0) -> bytes:
+    """CAPWAP data header (RFC 5415, 4.3) of ``words`` words; ``bits``: F, L, W, M, K and three more."""
+    return struct.pack("!I", words << 19 | 1 << 14 | binding << 9 | native << 8 | bits).ljust(4 * words, b"\x03") + inside
 
 
 def mpls(*labels: int) -> bytes:
@@ -152,6 +163,25 @@ TUNNELS: dict[str, tuple[Wrap, str]] = {
     "gtp-u": (over_udp(2152, gtp), "gtp-u"),
     "gtp-u with a sequence number": (over_udp(2152, lambda p: gtp(p, 0x32, b"\0\1\0\0")), "gtp-u"),
     "gtp-u with an extension header": (over_udp(2152, lambda p: gtp(p, 0x34, b"\0\0\0\x85\1\0\0\0")), "gtp-u"),
+    "capwap around 802.11": (over_udp(5247, lambda p: capwap(dot11(p, b"\x08\x01"))), "capwap"),
+    "capwap from the controller": (outer(lambda p: udp(5247, 50000, capwap(dot11(p, b"\x08\x02"))), UDP), "capwap"),
+    "capwap with its frame control swapped": (over_udp(5247, lambda p: capwap(dot11(p, b"\x01\x08"))), "capwap"),
+    "capwap with optional fields and swapped qos data": (
+        over_udp(5247, lambda p: capwap(dot11(p, b"\x02\x88", b"\0\0"), 6, bits=0x30)),
+        "capwap",
+    ),
+    "capwap around qos data sent again": (over_udp(5247, lambda p: capwap(dot11(p, b"\x88\x0a", b"\0\0"))), "capwap"),
+    "capwap around 802.3": (over_udp(5247, lambda p: capwap(inner_ethernet(p), 4, binding=0, native=0, bits=0x20)), "capwap"),
+    "capwap over ipv6, around a vlan": (
+        over_udp(5247, lambda p: capwap(ethernet(p, (9,), pad=False), native=0), OUT6),
+        "capwap",
+    ),
+    "gre in authentication": (outer(lambda p: bytes((47, 4)) + b"\0" * 22 + gre(0)(p), 51), "gre"),
+    "ip in authentication": (lambda p: ethernet(ip(*OUT4, 51, bytes((41 if kind(p) == 0x86DD else 4, 4)) + b"\0" * 22 + p)), "?in4"),
+    "vxlan in authentication": (
+        outer(lambda p: bytes((UDP, 4)) + b"\0" * 22 + udp(5, 4789, b"\x08\0\0\0\0\0\1\0" + inner_ethernet(p)), 51),
+        "vxlan",
+    ),
     "mpls": (lambda p: ethernet(mpls(16) + p, kind=0x8847), "mpls"),
     "mpls, three labels": (lambda p: ethernet(mpls(16, 17, 18) + p, kind=0x8847), "mpls"),
     "ethernet over mpls": (lambda p: ethernet(mpls(16) + b"\0\0\0\0" + inner_ethernet(p), kind=0x8847), "mpls"),
@@ -224,6 +254,23 @@ def test_teredo(metered: Metered, name: str) -> None:
         (UDP, udp(50000, 4789, b"\x08\0\0\0\0\0\1\0" + ethernet(b"\0" * 28, kind=0x0806))),
         (UDP, udp(50000, 2152, b"\x30\x01\0\0\0\0\0\0")),  # GTP echo request
         (UDP, udp(3544, 3544, b"hello")),
+        *(
+            (UDP, udp(50000, 5247, body))
+            for body in (
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x08\x01"), bits=0x80),  # the first fragment
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x08\x01"), bits=0xC0),  # the last one
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x08\x01"), bits=0x08),  # keep-alive
+                b"\1\0\0\0" + capwap(inner_ethernet(ip(A, B, UDP, udp(1, 2, 9))), native=0),  # DTLS
+                b"\x10" + capwap(inner_ethernet(ip(A, B, UDP, udp(1, 2, 9))), native=0)[1:],  # another version
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x08\x01"), binding=3),
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x08\x41")),  # encrypted
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x80\x00")),  # a beacon
+                capwap(dot11(ip(A, B, UDP, udp(1, 2, 9)), b"\x00\x80")),  # the same, swapped
+                capwap(inner_ethernet(ip(A, B, UDP, udp(1, 2, 9))), words=1, native=0),
+                capwap(b"\0" * 20, words=31, native=0)[:60],  # a header longer than the datagram
+                capwap(b"", native=0),
+            )
+        ),
     ],
 )
 def test_a_tunnel_without_ip_inside_is_itself_the_innermost_packet(metered: Metered, proto: int, body: bytes) -> None:
@@ -250,6 +297,43 @@ def test_ipv6_extension_headers_are_no_payload(metered: Metered, name: str) -> N
     (r,) = metered([Frame(at(0), ethernet(ip(P, Q, first, tcp(1, 2, ACK, 100, options=4), options=chain)))])
     assert (r["protocol"], r["src_port"], r["dst_port"], r["ip_version"]) == (TCP, 1, 2, 6)
     assert (r["total_length_fwd_packets"], r["fwd_header_length"], r["fwd_l3_bytes"]) == (100, 24, 40 + len(chain) + 124)
+
+
+@pytest.mark.parametrize("words", [3, 5, 6])
+def test_ipv4_authentication_headers_are_no_payload(metered: Metered, words: int) -> None:
+    header = bytes((TCP, words - 2)) + b"\0" * (4 * words - 2)
+    (r,) = metered([Frame(at(0), ethernet(ip(A, B, 51, header + tcp(1, 2, ACK, 100, options=4))))])
+    assert (r["protocol"], r["src_port"], r["dst_port"], r["ip_version"]) == (TCP, 1, 2, 4)
+    assert (r["total_length_fwd_packets"], r["fwd_header_length"], r["fwd_l3_bytes"]) == (100, 24, 20 + 4 * words + 124)
+
+
+def test_ipv4_fragments_of_an_authenticated_datagram(metered: Metered) -> None:
+    """The first piece alone has the header, and the ports; the others say protocol 51 only."""
+    whole = bytes((UDP, 4)) + b"\0" * 22 + udp(7000, 8000, 1000)
+    frames = [
+        Frame(at(i), ethernet(ip(A, B, 51, whole[k : k + 512], ident=5, offset=k // 8, more=k < 1024)))
+        for i, k in enumerate((0, 512, 1024))
+    ]
+    other = Frame(at(3), ethernet(ip(A, B, 17, b"n" * 16, ident=5, offset=64)))  # of UDP without authentication
+    (r,) = metered([*frames, other])
+    assert (r["protocol"], r["src_port"], r["dst_port"], r["total_fwd_packets"]) == (UDP, 7000, 8000, 3)
+    assert (r["total_length_fwd_packets"], r["fwd_header_length"]) == (1000, 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "captured"),
+    [
+        (bytes((TCP, 4)) + b"\0" * 22 + tcp(1, 2, ACK), 14 + 20 + 7),  # cut inside the header, behind it, inside TCP's
+        (bytes((TCP, 4)) + b"\0" * 22 + tcp(1, 2, ACK), 14 + 20 + 24),
+        (bytes((TCP, 4)) + b"\0" * 22 + tcp(1, 2, ACK), 14 + 20 + 24 + 19),
+        (bytes((TCP, 30)) + b"\0" * 22 + tcp(1, 2, ACK), 200),  # longer than the packet
+        (bytes((TCP, 4)) + b"\0" * 5, 200),
+    ],
+)
+def test_authentication_headers_that_hide_what_is_behind(metered: Metered, body: bytes, captured: int) -> None:
+    good = ethernet(ip(P, Q, TCP, tcp(1, 2, ACK, 10)))
+    bad = ethernet(ip(A, B, 51, body), pad=False)[:captured]
+    assert [r["src_ip"] for r in metered([Frame(at(0), bad), Frame(at(1), good)])] == [P]
 
 
 def test_no_next_header(metered: Metered) -> None:
@@ -307,7 +391,7 @@ def test_later_tcp_fragments_carry_no_flags(metered: Metered) -> None:
 # -- cut, padded, lying --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in TUNNELS if "all three" in n or n in ("vxlan", "gtp-u", "ip in ip", "mpls")])
+@pytest.mark.parametrize("name", [n for n in TUNNELS if "all three" in n or "capwap" in n or n in ("vxlan", "gtp-u", "ip in ip", "mpls")])
 def test_frames_cut_behind_the_headers_give_the_same_record(metered: Metered, ends: tuple[str, str], name: str) -> None:
     wrap, _ = TUNNELS[name]
 
@@ -318,7 +402,7 @@ def test_frames_cut_behind_the_headers_give_the_same_record(metered: Metered, en
     same(run(metered, ends, cut), run(metered, ends, wrap))
 
 
-@pytest.mark.parametrize("name", ["vxlan", "gre", "gtp-u"])
+@pytest.mark.parametrize("name", ["vxlan", "gre", "gtp-u", "capwap around 802.11", "vxlan in authentication"])
 def test_an_inner_header_cut_by_the_snap_length_makes_no_flow_of_the_outer_packet(metered: Metered, name: str) -> None:
     """The innermost IP packet is known from its IP header; its cut TCP header rejects the packet."""
     packet = ip(A, B, TCP, tcp(1, 2, ACK, 100))

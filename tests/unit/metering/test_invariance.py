@@ -13,16 +13,25 @@ import pytest
 
 from infra.config import MeterSettings, SensorSettings
 from jobs.metering import segments
-from jobs.metering.batch import meter_captures
+from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.digest import Digester, Envelope, Message
 from jobs.metering.features import records
 from jobs.metering.packets import PACKET_DTYPE
 from schemas.flows import RECORD_SCHEMA
-from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header
-from sensors.encoding import EMPTY, split
+from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header, arrow_stream
+from sensors.encoding import EMPTY, split, to_arrow
+from sensors.frames import FrameBatch
 from sensors.generate import generate, preset
 from sensors.pcapwriter import PcapWriter
 from sensors.replay import chunks
+from tests.oracle.capture import write_pcap
+from tests.oracle.craft import ethernet, ip, udp
+from tests.oracle.meter import Frame
+from tests.oracle.parse import UDP
+from tests.unit.metering.cases import at, bwd, fwd
+from tests.unit.metering.test_encapsulation import TUNNELS, VLANS, conversation
+from tests.unit.metering.test_lengths import OPEN
+from tests.unit.metering.test_real_captures import PCAPS
 
 PARTITIONS = 3
 
@@ -59,7 +68,11 @@ def expected(capture: Path) -> pa.Table:
     return pa.Table.from_batches(meter_captures([capture], sensor_id="s"), RECORD_SCHEMA).sort_by("flow_id")
 
 
-def messages(capture: Path, batch_packets: int) -> list[list[Message]]:
+#: Frames and a number of partitions -> (partition, message, packets).
+Spread = Callable[[FrameBatch, int], Iterator[tuple[int, bytes, int]]]
+
+
+def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spread = split) -> list[list[Message]]:
     """The capture as a sensor would send it: one list of messages per partition, in order."""
     lanes: list[list[Message]] = [[] for _ in range(PARTITIONS)]
     clock = 0
@@ -76,11 +89,11 @@ def messages(capture: Path, batch_packets: int) -> list[list[Message]]:
         }
         return {k: v.encode() for k, v in fields.items()}
 
-    for chunk in chunks(capture, SensorSettings(batch_packets=batch_packets)):
+    for chunk in chunks(capture, SensorSettings(batch_packets=batch_packets, snaplen=snaplen)):
         if not chunk.end:
             clock = chunk.clock
         values: dict[int, list[bytes]] = {}
-        for partition, value, _ in split(chunk.frames, PARTITIONS):
+        for partition, value, _ in spread(chunk.frames, PARTITIONS):
             values.setdefault(partition, []).append(value)
         for partition in range(PARTITIONS):
             for value in values.get(partition, []):
@@ -107,7 +120,9 @@ def micro_batches(lanes: list[list[Message]], rng: random.Random, most: int, rep
         yield tasks
 
 
-def run_stream(capture: Path, *, buckets: int, batch_packets: int, most: int, seed: int, trouble: float) -> tuple[pa.Table, int]:
+def run_stream(
+    capture: Path, *, buckets: int, batch_packets: int, most: int, seed: int, trouble: float, snaplen: int = 192, spread: Spread = split
+) -> tuple[pa.Table, int]:
     """Meter through digests, buckets and the segment log; two workers with caches of their own, killed batches, lost caches."""
     rng = random.Random(seed)
     settings = MeterSettings(buckets=buckets)
@@ -117,7 +132,7 @@ def run_stream(capture: Path, *, buckets: int, batch_packets: int, most: int, se
     out: list[pa.RecordBatch] = []
     kept = segments._cache
     try:
-        for tasks in micro_batches(messages(capture, batch_packets), rng, most, trouble):
+        for tasks in micro_batches(messages(capture, batch_packets, snaplen, spread), rng, most, trouble):
             digests: list[list[bytes]] = [[] for _ in range(buckets)]
             for task in tasks:
                 digester = Digester(buckets, 2 * 10**9)
@@ -154,6 +169,67 @@ def test_the_same_records_however_the_input_is_cut(
     assert got.num_rows == expected.num_rows > 1000
     assert got.equals(expected)
     assert longest <= segments.MAX_SEGMENTS + 1
+
+
+def stream(capture: Path, snaplen: int, spread: Spread = split) -> pa.Table:
+    """What the stream makes of a capture, in one undisturbed run."""
+    return run_stream(capture, buckets=4, batch_packets=500, most=5, seed=1, trouble=0.0, snaplen=snaplen, spread=spread)[0]
+
+
+def batch(capture: Path, snaplen: int) -> tuple[pa.Table, Accounts]:
+    """What the batch meter makes of it."""
+    accounts = Accounts()
+    made = meter_captures([capture], sensor_id="s", sensor=SensorSettings(snaplen=snaplen), accounts=accounts)
+    return pa.Table.from_batches(made, RECORD_SCHEMA).sort_by("flow_id"), accounts
+
+
+def foreign(frames: FrameBatch, partitions: int) -> Iterator[tuple[int, bytes, int]]:
+    """As a sensor would spread them that hashes otherwise, or not at all."""
+    for partition in range(partitions):
+        part = frames.take(np.flatnonzero(np.arange(len(frames)) % partitions == partition))
+        if len(part):
+            yield partition, arrow_stream(to_arrow(part, np.arange(len(part), dtype=np.uint32))), len(part)
+
+
+@pytest.fixture(scope="module")
+def wrapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conversation in every tag and tunnel, frames without lengths, more captured than stated, and more on the wire than captured."""
+    frames: list[Frame] = []
+    for number, (wrap, _) in enumerate([*VLANS.values(), *TUNNELS.values()]):
+        frames += [Frame(ns + number, wrap(packet)) for ns, packet in conversation(f"10.0.1.{number}", "10.0.0.2")]
+    for number, frame in enumerate(OPEN.values()):
+        frames += [Frame(at(2) + number, frame, wire=60), Frame(at(3) + number, frame, wire=100_074), Frame(at(4) + number, frame)]
+    authenticated = bytes((UDP, 4)) + b"\0" * 22 + udp(7, 8, 1000)
+    frames.append(Frame(at(5), ethernet(ip("10.0.0.1", "10.0.0.9", 51, authenticated[:504], ident=9, more=True))))
+    frames.append(Frame(at(6), ethernet(ip("10.0.0.1", "10.0.0.9", 51, authenticated[504:], ident=9, offset=63))))
+    close = [fwd(7, "S", seq=5), bwd(7.1, "SA"), fwd(7.2, "FA"), bwd(7.3, "FA"), fwd(7.4, "S", seq=5), fwd(7.5, "S", seq=6)]
+    path = tmp_path_factory.mktemp("wrapped") / "wrapped.pcap"
+    return write_pcap(path, sorted([*frames, *close], key=lambda f: f.ns))
+
+
+@pytest.mark.parametrize("snaplen", [170, 192, 256, 65_535])
+def test_no_snap_length_and_no_way_in_changes_a_record(wrapped: Path, snaplen: int) -> None:
+    whole, accounts = batch(wrapped, 262_144)
+    assert whole.num_rows > 50
+    assert not accounts.rejected
+    assert batch(wrapped, snaplen)[0].equals(whole)
+    assert stream(wrapped, snaplen).equals(whole)
+    assert stream(wrapped, snaplen, foreign).equals(whole)
+
+
+@pytest.mark.parametrize("snaplen", [64, 80, 96, 128])
+def test_what_a_snap_length_hides_is_hidden_on_every_way_in(wrapped: Path, snaplen: int) -> None:
+    expected, accounts = batch(wrapped, snaplen)
+    assert set(accounts.rejected) <= {"truncated", "fragment_orphan"}
+    assert stream(wrapped, snaplen).equals(expected)
+    assert stream(wrapped, snaplen, foreign).equals(expected)
+
+
+@pytest.mark.skipif(not PCAPS, reason="FLOWLAKE_DATA is not set")
+@pytest.mark.parametrize("snaplen", [96, 128, 192, 65_535])
+@pytest.mark.parametrize("path", PCAPS, ids=lambda p: p.name)
+def test_real_captures_give_the_same_records_on_both_ways_in(path: Path, snaplen: int) -> None:
+    assert stream(path, snaplen).equals(batch(path, snaplen)[0])
 
 
 def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:

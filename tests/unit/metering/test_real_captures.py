@@ -15,7 +15,7 @@ from tests.oracle.compare import NOT_COMPARED, differences
 from tests.unit.metering.conftest import product_records
 
 DATA = os.environ.get("FLOWLAKE_DATA")
-PCAPS = sorted(Path(DATA, "pcaps").iterdir()) if DATA else []
+PCAPS = [*sorted(Path(DATA, "pcaps").iterdir()), *sorted(Path(DATA, "cases").glob("*.pcap"))] if DATA else []
 FIELDS = [n for n in RECORD_SCHEMA.names if n not in NOT_COMPARED]
 
 pytestmark = pytest.mark.skipif(not PCAPS, reason="FLOWLAKE_DATA is not set")
