@@ -106,7 +106,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
 )
 
-#: Features of the specification that CICFlowMeter's CSV has no column for; ours, behind its columns.
+#: Features that CICFlowMeter's CSV has no column for; ours, behind its columns.
 EXTRA_FEATURES: tuple[Feature, ...] = (
     Feature("bwd_act_data_pkts", "Bwd Act Data Pkts", "int", "packets", "backward packets with payload >= 1"),
     Feature("bwd_seg_size_min", "Bwd Seg Size Min", "int", "B", "minimum backward L4 header bytes"),
