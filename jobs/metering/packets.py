@@ -95,6 +95,7 @@ MAX_WIRE = 1 << 20
 
 #: What may follow an IPv6 header without payload length, and is none: Ethernet pads an empty packet by six bytes. No transport is shorter.
 _LEAST_REST = 8
+_JUMBO = 0xC204  # hop-by-hop option of a jumbogram (RFC 2675): type and length; for its alignment it is the first one
 _AH, _NO_NEXT_HEADER = 51, 59
 
 _L_ETHERNET, _L_IP, _L_ETHERTYPE, _L_PPP, _L_MPLS, _L_WIFI, _L_LLC = 1, 2, 3, 4, 5, 6, 7
@@ -425,8 +426,12 @@ def _parse(d, pos, end, wire_end, link, out):
             l4_len = _u16(d, pos + 4)
             proto = np.int64(d[pos + 6])
             unstated = l4_len == 0
-            if unstated and proto != _NO_NEXT_HEADER and wire_end - pos - 40 >= _LEAST_REST:
-                l4_len = wire_end - pos - 40  # jumbogram (RFC 2675), or segmentation offload, which has more than the field can say
+            if unstated and proto != _NO_NEXT_HEADER:
+                rest = wire_end - pos - 40  # segmentation offload, which has more than the field can say or leaves it to the card
+                if proto == 0 and pos + 48 <= end and _u16(d, pos + 42) == _JUMBO and 0xFFFF < _u32(d, pos + 44) <= MAX_WIRE:
+                    rest = _u32(d, pos + 44)
+                if rest >= _LEAST_REST:
+                    l4_len = rest
             l3_bytes = l4_len + 40
             src_hi = _u64(d, pos + 8)
             src_lo = _u64(d, pos + 16)

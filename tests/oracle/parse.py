@@ -292,7 +292,9 @@ def _ipv6(b: bytes, at: int, way: _Way) -> Packet:
     _u8(b, at + 39)
     length, proto, src, dst = _u16(b, at + 4), b[at + 6], b[at + 8 : at + 24], b[at + 24 : at + 40]
     stated, rest = length, way.end - at - 40
-    if stated == 0 and proto != NO_NEXT and rest >= 8:  # as in IPv4, or a jumbogram; less than that is padding of an empty packet
+    if proto == 0 and b[at + 42 : at + 44] == b"\xc2\4" and at + 48 <= len(b) and 65535 < _u32(b, at + 44) <= MAX_WIRE:
+        rest = _u32(b, at + 44)  # a jumbogram, RFC 2675
+    if stated == 0 and proto != NO_NEXT and rest >= 8:  # as in IPv4; less than that is padding of an empty packet
         length = rest
     return _body(b, at + 40, length, Packet(6, src, dst, proto, 40 + length), way, stated != 0)
 

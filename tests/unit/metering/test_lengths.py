@@ -68,9 +68,19 @@ def test_a_small_icmpv6_packet_without_a_length(metered: Metered) -> None:
     assert (r["icmp_type"], r["total_length_fwd_packets"], r["malformed_packets"]) == (128, 16, 0)
 
 
-def jumbogram(body: bytes) -> bytes:
-    """RFC 2675: payload length 0, and the true one in a hop-by-hop option."""
-    return open_length(ip(P, Q, 0, body, options=struct.pack("!BBBBI", UDP, 0, 0xC2, 4, 8 + len(body))))
+def jumbogram(body: bytes, length: int | None = None) -> bytes:
+    """RFC 2675: payload length 0, and the true one, beyond 65,535, in a hop-by-hop option."""
+    return open_length(ip(P, Q, 0, body, options=struct.pack("!BBBBI", UDP, 0, 0xC2, 4, length or 8 + len(body))))
+
+
+@pytest.mark.parametrize(
+    ("length", "counts"), [(65_536, 65_536), (MAX_WIRE, MAX_WIRE), (65_535, 1416), (MAX_WIRE + 1, 1416), (0xFFFFFFFF, 1416)]
+)
+def test_a_jumbogram_says_its_own_length(metered: Metered, length: int, counts: int) -> None:
+    """What is no length of a jumbogram, or of anything that a card takes, is none."""
+    frame = ethernet(jumbogram(udp(1, 2, 1400, length=0), length))
+    (r,) = metered([Frame(at(0), frame[:192], wire=len(frame))])
+    assert (r["total_length_fwd_packets"], r["fwd_l3_bytes"], r["malformed_packets"]) == (counts - 16, counts + 40, 0)
 
 
 def over(packet: bytes, proto: int) -> bytes:
@@ -89,7 +99,8 @@ OPEN: dict[str, bytes] = {
     "ipv6, udp": ethernet(offloaded(UDP, udp(1, 2, 1400, length=0))),
     "ipv6, a fragment": ethernet(open_length(ip(P, Q, UDP, udp(1, 2, 1400), more=True, ident=3))),
     "ipv6 with an extension header": ethernet(open_length(ip(P, Q, 60, SEGMENT, options=bytes((TCP, 0)) + b"\0" * 6))),
-    "a jumbogram": ethernet(jumbogram(udp(1, 2, 1400, length=0))),
+    "a jumbogram": ethernet(jumbogram(udp(1, 2, 1400, length=0), 70_000)),
+    "an option that is no length": ethernet(jumbogram(udp(1, 2, 1400, length=0))),
     "ipv6 in ipv4": over(offloaded(TCP, SEGMENT), 41),
     "ipv6 in ipv4, both": ethernet(open_length(ip("192.0.2.1", "192.0.2.2", 41, offloaded(TCP, SEGMENT)))),
     "ipv6 in gre": over(b"\0\0\x86\xdd" + offloaded(TCP, SEGMENT), 47),
