@@ -146,7 +146,7 @@ def test_silence_and_replacement_on_the_command_line(
         (tmp_path / "new").write_bytes(data["pcap"][:24])
         (tmp_path / "new").replace(capture)
 
-    monkeypatch.setattr(meter_command, "follow_one", lambda *_: Follow(poll_s=0, idle=replace))
+    monkeypatch.setattr(meter_command, "follow_one", lambda *_, **__: Follow(poll_s=0, idle=replace))
     with pytest.raises(CaptureError, match="another file took its name"):
         run([*words, str(flows)])
     assert json.loads(capsys.readouterr().out)["flows"] == expected
