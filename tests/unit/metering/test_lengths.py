@@ -136,7 +136,7 @@ def test_no_snap_length_changes_a_packet_or_its_hash(name: str) -> None:
 
 
 def digested(frames: FrameBatch, of: Callable[[FrameBatch], list[Message]]) -> np.ndarray:
-    digester = Digester(4)
+    digester = Digester(4, 2 * 10**9)
     for message in of(frames):
         digester.add(message)
     assert not digester.refused
