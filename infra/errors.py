@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from infra.names import printable
+
 
 class FlowlakeError(Exception):
     """A failure with a known cause.
 
     ``str(error)`` is one line naming the value at fault and where it came from; ``hint`` says what to do next. Commands print
-    both and exit with ``exit_code``; a stack trace is shown only with ``--debug`` (or ``FLOWLAKE_DEBUG=1``).
+    both and exit with ``exit_code``; a stack trace is shown only with ``--debug`` (or ``FLOWLAKE_DEBUG=1``). What a line of text cannot
+    hold, of a file's name say, is escaped (:func:`infra.names.printable`).
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = printable(hint)
 
 
 class ConfigError(FlowlakeError):

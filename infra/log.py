@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from pathlib import PurePath
 from typing import Any
 
 import structlog
 from pydantic import SecretStr
 
 from infra.config import LogSettings
+from infra.names import valid_text
 
 MASK = "********"
 _SECRET_WORDS = ("password", "secret", "token", "access_key", "credential")
@@ -30,6 +32,7 @@ def setup(settings: LogSettings | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         mask_secrets,
+        escape_names,
     ]
     last: list[Any]
     if settings.format == "json":
@@ -76,4 +79,12 @@ def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any])
             event[key] = MASK
         elif isinstance(value, dict):
             event[key] = mask_secrets(_logger, _method, dict(value))
+    return event
+
+
+def escape_names(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: make valid UTF-8 of every text and path, whatever file or sensor it names."""
+    for key, value in event.items():
+        if isinstance(value, str | PurePath):
+            event[key] = valid_text(str(value))
     return event

@@ -1,4 +1,4 @@
-"""Capture files to frame batches: pcap and pcapng, plain or gzip, at the speed of the disk and in bounded memory.
+"""Capture files to frame batches: pcap and pcapng, plain or compressed, at the speed of the disk and in bounded memory.
 
 Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng, plus Kuznetzov's modified pcap. The record headers are walked and the frames
 copied, cut at the snap length, by compiled kernels (:mod:`sensors.formats`); nothing is dissected and no object is made per packet.
@@ -20,8 +20,8 @@ import numpy as np
 
 from infra.errors import CaptureError
 from schemas.wire import DEFAULT_SNAPLEN
-from sensors import formats
-from sensors.bytestream import GZIP_MAGIC, ByteStream
+from sensors import codecs, formats
+from sensors.bytestream import ByteStream, described
 from sensors.following import Ending, Follow, FollowedStream
 from sensors.formats import MAX_RECORD, Interfaces, Status
 from sensors.frames import FrameBatch
@@ -32,7 +32,15 @@ BATCH_PACKETS = 65_536
 _BLOCK = 4 * 1024 * 1024  # bytes of the file held at once; far above the longest record
 _BATCH_BYTES = 16 * 1024 * 1024  # frame bytes of a batch, at most
 _PCAP_HEADER = 24
-_BEGINNINGS = (*formats.PCAP_MAGICS, formats.PCAPNG_MAGIC, GZIP_MAGIC)
+_BEGINNINGS = (*formats.PCAP_MAGICS, formats.PCAPNG_MAGIC, *codecs.MAGICS)
+
+
+class NoCaptureError(CaptureError):
+    """There is no capture in the file at all; ``empty``: there is nothing in it."""
+
+    def __init__(self, message: str, hint: str, *, empty: bool = False) -> None:
+        super().__init__(message, hint)
+        self.empty = empty
 
 
 class CaptureReader:
@@ -41,30 +49,34 @@ class CaptureReader:
     Parameters
     ----------
     path
-        A pcap or pcapng file; gzip is recognised by content, never by name.
+        A pcap or pcapng file or pipe; compression is recognised by content, never by name. ``Path("-")`` is standard input.
     snaplen
         Bytes kept of each frame; ``wire_len`` stays true.
     follow
         The file is still being written: wait for it, for its header and for the rest of every record, until ``follow`` ends. What was
         read is delivered before each wait.
+    pipe
+        What ends the waiting for a pipe, and is called meanwhile; other files are not waited for.
 
     Attributes
     ----------
     packets : int
         Delivered so far.
     bytes_read, size : int
-        Progress on disk (compressed bytes for gzip).
+        Progress on disk (compressed bytes); the size of a pipe is 0.
     truncated : bool
         The file ends, or stops making sense, within a record; everything before it is delivered.
     missing : int
         Bytes that the last record promises beyond the end of the file (0 when it is damaged rather than cut).
+    failed : bool
+        The system could not read on: that is why the end is missing.
     problem : str
         One line about the above, empty when all is well.
 
     Raises
     ------
     CaptureError
-        On construction: the file cannot be opened, is empty, or is no capture file, or it is gzip and to be followed.
+        On construction: the file cannot be opened, is empty, or is no capture file, or it is compressed and to be followed.
 
     Notes
     -----
@@ -72,17 +84,18 @@ class CaptureReader:
     at the start). Iterating consumes the file; a reader serves one pass.
     """
 
-    def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN, follow: Follow | None = None) -> None:
+    def __init__(self, path: str | Path, snaplen: int = DEFAULT_SNAPLEN, follow: Follow | None = None, pipe: Follow | None = None) -> None:
         if snaplen < 1:
             raise ValueError(f"snaplen {snaplen} is not positive")
         self.path = Path(path)
+        self.name = described(path)
         self.packets = 0
         self.truncated = False
         self.missing = 0
         self.problem = ""
         self._snaplen = min(snaplen, MAX_RECORD)
-        self._follow = follow
-        self._stream = ByteStream(path) if follow is None else FollowedStream(path, follow)
+        self._stream: ByteStream | FollowedStream
+        self._stream = ByteStream(path, pipe) if follow is None else FollowedStream(path, follow)
         try:
             self._begin()
         except BaseException:
@@ -97,6 +110,10 @@ class CaptureReader:
     def bytes_read(self) -> int:
         return self._stream.bytes_read
 
+    @property
+    def failed(self) -> bool:
+        return self._stream.failed
+
     def close(self) -> None:
         """Close the file; iterating to the end does it too."""
         self._stream.close()
@@ -109,7 +126,20 @@ class CaptureReader:
 
     def __iter__(self) -> Iterator[FrameBatch]:
         try:
-            yield from self._batches()
+            yield from self._batches(BATCH_PACKETS)
+            if self.problem:
+                log.warning("%s", self.problem)
+            if isinstance(self._stream, FollowedStream) and self._ended(Ending.CUT):  # which has been warned about
+                self.truncated = True
+                self.problem = self.problem or self._stream.follow.problem
+        finally:
+            self.close()
+
+    def first_time(self) -> int | None:
+        """Time of the first packet (ns), None without one; nothing of the file is delivered any more."""
+        try:
+            first = next(self._batches(1), None)
+            return None if first is None else int(first.ts[0])
         finally:
             self.close()
 
@@ -131,13 +161,11 @@ class CaptureReader:
         self._before_header = self._ended(Ending.STOPPED) and len(head) < _PCAP_HEADER
         if self._before_header:
             return
-        if self._follow is not None and head.startswith(GZIP_MAGIC):
-            raise CaptureError(
-                f"capture file {self.path}: gzip cannot be followed", "follow the plain file, or read this one when it is finished"
-            )
+        if isinstance(self._stream, FollowedStream) and (codec := codecs.codec_of(head)):
+            raise CaptureError(f"{self.name}: {codec} cannot be followed", "follow the plain file, or read this one when it is finished")
         if not head:
             what = self._stream.damage or "is empty"
-            raise CaptureError(f"capture file {self.path}: {what}", "record it again, e.g. tcpdump -w FILE")
+            raise NoCaptureError(f"{self.name}: {what}", "record it again, e.g. tcpdump -w FILE", empty=not self._stream.damage)
         magic = head[:4]
         self._ng = magic == formats.PCAPNG_MAGIC
         if self._ng:
@@ -145,25 +173,25 @@ class CaptureReader:
             if len(head) < 12:
                 raise self._short_header(head)
             if formats.byte_order_of(head[8:12]) is None:
-                raise CaptureError(f"capture file {self.path}: pcapng section header with byte-order magic {head[8:12].hex()}")
+                raise CaptureError(f"{self.name}: pcapng section header with byte-order magic {head[8:12].hex()}")
         elif magic in formats.PCAP_MAGICS:
             if len(head) < _PCAP_HEADER:
                 raise self._short_header(head)
             self._pcap_header(head)
         else:
-            raise CaptureError(
-                f"capture file {self.path}: neither pcap nor pcapng (starts with {magic.hex()})", "convert it, e.g. editcap -F pcap IN OUT"
+            raise NoCaptureError(
+                f"{self.name}: neither pcap nor pcapng (starts with {magic.hex()})", "convert it, e.g. editcap -F pcap IN OUT"
             )
 
     def _head(self) -> bytes:
         return self._block[: min(self._end, _PCAP_HEADER)].tobytes()
 
     def _ended(self, *endings: Ending) -> bool:
-        """The file was followed, and that ended in one of these ways."""
-        return self._follow is not None and self._follow.ending in endings
+        """The file or pipe was followed, and that ended in one of these ways."""
+        return self._stream.ending in endings
 
     def _short_header(self, head: bytes) -> CaptureError:
-        return CaptureError(f"capture file {self.path}: ends within the file header ({len(head)} bytes)")
+        return CaptureError(f"{self.name}: ends within the file header ({len(head)} bytes)")
 
     def _pcap_header(self, head: bytes) -> None:
         """Take over a pcap file header; also called for one met between records (files put together with ``cat``)."""
@@ -185,8 +213,7 @@ class CaptureReader:
         if not self._eof:
             got = self._stream.read_into(self._block.data[left:])
             self._end += got
-            # A followed file gives what it has; it ends when the following does.
-            self._eof = self._end < len(self._block) and (self._follow is None or self._follow.ending is not None)
+            self._eof = self._end < len(self._block) and self._stream.over  # a followed file or pipe gives what it has
 
     def _skip(self, n: int) -> int:
         """Pass over ``n`` bytes, however many; number of bytes that the file lacks."""
@@ -200,13 +227,14 @@ class CaptureReader:
                 self._refill()
         return 0
 
-    def _batches(self) -> Iterator[FrameBatch]:
+    def _batches(self, most: int) -> Iterator[FrameBatch]:
+        """Batches of at most ``most`` packets."""
         cursor = np.zeros(4, np.int64)  # packets, frame bytes, position in the block, last time
         done = self._before_header
         while not done:
             room = _BATCH_BYTES + self._snaplen
-            ts, wire = np.empty(BATCH_PACKETS, np.int64), np.empty(BATCH_PACKETS, np.uint32)
-            link, offsets = np.empty(BATCH_PACKETS, np.uint16), np.zeros(BATCH_PACKETS + 1, np.int64)
+            ts, wire = np.empty(most, np.int64), np.empty(most, np.uint32)
+            link, offsets = np.empty(most, np.uint16), np.zeros(most + 1, np.int64)
             data = np.empty(room, np.uint8)
             cursor[0] = cursor[1] = 0
             while True:
@@ -223,15 +251,10 @@ class CaptureReader:
                 self.packets += n
                 # Pages of `data` behind `total` were never touched and cost nothing.
                 batch = FrameBatch(ts[:n], wire[:n], link[:n], data[:total], offsets[: n + 1])
-                # Many small ones come from a followed file, and may be held back together for their times to be put in order.
-                yield batch if self._follow is None else batch.compact()
+                # Many small ones come from a followed file or pipe, and may be held back together for their times to be put in order.
+                yield batch.compact() if self._stream.live else batch
         if self._stream.damage:
             self._damaged(self._stream.damage, 0)
-        if self.problem:
-            log.warning("%s", self.problem)
-        if self._follow is not None and self._ended(Ending.CUT):  # which has been warned about
-            self.truncated = True
-            self.problem = self.problem or self._follow.problem
 
     def _walk(self, ts, wire, link, offsets, data, cursor) -> int:  # type: ignore[no-untyped-def]
         if self._ng:
@@ -251,7 +274,7 @@ class CaptureReader:
 
     def _would_wait(self, status: int) -> bool:
         """Going on means waiting for the file to grow: what there is must be handed over first."""
-        if not isinstance(self._stream, FollowedStream) or self._eof or status == Status.DAMAGED:
+        if not self._stream.live or self._eof or status in (Status.DAMAGED, Status.INTERFACE):
             return False
         left = self._end - self._start
         return self._stream.dry() or (status == Status.BLOCK and self._needed(left) > left)
@@ -263,7 +286,7 @@ class CaptureReader:
             if not self._eof:
                 self._refill()
                 return False
-            if left and not self._ended(Ending.STOPPED, Ending.CUT):  # a half written record is no damage
+            if left and not self._stream.damage and not self._ended(Ending.STOPPED, Ending.CUT):  # a half written record is no damage
                 need = self._needed(left)
                 self._damaged(
                     f"ends within a record ({left} of {need} bytes there)" if need > left else "ends within a record", need - left
@@ -282,8 +305,21 @@ class CaptureReader:
             return False
         if status == Status.BLOCK:
             return self._block_other()
-        self._damaged("impossible record length", 0)
+        self._damaged(self._undescribed() if status == Status.INTERFACE else "impossible record length", 0)
         return True
+
+    def _undescribed(self) -> str:
+        """What is wrong with a packet of an interface that its section does not describe: without it there is no link type and no time."""
+        head = self._block[self._start : self._start + 12].tobytes()
+        kind, _, number = struct.unpack(self._order + "III", head)
+        if kind == formats.BLOCK_OBSOLETE_PACKET:
+            number = struct.unpack_from(self._order + "H", head, 8)[0]
+        packet = "a simple packet, of interface 0," if kind == formats.BLOCK_SIMPLE_PACKET else f"a packet of interface {number}"
+        n = len(self._interfaces)
+        if not n:
+            return f"{packet} without the description of any interface"
+        there = "interface 0, the only one" if n == 1 else f"the {n:,} interfaces (0 to {n - 1})"
+        return f"{packet}, which is not among those described, {there}"
 
     def _needed(self, left: int) -> int:
         """Bytes that the cut record at the end should have had."""
@@ -301,10 +337,7 @@ class CaptureReader:
         self.missing = max(self.missing, missing)
         if not self.problem:
             at = self._base + self._start
-            self.problem = f"capture file {self.path}: {what} at byte {at}; {self.packets_note()}"
-
-    def packets_note(self) -> str:
-        return "the packets before it are used, the rest is not"
+            self.problem = f"{self.name}: {what} at byte {at}; the packets before it are used, the rest is not"
 
     # -- pcapng blocks that are no packets -------------------------------------------------------------------------------------
 
@@ -339,7 +372,10 @@ class CaptureReader:
                 return True
             body = self._block[self._start + 8 : self._start + length - 4].tobytes()
             if not self._interfaces.add(body, self._order):
-                self._damaged("interface description cannot be understood", 0)
+                full = len(self._interfaces) == formats.MOST_INTERFACES
+                self._damaged(
+                    f"more than {formats.MOST_INTERFACES:,} interfaces" if full else "interface description cannot be understood", 0
+                )
                 return True
         lacking = self._skip(length)
         if lacking and not self._ended(Ending.STOPPED, Ending.CUT):

@@ -56,6 +56,8 @@ class Follow:
         Seconds between two such looks.
     ending : Ending or None
         Why it ended; None before.
+    grace_s : float
+        A pipe alone: after ``stop`` read on for so many seconds at most, for its writer to end.
     problem : str
         One line when the file could not be followed on (``REPLACED``, ``CUT``), else empty.
     """
@@ -64,8 +66,14 @@ class Follow:
     stop: threading.Event = field(default_factory=threading.Event)
     idle: Callable[[], None] | None = None
     poll_s: float = POLL_S
+    grace_s: float = 0.0
     ending: Ending | None = None
     problem: str = ""
+
+    def abandon(self) -> None:
+        """End it now, whatever is still to come."""
+        self.grace_s = 0.0
+        self.stop.set()
 
 
 class Speaker(Protocol):
@@ -119,7 +127,8 @@ class FollowedStream:
         The folder is missing, or the file is not a plain one or cannot be read; raised by :meth:`read_into` when it appears later.
     """
 
-    damage = ""  # of gzip data, which cannot be followed
+    damage, failed = "", False  # of compressed data, which cannot be followed; what cannot be read is an error
+    live = True
 
     def __init__(self, path: str | Path, follow: Follow) -> None:
         self.path = Path(path)
@@ -140,7 +149,12 @@ class FollowedStream:
             raise CaptureError(f"capture file {str(path)!r}: {e}") from e
 
     @property
-    def ended(self) -> bool:
+    def ending(self) -> Ending | None:
+        """Why the following ended; None before."""
+        return self.follow.ending
+
+    @property
+    def over(self) -> bool:
         """No byte will follow."""
         return self.follow.ending is not None
 
@@ -157,7 +171,7 @@ class FollowedStream:
 
     def read_into(self, view: memoryview) -> int:
         """Read what is there into ``view``, waiting for the first byte of it; 0 at the end."""
-        while len(view) and not self.ended:
+        while len(view) and not self.over:
             if self.follow.stop.is_set():
                 self._end(Ending.STOPPED)
                 break
@@ -166,7 +180,7 @@ class FollowedStream:
                 self._silent_since = None
                 self._looks_since_replaced = 0
                 return got
-            if not self.ended and not self._replaced():
+            if not self.over and not self._replaced():
                 self._wait()
         return 0
 

@@ -27,7 +27,9 @@ PCAP_MAGICS: dict[bytes, tuple[str, int, int]] = {
     bytes.fromhex("a1b2cd34"): (">", 1000, 24),
 }
 PCAPNG_MAGIC = bytes.fromhex("0a0d0d0a")
-BLOCK_INTERFACE = 1
+BLOCK_INTERFACE, BLOCK_OBSOLETE_PACKET, BLOCK_SIMPLE_PACKET = 1, 2, 3
+#: Of one section: what a file of nothing but interfaces can make us keep is bounded.
+MOST_INTERFACES = 1 << 20
 
 _MAX_TIME = 1 << 62  # ns; year 2116: what lies beyond is clamped, so that sums of times cannot overflow
 
@@ -40,9 +42,10 @@ class Status(IntEnum):
     DAMAGED = 2  # an impossible length
     BLOCK = 3  # pcapng: a block that is no packet
     FILE_HEADER = 4  # pcap: a further file header
+    INTERFACE = 5  # pcapng: a packet of an interface that is not described
 
 
-_MORE, _FULL, _DAMAGED, _BLOCK, _FILE_HEADER = (int(s) for s in Status)
+_MORE, _FULL, _DAMAGED, _BLOCK, _FILE_HEADER, _INTERFACE = (int(s) for s in Status)
 
 
 def byte_order_of(magic: bytes) -> str | None:
@@ -51,24 +54,25 @@ def byte_order_of(magic: bytes) -> str | None:
 
 
 class Interfaces:
-    """The interfaces of one pcapng section, as arrays for the kernel.
+    """The interfaces of one pcapng section, as arrays for the kernel, of which the first ``len()`` elements count.
 
     ``units[i]`` > 0: fractions of a second (decimal resolution); 0: the resolution is ``2**-shift[i]`` s. ``offset[i]`` in ns.
     """
 
     def __init__(self) -> None:
-        self.link = np.zeros(0, np.uint16)
-        self.units = np.zeros(0, np.uint64)
-        self.shift = np.zeros(0, np.uint64)
-        self.offset = np.zeros(0, np.int64)
-        self.snaplen = np.zeros(0, np.int64)
+        self._n = 0
+        self.link = np.zeros(1, np.uint16)
+        self.units = np.zeros(1, np.uint64)
+        self.shift = np.zeros(1, np.uint64)
+        self.offset = np.zeros(1, np.int64)
+        self.snaplen = np.zeros(1, np.int64)
 
     def __len__(self) -> int:
-        return len(self.link)
+        return self._n
 
     def add(self, body: bytes, order: str) -> bool:
-        """Take an interface description (block body without type and lengths); False when it makes no sense."""
-        if len(body) < 8:
+        """Take an interface description (block body without type and lengths); False when it makes no sense, or is one too many."""
+        if len(body) < 8 or self._n == MOST_INTERFACES:
             return False
         link, _, snaplen = struct.unpack_from(order + "HHI", body)
         resolution, offset = 6, 0
@@ -88,12 +92,22 @@ class Interfaces:
         if exponent > (63 if binary else 19):  # finer than 64 bits can count a second in
             return False
         limit = _MAX_TIME // 1_000_000_000
-        self.link = np.append(self.link, np.uint16(link))
-        self.units = np.append(self.units, np.uint64(0 if binary else 10**exponent))
-        self.shift = np.append(self.shift, np.uint64(exponent if binary else 0))
-        self.offset = np.append(self.offset, np.int64(max(-limit, min(offset, limit)) * 1_000_000_000))
-        self.snaplen = np.append(self.snaplen, np.int64(snaplen))
+        n = self._n
+        if n == len(self.link):
+            self._grow()
+        self.link[n] = link
+        self.units[n] = 0 if binary else 10**exponent
+        self.shift[n] = exponent if binary else 0
+        self.offset[n] = max(-limit, min(offset, limit)) * 1_000_000_000
+        self.snaplen[n] = snaplen
+        self._n = n + 1
         return True
+
+    def _grow(self) -> None:
+        """Double the room: one array more for each interface would take time in the square of their number."""
+        for name in ("link", "units", "shift", "offset", "snaplen"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -232,7 +246,10 @@ def walk_pcapng(  # type: ignore[no-untyped-def]
             captured = _u32(block, at + 20, swapped)
             original = _u32(block, at + 24, swapped)
             frame = at + 28
-        if interface >= interfaces or captured > MAX_RECORD or frame + captured + 4 > at + length:
+        if interface >= interfaces:
+            status = _INTERFACE
+            break
+        if captured > MAX_RECORD or frame + captured + 4 > at + length:
             status = _DAMAGED
             break
         if kind != 3:

@@ -6,6 +6,7 @@ Format: draft-ietf-opsawg-pcap, magic 0xA1B23C4D; one link type a file.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from numba import njit
 from infra.errors import CaptureError
 from sensors.frames import FrameBatch
 
+#: The name of standard output among capture files.
+STDOUT = Path("-")
 _MAGIC_NS = 0xA1B23C4D
 _SNAPLEN = 262_144
 _RECORD = 16
@@ -39,7 +42,7 @@ class PcapWriter:
     Parameters
     ----------
     path
-        Where; the file appears under its name only when it is whole, and an existing one is replaced then.
+        Where; ``Path("-")`` is standard output. A file appears under its name only when it is whole, and replaces one then.
     link_type
         LINKTYPE_* of every frame.
 
@@ -50,12 +53,17 @@ class PcapWriter:
     """
 
     def __init__(self, path: str | Path, link_type: int = 1) -> None:
-        self.path, self.link_type, self.packets = Path(path), link_type, 0
-        special = self.path.exists() and not self.path.is_file()  # /dev/null, a pipe
+        self.path, self.link_type, self.packets, self.bytes = Path(path), link_type, 0, 24
+        to_stdout = self.path == STDOUT
+        if to_stdout and (sys.stdout is None or sys.stdout.isatty()):
+            what = "is closed" if sys.stdout is None else "is a terminal"
+            raise CaptureError(f"standard output: {what}", "pipe it into another program, or name a file")
+        special = to_stdout or (self.path.exists() and not self.path.is_file())  # /dev/null, a pipe
         self._real = Path(os.path.realpath(self.path))  # a link stays one
         self._partial = None if special else self._real.with_name(f".{self._real.name}.{os.getpid()}.partial")
         try:
-            self._file = open(self._partial or self.path, "wb")  # noqa: SIM115 - closed by close()
+            where = self._partial or self.path
+            self._file = os.fdopen(os.dup(1), "wb") if to_stdout else open(where, "wb")  # noqa: SIM115 - closed by close()
             self._file.write(np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, link_type], "<u4").tobytes())
         except OSError as e:
             raise CaptureError(f"cannot write {path}: {e.strerror}", "name a folder that exists and is writable") from e
@@ -78,9 +86,12 @@ class PcapWriter:
         _interleave(headers.view(np.uint8), frames.data, frames.offsets, out)
         try:
             self._file.write(out.data)
+        except BrokenPipeError:  # of standard output: its reader has seen enough
+            raise
         except OSError as e:
             raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e
         self.packets += len(frames)
+        self.bytes += out.size
 
     def close(self) -> None:
         """Flush, close, and give the file its name."""
@@ -88,6 +99,8 @@ class PcapWriter:
             self._file.close()
             if self._partial is not None and self._partial.exists():
                 self._partial.replace(self._real)
+        except BrokenPipeError:
+            raise
         except OSError as e:
             self._discard()
             raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from infra.errors import ConfigError, FlowlakeError
+from infra.names import escape_on_output
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def overview() -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``flowlake`` script; always ends with ``SystemExit``."""
+    escape_on_output()
     arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
     try:
         sys.exit(run(arguments))

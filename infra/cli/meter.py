@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
+from infra.cli.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
 from infra.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one
 from infra.cli.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
+from infra.names import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
 
 
 def meter(
-    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files, gzip too, or folders of them.")],
+    captures: Captures,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="flows.csv, flows.csv.gz or flows.parquet; default: CSV to stdout.")
+        Path | None,
+        typer.Option("--out", "-o", parser=capture_path, help="flows.csv, flows.csv.gz or flows.parquet; default, or -: CSV to stdout."),
     ] = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Sensor id of the records; default: the file's name.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
@@ -44,22 +47,36 @@ def meter(
     Columns and order are those of the corrected CIC-IDS2017 files, then ours. The rules (timeouts, linger) are the section ``meter`` of the
     configuration: the very code of the stream.
 
-    Example:  flowlake meter capture.pcap --out flows.csv
+    A folder is every capture file in it, by content: rotated (cap.pcap1), compressed (gzip, zstd, lz4, xz, bzip2), without an ending.
+    Ctrl-C ends a pipe in good order. Exit code 3: a file could not be read; the others are metered, and the output is whole.
+
+    Examples:
+
+      flowlake meter capture.pcap --out flows.csv
+
+      flowlake meter captures/ --out flows.parquet
+
+      tcpdump -U -w - | flowlake meter - > flows.csv
     """
     from jobs.metering.batch import Accounts, meter_captures
-    from jobs.metering.files import RecordWriter, capture_files
+    from jobs.metering.files import RecordWriter
     from jobs.metering.threads import ahead
+    from sensors.files import find_captures, told
 
     settings = config.load(conf_file)
     following = follow_one(captures, follow, follow_timeout, sort=sort)
-    files = capture_files(captures)
+    found = find_captures(captures)
+    files = found.files
+    pipe = waiting(found)
+    out = None if out == DASH else out
     if out is None and sys.stdout is None:
         raise ConfigError("standard output is closed", "name a file with --out")
-    if out is not None and os.path.realpath(out) in map(os.path.realpath, [*files, *([labels] if labels else [])]):
+    read = {os.path.realpath(f) for f in (*files, labels) if f is not None and f != DASH}
+    if out is not None and os.path.realpath(out) in read:
         raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
     began = time.monotonic()
     accounts = Accounts()
-    progress = _Progress(files, quiet=as_json or follow or (out is None and sys.stdout.isatty()))
+    progress = _Progress(files, quiet=as_json or follow or pipe is not None or (out is None and sys.stdout.isatty()))
     label = _labeller(labels)
 
     def batches() -> Any:
@@ -72,28 +89,35 @@ def meter(
             progress=progress.tick,
             follow=following,
             sort=sort,
+            pipe=pipe,
+            keep_going=len(files) + len(found.failed) > 1,
         )
 
     if following is not None and not as_json:
-        print(f"following {files[0]}{'' if files[0].exists() else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
-    if out is None:
-        with _ended(), ahead(batches()) as records, _until_signal(following):
-            rows = _to_stdout(records, label)
-    else:
-        with (
-            _ended(),
-            RecordWriter(out, label, growing=follow) as writer,
-            ahead(batches()) as records,
-            _until_signal(following),
-        ):
-            writer.write(records)
-        rows = writer.rows
-    progress.end()
+        print(f"following {printable(files[0])}{'' if files[0].exists() else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
+    waited = following or pipe
+    try:
+        if out is None:
+            with _ended(), ahead(batches()) as records, _until_signal(waited):
+                rows = _to_stdout(records, label)
+        else:
+            with (
+                _ended(),
+                RecordWriter(out, label, growing=waited is not None) as writer,
+                ahead(batches()) as records,
+                _until_signal(waited),
+            ):
+                writer.write(records)
+            rows = writer.rows
+    finally:
+        progress.end()
+        failed = found.failed + accounts.failed
+        tell_unread(found.skipped, failed)
     seconds = time.monotonic() - began
     if not accounts.balanced:
         raise FlowlakeError(f"accounts do not close: {accounts.packets} packets, {accounts.metered} metered, {dict(accounts.rejected)}")
     for name in accounts.truncated if following is None or not following.problem else ():
-        print(f"warning: {name}: ends within a packet; everything before it is metered", file=sys.stderr)
+        print(f"warning: {name}: cut or damaged; everything before that is metered", file=sys.stderr)
     for name, disorder in accounts.disorder.items():
         print(f"warning: {name}: {disorder.told(settings.sensor.reorder_ms)}", file=sys.stderr)
     summary = {
@@ -105,24 +129,27 @@ def meter(
         "end_reasons": dict(sorted(accounts.end_reasons.items())),
         "truncated": accounts.truncated,
         "out_of_order": {name: disorder.summary() for name, disorder in accounts.disorder.items()},
+        "skipped": told(found.skipped),
+        "failed": told(failed),
         "seconds": round(seconds, 3),
     }
     if label is not None:
         summary["labelled"] = label.found
         if label.found < rows:
             most = "warning: " if label.found * 2 < rows else ""
-            print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {labels}", file=sys.stderr)
+            print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {printable(str(labels))}", file=sys.stderr)
     if as_json:
         print(json.dumps(summary), file=sys.stdout if out else sys.stderr)
     elif out is not None:
         rejected = ", ".join(f"{n:,} {reason}" for reason, n in summary["rejected"].items())  # type: ignore[attr-defined]
         print(
-            f"{rows:,} flows of {accounts.metered:,} packets ({accounts.packets / max(seconds, 1e-9) / 1000:,.0f} kpps) -> {out}"
+            f"{rows:,} flows of {accounts.metered:,} packets ({accounts.packets / max(seconds, 1e-9) / 1000:,.0f} kpps) -> {printable(out)}"
             + (f"; not metered: {rejected}" if rejected else ""),
             file=sys.stderr,
         )
     if following is not None and following.problem:  # the records are whole, but they are not what was asked for: there is more to follow
         raise CaptureError(following.problem, "the same command again, with another --out, follows the new file")
+    raise_unread(found, failed, "metered")
 
 
 @contextmanager
@@ -138,7 +165,7 @@ def _ended() -> Iterator[None]:
 
 @contextmanager
 def _until_signal(follow: Follow | None) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the following, the second one the program. On leaving, the following ends too.
+    """The first SIGINT or SIGTERM ends the following (of a pipe: its reading), the second one the program. On leaving it ends too.
 
     Must be left before the stage that reads: that waits for its thread, and the thread for the file.
     """
@@ -150,7 +177,7 @@ def _until_signal(follow: Follow | None) -> Iterator[None]:
         with handled(follow.stop.set, once=True):
             yield
     finally:
-        follow.stop.set()
+        follow.abandon()
 
 
 class _Labels:
@@ -179,7 +206,8 @@ def _labeller(path: Path | None) -> _Labels | None:
         raise CaptureError(f"ground truth {path}: {'no file' if path.exists() else 'no such file'}", hint)
     needed = {*KEY, *SPAN, "label"}
     try:
-        truth = pq.read_table(path)
+        with path.open("rb") as file:  # Arrow opens names in UTF-8 alone
+            truth = pq.read_table(file)
         if missing := needed - set(truth.column_names):
             raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
         if empty := [name for name in sorted(needed) if truth[name].null_count]:
@@ -230,14 +258,21 @@ class _Progress:
         self._task: Any = None
         self._before = 0
         self._file: Path | None = None
+        self._sizes = {f: f.stat().st_size if f.exists() else 0 for f in files}
         if quiet or not sys.stderr.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=sum(f.stat().st_size for f in files if f.exists()))
+        self._task = self._bar.add_task("", total=sum(self._sizes.values()))
         self._bar.start()
 
     def tick(self, path: Path, done: int, size: int) -> None:
@@ -246,9 +281,9 @@ class _Progress:
             return
         if path != self._file:
             if self._file is not None:
-                self._before += self._file.stat().st_size
+                self._before += self._sizes[self._file]
             self._file = path
-        self._bar.update(self._task, completed=self._before + done, description=path.name)
+        self._bar.update(self._task, completed=self._before + done, description=printable(path.name))
 
     def end(self) -> None:
         """Remove the bar."""

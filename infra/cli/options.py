@@ -55,6 +55,8 @@ def follow_one(files: list[Path], follow: bool, timeout_s: float, *, sort: bool 
         raise ConfigError("--follow with --sort", "sort the file when it is finished: the same command without --follow")
     if len(files) != 1:
         raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
+    if files[0] == Path("-"):
+        raise ConfigError("--follow -: standard input is read as it comes", "leave --follow out")
     if files[0].is_dir():
         raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
     from sensors.following import Follow

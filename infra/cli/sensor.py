@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
+from infra.cli.captures import Captures, raise_unread, tell_unread, waiting
 from infra.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one, group
 from infra.cli.signals import handled
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError
+from infra.names import printable, valid_text
 
 if TYPE_CHECKING:
+    from sensors.files import Found
     from sensors.following import Follow
     from sensors.ordering import Disorder
     from sensors.publisher import Publisher
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
 app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
 
 SensorId = Annotated[
-    str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False)
+    str | None,
+    typer.Option("--sensor-id", parser=valid_text, help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False),
 ]
-Domain = Annotated[str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)]
+Domain = Annotated[
+    str | None, typer.Option("--domain", parser=valid_text, help="Observation domain; default: the sensor's name.", show_default=False)
+]
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve Prometheus metrics there; 0: off.", show_default=False)
 ]
@@ -86,10 +92,15 @@ def live(
 
 @app.command(epilog="Example:  flowlake sensor replay capture.pcapng.gz --speed 0")
 def replay(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="pcap or pcapng files, gzip too; one after the other.")],
+    files: Captures,
     speed: Annotated[
         float | None,
-        typer.Option("--speed", min=0.0, help="Times the recorded speed; 0: flat out. Default: 1, with --follow 0.", show_default=False),
+        typer.Option(
+            "--speed",
+            min=0.0,
+            help="Times the recorded speed; 0: flat out. Default: 1; of a pipe, or with --follow, 0.",
+            show_default=False,
+        ),
     ] = None,
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times: its first packet is now.")] = False,
     loop: Annotated[int, typer.Option("--loop", min=1, help="So many times; later rounds get later times.")] = 1,
@@ -102,22 +113,30 @@ def replay(
     conf_file: ConfFile = None,
     as_json: Json = False,
 ) -> None:
-    """Send capture files, with the times of the files, at a pace. When the broker is away, the replay waits for it."""
+    """Send capture files one after the other, with the times of the files, at a pace. When the broker is away, the replay waits for it.
+
+    A folder is every capture file in it, as for flowlake meter. Exit code 3: a file could not be read; the others are sent.
+    """
     from sensors import metrics
-    from sensors.capture import CaptureReader
+    from sensors.files import find_captures
     from sensors.following import Heartbeats
     from sensors.publisher import publishing
 
     following = follow_one(files, follow, follow_timeout, sort=sort)
+    found = find_captures(files)
+    pipe = waiting(found) if following is None else None
+    waited = following or pipe
     if following is not None and loop > 1:
         raise ConfigError(f"--follow with --loop {loop}", "a file that is still being written can be sent once")
+    if pipe is not None and loop > 1:
+        raise ConfigError(f"--loop {loop} with a pipe", "what comes through a pipe can be sent once")
     if speed is None:
-        speed = 1.0 if following is None else 0.0  # what grows is sent as it grows, at the pace at which it is written
+        speed = 1.0 if waited is None else 0.0  # what grows is sent as it grows, at the pace at which it is written
     if speed != speed or speed == float("inf"):
         raise ConfigError(f"--speed {speed} is not a number of times", "0 is flat out")
     settings = _prepare(conf_file, sensor_id)
-    for path in files if following is None else ():  # all of them, before anything is sent
-        CaptureReader(path).close()
+    if following is None:
+        found.open_all()  # before anything is sent
     stop = threading.Event()
     began = time.monotonic()
     line = _Line(as_json)
@@ -125,24 +144,26 @@ def replay(
     disorder: dict[str, Disorder] = {}
     published: Publisher | None = None
     try:
-        ending = stop.set if following is None else _ending(following, stop)
+        ending = stop.set if waited is None else _ending(waited, stop)
         with handled(ending), publishing(settings, sensor_id, domain, stop=stop) as publisher:
             published = publisher
-            if following is not None:
-                following.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
+            if waited is not None:
+                waited.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
             with _metrics(metrics, settings, metrics_port, sensor_id, lambda: publisher.counters):
-                _replay_all(publisher, settings, files, speed, shift_to_now, loop, stop, line, truncated, disorder, following, sort)
+                _replay_all(publisher, settings, found, speed, shift_to_now, loop, stop, line, truncated, disorder, following, pipe, sort)
     finally:
         line.end()
         if published is not None:  # also when the broker did not take everything: what it did take is told first
-            stopped = stop.is_set() or (following is not None and following.stop.is_set())
-            summary = _summary(published, files, truncated, stopped)
-            summary["out_of_order"] = {name: found.summary() for name, found in disorder.items()}
+            stopped = stop.is_set() or (waited is not None and waited.stop.is_set())
+            tell_unread(found.skipped, found.failed)
+            summary = _summary(published, found, truncated, stopped)
+            summary["out_of_order"] = {name: late.summary() for name, late in disorder.items()}
             _report(summary, began, as_json)
-            for name, found in disorder.items():
-                print(f"warning: {name}: {found.told(settings.sensor.reorder_ms)}", file=sys.stderr)
+            for name, late in disorder.items():
+                print(f"warning: {name}: {late.told(settings.sensor.reorder_ms)}", file=sys.stderr)
     if following is not None and following.problem:  # what was read is sent, but there is more to follow
         raise CaptureError(following.problem, "the same command again follows the new file")
+    raise_unread(found, found.failed, "sent")
 
 
 def _ending(following: Follow, sending: threading.Event, linger_s: float = 10.0) -> Callable[[], None]:
@@ -161,11 +182,13 @@ def _ending(following: Follow, sending: threading.Event, linger_s: float = 10.0)
     return lambda: (sending if following.stop.is_set() else following.stop).set()
 
 
-def _summary(publisher: Publisher, files: list[Path], truncated: list[str], stopped: bool) -> dict[str, Any]:
+def _summary(publisher: Publisher, found: Found, truncated: list[str], stopped: bool) -> dict[str, Any]:
+    from sensors.files import told
+
     counters = publisher.counters
     return {
         "sensor": publisher.sensor_id,
-        "files": [str(f) for f in files],
+        "files": [printable(f) for f in found.files],
         "packets_received": counters.received,
         "packets_sent": counters.sent,
         "messages": counters.messages,
@@ -174,6 +197,8 @@ def _summary(publisher: Publisher, files: list[Path], truncated: list[str], stop
         "kernel_dropped": 0,
         "send_errors": counters.send_errors,
         "truncated": truncated,
+        "skipped": told(found.skipped),
+        "failed": told(found.failed),
         "runs": counters.runs,
         "stopped": stopped,
     }
@@ -182,7 +207,7 @@ def _summary(publisher: Publisher, files: list[Path], truncated: list[str], stop
 def _replay_all(
     publisher: Publisher,
     settings: Settings,
-    files: list[Path],
+    found: Found,
     speed: float,
     shift: bool,
     loop: int,
@@ -191,10 +216,15 @@ def _replay_all(
     truncated: list[str],
     disorder: dict[str, Disorder],
     following: Follow | None = None,
+    pipe: Follow | None = None,
     sort: bool = False,
 ) -> None:
-    """Every file in turn, ``loop`` times; adds files that are cut or damaged to ``truncated``, those with late packets to ``disorder``."""
+    """Every file in turn, ``loop`` times.
+
+    Cut or damaged ones are added to ``truncated``, those not read to their end to what failed, those with late packets to ``disorder``.
+    """
     from sensors.capture import CaptureReader
+    from sensors.files import Problem
     from sensors.ordering import Disorder
     from sensors.pacing import Pacer
     from sensors.replay import chunks
@@ -203,21 +233,23 @@ def _replay_all(
     for _ in range(loop):
         first: int | None = None
         last: int | None = None
-        for path in files:
-            reader = CaptureReader(path, settings.sensor.snaplen, following)
+        for path in found.files:
+            reader = CaptureReader(path, settings.sensor.snaplen, following, pipe)
             pacer = Pacer(publisher, settings.sensor, speed=speed, shift_to_now=shift, offset_ns=offset, stop=stop)
 
             def tick(reader: CaptureReader = reader) -> None:
                 done = f"{100 * reader.bytes_read / reader.size:.0f} %" if reader.size else ""
-                line.show(f"{reader.path.name} {done}  {publisher.counters.sent:,} packets sent")
+                line.show(f"{printable(reader.path.name)} {done}  {publisher.counters.sent:,} packets sent")
 
-            found = Disorder()
-            finished = pacer.send(chunks(reader, settings.sensor, sort=sort, disorder=found), tick)
-            if found.late:
-                disorder[str(path)] = found
-            if reader.truncated and str(path) not in truncated:
-                truncated.append(str(path))
-            if not finished:
+            late = Disorder()
+            finished = pacer.send(chunks(reader, settings.sensor, sort=sort, disorder=late), tick)
+            if late.late:
+                disorder[printable(path)] = late
+            if reader.truncated and printable(path) not in truncated:
+                truncated.append(printable(path))
+            if reader.failed:
+                found.failed.append(Problem(path, reader.problem))
+            if not finished or (pipe is not None and pipe.ending is not None):
                 return
             for time_ns in (pacer.first, pacer.last):
                 if time_ns is not None:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from infra.config import MeterSettings, SensorSettings
+from infra.errors import CaptureError
+from infra.names import printable, valid_text
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope, count_rejects
 from jobs.metering.features import records
@@ -19,6 +21,7 @@ from jobs.metering.packets import BAD_TIMESTAMP, decode
 from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.capture import CaptureReader
+from sensors.files import Problem, stem
 from sensors.following import Follow
 from sensors.ordering import Disorder
 from sensors.replay import Chunk, chunks
@@ -38,6 +41,7 @@ class Accounts:
     end_reasons: Counter[str] = field(default_factory=Counter)
     truncated: list[str] = field(default_factory=list)  # files whose end is missing
     disorder: dict[str, Disorder] = field(default_factory=dict)  # files with late packets
+    failed: list[Problem] = field(default_factory=list)  # files that could not be read, or not to their end
 
     @property
     def balanced(self) -> bool:
@@ -68,15 +72,17 @@ def meter_captures(
     progress: Callable[[Path, int, int], None] | None = None,
     follow: Follow | None = None,
     sort: bool = False,
+    pipe: Follow | None = None,
+    keep_going: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Meter capture files, each an observation domain of its own.
 
     Parameters
     ----------
     paths
-        pcap or pcapng files, gzip too.
+        pcap or pcapng files and pipes, compressed too; ``Path("-")`` is standard input.
     sensor_id
-        Sensor and domain of the records; the file's name without its ending by default.
+        Sensor and domain of the records; the file's name without its endings by default (:func:`sensors.files.stem`).
     interim
         Also give snapshots of open flows (``closed`` false), as the stream does.
     settings, sensor
@@ -90,6 +96,10 @@ def meter_captures(
         the packets; the records of the end come when ``follow`` ends. Its ``stop`` is set when the caller leaves early.
     sort
         Put each file's packets in time order first (:mod:`sensors.sorting`), however far out of order they are.
+    pipe
+        How pipes are waited for; its ``stop`` ends the one that is being read, and no further file is begun. Set as that of ``follow``.
+    keep_going
+        A file that cannot be read is noted in ``accounts.failed``, and the others are metered.
 
     Yields
     ------
@@ -99,7 +109,7 @@ def meter_captures(
     Raises
     ------
     CaptureError
-        A file cannot be read, or is no capture file.
+        A file cannot be read, or is no capture file; with ``keep_going`` only when there is none other.
     ValueError
         Several files to be followed, or one to be followed and sorted.
     """
@@ -109,9 +119,22 @@ def meter_captures(
         raise ValueError("a file that is still being written cannot be sorted")
     rules = (settings or MeterSettings()).model_copy(update={"interim": interim})
     sensor = sensor or SensorSettings()
+    accounts = accounts if accounts is not None else Accounts()
+    pipe = pipe or Follow()
+    failed = 0
     for path in map(Path, paths):
-        reader = CaptureReader(path, sensor.snaplen, follow)
-        name = sensor_id or path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
+        if pipe.ending is not None:
+            accounts.failed.append(Problem(path, "not begun, since a signal ended the one before"))
+            continue
+        try:
+            reader = CaptureReader(path, sensor.snaplen, follow, pipe)
+        except CaptureError as e:
+            failed += 1
+            if not keep_going or failed == len(paths):
+                raise
+            accounts.failed.append(Problem.of(path, e))
+            continue
+        name = valid_text(sensor_id) if sensor_id else stem(path)
         meter = BucketMeter(0, 1, rules)
         disorder = Disorder()
         pieces = chunks(reader, sensor, sort=sort, disorder=disorder)
@@ -122,15 +145,18 @@ def meter_captures(
                     meter.table.forget_dirty()  # no state is written here
                     if progress is not None:
                         progress(path, reader.bytes_read, reader.size)
-            finally:
-                if follow is not None:  # the thread that reads may be waiting for the file, and is waited for here
-                    follow.stop.set()
-        if accounts is not None:
-            accounts.add(meter)
-            if disorder.late:
-                accounts.disorder[str(path)] = disorder
-            if reader.truncated:
-                accounts.truncated.append(str(path))
+            except BaseException:  # the thread that reads may be waiting for the file, and is waited for here
+                for waited in (follow, pipe):
+                    if waited is not None:
+                        waited.abandon()
+                raise
+        accounts.add(meter)
+        if disorder.late:
+            accounts.disorder[printable(path)] = disorder
+        if reader.truncated:
+            accounts.truncated.append(printable(path))
+        if reader.failed:
+            accounts.failed.append(Problem(path, reader.problem))
 
 
 def digests_of(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.ndarray]:

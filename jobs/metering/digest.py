@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.names import valid_text
 from jobs.metering.gather import take
 from jobs.metering.packets import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from jobs.metering.words import expand, squeeze
@@ -163,7 +164,8 @@ class Digester:
         sensor = record.get("sensor_id")
         if sensor is not None and (not isinstance(sensor, str) or not 0 < len(sensor) <= _MAX_NAME):
             raise Refused(f"json: sensor_id {str(sensor)[:80]!r} is no text of 1 to {_MAX_NAME} characters")
-        self._json[(message.partition, sensor or JSON_DOMAIN)].append((message.offset, ts, frame, link, wire, message.timestamp_ms))
+        sensor = valid_text(sensor or JSON_DOMAIN)  # JSON can name half of a surrogate pair, which nothing else can
+        self._json[(message.partition, sensor)].append((message.offset, ts, frame, link, wire, message.timestamp_ms))
 
     def _flush_json(self) -> None:
         for (partition, sensor), rows in self._json.items():

@@ -14,9 +14,6 @@ import pyarrow.parquet
 from infra.errors import CaptureError, ConfigError
 from schemas.cicflowmeter import cic_table, csv_table
 
-#: Capture files are recognised by these endings when a folder is given.
-CAPTURE_ENDINGS = (".pcap", ".pcapng", ".cap", ".dmp", ".pcap.gz", ".pcapng.gz", ".cap.gz")
-
 
 class RecordWriter:
     """Writes batches of records to ``path`` (``.csv``, ``.csv.gz`` or ``.parquet``); the file appears under its name only when it is whole.
@@ -55,8 +52,8 @@ class RecordWriter:
         self._sink: pa.NativeFile | None = None
         self.rows = 0
         try:
-            with open(self._partial, "wb"):
-                pass
+            # Ours, and not Arrow's: that takes names in UTF-8 alone.
+            self._file = open(self._partial, "wb")  # noqa: SIM115 - closed by _close()
         except OSError as e:
             raise ConfigError(f"--out {path}: {e.strerror}", "name a folder that exists and can be written") from e
 
@@ -81,14 +78,15 @@ class RecordWriter:
             table = csv_table(table)
         if self._writer is None:
             if self._parquet:
-                self._writer = pa.parquet.ParquetWriter(self._partial, table.schema, compression="zstd")
+                self._writer = pa.parquet.ParquetWriter(self._file, table.schema, compression="zstd")
             else:
-                self._sink = pa.output_stream(self._partial, compression="gzip" if self._gzip else None)
+                self._sink = pa.output_stream(self._file, compression="gzip" if self._gzip else None)
                 options = pa.csv.WriteOptions(quoting_style="needed", quoting_header="none")
                 self._writer = pa.csv.CSVWriter(self._sink, table.schema, write_options=options)
         self._writer.write_table(table)
         if self._growing and self._sink is not None:
             self._sink.flush()
+            self._file.flush()
             if not self._named:  # not before there is something new: until then an old file stays
                 self._take_name()
         self.rows += table.num_rows
@@ -117,12 +115,13 @@ class RecordWriter:
                 self._partial.unlink(missing_ok=True)
 
     def _close(self) -> None:
-        try:
-            if self._writer is not None:
-                self._writer.close()
-        finally:
-            if self._sink is not None:
-                self._sink.close()
+        with self._file:
+            try:
+                if self._writer is not None:
+                    self._writer.close()
+            finally:
+                if self._sink is not None:
+                    self._sink.close()
 
     def _unwritten(self, error: OSError) -> CaptureError:
         return CaptureError(f"cannot write {self._path}: {reason(error)}", "make room, or name another place")
@@ -131,23 +130,3 @@ class RecordWriter:
 def reason(error: OSError) -> str:
     """What the system says, without what Arrow puts around it."""
     return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:200]
-
-
-def capture_files(paths: Iterable[Path]) -> list[Path]:
-    """Files as named; of a folder, every capture file in it (by ending, sorted).
-
-    Raises
-    ------
-    ConfigError
-        A folder holds no capture file.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(CAPTURE_ENDINGS))
-            if not inside:
-                raise ConfigError(f"folder {path}: no capture file in it", f"looked for {', '.join(CAPTURE_ENDINGS)}")
-            found += inside
-        else:
-            found.append(path)
-    return found

@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.captures import DASH, capture_path
 from infra.cli.options import ConfFile, Json
 from infra.cli.signals import handled
 from infra.errors import CaptureError, ConfigError
+from infra.names import printable, valid_text
 
 EXAMPLE = "Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap"
 
@@ -38,7 +40,10 @@ def generate_command(
         str | None, typer.Option("--start", help="Time of the first moment: ISO 8601, or now.", show_default="2026-01-05T09:00:00Z")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write a capture file (pcap, ns), and the truth beside it.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", parser=capture_path, help="Write a capture file (pcap, ns), and the truth beside it; -: to stdout.", show_default=False
+        ),
     ] = None,
     to_kafka: Annotated[bool, typer.Option("--to-kafka", help="Send to raw-packets.")] = False,
     speed: Annotated[float, typer.Option("--speed", min=0.0, help="With --to-kafka: times real time; 0: flat out.")] = 1.0,
@@ -46,10 +51,13 @@ def generate_command(
         Path | None, typer.Option("--truth", help="Where the ground truth goes (Parquet); default: beside --out.", show_default=False)
     ] = None,
     sensor_id: Annotated[
-        str | None, typer.Option("--sensor-id", help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False)
+        str | None,
+        typer.Option(
+            "--sensor-id", parser=valid_text, help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False
+        ),
     ] = None,
     domain: Annotated[
-        str | None, typer.Option("--domain", help="Observation domain; default: the sensor's name.", show_default=False)
+        str | None, typer.Option("--domain", parser=valid_text, help="Observation domain; default: the sensor's name.", show_default=False)
     ] = None,
     conf_file: ConfFile = None,
     as_json: Json = False,
@@ -74,7 +82,9 @@ def generate_command(
     stop = threading.Event()
     began = time.monotonic()
     report: dict[str, Any] = {"preset": preset_name, "seed": scenario.seed}
-    truth_file = truth or (truth_path(out) if out else None)
+    to_stdout = out == DASH
+    told = sys.stderr if to_stdout else sys.stdout  # nothing but the capture goes there
+    truth_file = truth or (truth_path(out) if out and not to_stdout else None)
     if truth_file is not None and out is not None and truth_file.resolve() == out.resolve():
         raise ConfigError(f"--out and --truth are the same file {out}", "leave --truth out: the truth goes beside the capture")
     if truth_file is not None and not truth_file.resolve().parent.is_dir():
@@ -92,19 +102,20 @@ def generate_command(
             write_truth(table, truth_file)
         except OSError as e:
             raise CaptureError(f"cannot write {truth_file}: {e.strerror or e}", "name a folder that exists and is writable") from e
-        report |= {"truth": str(truth_file), "flows": table.num_rows}
+        report |= {"truth": printable(truth_file), "flows": table.num_rows}
         counts = table["label"].value_counts().to_pylist()
         report["labels"] = {c["values"]: c["counts"] for c in sorted(counts, key=lambda c: c["values"])}
     report |= {"seconds": round(seconds, 3), "pps": round(run.packets / seconds, 1) if seconds else 0.0, "stopped": stop.is_set()}
     cut = 130 if stop.is_set() and out is not None else 0  # a capture that is shorter than asked for
     if as_json:
-        print(json.dumps(report))
+        print(json.dumps(report), file=told)
         raise typer.Exit(cut)
     if stop.is_set():
         print("stopped by a signal before its end", file=sys.stderr)
-    print(f"{run.packets:,} packets, {seconds:.1f} s, {report['pps']:,.0f} packets/s" + (f", {out}" if out else ", to raw-packets"))
+    where = printable(out) if out else "to raw-packets"
+    print(f"{run.packets:,} packets, {seconds:.1f} s, {report['pps']:,.0f} packets/s, {where}", file=told)
     if truth_file is not None:
-        print(f"ground truth: {truth_file}, {report['flows']:,} flows")
+        print(f"ground truth: {printable(truth_file)}, {report['flows']:,} flows", file=told)
     raise typer.Exit(cut)
 
 
@@ -139,7 +150,7 @@ def _to_file(run: Any, out: Path, stop: threading.Event) -> dict[str, Any]:
             writer.write(frames)
             if stop.is_set():
                 break
-    return {"out": str(out), "packets": writer.packets, "bytes": out.stat().st_size}
+    return {"out": printable(out), "packets": writer.packets, "bytes": writer.bytes}
 
 
 def _to_kafka(run: Any, settings: Any, sensor_id: str | None, domain: str | None, speed: float, stop: threading.Event) -> dict[str, Any]:
