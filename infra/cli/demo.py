@@ -110,9 +110,14 @@ def _source(
                 f"{name} has no meaning with {'--pcap' if pcap else '--iface' if iface else 'generated traffic'}", "leave it out"
             )
     if pcap is not None:
+        from sensors.bytestream import is_pipe
         from sensors.capture import CaptureReader
         from sensors.generate import truth_path
 
+        if pcap.is_dir() or is_pipe(pcap):
+            raise ConfigError(
+                f"--pcap {pcap}: a {'folder' if pcap.is_dir() else 'pipe'}", "the demo sends one file; flowlake sensor replay takes these"
+            )
         CaptureReader(pcap).close()
         truth = truth_path(pcap)
         return Source(

@@ -60,7 +60,8 @@ def truth_path(capture: str | Path) -> Path:
 
 def write_truth(table: pa.Table, path: str | Path) -> None:
     """Write the truth as Parquet (zstd)."""
-    pq.write_table(table, path, compression="zstd")
+    with open(path, "wb") as file:  # Arrow opens names in UTF-8 alone
+        pq.write_table(table, file, compression="zstd")
 
 
 def _addresses(version: np.ndarray, high: np.ndarray, low: np.ndarray) -> pa.Array:

@@ -15,8 +15,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
+from backports import zstd
 
 from infra.bench.sensor import write_capture
 from infra.config import ROOT, Settings
@@ -225,11 +227,11 @@ def test_live_without_broker_drops_the_oldest_and_counts(settings: Callable[...,
     assert counters.sent == 0
 
 
-def _flowlake(*arguments: str, bootstrap: str, prefix: str = "") -> subprocess.Popen[str]:
+def _flowlake(*arguments: str, bootstrap: str, prefix: str = "", stdin: IO[str] | None = None) -> subprocess.Popen[str]:
     env = {**os.environ, "FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS": bootstrap, "FLOWLAKE_KAFKA__TOPIC_PREFIX": prefix}
     code = "from infra.cli.main import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=env, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
@@ -270,6 +272,38 @@ def test_command_replays_and_ends_well_on_sigterm(tmp_path: Path, kafka_server: 
     messages = topic.read(own)
     topic.check_promises(messages)
     assert sum(packets_in(messages).values()) == 5_999 + summary["packets_sent"]
+
+
+def test_command_replays_folders_and_pipes(tmp_path: Path, kafka_server: str, settings: Callable[..., Settings]) -> None:
+    """By the rules of the meter: what is in the folder in the order of capture, unreadable files named, names escaped."""
+    write_capture(tmp_path / "a", 3_000)
+    captured = (tmp_path / "a").read_bytes()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.pcap.1")).write_bytes(captured)
+    (folder / "cap.pcap2.zst").write_bytes(zstd.compress(captured))
+    (folder / "bad.pcap").write_text("no capture")
+    (folder / "notes").write_text("notes")
+    own = settings(kafka={"bootstrap_servers": kafka_server})
+    topic.create(own, 2)
+    command = _flowlake(
+        "sensor", "replay", str(folder), "-", "--json", "--sensor-id", os.fsdecode(b"caf\xe9"),
+        bootstrap=kafka_server, prefix=own.kafka.topic_prefix, stdin=(tmp_path / "a").open(),
+    )  # fmt: skip
+    out, err = command.communicate(timeout=120)
+    assert command.returncode == 3, err
+    assert f"unreadable {folder}/bad.pcap: neither pcap nor pcapng" in err
+    assert "1 capture file of 4 could not be read" in err
+    report = json.loads(out)
+    assert report["files"] == [f"{folder}/caf\\xe9.pcap.1", f"{folder}/cap.pcap2.zst", "-"]
+    assert ([Path(f["file"]).name for f in report["skipped"]], [Path(f["file"]).name for f in report["failed"]]) == (
+        ["notes"],
+        ["bad.pcap"],
+    )
+    assert report["packets_sent"] == 9_000
+    messages = topic.read(own)
+    assert packets_in(messages) == Counter({p: 3 * n for p, n in packets_of(tmp_path / "a").items()})
+    assert {m.headers["sensor"] for m in messages} == {"caf\\xe9"}
 
 
 @pytest.mark.parametrize(
