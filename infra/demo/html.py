@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.demo import latency, report, series, svg
 from infra.demo.run import Outcome
+from infra.names import printable
 from schemas.labels import BENIGN
 
 _STYLE = """
@@ -59,7 +60,7 @@ def page(outcome: Outcome) -> str:
 
 def _head(outcome: Outcome) -> str:
     source = outcome.source
-    name = Path(source.name).name if source.kind == "replay" else source.name
+    name = printable(Path(source.name).name) if source.kind == "replay" else source.name
     what = {"generate": "generated traffic, preset", "replay": "capture file", "live": "live traffic of interface"}[source.kind]
     verdict = '<span class="verdict">every packet and every flow is accounted for</span>'
     if not outcome.closes:

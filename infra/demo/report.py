@@ -14,6 +14,7 @@ from infra.demo import latency
 from infra.demo.accounts import rejected_by_reason
 from infra.demo.place import Place
 from infra.demo.run import Outcome
+from infra.names import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
         "closes": outcome.closes,
         "checks": [vars(check) for check in outcome.checks],
         "behind": outcome.behind,
-        "source": vars(outcome.source),
+        "source": {**vars(outcome.source), "name": printable(outcome.source.name)},
         "sensor": {
             k: outcome.sent.get(k) for k in ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
         },
@@ -112,7 +113,7 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
         if outcome.sent.get(name):
             console.print(f"{outcome.sent[name]:,} packets {text}")
     if outcome.sent.get("truncated"):
-        console.print(f"{outcome.source.name} is cut or damaged: used up to there")
+        console.print(f"{printable(outcome.source.name)} is cut or damaged: used up to there", markup=False)
     if outcome.behind:
         console.print(Text(f"behind, and no progress any more: {outcome.behind}", "bold red"))
     console.print()

@@ -20,6 +20,7 @@ from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.packets import FRAG_FIRST, FRAG_LATER, REJECT_REASONS, decode, tunnel_name
 from schemas.flows import RECORD_SCHEMA
 from sensors.capture import CaptureReader
+from sensors.codecs import codec_of
 from sensors.frames import FrameBatch, concat
 from tests.oracle import meter as oracle
 from tests.oracle.capture import read, write_pcap, write_pcapng
@@ -116,7 +117,7 @@ def file_faults(data: bytes) -> list[str]:
         warnings.simplefilter("error")
         path = Path(folder) / "frames"
         path.write_bytes(data)
-        plain = not data.startswith(b"\x1f\x8b")
+        plain = not codec_of(data)
         try:
             expected: list[Frame] | None = read(path) if plain else None
         except ValueError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from infra.demo import html, quality, report, series, svg
+from infra.config import Settings
+from infra.demo import html, place, quality, report, series, svg
 from infra.demo.accounts import Check
 from infra.demo.traffic import Source
 from tests.unit.demo import cases
@@ -131,3 +134,13 @@ def test_ticks_are_round_and_inside(low: float, high: float):
 
 def test_numbers_are_spelled_shortly():
     assert [svg.number(v) for v in (0, 0.5, 999, 1234, 12_500, 3_400_000)] == ["0", "0.5", "999", "1,234", "12.5k", "3.4M"]
+
+
+def test_a_capture_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = cases.outcome(source=Source("replay", os.fsdecode(b"/x/[red]caf\xe9.pcap")))
+    outcome.sent["truncated"] = True
+    assert report.write(outcome, tmp_path / "report.json")["source"]["name"] == r"/x/[red]caf\xe9.pcap"
+    html.write(outcome, tmp_path / "report.html")
+    assert r"[red]caf\xe9.pcap" in (tmp_path / "report.html").read_text()
+    report.summary(Console(width=200), outcome, Settings(), place.place(Settings()), [], False)
+    assert r"/x/[red]caf\xe9.pcap is cut or damaged" in capsys.readouterr().out

@@ -184,3 +184,12 @@ def test_every_byte_of_an_arrow_message_damaged(damage: int) -> None:
         digester = Digester(2, 2 * 10**9)
         digester.add(message(whole[:at] + bytes([damage]) + whole[at + 1 :]))
         assert len(digester.refused) == 1 or list(digester.finish())
+
+
+def test_json_names_half_a_surrogate_pair() -> None:
+    """Which is no UTF-8: the flow ids could not be made of it."""
+    digester = Digester(1)
+    digester.add(message(b'{"timestamp": 1, "raw_bytes": "00", "sensor_id": "\\ud800x"}', content_type=CONTENT_JSON))
+    ((_, blob),) = digester.finish()
+    envelopes, _ = open_digest(blob)
+    assert [(e.sensor, e.domain) for e in envelopes] == [(r"\ud800x", r"\ud800x")]
