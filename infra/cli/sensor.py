@@ -33,7 +33,9 @@ app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
 
 SensorId = Annotated[
     str | None,
-    typer.Option("--sensor-id", parser=valid_text, help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False),
+    typer.Option(
+        "--sensor-id", parser=valid_text, help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False
+    ),
 ]
 Domain = Annotated[
     str | None, typer.Option("--domain", parser=valid_text, help="Observation domain; default: the sensor's name.", show_default=False)
