@@ -188,7 +188,7 @@ def test_every_byte_of_an_arrow_message_damaged(damage: int) -> None:
 
 def test_json_names_half_a_surrogate_pair() -> None:
     """Which is no UTF-8: the flow ids could not be made of it."""
-    digester = Digester(1)
+    digester = Digester(1, 2 * 10**9)
     digester.add(message(b'{"timestamp": 1, "raw_bytes": "00", "sensor_id": "\\ud800x"}', content_type=CONTENT_JSON))
     ((_, blob),) = digester.finish()
     envelopes, _ = open_digest(blob)
