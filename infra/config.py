@@ -100,6 +100,7 @@ class MeterSettings(_Section):
     trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
     max_offsets_per_trigger: int = Field(2000, ge=0, description="messages a batch at most; 0: no bound")
     starting_offsets: Literal["earliest", "latest"] = Field("earliest", description="where to begin without a checkpoint")
+    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
 
 
 class ScoringSettings(_Section):
@@ -158,7 +159,7 @@ class SinkSettings(_Section):
     """What the sinks (lake, hot, alerts) have in common."""
 
     max_messages: int = Field(2000, ge=1, description="messages of predictions in one batch of a sink at most")
-    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else go on with a warning")
+    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
 
 
 class SparkSettings(_Section):

@@ -57,6 +57,6 @@ class StackError(FlowlakeError):
 
 
 class CheckpointError(FlowlakeError):
-    """A checkpoint belongs to another schema version."""
+    """A checkpoint does not fit: it belongs to another schema version, to other settings, or to a topic that is no more."""
 
     exit_code = 8

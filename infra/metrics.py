@@ -46,6 +46,9 @@ INPUT_ROWS = Counter("flowlake_input_rows", "Rows (Kafka messages) read", ["quer
 INPUT_RATE = Gauge("flowlake_input_rows_per_second", "Rows read per second, last batch", ["query"], registry=REGISTRY)
 PROCESSED_RATE = Gauge("flowlake_processed_rows_per_second", "Rows processed per second of work, last batch", ["query"], registry=REGISTRY)
 LAG = Gauge("flowlake_kafka_lag_messages", "Messages on the broker that the last batch did not read", ["query", "topic"], registry=REGISTRY)
+SKIPPED = Counter(
+    "flowlake_skipped_messages", "Messages gone from the broker before they were read", ["query", "topic", "partition"], registry=REGISTRY
+)
 STATE_ROWS = Gauge("flowlake_state_rows", "Rows of state", ["query"], registry=REGISTRY)
 STATE_BYTES = Gauge("flowlake_state_bytes", "Memory of state", ["query"], registry=REGISTRY)
 ACTIVE = Gauge("flowlake_query_active", "1 while the query runs", ["query"], registry=REGISTRY)

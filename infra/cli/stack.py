@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from infra.stack.local import LocalStack
+    from infra.stack.queries import Standing
 
 
 def up(conf_file: ConfFile = None) -> None:
@@ -47,7 +48,8 @@ def status(
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """What runs, where it listens and how much memory it takes; topics with their messages; how far each query is behind.
+    """What runs, where it listens and how much memory it takes; topics with their messages; how far each query is behind, and
+    what was gone before it read it.
 
     Examples:
 
@@ -124,36 +126,44 @@ def _stack(conf_file: Path | None) -> LocalStack:
     return LocalStack(config.load(conf_file))
 
 
-def _broker(stack: LocalStack) -> tuple[Any, dict[str, int], str]:
-    """Topics, lags and, where the broker does not answer, why not."""
-    from infra.stack import topics
+def _broker(stack: LocalStack) -> tuple[Any, list[Standing], str]:
+    """Topics, how far the queries are and, where the broker does not answer, why not."""
+    from infra.stack import queries, topics
 
     kafka = stack.kafka()
     if kafka is not None and not kafka.ready():
-        return None, {}, f"no Kafka broker answers at {kafka.bootstrap}; flowlake up starts it"
+        return None, [], f"no Kafka broker answers at {kafka.bootstrap}; flowlake up starts it"
     try:
-        return topics.inspect(stack.settings), topics.lags(stack.settings), ""
+        return topics.inspect(stack.settings), queries.standings(stack.settings), ""
     except FlowlakeError as e:
-        return None, {}, str(e)
+        return None, [], str(e)
 
 
 def _snapshot(stack: LocalStack) -> dict[str, Any]:
-    report, lags, problem = _broker(stack)
+    report, standings, problem = _broker(stack)
     shown = report.as_dict() if report else {"topics": [], "differences": []}
-    return {"parts": [asdict(part) for part in stack.parts()], **shown, "lag": lags, "problem": problem}
+    return {
+        "parts": [asdict(part) for part in stack.parts()],
+        **shown,
+        "lag": {standing.query: standing.behind for standing in standings},
+        "queries": [asdict(standing) for standing in standings],
+        "problem": problem,
+    }
 
 
 def _tables(stack: LocalStack) -> Group:
     from rich.console import Group
+    from rich.text import Text
 
-    from infra.cli.tables import lags_table, parts_table, topics_table
+    from infra.cli.tables import parts_table, queries_table, topics_table
 
-    report, lags, problem = _broker(stack)
+    report, standings, problem = _broker(stack)
     shown: list[Any] = [parts_table(stack.parts())]
     if report:
         shown.append(topics_table(report))
-    if lags:
-        shown.append(lags_table(lags))
+    if standings:
+        shown.append(queries_table(standings))
+    shown += [Text(f"{standing.query}: {standing.problem}", style="red") for standing in standings if standing.problem]
     if problem:
         shown.append(problem)
     return Group(*shown)

@@ -15,6 +15,10 @@ def stream(
     reset_checkpoint: Annotated[
         bool, typer.Option("--reset-checkpoint", help="Forget the queries' checkpoints before they start.")
     ] = False,
+    accept_new_topics: Annotated[
+        bool,
+        typer.Option("--accept-new-topics", help="Read topics that were deleted and made anew from their beginning; keep the checkpoints."),
+    ] = False,
     conf_file: ConfFile = None,
 ) -> int:
     """Run the stream until interrupted: meter and score, then lake, hot store and alerts, each a query of its own.
@@ -26,4 +30,5 @@ def stream(
     from jobs.platform import driver
     from jobs.stream import APP, QUERIES
 
-    return driver.run(config.load(conf_file), APP, driver.select(QUERIES, only), reset=reset_checkpoint)
+    chosen = driver.select(QUERIES, only)
+    return driver.run(config.load(conf_file), APP, chosen, reset=reset_checkpoint, accept=accept_new_topics)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from infra.stack.local import PartState
+    from infra.stack.queries import Standing
     from infra.stack.topics import Report
 
 
@@ -46,13 +47,15 @@ def parts_table(parts: list[PartState]) -> Table:
     return table
 
 
-def lags_table(lags: dict[str, int]) -> Table:
-    """Unread messages by query."""
+def queries_table(standings: list[Standing]) -> Table:
+    """Unread messages by query, and those that were gone before it read them."""
     table = Table(title="Queries", title_justify="left")
     table.add_column("query")
     table.add_column("messages behind", justify="right")
-    for query, lag in lags.items():
-        table.add_row(query, f"{lag:,}")
+    table.add_column("gone unread", justify="right")
+    for standing in standings:
+        colour = "yellow" if standing.skipped else "dim"
+        table.add_row(standing.query, f"{standing.behind:,}", f"[{colour}]{standing.skipped:,}[/]")
     return table
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from infra.config import Settings
 from infra.demo.accounts import NO_IDS, Ids
-from infra.stack.topics import INPUTS, finished_offsets
+from infra.stack.queries import INPUTS, finished_offsets
 from jobs.metering.accounts import AccountBook
 from jobs.sinks.messages import BadMessage, decode_value
 from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS

@@ -1,17 +1,17 @@
-"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported, lag of their readers."""
+"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import base64
+import uuid
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
 from infra.errors import BrokerError
-from schemas.topics import PREDICTIONS, RAW_PACKETS, TOPICS, TopicSpec
+from schemas.topics import TOPICS, TopicSpec
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -214,7 +214,7 @@ def end_offsets(settings: Settings, names: list[str]) -> tuple[dict[tuple[str, i
     if not names:
         return {}, {}
     try:
-        consumer = KafkaConsumer(**client_options(settings.kafka), client_id="flowlake-offsets")
+        consumer = KafkaConsumer(**client_options(settings.kafka), client_id="flowlake-offsets", allow_auto_create_topics=False)
         try:
             partitions = [TopicPartition(name, p) for name in names for p in sorted(consumer.partitions_for_topic(name) or ())]
             first, last = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
@@ -234,45 +234,48 @@ def messages(settings: Settings, names: list[str]) -> dict[str, int]:
     return counts
 
 
-#: Query -> topic it reads.
-INPUTS = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
+@dataclass(frozen=True)
+class Extent:
+    """A topic as it stands on the broker.
 
-
-def lags(settings: Settings) -> dict[str, int]:
-    """Messages that each streaming query has not read yet, from its checkpoint (local checkpoints only): ``{query: messages}``.
-
-    Spark commits no group offsets; what a query has finished is the newest entry of its checkpoint's ``commits`` folder.
+    ``id`` is born with the topic: one that is deleted and made anew has another, under the same name. As Kafka's own tools write it; empty
+    where the broker cannot tell (Kafka before 2.8). ``first`` and ``end`` are offsets by partition.
     """
-    if "://" in settings.paths.checkpoints:
-        return {}
-    base = settings.path(settings.paths.checkpoints)
-    read = {str(folder.parent.relative_to(base)): finished_offsets(folder.parent) for folder in sorted(base.glob("**/commits"))}
-    fresh = {name: settings.topic(INPUTS[query]) for name in read if not read[name] and (query := name.rsplit("-v", 1)[0]) in INPUTS}
-    topics = sorted({topic for offsets in read.values() for topic, _ in offsets} | set(fresh.values()))
-    first, last = end_offsets(settings, topics)
-    # a query that has not finished its first batch has everything before it
-    read |= {name: {key: offset for key, offset in first.items() if key[0] == topic} for name, topic in fresh.items()}
-    return {
-        query: sum(max(0, last[key] - offset) for key, offset in offsets.items() if key in last)
-        for query, offsets in read.items()
-        if offsets
-    }
+
+    id: str
+    first: Mapping[int, int]
+    end: Mapping[int, int]
 
 
-def finished_offsets(checkpoint: Path) -> dict[tuple[str, int], int]:
-    """Kafka offsets after the newest finished batch of a checkpoint, by (topic, partition); empty when it has none or reads no topic."""
-    done = [int(f.name) for f in (checkpoint / "commits").glob("*") if f.name.isdigit()]
-    if not done:
-        return {}
-    try:
-        lines = (checkpoint / "offsets" / str(max(done))).read_text(encoding="utf-8").splitlines()
-        # v1, then the batch's metadata, then one line a source.
-        sources = [json.loads(line) for line in lines[2:] if line.startswith("{")]
-        return {
-            (topic, int(p)): int(o) for source in sources for topic, ps in source.items() if isinstance(ps, dict) for p, o in ps.items()
-        }
-    except (OSError, ValueError, TypeError):
-        return {}
+def extents(settings: Settings, names: Collection[str]) -> dict[str, Extent]:
+    """Ids and offsets of those of some topics that are on the broker.
+
+    Raises
+    ------
+    BrokerError
+        No broker answers.
+    """
+    with admin(settings) as client:
+        found = ids(client, names)
+    first, end = end_offsets(settings, list(found))
+    return {name: Extent(known, of_topic(first, name), of_topic(end, name)) for name, known in found.items()}
+
+
+def of_topic(offsets: Mapping[tuple[str, int], int], topic: str) -> dict[int, int]:
+    """Offsets of one topic, by partition."""
+    return {p: offset for (name, p), offset in offsets.items() if name == topic}
+
+
+def ids(client: KafkaAdminClient, names: Collection[str]) -> dict[str, str]:
+    """Ids of those of some topics that are on the broker; an empty text where it cannot tell."""
+    answer = client.describe_topics(list(names)) if names else []
+    return {topic["name"]: _spelled(topic.get("topic_id")) for topic in answer if topic["error_code"] == 0 and topic["partitions"]}
+
+
+def _spelled(topic_id: object) -> str:
+    """A topic's id as ``kafka-topics.sh`` writes it; empty for none."""
+    known = uuid.UUID(str(topic_id)) if topic_id else uuid.UUID(int=0)
+    return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known.int else ""
 
 
 def _words(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from jobs.metering.stateful import STATE_VERSION, meter
-from jobs.platform import checkpoints
+from jobs.platform import checkpoints, inputs
 from jobs.platform.workers import settled
 from jobs.scoring.registry import load_champion
 from jobs.scoring.stage import KAFKA_DDL, publish
@@ -28,7 +28,7 @@ def read(spark: SparkSession, settings: Settings) -> DataFrame:
         .option("subscribe", settings.topic(RAW_PACKETS.name))
         .option("startingOffsets", settings.meter.starting_offsets)
         .option("includeHeaders", "true")
-        .option("failOnDataLoss", "false")
+        .option("failOnDataLoss", str(settings.meter.fail_on_data_loss).lower())
     )
     if settings.meter.max_offsets_per_trigger:
         reader = reader.option("maxOffsetsPerTrigger", str(settings.meter.max_offsets_per_trigger))
@@ -43,10 +43,11 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     ModelError
         No champion, or one of another feature-schema version: before the first packet is read.
     CheckpointError
-        The checkpoint belongs to another version of the state, or other buckets.
+        The checkpoint belongs to another version of the state, other buckets, or a topic that was deleted.
     """
     champion = spark.sparkContext.broadcast(load_champion(settings))
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": settings.meter.buckets})
+    inputs.settle(place, NAME, settings.topic(RAW_PACKETS.name), settings, fail_on_data_loss=settings.meter.fail_on_data_loss)
     prefix = settings.kafka.topic_prefix
     rows = meter(read(spark, settings), place.id, settings.meter, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]))
     messages = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value, place.id, prefix)), KAFKA_DDL)

@@ -1,7 +1,8 @@
 """Where queries keep their checkpoints, and what may not change under one.
 
 A checkpoint lies at ``<paths.checkpoints>/<query>-v<version>``: state and offsets written by one schema version are never read by
-another. Beside it lies ``<query>-v<version>.json``: an id born with the checkpoint, and the values that are frozen into it.
+another. Beside it lies ``<query>-v<version>.json``: an id born with the checkpoint, the values that are frozen into it, and what is known
+of the topics that it has read (:mod:`jobs.platform.inputs`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +39,21 @@ class Checkpoint:
     path: str
     id: str
     frozen: Mapping[str, Any]
+    files: _Files = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Of its folder: ``<query>-v<version>``."""
+        return self.path.rpartition("/")[2]
+
+    def note(self) -> dict[str, Any]:
+        """What lies beside it; empty when it is not there or was cut by a crash."""
+        return _note(self.files, self.name)
+
+    def annotate(self, **values: Any) -> None:
+        """Put further values (JSON types) into the note."""
+        note = {"id": self.id, "frozen": dict(self.frozen), **self.note(), **values}
+        self.files.write(f"{self.name}.json", json.dumps(note, indent=1, sort_keys=True) + "\n")
 
 
 def path(settings: Settings, query: str, version: int, *, frozen: Mapping[str, Any] | None = None) -> str:
@@ -78,21 +94,31 @@ def open(settings: Settings, query: str, version: int, frozen: Mapping[str, Any]
                 f"checkpoint of query {query} in {base} is of schema version {max(there)}, this program writes version {version}",
                 "point paths.checkpoints to a new folder, or start with --reset-checkpoint (what that checkpoint had open is given up)",
             )
-        old = _read(files, f"{name}.json") if version in there else None
+        old = _read(files, name) if version in there else None
         if old is None:
-            identity = uuid.uuid4().hex
-            files.write(f"{name}.json", json.dumps({"id": identity, "frozen": values}, indent=1, sort_keys=True) + "\n")
+            files.remove(f"{name}.json")
+            place = Checkpoint(f"{base}/{name}", uuid.uuid4().hex, values, files)
+            place.annotate()
             if version in there:
                 LOG.warning("checkpoint had lost the note of its frozen values", query=query, written_anew=f"{base}/{name}.json")
         else:
             identity, kept = old
-            values |= _compare(query, f"{base}/{name}", kept, values)
+            place = Checkpoint(f"{base}/{name}", identity, values | _compare(query, f"{base}/{name}", kept, values), files)
     except OSError as e:
         raise CheckpointError(
             f"checkpoint folder {base} (paths.checkpoints): {e.strerror or e}",
             "name a folder that can be written: FLOWLAKE_PATHS__CHECKPOINTS",
         ) from e
-    return Checkpoint(f"{base}/{name}", identity, values)
+    return place
+
+
+def existing(settings: Settings, query: str) -> list[Checkpoint]:
+    """The checkpoints of a query that are there and not empty, of whatever version; those without a note left out."""
+    base = _base(settings)
+    files = _files(base)
+    names = [f"{query}-v{version}" for version in sorted(_versions(files, query))]
+    notes = {name: note for name in names if (note := _read(files, name))}
+    return [Checkpoint(f"{base}/{name}", identity, frozen, files) for name, (identity, frozen) in notes.items()]
 
 
 def versions(settings: Settings, query: str) -> set[int]:
@@ -133,13 +159,20 @@ def _compare(query: str, where: str, old: Mapping[str, Any], new: Mapping[str, A
 
 
 def _read(files: _Files, name: str) -> tuple[str, dict[str, Any]] | None:
-    """Id and frozen values; None when the file is not there or was cut by a crash (it is then written anew)."""
-    text = files.read(name)
+    """Id and frozen values; None when there is no note or it was cut by a crash (it is then written anew)."""
+    note = _note(files, name)
     try:
-        value = json.loads(text or "")
-        return str(value["id"]), dict(value["frozen"])
+        return str(note["id"]), dict(note["frozen"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _note(files: _Files, name: str) -> dict[str, Any]:
+    try:
+        note = json.loads(files.read(f"{name}.json") or "")
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _base(settings: Settings) -> str:
@@ -152,6 +185,9 @@ class _Files(Protocol):
 
     def folders(self) -> list[str]:
         """Names of the folders that hold something."""
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files in a folder; none when it is not there."""
 
     def read(self, name: str) -> str | None:
         """Text of a file; None when it is not there."""
@@ -169,6 +205,11 @@ def _files(base: str) -> _Files:
     return _Hadoop(base) if "://" in base else _Local(Path(base))
 
 
+def _checksums(name: str) -> tuple[str, str]:
+    """Where Hadoop and Spark keep the checksum of a file: of what it was, and so it could not be read once it is another."""
+    return f".{name}.crc", f"{name}.crc"
+
+
 class _Local:
     """A folder of this machine."""
 
@@ -180,15 +221,22 @@ class _Local:
             return []
         return [entry.name for entry in self._base.iterdir() if entry.is_dir() and any(entry.iterdir())]
 
+    def files(self, folder: str) -> list[str]:
+        place = self._base / folder
+        return [entry.name for entry in place.iterdir() if entry.is_file()] if place.is_dir() else []
+
     def read(self, name: str) -> str | None:
         file = self._base / name
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
     def write(self, name: str, text: str) -> None:
-        self._base.mkdir(parents=True, exist_ok=True)
-        part = self._base / f".{name}.{os.getpid()}"
+        file = self._base / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.{os.getpid()}")
         part.write_text(text, encoding="utf-8")
-        part.replace(self._base / name)
+        for checksum in _checksums(file.name):
+            file.with_name(checksum).unlink(missing_ok=True)
+        part.replace(file)
 
     def remove(self, name: str) -> None:
         target = self._base / name
@@ -232,6 +280,12 @@ class _Hadoop:
         entries = self._call(lambda: self._fs.listStatus(base))
         return [e.getPath().getName() for e in entries if e.isDirectory() and len(self._call(lambda e=e: self._fs.listStatus(e.getPath())))]
 
+    def files(self, folder: str) -> list[str]:
+        place = self._path(f"{self._base}/{folder}")
+        if not self._call(lambda: self._fs.exists(place)):
+            return []
+        return [entry.getPath().getName() for entry in self._call(lambda: self._fs.listStatus(place)) if entry.isFile()]
+
     def read(self, name: str) -> str | None:
         file = self._path(f"{self._base}/{name}")
         if not self._call(lambda: self._fs.exists(file)):
@@ -243,6 +297,9 @@ class _Hadoop:
             stream.close()
 
     def write(self, name: str, text: str) -> None:
+        folder, _, file = name.rpartition("/")
+        for checksum in _checksums(file):
+            self.remove(f"{folder}/{checksum}" if folder else checksum)
         stream = self._call(lambda: self._fs.create(self._path(f"{self._base}/{name}"), True))
         self._call(lambda: stream.write(bytearray(text.encode())))
         self._call(lambda: stream.close())

@@ -13,6 +13,7 @@ from infra import config, log, metrics
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from infra.stack.local import LocalStack
+from infra.stack.queries import ACCEPT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,12 +38,13 @@ def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = No
     parser.add_argument(
         "--reset-checkpoint", action="store_true", help="forget the queries' checkpoints, of any version, before they start"
     )
+    parser.add_argument(ACCEPT, dest="accept", action="store_true", help="read topics that were deleted and made anew from their beginning")
     arguments = parser.parse_args(argv)
     from jobs.platform import runner
 
     try:
         chosen = select(queries, arguments.only)
-        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint))
+        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint, accept=arguments.accept))
     except FlowlakeError as e:
         sys.exit(runner.report(e))
 
@@ -62,8 +64,10 @@ def select(queries: Mapping[str, Start], only: str, option: str = "--only") -> d
     return {n: s for n, s in queries.items() if not names or n in names}
 
 
-def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool = False) -> int:
+def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool = False, accept: bool = False) -> int:
     """Run the queries in one driver until they are stopped or have ended; returns the exit code.
+
+    ``reset`` forgets their checkpoints before; ``accept`` lets them go on in topics that were deleted and made anew.
 
     Raises
     ------
@@ -73,29 +77,36 @@ def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bo
     with ExitStack() as claims:
         for name in queries:
             claims.enter_context(LocalStack(settings).query(name).claimed())
-        return _run(settings, app, queries, reset=reset)
+        return _run(settings, app, queries, reset=reset, accept=accept)
 
 
-def _run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool) -> int:
+def _run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool, accept: bool) -> int:
     from infra.stack import topics
     from jobs.metering.accounts import Exporter
-    from jobs.platform import checkpoints, runner, session
+    from jobs.platform import checkpoints, inputs, runner, session
 
     log.setup(settings.log)
     logger = log.get("driver")
     metrics.serve(settings.metrics.host, settings.metrics.stream_port)
     topics.ensure(settings)
     spark = session.build(settings, app)
-    exporter = Exporter(settings)
+    exporter, watcher = Exporter(settings), inputs.Watcher(settings)
     try:
         if reset:
             for name in queries:
                 for path in checkpoints.reset(settings, name):
                     logger.info("checkpoint forgotten", query=name, path=path)
+        if accept:
+            for name in queries:
+                for why in inputs.accept(settings, name):
+                    logger.info("new topic is read from its beginning", query=name, cause=why)
         exporter.start()
+        watcher.start()
         first = next(iter(queries))
         logger.info("stream starts", queries=list(queries), broker=settings.kafka.bootstrap_servers)
-        return runner.run(spark, [runner.Query(n, partial(s, spark, settings), essential=n == first) for n, s in queries.items()])
+        ready = [runner.Query(n, partial(s, spark, settings), n == first, partial(watcher.fault, n)) for n, s in queries.items()]
+        return runner.run(spark, ready, observer=watcher.observe)
     finally:
+        watcher.stop()
         exporter.stop()
         spark.stop()

@@ -48,11 +48,14 @@ class Query:
         Builds the query and starts it; called again after a failure.
     essential : bool
         When it ends for good, the others are stopped too.
+    fault : callable
+        Asked while it runs: why it must not go on, or None.
     """
 
     name: str
     start: Callable[[], StreamingQuery]
     essential: bool = False
+    fault: Callable[[], FlowlakeError | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,11 @@ def _look(state: _Running, restart: Restart) -> None:
     if state.failures and _progressed(state.handle):
         LOG.info("query goes on", query=state.query.name, failures=state.failures)
         state.failures = 0
+    if (fault := state.query.fault()) is not None:
+        _halt(state.query.name, state.handle)
+        state.handle = None
+        _failed(state, fault, restart)
+        return
     if not state.handle.isActive:
         error = state.handle.exception()
         state.handle = None
@@ -220,6 +228,14 @@ def _failed(state: _Running, error: BaseException, restart: Restart) -> None:
         traceback.print_exception(error)
 
 
+def _halt(name: str, handle: StreamingQuery) -> None:
+    """Stop a query at once, in the midst of its batch."""
+    try:
+        handle.stop()
+    except Exception as e:
+        LOG.warning("query did not stop cleanly", query=name, cause=causes.one_line(e))
+
+
 def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
     """Stop what runs, all at once, each after its current batch.
 
@@ -233,9 +249,9 @@ def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
             until = monotonic() + patience_s
             while handle.isActive and handle.status["isTriggerActive"] and _batch(handle) == before and monotonic() < until:
                 sleep(0.02)
-            handle.stop()
         except Exception as e:
-            LOG.warning("query did not stop cleanly", query=name, cause=causes.one_line(e))
+            LOG.warning("query did not end its batch", query=name, cause=causes.one_line(e))
+        _halt(name, handle)
 
     threads = [
         threading.Thread(target=one, args=(s.query.name, s.handle), name=f"stop-{s.query.name}") for s in states if s.handle is not None

@@ -122,6 +122,6 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
                 get("sink.alerts").warning("old evidence stays", cause=str(e))
         return {"raised": len(applied.raised), "changed": applied.changed, "candidates": applied.candidates, "refused": refused}
 
-    query = source.run(source.read(spark, settings, NAME, snapshots=True), settings, NAME, settings.alerts.trigger_ms, handle, apply)
+    query = source.run(source.read(spark, settings, snapshots=True), settings, NAME, settings.alerts.trigger_ms, handle, apply)
     drainer.start()
     return query

@@ -277,7 +277,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
             _prune(settings.hot, query, batch_id)
         return {"rows": rows, "inserted": inserted, "refused": refused}
 
-    return source.run(source.read(spark, settings, NAME, snapshots=False), settings, NAME, settings.hot.trigger_ms, handle, apply)
+    return source.run(source.read(spark, settings, snapshots=False), settings, NAME, settings.hot.trigger_ms, handle, apply)
 
 
 def _prune(settings: PostgresSettings, query: str, batch_id: int) -> None:

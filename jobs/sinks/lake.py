@@ -480,4 +480,4 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         table.maintain(frame.sparkSession)
         return {**result, "refused": refused}
 
-    return source.run(source.read(spark, settings, NAME, snapshots=False), settings, NAME, settings.lake.trigger_ms, handle, apply)
+    return source.run(source.read(spark, settings, snapshots=False), settings, NAME, settings.lake.trigger_ms, handle, apply)

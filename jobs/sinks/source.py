@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
+    from jobs.platform.checkpoints import Checkpoint
+
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
     """Options of Spark's Kafka source: broker and security."""
@@ -45,15 +47,13 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def read(spark: SparkSession, settings: Settings, name: str, *, snapshots: bool) -> DataFrame:
+def read(spark: SparkSession, settings: Settings, *, snapshots: bool) -> DataFrame:
     """Stream of Kafka rows of ``predictions``, from the earliest message that the checkpoint does not cover.
 
     ``snapshots``: those too that hold interim snapshots of open flows only, more than half of what a busy meter writes.
     """
     from pyspark.sql import functions as F
 
-    if not settings.sinks.fail_on_data_loss:
-        get("sink").debug("messages gone before they are read are skipped with a warning", query=name, setting="sinks.fail_on_data_loss")
     reader = (
         spark.readStream.format("kafka")
         .options(**reader_options(settings.kafka))
@@ -69,17 +69,19 @@ def read(spark: SparkSession, settings: Settings, name: str, *, snapshots: bool)
     return stream  # all columns: choosing some would copy every row, and a row is up to a MB
 
 
-def checkpoint(settings: Settings, name: str) -> str:
-    """Folder of the query's checkpoint; the version of the records is part of it.
+def checkpoint(settings: Settings, name: str) -> Checkpoint:
+    """The query's checkpoint; the version of the records is part of it.
 
     Raises
     ------
     CheckpointError
-        There is a checkpoint of this query for another version of the records.
+        There is a checkpoint of this query for another version of the records, or it has read ``predictions`` before that was made anew.
     """
-    from jobs.platform import checkpoints
+    from jobs.platform import checkpoints, inputs
 
-    return str(checkpoints.path(settings, name, RECORD_VERSION))
+    place = checkpoints.open(settings, name, RECORD_VERSION)
+    inputs.settle(place, name, settings.topic(PREDICTIONS.name), settings, fail_on_data_loss=settings.sinks.fail_on_data_loss)
+    return place
 
 
 def query_id(spark: SparkSession) -> str:
@@ -114,7 +116,7 @@ def run(
         took = time.perf_counter() - began
         log.debug("batch applied", batch=batch_id, seconds=round(took, 3), **result)
 
-    writer = stream.writeStream.queryName(name).foreachBatch(batch).option("checkpointLocation", checkpoint(settings, name))
+    writer = stream.writeStream.queryName(name).foreachBatch(batch).option("checkpointLocation", checkpoint(settings, name).path)
     query = writer.trigger(processingTime=f"{trigger_ms} milliseconds").start()
     handle.query = query
     return query

@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 import pytest
 
 from infra.config import Settings
+from infra.errors import CheckpointError
 from infra.kafka_client import client_options
 from infra.stack import topics
 from jobs.metering import query
 from jobs.metering.accounts import AccountBook
 from jobs.metering.batch import meter_captures
+from jobs.platform import inputs
 from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
 from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
@@ -28,6 +30,7 @@ from sensors.pcapwriter import PcapWriter
 from sensors.publisher import Publisher
 from sensors.replay import chunks
 from tests.champions import promote_any
+from tests.integration.remake import remake
 from tests.oracle.craft import ethernet, packet
 
 if TYPE_CHECKING:
@@ -191,6 +194,38 @@ def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: S
     still_open = rows.filter(pc.invert(rows["closed"]))  # what was scored before the stop, and before it closed
     assert still_open.num_rows > 0
     assert set(still_open["flow_id"].to_pylist()) <= set(closed["flow_id"].to_pylist())
+
+
+def test_open_flows_outlive_a_topic_that_is_made_anew(spark: SparkSession, ready: Settings, capture: Path) -> None:
+    """Half was read when it was deleted, the sensor goes on into the new one: every packet is metered once, every flow is whole."""
+    from jobs.metering import segments
+
+    small = ready.model_copy(update={"sensor": ready.sensor.model_copy(update={"batch_packets": 1000})})
+    sensor = send(small, capture, "tap", most=6)
+    running = query.start(spark, small)
+    wait_for(small, running, lambda t: t.get("packets", 0) == sensor.counters.sent)
+    running.stop()
+    segments.clear_cache()
+    remake(small, RAW_PACKETS.name)
+    for n, chunk in enumerate(chunks(capture, small.sensor)):
+        if n >= 6:
+            sensor.publish(chunk)
+    sensor.flush()
+    sent = sensor.counters.sent
+    sensor.close()
+    with pytest.raises(CheckpointError, match="query meter") as caught:
+        query.start(spark, small)
+    assert "--accept-new-topics" in caught.value.hint
+    inputs.accept(small, query.NAME)
+    running = query.start(spark, small)
+    try:
+        wait_for(small, running, lambda t: settled(t, sent) and t["open"] == 0)
+    finally:
+        running.stop()
+    rows, _ = predictions(small)
+    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
+    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
+    assert closed.equals(batch)
 
 
 def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSession, ready: Settings, capture: Path) -> None:

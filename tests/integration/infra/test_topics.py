@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -58,26 +56,3 @@ def test_more_replicas_than_brokers_is_refused_with_the_reason(settings: Factory
 def test_absent_broker(settings: Factory) -> None:
     with pytest.raises(BrokerError, match=r"no Kafka broker answers at 127\.0\.0\.1:1:"):
         topics.ensure(settings())
-
-
-def test_lag_of_a_query_is_what_its_checkpoint_has_not_finished(local: Settings) -> None:
-    from kafka import KafkaProducer
-
-    topics.ensure(local)
-    name = local.topic(RAW_PACKETS.name)
-    producer = KafkaProducer(bootstrap_servers=local.kafka.bootstrap_servers)
-    for _ in range(5):
-        producer.send(name, b"x", partition=1)
-    producer.flush()
-    producer.close()
-    checkpoint: Path = local.path(local.paths.checkpoints) / "meter-v1"
-    for batch, offset in ((3, 2), (4, 5)):
-        (checkpoint / "offsets").mkdir(parents=True, exist_ok=True)
-        (checkpoint / "offsets" / str(batch)).write_text("v1\n{}\n" + json.dumps({name: {"0": 0, "1": offset}}))
-    (checkpoint / "commits").mkdir()
-    (checkpoint / "commits" / "3").write_text("v1\n{}")
-    assert topics.lags(local) == {"meter-v1": 3}, "batch 4 was begun but not finished"
-    for fresh in ("meter-v2", "hot-v1", "elsewhere-v1"):
-        (checkpoint.with_name(fresh) / "commits").mkdir(parents=True)
-    assert topics.lags(local) == {"meter-v1": 3, "meter-v2": 5, "hot-v1": 0}, "what has finished no batch has everything before it"
-    assert topics.messages(local, [name]) == {name: 5}
