@@ -205,11 +205,6 @@ def _files(base: str) -> _Files:
     return _Hadoop(base) if "://" in base else _Local(Path(base))
 
 
-def _checksums(name: str) -> tuple[str, str]:
-    """Where Hadoop and Spark keep the checksum of a file: of what it was, and so it could not be read once it is another."""
-    return f".{name}.crc", f"{name}.crc"
-
-
 class _Local:
     """A folder of this machine."""
 
@@ -234,8 +229,8 @@ class _Local:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.{os.getpid()}")
         part.write_text(text, encoding="utf-8")
-        for checksum in _checksums(file.name):
-            file.with_name(checksum).unlink(missing_ok=True)
+        # Hadoop's checksum of what the file was: Spark could not read it any more
+        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
         part.replace(file)
 
     def remove(self, name: str) -> None:
@@ -297,9 +292,6 @@ class _Hadoop:
             stream.close()
 
     def write(self, name: str, text: str) -> None:
-        folder, _, file = name.rpartition("/")
-        for checksum in _checksums(file):
-            self.remove(f"{folder}/{checksum}" if folder else checksum)
         stream = self._call(lambda: self._fs.create(self._path(f"{self._base}/{name}"), True))
         self._call(lambda: stream.write(bytearray(text.encode())))
         self._call(lambda: stream.close())

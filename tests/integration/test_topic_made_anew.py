@@ -18,9 +18,10 @@ from infra.config import Settings
 from infra.errors import BrokerError, CheckpointError
 from infra.stack import queries, topics
 from jobs.platform import checkpoints, inputs, runner
-from jobs.sinks import alerts, hot, lake, source
+from jobs.sinks import alerts, hot, lake
 from schemas.flows import RECORD_VERSION
 from schemas.topics import PREDICTIONS
+from tests.integration import topics_probe as probe
 from tests.integration.remake import create, delete, drop_before, remake, send
 from tests.integration.sinkbench import Bench, drain, running, until
 from tests.sinksdata import flow_id
@@ -132,18 +133,8 @@ def test_fewer_partitions_and_a_query_that_never_finished_a_batch(spark: Any, be
     assert bench.sql("SELECT flow_id::text FROM network_flows") == [(flow_id(3),)]
 
 
-def probe(settings: Settings, spark: Any) -> Any:
-    """A query that only reads."""
-    return source.run(source.read(spark, settings, snapshots=True), settings, "probe", 100, source.Handle("probe"), _look)
-
-
-def _look(frame: Any, _: int) -> dict[str, Any]:
-    frame.select("offset").collect()
-    return {}
-
-
-def watched(spark: Any, settings: Settings) -> tuple[inputs.Watcher, Callable[[dict[str, str] | None], None]]:
-    """A watcher that has heard of all batches, and the look that its thread would take."""
+def watched(settings: Settings) -> Callable[[Any], None]:
+    """The look that the watcher's thread takes, with all reports of a query."""
     watcher = inputs.Watcher(settings)
 
     def look(query: Any) -> None:
@@ -151,7 +142,7 @@ def watched(spark: Any, settings: Settings) -> tuple[inputs.Watcher, Callable[[d
             watcher.observe(json.loads(progress.json))
         watcher.look({name: extent.id for name, extent in topics.extents(settings, [settings.topic(TOPIC)]).items()})
 
-    return watcher, look
+    return look
 
 
 def skipped(settings: Settings) -> int:
@@ -168,8 +159,8 @@ def test_messages_that_were_gone_are_counted_once(spark: Any, bench: Bench, capf
         )
 
     send(settings, TOPIC, 10)
-    _, look = watched(spark, settings)
-    with running(lambda spark, settings: probe(settings, spark), spark, settings) as query:
+    look = watched(settings)
+    with running(probe.start, spark, settings) as query:
         query.processAllAvailable()
         drop_before(settings, TOPIC, 10)  # all of it was read
         send(settings, TOPIC, 5)
@@ -183,7 +174,7 @@ def test_messages_that_were_gone_are_counted_once(spark: Any, bench: Bench, capf
     with topics.admin(settings) as client:
         client.create_partitions({name: NewPartitions(3)})
     send(settings, TOPIC, 4, partition=2)
-    with running(lambda spark, settings: probe(settings, spark), spark, settings) as query:
+    with running(probe.start, spark, settings) as query:
         query.processAllAvailable()
         look(query)
         look(query)
@@ -196,7 +187,7 @@ def test_messages_that_were_gone_are_counted_once(spark: Any, bench: Bench, capf
     send(settings, TOPIC, 3)
     drop_before(settings, TOPIC, 37)
     with pytest.raises(CheckpointError, match=r"2 messages of .* query probe .*partition 0: 2") as caught:
-        probe(strict, spark)
+        probe.start(spark, strict)
     assert "fail_on_data_loss: false" in caught.value.hint
     assert note(settings, "probe")["input"]["skipped"] == {name: {"0": 10}}, "it was not skipped"
 
@@ -207,14 +198,13 @@ def test_a_query_that_is_too_slow(spark: Any, bench: Bench) -> None:
     send(settings, TOPIC, [bytes(600_000)] * 16)
     read: list[int] = []
 
-    def slow(frame: Any, batch: int) -> dict[str, Any]:
+    def slow(frame: Any, batch: int) -> None:
         if batch == 1:
             drop_before(settings, TOPIC, 12)
-        read.extend(row.offset for row in frame.select("offset").collect())
-        return {}
+        read.extend(row.offset for row in frame.collect())
 
-    _, look = watched(spark, settings)
-    query = source.run(source.read(spark, settings, snapshots=True), settings, "probe", 0, source.Handle("probe"), slow)
+    look = watched(settings)
+    query = probe.start(spark, settings, slow)
     try:
         query.processAllAvailable()
         look(query)
@@ -237,7 +227,7 @@ def test_while_it_runs_the_query_ends_with_the_way_out(spark: Any, bench: Bench,
         watcher.observe(progress)
         read.append(progress["numInputRows"])
 
-    query = runner.Query("probe", partial(probe, settings, spark), essential=True, fault=partial(watcher.fault, "probe"))
+    query = runner.Query("probe", partial(probe.start, spark, settings), essential=True, fault=partial(watcher.fault, "probe"))
     fast = runner.Restart(first_s=0.2, most_s=0.4)
     watcher.start()
     try:
@@ -265,4 +255,4 @@ def test_while_it_runs_the_query_ends_with_the_way_out(spark: Any, bench: Bench,
 def test_a_topic_that_is_not_there_is_waited_for(spark: Any, bench: Bench) -> None:
     delete(bench.settings, TOPIC)
     with pytest.raises(BrokerError, match=rf"topic {bench.settings.topic(TOPIC)} is not on the broker"):
-        until(lambda: bool(probe(bench.settings, spark).stop()), 10)
+        until(lambda: bool(probe.start(spark, bench.settings).stop()), 10)
