@@ -68,6 +68,17 @@ def send(settings: Settings, capture: Path, sensor: str, most: int | None = None
     return publisher
 
 
+def send_rest(publisher: Publisher, settings: Settings, capture: Path, since: int) -> int:
+    """What :func:`send` left out, by the same run of the sensor, and its end; returns the packets sent in all."""
+    for n, chunk in enumerate(chunks(capture, settings.sensor)):
+        if n >= since:
+            publisher.publish(chunk)
+    publisher.flush()
+    sent: int = publisher.counters.sent
+    publisher.close()
+    return sent
+
+
 def drain(settings: Settings, topic: str) -> Iterator[Any]:
     """Every message of a topic, up to where it ends now."""
     from kafka import KafkaConsumer, TopicPartition
@@ -126,6 +137,39 @@ def predictions(settings: Settings) -> tuple[pa.Table, dict[str, bytes]]:
     return pa.concat_tables(tables), by_id
 
 
+def half_read(spark: SparkSession, settings: Settings, capture: Path) -> tuple[Settings, Publisher]:
+    """A query that was stopped with flows open and packets waiting, nothing cached, and the sensor in the midst of its run."""
+    from jobs.metering import segments
+
+    small = settings.model_copy(update={"sensor": settings.sensor.model_copy(update={"batch_packets": 1000})})
+    sensor = send(small, capture, "tap", most=6)
+    running = query.start(spark, small)
+    wait_for(small, running, lambda t: t.get("packets", 0) == sensor.counters.sent)
+    running.stop()
+    segments.clear_cache()
+    return small, sensor
+
+
+def whole(spark: SparkSession, settings: Settings, sent: int) -> pa.Table:
+    """Run the query until every packet sent is accounted for and no flow is open; what it published."""
+    running = query.start(spark, settings)
+    try:
+        wait_for(settings, running, lambda t: settled(t, sent) and t["open"] == 0)
+    finally:
+        running.stop()
+    return predictions(settings)[0]
+
+
+def closed_flows(rows: pa.Table) -> pa.Table:
+    """Records of flows that closed, by id."""
+    return rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
+
+
+def batch_flows(capture: Path) -> pa.Table:
+    """What the batch meter says of a capture, by id."""
+    return pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
+
+
 def test_the_stream_says_what_the_batch_says(spark: SparkSession, ready: Settings, capture: Path) -> None:
     running = query.start(spark, ready)
     try:
@@ -138,9 +182,7 @@ def test_the_stream_says_what_the_batch_says(spark: SparkSession, ready: Setting
     assert book["metered"] + book.get("rejected", 0) == sent > 5000
     rows, _ = predictions(ready)
     assert rows.schema.equals(PREDICTION_SCHEMA)
-    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
-    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
-    assert closed.equals(batch)
+    assert closed_flows(rows).equals(batch_flows(capture))
     assert set(rows["attack_type"].to_pylist()) <= {BENIGN, "SYN_SCAN"}
 
 
@@ -168,29 +210,11 @@ def test_every_real_capture_side_by_side(spark: SparkSession, ready: Settings) -
 
 def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: Settings, capture: Path) -> None:
     """Stopped with flows open and packets waiting; the second query goes on from the checkpoint with an empty cache."""
-    from jobs.metering import segments
-
-    small = ready.model_copy(update={"sensor": ready.sensor.model_copy(update={"batch_packets": 1000})})
-    half = send(small, capture, "tap", most=6)
-    running = query.start(spark, small)
-    wait_for(small, running, lambda t: t.get("packets", 0) == half.counters.sent)
-    running.stop()
-    segments.clear_cache()
-    for n, chunk in enumerate(chunks(capture, small.sensor)):
-        if n >= 6:
-            half.publish(chunk)
-    half.flush()
-    sent = half.counters.sent
-    half.close()
-    running = query.start(spark, small)
-    try:
-        wait_for(small, running, lambda t: settled(t, sent) and t["open"] == 0)
-    finally:
-        running.stop()
-    rows, _ = predictions(small)
-    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
-    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
-    assert closed.equals(batch)
+    small, half = half_read(spark, ready, capture)
+    sent = send_rest(half, small, capture, since=6)
+    rows = whole(spark, small, sent)
+    closed = closed_flows(rows)
+    assert closed.equals(batch_flows(capture))
     still_open = rows.filter(pc.invert(rows["closed"]))  # what was scored before the stop, and before it closed
     assert still_open.num_rows > 0
     assert set(still_open["flow_id"].to_pylist()) <= set(closed["flow_id"].to_pylist())
@@ -198,34 +222,14 @@ def test_a_restart_between_batches_changes_nothing(spark: SparkSession, ready: S
 
 def test_open_flows_outlive_a_topic_that_is_made_anew(spark: SparkSession, ready: Settings, capture: Path) -> None:
     """Half was read when it was deleted, the sensor goes on into the new one: every packet is metered once, every flow is whole."""
-    from jobs.metering import segments
-
-    small = ready.model_copy(update={"sensor": ready.sensor.model_copy(update={"batch_packets": 1000})})
-    sensor = send(small, capture, "tap", most=6)
-    running = query.start(spark, small)
-    wait_for(small, running, lambda t: t.get("packets", 0) == sensor.counters.sent)
-    running.stop()
-    segments.clear_cache()
+    small, sensor = half_read(spark, ready, capture)
     remake(small, RAW_PACKETS.name)
-    for n, chunk in enumerate(chunks(capture, small.sensor)):
-        if n >= 6:
-            sensor.publish(chunk)
-    sensor.flush()
-    sent = sensor.counters.sent
-    sensor.close()
+    sent = send_rest(sensor, small, capture, since=6)
     with pytest.raises(CheckpointError, match="query meter") as caught:
         query.start(spark, small)
     assert "--accept-new-topics" in caught.value.hint
     inputs.accept(small, query.NAME)
-    running = query.start(spark, small)
-    try:
-        wait_for(small, running, lambda t: settled(t, sent) and t["open"] == 0)
-    finally:
-        running.stop()
-    rows, _ = predictions(small)
-    closed = rows.filter(rows["closed"]).select(RECORD_SCHEMA.names).sort_by("flow_id").combine_chunks()
-    batch = pa.Table.from_batches(meter_captures([capture], sensor_id="tap"), RECORD_SCHEMA).sort_by("flow_id").combine_chunks()
-    assert closed.equals(batch)
+    assert closed_flows(whole(spark, small, sent)).equals(batch_flows(capture))
 
 
 def test_bad_messages_go_to_dead_letter_and_the_query_goes_on(spark: SparkSession, ready: Settings, capture: Path) -> None:

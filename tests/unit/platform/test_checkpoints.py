@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_a_cut_note_is_written_anew(settings: Factory) -> None:
     begin(place.path)
     Path(f"{place.path}.json").write_text('{"id": "ab')
     assert checkpoints.open(settings(), "meter", 1).id == checkpoints.open(settings(), "meter", 1).id
+
+
+def test_a_note_keeps_what_was_added_until_its_checkpoint_is_another(settings: Factory) -> None:
+    place = checkpoints.open(settings(), "meter", 1, {"buckets": 8})
+    begin(place.path)
+    place.annotate(input={"ids": {"raw": "one"}})
+    place.annotate(other=2)
+    again = checkpoints.open(settings(), "meter", 1, {"buckets": 8})
+    assert (again.id, again.frozen) == (place.id, place.frozen)
+    assert again.note() == {"id": place.id, "frozen": dict(place.frozen), "input": {"ids": {"raw": "one"}}, "other": 2}
+    assert [found.path for found in checkpoints.existing(settings(), "meter")] == [place.path]
+    shutil.rmtree(place.path)  # by hand, the note left behind
+    anew = checkpoints.open(settings(), "meter", 1, {"buckets": 8})
+    assert anew.id != place.id
+    assert anew.note() == {"id": anew.id, "frozen": dict(anew.frozen)}
+    assert checkpoints.existing(settings(), "meter") == []
 
 
 def test_reset_removes_every_version_of_this_query_only(settings: Factory) -> None:
