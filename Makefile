@@ -1,45 +1,53 @@
 # One task runner. `make help` lists what it does.
+# Paths may hold blanks, at which make's own functions would cut them: what is computed here is whole text, quoted once for the shell.
+quote = '$(subst ','\'',$(1))'
+MAKEFILE := $(MAKEFILE_LIST)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# The folder of this file, for whoever says `make -f`. (The list of makefiles, of this one alone so far, begins with a blank.)
+hash := \#
+ROOT := $(call quote,$(shell file=$(call quote,$(MAKEFILE)); dirname -- "$${file$(hash) }"))
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
-ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
-BIN := $(ROOT).venv/bin
-# A capture file is named relative to the caller's folder, also with `make -C`.
-CALLER := $(or $(PWD),$(CURDIR))
-CAPTURE = $(if $(filter /%,$(PCAP)),$(PCAP),$(CALLER)/$(PCAP))
+# Relative to ROOT, which every recipe changes to.
+BIN := "$${FLOWLAKE_VENV:-.venv}"/bin
+# For the shell, as they were typed. A capture file is named relative to the caller's folder, also with `make -C`.
+export CAPTURE := $(value PCAP)
+export LINK := $(value IFACE)
+export CALLER := $(or $(value PWD),$(CURDIR))
 
 .PHONY: help setup demo test check fuzz bench lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(lastword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo '  make demo PCAP=capture.pcap      the same with a capture file'
 	@echo '  make demo IFACE=lo               the same with live traffic of an interface'
 
 setup: ## Environment from the lock file, jars from the pinned list (does nothing when both are there)
-	@test -n "$(PYTHON)" || { echo 'error: no python on PATH' >&2; echo '  install Python 3.11 (Debian/Ubuntu: apt-get install python3.11 python3.11-venv)' >&2; exit 7; }
-	@cd "$(ROOT)" && "$(PYTHON)" infra/bootstrap.py
+	@test -n $(call quote,$(PYTHON)) || { echo 'error: no python on PATH' >&2; echo '  install Python 3.11 (Debian/Ubuntu: apt-get install python3.11 python3.11-venv)' >&2; exit 7; }
+	@cd $(ROOT) && $(call quote,$(PYTHON)) infra/bootstrap.py
 
 demo: setup ## The whole stream on this machine: live view, accounts, report
-	@cd "$(ROOT)" && "$(BIN)/flowlake" demo $(if $(PCAP),--pcap "$(CAPTURE)") $(if $(IFACE),--iface "$(IFACE)")
+	@cd $(ROOT) && set -- && case "$$CAPTURE" in '') ;; /*) set -- --pcap "$$CAPTURE" ;; *) set -- --pcap "$$CALLER/$$CAPTURE" ;; esac && \
+	{ [ -z "$$LINK" ] || set -- "$$@" --iface "$$LINK"; } && $(BIN)/flowlake demo "$$@"
 
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
-	@cd "$(ROOT)" && "$(BIN)/python" -m pytest $(ARGS)
+	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
 
 check: setup ## Lint, format, types, unit tests, a little fuzzing
-	@cd "$(ROOT)" && "$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/mypy" && "$(BIN)/python" -m pytest -q tests/unit tests/fuzz $(ARGS)
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q tests/unit tests/fuzz $(ARGS)
 
 fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
-	@cd "$(ROOT)" && "$(BIN)/python" -m tests.fuzz $(ARGS)
+	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup ## Benchmarks; results in var/bench/*.json
-	@cd "$(ROOT)" && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency; do set -- $$what; \
-	"$(BIN)/flowlake" bench "$$@" --json var/bench/$$1.json || failed="$$failed $$1"; done; [ -z "$$failed" ] || { echo "missed or failed:$$failed" >&2; exit 1; }
+	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency; do set -- $$what; \
+	$(BIN)/flowlake bench "$$@" --json var/bench/$$1.json || failed="$$failed $$1"; done; [ -z "$$failed" ] || { echo "missed or failed:$$failed" >&2; exit 1; }
 
 lock: setup ## Compile requirements.lock from requirements.in
-	@cd "$(ROOT)" && "$(BIN)/uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
+	@cd $(ROOT) && $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
 
 clean: ## Stop the stack and remove environment, jars, data and caches
-	@cd "$(ROOT)" && if [ -x "$(BIN)/flowlake" ]; then "$(BIN)/flowlake" down || true; fi
-	@cd "$(ROOT)" && rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info spark-warehouse metastore_db derby.log
-	@cd "$(ROOT)" && find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@cd $(ROOT) && if [ -x $(BIN)/flowlake ]; then $(BIN)/flowlake down || true; fi
+	@cd $(ROOT) && rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info spark-warehouse metastore_db derby.log
+	@cd $(ROOT) && find . -name __pycache__ -type d -prune -exec rm -rf {} +

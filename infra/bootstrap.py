@@ -28,11 +28,12 @@ from pathlib import Path  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from infra import paths  # noqa: E402
 from infra.errors import FlowlakeError, StackError  # noqa: E402
 from infra.stack import java  # noqa: E402
 
 LOCK = ROOT / "requirements.lock"
-VENV = Path(os.environ.get("FLOWLAKE_VENV") or ROOT / ".venv")
+VENV = Path(os.environ.get("FLOWLAKE_VENV") or ROOT / ".venv").absolute()
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "flowlake-stamp"
 
@@ -40,6 +41,8 @@ STAMP = VENV / "flowlake-stamp"
 def main(sections: list[str]) -> int:
     """Environment, then the named jar sections (default: broker and spark)."""
     try:
+        for folder, origin in ((ROOT, "the project's folder"), (VENV, "FLOWLAKE_VENV")):
+            paths.check(folder, origin, (paths.COLON, paths.SHELL), "move it to another folder, then: make setup")
         java.find()
         (ROOT / "var").mkdir(exist_ok=True)
         with (ROOT / "var" / ".setup.lock").open("w") as lock:
@@ -104,7 +107,7 @@ def runs() -> bool:
         return False
     probe = [str(PYTHON), "-c", "import sys; print(*sys.version_info[:2])"]
     try:
-        done = subprocess.run(probe, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(probe, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.stdout.split() == [str(n) for n in NEEDED]
@@ -122,7 +125,7 @@ def complete() -> bool:
         " code = [f for f in (d.files or []) if f.suffix == '.py' and f.parts[0] != '..'][:1]\n"
         " print(n, d.version, all(f.locate().is_file() for f in code))"
     )
-    done = subprocess.run([str(PYTHON), "-I", "-c", probe], capture_output=True, text=True)
+    done = subprocess.run([str(PYTHON), "-I", "-c", probe], capture_output=True, encoding="utf-8", errors="replace")
     there = {tuple(line.split()[:2]) for line in done.stdout.splitlines() if line.endswith(" True")}
     return done.returncode == 0 and set(pinned().items()) <= there
 
@@ -132,7 +135,7 @@ def create() -> None:
     if VENV.exists():
         print(f"environment: {VENV} is incomplete or broken and is made anew", file=sys.stderr)
         shutil.rmtree(VENV)
-    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         shutil.rmtree(VENV, ignore_errors=True)
@@ -147,8 +150,8 @@ def install() -> None:
     if not _by_uv():
         print("environment: uv does not work here; pip takes over (some minutes)", file=sys.stderr)
         _run([str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(LOCK)])
-    project = ["install", "-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "-e", str(ROOT)]
-    _run([str(PYTHON), "-m", "pip", *project])
+    # By its relative name: brackets at the end of a path would be taken for the names of extras.
+    _run([str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "-e", "."])
 
 
 def _by_uv() -> bool:
@@ -167,7 +170,7 @@ def _by_uv() -> bool:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True)
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", cwd=ROOT)
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
         telling = [line for line in words if "ERROR" in line or "error" in line]

@@ -11,12 +11,12 @@ import socket
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from infra import paths
 from infra.errors import ConfigError
 
 
@@ -111,6 +111,16 @@ class ScoringSettings(_Section):
     model_name: str = Field("flowlake-flows", description="registered model")
     alias: str = Field("champion", description="which of its versions is served")
 
+    @field_validator("artifact_root")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        return paths.local(path)
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _unambiguous(cls, uri: str) -> str:
+        return paths.registry(uri)
+
 
 class LakeSettings(_Section):
     """Delta table of flow records."""
@@ -126,8 +136,7 @@ class LakeSettings(_Section):
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         """The same place is told in the same way: Spark, delta-rs and we compare it as text."""
-        if path.startswith("file:"):
-            path = unquote(urlsplit(path).path)
+        path = paths.local(path)
         if path.startswith("s3://"):
             path = "s3a://" + path.removeprefix("s3://")
         return path.rstrip("/") or path
@@ -176,6 +185,11 @@ class PathSettings(_Section):
 
     var: str = Field("var", description="data, logs and jars of the local stack")
     checkpoints: str = Field("var/checkpoints", description="folder or URI of the queries' checkpoints")
+
+    @field_validator("var", "checkpoints")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        return paths.local(path)
 
 
 class MetricsSettings(_Section):
@@ -285,7 +299,7 @@ def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> s
     problem = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(p) for p in problem["loc"])
     origin = _variable([str(p) for p in problem["loc"]]) or f"{path}"
-    what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"]
+    what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
     return f"{origin}: {key}: {what}"
 
 

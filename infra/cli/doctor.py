@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from infra import config
+from infra import config, paths
 from infra.cli.options import ConfFile, Json
 from infra.errors import FlowlakeError
 
@@ -218,9 +218,9 @@ def check_model(settings: Settings) -> Finding:
     scoring = settings.scoring
     name = f"{scoring.model_name}@{scoring.alias}"
     absent = Finding("model", "warning", f"{name} is not registered yet", "flowlake train   (make demo does it by itself)")
-    if not scoring.tracking_uri.startswith("sqlite:///"):
+    file = paths.registry_file(settings)
+    if file is None:
         return Finding("model", "ok", f"{name} at {scoring.tracking_uri} (not asked)")
-    file = settings.path(scoring.tracking_uri.removeprefix("sqlite:///"))
     if not file.is_file():
         return absent
     try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra import config
+from infra import config, paths
 from infra.cli import looks
 from infra.cli.options import ConfFile, Json
 from infra.config import Settings
@@ -96,6 +96,7 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
+    paths.check_lake(settings)
     where = settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
     try:
         table = DeltaTable(s3.uri(where), storage_options=s3.storage_options(settings.lake))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -91,6 +92,10 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``flowlake`` script; always ends with ``SystemExit``."""
     escape_on_output()
     arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+    # A file name may hold what the terminal's encoding cannot say.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(run(arguments))
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import yaml
 
-from infra import config
+from infra import config, paths
 from infra.config import PREFIX, Settings
 from infra.errors import ConfigError, StackError
 from infra.stack.local import LOOPBACK
@@ -129,6 +129,8 @@ def own(settings: Settings, where: Place) -> Settings:
     for name, value in (("kafka.bootstrap_servers", host), ("hot.host", settings.hot.host), ("alerts.host", settings.alerts.host)):
         if value not in LOOPBACK:
             raise ConfigError(f"{name} is {value}: the demo runs on the local stack only", "flowlake demo --conf-file conf/local.yaml")
+    mend = "FLOWLAKE_PATHS__VAR=/another/folder, or FLOWLAKE_HOME"
+    paths.check(where.base, "paths.var (the demo's lake lies in it)", paths.LAKE, f"name another folder: {mend}")
     change = {
         "kafka": {"topic_prefix": f"{settings.kafka.topic_prefix}{_TOPICS}{uuid.uuid4().hex[:8]}."},
         "lake": {"path": str(where.base / "lake")},

@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from infra import paths as folders
 from infra.config import ROOT
 from infra.errors import FlowlakeError, StackError
 from infra.stack import java
@@ -84,9 +85,17 @@ def section(name: str) -> tuple[Jar, ...]:
 
 
 def folder(name: str) -> Path:
-    """Where a section's jars lie."""
+    """Where a section's jars lie.
+
+    Raises
+    ------
+    ConfigError
+        A folder that cannot stand in a class path.
+    """
     base = os.environ.get("FLOWLAKE_JARS")
-    return (Path(base) if base else ROOT / "var" / "jars").resolve() / name
+    where = (Path(base) if base else ROOT / "var" / "jars").resolve()
+    folders.check(where, "FLOWLAKE_JARS", (folders.COLON,))
+    return where / name
 
 
 def missing(name: str) -> list[Jar]:
@@ -140,10 +149,19 @@ def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) 
     with tempfile.TemporaryDirectory(dir=where.parent, prefix=".fetch-") as tmp:
         work = Path(tmp)
         (work / "ivy.xml").write_text(_ivy_module(absent), encoding="utf-8")
-        argv = [str(java.find().path), "-jar", str(_ivy_jar()), "-ivy", str(work / "ivy.xml"), "-cache", str(where.parent / ".ivy")]
-        argv += ["-retrieve", str(work / "[artifact]-[revision].[ext]")]
+        # Relative names: Ivy reads brackets and parentheses of a path as parts of its pattern.
+        argv = [str(java.find().path), "-jar", str(_ivy_jar()), "-ivy", "ivy.xml", "-cache", os.path.join("..", ".ivy")]
+        argv += ["-retrieve", "[artifact]-[revision].[ext]"]
         output: list[str] = []
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=work) as ivy:
+        with subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | java.LOCALE,
+            cwd=work,
+        ) as ivy:
             assert ivy.stdout is not None
             for line in ivy.stdout:
                 output.append(line.rstrip())

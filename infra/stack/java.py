@@ -15,6 +15,10 @@ from infra.errors import StackError
 MINIMUM = 17
 HINT = "install a JDK 17 or newer (Debian/Ubuntu: apt-get install openjdk-17-jre-headless) or point JAVA_HOME to one"
 
+#: Environment of every JVM that we start: it reads and writes file names in the encoding of its locale, and in the C locale, which
+#: cron and most containers have, that is ASCII. (The properties file.encoding and sun.jnu.encoding do not change all of it.)
+LOCALE = {"LC_ALL": "C.UTF-8"}
+
 
 @dataclass(frozen=True)
 class Java:
@@ -44,7 +48,7 @@ def find() -> Java:
             raise StackError("no JDK: there is no java on PATH and JAVA_HOME is not set", HINT)
         path = Path(found)
     try:
-        out = subprocess.run([str(path), "-version"], capture_output=True, text=True, timeout=60)
+        out = subprocess.run([str(path), "-version"], capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired) as e:
         raise StackError(f"{path} does not run: {e}", HINT) from e
     text = out.stderr + out.stdout

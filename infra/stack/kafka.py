@@ -85,7 +85,7 @@ class Kafka:
         options.append("-XX:TieredStopAtLevel=1")
         options += ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOG4J.as_uri()}"]
         self.daemon.start(
-            [str(launcher.path), *options, "-cp", class_path, "kafka.Kafka", str(self.configuration)], env=_environment(), cwd=self.dir
+            [str(launcher.path), *options, "-cp", class_path, "kafka.Kafka", self.configuration.name], env=_environment(), cwd=self.dir
         )
         self.daemon.wait_ready(self.ready, timeout_s)
         return True
@@ -109,7 +109,9 @@ class Kafka:
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": str(self.dir / "data"),
+            # Relative to the working folder, which every call of Kafka is given: in a path of the user's, commas would make a list, and
+            # a .properties file has escapes of its own.
+            "log.dirs": "data",
             "num.partitions": "1",
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": "1",
@@ -139,8 +141,8 @@ class Kafka:
     def _format(self, launcher: java.Java, class_path: str) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         argv = [str(launcher.path), "-Xmx128m", f"-Dlog4j2.configurationFile={LOG4J.as_uri()}", "-cp", class_path]
-        argv += ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(self.configuration)]
-        done = subprocess.run(argv, capture_output=True, text=True, env=_environment(), timeout=120)
+        argv += ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", self.configuration.name]
+        done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", env=_environment(), cwd=self.dir, timeout=120)
         if done.returncode != 0:
             words = (done.stdout + done.stderr).strip().splitlines()
             raise StackError(f"Kafka's storage {self.dir / 'data'} cannot be formatted: {words[-1] if words else done.returncode}")
@@ -148,4 +150,5 @@ class Kafka:
 
 def _environment() -> dict[str, str]:
     """Without options meant for other JVMs, and without secrets of ours."""
-    return {k: v for k, v in os.environ.items() if k not in ("KAFKA_OPTS", "_JAVA_OPTIONS") and not k.startswith("FLOWLAKE_")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("KAFKA_OPTS", "_JAVA_OPTIONS") and not k.startswith("FLOWLAKE_")}
+    return kept | java.LOCALE

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from infra import paths
 from infra.config import PostgresSettings, Settings
 from infra.errors import StackError, StoreError
 from infra.stack import topics
@@ -91,9 +92,12 @@ class LocalStack:
 
         Raises
         ------
+        ConfigError
+            A folder that some part cannot work in; nothing has been written.
         StackError, StoreError, BrokerError
             The first part that does not come up; what was started before it stays up.
         """
+        paths.check_settings(self.settings)
         lake = self.lake()
         if lake is not None:
             try:

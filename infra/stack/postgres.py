@@ -170,7 +170,15 @@ class Postgres:
                 secret.write(self.password)
                 secret.flush()
                 argv += [f"--pwfile={secret.name}"]
-            done = subprocess.run(unprivileged.command(argv), capture_output=True, text=True, env=_environment(), cwd=self.dir, timeout=120)
+            done = subprocess.run(
+                unprivileged.command(argv),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                env=_environment(),
+                cwd=self.dir,
+                timeout=120,
+            )
         if done.returncode != 0:
             words = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             telling = [line for line in words if "error" in line.lower() or "FATAL" in line]

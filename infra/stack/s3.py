@@ -114,7 +114,7 @@ class ObjectStore:
         except OSError as e:
             raise StackError(f"the object store's folder {data} cannot be made: {e.strerror}", "choose another with paths.var") from e
         options = {
-            "dir": str(data),
+            "dir": data.name,  # relative to the working folder: a comma in a path would make a list
             "ip": "127.0.0.1",
             "ip.bind": "127.0.0.1",
             "s3": "true",

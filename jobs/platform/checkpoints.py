@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra import log
+from infra import log, paths
 from infra.config import Settings
 from infra.errors import CheckpointError
 
@@ -84,6 +84,8 @@ def open(settings: Settings, query: str, version: int, frozen: Mapping[str, Any]
     if not _NAME.fullmatch(query):
         raise ValueError(f"query name {query!r}: lower-case letters, digits and underscores")
     base = _base(settings)
+    if "://" not in base:
+        paths.check(Path(base), "paths.checkpoints")
     name = f"{query}-v{version}"
     values = {SHUFFLE_PARTITIONS: settings.spark.shuffle_partitions, **(frozen or {})}
     try:
@@ -200,8 +202,6 @@ class _Files(Protocol):
 
 
 def _files(base: str) -> _Files:
-    if base.startswith("file://"):
-        return _Local(Path(base.removeprefix("file://")))
     return _Hadoop(base) if "://" in base else _Local(Path(base))
 
 

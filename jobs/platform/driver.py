@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infra import config, log, metrics
+from infra import config, log, metrics, paths
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from infra.stack.local import LocalStack
@@ -72,8 +72,10 @@ def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bo
     Raises
     ------
     FlowlakeError
-        Something is missing, or one of the queries runs on this machine already: two would write to one checkpoint.
+        A folder that cannot be used, something is missing, or one of the queries runs on this machine already: two would write to one
+        checkpoint.
     """
+    paths.check_settings(settings, lake="lake" in queries)
     with ExitStack() as claims:
         for name in queries:
             claims.enter_context(LocalStack(settings).query(name).claimed())

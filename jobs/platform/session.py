@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import paths
 from infra.config import ROOT, Settings
 from infra.errors import FlowlakeError, StackError
 from infra.stack import jars, java
@@ -229,14 +230,51 @@ def launch_properties(settings: Settings, master: str) -> dict[str, str]:
     else:
         from jobs.platform import package
 
-        code = package.build(settings.path(settings.paths.var) / "submit")
+        code = package.build(submit_folder(settings))
         conf["spark.jars"] = ",".join(files)
         conf["spark.submit.pyFiles"] = str(code)
     return conf
 
 
+def submit_folder(settings: Settings) -> Path:
+    """Folder of what is handed to ``spark-submit`` as lists of files.
+
+    Raises
+    ------
+    ConfigError
+        It, or the folder of the jars, holds a character that such lists give a meaning.
+    """
+    for section in jar_sections(settings):
+        paths.check(jars.folder(section), "FLOWLAKE_JARS", (paths.LIST,))
+    folder = settings.path(settings.paths.var) / "submit"
+    paths.check(folder, "paths.var", (paths.LIST,))
+    return folder
+
+
+def jvm_environment(settings: Settings) -> dict[str, str]:
+    """Environment of the driver's JVM: how it reads file names, and where it logs.
+
+    A variable rather than an option: options are one string, which Spark's launcher takes apart at blanks, quotes and backslashes. The
+    name of the rolled files is a pattern of Log4j, in which a percent sign is written twice.
+
+    Raises
+    ------
+    ConfigError, StackError
+        The folder of the logs cannot be used, or not be made.
+    """
+    var = settings.path(settings.paths.var)
+    paths.check(var, "paths.var")
+    folder = var / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
+    log = str(folder / "spark.log")
+    return {**java.LOCALE, "SPARK_DRIVER_LOG": log, "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i"}
+
+
 def jvm_options(settings: Settings) -> str:
-    """Options of the driver's JVM: where it logs, and how its memory is kept small."""
+    """Options of the driver's JVM: how it logs, and how its memory is kept small. None of them holds a blank or a quote."""
     here = Path(__file__).parent
     # A serial collector on a small heap: 100-200 MB less resident than G1, and no pauses that matter below 4 GB.
     # C1 alone: on two cores the optimising compiler takes half of the JVM's time for minutes, and the work is done in native code.
@@ -252,14 +290,8 @@ def jvm_options(settings: Settings) -> str:
     options.append("-Xss16m")
     # What is left of Hadoop's child processes (chmod, readlink, by Delta's commits): start them the short way.
     options.append("-Djdk.lang.Process.launchMechanism=VFORK")
-    if os.environ.get("FLOWLAKE_DEBUG"):
-        return " ".join([*options, f"-Dlog4j2.configurationFile=file:{here / 'log4j2-console.properties'}"])
-    folder = settings.path(settings.paths.var) / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
-    options += [f"-Dlog4j2.configurationFile=file:{here / 'log4j2-file.properties'}", f"-Dflowlake.spark.log={folder / 'spark.log'}"]
+    to = "console" if os.environ.get("FLOWLAKE_DEBUG") else "file"
+    options.append(f"-Dlog4j2.configurationFile={(here / f'log4j2-{to}.properties').as_uri()}")
     return " ".join(options)
 
 
@@ -287,6 +319,7 @@ def _start_context(settings: Settings, app: str, extra: dict[str, str]) -> None:
     master = extra.get("spark.master", settings.spark.conf.get("spark.master", settings.spark.master))
     java.find()  # StackError, in place of the shell script's complaint
     _own_environment(master)
+    os.environ.update(jvm_environment(settings))
     conf = SparkConf(loadDefaults=False)
     conf.setAll(list((launch_properties(settings, master) | properties(settings, master) | extra | {"spark.app.name": app}).items()))
     gateway = None
@@ -342,7 +375,7 @@ class _Stderr:
         self._thread.start()
 
     def _read(self, descriptor: int) -> None:
-        with os.fdopen(descriptor, "r", errors="replace") as stream:
+        with os.fdopen(descriptor, "r", encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 if line.startswith(NOISE) or not line.strip():
                     continue

@@ -112,7 +112,7 @@ def command(request: Request) -> Command:
         raise ConfigError(f"--deploy-mode cluster: Spark does not run Python drivers on {master} that way", "--deploy-mode client")
     java.find()
 
-    folder = settings.path(settings.paths.var) / "submit"
+    folder = session.submit_folder(settings)
     code = package.build(folder)
     main = main or _stub(folder, request.job)
     files = [str(path) for section in session.jar_sections(settings) for path in jars.ensure(section)]
@@ -125,7 +125,7 @@ def command(request: Request) -> Command:
         argv += ["--driver-class-path", _with(options, "--driver-class-path", files, os.pathsep)]
     else:
         argv += ["--jars", _with(options, "--jars", files)]
-    environment = {"FLOWLAKE_CONF": str(conf_file), "SPARK_HOME": str(_spark_home())}
+    environment = {"FLOWLAKE_CONF": str(conf_file), "SPARK_HOME": str(_spark_home()), **session.jvm_environment(settings)}
     # Who names the workers' interpreter (another path there than here) is obeyed.
     for name in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
         environment[name] = os.environ.get(name, sys.executable)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra import paths
 from infra.errors import ModelError, StoreError
 from jobs.scoring.cic import Loaded, labelled
 from jobs.scoring.fit import CANDIDATES
@@ -24,11 +25,14 @@ def load_lake(path: Path, labels: Path | None) -> Loaded:
 
     Raises
     ------
+    ConfigError
+        A folder that delta-rs would look for elsewhere.
     ModelError
         No labels are given, the truth table cannot be read or lacks columns, or the table lacks columns.
     StoreError
         The Delta table cannot be read.
     """
+    paths.check(path.resolve(), "--records", paths.LAKE, "move the table to another folder")
     if labels is None:
         raise ModelError(f"{path}: flow records of a lake carry no labels", "name a truth table with --labels truth.parquet")
     truth = read_truth(labels)

@@ -14,6 +14,8 @@ import json
 import logging
 import os
 import re
+import shlex
+import shutil
 import sqlite3
 import tempfile
 import warnings
@@ -23,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import paths
 from infra.config import Settings
-from infra.errors import ModelError
+from infra.errors import FlowlakeError, ModelError
 from jobs.scoring.model import Champion
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "flowlake"
 _ARTIFACT = "model"
 _TRAIN = "flowlake train --promote trains one and makes it champion"
-_SQLITE = "sqlite:///"
 _PASSWORD = re.compile(r"://[^/@\s]+@")
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -66,9 +68,8 @@ class Training:
 
 
 def tracking_uri(settings: Settings) -> str:
-    """The configured URI, a relative SQLite path resolved against the project's folder."""
-    uri = settings.scoring.tracking_uri
-    return f"{_SQLITE}{settings.path(uri.removeprefix(_SQLITE))}" if uri.startswith(_SQLITE) else uri
+    """The configured URI; that of an SQLite file as SQLAlchemy and MLflow read it, a relative one resolved against the project's folder."""
+    return paths.registry_uri(settings)
 
 
 def check(settings: Settings) -> None:
@@ -142,17 +143,19 @@ def load_champion(settings: Settings) -> Champion:
         label = f"model {version.name} version {version.version}"
         with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
             folder = _fetch(client, version, settings, label, Path(temp))
+            corrupt = f"{label}: corrupt artefact in {folder}"
             digest = version.tags.get("sha256")
             if digest and digest != _digest(folder):
-                raise ModelError(f"{label}: corrupt artefact in {folder}: its files are not those that were registered", _TRAIN)
-            facts = _facts(version, folder, label)
+                raise ModelError(f"{corrupt}: its files are not those that were registered", _TRAIN)
+            readable = _readable(folder, Path(temp))
+            facts = _facts(version, readable, label, corrupt)
             if facts["feature_version"] != FEATURE_VERSION:
                 raise ModelVersionError(
                     f"{label} was trained on feature-schema version {facts['feature_version']}, "
                     f"this flowlake computes version {FEATURE_VERSION}",
                     _TRAIN,
                 )
-            return _assemble(_load_estimator(folder, label), facts, label, str(version.version))
+            return _assemble(_load_estimator(readable, corrupt), facts, label, str(version.version))
 
 
 def champion_metrics(settings: Settings) -> dict[str, float] | None:
@@ -175,9 +178,10 @@ def champion_metrics(settings: Settings) -> dict[str, float] | None:
 def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
     """An MLflow client without MLflow's chatter; whatever fails inside is one line."""
     uri = tracking_uri(settings)
-    shown = _without_password(uri)
-    if uri.startswith(_SQLITE):
-        _check_sqlite(Path(uri.removeprefix(_SQLITE)), create=create)
+    shown = _shown(settings)
+    if file := paths.registry_file(settings):
+        paths.check_registry(settings)
+        _check_sqlite(file, create=create)
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
     with warnings.catch_warnings():
@@ -188,11 +192,15 @@ def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
             logging.getLogger(chatty).setLevel(logging.ERROR)
         try:
             yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        except ModelError:
+        except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
             reason = _one_line(e)
-            hint = f"mlflow db upgrade {shown}" if "out-of-date database schema" in reason else "scoring.tracking_uri names the registry"
+            hint = (
+                f"mlflow db upgrade {shlex.quote(_without_password(uri))}"
+                if "out-of-date database schema" in reason
+                else "scoring.tracking_uri names the registry"
+            )
             raise ModelError(f"model registry {shown}: {reason}", hint) from e
 
 
@@ -247,8 +255,7 @@ def _champion_version(client: MlflowClient, settings: Settings) -> ModelVersion:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as e:
         if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            shown = _without_password(tracking_uri(settings))
-            raise ModelMissingError(f"model registry {shown}: no model {name!r} with alias {alias!r}", _TRAIN) from e
+            raise ModelMissingError(f"model registry {_shown(settings)}: no model {name!r} with alias {alias!r}", _TRAIN) from e
         raise
 
 
@@ -285,23 +292,31 @@ def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
     )
 
 
-def _load_estimator(folder: Path, label: str) -> Any:
+def _readable(folder: Path, temp: Path) -> Path:
+    """The folder, or a copy of it where MLflow would not find it: of what it loads, it decodes the path."""
+    if not paths.ESCAPE.found.search(str(folder)):
+        return folder
+    paths.check(temp, "TMPDIR", (paths.ESCAPE,))
+    return shutil.copytree(folder, temp / "readable")
+
+
+def _load_estimator(folder: Path, corrupt: str) -> Any:
     import mlflow.sklearn
 
     try:
         return mlflow.sklearn.load_model(str(folder))
     except Exception as e:
-        raise ModelError(f"{label}: corrupt artefact in {folder}: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{corrupt}: {_one_line(e)}", _TRAIN) from e
 
 
-def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
+def _facts(version: ModelVersion, folder: Path, label: str, corrupt: str) -> dict[str, str]:
     """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand)."""
     from mlflow.models import Model
 
     try:
         metadata = Model.load(str(folder)).metadata or {}
     except Exception as e:
-        raise ModelError(f"{label}: corrupt artefact in {folder}: MLmodel: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{corrupt}: MLmodel: {_one_line(e)}", _TRAIN) from e
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
@@ -330,7 +345,7 @@ def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str) -
 
 
 def _is_local(settings: Settings) -> bool:
-    return settings.scoring.tracking_uri.startswith(_SQLITE)
+    return paths.registry_file(settings) is not None
 
 
 def _digest(folder: Path) -> str:
@@ -339,6 +354,11 @@ def _digest(folder: Path) -> str:
     for file in sorted(f for f in folder.rglob("*") if f.is_file()):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+def _shown(settings: Settings) -> str:
+    """The registry as a person reads it: a file by its path, a server by its URI without the password."""
+    return str(paths.registry_file(settings) or _without_password(settings.scoring.tracking_uri))
 
 
 def _without_password(text: str) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra import paths
 from infra.config import LakeSettings, Settings
 from infra.errors import FlowlakeError, StoreError
 from infra.log import get
@@ -289,6 +290,7 @@ class Lake:
             One line that names the folder.
         """
         if "://" not in self._path:
+            paths.check_lake(self._settings)
             _check_folder(Path(self._path))
         from delta.tables import DeltaTable
         from pyspark.sql.pandas.types import from_arrow_schema

@@ -74,10 +74,52 @@ def test_other_python_is_named_in_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_make_demo_passes_a_capture_relative_to_the_caller(tmp_path: Path) -> None:
-    """``make -n``: what would be run, from another folder."""
-    command = ["make", "-n", "-C", str(ROOT), "demo", "PCAP=some.pcap"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PWD": str(tmp_path)})
-    assert f'demo --pcap "{tmp_path}/some.pcap"' in done.stdout
-    absolute = subprocess.run([*command[:-1], "PCAP=/data/x.pcap"], capture_output=True, text=True, cwd=tmp_path)
-    assert 'demo --pcap "/data/x.pcap"' in absolute.stdout
+#: Of a checkout. Only a shell's own characters cannot be: the environment's scripts would not start.
+ODD = "a  b it's ü, %2F (y) #1 {z}* [w]?&;=!"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in an odd folder, whose programs tell how they were called."""
+    folder = tmp_path / ODD
+    for part, text in {
+        "infra/bootstrap.py": "import os\nprint('setup in', os.getcwd())\n",
+        ".venv/bin/flowlake": '#!/bin/bash\nprintf "%s\\n" "flowlake in $PWD" "$@"\n',
+        "my env/bin/flowlake": '#!/bin/bash\nprintf "%s\\n" "mine in $PWD" "$@"\n',
+    }.items():
+        file = folder / part
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", folder)
+    return folder
+
+
+def make(cwd: Path, *arguments: str, **environment: str) -> list[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "FLOWLAKE_"))}
+    argv = ["make", "-s", "--no-print-directory", f"PYTHON={sys.executable}", *arguments]
+    done = subprocess.run(argv, cwd=cwd, env=kept | {"PWD": str(cwd)} | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("how", ["there", "-C", "-f", "-f relative"])
+def test_make_works_in_a_folder_of_any_name(how: str, checkout: Path, tmp_path: Path) -> None:
+    options = {"there": (), "-C": ("-C", str(checkout)), "-f": ("-f", f"{checkout}/Makefile"), "-f relative": ("-f", f"{ODD}/Makefile")}[
+        how
+    ]
+    cwd = checkout if how == "there" else tmp_path
+    assert make(cwd, *options, "setup") == [f"setup in {checkout}"]
+    assert make(cwd, *options, "demo")[1:] == [f"flowlake in {checkout}", "demo"]
+    assert "make demo" in "\n".join(make(cwd, *options, "help"))
+
+
+def test_make_demo_passes_a_capture_relative_to_the_caller(checkout: Path, tmp_path: Path) -> None:
+    odd = 'my file\'s "$x" ü.pcap'
+    assert make(tmp_path, "-C", str(checkout), "demo", f"PCAP={odd}")[2:] == ["demo", "--pcap", f"{tmp_path}/{odd}"]
+    assert make(tmp_path, "-C", str(checkout), "demo", f"PCAP=/data/{odd}")[2:] == ["demo", "--pcap", f"/data/{odd}"]
+    assert make(tmp_path, "-C", str(checkout), "demo", "IFACE=eth 0")[2:] == ["demo", "--iface", "eth 0"]
+
+
+def test_make_uses_the_environment_that_setup_made(checkout: Path) -> None:
+    assert make(checkout, "demo", FLOWLAKE_VENV="my env")[1] == f"mine in {checkout}"

@@ -1,0 +1,186 @@
+"""Which folders the platform can work in: the one table of what is refused, where and why.
+
+Blanks, letters of any script, quotes and most punctuation work everywhere. What some part of the platform would read in another way than
+the file system does is refused here, by name and before anything is written; found by experiment with the pinned versions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from infra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from infra.config import Settings
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may not stand in a path, and why."""
+
+    found: re.Pattern[str]
+    why: str
+
+
+CONTROL = Rule(re.compile(r"[\x00-\x1f\x7f]"), "a control character breaks lists, logs and scripts")
+VARIABLE = Rule(re.compile(r"\$\{"), "Spark and Log4j read a variable there")
+ESCAPE = Rule(re.compile(r"%[0-9A-Fa-f]{2}"), "delta-rs and MLflow read an escaped character there")
+BACKSLASH = Rule(re.compile(r"\\"), "delta-rs reads a slash there")
+BACKTICK = Rule(re.compile("`"), "it ends a name in Delta's SQL")
+COLON = Rule(re.compile(":"), "a colon ends an entry of PATH, PYTHONPATH and of Java's class path")
+SHELL = Rule(re.compile(r'["$`\\]'), "the scripts of a Python environment are started by a shell, which reads it")
+LIST = Rule(re.compile(r"[,:#?*\[\]{}\\]"), "spark-submit reads lists, patterns and names for copies there")
+
+EVERYWHERE = (CONTROL, VARIABLE)
+LAKE = (ESCAPE, BACKSLASH, BACKTICK)
+#: Bytes. PostgreSQL takes 1023 for a file's name (MAXPGPATH), its own below the folder included.
+LONGEST = 900
+
+_SQLITE = re.compile(r"sqlite(\+pysqlite)?:///")
+#: Escapes that nobody needs to write, and so were meant as they stand: a blank or an umlaut may be written as it is.
+_UNEXPECTED = re.compile(r"%(?!25|3F|23)[0-9A-F]{2}", re.IGNORECASE)
+
+
+def check(path: Path, origin: str, rules: Iterable[Rule] = (), mend: str = "") -> None:
+    """Refuse a folder (or file) that some part of the platform cannot work in.
+
+    Parameters
+    ----------
+    path
+        Absolute.
+    origin
+        Where it comes from: a setting or an environment variable.
+    rules
+        What is refused beyond :data:`EVERYWHERE`.
+    mend
+        How to name another one; the default is made from ``origin``.
+
+    Raises
+    ------
+    ConfigError
+        One line with origin, path and what in it is refused.
+    """
+    text = str(path)
+    mend = mend or f"name another folder: {variable(origin)}=/another/folder"
+    told = f"{origin}: {text!r} cannot be used"
+    if not text.isascii() and sys.getfilesystemencoding() != "utf-8":
+        raise ConfigError(f"{told}: file names are read as {sys.getfilesystemencoding()} here", "set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
+    if not is_text(text):
+        raise ConfigError(f"{told}: it is not UTF-8", mend)
+    for rule in (*EVERYWHERE, *rules):
+        if match := rule.found.search(text):
+            raise ConfigError(f"{told}: {match[0]!r} in it: {rule.why}", mend)
+    if (length := len(text.encode())) > LONGEST:
+        raise ConfigError(f"{told}: {length} bytes are too long, {LONGEST} are the most", mend)
+
+
+def check_settings(settings: Settings, *, lake: bool = True) -> None:
+    """Check every local folder of the settings; with ``lake`` that of the lake too. What is on another machine is not looked at.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`check`.
+    """
+    check(
+        settings.path(settings.paths.var),
+        "paths.var",
+        mend=f"name another folder: {variable('paths.var')}=/another/folder, or FLOWLAKE_HOME",
+    )
+    if "://" not in settings.paths.checkpoints:
+        check(settings.path(settings.paths.checkpoints), "paths.checkpoints")
+    check_registry(settings)
+    if lake:
+        check_lake(settings)
+
+
+def check_lake(settings: Settings) -> None:
+    """Check the lake's folder; see :func:`check`."""
+    if "://" not in settings.lake.path:
+        check(settings.path(settings.lake.path), "lake.path", LAKE)
+
+
+def check_registry(settings: Settings) -> None:
+    """Check a local registry's file and folder; see :func:`check`."""
+    if file := registry_file(settings):
+        check(
+            file, "scoring.tracking_uri", mend=f"name another file: {variable('scoring.tracking_uri')}=sqlite:////another/folder/mlflow.db"
+        )
+        check(settings.path(settings.scoring.artifact_root), "scoring.artifact_root")
+
+
+def variable(origin: str) -> str:
+    """The environment variable of a setting (``lake.path`` -> ``FLOWLAKE_LAKE__PATH``); anything else as it is."""
+    return f"FLOWLAKE_{origin.upper().replace('.', '__')}" if "." in origin else origin
+
+
+def is_text(text: str) -> bool:
+    """Whether a name is UTF-8: Java, SQL and JSON know no other."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def local(text: str) -> str:
+    """A configured folder in one spelling: a ``file:`` URI as the path it means, ``~/`` as the home folder; other URIs as they are.
+
+    Raises
+    ------
+    ValueError
+        Empty, not UTF-8, a control character, or a ``file:`` URI of another host or with ``?`` or ``#`` in it.
+    """
+    if not text.strip():
+        raise ValueError("empty: name a folder")
+    if text.startswith("file:"):
+        uri = urlsplit(text)
+        if uri.query or uri.fragment or uri.netloc not in ("", "localhost"):
+            raise ValueError(f"{text!r} is no file of this machine: in a file: URI '?' is written %3F and '#' %23; or name the path itself")
+        text = unquote(uri.path, errors="strict")
+    elif text == "~" or text.startswith("~/"):
+        text = os.path.expanduser(text)
+    if match := CONTROL.found.search(text):
+        raise ValueError(f"{match[0]!r} in {text!r}: {CONTROL.why}")
+    return text
+
+
+def registry(uri: str) -> str:
+    """A configured registry URI, checked: SQLAlchemy decodes the file's name in it, which a person seldom expects.
+
+    Raises
+    ------
+    ValueError
+        Of an SQLite file: ``#``, ``?`` that begins no options, or ``%`` that is not written as ``%25``.
+    """
+    if match := _SQLITE.match(uri):
+        name, _, options = uri[match.end() :].partition("?")
+        local(name)
+        odd = _UNEXPECTED.search(name) or re.search("#", uri) or (options and re.search("[^?]*/", options))
+        if odd:
+            raise ValueError(f"{odd[0]!r} in {uri!r}: in this URI '%' is written %25, '?' %3F and '#' %23, other characters as they are")
+    return uri
+
+
+def registry_file(settings: Settings) -> Path | None:
+    """The file of a registry in SQLite, None when a server is named."""
+    uri = settings.scoring.tracking_uri
+    match = _SQLITE.match(uri)
+    return settings.path(unquote(uri[match.end() :].partition("?")[0])) if match else None
+
+
+def registry_uri(settings: Settings) -> str:
+    """The registry as SQLAlchemy and MLflow read it; that of a file is absolute.
+
+    With the driver's name: MLflow makes the parent folder of what follows a bare ``sqlite:///``, without decoding it.
+    """
+    file, uri = registry_file(settings), settings.scoring.tracking_uri
+    _, mark, options = uri.partition("?")
+    return f"sqlite+pysqlite:///{quote(str(file))}{mark}{options}" if file else uri
