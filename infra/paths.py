@@ -68,17 +68,23 @@ def check(path: Path, origin: str, rules: Iterable[Rule] = (), mend: str = "") -
         One line with origin, path and what in it is refused.
     """
     text = str(path)
-    mend = mend or f"name another folder: {variable(origin)}=/another/folder"
-    told = f"{origin}: {text!r} cannot be used"
-    if not text.isascii() and sys.getfilesystemencoding() != "utf-8":
-        raise ConfigError(f"{told}: file names are read as {sys.getfilesystemencoding()} here", "set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
+    if problem := _problem(text, rules):
+        raise ConfigError(
+            f"{origin}: {text!r} cannot be used: {problem}", mend or f"name another folder: {variable(origin)}=/another/folder"
+        )
+
+
+def _problem(text: str, rules: Iterable[Rule]) -> str:
+    """Why a path cannot be used; empty when it can."""
+    if not text.isascii() and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return f"file names are read as {encoding} here; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
     if not is_text(text):
-        raise ConfigError(f"{told}: it is not UTF-8", mend)
+        return "it is not UTF-8"
     for rule in (*EVERYWHERE, *rules):
         if match := rule.found.search(text):
-            raise ConfigError(f"{told}: {match[0]!r} in it: {rule.why}", mend)
-    if (length := len(text.encode())) > LONGEST:
-        raise ConfigError(f"{told}: {length} bytes are too long, {LONGEST} are the most", mend)
+            return f"{match[0]!r} in it: {rule.why}"
+    length = len(text.encode())
+    return f"{length} bytes are too long, {LONGEST} are the most" if length > LONGEST else ""
 
 
 def check_settings(settings: Settings, *, lake: bool = True) -> None:
@@ -143,7 +149,7 @@ def local(text: str) -> str:
     if text.startswith("file:"):
         uri = urlsplit(text)
         if uri.query or uri.fragment or uri.netloc not in ("", "localhost"):
-            raise ValueError(f"{text!r} is no file of this machine: in a file: URI '?' is written %3F and '#' %23; or name the path itself")
+            raise ValueError(f"{text!r} is no file of this machine; name the path itself, or write '?' as %3F and '#' as %23")
         text = unquote(uri.path, errors="strict")
     elif text == "~" or text.startswith("~/"):
         text = os.path.expanduser(text)

@@ -57,6 +57,10 @@ class ModelVersionError(ModelError):
     """The model was trained on another version of the feature table."""
 
 
+class _UnreadableError(Exception):
+    """MLflow cannot read a model's folder."""
+
+
 @dataclass(frozen=True)
 class Training:
     """What is logged beside a model: parameters, metrics, tables and plots (files), and a sentence on the data."""
@@ -143,19 +147,22 @@ def load_champion(settings: Settings) -> Champion:
         label = f"model {version.name} version {version.version}"
         with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
             folder = _fetch(client, version, settings, label, Path(temp))
-            corrupt = f"{label}: corrupt artefact in {folder}"
             digest = version.tags.get("sha256")
             if digest and digest != _digest(folder):
-                raise ModelError(f"{corrupt}: its files are not those that were registered", _TRAIN)
+                raise _corrupt(label, folder, "its files are not those that were registered")
             readable = _readable(folder, Path(temp))
-            facts = _facts(version, readable, label, corrupt)
-            if facts["feature_version"] != FEATURE_VERSION:
-                raise ModelVersionError(
-                    f"{label} was trained on feature-schema version {facts['feature_version']}, "
-                    f"this flowlake computes version {FEATURE_VERSION}",
-                    _TRAIN,
-                )
-            return _assemble(_load_estimator(readable, corrupt), facts, label, str(version.version))
+            try:
+                facts = _facts(version, readable, label)
+                if facts["feature_version"] != FEATURE_VERSION:
+                    raise ModelVersionError(
+                        f"{label} was trained on feature-schema version {facts['feature_version']}, "
+                        f"this flowlake computes version {FEATURE_VERSION}",
+                        _TRAIN,
+                    )
+                estimator = _load_estimator(readable)
+            except _UnreadableError as e:
+                raise _corrupt(label, folder, str(e)) from e
+            return _assemble(estimator, facts, label, str(version.version))
 
 
 def champion_metrics(settings: Settings) -> dict[str, float] | None:
@@ -300,23 +307,27 @@ def _readable(folder: Path, temp: Path) -> Path:
     return shutil.copytree(folder, temp / "readable")
 
 
-def _load_estimator(folder: Path, corrupt: str) -> Any:
+def _corrupt(label: str, folder: Path, reason: str) -> ModelError:
+    return ModelError(f"{label}: corrupt artefact in {folder}: {reason}", _TRAIN)
+
+
+def _load_estimator(folder: Path) -> Any:
     import mlflow.sklearn
 
     try:
         return mlflow.sklearn.load_model(str(folder))
     except Exception as e:
-        raise ModelError(f"{corrupt}: {_one_line(e)}", _TRAIN) from e
+        raise _UnreadableError(_one_line(e)) from e
 
 
-def _facts(version: ModelVersion, folder: Path, label: str, corrupt: str) -> dict[str, str]:
+def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand)."""
     from mlflow.models import Model
 
     try:
         metadata = Model.load(str(folder)).metadata or {}
     except Exception as e:
-        raise ModelError(f"{corrupt}: MLmodel: {_one_line(e)}", _TRAIN) from e
+        raise _UnreadableError(f"MLmodel: {_one_line(e)}") from e
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")

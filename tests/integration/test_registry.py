@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from infra.config import ScoringSettings, Settings
-from infra.errors import ModelError
+from infra.errors import ConfigError, ModelError
 from jobs.scoring import registry
 from jobs.scoring.bench import random_records
 from jobs.scoring.matrix import feature_matrix
@@ -51,6 +51,21 @@ def test_what_was_registered_comes_back(origin: Path) -> None:
     assert (loaded.version, loaded.threshold, loaded.columns) == ("1", 0.375, COLUMNS)
     assert loaded.score(records).column("confidence_score").equals(champion().score(records).column("confidence_score"))
     assert registry.champion_metrics(at(origin)) == {"held_out_f1": 0.5}
+
+
+def test_a_registry_lies_where_it_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a URL gives a meaning is a part of the name here."""
+    home = tmp_path / "ü %2F%25?a=b#c&d;e:f@g"
+    monkeypatch.setenv("FLOWLAKE_HOME", str(home))
+    settings = Settings()
+    assert put(settings) == "1"
+    assert load_champion(settings).version == "1"
+    assert put(settings, promote=False) == "2", "opened a second time"
+    assert (home / "var" / "mlflow" / "mlflow.db").is_file()
+    assert list(tmp_path.iterdir()) == [home]
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    with pytest.raises(ConfigError, match=r"TMPDIR: .*'%2F' in it"):
+        load_champion(settings)
 
 
 def test_a_registry_that_moved_with_its_project_works_and_takes_new_versions(copy: Path) -> None:

@@ -16,6 +16,7 @@ from infra.stack import jars
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres
 from infra.stack.process import free_port
+from infra.stack.s3 import ObjectStore
 
 pytestmark = pytest.mark.integration
 
@@ -137,3 +138,16 @@ def test_kafka_killed_keeps_messages_and_starts_again(tmp_path: Path) -> None:
         assert not broker.ready()
     finally:
         broker.stop()
+
+
+def test_object_store_keeps_its_data_where_it_was_told_to(tmp_path: Path) -> None:
+    """A comma makes a list of folders to it. (The other servers: ``tests/e2e/test_odd_paths.py``.)"""
+    home = tmp_path / "a  b,ü %2F?#&=;:!$'\"[1]{2}*\\`"
+    store = ObjectStore(home, free_port())
+    try:
+        store.start()
+        store.create_bucket("flows")
+    finally:
+        store.stop(1)
+    assert list(tmp_path.iterdir()) == [home]
+    assert (home / "data" / "filerldb2").is_dir()
