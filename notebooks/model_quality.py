@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from infra import config
 from infra.errors import FlowlakeError
+from jobs.platform import lake
 from jobs.scoring.evaluate import judge
 from jobs.scoring.labelled import LabelledFlows
 from jobs.scoring.lake import read_truth
@@ -29,7 +28,7 @@ place = settings.path(settings.lake.path)
 if not (place / "_delta_log").is_dir():
     raise SystemExit(f"no lake at {place}: make demo fills one")
 columns = [*KEY, *SPAN, "confidence_score", "predicted_label", "attack_type", "model_version"]
-flows = pa.table(DeltaTable(str(place)).to_pyarrow_table(columns=columns))
+flows = lake.dataset(place).to_table(columns=columns)
 print(f"{flows.num_rows:,} flows, model versions {pc.unique(flows['model_version']).to_pylist()}")
 
 # %% What the model took them for, and how sure it was.

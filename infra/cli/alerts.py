@@ -56,6 +56,12 @@ def show(
         if kind and not rows:
             _known(settings, kind)
         looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")
+        if not rows:
+            from jobs.sinks import postgres
+
+            conditions = [text for text, given in ((f"--kind {kind}", kind), ("--open", only_open), (f"--since {since}", since)) if given]
+            newest = read(settings, limit=1) if conditions else []
+            looks.explain_nothing(f"alerts in {postgres.where(settings.alerts)}", conditions, newest[0]["timestamp"] if newest else None)
 
 
 def _known(settings: Settings, kind: str) -> None:

@@ -13,7 +13,7 @@ from infra.cli import looks
 from infra.cli.options import ConfFile, Json
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
-from jobs.platform import s3
+from jobs.platform import lake, s3
 
 
 class Store(StrEnum):
@@ -60,6 +60,10 @@ def flows(
     looks.show(
         rows, _SHOWN, form="json" if as_json else "csv" if as_csv else "table", title=f"{len(rows)} flows, newest first ({store.value})"
     )
+    if not rows:
+        conditions = [*(["--attacks"] if attacks else []), *([f"--since {since}"] if since else [])]
+        newest = read(settings, store, limit=1) if conditions else []
+        looks.explain_nothing(f"flows in {_place(settings, store)}", conditions, newest[0]["start_time"] if newest else None)
 
 
 flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
@@ -74,6 +78,17 @@ def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False,
         The store cannot be reached, or holds no records yet.
     """
     return (_hot if store is Store.hot else _lake)(settings, limit, attacks, since)
+
+
+def _place(settings: Settings, store: Store) -> str:
+    """The store as a person names it."""
+    from jobs.sinks import postgres
+
+    return postgres.where(settings.hot) if store is Store.hot else f"lake {_lake_path(settings)}"
+
+
+def _lake_path(settings: Settings) -> str:
+    return settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
 
 
 def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
@@ -93,14 +108,12 @@ def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) 
 def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
     import duckdb
     import pyarrow.dataset as ds
-    from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
     paths.check_lake(settings)
-    where = settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
+    where = _lake_path(settings)
     try:
-        table = DeltaTable(s3.uri(where), storage_options=s3.storage_options(settings.lake))
-        source = table.to_pyarrow_dataset()
+        source = lake.dataset(where, settings.lake)
         condition = None
         if since:
             condition = (ds.field("start_time") >= since) & (ds.field("event_date") >= since.date())

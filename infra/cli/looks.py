@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 
 #: What to do where a store has no table.
 NO_TABLE = "start the stream first: flowlake stream; what the demo wrote: --conf-file var/demo/conf.yaml"
+#: What to do where a table has no rows.
+_NO_ROWS = "flowlake status shows whether packets arrive and which query is behind; what the demo wrote: --conf-file var/demo/conf.yaml"
 
 
 def since(text: str | None) -> datetime | None:
@@ -88,6 +90,28 @@ def show(rows: Sequence[Row], columns: Sequence[str], *, form: str, title: str) 
         writer.writerows([plain(row[name]) for name in names] for row in rows)
     else:
         _table(rows, columns, title)
+
+
+def explain_nothing(what: str, conditions: Sequence[str], newest: datetime | None) -> None:
+    """Say on stderr why a list is empty, and what to do next.
+
+    Parameters
+    ----------
+    what
+        What was looked for, and where: ``flows in lake var/lake/flows``.
+    conditions
+        Options that left rows out, as they were written.
+    newest
+        Time of the newest row without them; None when there is none at all.
+    """
+    if newest is None:
+        text = f"no {what} yet\n  {_NO_ROWS}"
+    else:
+        text = (
+            f"no {what} match {', '.join(conditions)}; without, the newest is of {plain(newest)}\n"
+            "  leave out a condition, or look further back"
+        )
+    print(text, file=sys.stderr)
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:

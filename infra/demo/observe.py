@@ -22,6 +22,7 @@ from infra.config import Settings
 from infra.demo.accounts import NO_IDS, Ids
 from infra.stack.queries import INPUTS, finished_offsets
 from jobs.metering.accounts import AccountBook
+from jobs.platform import lake
 from jobs.sinks.messages import BadMessage, decode_value
 from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
@@ -302,8 +303,9 @@ class Stores:
 
     def lake_ids(self) -> Ids:
         """Flow ids of all rows of the lake."""
-        table = self._lake()
-        return NO_IDS if table is None else ids_of(table.to_pyarrow_table(columns=["flow_id"])["flow_id"])
+        if self._lake() is None:
+            return NO_IDS
+        return ids_of(lake.dataset(self._settings.path(self._settings.lake.path)).to_table(columns=["flow_id"])["flow_id"])
 
     def _lake(self) -> Any:
         from deltalake import DeltaTable

@@ -69,9 +69,9 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     hot, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
     psql = f"{_psql()} -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
-    dataset = f"DeltaTable('{_short(settings.path(settings.lake.path))}').to_pyarrow_dataset()"
+    dataset = f"lake.dataset('{_short(settings.path(settings.lake.path))}')"
     sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
-    lake = f"{_short(bin)}/python -c \"import duckdb; from deltalake import DeltaTable; t = {dataset}; print(duckdb.sql('{sql}'))\""
+    lake = f"{_short(bin)}/python -c \"import duckdb; from jobs.platform import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
     return [
         ("lake", lake),
         ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from infra import paths
 from infra.errors import ModelError, StoreError
+from jobs.platform import lake
 from jobs.scoring.cic import Loaded, labelled
 from jobs.scoring.fit import CANDIDATES
 from jobs.scoring.truth import KEY, SPAN, join_labels
@@ -36,15 +37,14 @@ def load_lake(path: Path, labels: Path | None) -> Loaded:
     if labels is None:
         raise ModelError(f"{path}: flow records of a lake carry no labels", "name a truth table with --labels truth.parquet")
     truth = read_truth(labels)
-    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
-        table = DeltaTable(str(path))
-        have = {f.name for f in table.schema().fields}
+        flows = lake.dataset(path)
+        have = set(flows.schema.names)
         if missing := [c for c in _COLUMNS if c not in have]:
             raise ModelError(f"{path}: missing columns {', '.join(missing[:10])}", "a flow table of another version of flowlake?")
-        records = pa.table(table.to_pyarrow_table(columns=_COLUMNS))
+        records = flows.to_table(columns=_COLUMNS)
     except (DeltaError, OSError, pa.ArrowException) as e:
         raise StoreError(f"lake {path}: {' '.join(str(e).split())[:200]}", "name the folder of a Delta table") from e
     notes = []

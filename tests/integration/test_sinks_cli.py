@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import yaml
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 from infra.cli import looks
 from infra.cli.main import main
@@ -148,8 +150,38 @@ def test_absent_stores_are_one_line(home: Path, monkeypatch: pytest.MonkeyPatch,
         assert "Traceback" not in err
 
 
-def test_lists_of_everything_are_empty_not_broken(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["flows", "--since", "1h", "--attacks"], "match --attacks, --since 1h; without, the newest is of 2026-03-01T12:00:08Z"),
+        (["flows", "--store", "hot", "--since", "1h"], "match --since 1h; without, the newest is of 2026-03-01T12:00:08Z"),
+        (["alerts", "--kind", "flood", "--open"], "match --kind flood, --open; without, the newest is of 2026-03-01T12:00:06Z"),
+    ],
+)
+def test_conditions_that_leave_nothing_are_named(
+    stores: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    code, _, err = call(capsys, *arguments)
+    assert code == 0
+    assert told in err
+    assert "look further back" in err
+
+
+def test_a_lake_folder_without_a_table_says_what_to_do(stores: Settings, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (".", "_delta_log"):
+        shutil.rmtree(home / "lake", ignore_errors=True)
+        (home / "lake" / folder).mkdir(parents=True)
+        code, _, err = call(capsys, "flows")
+        assert code == 5
+        assert "holds no table yet" in err
+        assert "flowlake stream" in err
+
+
+def test_lists_of_everything_are_empty_not_broken(stores: Settings, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     looks.query(stores.hot, "TRUNCATE network_flows, alerts CASCADE")
-    assert call(capsys, "alerts", "--json")[1].strip() == "[]"
-    assert call(capsys, "flows", "--store", "hot", "--json")[1].strip() == "[]"
+    DeltaTable(str(home / "lake")).delete()
+    for arguments in (["alerts"], ["flows", "--store", "hot"], ["flows"], ["alerts", "--open"], ["flows", "--attacks", "--since", "1h"]):
+        code, out, err = call(capsys, *arguments, "--json")
+        assert (code, out.strip()) == (0, "[]")
+        assert re.search(r"^no (flows|alerts) in (lake /|PostgreSQL at ).* yet\n  flowlake status ", err), err
     assert isinstance(evidence.attacks(table([])), pa.Table)

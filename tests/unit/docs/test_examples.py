@@ -38,12 +38,15 @@ def test_lake_examples_read_a_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     Path("var/lake").mkdir(parents=True)
     write_deltalake("var/lake/flows", pa.table(columns), partition_by=["event_date"])
-    by_duckdb, by_pandas = python_blocks("query-the-stores.md")
+    by_duckdb, by_pandas, without_flowlake = python_blocks("query-the-stores.md")
     exec(by_duckdb, {})
     assert re.search(r"SYN_SCAN\s*│\s*2\s*│\s*2\.0", capsys.readouterr().out)
     names: dict[str, Any] = {}
     exec(by_pandas, names)
     assert names["frame"]["attack_type"].tolist() == ["SYN_SCAN", "SYN_SCAN"]
+    capsys.readouterr()
+    exec(without_flowlake, {})
+    assert capsys.readouterr().out == "3\n"
 
 
 def test_json_example_is_a_packet_the_meter_takes() -> None:
