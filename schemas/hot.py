@@ -77,6 +77,7 @@ def table_ddl() -> str:
 
 
 #: Migrations in order: version -> statements. A version that has been released is never edited; a change is a new version.
+#: Each statement may be run again, and runs on empty tables too: so it is found out what a database lacks (:mod:`jobs.sinks.pgrepair`).
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         table_ddl(),

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from infra.config import PostgresSettings
 from infra.errors import StoreError
-from jobs.sinks import pgcopy
+from jobs.sinks import pgcopy, pgrepair
 from jobs.sinks.stores import StoreUnavailable
 
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
@@ -152,7 +152,18 @@ def copy_table(cursor: Any, table: str, types: Mapping[str, str], rows: pa.Table
 
 
 def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int, Sequence[str]]) -> int:
-    """Bring the tables of ``component`` to the newest version; safe to run from several processes at once.
+    """Bring the tables of ``component`` to the newest version, and put back what was dropped by hand.
+
+    One transaction under one lock: safe to run from several processes at once, and all or nothing.
+
+    Parameters
+    ----------
+    settings
+        The database.
+    component
+        Its row in the table of versions.
+    migrations
+        Version -> statements; each may be run again (``IF NOT EXISTS``), and leaves rows as they are.
 
     Returns
     -------
@@ -162,7 +173,8 @@ def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int,
     Raises
     ------
     StoreError
-        The database refuses, or holds a newer version than this program knows.
+        The database refuses, holds a newer version than this program knows, or tables that cannot be mended without a person
+        (:func:`jobs.sinks.pgrepair.repair`).
     StoreUnavailable
         It cannot be reached.
     """
@@ -182,11 +194,13 @@ def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int,
                     f"{where(settings)}: tables of {component!r} are of version {version}, this program knows {newest}",
                     "use the newer program, or another database",
                 )
-            # The statements create what is missing: running the newest again repairs a table that was dropped by hand.
-            for number in sorted(migrations):
-                if number > version or number == newest:
-                    for statement in migrations[number]:
-                        cursor.execute(statement)
+            # A migration finds the tables as the one before it left them, whatever was dropped by hand meanwhile.
+            if 0 < version < newest:
+                pgrepair.repair(cursor, {n: migrations[n] for n in migrations if n <= version}, where(settings))
+            for number in sorted(n for n in migrations if n > version):
+                for statement in migrations[number]:
+                    cursor.execute(statement)
+            pgrepair.repair(cursor, migrations, where(settings))
             cursor.execute(
                 f"INSERT INTO {VERSIONS} (component, version) VALUES (%s, %s) "
                 f"ON CONFLICT (component) DO UPDATE SET version = EXCLUDED.version, applied_at = clock_timestamp() "
