@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -87,8 +88,9 @@ class Daemon:
         except OSError as e:
             raise StackError(f"{self.name} cannot be started: {e}", "flowlake doctor") from e
         process = psutil.Process(child.pid)
-        # psutil knows nothing of our Popen: without it the ended child would stay a zombie of this process.
+        # psutil knows nothing of our Popen, and a child may end long before anybody asks for it: it would stay a zombie of this process.
         _children[child.pid] = child
+        threading.Thread(target=child.wait, name=f"end of {self.name}", daemon=True).start()
         self._note(process)
         return process
 

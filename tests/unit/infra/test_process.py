@@ -6,6 +6,9 @@ import json
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -45,6 +48,47 @@ def test_what_ignores_the_signal_is_killed(daemon: Daemon) -> None:
     daemon.wait_ready(lambda: "up" in tail(daemon.log_file, 1), 20)
     assert daemon.stop(0.2)
     assert not process.is_running()
+
+
+def zombies() -> list[str]:
+    """Ended children of this process that nobody has waited for."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.append(str(child))
+    return found
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize("program", ["pass", "raise SystemExit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_ends_by_itself_leaves_no_zombie(daemon: Daemon, program: str) -> None:
+    """As the demo's model and sensor do, long before the demo ends; nobody asks for them meanwhile."""
+    pid = daemon.start([sys.executable, "-c", program]).pid
+    assert until(lambda: not psutil.pid_exists(pid))
+    assert zombies() == []
+    assert daemon.stop() is False
+
+
+def test_what_ends_while_starting_leaves_no_zombie(daemon: Daemon) -> None:
+    pid = daemon.start([sys.executable, "-c", "pass"]).pid
+    with pytest.raises(StackError, match="ended while starting"):
+        daemon.wait_ready(lambda: False, 20)
+    assert until(lambda: not psutil.pid_exists(pid))
+
+
+def test_what_is_killed_leaves_no_zombie(daemon: Daemon) -> None:
+    family = [*STUBBORN[:2], f"import subprocess, sys; subprocess.Popen({SLEEP!r}); {STUBBORN[2]}"]
+    daemon.start(family)
+    daemon.wait_ready(lambda: "up" in tail(daemon.log_file, 1), 20)
+    assert daemon.stop(0.2)
+    assert zombies() == []
 
 
 def test_pid_file_of_a_process_that_has_gone(daemon: Daemon) -> None:
