@@ -24,6 +24,7 @@ _BATCH_S = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 PACKETS = Counter("flowlake_packets", "Packets metered", ["query"], registry=REGISTRY)
 REJECTED = Counter("flowlake_rejected", "Packets and messages not metered, by reason", ["query", "reason"], registry=REGISTRY)
 FLOWS = Counter("flowlake_flows", "Flow records closed, by end reason", ["query", "reason"], registry=REGISTRY)
+SHARED_ID = Counter("flowlake_shared_id_messages", "Messages of a sensor whose id another live one has", ["domain"], registry=REGISTRY)
 OPEN_FLOWS = Gauge("flowlake_open_flows", "Flows open now", ["query"], registry=REGISTRY)
 
 # --- sinks

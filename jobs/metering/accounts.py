@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -46,9 +47,12 @@ class AccountBook:
                 total.update({k: v for k, v in row.items() if k not in _NOT_COUNTS})
         return total
 
-    def sharing_ids(self) -> set[str]:
-        """Domains in which two live sensors have one id."""
-        return {domain for (_, domain, _), row in self._rows.items() if row.get(SHARED_ID)}
+    def sharing_ids(self) -> Counter[str]:
+        """Messages that show two live sensors with one id, by domain."""
+        found: Counter[str] = Counter()
+        for (_, domain, _), row in self._rows.items():
+            found[domain] += row.get(SHARED_ID, 0)
+        return +found
 
     def domains(self) -> list[str]:
         """Domains that have been heard of."""
@@ -64,7 +68,8 @@ class Exporter(threading.Thread):
         self._ending = threading.Event()
         self.book = AccountBook()
         self._shown: Counter[str] = Counter()
-        self._told: set[str] = set()  # domains with two sensors of one id
+        self._sharing: Counter[str] = Counter()  # messages of sensors that share an id, by domain
+        self._warned: set[str] = set()
 
     def stop(self) -> None:
         """End the thread; returns at once."""
@@ -72,25 +77,32 @@ class Exporter(threading.Thread):
 
     def run(self) -> None:
         """Read until stopped; a broker that is away is waited for."""
+        began_ms = time.time() * 1000
         while not self._ending.is_set():
             try:
-                for value in follow(self._settings, self._ending):
+                for value, written_ms in follow(self._settings, self._ending):
                     self.book.add(value)
                     self._export()
-                    self._tell()
+                    self.tell(new=written_ms >= began_ms)
             except Exception as e:  # the stream must not end because nobody counts
                 LOG.debug("accounts cannot be read, trying again", cause=str(e)[:200])
                 self._ending.wait(5)
 
-    def _tell(self) -> None:
-        """Log, once for each domain, that two live sensors have one id."""
-        for domain in self.book.sharing_ids() - self._told:
-            self._told.add(domain)
-            LOG.warning(
-                "two live sensors have the same id; both are metered, but their records cannot be told apart",
-                domain=domain,
-                hint="give each sensor its own: sensor.id, FLOWLAKE_SENSOR__ID or --sensor-id",
-            )
+    def tell(self, *, new: bool) -> None:
+        """Count what two live sensors of one id send, and log it once for each domain; unless not ``new``: then it was told before."""
+        for domain, messages in self.book.sharing_ids().items():
+            gained = messages - self._sharing[domain]
+            self._sharing[domain] = messages
+            if not new or gained <= 0:
+                continue
+            metrics.SHARED_ID.labels(domain=domain).inc(gained)
+            if domain not in self._warned:
+                self._warned.add(domain)
+                LOG.warning(
+                    "two live sensors have the same id; both are metered, but their records cannot be told apart",
+                    domain=domain,
+                    hint="give each sensor its own: sensor.id, FLOWLAKE_SENSOR__ID or --sensor-id",
+                )
 
     def _export(self) -> None:
         now = self.book.totals()
@@ -106,8 +118,8 @@ class Exporter(threading.Thread):
         metrics.OPEN_FLOWS.labels(query="meter").set(now["open"])
 
 
-def follow(settings: Settings, ending: threading.Event) -> Iterator[bytes | None]:
-    """Values of the topic from its beginning, until ``ending`` is set."""
+def follow(settings: Settings, ending: threading.Event) -> Iterator[tuple[bytes | None, int]]:
+    """Values of the topic from its beginning, and when they were written (ms), until ``ending`` is set."""
     from kafka import KafkaConsumer
 
     from infra.kafka_client import client_options
@@ -117,6 +129,6 @@ def follow(settings: Settings, ending: threading.Event) -> Iterator[bytes | None
         while not ending.is_set():
             for messages in consumer.poll(timeout_ms=500).values():
                 for message in messages:
-                    yield message.value
+                    yield message.value, message.timestamp
     finally:
         consumer.close()
