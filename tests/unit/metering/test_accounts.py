@@ -20,12 +20,12 @@ def test_two_sensors_of_one_id_are_told_once_and_counted(monkeypatch: pytest.Mon
     told = []
     monkeypatch.setattr(accounts.LOG, "warning", lambda text, **fields: told.append((text, fields["domain"])))
     exporter = Exporter(config.load())
-    before = metrics.SHARED_ID.labels(domain="tap")._value.get()
+    before = metrics.REGISTRY.get_sample_value("flowlake_shared_id_messages_total", {"domain": "tap"}) or 0
 
     def take(value: bytes, *, new: bool) -> float:
         exporter.book.add(value)
         exporter.tell(new=new)
-        return metrics.SHARED_ID.labels(domain="tap")._value.get() - before
+        return (metrics.REGISTRY.get_sample_value("flowlake_shared_id_messages_total", {"domain": "tap"}) or 0) - before
 
     assert take(row(1, 0, packets=5), new=True) == 0
     assert take(row(2, 0, packets=5, **{SHARED_ID: 3}), new=False) == 0  # of before this driver began
