@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import config
+from infra import config, paths
 from infra.config import ROOT
 from infra.errors import ConfigError, FlowlakeError
 from infra.stack import jars, java
@@ -139,6 +139,7 @@ def command(request: Request) -> Command:
         argv += ["--archives", _with(options, "--archives", [f"{_archive(request.python_env)}#{ENVIRONMENT}"])]
         environment["PYSPARK_PYTHON"] = f"./{ENVIRONMENT}/bin/python"
     if cluster:
+        _listed(conf_file, "--conf-file")
         argv += ["--files", _with(options, "--files", [str(conf_file)]), *_cluster(conf_file, master, request)]
         del environment["PYSPARK_DRIVER_PYTHON"]
     else:
@@ -155,7 +156,7 @@ def _script(job: str) -> Path | None:
     if job.endswith(".py"):
         if not Path(job).is_file():
             raise ConfigError(f"job {job}: no such file", f"jobs by name: {', '.join(jobs())}")
-        return Path(job).resolve()
+        return _listed(Path(job), f"job {job}")
     if job not in jobs():
         raise ConfigError(f"no job {job!r}", f"jobs: {', '.join(jobs()) or 'none'}; or the path of a .py file")
     return None
@@ -196,7 +197,14 @@ def _archive(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(f"--python-env {name}: no such file", "pack one: venv-pack -o environment.tar.gz")
-    return path.resolve()
+    return _listed(path, "--python-env")
+
+
+def _listed(path: Path, origin: str) -> Path:
+    """A file that spark-submit is given by its path, made absolute."""
+    where = path.resolve()
+    paths.check(where, origin, (paths.LIST,), "copy it to another folder")
+    return where
 
 
 def _with(options: list[str], option: str, ours: Sequence[str], separator: str = ",") -> str:

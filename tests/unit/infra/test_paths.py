@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,6 +172,19 @@ def test_what_spark_submit_takes_apart(character: str, settings: Factory, tmp_pa
     with pytest.raises(ConfigError, match=r"paths\.var: .* spark-submit"):
         session.launch_properties(settings(), "spark://h:7077")
     assert not (tmp_path / f"a{character}b").exists()
+
+
+def test_files_that_spark_submit_takes_apart(home: Path, tmp_path: Path) -> None:
+    for name in ("a,b.py", "a#b.gz", "a[b].yaml"):
+        (tmp_path / name).write_text("")
+    job, archive, conf = (str(tmp_path / name) for name in ("a,b.py", "a#b.gz", "a[b].yaml"))
+    for origin, arguments in {
+        f"job {job}": [job],
+        "--python-env": ["sink_lake", "--python-env", archive],
+        "--conf-file": ["sink_lake", "--conf-file", conf, "--master", "yarn", "--deploy-mode", "cluster"],
+    }.items():
+        with pytest.raises(ConfigError, match=f"^{re.escape(origin)}: .* spark-submit"):
+            submit.command(submit.parse(arguments))
 
 
 def test_options_of_the_jvm_hold_nothing_that_its_launcher_would_take_apart(
