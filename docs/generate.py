@@ -424,7 +424,8 @@ def _command(path: str, command: Any) -> list[str]:
     for p in command.params:
         if "--help" in p.opts:
             continue
-        name = ", ".join(p.opts + p.secondary_opts) if p.param_type_name == "option" else p.metavar or p.name.upper()
+        option = p.param_type_name == "option"
+        name = ", ".join(p.opts + p.secondary_opts) if option else (p.metavar or p.name.upper()) + ("..." if p.nargs != 1 else "")
         rows.append((code(name), p.help or "", _default(p)))
     if rows:
         parts.append(table(("option", "meaning", "default"), rows))

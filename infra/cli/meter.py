@@ -44,7 +44,7 @@ def meter(
 ) -> None:
     """Meter capture files: the drop-in replacement of CICFlowMeter.
 
-    Columns and order are those of the corrected CIC-IDS2017 files, then ours. The rules (timeouts, linger) are the section ``meter`` of the
+    Columns and order are those of the corrected CIC-IDS2017 files, then ours. The rules (timeouts, linger) are the section meter of the
     configuration: the very code of the stream.
 
     A folder is every capture file in it, by content: rotated (cap.pcap1), compressed (gzip, zstd, lz4, xz, bzip2), without an ending.

@@ -15,7 +15,9 @@ from infra.cli.options import ConfFile, Json
 from infra.errors import ConfigError, FlowlakeError
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from infra.stack.local import LocalStack
     from infra.stack.queries import Standing
@@ -26,13 +28,11 @@ def up(conf_file: ConfFile = None) -> None:
 
     Example:  flowlake up
     """
-    from rich.console import Console
-
-    from infra.cli.tables import topics_table
+    from infra.cli.tables import console, topics_table
 
     report = _stack(conf_file).up(say=print)
     if report.differences:
-        Console().print(topics_table(report))
+        console().print(topics_table(report))
 
 
 def down(conf_file: ConfFile = None) -> None:
@@ -61,16 +61,21 @@ def status(
     if as_json:
         print(json.dumps(_snapshot(stack), indent=2))
         return
-    from rich.console import Console
+    from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
+    from infra.cli.tables import console
+
+    screen = console()
     if not watch:
-        Console().print(_tables(stack))
+        for view in _views(stack, screen):
+            screen.print(view, soft_wrap=isinstance(view, Text))
         return
-    with Live(_tables(stack), screen=False, auto_refresh=False) as live:
+    with Live(Group(*_views(stack, screen)), console=screen, screen=False, auto_refresh=False) as live:
         while True:
             time.sleep(2)
-            live.update(_tables(stack), refresh=True)
+            live.update(Group(*_views(stack, screen)), refresh=True)
 
 
 def logs(
@@ -151,19 +156,18 @@ def _snapshot(stack: LocalStack) -> dict[str, Any]:
     }
 
 
-def _tables(stack: LocalStack) -> Group:
-    from rich.console import Group
+def _views(stack: LocalStack, screen: Console) -> list[Table | Text]:
     from rich.text import Text
 
-    from infra.cli.tables import parts_table, queries_table, topics_table
+    from infra.cli.tables import parts_view, queries_table, topics_table
 
     report, standings, problem = _broker(stack)
-    shown: list[Any] = [parts_table(stack.parts())]
+    shown: list[Table | Text] = [parts_view(stack.parts(), screen)]
     if report:
         shown.append(topics_table(report))
     if standings:
         shown.append(queries_table(standings))
     shown += [Text(f"{standing.query}: {standing.problem}", style="red") for standing in standings if standing.problem]
     if problem:
-        shown.append(problem)
-    return Group(*shown)
+        shown.append(Text(problem))
+    return shown

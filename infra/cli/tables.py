@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from infra.stack.local import PartState
@@ -12,11 +15,21 @@ if TYPE_CHECKING:
     from infra.stack.topics import Report
 
 
+#: Width of what goes into a file or a pipe: nothing is folded there.
+_UNLIMITED = 10_000
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and as wide as needed where it is none."""
+    return Console(width=None if sys.stdout.isatty() else _UNLIMITED)
+
+
 def topics_table(report: Report) -> Table:
     """Topics with partitions (declared ones when they differ), replication, messages, differences."""
     table = Table(title="Topics", title_justify="left")
     for name, justify in (("topic", "left"), ("partitions", "right"), ("replicas", "right"), ("messages", "right"), ("state", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        # what differs gives way; a topic's name is whole as long as it fits at all
+        table.add_column(name, justify=justify, no_wrap=name == "topic", overflow="fold")  # type: ignore[arg-type]
     for topic in report.topics:
         state = "[green]created[/]" if topic.created else "[green]as declared[/]"
         if topic.differences:
@@ -25,8 +38,17 @@ def topics_table(report: Report) -> Table:
     return table
 
 
-def parts_table(parts: list[PartState]) -> Table:
-    """Processes of the local stack."""
+def parts_view(parts: list[PartState], console: Console) -> Table | Text:
+    """Processes of the local stack: a table; where the console is too narrow for one, lines in which each address is whole.
+
+    An address is copied. Text is to be printed with ``soft_wrap``: a line that is still too long is then the terminal's to break.
+    """
+    table = _parts_table(parts)
+    natural = console.measure(table, options=console.options.update(max_width=_UNLIMITED)).maximum
+    return table if natural <= console.width else _parts_text(parts)
+
+
+def _parts_table(parts: list[PartState]) -> Table:
     table = Table(title="Local stack", title_justify="left")
     for name, justify in (
         ("part", "left"),
@@ -36,15 +58,35 @@ def parts_table(parts: list[PartState]) -> Table:
         ("memory MiB", "right"),
         ("up", "right"),
     ):
-        # an address is copied: it goes on in the next line rather than end in dots
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    colours = {"ready": "green", "starting": "yellow", "running": "green"}
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for part in parts:
         up = "" if part.seconds is None else _span(part.seconds)
-        colour = colours.get(part.state, "red" if part.detail else "dim")
-        state = f"[{colour}]{part.state}[/]" + (f" {part.detail}" if part.detail else "")
-        table.add_row(part.name, state, part.address, str(part.pid or ""), "" if part.memory_mb is None else str(part.memory_mb), up)
+        memory = "" if part.memory_mb is None else str(part.memory_mb)
+        table.add_row(part.name, _state(part), Text(part.address), str(part.pid or ""), memory, up)
     return table
+
+
+def _parts_text(parts: list[PartState]) -> Text:
+    text = Text.assemble(("Local stack", "italic"))
+    width = max((len(part.name) for part in parts), default=0)
+    for part in parts:
+        facts = [
+            *([f"pid {part.pid}"] if part.pid else []),
+            *([] if part.memory_mb is None else [f"{part.memory_mb} MiB"]),
+            *([] if part.seconds is None else [f"up {_span(part.seconds)}"]),
+        ]
+        text.append(f"\n{part.name:<{width}}  ").append_text(_state(part))
+        if facts:
+            text.append(f"  {', '.join(facts)}")
+        if part.address:
+            text.append(f"\n  {part.address}")
+    return text
+
+
+def _state(part: PartState) -> Text:
+    colours = {"ready": "green", "starting": "yellow", "running": "green"}
+    state = Text(part.state, style=colours.get(part.state, "red" if part.detail else "dim"))
+    return Text.assemble(state, f" {part.detail}") if part.detail else state
 
 
 def queries_table(standings: list[Standing]) -> Table:

@@ -33,11 +33,9 @@ def topics(
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        from rich.console import Console
+        from infra.cli.tables import console, topics_table
 
-        from infra.cli.tables import topics_table
-
-        Console().print(topics_table(report))
+        console().print(topics_table(report))
     if check and report.differences:
         raise BrokerError(
             f"{len(report.differences)} differences from the declared topics: {'; '.join(report.differences)}",

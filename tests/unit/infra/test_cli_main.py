@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -38,6 +41,21 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert "Usage: flowlake" in out
     if "COMMAND [ARGS]" not in out:
         assert f"flowlake {name}" in out.split("\n", 2)[2], "no example"
+
+
+def helps(command: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Of a command and all below it: path and help."""
+    context = command.make_context(path, [], resilient_parsing=True)
+    yield path, command.get_help(context)
+    for name, below in getattr(command, "commands", {}).items():
+        yield from helps(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_is_for_a_terminal(name: str) -> None:
+    """No markup of docstrings, and no metavar whose dots Typer adds once more."""
+    for path, text in helps(cli.load(name), f"flowlake {name}"):
+        assert not re.search(r"``|:\w+:`|\.\.\.[}\]]\.\.\.|\.{4}", text), f"{path}:\n{text}"
 
 
 def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
