@@ -35,7 +35,7 @@ def capture_path(text: str) -> Path:
 Captures = Annotated[
     list[Path],
     typer.Argument(
-        metavar="CAPTURE...",
+        metavar="CAPTURE",
         parser=capture_path,
         help="pcap or pcapng files, compressed too (gzip, zstd, lz4, xz, bzip2), folders of them, or - for stdin.",
     ),

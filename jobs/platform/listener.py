@@ -77,8 +77,6 @@ class MetricsListener(StreamingQueryListener):
         metrics.ACTIVE.labels(name).set(0)
         if event.exception:
             metrics.FAILURES.labels(name).inc()
-        else:
-            LOG.info("query stopped", query=name)
 
 
 class _Calls(JStreamingQueryListener):

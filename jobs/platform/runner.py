@@ -197,6 +197,7 @@ def _look(state: _Running, restart: Restart) -> None:
         state.handle = None
         if error is None:
             state.ended = True
+            LOG.info("query stopped", query=state.query.name)
         else:
             _failed(state, error, restart)
 
@@ -232,6 +233,8 @@ def _halt(name: str, handle: StreamingQuery) -> None:
     """Stop a query at once, in the midst of its batch."""
     try:
         handle.stop()
+        # Told here, not by the listener: Spark hands it the event some time after, when the driver may listen no more.
+        LOG.info("query stopped", query=name)
     except Exception as e:
         LOG.warning("query did not stop cleanly", query=name, cause=causes.one_line(e))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -117,6 +118,21 @@ def test_a_failing_query_goes_on_by_itself_and_stops_no_other(spark: SparkSessio
         thread.join(60)
     assert codes == [0]
     assert not spark.streams.active
+
+
+def test_each_query_is_told_of_when_it_has_stopped(spark: SparkSession, tmp_path: Path) -> None:
+    sinks = {name: Sink(spark, tmp_path / name, name) for name in ("t_one", "t_two", "t_three", "t_four")}
+    stop = threading.Event()
+    queries = [runner.Query(name, sink.start) for name, sink in sinks.items()]
+    with structlog.testing.capture_logs() as logged:
+        thread = threading.Thread(target=lambda: runner.run(spark, queries, restart=FAST, stop=stop, poll_s=0.02))
+        thread.start()
+        try:
+            until(lambda: all(sink.batches for sink in sinks.values()))
+        finally:
+            stop.set()
+            thread.join(60)
+    assert sorted(line["query"] for line in logged if line["event"] == "query stopped") == sorted(sinks)
 
 
 def test_a_permanent_cause_ends_one_query_and_sets_the_exit_code(spark: SparkSession, tmp_path: Path) -> None:
