@@ -35,7 +35,7 @@ test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
 
 check: setup ## Lint, format, types, unit tests, a little fuzzing
-	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q tests/unit tests/fuzz $(ARGS)
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/fuzz $(ARGS)
 
 fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
