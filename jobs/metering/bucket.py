@@ -157,7 +157,9 @@ class BucketMeter:
         name, kind, _ = key
         if kind == JSON:
             return JsonDomain(index, name, round(self._settings.json_lateness_s * _NS))
-        return Domain(index, name, round(self._settings.domain_join_s * 1000) if kind == SHARED else 0)
+        if kind == SHARED:
+            return Domain(index, name, shared=True, join_ms=round(self._settings.domain_join_s * 1000))
+        return Domain(index, name)
 
     def _sensor(self, name: str) -> int:
         return self._sensors.setdefault(name, len(self._sensors))

@@ -99,12 +99,13 @@ class Run:
 class Domain:
     """One flow table's worth of traffic in time: its sensors and its frontier (ns).
 
-    ``join_ms``: so long after its first message on a partition its time begins to run there, so that sensors that are started together
-    are waited for; 0 for a domain that has one sensor.
+    ``shared``: several sensors may be in it. ``join_ms``: so long after its first message on a partition its time begins to run there,
+    so that sensors that are started together are waited for.
     """
 
     index: int
     name: str
+    shared: bool = False
     join_ms: int = 0
     frontier: int = NO_FRONTIER
     max_ts: int = 0
@@ -126,11 +127,12 @@ class Domain:
         before = max(lane.clock, self.floors.get(e.partition, 0), self.frontier)
         self.max_ts = max(self.max_ts, e.max_ts)
         lane.clock = max(lane.clock, e.clock)
-        self._raise_floor(e.partition, e.seen_ms)
+        if self.shared:  # else the floor is the lane's own clock
+            self._raise_floor(e.partition, e.seen_ms)
         return True, before
 
     def _joined(self, partition: int, at_ms: int) -> bool:
-        return at_ms - self.began[partition] >= self.join_ms
+        return not self.join_ms or at_ms - self.began[partition] >= self.join_ms
 
     def _raise_floor(self, partition: int, at_ms: int) -> None:
         promise = min(run.promise(partition) for run in self.runs.values())
@@ -252,6 +254,8 @@ class NewestRuns:
 
     def share_id(self, e: Envelope) -> bool:
         """Take a message; whether it shows that two live sensors have one id: an older run speaks on beside a newer one."""
+        if self.number.get(e.sensor) == e.run and (e.sensor, e.partition) in self._began:
+            return False
         self._note(e.sensor, e.run, e.partition, e.seen_ms)
         began = self._began.get((e.sensor, e.partition))
         return e.run < self.number[e.sensor] and began is not None and e.seen_ms - began > BOTH_ALIVE_MS

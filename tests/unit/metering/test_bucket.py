@@ -171,12 +171,14 @@ def test_sensors_of_one_domain_share_flows_and_wait_for_each_other() -> None:
     assert emission.closed["nb"].tolist() == [1]
 
 
-def in_any_cut(log: list[tuple[Envelope, np.ndarray]], now_ms: int = 10**9) -> list[tuple[list[tuple[int, ...]], dict[str, int]]]:
+def in_any_cut(
+    log: list[tuple[Envelope, np.ndarray]], now_ms: int = 10**9, join_s: float = 5.0
+) -> list[tuple[list[tuple[int, ...]], dict[str, int]]]:
     """Flows and accounts of one partition's messages in one micro-batch, in two, cut at every place, and in one each."""
     cuts = [[], *([i] for i in range(1, len(log))), list(range(1, len(log)))]
     found = []
     for cut in cuts:
-        meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=False))
+        meter = BucketMeter(0, 1, MeterSettings(buckets=1, interim=False, domain_join_s=join_s))
         flows: list[tuple[int, ...]] = []
         for a, b in pairwise([0, *cut, len(log), len(log)]):
             messages = [(Envelope(**vars(e)), p.copy()) for e, p in log[a:b]]
@@ -205,12 +207,13 @@ def entry(feed: Feed, clock: float, *times: float, seen: float = 0, kind: str = 
     return e, packets(*times, **more)
 
 
-def test_a_sensor_that_joins_a_running_domain_is_late_by_the_log_and_not_by_the_batch() -> None:
+@pytest.mark.parametrize("join_s", [0.0, 5.0])
+def test_a_sensor_that_joins_a_running_domain_is_late_by_the_log_and_not_by_the_batch(join_s: float) -> None:
     out, back = Feed(BucketMeter(0, 1, MeterSettings()), "out", "wan"), Feed(BucketMeter(0, 1, MeterSettings()), "back", "wan")
     log = [entry(out, t, t - 0.5, seen=t) for t in range(1, 12)]
     log += [entry(back, 8, 3.0, 11.5, seen=11.1), entry(out, 12, 11.5, seen=12), entry(back, 12, 11.8, seen=12)]
     log += [entry(out, 0, seen=13, kind="end"), entry(back, 0, seen=13, kind="end")]
-    flows, row = same(in_any_cut(log))
+    flows, row = same(in_any_cut(log, join_s=join_s))
     assert (row["packets"], row["metered"], row["rejected_late"]) == (15, 14, 1)
     assert len(flows) == 1
 
