@@ -83,7 +83,7 @@ class MeterSettings(_Section):
     tcp_linger_s: float = Field(3.0, ge=0, le=MOST_SECONDS, description="what comes this long after FIN or RST still belongs to the flow")
     fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how far fragments may be from their first one")
     max_waiting_fragments: int = Field(
-        65_536, ge=1, description="fragments of a domain that wait for their first one, over all buckets; older ones are orphans"
+        16_384, ge=1, description="fragments of a domain that wait in a bucket for their first one; older ones are orphans"
     )
     interim_first_s: float = Field(
         0.2, ge=0, le=MOST_SECONDS, description="age at which an open flow is first emitted as an interim snapshot"

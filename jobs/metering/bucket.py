@@ -72,8 +72,7 @@ class BucketMeter:
         self._buckets = buckets
         self._settings = settings
         self.table = FlowTable(timeouts_of(settings))
-        waiting = max(settings.max_waiting_fragments // buckets, 1)
-        self._fragments = FragmentTable(round(settings.fragment_timeout_s * _NS), waiting)
+        self._fragments = FragmentTable(round(settings.fragment_timeout_s * 1e6), settings.max_waiting_fragments)
         self._held = np.zeros(0, PACKET_DTYPE)
         self._domains: dict[Key, AnyDomain] = {}
         self._names: dict[int, str] = {}  # domain number -> name, of domains with state
@@ -188,18 +187,18 @@ class BucketMeter:
         else:
             self._held, ready = take(packets, ~due), take(packets, due)
         ready = self._ordered(ready)
+        frontiers_us = frontiers // 1000
         waited = np.zeros(0, np.int64)
         if len(ready) and ready["frag"].any():
             ready, waited, orphans = self._fragments.resolve(ready)
             self._reject_orphans(orphans)
-        self._reject_orphans(self._fragments.expire(frontiers))
+        self._reject_orphans(self._fragments.expire(frontiers_us))
         self._reject_orphans(Counter({domain.index: self._fragments.end_domain(domain.index) for _, domain in ended}))
         for i, count in _per_domain(ready["domain"]):
             self._count(self._names[i], "metered", count)
 
         closed = Rows()
         self.table.meter(ready, closed, waited)
-        frontiers_us = frontiers // 1000
         self.table.expire(frontiers_us, closed)
         for _, domain in ended:
             self.table.close_domain(domain.index, closed)

@@ -42,7 +42,7 @@ class _Domain:
     number: int = 0
 
     def forget_before(self, limit: int) -> int:
-        """Forget what lies before ``limit`` (ns); number of waiting fragments that were given up."""
+        """Forget what lies before ``limit`` (us); number of waiting fragments that were given up."""
         while self.firsts and self.firsts[next(iter(self.firsts))][0] < limit:
             del self.firsts[next(iter(self.firsts))]
         given_up = 0
@@ -83,14 +83,14 @@ class FragmentTable:
 
     Parameters
     ----------
-    timeout_ns
+    timeout_us
         Later fragments belong to a first one at most this far away in event time, in either direction.
     bound
         Waiting fragments, and first ones, that are kept of each observation domain; beyond it the oldest are given up.
     """
 
-    def __init__(self, timeout_ns: int, bound: int) -> None:
-        self._timeout = timeout_ns
+    def __init__(self, timeout_us: int, bound: int) -> None:
+        self._timeout = timeout_us
         self._bound = bound
         self._domains: defaultdict[int, _Domain] = defaultdict(_Domain)
 
@@ -105,7 +105,7 @@ class FragmentTable:
         released: list[tuple[int, NDArray]] = []  # position of a first fragment, rows that waited for it
         for i in np.flatnonzero(packets["frag"]):
             p = packets[i]
-            ts, index = int(p["ts"]), int(p["domain"])
+            ts, index = int(p["ts"]) // 1000, int(p["domain"])
             domain, datagram = self._domains[index], _datagram(p)
             orphans[index] += domain.forget_before(ts - self._timeout)
             if p["frag"] == FRAG_FIRST:
@@ -123,7 +123,7 @@ class FragmentTable:
         return Whole(*_inserted(packets, keep, released), +orphans)
 
     def expire(self, frontiers: NDArray[np.int64]) -> Counter[int]:
-        """Forget what is older than the timeout (``frontiers``: ns by domain number); orphans by domain number."""
+        """Forget what is older than the timeout (``frontiers``: us by domain number); orphans by domain number."""
         gone = {index: domain.forget_before(int(frontiers[index]) - self._timeout) for index, domain in self._domains.items()}
         self._domains = defaultdict(_Domain, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
         return +Counter(gone)

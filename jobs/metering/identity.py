@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from jobs.metering.hashing import blake2b, sha1_short
+from jobs.metering.table import OPENED_LATE
 
 # ICMP messages that are one half of a conversation: type -> type of the answer (Community ID specification v1, ICMP mapping)
 _ICMP4_PEER = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}
@@ -66,6 +67,8 @@ def _flow_ids(rows, names, name_at, out):  # type: ignore[no-untyped-def]
             message[6 + i] = (start >> np.uint64(56 - 8 * i)) & np.uint64(255)
         for i in range(4):
             message[14 + i] = (r.part >> np.uint32(24 - 8 * i)) & np.uint32(255)
+        if r.tcp & OPENED_LATE:  # a flow of the same key that began at the same time may have ended while the fragment waited
+            message[14] |= 128
         at = _pack_address(r.ipver, r.src_hi, r.src_lo, message, 18)
         at = _pack_address(r.ipver, r.dst_hi, r.dst_lo, message, at)
         for i in range(name_at[r.domain], name_at[r.domain + 1]):

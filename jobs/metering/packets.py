@@ -481,6 +481,7 @@ def _parse(d, pos, end, wire_end, link, out):
         icmp_type = -1
         icmp_code = -1
         malformed = 0
+        limit = l4 + l4_len  # end of what it carries
         nxt = 0  # layer inside, when this is a tunnel
         nxt_pos = l4
         nxt_etype = np.int64(0)
@@ -517,6 +518,7 @@ def _parse(d, pos, end, wire_end, link, out):
                     malformed = 1
                 else:
                     payload = size - 8
+                limit = l4 + 8 + payload
                 # what hides a tunnel's header is the snap length: the outer packet is no stand-in for the one inside
                 if frag == FRAG_NONE and payload >= 8:
                     p = l4 + 8
@@ -553,23 +555,29 @@ def _parse(d, pos, end, wire_end, link, out):
                                         extension = d[q + size - 1]
                                     q += size
                             if q >= end:
-                                if l4 + l4_len > end:
+                                if limit > end:
                                     return TRUNCATED
                             elif q >= 0 and (d[q] >> 4 == 4 or d[q] >> 4 == 6):
                                 nxt, nxt_pos, kind = _L_IP, q, _GTPU
                     elif dport == 3544 or sport == 3544:
                         q = p
-                        if q + 4 <= end and d[q] == 0 and d[q + 1] == 1:
-                            q += 13 + np.int64(d[q + 2]) + np.int64(d[q + 3])
-                        if q + 2 <= end and d[q] == 0 and d[q + 1] == 0:
-                            q += 8
-                        if q + 40 <= p + payload:
+                        if q + 40 <= limit:  # else there is no room for an IPv6 header
+                            if q + 4 > end:
+                                return TRUNCATED
+                            if d[q] == 0 and d[q + 1] == 1:
+                                q += 13 + np.int64(d[q + 2]) + np.int64(d[q + 3])
+                        if q + 40 <= limit:
+                            if q + 2 > end:
+                                return TRUNCATED
+                            if d[q] == 0 and d[q + 1] == 0:
+                                q += 8
+                        if q + 40 <= limit:
                             if q >= end:
                                 return TRUNCATED
                             if d[q] >> 4 == 6:
                                 if q + 6 > end:
                                     return TRUNCATED
-                                if q + 40 + _u16(d, q + 4) <= p + payload:
+                                if q + 40 + _u16(d, q + 4) <= limit:
                                     nxt, nxt_pos, kind = _L_IP, q, _TEREDO
                     elif dport == 5247 or sport == 5247:
                         if p >= end:
@@ -681,7 +689,10 @@ def _parse(d, pos, end, wire_end, link, out):
         out.malformed = np.uint8(malformed)
         if nxt == 0:
             return 0
-        cut = l4 + l4_len > end
+        # what lies behind the packet that carries the tunnel (padding, a trailer) is not in the tunnel
+        cut = limit > end
+        end = min(end, limit)
+        wire_end = min(wire_end, limit)
         layer = nxt
         pos = nxt_pos
         etype = nxt_etype

@@ -152,8 +152,8 @@ ROW_DTYPE = np.dtype(
     align=True,
 )
 
-#: What was seen on a TCP connection, kept over a timeout split.
-F_FIN, B_FIN, F_SEQ, B_SEQ, F_DATA, B_DATA, F_SYN, B_SYN = (1 << i for i in range(8))
+#: What was seen on a TCP connection, kept over a timeout split; of any flow, that a fragment opened it that had waited.
+F_FIN, B_FIN, F_SEQ, B_SEQ, F_DATA, B_DATA, F_SYN, B_SYN, OPENED_LATE = (1 << i for i in range(9))
 
 #: States of one endpoint of a TCP connection, in Zeek's terms.
 INACTIVE, SYN_SENT, SYN_ACK_SENT, PARTIAL, ESTABLISHED, CLOSED, RESET = range(7)
@@ -610,7 +610,13 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
     for k in range(packets.shape[0]):
         p = packets[k]
         t = p.ts // 1000
-        now = t if waited.shape[0] == 0 else (p.ts + waited[k]) // 1000
+        now = t
+        late = waited.shape[0] != 0 and waited[k] != 0
+        if late:
+            now = (p.ts + waited[k]) // 1000
+            t = max(t, now - idle)  # further back, the flow it opens would be over before the rest of its datagram is in it
+        again = False
+        part_before = np.uint32(0)
         s = np.int64(_key_hash(p.src_hi, p.src_lo, p.sport, p.dst_hi, p.dst_lo, p.dport, p.proto, p.domain) & np.uint64(mask))
         i = head[s]
         forward = True
@@ -655,6 +661,8 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
                 reason = ACTIVE
             if reason == 0 or reason == ACTIVE:
                 t = max(t, r.last)  # of a packet that waited: its flow may have gone on meanwhile
+            again = r.start == t
+            part_before = r.part
             if reason == ACTIVE:
                 r.end_reason = ACTIVE
                 out[n_out] = r
@@ -696,8 +704,9 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
             r.proto = p.proto
             r.ipver = p.ipver
             r.domain = p.domain
-            r.part = 0
-            r.tcp = 0
+            # begun in the very microsecond of the connection before it, it could not be told from that by key, start and part
+            r.part = part_before + np.uint32(1) if again else np.uint32(0)
+            r.tcp = OPENED_LATE if late else 0
             r.f_state = INACTIVE
             r.b_state = INACTIVE
             r.f_before = INACTIVE

@@ -114,7 +114,7 @@ class Meter:
                 if t - since > self.rules.fragment:
                     self.rejected["fragment_orphan"] += 1
                 else:
-                    self._add(since, t, _joined(later, packet))
+                    self._add(max(since, t - self.rules.idle), t, _joined(later, packet))
             self._add(t, t, packet)
         elif ident in self.firsts and t - self.firsts[ident][0] <= self.rules.fragment:
             self._add(t, t, _joined(packet, self.firsts[ident][1]))
@@ -125,13 +125,15 @@ class Meter:
         """Meter a packet of time ``t`` at time ``now``, which is later when it waited for the first fragment of its datagram."""
         a, b = (packet.src, packet.sport), (packet.dst, packet.dport)
         key: Key = ((min(a, b), max(a, b)), packet.proto)
-        flow = self.flows.get(key)
+        flow = before = self.flows.get(key)
         if flow is not None:
             flow = self._expire(key, flow, now, packet)
         if flow is None:
             turned = packet.proto == TCP and packet.flags & SYN and packet.flags & ACK
             flow = Connection(b, a, t) if turned else Connection(a, b, t)
             self.flows[key] = flow
+            if before is not None and before.packets[0].t == t:  # another record of this key, start and part is there already
+                flow.part = before.part + 1
         elif flow.history:
             t = max(t, flow.history[-1].t)
         flow.add(t, packet)

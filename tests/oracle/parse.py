@@ -328,9 +328,11 @@ def _body(b: bytes, at: int, length: int, base: Packet, way: _Way, stated: bool)
         if base.fragment:
             return packet
         try:
-            return _tunnel(b, at, length, packet, way) or packet
+            # what lies behind the packet is not in the tunnel
+            end = at + 8 + packet.payload if packet.proto == UDP else at + length
+            return _tunnel(b[:end], at, length, packet, replace(way, end=min(way.end, end))) or packet
         except _NoIp as e:
-            if e.args[0] == "truncated" and at + length > len(b):
+            if e.args[0] == "truncated" and end > len(b):
                 raise
             return packet
     except _NoIp as e:  # cut inside this packet: this packet's fault, not a reason to look at the one around it
@@ -394,9 +396,9 @@ def _tunnel(b: bytes, at: int, length: int, base: Packet, way: _Way) -> Packet |
     if 2152 in (base.sport, base.dport):
         return _gtp(b, data, way)
     if 3544 in (base.sport, base.dport):
-        if b[data : data + 2] == b"\0\1" and data + 4 <= len(b):  # authentication
+        if data + 40 <= end and _u32(b, data) >> 16 == 1:  # authentication
             data += 13 + b[data + 2] + b[data + 3]
-        if b[data : data + 2] == b"\0\0":  # origin indication
+        if data + 40 <= end and _u16(b, data) == 0:  # origin indication
             data += 8
         if data + 40 > end or _u8(b, data) >> 4 != 6 or data + 40 + _u16(b, data + 4) > end:
             return None

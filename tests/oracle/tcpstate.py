@@ -40,6 +40,8 @@ def conn_state(packets: Sequence[Seen]) -> str:
     """State after the connection's packets so far; the originator is the forward side."""
     orig, resp = _End(), _End()
     for p in packets:
+        if p.packet.fragment and not p.packet.fragment.first:
+            continue  # it has no TCP header
         me, peer = (orig, resp) if p.forward else (resp, orig)
         me.size += p.packet.payload
         _step(me, peer, p.forward, p.packet.flags, p.packet.payload)

@@ -25,7 +25,7 @@ from tests.oracle.capture import read, write_pcap
 from tests.oracle.compare import differences
 from tests.oracle.craft import ethernet, icmp, ip, tcp, udp
 from tests.oracle.meter import Frame
-from tests.oracle.parse import ACK, TCP, UDP
+from tests.oracle.parse import ACK, RST, TCP, UDP
 from tests.unit.metering.cases import at
 from tests.unit.metering.conftest import Metered
 from tests.unit.metering.test_invariance import Store
@@ -92,6 +92,31 @@ def test_a_flow_that_ended_while_its_fragment_waited_is_not_woken(metered: Meter
     found = metered([Frame(at(0), plain), Frame(at(50), parts[1]), Frame(at(70), parts[0])])
     assert [(r["total_fwd_packets"], r["end_reason"]) for r in found] == [(1, "idle"), (2, "forced")]
     assert found[1]["start_time"].timestamp() == at(50) / 1e9
+
+
+def test_a_short_idle_timeout_does_not_tear_a_datagram(tmp_path: Path) -> None:
+    """Eight seconds between two fragments are no idle gap of ten, though both waited twenty for their first one."""
+    parts = pieces(V4)
+    path = write_pcap(tmp_path / "x.pcap", [Frame(at(0), parts[2]), Frame(at(8), parts[1]), Frame(at(20), parts[0])])
+    (batch,) = meter_captures([path], settings=MeterSettings(idle_timeout_s=10))
+    assert batch["total_fwd_packets"].to_pylist() == [3]
+    assert batch["flow_duration"].to_pylist() == [10_000_000]
+
+
+def test_ids_differ_where_key_start_and_part_would_be_the_same(tmp_path: Path) -> None:
+    """A flow that ended at once, and a fragment of the same microsecond that waited for its first one until then."""
+    rst = ethernet(ip(*V4, TCP, tcp(1111, 2222, RST)))
+    parts = pieces(V4, proto=TCP, body=tcp(1111, 2222, ACK, 2000), size=1008)
+    path = write_pcap(tmp_path / "x.pcap", [Frame(at(0), rst), Frame(at(0) + 1, parts[1]), Frame(at(4), parts[0])])
+    records = pa.Table.from_batches(meter_captures([path]), RECORD_SCHEMA)
+    assert records.num_rows == len(set(records["flow_id"].to_pylist())) == 2
+
+
+def test_the_timeout_is_told_in_whole_microseconds(metered: Metered) -> None:
+    one, two = pieces(V4, ident=1, size=2008), pieces(V4, ident=2, size=2008)
+    frames = [Frame(at(0), one[0]), Frame(at(0), two[1]), Frame(at(30) + 1, one[1]), Frame(at(30) + 999, two[0])]
+    (record,) = metered(frames)
+    assert record["total_fwd_packets"] == 4
 
 
 def test_orphans_are_counted_at_the_end(tmp_path: Path) -> None:

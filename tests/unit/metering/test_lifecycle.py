@@ -256,3 +256,12 @@ def test_packets_a_little_out_of_order_are_put_right(metered: Metered) -> None:
 def test_connection_states(metered: Metered, frames: list, state: str) -> None:
     (r,) = metered(frames)
     assert r["tcp_state"] == state
+
+
+def test_a_port_reused_within_a_microsecond_counts_on(metered: Metered) -> None:
+    """Else two records would have one key, start and part, and so one id."""
+    frames = [fwd(0, "S", seq=1), bwd(0, "RA"), fwd(0, "S", seq=9), bwd(0, "RA"), fwd(0.000001, "S", seq=20), bwd(1, "RA")]
+    records = metered(frames)
+    assert summary(records) == [(2, "rst", 0), (2, "rst", 1), (2, "rst", 0)]
+    if "flow_id" in records[0]:
+        assert len({r["flow_id"] for r in records}) == 3
