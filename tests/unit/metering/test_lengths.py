@@ -22,6 +22,7 @@ from tests.oracle.meter import Frame
 from tests.oracle.parse import ACK, TCP, UDP
 from tests.unit.metering.cases import A, B, at
 from tests.unit.metering.conftest import Metered
+from tests.unit.metering.test_encapsulation import TEREDO
 from tests.unit.sensors import captures
 
 P, Q = "2001:db8::1", "2001:db8::2"
@@ -133,6 +134,45 @@ def test_no_snap_length_changes_a_packet_or_its_hash(name: str) -> None:
                 seen.add(packets[0].tobytes())
                 assert flow_hash == packets["flow_hash"][0]
         assert len(seen) == 1
+
+
+INNER = ip("1.1.1.1", "2.2.2.2", UDP, udp(7, 8, 30))
+#: Frames whose tunnel ends before the frame does, or whose headers a snap length may hide; and the tunnel of the packet that counts.
+EDGES: dict[str, tuple[bytes, int]] = {
+    "vxlan without anything in it, then a trailer": (ethernet(ip(A, B, UDP, udp(5, 4789, b"\x08" + b"\0" * 7))) + ethernet(INNER), 0),
+    "gre without anything in it, then a trailer": (ethernet(ip(A, B, 47, b"\0\0\x08\0"), pad=False) + INNER, 0),
+    "4in4, cut short by its outer length, then a trailer": (ethernet(ip(A, B, 4, INNER[:16]), pad=False) + INNER[16:], 0),
+    "gtp-u without anything in it, then a trailer": (
+        ethernet(ip(A, B, UDP, udp(2152, 2152, b"\x30\xff\0\0\0\0\0\1")), pad=False) + INNER,
+        0,
+    ),
+    "capwap without anything in it, then a trailer": (
+        ethernet(ip(A, B, UDP, udp(5247, 5247, b"\0\x10\0\0\0\0\0\0")), pad=False) + ethernet(INNER),
+        0,
+    ),
+    **{
+        f"teredo {name}, {len(options)} bytes of options": (
+            ethernet(ip(A, B, UDP, udp(50000, 3544, head + ip(P, Q, TCP, SEGMENT)), options=options)),
+            9,
+        )
+        for name, head in TEREDO.items()
+        for options in (b"", b"\1" * 40)
+    },
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_a_tunnel_ends_where_its_packet_ends_at_every_snap_length(name: str) -> None:
+    frame, tunnel = EDGES[name]
+    seen = set()
+    for snaplen in range(34, len(frame) + 1):
+        b = batch([frame], [len(frame)], snaplen)
+        assert frame_faults([Frame(T, b.frame(0), 1, len(frame))]) == []
+        packets, reasons = decode(b.data, b.offsets, b.ts, b.wire_len, b.link_type)
+        if reasons[0] == 0:
+            seen.add(packets[0].tobytes())
+            assert packets[0]["tunnel"] == tunnel
+    assert len(seen) == 1
 
 
 def digested(frames: FrameBatch, of: Callable[[FrameBatch], list[Message]]) -> np.ndarray:
