@@ -16,7 +16,7 @@ from sensors.bytestream import STDIN, described, is_pipe
 from sensors.capture import CaptureReader, NoCaptureError
 
 #: What capture files are called. Only for telling a file that should be one and is none from any other; ``.1``: rotated.
-_ENDINGS = re.compile(rf"\.(pcap|pcapng|cap|dmp)\d*(\.\d+)?({'|'.join(map(re.escape, codecs.ENDINGS))})?", re.IGNORECASE)
+_ENDINGS = re.compile(rf"\.(pcap|pcapng|cap|dmp)\d*(\.\d+)?({'|'.join(map(re.escape, codecs.ENDINGS))})?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def find_captures(paths: Sequence[Path]) -> Found:
         raise ConfigError(f"standard input is named {paths.count(STDIN)} times", "it can be read once: name - once")
     found = Found()
     for path in paths:
-        if path != STDIN and path.is_dir():
+        if path != STDIN and os.path.isdir(path):  # False too where nobody may look; opening it will tell
             inside = _in_folder(path)
             if not inside.files and not inside.failed:
                 held = reasons(inside.skipped) or "it is empty"
@@ -180,7 +180,8 @@ def stem(path: Path) -> str:
         return "stdin"
     name = path.name
     for ending in codecs.ENDINGS:
-        name = name.removesuffix(ending)
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
     rotated = name.rpartition(".")
     if rotated[2].isdecimal() and _ENDINGS.fullmatch(Path(rotated[0]).suffix):
         name = rotated[0]

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from infra.errors import CaptureError
+from infra.names import partial_of
 from sensors.frames import FrameBatch
 
 #: The name of standard output among capture files.
@@ -60,7 +61,7 @@ class PcapWriter:
             raise CaptureError(f"standard output: {what}", "pipe it into another program, or name a file")
         special = to_stdout or (self.path.exists() and not self.path.is_file())  # /dev/null, a pipe
         self._real = Path(os.path.realpath(self.path))  # a link stays one
-        self._partial = None if special else self._real.with_name(f".{self._real.name}.{os.getpid()}.partial")
+        self._partial = None if special else partial_of(self._real)
         try:
             where = self._partial or self.path
             self._file = os.fdopen(os.dup(1), "wb") if to_stdout else open(where, "wb")  # noqa: SIM115 - closed by close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,9 +115,10 @@ def _source(
         from sensors.capture import CaptureReader
         from sensors.generate import truth_path
 
-        if pcap.is_dir() or is_pipe(pcap):
+        if os.path.isdir(pcap) or is_pipe(pcap):
             raise ConfigError(
-                f"--pcap {pcap}: a {'folder' if pcap.is_dir() else 'pipe'}", "the demo sends one file; flowlake sensor replay takes these"
+                f"--pcap {pcap}: a {'folder' if os.path.isdir(pcap) else 'pipe'}",
+                "the demo sends one file; flowlake sensor replay takes these",
             )
         CaptureReader(pcap).close()
         truth = truth_path(pcap)

@@ -94,7 +94,7 @@ def meter(
         )
 
     if following is not None and not as_json:
-        print(f"following {printable(files[0])}{'' if files[0].exists() else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
+        print(f"following {printable(files[0])}{'' if os.path.exists(files[0]) else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
     waited = following or pipe
     try:
         if out is None:
@@ -258,7 +258,7 @@ class _Progress:
         self._task: Any = None
         self._before = 0
         self._file: Path | None = None
-        self._sizes = {f: f.stat().st_size if f.exists() else 0 for f in files}
+        self._sizes = {f: os.path.getsize(f) if os.path.exists(f) else 0 for f in files}
         if quiet or not sys.stderr.isatty():
             return
         from rich.console import Console

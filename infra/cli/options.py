@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def follow_one(files: list[Path], follow: bool, timeout_s: float, *, sort: bool 
         raise ConfigError(f"--follow with {len(files)} files", "one file can be followed: one command for each")
     if files[0] == Path("-"):
         raise ConfigError("--follow -: standard input is read as it comes", "leave --follow out")
-    if files[0].is_dir():
+    if os.path.isdir(files[0]):
         raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
     from sensors.following import Follow
 

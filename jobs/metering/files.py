@@ -12,11 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from infra.errors import CaptureError, ConfigError
+from infra.names import partial_of
 from schemas.cicflowmeter import cic_table, csv_table
 
 
 class RecordWriter:
-    """Writes batches of records to ``path`` (``.csv``, ``.csv.gz`` or ``.parquet``); the file appears under its name only when it is whole.
+    """Writes batches of records to ``path`` (``.csv``, ``.csv.gz`` or ``.parquet``).
+
+    The file appears under its name only when it is whole. A device or a named pipe is written to as it is, CSV where its name says nothing.
 
     Parameters
     ----------
@@ -36,18 +39,20 @@ class RecordWriter:
 
     def __init__(self, path: Path, labels: Callable[[pa.Table], pa.Array] | None = None, *, growing: bool = False) -> None:
         name = path.name.lower()
-        if not name.endswith((".csv", ".csv.gz", ".parquet")):
-            raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
-        if path.is_dir():
+        if os.path.isdir(path):
             raise ConfigError(f"--out {path}: a folder", "name a file in it, such as flows.csv")
+        # A device or a pipe is written to, and never replaced; what comes through one grows.
+        special = os.path.exists(path) and not os.path.isfile(path)
+        if not special and not name.endswith((".csv", ".csv.gz", ".parquet")):
+            raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
         path = Path(os.path.realpath(path))  # a link stays one
         self._path = path
         self._parquet = name.endswith(".parquet")
         self._gzip = name.endswith(".gz")
         self._labels = labels
-        self._growing = growing and name.endswith(".csv")
-        self._named = False  # the file has its name
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._growing = growing and (special or name.endswith(".csv"))
+        self._named = special  # the file has its name
+        self._partial = path if special else partial_of(path)
         self._writer: pa.csv.CSVWriter | pa.parquet.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
         self.rows = 0

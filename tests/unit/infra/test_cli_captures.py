@@ -196,3 +196,32 @@ def test_names_that_are_not_utf8(tmp_path: Path, encoding: str) -> None:
     assert json.loads(done.stdout)["truncated"] == [f"{tmp_path}/caf\\xe9/caf\\xe9-cut"]
     assert flowlake("meter", folder / f"{LATIN1}.absent", env=env).stderr.splitlines()[0].endswith(rb"caf\xe9.absent: no such file")
     assert flowlake("sensor", "generate", "--duration", "1", "--out", folder / "made.pcap", env=env).returncode == 0
+
+
+def test_output_that_is_no_plain_file_is_written_to_and_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.pcap").write_bytes(capture(1))
+    fifo = tmp_path / "fo.csv"
+    os.mkfifo(fifo)
+    reader = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE)
+    try:
+        assert run(["meter", str(tmp_path / "x.pcap"), "--out", str(fifo)]) == 0
+        out, _ = reader.communicate(timeout=30)
+    finally:
+        reader.kill()
+    assert sources(out) == ["10.0.0.1"]
+    assert fifo.is_fifo()
+
+
+def test_names_as_long_as_the_file_system_allows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.pcap").write_bytes(capture(1))
+    longest = tmp_path / ("ü" * 120 + ".csv")
+    assert run(["meter", str(tmp_path / "x.pcap"), "--out", str(longest)]) == 0
+    assert sources(longest.read_text()) == ["10.0.0.1"]
+    longest = tmp_path / ("a" * 250 + ".pcap")
+    with PcapWriter(longest):
+        pass
+    assert longest.is_file()
+    for words in (["a" * 300], ["a" * 300, "--follow"], [str(tmp_path / "x.pcap"), "a" * 300]):
+        assert run(["meter", *words, "--out", str(tmp_path / "y.csv")]) == 3
+        assert "File name too long" in capsys.readouterr().err
+    assert (tmp_path / "y.csv").is_file()  # of the last one, which had another capture

@@ -151,3 +151,15 @@ def test_rotated_captures_of_the_field(flowlake_data: Path) -> None:
     found = find_captures([flowlake_data / "cases/rot", flowlake_data / "cases/rot2"])
     assert names(found.files) == ["cap.pcap", "cap.pcap1", "cap.pcap2", "cap.pcap00", "cap.pcap01"]
     assert (found.skipped, found.failed) == ([], [])
+
+
+def test_other_files_with_the_like_in_their_names_are_skipped(tmp_path: Path) -> None:
+    for name in ("site.capacity.csv", "dns.pcap.sha256", "dns.pcap.csv", "x.dmp.json"):
+        (tmp_path / name).write_text("hi")
+    (tmp_path / "x").write_bytes(capture(1))
+    found = find_captures([tmp_path])
+    assert (names(found.files), len(found.skipped), found.failed) == (["x"], 4, [])
+
+
+def test_endings_in_any_case() -> None:
+    assert [stem(Path(name)) for name in ("X.PCAP.GZ", "x.Pcap.zst", "x.PCAP.3.GZ")] == ["X", "x", "x"]
