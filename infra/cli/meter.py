@@ -94,7 +94,8 @@ def meter(
         )
 
     if following is not None and not as_json:
-        print(f"following {printable(files[0])}{'' if os.path.exists(files[0]) else ', which is not there yet'}; Ctrl-C ends it", file=sys.stderr)
+        yet = "" if os.path.exists(files[0]) else ", which is not there yet"
+        print(f"following {printable(files[0])}{yet}; Ctrl-C ends it", file=sys.stderr)
     waited = following or pipe
     try:
         if out is None:
