@@ -197,5 +197,6 @@ def reasons(problems: Sequence[Problem]) -> str:
     """How many for which reason."""
     counted: dict[str, int] = {}
     for problem in problems:
-        counted[problem.why] = counted.get(problem.why, 0) + 1
-    return ", ".join(f"{n:,} {why}" for why, n in counted.items())
+        why = re.sub(r" \(starts with .*\)", "", problem.why)  # different in each
+        counted[why] = counted.get(why, 0) + 1
+    return ", ".join(f"{n:,}: {why}" for why, n in sorted(counted.items(), key=lambda item: -item[1]))

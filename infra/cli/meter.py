@@ -141,11 +141,13 @@ def meter(
             print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {printable(str(labels))}", file=sys.stderr)
     if as_json:
         print(json.dumps(summary), file=sys.stdout if out else sys.stderr)
-    elif out is not None:
+    else:
         rejected = ", ".join(f"{n:,} {reason}" for reason, n in summary["rejected"].items())  # type: ignore[attr-defined]
+        # of a small capture it would tell how long the command takes to start
+        rate = f" ({accounts.packets / max(seconds, 1e-9) / 1000:,.0f} kpps)" if accounts.packets >= 100_000 else ""
+        where = printable(out) if out is not None else "standard output"
         print(
-            f"{rows:,} flows of {accounts.metered:,} packets ({accounts.packets / max(seconds, 1e-9) / 1000:,.0f} kpps) -> {printable(out)}"
-            + (f"; not metered: {rejected}" if rejected else ""),
+            f"{rows:,} flows of {accounts.metered:,} packets{rate} -> {where}" + (f"; not metered: {rejected}" if rejected else ""),
             file=sys.stderr,
         )
     if following is not None and following.problem:  # the records are whole, but they are not what was asked for: there is more to follow

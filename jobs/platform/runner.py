@@ -140,6 +140,8 @@ def run(
             while not stop.is_set():
                 for state in states:
                     _look(state, restart)
+                    if state.stops_all:
+                        break  # nothing further is begun
                 if any(s.stops_all for s in states) or all(s.dead or s.ended for s in states):
                     break
                 if not frozen:
@@ -153,7 +155,7 @@ def run(
     finally:
         spark.streams.removeListener(watching)
     ends = sorted((s for s in states if s.dead), key=lambda s: not s.stops_all)
-    return exit_code(ends[0].dead) if ends and ends[0].dead else 0
+    return report(ends[0].dead) if ends and ends[0].dead else 0
 
 
 def exit_code(error: BaseException) -> int:
@@ -245,6 +247,9 @@ def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
     ``StreamingQuery.stop`` alone cancels a running batch. So each is first given up to ``patience_s`` to come between two batches, or
     to end the one that was running: the next, just begun, is then cancelled, and done again after a restart.
     """
+
+    if any(s.handle is not None for s in states):
+        LOG.info("stopping, each query after its current batch; a second signal interrupts them")
 
     def one(name: str, handle: StreamingQuery) -> None:
         try:

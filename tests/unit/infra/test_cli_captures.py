@@ -117,7 +117,7 @@ def test_a_pipe_gives_records_before_its_end_and_a_signal_ends_it_in_order(tmp_p
         finally:
             meter.kill()
     assert sorted(line.split(",")[1] for line in rest.splitlines()) == ['"10.0.0.2"', '"10.0.0.3"']
-    assert told == b""
+    assert told == b"3 flows of 4 packets -> standard output\n"
 
 
 def test_generated_traffic_through_a_pipe(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_many_skipped_files_are_counted(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(["meter", str(tmp_path), "--out", str(tmp_path / "x.csv")]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[:1] == [f"skipped {tmp_path}/0.txt: is empty"]
-    assert lines[5:6] == ["skipped 15 more: 15 is empty"]
+    assert lines[5:6] == ["skipped 15 more: 15: is empty"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -220,4 +220,4 @@ def test_signal_ends_it_in_good_order(tmp_path: Path, number: signal.Signals, to
     assert "following" in told
     assert "error" not in told
     assert "warning" not in told
-    assert ("4 flows of 6 packets" in told) == to_file
+    assert "4 flows of 6 packets" in told
