@@ -35,6 +35,7 @@ def from_arrow(batch: pa.RecordBatch) -> FrameBatch:
     """Inverse of :func:`to_arrow`, but for the hashes; the frame bytes are shared."""
     frames = batch["frame"]
     n = len(frames)
+    # as many as are needed: a damaged message may tell of a buffer that is longer, and no multiple of an offset's size
     offsets = np.frombuffer(frames.buffers()[1], np.int32, n + 1, offset=4 * frames.offset).astype(np.int64)
     body = frames.buffers()[2]
     data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)

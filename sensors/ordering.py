@@ -117,14 +117,14 @@ class Reorderer:
                 break
             self._take(batch.slice(0, switch), behind[:switch])
             if self._late:
-                yield from self._released(always=True)
+                yield from self._released()
             yield self._rest(), CLOCK_END
             self._begin()
             batch, behind, start = batch.slice(switch), np.zeros(len(batch) - switch, np.int64), 0
         body = len(batch) - int(self._state[_BEHIND])
         self._held, self._held_behind = batch.slice(body).compact(), behind[body:].copy()
         self._take(batch.slice(0, body), behind[:body])
-        yield from self._released(always=bool(self._late))
+        yield from self._released()
 
     def _take(self, batch: FrameBatch, behind: NDArray[np.int64]) -> None:
         """Packets that surely belong to this run: those in time wait for the clock, the late ones for the next chunk."""
@@ -136,12 +136,12 @@ class Reorderer:
         if len(batch):
             self._waiting.append(batch)
 
-    def _released(self, *, always: bool) -> Iterator[tuple[FrameBatch, int]]:
-        """What the clock has passed, then the late packets; ``always``: the clock is told though it has passed nothing."""
+    def _released(self) -> Iterator[tuple[FrameBatch, int]]:
+        """What the clock has passed, then the late packets; before these the clock is told even where it has passed nothing."""
         if self._state[_SEEN] != _UNSET:
             self._clock = max(self._clock, int(self._state[_SEEN]) - self._window)
         due = self._due()
-        if len(due) or always:
+        if len(due) or self._late:
             yield due, self._clock
         if self._late:
             late, self._late = by_time(concat(self._late)), []
@@ -151,7 +151,7 @@ class Reorderer:
         """Nothing before ``now`` (ns) is still to come, but for the window: what a live sensor knows when its socket is empty."""
         if self._state[_SEEN] == _UNSET or now > self._state[_SEEN]:
             self._state[_SEEN] = now
-        yield from self._released(always=False)
+        yield from self._released()
 
     def finish(self) -> Iterator[tuple[FrameBatch, int]]:
         """The end of the capture: everything that is left, run by run."""

@@ -14,10 +14,9 @@ from infra.config import MeterSettings, SensorSettings
 from infra.errors import CaptureError
 from infra.names import printable, valid_text
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.digest import Envelope, count_rejects
+from jobs.metering.digest import Envelope, accepted
 from jobs.metering.features import records
-from jobs.metering.gather import take
-from jobs.metering.packets import BAD_TIMESTAMP, decode
+from jobs.metering.packets import decode
 from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.capture import CaptureReader
@@ -164,14 +163,10 @@ def digests_of(chunk: Chunk, sensor: str, seq: int) -> tuple[list[Envelope], np.
     frames = chunk.frames
     packets, reasons = decode(frames.data, frames.offsets, frames.ts, frames.wire_len, frames.link_type)
     packets["msg"] = 0
-    good, timed = reasons == 0, reasons != BAD_TIMESTAMP
     envelope = Envelope(
         sensor, sensor, chunk.run_index, 0, 1, seq, KIND_END if chunk.end else KIND_PACKETS, chunk.clock, 0, packets=len(frames)
     )
-    envelope.rejected = count_rejects(reasons, frames.link_type)
-    if timed.any():  # a packet that is not metered has a time all the same
-        envelope.max_ts = int(frames.ts[timed].max())
-    return [envelope], packets if good.all() else take(packets, good)
+    return [envelope], accepted(envelope, frames, packets, reasons)
 
 
 def records_of(emission: Emission) -> Iterator[pa.RecordBatch]:

@@ -24,6 +24,8 @@ from jobs.metering.gather import take
 from jobs.metering.packets import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from jobs.metering.words import expand, squeeze
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
+from sensors.encoding import from_arrow
+from sensors.frames import FrameBatch
 
 #: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
 KIND_JSON = "json"
@@ -112,36 +114,18 @@ class Digester:
     def _arrow(self, message: Message, value: bytes) -> None:
         envelope = envelope_of(message)
         batch = read_packets(value)
-        frames = batch.column(4)
-        n = len(frames)
-        envelope.packets = n
-        if n:
-            # as many as are needed: a damaged message may tell of a buffer that is longer, and no multiple of an offset's size
-            offsets = np.frombuffer(frames.buffers()[1], np.int32, frames.offset + n + 1)[frames.offset :].astype(np.int64)
-            body = frames.buffers()[2]
-            data = np.frombuffer(body, np.uint8) if body is not None and body.size else np.zeros(1, np.uint8)
+        envelope.packets = batch.num_rows
+        if batch.num_rows:
             # The sensor's flow hash chose the partition. It does not choose the bucket: another sensor may read a frame otherwise.
-            self._take(envelope, data, offsets, *(batch.column(i).to_numpy() for i in range(3)))
+            self._take(envelope, from_arrow(batch))
         self._envelopes.append(envelope)
 
-    def _take(
-        self,
-        envelope: Envelope,
-        data: NDArray,
-        offsets: NDArray,
-        ts: NDArray,
-        wire_len: NDArray,
-        link_type: NDArray,
-    ) -> None:
-        packets, reasons = decode(data, offsets, ts, wire_len, link_type)
+    def _take(self, envelope: Envelope, frames: FrameBatch) -> None:
+        packets, reasons = decode(frames.data, frames.offsets, frames.ts, frames.wire_len, frames.link_type)
         packets["msg"] = len(self._envelopes)
         if envelope.kind == KIND_JSON:
-            reasons[self._late(ts, reasons)] = LATE
-        envelope.rejected = count_rejects(reasons, link_type)
-        good, timed = reasons == 0, reasons != BAD_TIMESTAMP
-        if timed.any():  # a packet that is not metered has a time all the same
-            envelope.max_ts = int(ts[timed].max())
-        self._packets.append(packets if good.all() else take(packets, good))
+            reasons[self._late(frames.ts, reasons)] = LATE
+        self._packets.append(accepted(envelope, frames, packets, reasons))
 
     def _late(self, ts: NDArray[np.int64], reasons: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """JSON packets that are late by those before them in the message; the bucket knows those of earlier messages."""
@@ -173,14 +157,9 @@ class Digester:
             offsets = np.zeros(len(rows) + 1, np.int64)
             np.cumsum([len(f) for f in frames], out=offsets[1:])
             envelope = Envelope(sensor, sensor, 0, partition, 0, rows[0][0], KIND_JSON, 0, max(r[5] for r in rows), packets=len(rows))
-            self._take(
-                envelope,
-                np.frombuffer(b"".join(frames) or b"\0", np.uint8),
-                offsets,
-                np.array([r[1] for r in rows], np.int64),
-                np.array([r[4] for r in rows], np.uint32),
-                np.array([r[3] for r in rows], np.uint16),
-            )
+            ts, link_type = np.array([r[1] for r in rows], np.int64), np.array([r[3] for r in rows], np.uint16)
+            wire_len = np.array([r[4] for r in rows], np.uint32)
+            self._take(envelope, FrameBatch(ts, wire_len, link_type, np.frombuffer(b"".join(frames) or b"\0", np.uint8), offsets))
             self._envelopes.append(envelope)
         self._json.clear()
 
@@ -206,6 +185,15 @@ def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
     envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
     (n,) = struct.unpack_from("<I", blob, 4 + size)
     return envelopes, expand(memoryview(blob)[8 + size :], n, PACKET_DTYPE)
+
+
+def accepted(envelope: Envelope, frames: FrameBatch, packets: NDArray, reasons: NDArray[np.uint8]) -> NDArray:
+    """Those of ``packets`` (``PACKET_DTYPE[n]``, of ``frames``) that are not rejected; rejects and latest time go into the envelope."""
+    envelope.rejected = count_rejects(reasons, frames.link_type)
+    good, timed = reasons == 0, reasons != BAD_TIMESTAMP
+    if timed.any():  # a packet that is not metered has a time all the same
+        envelope.max_ts = int(frames.ts[timed].max())
+    return packets if good.all() else take(packets, good)
 
 
 def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, int]:

@@ -615,8 +615,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
         if late:
             now = (p.ts + waited[k]) // 1000
             t = max(t, now - idle)  # further back, the flow it opens would be over before the rest of its datagram is in it
-        again = False
-        part_before = np.uint32(0)
+        first_part = np.uint32(0)
         s = np.int64(_key_hash(p.src_hi, p.src_lo, p.sport, p.dst_hi, p.dst_lo, p.dport, p.proto, p.domain) & np.uint64(mask))
         i = head[s]
         forward = True
@@ -661,8 +660,6 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
                 reason = ACTIVE
             if reason == 0 or reason == ACTIVE:
                 t = max(t, r.last)  # of a packet that waited: its flow may have gone on meanwhile
-            again = r.start == t
-            part_before = r.part
             if reason == ACTIVE:
                 r.end_reason = ACTIVE
                 out[n_out] = r
@@ -671,6 +668,9 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
                 _begin(r, t, p, interim_age, interim_packets)
                 r.part = part
             elif reason != 0:
+                if r.start == t:
+                    # begun in the very microsecond of the connection before it, it could not be told from that by key, start and part
+                    first_part = np.uint32(r.part + 1)
                 r.end_reason = reason
                 out[n_out] = r
                 n_out += 1
@@ -704,8 +704,7 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
             r.proto = p.proto
             r.ipver = p.ipver
             r.domain = p.domain
-            # begun in the very microsecond of the connection before it, it could not be told from that by key, start and part
-            r.part = part_before + np.uint32(1) if again else np.uint32(0)
+            r.part = first_part
             r.tcp = OPENED_LATE if late else 0
             r.f_state = INACTIVE
             r.b_state = INACTIVE
