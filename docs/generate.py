@@ -285,7 +285,7 @@ _CLOCKS = {"CreateTime": "sender's", "LogAppendTime": "broker's"}
 def topics() -> str:
     import yaml
 
-    from jobs.platform import dead_letter
+    from jobs.runtime import dead_letter
     from schemas.labels import LABELS
     from schemas.topics import TOPICS
 
@@ -316,7 +316,7 @@ def topics() -> str:
         "time stamps",
         "what it carries",
     )
-    dead = comments("jobs/platform/dead_letter.py", r"(HEADER_\w+)")
+    dead = comments("jobs/runtime/dead_letter.py", r"(HEADER_\w+)")
     headers = [
         (code(dead_letter.HEADER_REASON), "one line that begins with a short code: `json: raw_bytes 'zz' is not hex`"),
         (code(dead_letter.HEADER_TOPIC), "topic that the message was read from"),
@@ -327,7 +327,7 @@ def topics() -> str:
     ]
     return page(
         "Topics",
-        "schemas/topics.py, schemas/labels.py and jobs/platform/dead_letter.py",
+        "schemas/topics.py, schemas/labels.py and jobs/runtime/dead_letter.py",
         "`kafka.topic_prefix` is put before every name. `flowlake topics --create` creates what is missing and `flowlake topics --check` reports each difference from this table; existing topics are never changed.\n"
         "Replication is `kafka.replication_factor`. A configuration may ask for fewer partitions (`kafka.partitions`).",
         table(head, rows),
@@ -381,7 +381,7 @@ def wire() -> str:
 
 
 def cli() -> str:
-    from infra.cli.main import COMMANDS, load
+    from ops.cli.main import COMMANDS, load
 
     there = [name for name, group in COMMANDS.items() if importlib.util.find_spec(group.target.partition(":")[0])]
     parts = [
@@ -397,7 +397,7 @@ def cli() -> str:
     ]
     for name in there:
         parts += _command(f"flowlake {name}", load(name))
-    return page("Commands", "infra/cli", *parts)
+    return page("Commands", "ops/cli", *parts)
 
 
 def _exit_codes() -> list[tuple[object, str]]:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from infra import paths  # noqa: E402
 from infra.errors import FlowlakeError, StackError  # noqa: E402
-from infra.stack import java  # noqa: E402
+from infra.jvm import java  # noqa: E402
 
 LOCK = ROOT / "requirements.lock"
 VENV = Path(os.environ.get("FLOWLAKE_VENV") or ROOT / ".venv").absolute()
@@ -48,7 +48,7 @@ def main(sections: list[str]) -> int:
         with (ROOT / "var" / ".setup.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             environment()
-        return subprocess.run([str(PYTHON), "-m", "infra.stack.jars", *sections], cwd=ROOT).returncode
+        return subprocess.run([str(PYTHON), "-m", "infra.jvm.jars", *sections], cwd=ROOT).returncode
     except FlowlakeError as e:
         print(f"error: {e}\n  {e.hint}", file=sys.stderr)
         return e.exit_code

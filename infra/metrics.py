@@ -1,4 +1,4 @@
-"""Prometheus metrics of the stream: every name in one place, and the page that shows them (sensors: :mod:`sensors.metrics`).
+"""Prometheus metrics of the stream: every name in one place, and the page that shows them (sensors: :mod:`sensors.publish.metrics`).
 
 Counters count since the process started. Query metrics carry the label ``query`` (its name, e.g. ``meter``).
 Import the object and move it: ``SINK_ROWS.labels(query="lake").inc(rows)``.
@@ -39,7 +39,7 @@ LATENCY = Histogram(
     registry=REGISTRY,
 )
 
-# --- queries (jobs.platform.listener)
+# --- queries (jobs.runtime.listener)
 BATCH_SECONDS = Histogram("flowlake_batch_seconds", "Duration of a micro-batch", ["query"], buckets=_BATCH_S, registry=REGISTRY)
 BATCHES = Counter("flowlake_batches", "Micro-batches ended", ["query"], registry=REGISTRY)
 LAST_BATCH = Gauge("flowlake_last_batch_timestamp_seconds", "When the last micro-batch ended", ["query"], registry=REGISTRY)

@@ -1,9 +1,9 @@
-"""spark-submit entry point: the query ``meter`` alone, packets to scored flows. See :mod:`jobs.metering.query`."""
+"""spark-submit entry point: the query ``meter`` alone, packets to scored flows. See :mod:`jobs.sources.packets.query`."""
 
 from __future__ import annotations
 
-from jobs.metering import query
-from jobs.platform.driver import main
+from jobs.runtime.driver import main
+from jobs.sources.packets import query
 
 if __name__ == "__main__":
     main("flowlake-meter", {query.NAME: query.start})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.platform.driver import main
+from jobs.runtime.driver import main
 from jobs.sinks import lake
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.metering import query as meter
-from jobs.platform.driver import Start, main
+from jobs.runtime.driver import Start, main
 from jobs.sinks import alerts, hot, lake
+from jobs.sources.packets import query as meter
 
 APP = "flowlake-stream"
 QUERIES: dict[str, Start] = {"meter": meter.start, "alerts": alerts.start, "hot": hot.start, "lake": lake.start}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from infra.cli.main import main
+from ops.cli.main import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

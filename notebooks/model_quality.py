@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from infra import config
 from infra.errors import FlowlakeError
-from jobs.platform import lake
-from jobs.scoring.evaluate import judge
-from jobs.scoring.labelled import LabelledFlows
-from jobs.scoring.lake import read_truth
-from jobs.scoring.truth import KEY, SPAN, join_labels
+from jobs.runtime import lake
+from jobs.training.evaluate import judge
+from jobs.training.labelled import LabelledFlows
+from jobs.training.lake import read_truth
+from jobs.training.truth import KEY, SPAN, join_labels
 
 # %% The lake: only the columns that are looked at are read.
 settings = config.load()

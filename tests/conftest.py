@@ -19,7 +19,7 @@ import yaml
 
 from infra import config
 from infra.config import PostgresSettings, Settings
-from infra.stack.process import free_port
+from infra.process import free_port
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,7 +50,7 @@ def _own_home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def kafka_server(_own_home: Path) -> Iterator[str]:
     """A real broker; ``host:port``."""
-    from infra.stack import jars
+    from infra.jvm import jars
     from infra.stack.kafka import Kafka
 
     jars.ensure("broker")
@@ -134,8 +134,8 @@ def _plain(section: str, value: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def spark(_own_home: Path) -> Iterator[SparkSession]:
     """The one Spark session of the run, built as the jobs build theirs."""
-    from infra.stack import jars
-    from jobs.platform import session
+    from infra.jvm import jars
+    from jobs.runtime import session
 
     jars.ensure("spark")
     built = session.build(

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import StackError
-from infra.stack import jars, java
-from infra.stack.process import Daemon, free_port, require_port
+from infra.jvm import jars, java
+from infra.process import Daemon, free_port, require_port
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
 HEAP_MB = 512

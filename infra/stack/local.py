@@ -12,10 +12,10 @@ import psutil
 from infra import paths
 from infra.config import PostgresSettings, Settings
 from infra.errors import StackError, StoreError
-from infra.stack import topics
+from infra.kafka import topics
+from infra.process import Daemon, port_owner
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres
-from infra.stack.process import Daemon, port_owner
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 #: Log names of ``flowlake logs``: stem of the file under ``var/logs``.

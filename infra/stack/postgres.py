@@ -15,8 +15,8 @@ from pathlib import Path
 
 from infra.config import PostgresSettings
 from infra.errors import StackError
+from infra.process import Daemon, require_port
 from infra.stack import unprivileged
-from infra.stack.process import Daemon, require_port
 
 MAJOR = 18
 

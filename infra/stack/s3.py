@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from infra.errors import StackError, StoreError
-from infra.stack.process import Daemon, free_port, require_port
+from infra.process import Daemon, free_port, require_port
 
 #: Longest address of a Unix socket that Linux takes is 107 bytes.
 _SOCKET_BYTES = 107

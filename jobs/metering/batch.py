@@ -16,14 +16,14 @@ from infra.names import printable, valid_text
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope, accepted
 from jobs.metering.features import records
-from jobs.metering.packets import decode
 from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
-from sensors.capture import CaptureReader
-from sensors.files import Problem, stem
-from sensors.following import Follow
-from sensors.ordering import Disorder
-from sensors.replay import Chunk, chunks
+from sensors.packets.capture import CaptureReader
+from sensors.packets.decode import decode
+from sensors.packets.files import Problem, stem
+from sensors.packets.following import Follow
+from sensors.packets.ordering import Disorder
+from sensors.packets.replay import Chunk, chunks
 
 #: Records per batch handed out.
 _ROWS = 16_384
@@ -81,7 +81,7 @@ def meter_captures(
     paths
         pcap or pcapng files and pipes, compressed too; ``Path("-")`` is standard input.
     sensor_id
-        Sensor and domain of the records; the file's name without its endings by default (:func:`sensors.files.stem`).
+        Sensor and domain of the records; the file's name without its endings by default (:func:`sensors.packets.files.stem`).
     interim
         Also give snapshots of open flows (``closed`` false), as the stream does.
     settings, sensor
@@ -94,7 +94,7 @@ def meter_captures(
         The file, the only one then, is still being written: meter it as it grows. Records come when their flows close by the times of
         the packets; the records of the end come when ``follow`` ends. Its ``stop`` is set when the caller leaves early.
     sort
-        Put each file's packets in time order first (:mod:`sensors.sorting`), however far out of order they are.
+        Put each file's packets in time order first (:mod:`sensors.packets.sorting`), however far out of order they are.
     pipe
         How pipes are waited for; its ``stop`` ends the one that is being read, and no further file is begun. Set as that of ``follow``.
     keep_going

@@ -1,6 +1,6 @@
 """Phase two: everything one hash bucket knows - clocks, packets that wait for them, open flows, accounts.
 
-Pure: digests in, flow rows out. Spark's state (:mod:`jobs.metering.stateful`) and the batch meter both drive this class.
+Pure: digests in, flow rows out. Spark's state (:mod:`jobs.sources.packets.stateful`) and the batch meter both drive this class.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
-from jobs.metering.packets import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
 from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
+from sensors.packets.decode import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
 
 _NS = 1_000_000_000
 #: Ended sensor runs remembered, so that a copy of their last message is not taken for a new sensor.

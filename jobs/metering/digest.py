@@ -1,6 +1,6 @@
 """Phase one, stateless: Kafka messages of ``raw-packets`` -> one binary digest per hash bucket.
 
-A digest is what one task hands to one bucket: the packets of the bucket as :data:`jobs.metering.packets.PACKET_DTYPE`, and the
+A digest is what one task hands to one bucket: the packets of the bucket as :data:`sensors.packets.decode.PACKET_DTYPE`, and the
 *envelopes* of all messages that the task read, so that every bucket learns every clock, whether it got packets or not.
 """
 
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from infra.names import valid_text
 from jobs.metering.gather import take
-from jobs.metering.packets import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from jobs.metering.words import expand, squeeze
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
-from sensors.encoding import from_arrow
-from sensors.frames import FrameBatch
+from sensors.packets.decode import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
+from sensors.packets.encoding import from_arrow
+from sensors.packets.frames import FrameBatch
 
 #: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
 KIND_JSON = "json"

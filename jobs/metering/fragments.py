@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.metering.gather import take
-from jobs.metering.packets import FRAG_FIRST, PACKET_DTYPE
+from sensors.packets.decode import FRAG_FIRST, PACKET_DTYPE
 
 #: source, destination, IP version, identification (IPv4: with the protocol)
 Datagram = tuple[int, int, int, int, int, int]

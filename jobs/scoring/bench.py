@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from jobs.scoring.fit import CANDIDATES, FOREST
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Champion
+from jobs.training.fit import CANDIDATES, FOREST
 from schemas.features import FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA
 from schemas.labels import NAMES

@@ -18,8 +18,8 @@ from infra import metrics
 from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
-from jobs.platform.dead_letter import DeadLetter
-from jobs.platform.workers import settled
+from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.workers import settled
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied

@@ -17,8 +17,8 @@ import pyarrow as pa
 from infra.config import PostgresSettings, Settings
 from infra.errors import StoreError
 from infra.log import get
-from jobs.platform.dead_letter import DeadLetter
-from jobs.platform.workers import settled
+from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, postgres, source
 from jobs.sinks.messages import Message
 from jobs.sinks.postgres import RefusedData

@@ -28,9 +28,9 @@ from infra import paths
 from infra.config import LakeSettings, Settings
 from infra.errors import FlowlakeError, StoreError
 from infra.log import get
-from jobs.platform import s3
-from jobs.platform.dead_letter import DeadLetter
-from jobs.platform.workers import settled
+from jobs.runtime import s3
+from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, parquet, source
 from jobs.sinks.identities import Identities
 from jobs.sinks.parquet import LAKE_SCHEMA, PARTITION, STATISTICS, lake_rows

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from jobs.platform.dead_letter import DeadLetter
+from jobs.runtime.dead_letter import DeadLetter
 from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, PREDICTION_SCHEMA, RECORD_VERSION
 from schemas.wire import CONTENT_FLOWS, Header
 

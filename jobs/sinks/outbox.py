@@ -14,7 +14,7 @@ import psycopg2
 from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
-from jobs.platform.dead_letter import producer
+from jobs.runtime.dead_letter import producer
 from jobs.sinks import postgres
 from jobs.sinks.stores import Handle, StoreUnavailable
 from schemas.alerts import MESSAGE_VERSION

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from infra.config import LakeSettings
 from infra.log import get
-from jobs.platform import s3
+from jobs.runtime import s3
 from schemas.flows import PREDICTION_SCHEMA
 
 PARTITION = "event_date"

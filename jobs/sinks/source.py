@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from infra.config import KafkaSettings, Settings
 from infra.log import get
-from jobs.platform import dead_letter
-from jobs.platform.dead_letter import DeadLetter
+from jobs.runtime import dead_letter
+from jobs.runtime.dead_letter import DeadLetter
 from jobs.sinks import counters
 from jobs.sinks.stores import Handle, Stopped
 from schemas.flows import HEADER_SNAPSHOTS, RECORD_VERSION
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
-    from jobs.platform.checkpoints import Checkpoint
+    from jobs.runtime.checkpoints import Checkpoint
 
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
@@ -77,7 +77,7 @@ def checkpoint(settings: Settings, name: str) -> Checkpoint:
     CheckpointError
         There is a checkpoint of this query for another version of the records, or it has read ``predictions`` before that was made anew.
     """
-    from jobs.platform import checkpoints, inputs
+    from jobs.runtime import checkpoints, inputs
 
     place = checkpoints.open(settings, name, RECORD_VERSION)
     inputs.settle(place, name, settings.topic(PREDICTIONS.name), settings, fail_on_data_loss=settings.sinks.fail_on_data_loss)

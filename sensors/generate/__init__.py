@@ -21,7 +21,7 @@ __all__ = ["PRESETS", "TRUTH_SCHEMA", "Run", "Scenario", "generate", "preset", "
 
 
 def generate(scenario: Scenario) -> Run:
-    """Start a run: an iterator of :class:`sensors.frames.FrameBatch` in time order, lazily made."""
+    """Start a run: an iterator of :class:`sensors.packets.frames.FrameBatch` in time order, lazily made."""
     return Run(scenario)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sensors.frames import FrameBatch
+from sensors.packets.frames import FrameBatch
 
 
 @njit(cache=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sensors.frames import FrameBatch
 from sensors.generate import templates as tp
 from sensors.generate.table import ACK, DIR, FLAGS, FLOW, IPID, KIND, LEN, OFF, SEQ, TS, TSECR, TSVAL, WIN, A, B
 from sensors.generate.templates import ICMP_ECHO, ICMP_ERROR, KINDS, L3, L4, LENGTH, O_MSS, O_SACK, O_TS, O_WSCALE, UDP_KIND
+from sensors.packets.frames import FrameBatch
 
 LINKTYPE_ETHERNET = 1
 _MINIMUM_FRAME = 60  # without the frame check sequence

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.labels import BENIGN
-from sensors.frames import FrameBatch
 from sensors.generate.campaigns import Campaign, plan
 from sensors.generate.conversation import Context
 from sensors.generate.hosts import World
@@ -27,6 +26,7 @@ from sensors.generate.repeat import Repeater
 from sensors.generate.scenario import Scenario
 from sensors.generate.table import TS, WIDTH, FlowTable
 from sensors.generate.truth import truth_table
+from sensors.packets.frames import FrameBatch
 
 
 class Writer(Protocol):

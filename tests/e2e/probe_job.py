@@ -21,12 +21,12 @@ def where() -> dict[str, object]:
     import os
     import sys
 
-    import jobs.metering.packets
     import schemas.flows
+    import sensors.packets.decode
 
     others = [p for p in sys.path if ".zip" not in p]
     return {
-        "files": [jobs.metering.packets.__file__, schemas.flows.__file__],
+        "files": [sensors.packets.decode.__file__, schemas.flows.__file__],
         "otherwise": [name for name in ("jobs", "schemas", "infra") if importlib.machinery.PathFinder.find_spec(name, others)],
         "finders": [str(f) for f in sys.meta_path if "editable" in str(f)],
         "python": sys.executable,
@@ -37,7 +37,7 @@ def where() -> dict[str, object]:
 
 def main() -> None:
     from infra import config
-    from jobs.platform import session
+    from jobs.runtime import session
 
     settings = config.load()
     spark = session.build(settings, "probe")

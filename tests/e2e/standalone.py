@@ -14,8 +14,8 @@ from pathlib import Path
 import pyspark
 
 from infra.config import ROOT
-from infra.stack import java
-from infra.stack.process import free_port
+from infra.jvm import java
+from infra.process import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.config import ROOT
-from infra.stack import jars
-from infra.stack.process import free_port
+from infra.jvm import jars
+from infra.process import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -44,7 +44,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 def _flowlake(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "infra.cli.main", *arguments]
+    argv = [sys.executable, "-m", "ops.cli.main", *arguments]
     return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
 

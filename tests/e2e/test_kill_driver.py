@@ -19,15 +19,15 @@ import yaml
 from deltalake import DeltaTable
 
 from infra.config import ROOT, PostgresSettings, Settings
-from infra.kafka_client import client_options
-from infra.stack import topics
-from jobs.metering.accounts import AccountBook
+from infra.kafka import topics
+from infra.kafka.client import client_options
 from jobs.metering.batch import meter_captures
+from jobs.sources.packets.accounts import AccountBook
 from schemas.topics import ACCOUNTS
 from sensors.generate import generate, preset
-from sensors.pcapwriter import PcapWriter
-from sensors.publisher import Publisher
-from sensors.replay import chunks
+from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.replay import chunks
+from sensors.publish.publisher import Publisher
 from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -41,7 +41,7 @@ def driver(conf: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     log = (home / "stream.log").open("ab")
     environment = {**os.environ, "FLOWLAKE_HOME": str(home), "FLOWLAKE_CONF": str(conf)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "infra.cli.main", "stream"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        [sys.executable, "-m", "ops.cli.main", "stream"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
     )
     try:
         yield process

@@ -14,8 +14,8 @@ import pytest
 
 from infra import config
 from infra.config import ROOT
-from infra.stack import jars
-from infra.stack.process import free_port
+from infra.jvm import jars
+from infra.process import free_port
 from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
@@ -25,7 +25,7 @@ HOME, LAKE = "pfad  mit ü, %2F?#&=;:!$'\"x [1] {a}* \\b`c 😀 ", "see ü, 100%
 
 
 def flowlake(environment: dict[str, str], *arguments: str) -> str:
-    argv = [sys.executable, "-m", "infra.cli.main", *arguments]
+    argv = [sys.executable, "-m", "ops.cli.main", *arguments]
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     return done.stdout
@@ -56,7 +56,7 @@ def test_the_whole_stream_under_names_that_people_have(tmp_path: Path, monkeypat
         assert " created" not in flowlake(environment, "up"), "the broker finds its data again"
         flowlake(environment, "sensor", "generate", "--to-kafka", "--speed", "0", "--duration", "3", "--rate", "300")
         with log.open("wb") as out:
-            argv = [sys.executable, "-m", "infra.cli.main", "stream"]
+            argv = [sys.executable, "-m", "ops.cli.main", "stream"]
             process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=out, stderr=out)
         try:
             end = time.monotonic() + 120

@@ -14,16 +14,16 @@ from kafka import KafkaConsumer
 from sklearn.tree import DecisionTreeClassifier
 
 from infra.config import ROOT, Settings
-from infra.stack import topics
+from infra.kafka import topics
 from jobs.metering.batch import meter_captures
 from jobs.scoring import registry
 from jobs.sinks.messages import decode_value
 from schemas.topics import PREDICTIONS
 from sensors.generate import generate
 from sensors.generate.scenario import Scenario
-from sensors.pcapwriter import PcapWriter
-from sensors.publisher import Publisher
-from sensors.replay import chunks
+from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.replay import chunks
+from sensors.publish.publisher import Publisher
 from tests.e2e.standalone import Cluster, bare_python, environment, submit
 
 pytestmark = pytest.mark.e2e
@@ -151,7 +151,7 @@ def test_a_failing_job_ends_with_its_exit_code_and_one_line(tmp_path: Path) -> N
     """On local[1]: the same way in, and the way out of an error."""
     job = tmp_path / "failing.py"
     job.write_text(
-        "import sys\nfrom infra.errors import ModelError\nfrom jobs.platform import runner\n"
+        "import sys\nfrom infra.errors import ModelError\nfrom jobs.runtime import runner\n"
         "sys.exit(runner.report(ModelError('model x is corrupt', 'train')))\n"
     )
     done = submit([str(job), "--master", "local[1]"], tmp_path, environment(bare_python(tmp_path), FLOWLAKE_HOME=str(tmp_path)))

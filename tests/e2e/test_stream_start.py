@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from infra.config import ROOT, PostgresSettings, Settings
+from infra.process import Daemon, free_port
 from infra.stack.postgres import Postgres
-from infra.stack.process import Daemon, free_port
 from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration]
@@ -52,7 +52,7 @@ def environment(settings: Callable[..., Settings], kafka_server: str, guarded: P
 
 
 def stream(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "infra.cli.main", "stream"]
+    argv = [sys.executable, "-m", "ops.cli.main", "stream"]
     return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -90,7 +90,7 @@ def test_a_signal_to_the_whole_group_stops_it_between_batches(
         "USER": postgres_server.user,
     }
     mine = {f"FLOWLAKE_{part}__{name}": value for part in ("HOT", "ALERTS") for name, value in server.items()}
-    argv = [sys.executable, "-m", "infra.cli.main", "stream"]
+    argv = [sys.executable, "-m", "ops.cli.main", "stream"]
     log = home / "stream.log"
     with log.open("wb") as out:
         process = subprocess.Popen(argv, cwd=ROOT, env={**environment, **mine}, stdout=out, stderr=out, start_new_session=True)

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from infra.config import ROOT, Settings
 from infra.errors import CheckpointError
-from infra.stack import topics
+from infra.kafka import topics
 from schemas.topics import PREDICTIONS
 from tests.integration.remake import remake
 from tests.integration.sinkbench import Bench, until
@@ -38,7 +38,7 @@ def made(settings: Callable[..., Settings], kafka_server: str, home: Path, monke
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "infra.cli.main", *arguments]
+    return [sys.executable, "-m", "ops.cli.main", *arguments]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

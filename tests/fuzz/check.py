@@ -17,11 +17,11 @@ import numpy as np
 from infra.config import SensorSettings
 from infra.errors import CaptureError
 from jobs.metering.batch import Accounts, meter_captures
-from jobs.metering.packets import FRAG_FIRST, FRAG_LATER, REJECT_REASONS, decode, tunnel_name
 from schemas.flows import RECORD_SCHEMA
-from sensors.capture import CaptureReader
-from sensors.codecs import codec_of
-from sensors.frames import FrameBatch, concat
+from sensors.packets.capture import CaptureReader
+from sensors.packets.codecs import codec_of
+from sensors.packets.decode import FRAG_FIRST, FRAG_LATER, REJECT_REASONS, decode, tunnel_name
+from sensors.packets.frames import FrameBatch, concat
 from tests.oracle import meter as oracle
 from tests.oracle.capture import read, write_pcap, write_pcapng
 from tests.oracle.compare import NOT_COMPARED, differences

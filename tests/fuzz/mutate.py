@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tests.fuzz.corpus import LINK_TYPES, Seed
 from tests.oracle.meter import Frame
-from tests.unit.sensors import captures
+from tests.unit.sensors.packets import captures
 
 _BYTES = (0, 1, 4, 6, 8, 0x11, 0x1F, 0x29, 0x2F, 0x33, 0x45, 0x60, 0x7F, 0x80, 0xFF)
 _TYPES = (0x0800, 0x86DD, 0x8100, 0x8200, 0x8926, 0x8847, 0x8864, 0x6558, 0x880B)

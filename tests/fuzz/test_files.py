@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sensors import capture
-from sensors.capture import CaptureReader
-from sensors.frames import concat
+from sensors.packets import capture
+from sensors.packets.capture import CaptureReader
+from sensors.packets.frames import concat
 from tests.fuzz import check, mutate, shrink
 from tests.fuzz.budget import rounds
 from tests.fuzz.corpus import Seed
-from tests.unit.sensors import captures
+from tests.unit.sensors.packets import captures
 
 SEED = 20_240_502
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.metering.packets import decode
+from sensors.packets.decode import decode
 from tests.fuzz.check import by_product, file_faults, frame_faults, record_faults
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame

@@ -10,8 +10,8 @@ from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from infra.config import Settings
-from infra.kafka_client import client_options
-from infra.stack import topics
+from infra.kafka import topics
+from infra.kafka.client import client_options
 
 
 def remake(settings: Settings, topic: str, partitions: int = 0) -> None:

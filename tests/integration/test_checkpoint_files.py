@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.platform import checkpoints, inputs
+from jobs.runtime import checkpoints, inputs
 from schemas.topics import PREDICTIONS
 from tests.integration.remake import remake, send
 from tests.integration.sinkbench import Bench

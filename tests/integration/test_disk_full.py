@@ -12,8 +12,8 @@ from typing import Any
 import psycopg2
 import pytest
 
+from infra.process import free_port
 from infra.stack.postgres import Postgres
-from infra.stack.process import free_port
 from jobs.sinks import hot, lake
 from tests.integration.sinkbench import Bench, run, running, until
 

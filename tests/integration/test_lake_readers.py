@@ -1,7 +1,7 @@
 """Every way to read the lake that is shown ends with exit code 0, as a program of its own that ends right after reading.
 
 ``FLOWLAKE_LAKE_RUNS=100`` runs each way so many times. What goes wrong without Arrow's own file systems
-(:mod:`jobs.platform.lake`) is a race: once in some ten to a hundred runs.
+(:mod:`jobs.runtime.lake`) is a race: once in some ten to a hundred runs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import pytest
 from deltalake import write_deltalake
 
 from infra.config import ROOT, LakeSettings, Settings
-from infra.demo import place, report
 from infra.stack.s3 import ObjectStore
-from jobs.platform.s3 import storage_options, uri
+from jobs.runtime.s3 import storage_options, uri
 from jobs.sinks.parquet import lake_rows
+from ops.demo import report
+from ops.harness import place
 from tests.sinksdata import table
 
 pytestmark = pytest.mark.integration
@@ -72,7 +73,7 @@ WAYS: dict[str, list[str]] = {
     **{f"snippet-{number}": ["-c", text] for number, text in enumerate(SNIPPETS)},
     "demo": demo_line(),
     "notebook": [str(ROOT / "notebooks" / "model_quality.py")],
-    "flows": ["-m", "infra.cli.main", "flows", "--json"],
+    "flows": ["-m", "ops.cli.main", "flows", "--json"],
 }
 
 
@@ -108,7 +109,7 @@ def test_a_lake_on_s3_is_read_by_arrows_own_client(s3_server: ObjectStore, folde
         "FLOWLAKE_LAKE__S3_ACCESS_KEY": store.s3_access_key.get_secret_value(),
         "FLOWLAKE_LAKE__S3_SECRET_KEY": store.s3_secret_key.get_secret_value(),
     }
-    text = f"from infra.cli.main import main\nmain(['flows', '--limit', '{2 * DAYS}', '--json'])"
+    text = f"from ops.cli.main import main\nmain(['flows', '--limit', '{2 * DAYS}', '--json'])"
     done = [run(folder, ["-c", NO_PYTHON_FILES + text], keys) for _ in range(RUNS)]
     assert Counter((d.returncode, d.stderr, len(json.loads(d.stdout or "[]"))) for d in done) == {(0, "", DAYS): RUNS}
 

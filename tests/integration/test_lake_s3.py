@@ -22,11 +22,11 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
-from infra.cli.main import main
 from infra.config import ROOT, Settings
-from infra.stack.process import free_port
+from infra.process import free_port
 from infra.stack.s3 import ObjectStore
-from jobs.platform.s3 import storage_options, uri
+from jobs.runtime.s3 import storage_options, uri
+from ops.cli.main import main
 from schemas.topics import TOPICS
 from tests.sinksdata import flow_id, headers, table, value
 
@@ -170,7 +170,7 @@ import json, sys
 from infra import config
 from infra.config import Settings
 from infra.errors import FlowlakeError
-from jobs.platform import session
+from jobs.runtime import session
 from jobs.sinks import lake
 
 base = config.load()

@@ -15,20 +15,20 @@ import pytest
 
 from infra.config import Settings
 from infra.errors import CheckpointError
-from infra.kafka_client import client_options
-from infra.stack import topics
-from jobs.metering import query
-from jobs.metering.accounts import AccountBook
+from infra.kafka import topics
+from infra.kafka.client import client_options
 from jobs.metering.batch import meter_captures
-from jobs.platform import inputs
+from jobs.runtime import inputs
+from jobs.sources.packets import query
+from jobs.sources.packets.accounts import AccountBook
 from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
 from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
 from schemas.wire import CONTENT_JSON, CONTENT_PACKETS
 from sensors.generate import generate, preset
-from sensors.pcapwriter import PcapWriter
-from sensors.publisher import Publisher
-from sensors.replay import chunks
+from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.replay import chunks
+from sensors.publish.publisher import Publisher
 from tests.champions import promote_any
 from tests.integration.remake import remake
 from tests.oracle.craft import ethernet, packet

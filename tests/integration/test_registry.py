@@ -176,7 +176,7 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
 
 
 def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path) -> None:
-    from jobs.scoring.train import ensure_champion, train
+    from jobs.training.train import ensure_champion, train
 
     settings = at(tmp_path)
     small = {"seeds": (1, 2, 3), "seconds": 6.0}

@@ -20,16 +20,16 @@ from typing import IO
 import pytest
 from backports import zstd
 
-from infra.bench.sensor import write_capture
 from infra.config import ROOT, Settings
 from infra.errors import BrokerError, CaptureError
+from ops.bench.sensor import write_capture
 from schemas.wire import CLOCK_END, CONTENT_PACKETS
-from sensors.capture import CaptureReader
-from sensors.frames import FrameBatch, concat
-from sensors.live import LiveSensor
-from sensors.pacing import Pacer
-from sensors.publisher import Publisher
-from sensors.replay import Chunk, chunks
+from sensors.packets.capture import CaptureReader
+from sensors.packets.frames import FrameBatch, concat
+from sensors.packets.live import LiveSensor
+from sensors.packets.pacing import Pacer
+from sensors.packets.replay import Chunk, chunks
+from sensors.publish.publisher import Publisher
 from tests.integration import sensors_topic as topic
 
 pytestmark = pytest.mark.integration
@@ -122,8 +122,8 @@ def test_no_broker_and_no_topic(kafka_server: str, settings: Callable[..., Setti
 
 
 def test_broker_killed_and_back_mid_replay(tmp_path: Path, settings: Callable[..., Settings]) -> None:
+    from infra.process import free_port
     from infra.stack.kafka import Kafka
-    from infra.stack.process import free_port
 
     broker = Kafka(tmp_path / "kafka", free_port(), heap_mb=256)
     broker.start()
@@ -229,7 +229,7 @@ def test_live_without_broker_drops_the_oldest_and_counts(settings: Callable[...,
 
 def _flowlake(*arguments: str, bootstrap: str, prefix: str = "", stdin: IO[str] | None = None) -> subprocess.Popen[str]:
     env = {**os.environ, "FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS": bootstrap, "FLOWLAKE_KAFKA__TOPIC_PREFIX": prefix}
-    code = "from infra.cli.main import main; main()"
+    code = "from ops.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, env=env, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

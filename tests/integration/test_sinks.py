@@ -13,9 +13,9 @@ from chispa import assert_df_equality
 
 from infra.config import PostgresSettings, Settings
 from infra.errors import StoreError
+from infra.process import free_port
 from infra.stack.postgres import Postgres
-from infra.stack.process import free_port
-from jobs.platform import dead_letter
+from jobs.runtime import dead_letter
 from jobs.sinks import alerts, hot, lake, parquet
 from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA
 from tests.integration.sinkbench import Bench, Rows, drain, run, running, until

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from deltalake import DeltaTable, write_deltalake
 
-from infra.cli import looks
-from infra.cli.main import main
 from infra.config import PostgresSettings, Settings
-from infra.stack.process import free_port
+from infra.process import free_port
 from jobs.sinks import alertbook, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.parquet import lake_rows
+from ops.cli import looks
+from ops.cli.main import main
 from schemas import alerts as alerts_schema
 from tests.sinksdata import flow_id, table
 
@@ -106,7 +106,7 @@ def test_follow_prints_the_backlog_and_then_what_is_raised(
             old = table([{"name": "replayed", "at": -86_400 * 50, "attack_type": "EXFILTRATION"}])
             AlertStore(stores.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(old), 3600)]))
 
-    monkeypatch.setattr("infra.cli.alerts.time.sleep", sleep)
+    monkeypatch.setattr("ops.cli.alerts.time.sleep", sleep)
     _, out, _ = call(capsys, "alerts", "--follow", "--limit", "2", "--json")
     told = [json.loads(line) for line in out.splitlines()]
     assert {r["details"]["flow_id"] for r in told[:2]} == {flow_id(3), flow_id(6)}

@@ -16,8 +16,9 @@ from kafka.admin import NewPartitions
 from infra import metrics
 from infra.config import Settings
 from infra.errors import BrokerError, CheckpointError
-from infra.stack import queries, topics
-from jobs.platform import checkpoints, inputs, runner
+from infra.kafka import progress as queries
+from infra.kafka import topics
+from jobs.runtime import checkpoints, inputs, runner
 from jobs.sinks import alerts, hot, lake
 from schemas.flows import RECORD_VERSION
 from schemas.topics import PREDICTIONS

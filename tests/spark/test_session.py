@@ -20,7 +20,7 @@ from pyspark.sql.streaming import StreamingQuery
 from infra import metrics
 from infra.config import ROOT, Settings
 from infra.errors import ModelError, StoreError
-from jobs.platform import runner, session
+from jobs.runtime import runner, session
 
 pytestmark = pytest.mark.spark
 FAST = runner.Restart(first_s=0.05, most_s=0.1, attempts=3)
@@ -176,7 +176,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from infra import config
-from jobs.platform import runner, session
+from jobs.runtime import runner, session
 out = Path(sys.argv[1])
 spark = session.build(config.load(), "stopping")
 def write(frame, batch):

@@ -10,8 +10,8 @@ import pytest
 from kafka.admin import KafkaAdminClient
 
 from infra.config import Settings
-from infra.stack import topics
-from infra.stack.queries import Standing, standings
+from infra.kafka import topics
+from infra.kafka.progress import Standing, standings
 from schemas.topics import RAW_PACKETS
 from tests.integration.remake import drop_before, remake, send
 

@@ -12,10 +12,10 @@ import psycopg2
 import pytest
 
 from infra.errors import StackError
-from infra.stack import jars
+from infra.jvm import jars
+from infra.process import free_port
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres
-from infra.stack.process import free_port
 from infra.stack.s3 import ObjectStore
 
 pytestmark = pytest.mark.integration

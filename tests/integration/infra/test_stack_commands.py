@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli import main as cli
-from infra.stack import jars
-from infra.stack.process import free_port
+from infra.jvm import jars
+from infra.process import free_port
+from ops.cli import main as cli
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 
 from infra.config import Settings
 from infra.errors import BrokerError
-from infra.stack import topics
+from infra.kafka import topics
 from schemas.topics import RAW_PACKETS, TOPICS
 
 pytestmark = pytest.mark.integration

@@ -87,25 +87,25 @@ def test_command_exists(program: str, arguments: list[str]) -> None:
             name, sign, _ = word.partition("=")
             assert name in (MAKE_VARIABLES if sign else targets), word
     elif program == "spark-submit.sh":
-        from jobs.platform import submit
+        from jobs.runtime import submit
 
         request = submit.parse(arguments)
         assert request.job in submit.jobs()
         if request.conf_file.startswith("conf/"):
             assert (ROOT / request.conf_file).is_file()
     else:
-        from infra.cli.main import COMMANDS, load
+        from ops.cli.main import COMMANDS, load
 
         if arguments in (["--help"], ["--version"]):
             return
         assert arguments[0] in COMMANDS
         if arguments[0] == "bench":
-            pytest.importorskip("infra.cli.bench")
+            pytest.importorskip("ops.cli.bench")
         parse(load(arguments[0]), f"flowlake {arguments[0]}", arguments[1:])
 
 
 def test_the_check_of_commands_can_fail() -> None:
-    from infra.cli.main import load
+    from ops.cli.main import load
 
     for name, words in (
         ("sensor", ["reply", "a.pcap"]),
@@ -156,7 +156,7 @@ def test_blocks_name_their_language_and_python_parses(page: Path) -> None:
 def raised() -> set[str]:
     """Texts of all errors for people in the code; what is filled in at run time is a NUL."""
     found: set[str] = set()
-    for folder in ("infra", "jobs", "sensors"):
+    for folder in ("infra", "sensors", "jobs", "ops"):
         for file in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if (

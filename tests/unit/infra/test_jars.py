@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import StackError
-from infra.stack import jars
+from infra.jvm import jars
 from tests.unit.infra.test_java import fake_java
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import StackError
-from infra.stack import java
+from infra.jvm import java
 
 
 def fake_java(folder: Path, output: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from infra import metrics
 from infra.errors import StackError
-from infra.stack.process import free_port
+from infra.process import free_port
 
 
 def test_served_once_however_often_asked() -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from infra import config, paths
-from infra.cli import main as cli
 from infra.config import ROOT, Settings
 from infra.errors import ConfigError
-from infra.stack import jars
-from jobs.platform import session, submit
-from jobs.scoring.lake import load_lake
+from infra.jvm import jars
+from jobs.runtime import session, submit
+from jobs.training.lake import load_lake
+from ops.cli import main as cli
 
 Factory = Callable[..., Settings]
 
@@ -97,7 +97,7 @@ def test_what_works_is_not_refused(name: str, settings: Factory, tmp_path: Path,
 
 def test_names_are_not_misread_where_the_locale_cannot_say_them(tmp_path: Path) -> None:
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "FLOWLAKE_HOME": str(tmp_path / "ü")}
-    argv = [sys.executable, "-m", "infra.cli.main", "up"]
+    argv = [sys.executable, "-m", "ops.cli.main", "up"]
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 2
     assert "file names are read as ascii" in done.stderr
@@ -107,10 +107,10 @@ def test_names_are_not_misread_where_the_locale_cannot_say_them(tmp_path: Path) 
 
 def test_a_name_that_the_terminal_cannot_say_is_still_told(home: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "FLOWLAKE_HOME": str(home / "ü")}
-    argv = [sys.executable, "-m", "infra.cli.main", "logs"]
+    argv = [sys.executable, "-m", "ops.cli.main", "logs"]
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=60)
     assert "there are no logs yet" in done.stderr
-    argv = [sys.executable, "-m", "infra.cli.main", "status", "--conf-file", str(ROOT / "conf" / "local.yaml")]
+    argv = [sys.executable, "-m", "ops.cli.main", "status", "--conf-file", str(ROOT / "conf" / "local.yaml")]
     environment |= {"FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr

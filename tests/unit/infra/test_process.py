@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from infra.errors import StackError
-from infra.stack.process import Daemon, free_port, port_owner, require_port, tail
+from infra.process import Daemon, free_port, port_owner, require_port, tail
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"]

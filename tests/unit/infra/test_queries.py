@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from infra.stack import queries
-from infra.stack.topics import Extent
+from infra.kafka import progress as queries
+from infra.kafka.topics import Extent
 
 ENTRY = "\n".join(["v1", '{"batchWatermarkMs":0,"conf":{"spark.sql.shuffle.partitions":"2"}}', '{"a":{"0":10,"1":3},"b":{"0":7}}', "17"])
 

@@ -11,9 +11,9 @@ import pytest
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import KIND_JSON, Envelope
-from jobs.metering.packets import PACKET_DTYPE
 from jobs.metering.table import END_REASONS
 from schemas.wire import CLOCK_END
+from sensors.packets.decode import PACKET_DTYPE
 
 S = 1_000_000_000
 

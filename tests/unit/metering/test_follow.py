@@ -16,18 +16,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from infra.cli import meter as meter_command
-from infra.cli.main import run
 from infra.errors import CaptureError, ConfigError
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.files import RecordWriter
+from ops.cli import meter as meter_command
+from ops.cli.main import run
 from schemas.flows import RECORD_SCHEMA
-from sensors.capture import CaptureReader
-from sensors.following import Follow
-from sensors.frames import concat
 from sensors.generate import generate, preset
-from sensors.pcapwriter import PcapWriter
-from tests.unit.sensors import captures as c
+from sensors.packets.capture import CaptureReader
+from sensors.packets.following import Follow
+from sensors.packets.frames import concat
+from sensors.packets.pcapwriter import PcapWriter
+from tests.unit.sensors.packets import captures as c
 
 T0 = 1_700_000_000 * 10**9
 ROOT = Path(__file__).parents[3]
@@ -191,7 +191,7 @@ def test_signal_ends_it_in_good_order(tmp_path: Path, number: signal.Signals, to
     capture, flows = tmp_path / "x.pcap", tmp_path / "flows.csv"
     first = c.pcap([(T0, udp(1)), (T0 + 100 * 10**9, udp(2)), (T0 + 102 * 10**9, udp(2))])
     rest = c.pcap([(T0 + 200 * 10**9, udp(3)), (T0 + 300 * 10**9, udp(4)), (T0 + 302 * 10**9, udp(4))])[24:]
-    command = [sys.executable, "-m", "infra.cli.main", "meter", str(capture), "--follow", *(["--out", str(flows)] if to_file else [])]
+    command = [sys.executable, "-m", "ops.cli.main", "meter", str(capture), "--follow", *(["--out", str(flows)] if to_file else [])]
     shown = flows if to_file else tmp_path / "stdout"
 
     def rows() -> list[dict[str, str]]:

@@ -17,9 +17,9 @@ from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.digest import Envelope
 from jobs.metering.features import records
-from jobs.metering.packets import decode
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, KIND_END, KIND_PACKETS
+from sensors.packets.decode import decode
 from tests.oracle import meter as oracle
 from tests.oracle.capture import read, write_pcap
 from tests.oracle.compare import differences

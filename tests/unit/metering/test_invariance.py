@@ -16,14 +16,14 @@ from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.digest import Digester, Envelope, Message
 from jobs.metering.features import records
-from jobs.metering.packets import PACKET_DTYPE
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header, arrow_stream
-from sensors.encoding import EMPTY, split, to_arrow
-from sensors.frames import FrameBatch
 from sensors.generate import generate, preset
-from sensors.pcapwriter import PcapWriter
-from sensors.replay import chunks
+from sensors.packets.decode import PACKET_DTYPE
+from sensors.packets.encoding import EMPTY, split, to_arrow
+from sensors.packets.frames import FrameBatch
+from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.replay import chunks
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame

@@ -17,7 +17,7 @@ from jobs.metering.digest import Digester, Message
 from jobs.metering.features import records
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CONTENT_JSON
-from sensors.following import Follow
+from sensors.packets.following import Follow
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from jobs.metering.digest import Digester, Message, open_digest
-from jobs.metering.packets import MAX_WIRE, decode, flow_hashes
 from schemas.wire import CONTENT_JSON, Header
-from sensors.capture import CaptureReader
-from sensors.encoding import split
-from sensors.frames import FrameBatch, concat
+from sensors.packets.capture import CaptureReader
+from sensors.packets.decode import MAX_WIRE, decode, flow_hashes
+from sensors.packets.encoding import split
+from sensors.packets.frames import FrameBatch, concat
 from tests.fuzz.check import frame_faults
 from tests.oracle.craft import ethernet, icmp, ip, tcp, udp
 from tests.oracle.meter import Frame
@@ -23,7 +23,7 @@ from tests.oracle.parse import ACK, TCP, UDP
 from tests.unit.metering.cases import A, B, at
 from tests.unit.metering.conftest import Metered
 from tests.unit.metering.test_encapsulation import TEREDO
-from tests.unit.sensors import captures
+from tests.unit.sensors.packets import captures
 
 P, Q = "2001:db8::1", "2001:db8::2"
 T = 1_700_000_000 * 10**9

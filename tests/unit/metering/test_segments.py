@@ -14,9 +14,9 @@ from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Envelope
-from jobs.metering.packets import PACKET_DTYPE
 from jobs.metering.table import ROW_DTYPE
 from schemas.wire import KIND_PACKETS
+from sensors.packets.decode import PACKET_DTYPE
 from tests.unit.metering.test_invariance import Store
 
 T0 = 1_700_000_000 * 10**9

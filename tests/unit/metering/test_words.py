@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.metering.packets import PACKET_DTYPE
 from jobs.metering.table import ROW_DTYPE
 from jobs.metering.words import columns, expand, squeeze
+from sensors.packets.decode import PACKET_DTYPE
 
 
 def rows_of(n: int, dtype: np.dtype, zeros: float) -> np.ndarray:

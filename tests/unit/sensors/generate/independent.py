@@ -7,7 +7,7 @@ import struct
 from collections import Counter
 from typing import NamedTuple
 
-from sensors.frames import FrameBatch
+from sensors.packets.frames import FrameBatch
 
 
 class Packet(NamedTuple):

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import CaptureError, ConfigError
-from sensors.capture import CaptureReader
-from sensors.frames import FrameBatch, concat
+from ops.cli.generate import start_time
 from sensors.generate import TRUTH_SCHEMA, generate, preset, truth, truth_path
-from sensors.generate.cli import start_time
 from sensors.generate.cut import cut
-from sensors.pcapwriter import PcapWriter
+from sensors.packets.capture import CaptureReader
+from sensors.packets.frames import FrameBatch, concat
+from sensors.packets.pcapwriter import PcapWriter
 
 
 def _run(*arguments: str) -> int:
-    from infra.cli.main import run
+    from ops.cli.main import run
 
     return run(["sensor", "generate", *arguments])
 

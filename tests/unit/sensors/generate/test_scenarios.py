@@ -14,9 +14,9 @@ import pytest
 
 from infra.errors import ConfigError
 from schemas.labels import ATTACKS
-from sensors.frames import FrameBatch
 from sensors.generate import PRESETS, TRUTH_SCHEMA, Run, Scenario, generate, preset, truth
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
+from sensors.packets.frames import FrameBatch
 from tests.unit.sensors.generate.independent import Packet, count_by_key, packets
 
 SMALL = {

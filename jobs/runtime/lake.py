@@ -1,0 +1,75 @@
+"""The lake for its readers: the Delta table as a dataset of Arrow, for programs that end as soon as they have read.
+
+delta-rs hands Arrow a file system made in Python unless it is given one. Buffers read through that are Python objects, and a thread of
+Arrow's may let go of the last of them when the interpreter is ending already. It asks for the interpreter's lock then, CPython before
+3.14 ends a thread that does so, and that thread is in a destructor: ``terminate called without an active exception``, exit code 134,
+after all rows have been read (https://github.com/delta-io/delta-rs/issues/2184). With Arrow's own file systems no Python is involved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from infra.config import LakeSettings
+from jobs.runtime import s3
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    import pyarrow.fs as fs
+
+
+def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:
+    """The rows of a lake, read when they are asked for: by DuckDB, or with ``to_table``, ``to_batches``, ``filter``.
+
+    Parameters
+    ----------
+    path
+        The table's folder, or ``s3a://bucket/prefix``.
+    lake
+        Endpoint and keys of the bucket; without, what the environment says (``AWS_*``).
+    version
+        The table as it was; the newest when None.
+
+    Raises
+    ------
+    deltalake.exceptions.DeltaError
+        There is no such table (``TableNotFoundError``) or no such version, or it cannot be read.
+    OSError
+        The store does not answer, or refuses.
+
+    Examples
+    --------
+    >>> dataset("var/lake/flows").to_table(columns=["src_ip", "attack_type"])  # doctest: +SKIP
+    """
+    from deltalake import DeltaTable
+
+    place = s3.uri(str(path))
+    table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
+    return table.to_pyarrow_dataset(filesystem=_files(place, lake))
+
+
+def _files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
+    """Arrow's own file system with the table's folder as its root; None where it has none."""
+    import pyarrow.fs as fs
+
+    if place.startswith("s3://"):
+        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), _bucket(lake))
+    return None if "://" in place else fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
+
+
+def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
+    import pyarrow.fs as fs
+
+    if lake is None:
+        return fs.S3FileSystem()
+    endpoint = urlsplit(lake.s3_endpoint)
+    options = {
+        "access_key": lake.s3_access_key.get_secret_value(),
+        "secret_key": lake.s3_secret_key.get_secret_value(),
+        "region": s3.region(lake),
+        "scheme": endpoint.scheme,
+        "endpoint_override": endpoint.netloc + endpoint.path.rstrip("/"),
+    }
+    return fs.S3FileSystem(**{name: value for name, value in options.items() if value})

@@ -1,0 +1,77 @@
+"""The scoring step of the stream: flow rows of the meter -> messages for Kafka, scored by the broadcast champion."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.metering.emission import Flows, records_of, together, unpack
+from jobs.runtime.dead_letter import DeadLetter
+from jobs.scoring.model import Champion
+from jobs.sources.packets.stateful import ACCOUNTS, DEAD_LETTER, FLOWS
+from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPSHOTS, RECORD_VERSION
+from schemas.topics import ACCOUNTS as ACCOUNTS_TOPIC
+from schemas.topics import DEAD_LETTER as DEAD_LETTER_TOPIC
+from schemas.topics import PREDICTIONS, RAW_PACKETS
+from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header, arrow_stream
+
+KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
+_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+KAFKA_SCHEMA = pa.schema([("topic", pa.string()), ("key", pa.binary()), ("value", pa.binary()), ("headers", _HEADERS)])
+
+
+def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
+    """Rows of the meter (bucket, kind, blob) of one task -> rows of ``KAFKA_DDL``.
+
+    All flows of the task are scored in one call; a message holds the rows of one blob, of one bucket and batch, so that its identity
+    (``message-id``) means the same content however often the batch is repeated.
+    """
+    flows: list[Flows] = []
+    rows: list[dict[str, Any]] = []
+    for batch in batches:
+        for kind, blob in zip(batch.column(1).to_pylist(), batch.column(2).to_pylist(), strict=True):
+            if kind == FLOWS:
+                flows.append(unpack(blob))
+            elif kind == DEAD_LETTER:
+                value, reason, partition, offset = pickle.loads(blob)
+                letter = DeadLetter(value, reason, prefix + RAW_PACKETS.name, partition, offset, query)
+                rows.append({"topic": prefix + DEAD_LETTER_TOPIC.name, **letter.row()})
+            elif kind == ACCOUNTS:
+                rows.extend(_account(row, query, prefix) for row in json.loads(blob))
+    if flows:
+        groups = list(together(flows))
+        for group, scored in zip(groups, champion.score_each([records_of(group) for group in groups]), strict=True):
+            rows.extend(_messages(group, scored, query, prefix))
+    for row in rows:
+        yield pa.RecordBatch.from_pylist([row], KAFKA_SCHEMA)
+
+
+def _messages(group: list[Flows], scored: pa.RecordBatch, query: str, prefix: str) -> Iterator[dict[str, Any]]:
+    at = 0
+    for f in group:
+        message = f"{query}/{f.bucket}/{f.version}/{f.first}"
+        about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
+        yield {
+            "topic": prefix + PREDICTIONS.name,
+            "key": str(f.bucket).encode(),
+            "value": arrow_stream(scored.slice(at, f.n)),
+            "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
+        }
+        at += f.n
+
+
+def _account(row: dict[str, Any], query: str, prefix: str) -> dict[str, Any]:
+    return {
+        "topic": prefix + ACCOUNTS_TOPIC.name,
+        "key": f"{query}/{row['domain']}/{row['bucket']}".encode(),
+        "value": json.dumps({"query": query, **row}).encode(),
+        "headers": _headers({Header.CONTENT_TYPE: CONTENT_JSON}),
+    }
+
+
+def _headers(pairs: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"key": k, "value": v.encode()} for k, v in pairs.items()]

@@ -1,0 +1,226 @@
+"""The meter as Spark steps: Kafka rows -> digests (stateless) -> one stateful merge per bucket. All Spark of the meter is here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+from pyspark import SparkFiles
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
+from pyspark.sql.types import BinaryType, LongType, StructField, StructType
+
+from infra.config import MeterSettings
+from jobs.metering import segments
+from jobs.metering.digest import Digester, Message
+from jobs.metering.emission import pack
+from jobs.runtime.workers import settle, settled
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+#: Kinds of rows before the state: a digest, a refused message, the wall clock.
+DIGEST, REFUSED, TICK = 0, 1, 2
+#: Kinds of rows behind it.
+FLOWS, DEAD_LETTER, ACCOUNTS = 0, 1, 2
+
+IN_DDL = "key int, bucket int, kind tinyint, blob binary"
+_IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa.int8()), ("blob", pa.binary())])
+OUT_DDL = "bucket int, kind tinyint, blob binary"
+
+#: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
+STATE_VERSION = 5
+
+_BLOB = StructType([StructField("blob", BinaryType())])
+_VERSION = StructType([StructField("version", LongType())])
+
+
+def murmur3(value: int, seed: int = 42) -> int:
+    """Spark's hash of an int column (Murmur3_x86_32 of one 4-byte block), signed 32 bit."""
+
+    def rotate(x: int, r: int) -> int:
+        return ((x << r) | (x >> (32 - r))) & 0xFFFFFFFF
+
+    k = rotate(value * 0xCC9E2D51 & 0xFFFFFFFF, 15) * 0x1B873593 & 0xFFFFFFFF
+    h = (rotate(seed ^ k, 13) * 5 + 0xE6546B64) & 0xFFFFFFFF
+    h ^= 4
+    h = (h ^ h >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    h = (h ^ h >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    h ^= h >> 16
+    return h - (1 << 32) if h >> 31 else h
+
+
+def bucket_keys(buckets: int, partitions: int) -> list[int]:
+    """A grouping key per bucket, such that Spark's hash spreads them evenly over the shuffle partitions (0..7 over 2 go 3 to 5)."""
+    keys = []
+    candidate = 0
+    for b in range(buckets):
+        while murmur3(candidate) % partitions != b % partitions:
+            candidate += 1
+        keys.append(candidate)
+        candidate += 1
+    return keys
+
+
+def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_lateness_ns: int) -> Iterator[pa.RecordBatch]:
+    """Kafka rows (value, headers, partition, offset, timestamp) of one task -> rows of ``IN_DDL``."""
+    digester = Digester(len(keys), json_lateness_ns)
+    for batch in batches:
+        columns = [batch.column(name) for name in ("value", "headers", "partition", "offset", "timestamp")]
+        headers = columns[1].to_pylist()
+        times = columns[4].cast(pa.int64()).to_pylist()
+        partitions, offsets = columns[2].to_pylist(), columns[3].to_pylist()
+        for i, value in enumerate(columns[0]):
+            pairs = {h["key"]: h["value"] or b"" for h in headers[i] or ()}
+            digester.add(Message(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
+    rows = [(b, DIGEST, blob) for b, blob in digester.finish()]
+    for message, reason in digester.refused:
+        letter = pickle.dumps((message.value, reason, message.partition, message.offset))
+        rows.append((message.partition % len(keys), REFUSED, letter))
+    for b, kind, blob in rows:
+        yield pa.RecordBatch.from_arrays(
+            [pa.array([keys[b]], pa.int32()), pa.array([b], pa.int32()), pa.array([kind], pa.int8()), pa.array([blob], pa.binary())],
+            schema=_IN_SCHEMA,
+        )
+
+
+class _MapStore:
+    """A bucket's state in one Spark MapState: its meta blob, and its segments by version.
+
+    Setting up a state variable costs the state server 10-30 ms a task, so there is only one; and it reads a blob back at some 10 MB/s.
+    The last segments are therefore also kept as files of this executor, where another worker finds them by their nonce.
+    """
+
+    #: Segments kept as files: how many batches a worker may have been without this bucket before it asks the state server.
+    KEPT = 16
+    _META = -1
+
+    def __init__(self, state: Any, folder: Path) -> None:
+        self._state = state
+        self._folder = folder
+
+    def meta(self) -> bytes | None:
+        """The blob of the last batch; None before the first."""
+        value = self._state.getValue((self._META,))
+        return None if value is None else bytes(value[0])
+
+    def set_meta(self, blob: bytes) -> None:
+        """Replace it."""
+        self._state.updateValue((self._META,), (blob,))
+
+    def get(self, version: int, nonce: bytes) -> bytes | bytearray | None:
+        with suppress(OSError), self._file(version, nonce).open("rb") as file:
+            segment = bytearray(os.fstat(file.fileno()).st_size)  # writable, as compiled code knows the rows
+            file.readinto(segment)
+            return segment
+        value = self._state.getValue((version,))
+        return None if value is None else bytes(value[0])
+
+    def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
+        self._state.updateValue((version,), (segment,))
+        with suppress(OSError):  # a full disk makes it slower, not wrong
+            file = self._file(version, nonce)
+            partial = file.with_suffix(".part")
+            partial.write_bytes(plain())
+            partial.rename(file)
+            for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
+                old.unlink()
+
+    def remove(self, version: int, nonce: bytes) -> None:
+        self._state.removeKey((version,))
+        self._file(version, nonce).unlink(missing_ok=True)
+
+    def _file(self, version: int, nonce: bytes) -> Path:
+        return self._folder / f"{version:012d}-{nonce.hex()}"
+
+
+class MeterProcessor(StatefulProcessor):
+    """One bucket's :class:`jobs.metering.bucket.BucketMeter`, kept by :mod:`jobs.metering.segments`.
+
+    Parameters
+    ----------
+    query
+        Identity of the checkpoint: names the worker's cache and the messages that are published.
+    """
+
+    def __init__(self, query: str, buckets: int, settings: MeterSettings) -> None:
+        self._query = query
+        self._buckets = buckets
+        self._settings = settings
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        self._state = handle.getMapState("log", _VERSION, _BLOB)
+
+    def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
+        digests: list[bytes] = []
+        out: list[tuple[int, bytes]] = []
+        now_ms = 0
+        bucket = -1
+        for frame in rows:
+            for number, kind, blob in zip(frame["bucket"], frame["kind"], frame["blob"], strict=True):
+                bucket = int(number)
+                if kind == DIGEST:
+                    digests.append(bytes(blob))
+                elif kind == REFUSED:
+                    out.append((DEAD_LETTER, bytes(blob)))
+                else:
+                    now_ms = max(now_ms, int(blob))
+        store = _MapStore(self._state, self._nearby(bucket))
+        state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store)
+        emission = state.meter.ingest(digests, now_ms)
+        store.set_meta(segments.save(self._query, state, emission, store))
+        out += [(FLOWS, blob) for blob in pack(emission, bucket, state.version)]
+        accounts = state.meter.account_rows()
+        if accounts and (digests or not emission.empty):
+            out.append((ACCOUNTS, json.dumps([{"version": state.version, **row} for row in accounts]).encode()))
+        if out:
+            yield pd.DataFrame({"bucket": bucket, "kind": [k for k, _ in out], "blob": [b for _, b in out]})
+
+    def _nearby(self, bucket: int) -> Path:
+        """Folder of this application on this executor for the bucket's last segments; Spark removes it at its end."""
+        folder = Path(SparkFiles.getRootDirectory()) / "open-flows" / self._query / str(bucket)
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """The table stays cached for the next batch."""
+        settle()
+
+
+def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int) -> DataFrame:
+    """Rows of ``OUT_DDL`` from a stream of Kafka rows of ``raw-packets``.
+
+    A tick per second from Spark's rate source carries the wall clock to every bucket, so that sensors that died and JSON
+    producers that went silent are noticed without further packets; its times are part of the batch, so a replayed batch decides alike.
+    """
+    from pyspark.sql import functions as F
+
+    keys = bucket_keys(settings.buckets, shuffle_partitions)
+    # A Python task costs some 100 ms however little it does: as many as can run at once, not one per Kafka partition
+    lateness = round(settings.json_lateness_s * 1e9)
+    digests = packets.coalesce(shuffle_partitions).mapInArrow(settled(lambda batches: digest_batches(batches, keys, lateness)), IN_DDL)
+    ticks = (
+        packets.sparkSession.readStream.format("rate")
+        .option("rowsPerSecond", 1)
+        .option("numPartitions", 1)
+        .load()
+        .select(F.posexplode(F.array(*[F.lit(k) for k in keys])).alias("bucket", "key"), F.unix_millis("timestamp").alias("ms"))
+        .select("key", "bucket", F.lit(TICK).cast("tinyint").alias("kind"), F.col("ms").cast("string").cast("binary").alias("blob"))
+    )
+    return (
+        digests.unionByName(ticks)
+        .groupBy("key")
+        .transformWithStateInPandas(
+            statefulProcessor=MeterProcessor(query, settings.buckets, settings),
+            outputStructType=OUT_DDL,
+            outputMode="append",
+            timeMode="None",
+        )
+    )

@@ -1,0 +1,129 @@
+"""How good a model is, and where its threshold lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.scoring.model import Champion
+from jobs.training.labelled import LabelledFlows
+from schemas.labels import BENIGN
+
+_GRID = np.round(np.arange(0.01, 1.0, 0.01), 2)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Detection quality on n records.
+
+    ``precision`` holds for the sample's own share of attacks; ``precision_at_1_percent`` is what the same recall and
+    false-positive rate give where one flow in a hundred is an attack (Bayes' rule). ``pr_auc`` is average precision. A value
+    that the sample leaves undefined (no attack, no benign record) is NaN.
+    """
+
+    records: int
+    attacks: int
+    precision: float
+    recall: float
+    false_positive_rate: float
+    f1: float
+    pr_auc: float
+    precision_at_1_percent: float
+    type_accuracy: float  # of the attacks detected, the share whose type is right
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """The defined values by name."""
+        return {f"{prefix}_{k}": float(v) for k, v in vars(self).items() if v == v}
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """One label: how many records, how many of them were labelled attack, how many got this very type."""
+
+    label: str
+    records: int
+    flagged: int
+    typed: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """counts[i, j]: records of ``labels[i]`` taken for ``labels[j]``."""
+
+    labels: tuple[str, ...]
+    counts: npt.NDArray[np.int64]
+
+
+def detection(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Precision, recall and false-positive rate; NaN where undefined."""
+    hits = int((attack & flagged).sum())
+    return (
+        _ratio(hits, int(flagged.sum())),
+        _ratio(hits, int(attack.sum())),
+        _ratio(int((~attack & flagged).sum()), int((~attack).sum())),
+    )
+
+
+def evaluate(model: Champion, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
+    """Judge a model on labelled flows, which have at least its columns."""
+    p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x))
+    return judge(flows, p_attack, np.array(model.classes)[kind])
+
+
+def judge(
+    data: LabelledFlows, p_attack: npt.NDArray[np.float64], taken: npt.NDArray[np.str_]
+) -> tuple[Quality, list[ClassQuality], Confusion]:
+    """Judge decisions: ``p_attack`` float64[n] orders the flows, ``taken`` str[n] is the type of each, ``BENIGN`` for no attack."""
+    from sklearn.metrics import average_precision_score
+
+    flagged = np.asarray(taken != BENIGN)
+    attack = data.attack
+    precision, recall, fpr = detection(attack, flagged)
+    hits = attack & flagged
+    quality = Quality(
+        records=len(data),
+        attacks=int(attack.sum()),
+        precision=precision,
+        recall=recall,
+        false_positive_rate=fpr,
+        f1=2 * precision * recall / (precision + recall) if precision + recall > 0 else (0.0 if attack.any() else float("nan")),
+        pr_auc=float(average_precision_score(attack, p_attack)) if attack.any() else float("nan"),
+        precision_at_1_percent=_ratio(0.01 * recall, 0.01 * recall + 0.99 * fpr),
+        type_accuracy=_ratio(int((taken[hits] == data.y[hits]).sum()), int(hits.sum())),
+    )
+    names = (BENIGN, *sorted((set(data.y.tolist()) | set(taken.tolist())) - {BENIGN}))
+    index = {n: i for i, n in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, ([index[v] for v in data.y.tolist()], [index[v] for v in taken.tolist()]), 1)
+    classes = [
+        ClassQuality(n, int((data.y == n).sum()), int(flagged[data.y == n].sum()), int(counts[i, i]))
+        for i, n in enumerate(names)
+        if (data.y == n).any()
+    ]
+    return quality, classes, Confusion(names, counts)
+
+
+def choose_threshold(p_attack: npt.NDArray[np.float64], flows: LabelledFlows, max_fpr: float) -> float:
+    """Threshold for a false-positive rate of at most ``max_fpr``, on closed records and on interim snapshots each.
+
+    Of the thresholds 0.01, 0.02 .. 0.99 that keep it, the one with the largest recall - false-positive rate (Youden's J), of
+    equals the nearest to 0.5. None keeps it: 0.99.
+    """
+    attack = flows.attack
+    best, best_rank = 0.99, (-np.inf, -np.inf)
+    for threshold in _GRID:
+        flagged = p_attack >= threshold
+        rates = [detection(attack[part], flagged[part])[2] for part in (flows.closed, ~flows.closed) if (part & ~attack).any()]
+        if any(rate > max_fpr for rate in rates):
+            continue
+        _, recall, fpr = detection(attack, flagged)
+        rank = (round(np.nan_to_num(recall) - np.nan_to_num(fpr), 6), -abs(threshold - 0.5))
+        if rank > best_rank:
+            best, best_rank = float(threshold), rank
+    return best
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else float("nan")

@@ -1,0 +1,179 @@
+"""``flowlake alerts``: the alerts, followed live if wished, and resolved."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from infra import config
+from infra.config import Settings
+from infra.errors import ConfigError, StoreError
+from ops.cli import looks
+from ops.cli.options import ConfFile, Json
+from schemas.labels import ATTACKS
+
+_SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
+_KINDS = ("scan", "flood", "guessing", "per-flow")
+_POLL_S = 0.5
+#: How much later than the next one a transaction may become visible.
+_LATE = timedelta(seconds=10)
+_ALL = 1_000_000
+
+alerts = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="A look at the alerts.", context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@alerts.callback(
+    invoke_without_command=True,
+    epilog="Examples:  flowlake alerts --open   |   flowlake alerts --kind flood --json   |   flowlake alerts --follow   |   "
+    "flowlake alerts resolve 0b4c... --by anna",
+)
+def show(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="scan, flood, guessing, per-flow, or an attack type such as SYN_FLOOD.")] = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
+    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest alerts; one row a flood's target, a scan's source, a guessing pair, or else a flow."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = config.load(conf_file)
+    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
+    rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
+    if began is not None:
+        _follow(settings, rows, began, kind, only_open, as_json)
+    else:
+        if kind and not rows:
+            _known(settings, kind)
+        looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")
+        if not rows:
+            from jobs.sinks import postgres
+
+            conditions = [text for text, given in ((f"--kind {kind}", kind), ("--open", only_open), (f"--since {since}", since)) if given]
+            newest = read(settings, limit=1) if conditions else []
+            looks.explain_nothing(f"alerts in {postgres.where(settings.alerts)}", conditions, newest[0]["timestamp"] if newest else None)
+
+
+def _known(settings: Settings, kind: str) -> None:
+    """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
+    if kind in (*_KINDS, *ATTACKS) or looks.query(settings.alerts, "SELECT 1 AS one FROM alerts WHERE attack_type = %s LIMIT 1", [kind]):
+        return
+    raise ConfigError(
+        f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
+    )
+
+
+@alerts.command(epilog="Example:  flowlake alerts resolve 0b4c1f6e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
+def resolve(
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, as `flowlake alerts` shows it.")],
+    by: Annotated[str, typer.Option(help="Who resolves it.")],
+    action: Annotated[str | None, typer.Option(help="What was done; goes into action_taken.")] = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Mark an alert as resolved."""
+    row = settle(config.load(conf_file), alert_id, by, action)
+    print(f"{row['id']}  {row['attack_type']}  resolved by {row['resolved_by']} at {looks.plain(row['resolved_at'])}")
+
+
+def read(
+    settings: Settings,
+    *,
+    limit: int,
+    kind: str | None = None,
+    only_open: bool = False,
+    since: datetime | None = None,
+    created_since: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """Newest alerts first.
+
+    Raises
+    ------
+    ConfigError
+        ``kind`` is neither a kind nor an attack type in capitals.
+    StoreError
+        The database cannot be reached, or holds no alerts table yet.
+    """
+    where, values = ["true"], list[Any]()
+    if kind:
+        where.append("kind = %s" if kind in _KINDS else "attack_type = %s")
+        values.append(kind)
+        if kind not in _KINDS and kind in map(str.lower, ATTACKS):
+            raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
+    if only_open:
+        where.append("resolved_at IS NULL")
+    for column, moment, sign in (("timestamp", since, ">="), ("created_at", created_since, ">")):
+        if moment:
+            where.append(f"{column} {sign} %s")
+            values.append(moment)
+    order = "created_at" if created_since else "timestamp"
+    sql = (
+        "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
+        "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, "
+        "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
+        f"FROM alerts WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
+    )
+    return looks.query(settings.alerts, sql, [*values, limit])
+
+
+def settle(settings: Settings, alert_id: str, by: str, action: str | None = None) -> dict[str, Any]:
+    """Mark an alert as resolved; returns it.
+
+    Raises
+    ------
+    ConfigError
+        The id is no UUID, or of no alert.
+    StoreError
+        Somebody has resolved it before, or the database is away.
+    """
+    try:
+        wanted = str(UUID(alert_id))
+    except ValueError as e:
+        raise ConfigError(f"alert id {alert_id!r} is no UUID", "flowlake alerts shows the ids in its last column") from e
+    sql = (
+        "UPDATE alerts SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
+        "WHERE id = %s::uuid AND resolved_at IS NULL RETURNING id::text, attack_type, resolved_at, resolved_by"
+    )
+    rows = looks.query(settings.alerts, sql, [by, action, wanted])
+    if rows:
+        return rows[0]
+    before = looks.query(settings.alerts, "SELECT resolved_by FROM alerts WHERE id = %s::uuid", [wanted])
+    if before:
+        raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
+    raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
+
+
+def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kind: str | None, only_open: bool, as_json: bool) -> None:
+    """Print the rows, then those raised since ``began`` (the database's clock): a line each.
+
+    Ids are remembered for a while: a transaction may become visible after a later one.
+    """
+    seen: dict[str, datetime] = {}
+    newest = began
+    while True:
+        for row in sorted((row for row in rows if row["id"] not in seen), key=lambda row: row["created_at"]):
+            seen[row["id"]] = row["created_at"]
+            newest = max(newest, row["created_at"])
+            print(_line(row, as_json), flush=True)
+        time.sleep(_POLL_S)
+        after = newest - _LATE
+        seen = {key: created for key, created in seen.items() if created >= after}
+        rows = read(settings, limit=_ALL, kind=kind, only_open=only_open, created_since=after)
+
+
+def _line(row: dict[str, Any], as_json: bool) -> str:
+    if as_json:
+        return json.dumps({name: looks.plain(value) for name, value in row.items()}, default=str)
+    return (
+        f"{looks.plain(row['timestamp'])}  severity {row['severity']}  {row['attack_type']:<16} {row['src_ip'] or 'many':>15} -> "
+        f"{row['dst_ip'] or 'many':<15}  flows {row['flow_count']}  confidence {row['confidence']:.2f}  {row['id']}"
+    )

@@ -1,0 +1,236 @@
+"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra import config, log
+from infra.config import Settings
+from infra.errors import ConfigError
+from ops.cli.options import ConfFile, group
+from ops.cli.signals import handled
+
+app = group("Benchmarks.", "flowlake bench stream --rate 50000 --json stream.json")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON into FILE.", show_default=False)]
+Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help="How long packets are sent.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Benchmarks. Nothing has to run, and no data of yours is touched: those of the stream bring a stack of their own up in a temporary
+    folder, on free ports, and remove it. Most take two to six minutes; meter and growth a quarter of an hour. Have 8 GB of memory and
+    20 GB of disk free."""
+
+
+@app.command(epilog="Example:  flowlake bench meter --packets 20000000 --json meter.json")
+def meter(
+    packets: Annotated[int, typer.Option("--packets", min=100_000, help="Of the generated capture file.")] = 20_000_000,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure NFStream beside it (installed below var/bench).")] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """flowlake meter on a large capture file, beside NFStream in the same run, and where its time goes."""
+    from ops.bench import meter as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, packets=packets, with_peer=peer, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench growth --json growth.json")
+def growth(
+    through: Annotated[
+        bool,
+        typer.Option("--stream/--no-stream", help="Measure the growth by open flows through Kafka and Spark too, or without them only."),
+    ] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Cost per packet as captures grow from 10^5 to 10^7 packets; cost per batch as open flows grow from 10^4 to 10^6."""
+    from ops.bench import growth as bench
+    from ops.bench import open_flows
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, say=_say)
+        if through:
+            result["stream"] = open_flows.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench flood --json flood.json")
+def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
+    """A million one-packet flows with ordinary traffic beside them: memory, evictions, and whether ordinary flows are harmed."""
+    from ops.bench import flood as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Examples:  flowlake bench stream --rate 100000 --peer --json stream.json   flowlake bench stream --queries meter")
+def stream(
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,
+    seconds: Seconds = 180.0,
+    find: Annotated[
+        bool, typer.Option("--find", help="Look for the highest rate that is sustained, from --rate on: up to seven runs.")
+    ] = False,
+    peer: Annotated[
+        bool, typer.Option("--peer", help="Afterwards, measure NFStream (installed below var/bench) on such traffic, for the ratio.")
+    ] = False,
+    queries: Annotated[
+        str,
+        typer.Option(
+            "--queries", help="Queries of the stream to run, with commas: meter, and of alerts, hot, lake those wished.  [default: all]"
+        ),
+    ] = "",
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """Kafka -> scored -> lake, hot store, alerts: is a rate sustained with the lag flat? Exit code 0 when it is."""
+    from ops.bench import stream as bench
+
+    if find and peer:
+        raise ConfigError("--find and --peer: one or the other", "the peer is measured in a run of one rate")
+    settings = _prepare(conf_file, json_file)
+    names = _with_meter(queries) if queries else ()
+    with _stoppable():
+        if find:
+            result = bench.find(settings, rate=rate, seconds=seconds, queries=names, say=_say)
+        else:
+            result = bench.run(settings, rate=rate, seconds=seconds, queries=names, with_peer=peer, say=_say)
+    _tell(result, json_file)
+    return 0 if result["sustained"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench backlog --queries meter --json backlog.json")
+def backlog(
+    packets: Annotated[int, typer.Option("--packets", min=100_000, help="On the broker before the stream starts.")] = 6_000_000,
+    queries: Annotated[str, typer.Option("--queries", help="Of the stream, with commas; meter is one of them.")] = "meter",
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Kafka -> scored predictions (and stores): how fast is a backlog worked off, with no sensor beside it?"""
+    from ops.bench import backlog as bench
+
+    settings = _prepare(conf_file, json_file)
+    names = _with_meter(queries)
+    with _stoppable():
+        result = bench.run(settings, packets=packets, queries=names, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench latency --rate 10000 --json latency.json")
+def latency(
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=1_000_000.0, help="Packets per second.")] = 10_000.0,
+    seconds: Seconds = 60.0,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """From capture to alert row, stage by stage. Exit code 0 when all accounts close."""
+    from ops.bench import latency as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rate=rate, seconds=seconds, say=_say)
+    _tell(result, json_file)
+    return 0 if result["closes"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench sensor --json sensor.json")
+def sensor(
+    packets: Annotated[int, typer.Option("--packets", min=10_000, help="Of the replay.")] = 1_500_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Replay of a capture file to the broker, and live capture of loopback, packets per second."""
+    from infra.stack.local import LocalStack
+    from ops.bench import sensor as bench
+    from ops.bench.place import machine, stack
+
+    settings = _prepare(conf_file, json_file)
+    facts = machine()
+    with _stoppable(), stack(settings) as (own, _):
+        broker = LocalStack(own).kafka()
+        assert broker is not None
+        try:
+            broker.start()
+            result = {**bench.run(settings=own, packets=packets), "machine": facts}
+        finally:
+            broker.stop()
+    _tell(result, json_file)
+
+
+def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
+    """Settings; where the result cannot be written is told before minutes of measuring."""
+    settings = config.load(conf_file)
+    log.setup(settings.log)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no such folder", "name a file in a folder that exists")
+    return settings
+
+
+def _with_meter(queries: str) -> tuple[str, ...]:
+    from jobs.runtime.driver import select
+    from jobs.stream import QUERIES
+
+    names = tuple(select(QUERIES, queries, "--queries"))
+    if "meter" not in names:
+        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {', '.join(QUERIES)}")
+    return names
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends a benchmark as Ctrl-C does: what it started is stopped."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with handled(interrupted, (signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _tell(result: dict[str, Any], file: Path | None) -> None:
+    """A table for people, JSON for programs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if file is not None:
+        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, text in rows(result):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def rows(result: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested result as lines of name and value; long lists are left to the JSON."""
+    for key, value in result.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from rows(value, f"{name}, ")
+        elif isinstance(value, list):
+            if value and len(value) <= 8 and not isinstance(value[0], dict):
+                yield name, ", ".join(map(str, value))
+        elif value not in (None, ""):
+            yield name, f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

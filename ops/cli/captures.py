@@ -1,0 +1,75 @@
+"""What commands that read capture files share: how files are named, how pipes are waited for, what is said of files not read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.errors import CaptureError
+from infra.names import printable
+
+if TYPE_CHECKING:
+    from sensors.packets.files import Found, Problem
+    from sensors.packets.following import Follow
+
+#: Files that are not read and named one by one; the others are counted.
+_NAMED = 5
+#: How long the writer of a pipe may take to end after the signal that it got too, as from Ctrl-C in a shell; seconds.
+_GRACE_S = 1.0
+
+
+#: Standard input among captures, standard output among what is written.
+DASH = Path("-")
+
+
+def capture_path(text: str) -> Path:
+    """A file as named on a command line: ``-`` is standard input or output, ``./-`` a file of that name."""
+    path = Path(text)
+    return path.absolute() if path == DASH and text != "-" else path
+
+
+Captures = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CAPTURE",
+        parser=capture_path,
+        help="pcap or pcapng files, compressed too (gzip, zstd, lz4, xz, bzip2), folders of them, or - for stdin.",
+    ),
+]
+
+
+def waiting(found: Found) -> Follow | None:
+    """How the pipes among the files are waited for; None where there is none."""
+    from sensors.packets.following import Follow
+
+    return Follow(grace_s=_GRACE_S) if found.pipes else None
+
+
+def tell_unread(skipped: Sequence[Problem], failed: Sequence[Problem]) -> None:
+    """Name on standard error what is not read: captures that cannot be, all of them; other files of folders, some."""
+    from sensors.packets.files import reasons
+
+    for problem in skipped[:_NAMED]:
+        print(f"skipped {printable(problem.file)}: {problem.why}", file=sys.stderr)
+    if more := skipped[_NAMED:]:
+        print(f"skipped {len(more):,} more: {reasons(more)}", file=sys.stderr)
+    for problem in failed:
+        print(f"unreadable {printable(problem.file)}: {problem.why}", file=sys.stderr)
+
+
+def raise_unread(found: Found, failed: Sequence[Problem], done: str) -> None:
+    """End with an error when there were captures that could not be read.
+
+    Raises
+    ------
+    CaptureError
+        Some could not.
+    """
+    if failed:
+        files = len(found.files) + len(found.failed)
+        what = "1 capture file" if len(failed) == 1 else f"{len(failed):,} capture files"
+        raise CaptureError(f"{what} of {files:,} could not be read, or not to the end", f"named above; everything else is {done}")

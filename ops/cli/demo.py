@@ -1,0 +1,176 @@
+"""``flowlake demo``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra import config, log
+from infra.errors import ConfigError
+from ops.cli.options import ConfFile, Json
+
+if TYPE_CHECKING:
+    from infra.config import Settings
+    from ops.harness.place import Place
+    from ops.harness.traffic import Source
+
+
+def demo(
+    pcap: Annotated[Path | None, typer.Option("--pcap", metavar="FILE", help="Send this capture file instead.", show_default=False)] = None,
+    iface: Annotated[
+        str | None, typer.Option("--iface", metavar="NAME", help="Send live traffic of this interface.", show_default=False)
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=1.0, max=3600.0, help="Of live traffic (default 30), or of generated traffic.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the generated traffic.", show_default=False)] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", min=0.0, help="Times the recorded speed, 0: flat out. Default: a file flat out.", show_default=False),
+    ] = None,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="With --pcap: move the file's times, its first packet is now.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave Kafka and PostgreSQL running.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="No HTML report.")] = False,
+    conf_file: ConfFile = None,
+    as_json: Json = False,
+) -> int:
+    """The whole stream on this machine: starts it, sends traffic through it, shows what happens, ends with accounts and a report.
+
+    Everything is the demo's own (topics, database, lake folder, checkpoints) and starts empty each time; your data is not touched.
+    Exit code 0 only when every packet and every flow is accounted for in all stores.
+
+    Examples:
+
+      flowlake demo
+
+      flowlake demo --pcap capture.pcap
+
+      flowlake demo --iface lo --seconds 20
+    """
+    from rich.console import Console
+
+    from ops.harness import place
+
+    base = config.load(conf_file)
+    log.setup(base.log)
+    where = place.place(base)
+    source = _source(base, where, pcap, iface, seconds, seed, speed, shift_to_now)
+    settings = place.own(base, where)
+    # With --json standard output is the report alone; what happens is told on standard error.
+    console = Console(stderr=as_json, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=as_json, highlight=False, width=200)
+    # The client reports every attempt to reach a broker that still starts.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    with where.lock():
+        return _run(settings, where, source, console, keep=keep, page=not no_report, as_json=as_json)
+
+
+def _source(
+    settings: Settings,
+    where: Place,
+    pcap: Path | None,
+    iface: str | None,
+    seconds: float | None,
+    seed: int | None,
+    speed: float | None,
+    shift: bool,
+) -> Source:
+    """What to send; a file or an interface that cannot be read is told before anything starts.
+
+    Raises
+    ------
+    ConfigError
+        Options that do not go together.
+    CaptureError
+        The file or the interface cannot be read.
+    """
+    from ops.harness.traffic import Source
+
+    if pcap is not None and iface is not None:
+        raise ConfigError("--pcap and --iface are both given", "one of them")
+    if speed is not None and (speed != speed or speed == float("inf")):
+        raise ConfigError(f"--speed {speed} is not a number of times", "0 is flat out")
+    for name, given, fits in (
+        ("--seed", seed is not None, pcap is None and iface is None),
+        ("--speed", speed is not None, iface is None),
+        ("--seconds", seconds is not None, pcap is None),
+        ("--shift-to-now", shift, pcap is not None),
+    ):
+        if given and not fits:
+            raise ConfigError(
+                f"{name} has no meaning with {'--pcap' if pcap else '--iface' if iface else 'generated traffic'}", "leave it out"
+            )
+    if pcap is not None:
+        from sensors.generate import truth_path
+        from sensors.packets.bytestream import is_pipe
+        from sensors.packets.capture import CaptureReader
+
+        if os.path.isdir(pcap) or is_pipe(pcap):
+            raise ConfigError(
+                f"--pcap {pcap}: a {'folder' if os.path.isdir(pcap) else 'pipe'}",
+                "the demo sends one file; flowlake sensor replay takes these",
+            )
+        CaptureReader(pcap).close()
+        truth = truth_path(pcap)
+        return Source(
+            "replay", str(pcap.resolve()), 0.0 if speed is None else speed, shift, truth=str(truth.resolve()) if truth.is_file() else ""
+        )
+    if iface is not None:
+        from sensors.packets.afpacket import PacketSocket
+
+        PacketSocket(iface, settings.sensor.snaplen, "", 1 << 20).close()
+        return Source("live", iface, seconds=seconds or 30.0)
+    return Source("generate", "demo", 1.0 if speed is None else speed, seconds=seconds, seed=seed, truth=str(where.truth))
+
+
+def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep: bool, page: bool, as_json: bool) -> int:
+    from ops.demo import report, view
+    from ops.harness.run import Demo
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
+    demo = Demo(settings, where, source, say)
+    stopped: list[str] = []
+    outcome = None
+    try:
+        try:
+            outcome = demo.run(view.page(console) if console.is_terminal else view.lines(say))
+        except KeyboardInterrupt:
+            say("interrupted: stopping what was started")
+            raise
+        finally:
+            stopped = demo.stop(keep=keep)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    values = report.write(outcome, where.report)
+    if page:
+        _page(outcome, where)
+    report.summary(console, outcome, settings, where, stopped, page)
+    if as_json:
+        print(json.dumps(values, indent=2))
+    for check in outcome.checks:
+        if not check.closes:
+            typer.echo(f"the accounts do not close: {check.text}", err=True)
+    return 0 if outcome.closes else 1
+
+
+def _page(outcome: Any, where: Place) -> None:
+    from ops.demo import html
+
+    html.write(outcome, where.page)

@@ -1,0 +1,168 @@
+"""The ``flowlake`` command: groups are imported only when used, failures are one line and a hint."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import io
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from infra.errors import ConfigError, FlowlakeError
+from infra.names import escape_on_output
+
+
+@dataclass(frozen=True)
+class Group:
+    """Where a command lives: ``module:attribute``, and the line that ``flowlake --help`` shows for it without importing it."""
+
+    target: str
+    help: str
+
+
+#: Every command. An attribute that is a Typer app becomes a group of commands, a function becomes one command.
+COMMANDS: dict[str, Group] = {
+    "demo": Group("ops.cli.demo:demo", "The whole stream on this machine, shown live, ending with accounts and a report."),
+    "up": Group("ops.cli.stack:up", "Start the local stack: Kafka, PostgreSQL, lake folder, topics."),
+    "down": Group("ops.cli.stack:down", "Stop the local stack; data stays."),
+    "status": Group("ops.cli.stack:status", "What runs, where it listens, topics and lag."),
+    "logs": Group("ops.cli.stack:logs", "Logs of the local stack."),
+    "doctor": Group("ops.cli.doctor:doctor", "What is missing on this machine, and the command that mends it."),
+    "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
+    "config": Group("ops.cli.config:app", "The configuration in force."),
+    "sensor": Group("ops.cli.sensor:app", "Live capture, replay of capture files, generated traffic."),
+    "meter": Group("ops.cli.meter:meter", "Capture files in, flow records out, without the stack."),
+    "stream": Group("ops.cli.stream:stream", "Run the stream: meter, score, all sinks."),
+    "flows": Group("ops.cli.flows:flows", "A look at the flow records in the lake or the hot store."),
+    "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
+    "train": Group("ops.cli.train:train", "Train and register a model."),
+    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
+}
+
+EXAMPLES = """Examples:
+  flowlake doctor
+  flowlake up && flowlake status
+  flowlake sensor replay capture.pcap
+  flowlake down"""
+
+
+def load(name: str) -> Any:
+    """Import one command and return it ready to run (Typer's command object).
+
+    Raises
+    ------
+    ConfigError
+        There is no command of that name; suggests the nearest.
+    ImportError
+        The module or its attribute is missing: a fault of this program, not of its user.
+    """
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise ConfigError(f"no command {name!r}", f"did you mean: flowlake {near[0]}" if near else "see: flowlake --help")
+    import typer
+
+    module, attribute = COMMANDS[name].target.split(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+        single.command(name, epilog=getattr(found, "epilog", None))(found)
+        found = single
+    return typer.main.get_command(found)
+
+
+def overview() -> str:
+    """What ``flowlake --help`` prints; made from the table, since importing every group would take seconds."""
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:<{width}}{group.help}" for name, group in COMMANDS.items())
+    return (
+        "Usage: flowlake [--debug] COMMAND [ARGS]...\n\n"
+        "Network traffic, from the wire to scored flows in a lake, a hot store and alerts.\n\n"
+        f"Commands (each has --help):\n{commands}\n\n"
+        "Options:\n  -h, --help   Show this.\n  --version    Show the version.\n"
+        "  --debug      Show the stack trace of a failure (also: FLOWLAKE_DEBUG=1); may stand anywhere.\n\n"
+        f"{EXAMPLES}"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the ``flowlake`` script; always ends with ``SystemExit``."""
+    escape_on_output()
+    arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+    # A file name may hold what the terminal's encoding cannot say.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        sys.exit(run(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `flowlake logs | head`: the reader has gone; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except FlowlakeError as e:
+        if debug:
+            traceback.print_exc()
+        _say(str(e), e.hint)
+        sys.exit(e.exit_code)
+    except Exception as e:
+        if debug:
+            traceback.print_exc()
+        _say(
+            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where"
+        )
+        sys.exit(1)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code; failures are raised."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"flowlake {metadata.version('flowlake')}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    command = load(name)
+    import typer
+
+    try:
+        # not its main(): that ends the process itself, silently, when it is interrupted or nobody reads its output
+        with command.make_context(f"flowlake {name}", list(rest)) as made:
+            code = command.invoke(made)
+    except typer.Exit as e:
+        return e.exit_code
+    except typer.Abort:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except typer.TyperException as e:
+        context = getattr(e, "ctx", None)
+        if not rest and context is not None and not e.format_message().startswith("Missing"):
+            print(context.get_help())
+            return 0
+        raise ConfigError(f"{name}: {e.format_message()}", f"see: {context.command_path if context else f'flowlake {name}'} --help") from e
+    return code if isinstance(code, int) else 0
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """``--debug`` is accepted anywhere, but not behind ``--``."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    head = [a for a in arguments[:end] if a != "--debug"]
+    given = len(head) < end or os.environ.get("FLOWLAKE_DEBUG", "") not in ("", "0")
+    return [*head, *arguments[end:]], given
+
+
+def _say(message: str, hint: str) -> None:
+    red, off = ("\033[1;31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    print(f"{red}error:{off} {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

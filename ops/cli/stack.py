@@ -1,0 +1,174 @@
+"""``flowlake up | down | status | logs``: the local stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra import config
+from infra.errors import ConfigError, FlowlakeError
+from ops.cli.options import ConfFile, Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from infra.kafka.progress import Standing
+    from infra.stack.local import LocalStack
+
+
+def up(conf_file: ConfFile = None) -> None:
+    """Start Kafka and PostgreSQL, create lake folder and topics. What runs already is left alone; data survives a restart.
+
+    Example:  flowlake up
+    """
+    from ops.cli.tables import console, topics_table
+
+    report = _stack(conf_file).up(say=print)
+    if report.differences:
+        console().print(topics_table(report))
+
+
+def down(conf_file: ConfFile = None) -> None:
+    """Stop the stream, the sensor, Kafka and PostgreSQL. Data stays.
+
+    Example:  flowlake down
+    """
+    _stack(conf_file).down(say=print)
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Renew every two seconds until Ctrl-C.")] = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """What runs, where it listens and how much memory it takes; topics with their messages; how far each query is behind, and
+    what was gone before it read it.
+
+    Examples:
+
+      flowlake status --watch
+
+      flowlake status --json
+    """
+    stack = _stack(conf_file)
+    if as_json:
+        print(json.dumps(_snapshot(stack), indent=2))
+        return
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from ops.cli.tables import console
+
+    screen = console()
+    if not watch:
+        for view in _views(stack, screen):
+            screen.print(view, soft_wrap=isinstance(view, Text))
+        return
+    with Live(Group(*_views(stack, screen)), console=screen, screen=False, auto_refresh=False) as live:
+        while True:
+            time.sleep(2)
+            live.update(Group(*_views(stack, screen)), refresh=True)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help="kafka, postgres or spark; all of them when left out.", show_default=False)] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
+    conf_file: ConfFile = None,
+) -> None:
+    """Print the end of a log.
+
+    Example:  flowlake logs kafka -n 100 -f
+    """
+    from infra.process import tail
+    from infra.stack.local import LOGS
+
+    if part and part not in LOGS:
+        raise ConfigError(f"no log {part!r}", f"logs: {', '.join(LOGS)}")
+    folder = _stack(conf_file).log_dir
+    files = {name: folder / f"{name}.log" for name in ([part] if part else LOGS)}
+    if not any(file.is_file() for file in files.values()) and (part or not follow):
+        missing = f"there is no log of {part} yet ({files[part]})" if part else f"there are no logs yet ({folder})"
+        raise ConfigError(missing, "flowlake up starts kafka and postgres; flowlake stream, spark")
+    width = 0 if part else max(map(len, files))
+    for name, file in files.items():
+        for line in tail(file, lines):
+            print(f"{name:<{width}} | {line}" if width else line)
+    if follow:
+        _follow(files, width)
+
+
+def _follow(files: dict[str, Path], width: int) -> None:
+    position = {name: file.stat().st_size if file.is_file() else 0 for name, file in files.items()}
+    while True:
+        for name, file in files.items():
+            size = file.stat().st_size if file.is_file() else 0
+            if size < position[name]:
+                position[name] = 0
+            if size > position[name]:
+                with file.open("rb") as f:
+                    f.seek(position[name])
+                    data = f.read()
+                # Half a line waits for its end.
+                whole = data[: data.rfind(b"\n") + 1]
+                position[name] += len(whole)
+                for line in whole.decode("utf-8", "replace").splitlines():
+                    print(f"{name:<{width}} | {line}" if width else line, flush=True)
+        time.sleep(0.2)
+
+
+def _stack(conf_file: Path | None) -> LocalStack:
+    from infra.stack.local import LocalStack
+
+    return LocalStack(config.load(conf_file))
+
+
+def _broker(stack: LocalStack) -> tuple[Any, list[Standing], str]:
+    """Topics, how far the queries are and, where the broker does not answer, why not."""
+    from infra.kafka import progress as queries
+    from infra.kafka import topics
+
+    kafka = stack.kafka()
+    if kafka is not None and not kafka.ready():
+        return None, [], f"no Kafka broker answers at {kafka.bootstrap}; flowlake up starts it"
+    try:
+        return topics.inspect(stack.settings), queries.standings(stack.settings), ""
+    except FlowlakeError as e:
+        return None, [], str(e)
+
+
+def _snapshot(stack: LocalStack) -> dict[str, Any]:
+    report, standings, problem = _broker(stack)
+    shown = report.as_dict() if report else {"topics": [], "differences": []}
+    return {
+        "parts": [asdict(part) for part in stack.parts()],
+        **shown,
+        "lag": {standing.query: standing.behind for standing in standings},
+        "queries": [asdict(standing) for standing in standings],
+        "problem": problem,
+    }
+
+
+def _views(stack: LocalStack, screen: Console) -> list[Table | Text]:
+    from rich.text import Text
+
+    from ops.cli.tables import parts_view, queries_table, topics_table
+
+    report, standings, problem = _broker(stack)
+    shown: list[Table | Text] = [parts_view(stack.parts(), screen)]
+    if report:
+        shown.append(topics_table(report))
+    if standings:
+        shown.append(queries_table(standings))
+    shown += [Text(f"{standing.query}: {standing.problem}", style="red") for standing in standings if standing.problem]
+    if problem:
+        shown.append(Text(problem))
+    return shown

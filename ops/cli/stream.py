@@ -1,0 +1,34 @@
+"""``flowlake stream``: the whole stream in the foreground, on the local session."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from infra import config
+from ops.cli.options import ConfFile
+
+
+def stream(
+    only: Annotated[str, typer.Option("--only", help="Run only these queries: meter, alerts, hot, lake; comma-separated.")] = "",
+    reset_checkpoint: Annotated[
+        bool, typer.Option("--reset-checkpoint", help="Forget the queries' checkpoints before they start.")
+    ] = False,
+    accept_new_topics: Annotated[
+        bool,
+        typer.Option("--accept-new-topics", help="Read topics that were deleted and made anew from their beginning; keep the checkpoints."),
+    ] = False,
+    conf_file: ConfFile = None,
+) -> int:
+    """Run the stream until interrupted: meter and score, then lake, hot store and alerts, each a query of its own.
+
+    On a cluster: ./spark-submit.sh stream --master spark://host:7077 --conf-file conf/cluster.yaml
+
+    Example:  flowlake stream --only meter,alerts
+    """
+    from jobs.runtime import driver
+    from jobs.stream import APP, QUERIES
+
+    chosen = driver.select(QUERIES, only)
+    return driver.run(config.load(conf_file), APP, chosen, reset=reset_checkpoint, accept=accept_new_topics)

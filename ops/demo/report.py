@@ -1,0 +1,175 @@
+"""The end of a demo: ``report.json``, and the summary for a person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.config import Settings
+from infra.names import printable
+from ops.harness import latency
+from ops.harness.accounts import rejected_by_reason
+from ops.harness.place import Place
+from ops.harness.run import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Flows of a kind below this share found are worth a word.
+POOR = 0.8
+_SENSOR = ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
+
+
+def as_dict(outcome: Outcome) -> dict[str, Any]:
+    """The report: what every reader can rely on first, the rest behind it."""
+    t = outcome.totals
+    return {
+        "packets_sent": int(outcome.sent.get("sent", 0)),
+        "packets_metered": t.get("metered", 0),
+        "packets_rejected": t.get("rejected", 0),
+        "flows_closed": outcome.closed.num_rows,
+        "lake_rows": outcome.rows.get("lake", 0),
+        "hot_rows": outcome.rows.get("hot", 0),
+        "alert_rows": outcome.rows["alerts"],
+        "latency_ms": latency.percentiles(outcome.delay_values),
+        "quality": outcome.detection.ratios(),
+        "seconds": outcome.seconds,
+        "closes": outcome.closes,
+        "checks": [vars(check) for check in outcome.checks],
+        "behind": outcome.behind,
+        "source": {**vars(outcome.source), "name": printable(outcome.source.name)},
+        "sensor": {
+            k: outcome.sent.get(k) for k in ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
+        },
+        "rejected_by_reason": rejected_by_reason(t),
+        "flows_by_end": {k.removeprefix("flows_"): v for k, v in sorted(t.items()) if k.startswith("flows_") and v},
+        "alerts_by_kind": dict(sorted(Counter(a.attack_type for a in outcome.alerts).items())),
+        "stages_ms": outcome.delays,
+        "detection": outcome.detection.as_dict(),
+        "model_version": outcome.model_version,
+        "phases_s": outcome.phases,
+        "memory_peak_mb": outcome.memory_peak_mb,
+        "memory_parts_mb": outcome.memory_parts_mb,
+    }
+
+
+def write(outcome: Outcome, file: Path) -> dict[str, Any]:
+    """Write the report as JSON and return it."""
+    values = as_dict(outcome)
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return values
+
+
+def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
+    """For each store its place, and one line that asks it: (store, command)."""
+    hot, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
+    psql = f"{_psql()} -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
+    # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
+    dataset = f"lake.dataset('{_short(settings.path(settings.lake.path))}')"
+    sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
+    lake = f"{_short(bin)}/python -c \"import duckdb; from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
+    return [
+        ("lake", lake),
+        ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),
+        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM network_flows GROUP BY 1"'),
+        ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
+        ("", f'{psql} -c "SELECT * FROM alerts ORDER BY severity DESC"'),
+    ]
+
+
+def _psql() -> str:
+    """The client on PATH, else the one that came with the server."""
+    from infra.stack.postgres import binaries
+
+    ours = binaries() / "psql"
+    return "psql" if shutil.which("psql") or not ours.is_file() else _short(ours)
+
+
+def _short(path: Path) -> str:
+    """Relative to the folder the person is in, where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def summary(console: Console, outcome: Outcome, settings: Settings, where: Place, stopped: list[str], page: bool) -> None:
+    """Tell a person what came out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print()
+    table = Table(title="accounts", title_justify="left", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for check in outcome.checks:
+        table.add_row(Text("closes" if check.closes else "OPEN", "green" if check.closes else "bold red"), check.name, check.text)
+    console.print(table)
+    if reasons := rejected_by_reason(outcome.totals):
+        console.print("rejected: " + ", ".join(f"{name} {n:,}" for name, n in reasons.items()))
+    for name, text in (("dropped", "given up by the sensor"), ("kernel_dropped", "dropped by the kernel before the sensor saw them")):
+        if outcome.sent.get(name):
+            console.print(f"{outcome.sent[name]:,} packets {text}")
+    if outcome.sent.get("truncated"):
+        console.print(f"{printable(outcome.source.name)} is cut or damaged: used up to there", markup=False)
+    if outcome.behind:
+        console.print(Text(f"behind, and no progress any more: {outcome.behind}", "bold red"))
+    console.print()
+    _alerts(console, outcome)
+    _quality(console, outcome)
+    _latency(console, outcome)
+    parts = ", ".join(f"{k} {v:,}" for k, v in outcome.memory_parts_mb.items() if v)
+    console.print(f"memory: at most {outcome.memory_peak_mb:,} MiB ({parts})")
+    console.print(
+        "seconds since the start: " + ", ".join(f"{name} {s:.0f}" for name, s in sorted(outcome.phases.items(), key=lambda p: p[1]))
+    )
+    console.print()
+    console.print("ask the stores")
+    if stopped:
+        console.print(
+            f"           ({' and '.join(stopped)} stopped, the data stays: first flowlake up; flowlake demo --keep leaves them up)"
+        )
+    for name, line in queries(settings, where):
+        console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)  # unbroken: to be copied
+    console.print(f"report: {_short(where.report)}" + (f", {_short(where.page)}" if page else ""))
+
+
+def _alerts(console: Console, outcome: Outcome) -> None:
+    from rich.table import Table
+
+    if not outcome.alerts:
+        console.print("no alerts")
+        return
+    table = Table(title="alerts", title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("kind", "alerts", "flows", "severity"):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for kind in sorted({a.attack_type for a in outcome.alerts}):
+        mine = [a for a in outcome.alerts if a.attack_type == kind]
+        table.add_row(kind, f"{len(mine):,}", f"{sum(a.flow_count for a in mine):,}", str(max(a.severity for a in mine)))
+    console.print(table)
+    console.print(
+        "(flows are counted under what they were taken for while open, too: the stores, with closed flows only, have other numbers)"
+    )
+    console.print()
+
+
+def _quality(console: Console, outcome: Outcome) -> None:
+    d = outcome.detection
+    if not d.flows:
+        console.print("quality: no ground truth to compare with")
+        return
+    ratios = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in d.ratios().items() if value is not None)
+    console.print(f"quality of {d.flows:,} closed flows: {ratios} (demonstration model, version {outcome.model_version})")
+    weak = [f"{k.label} {k.flagged} of {k.flows}" for k in d.kinds if k.label != "BENIGN" and k.flagged < POOR * k.flows]
+    if weak:
+        console.print(f"  found too rarely: {', '.join(weak)}")
+
+
+def _latency(console: Console, outcome: Outcome) -> None:
+    if not outcome.source.timed:
+        console.print("latency: not measured, the capture's times are not the wall clock's")
+        return
+    stages = [f"{name} {d['p50']:,.0f} / {d['p99']:,.0f} ms" for name, d in outcome.delays.items() if d.get("p50") is not None]
+    console.print(f"latency p50 / p99: {'; '.join(stages)}")

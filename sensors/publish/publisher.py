@@ -1,0 +1,342 @@
+"""Sending chunks to ``raw-packets``: every flush tells every partition the sensor's clock.
+
+Order and promises: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
+clock goes out only behind, or together with, the packets below it. What the producer holds is bounded by ``sensor.buffer_mb``: beyond it
+:meth:`Publisher.publish` waits, which is the back-pressure of a replay; a live sensor drops from a queue in front of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+
+from infra.config import Settings
+from infra.errors import BrokerError
+from schemas.topics import RAW_PACKETS
+from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
+from sensors.packets.encoding import EMPTY, MAX_MESSAGE_BYTES, split
+from sensors.packets.frames import FrameBatch
+from sensors.packets.replay import Chunk
+from sensors.publish import broker
+
+log = logging.getLogger(__name__)
+
+#: What a message costs in the producer beside its value: headers, futures, the batch around it.
+_OVERHEAD = 2048
+_ROOM = 64 * 1024  # headers and batch framing above MAX_MESSAGE_BYTES
+
+
+class Stopped(Exception):
+    """The stop signal came while the publisher waited for the broker."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counted over all runs of one publisher, unless said otherwise. Packets unless said otherwise."""
+
+    received: int = 0  # taken over by the sensor
+    sent: int = 0  # acknowledged by the broker
+    dropped: int = 0  # given up in the sensor, failed sends included
+    kernel_dropped: int = 0
+    messages: int = 0  # messages acknowledged
+    bytes: int = 0  # bytes of values acknowledged
+    send_errors: int = 0  # messages given up
+    buffered_bytes: int = 0  # waiting for an acknowledgement now
+    runs: int = 0
+    clock: int = 0  # last promise, ns
+
+
+class Publisher:
+    """Publish chunks of one sensor.
+
+    Parameters
+    ----------
+    settings
+        ``kafka`` and ``sensor`` are used.
+    sensor_id, domain
+        Default to the settings'; the domain to the sensor id.
+    live
+        Failed sends are counted as dropped (live) or raised as :class:`BrokerError` by the next call (replay, generate).
+    stop
+        When set, waiting for the broker ends with :class:`Stopped`.
+    buffer_bytes
+        Bound of what waits for an acknowledgement; ``sensor.buffer_mb`` by default.
+
+    Raises
+    ------
+    BrokerError
+        On construction: no broker, or no topic.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sensor_id: str | None = None,
+        domain: str | None = None,
+        live: bool = False,
+        *,
+        stop: threading.Event | None = None,
+        buffer_bytes: int | None = None,
+    ) -> None:
+        self.settings = settings
+        self.sensor_id = sensor_id or settings.sensor.name
+        self.domain = domain or settings.sensor.domain or self.sensor_id
+        self.live = live
+        self.counters = Counters()
+        self.topic = settings.topic(RAW_PACKETS.name)
+        self._stop = stop or threading.Event()
+        self._bound = buffer_bytes or settings.sensor.buffer_mb * 1024 * 1024
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._in_run = False
+        self._last_run = 0
+        self._producer: KafkaProducer = broker.connect(
+            settings.kafka, client_id=f"flowlake-sensor-{self.sensor_id}", max_request_bytes=MAX_MESSAGE_BYTES + _ROOM
+        )
+        try:
+            self.partitions = broker.partition_count(self._producer, settings.kafka, self.topic)
+        except BaseException:
+            self._producer.close(timeout=0)
+            raise
+
+    # -- sending ---------------------------------------------------------------------------------------------------------------
+
+    def publish(self, chunk: Chunk) -> None:
+        """Send a chunk; its ``end`` closes the run, and what follows opens the next.
+
+        Raises
+        ------
+        BrokerError
+            Not live: a message was refused for good.
+        Stopped
+            The stop signal came while waiting for the broker.
+        """
+        if chunk.end or chunk.clock == CLOCK_END:
+            if len(chunk.frames):  # these come with the old promise; the end follows behind them
+                self.send(chunk.frames, self._clock if self._in_run else 0)
+            self.end()
+        else:
+            self.send(chunk.frames, chunk.clock)
+
+    def send(self, frames: FrameBatch, clock: int) -> None:
+        """One flush: frames (in time order) and the promise ``clock`` (ns), to every partition."""
+        self._open_run()
+        clock = max(clock, self._clock)
+        self._received += len(frames)
+        self.counters.received += len(frames)
+        self._put_packets = 0
+        try:
+            self._flush_to_all(frames, clock)
+        except BaseException:
+            self._lost(len(frames) - self._put_packets)
+            raise
+        self._clock = self.counters.clock = clock
+
+    def _flush_to_all(self, frames: FrameBatch, clock: int) -> None:
+        spoken = 0
+        pending: tuple[int, bytes, int] | None = None
+        for message in split(frames, self.partitions):
+            if pending is not None:
+                # Only the last message of a partition's share may carry the new clock.
+                more = message[0] == pending[0]
+                self._put(pending[0], KIND_PACKETS, self._clock if more else clock, pending[1], pending[2])
+            for partition in range(spoken, message[0]):
+                self._put(partition, KIND_HEARTBEAT, clock, EMPTY, 0)
+            spoken = message[0] + 1
+            pending = message
+        if pending is not None:
+            self._put(pending[0], KIND_PACKETS, clock, pending[1], pending[2])
+        for partition in range(spoken, self.partitions):
+            self._put(partition, KIND_HEARTBEAT, clock, EMPTY, 0)
+
+    def heartbeat(self, clock: int) -> None:
+        """Tell every partition the clock (ns) alone."""
+        self.send(FrameBatch.empty(), clock)
+
+    def end(self) -> None:
+        """Close the run: no packet of it will follow. Without an open run, an empty one is opened and closed."""
+        self._open_run()
+        for partition in range(self.partitions):
+            self._put(partition, KIND_END, CLOCK_END, EMPTY, 0, wait=False)
+        self._in_run = False
+
+    @property
+    def in_run(self) -> bool:
+        """A run is open: packets or heartbeats went out, the end did not."""
+        return self._in_run
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything is acknowledged; False when ``timeout_s`` passed first.
+
+        Raises
+        ------
+        BrokerError, Stopped
+            As :meth:`publish`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        done = self._wait(lambda: self.counters.buffered_bytes == 0, deadline)
+        self._raise_failure()
+        return done
+
+    def close(self, timeout_s: float = 10.0) -> int:
+        """Wait for what is under way, at most ``timeout_s``, and disconnect; number of packets that were not acknowledged."""
+        self._stop = threading.Event()  # a second signal does not cut this short: the time limit does
+        self._wait(lambda: self.counters.buffered_bytes == 0, time.monotonic() + timeout_s)
+        left = self.counters.buffered_bytes > 0
+        try:
+            self._producer.close(timeout=0 if left else 5)
+        except kafka_errors.KafkaError as e:
+            log.warning("closing the producer: %s", e)
+        return self.counters.received - self.counters.sent - self.counters.dropped
+
+    def drop(self, packets: int) -> None:
+        """Count packets given up in front of the publisher (a live sensor's full queue)."""
+        self.counters.received += packets
+        if self._in_run:
+            self._received += packets
+        else:
+            self._carried += packets  # told by the first message of the next run
+        self._lost(packets)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------------
+
+    _received = 0  # of this run, as are the following
+    _dropped = 0
+    _carried = 0
+    _clock = 0
+    _put_packets = 0
+
+    def _lost(self, packets: int) -> None:
+        with self._changed:
+            self.counters.dropped += packets
+            self._dropped += packets
+
+    def _open_run(self) -> None:
+        if self._in_run:
+            return
+        self._in_run = True
+        self._last_run = max(time.time_ns(), self._last_run + 1)
+        self._received = self._dropped = self._carried
+        self._carried = 0
+        self._clock = 0
+        self._seq = [0] * self.partitions
+        self.counters.runs += 1
+        # The kernel counts drops from when the socket was opened, as the first run does; they are not counted again in a later one.
+        self._kernel_before = self.counters.kernel_dropped if self.counters.runs > 1 else 0
+        self._fixed = [
+            (Header.CONTENT_TYPE, CONTENT_PACKETS.encode()),
+            (Header.SENSOR, self.sensor_id.encode()),
+            (Header.DOMAIN, self.domain.encode()),
+            (Header.RUN, b"%d" % self._last_run),
+            (Header.PARTITIONS, b"%d" % self.partitions),
+            (Header.SNAPLEN, b"%d" % self.settings.sensor.snaplen),
+        ]
+
+    def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True) -> None:
+        size = len(value) + _OVERHEAD
+        # One message always passes: a bound smaller than it would wait for ever.
+        if wait:
+            self._wait(lambda: self.counters.buffered_bytes == 0 or self.counters.buffered_bytes + size <= self._bound, None)
+        self._raise_failure()
+        headers = [
+            *self._fixed,
+            (Header.KIND, kind.encode()),
+            (Header.CLOCK, b"%d" % clock),
+            (Header.SEQ, b"%d" % self._seq[partition]),
+            (Header.RECEIVED, b"%d" % self._received),
+            (Header.DROPPED, b"%d" % self._dropped),
+            (Header.KERNEL_DROPPED, b"%d" % (self.counters.kernel_dropped - self._kernel_before)),
+        ]
+        self._seq[partition] += 1
+        self._put_packets += packets
+        with self._changed:
+            self.counters.buffered_bytes += size
+        try:
+            future = self._producer.send(self.topic, value=value, headers=headers, partition=partition)
+        except (kafka_errors.KafkaError, ValueError) as e:
+            self._failed(size, packets, e)
+            self._raise_failure()
+            return
+        future.add_callback(lambda _: self._acknowledged(size, len(value), packets))
+        future.add_errback(lambda e: self._failed(size, packets, e))
+
+    def _acknowledged(self, size: int, value: int, packets: int) -> None:
+        with self._changed:
+            c = self.counters
+            c.buffered_bytes -= size
+            c.sent += packets
+            c.messages += 1
+            c.bytes += value
+            self._changed.notify_all()
+
+    def _failed(self, size: int, packets: int, error: BaseException) -> None:
+        with self._changed:
+            self.counters.buffered_bytes -= size
+            self.counters.send_errors += 1
+            self.counters.dropped += packets
+            self._dropped += packets
+            if not self.live and self._failure is None:
+                self._failure = error
+            self._changed.notify_all()
+        log.error("%d packets for %s were not sent: %s", packets, self.topic, error)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            error, self._failure = self._failure, None
+            raise BrokerError(
+                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: {type(error).__name__}: {error}",
+                "flowlake topics shows how the topic differs from its declaration",
+            ) from error
+
+    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait for ``ready`` (True), the deadline (False), the stop signal (Stopped) or, when not live, a failure (True)."""
+        warned = time.monotonic() + 5
+        with self._changed:
+            while not ready() and self._failure is None:
+                if self._stop.is_set():
+                    raise Stopped
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
+                    return False
+                if now >= warned:
+                    log.warning("waiting for the broker %s (%d bytes)", self.settings.kafka.bootstrap_servers, self.counters.buffered_bytes)
+                    warned = now + 30
+                self._changed.wait(min(0.2, deadline - now) if deadline is not None else 0.2)
+        return True
+
+
+@contextmanager
+def publishing(
+    settings: Settings, sensor_id: str | None = None, domain: str | None = None, *, stop: threading.Event
+) -> Iterator[Publisher]:
+    """A publisher for a source that ends. On leaving everything is flushed, or after ``stop`` its run is ended early; then it is closed.
+
+    Raises
+    ------
+    BrokerError
+        On entering, as :class:`Publisher`; on leaving, when the broker did not take all packets.
+    """
+    publisher = Publisher(settings, sensor_id, domain, stop=stop)
+    lost = 0
+    try:
+        try:
+            yield publisher
+            publisher.flush()
+        except Stopped:
+            if publisher.in_run:
+                publisher.end()
+    finally:
+        lost = publisher.close()
+    counters = publisher.counters
+    if lost or counters.dropped:
+        raise BrokerError(
+            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
+            "flowlake status shows whether it runs",
+        )

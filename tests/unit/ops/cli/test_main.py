@@ -1,0 +1,133 @@
+"""The command line: dispatch, help, one-line failures, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ops.cli import main as cli
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+    assert "flowlake up" in out
+
+
+def test_overview_imports_no_command() -> None:
+    import subprocess
+    import sys
+
+    heavy = "('typer', 'pyspark', 'pandas', 'numba')"
+    code = f"import sys; from ops.cli import main; main.overview(); print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    out = capsys.readouterr().out
+    assert "Usage: flowlake" in out
+    if "COMMAND [ARGS]" not in out:
+        assert f"flowlake {name}" in out.split("\n", 2)[2], "no example"
+
+
+def helps(command: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Of a command and all below it: path and help."""
+    context = command.make_context(path, [], resilient_parsing=True)
+    yield path, command.get_help(context)
+    for name, below in getattr(command, "commands", {}).items():
+        yield from helps(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_is_for_a_terminal(name: str) -> None:
+    """No markup of docstrings, and no metavar whose dots Typer adds once more."""
+    for path, text in helps(cli.load(name), f"flowlake {name}"):
+        assert not re.search(r"``|:\w+:`|\.\.\.[}\]]\.\.\.|\.{4}", text), f"{path}:\n{text}"
+
+
+def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("statsu") == 2
+    assert capsys.readouterr().err == "error: no command 'statsu'\n  did you mean: flowlake status\n"
+
+
+def test_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "show", "--colour") == 2
+    err = capsys.readouterr().err
+    assert "--colour" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_known_failure_has_its_exit_code_and_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "show", "--conf-file", "/nonexistent.yaml") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: configuration file /nonexistent.yaml")
+    assert "Traceback" not in err
+
+
+def test_debug_anywhere_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "show", "--conf-file", "/nonexistent.yaml", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_absent_broker_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run("topics") == 4
+    err = capsys.readouterr().err
+    assert "127.0.0.1:1" in err
+    assert "flowlake up" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_config_show_masks_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWLAKE_HOT__PASSWORD", "hunter2")
+    monkeypatch.setenv("FLOWLAKE_KAFKA__SECURITY", json.dumps({"sasl.jaas.config": "x password=hunter2", "security.protocol": "SASL_SSL"}))
+    monkeypatch.setenv("FLOWLAKE_SCORING__TRACKING_URI", "postgresql://mlflow:hunter2@db/mlflow")
+    assert run("config", "show", "--json") == 0
+    out = capsys.readouterr().out
+    shown = json.loads(out)
+    assert "hunter2" not in out
+    assert shown["hot"]["password"] == "********"
+    assert shown["alerts"]["password"] == ""
+    assert shown["kafka"]["security"]["security.protocol"] == "SASL_SSL"
+    assert shown["scoring"]["tracking_uri"] == "postgresql://mlflow:********@db/mlflow"
+
+
+def test_config_show_as_yaml_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    import yaml
+
+    from infra import config
+
+    assert run("config", "show") == 0
+    assert config.Settings(**yaml.safe_load(capsys.readouterr().out)) == config.load()
+
+
+def test_logs_of_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("logs", "kafak") == 2
+    assert "kafka, postgres, spark" in capsys.readouterr().err
+
+
+def test_doctor_names_the_wrong_jdk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from tests.unit.infra.test_java import fake_java
+
+    fake_java(tmp_path / "bin", 'openjdk version "11.0.2"')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run("doctor", "--json") == 1
+    findings = {f["check"]: f for f in json.loads(capsys.readouterr().out)}
+    assert findings["JDK"]["state"] == "missing"
+    assert "11.0.2" in findings["JDK"]["detail"]
+    assert findings["JDK"]["mend"]
+    assert findings["python"]["state"] == "ok"

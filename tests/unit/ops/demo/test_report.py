@@ -1,0 +1,147 @@
+"""The report's promised keys, and its page: one file that needs nothing from anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infra.config import Settings
+from ops.demo import html, quality, report, series, svg
+from ops.harness import place
+from ops.harness.accounts import Check
+from ops.harness.traffic import Source
+from tests.unit.ops.demo import cases
+
+
+def test_the_promised_keys_come_first_with_their_values(tmp_path: Path):
+    values = report.write(cases.outcome(), tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text()) == values
+    assert list(values)[:10] == [
+        "packets_sent",
+        "packets_metered",
+        "packets_rejected",
+        "flows_closed",
+        "lake_rows",
+        "hot_rows",
+        "alert_rows",
+        "latency_ms",
+        "quality",
+        "seconds",
+    ]
+    assert [values[k] for k in list(values)[:7]] == [52, 50, 2, 5, 5, 5, 2]
+    assert values["latency_ms"] == {"p50": 1200.0, "p99": 1200.0}
+    assert values["rejected_by_reason"] == {"late": 2}
+    assert values["alerts_by_kind"] == {"SYN_SCAN": 1, "UDP_FLOOD": 1}
+    assert values["closes"] is True
+
+
+def test_quality_counts_flows_against_their_truth():
+    found = quality.judge(cases.closed(), cases.truth())
+    assert found.ratios() == {"precision": 1.0, "recall": pytest.approx(2 / 3, abs=1e-6), "false_positive_rate": 0.0}
+    assert found.confusion["SYN_FLOOD"] == {"UDP_FLOOD": 1}
+    assert [(k.label, k.flows, k.flagged, k.right) for k in found.kinds if k.label == "SYN_FLOOD"] == [("SYN_FLOOD", 1, 1, 0)]
+
+
+def test_without_truth_quality_is_null_and_not_zero():
+    values = report.as_dict(cases.outcome(detection=quality.judge(cases.closed(), None)))
+    assert values["quality"] == {"precision": None, "recall": None, "false_positive_rate": None}
+
+
+class _Parser(HTMLParser):
+    """Collects references, and checks that what is opened is closed."""
+
+    VOID = frozenset({"meta", "br", "line", "rect", "circle", "path"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.faults: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag in ("script", "link", "iframe", "img", "object", "embed"):
+            self.references.append(tag)
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open[-1] != tag:
+            self.faults.append(tag)
+        else:
+            self.open.pop()
+
+
+OUTCOMES = {
+    "generated": cases.outcome(),
+    "replay": cases.outcome(source=Source("replay", "a<b>.pcap", speed=0.0), delay_values=[], delays={}, alerts=[]),
+    "empty": cases.outcome(closed=cases.closed().slice(0, 0), alerts=[], delay_values=[], delays={}, detection=quality.Detection()),
+    "open": cases.outcome(checks=[Check("lake", False, "lake: 1 missing, e.g. <id>")]),
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_the_page_is_well_formed_and_needs_nothing_else(name: str):
+    text = html.page(OUTCOMES[name])
+    parser = _Parser()
+    parser.feed(text)
+    assert parser.faults == []
+    assert parser.open == []
+    assert parser.references == []
+    assert not re.search(r"https?://|url\(|@import", text)
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.S):
+        ET.fromstring(drawing)
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_the_page_escapes_what_comes_from_traffic():
+    text = html.page(OUTCOMES["generated"])
+    assert "<b>10.0.0.2" not in text
+    assert "&lt;b&gt;10.0.0.2" in text
+
+
+def test_the_page_says_when_accounts_do_not_close():
+    assert "every packet and every flow is accounted for" in html.page(OUTCOMES["generated"])
+    text = html.page(OUTCOMES["open"])
+    assert "1 missing, e.g. &lt;id&gt;" in text
+    assert "every packet and every flow" not in text
+
+
+def test_series_give_every_packet_and_flow_to_some_bin():
+    found = series.over_time(cases.closed(), bins=7)
+    assert found is not None
+    assert sum(v.sum() for v in found.packets.values()) * found.step == pytest.approx(50)
+    assert sum(v.sum() for v in found.flows.values()) * found.step == pytest.approx(5)
+    assert list(found.packets) == ["benign", "scan", "flood"]
+    assert series.over_time(cases.closed().slice(0, 0)) is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 59.9), (3, 1e6), (0, 1e-4), (0, 7)])
+def test_ticks_are_round_and_inside(low: float, high: float):
+    found = svg.ticks(low, high)
+    assert 2 <= len(found) <= 8
+    assert all(low <= t <= high * (1 + 1e-9) for t in found)
+
+
+def test_numbers_are_spelled_shortly():
+    assert [svg.number(v) for v in (0, 0.5, 999, 1234, 12_500, 3_400_000)] == ["0", "0.5", "999", "1,234", "12.5k", "3.4M"]
+
+
+def test_a_capture_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = cases.outcome(source=Source("replay", os.fsdecode(b"/x/[red]caf\xe9.pcap")))
+    outcome.sent["truncated"] = True
+    assert report.write(outcome, tmp_path / "report.json")["source"]["name"] == r"/x/[red]caf\xe9.pcap"
+    html.write(outcome, tmp_path / "report.html")
+    assert r"[red]caf\xe9.pcap" in (tmp_path / "report.html").read_text()
+    report.summary(Console(width=200), outcome, Settings(), place.place(Settings()), [], False)
+    assert r"/x/[red]caf\xe9.pcap is cut or damaged" in capsys.readouterr().out

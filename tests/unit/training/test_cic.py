@@ -1,0 +1,123 @@
+"""Labelled records from files: CICFlowMeter's names, flowlake's own, and what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.errors import ModelError
+from jobs.training.cic import WRONG_IN_CIC, labelled, load_records
+from jobs.training.fit import CANDIDATES
+from schemas.features import FEATURES
+
+LABELS = ["BENIGN", "DoS Hulk", "SSH-Patator", "Heartbleed", "DoS Hulk - Attempted", "BENIGN"]
+
+
+def cic_table(n: int = 6) -> pa.Table:
+    rng = np.random.default_rng(0)
+    columns: dict[str, object] = {f.cic: rng.integers(0, 9, n).astype(np.float64 if f.kind == "float" else np.int64) for f in FEATURES}
+    columns["Timestamp"] = [f"2017-07-0{3 + i % 2} 12:00:00.123" for i in range(n)]
+    columns["Label"] = LABELS[:n]
+    return pa.table(columns)
+
+
+def write(tmp_path: Path, table: pa.Table) -> Path:
+    pq.write_table(table, tmp_path / "records.parquet")
+    return tmp_path / "records.parquet"
+
+
+def test_names_labels_and_days(tmp_path: Path) -> None:
+    loaded = load_records(write(tmp_path, cic_table()))
+    flows = loaded.flows
+    assert flows.y.tolist() == ["BENIGN", "HTTP_FLOOD", "SSH_BRUTE_FORCE", "Heartbleed", "BENIGN", "BENIGN"]
+    assert flows.group.tolist() == ["2017-07-03", "2017-07-04"] * 3
+    assert not set(flows.columns) & set(WRONG_IN_CIC)
+    assert set(flows.columns) <= set(CANDIDATES)
+    at = flows.columns.index("fwd_init_win_bytes")
+    assert flows.x[:, at].tolist() == cic_table().column("FWD Init Win Bytes").to_pylist()
+    notes = " ".join(loaded.notes)
+    assert "1 rows labelled '.. - Attempted' taken as BENIGN" in notes
+    assert "Subflow Fwd Bytes" in notes
+
+
+def test_own_names_with_times(tmp_path: Path) -> None:
+    table = pa.table({n: np.arange(3) for n in CANDIDATES})
+    times = [datetime(2026, 1, day, 23, 59, tzinfo=UTC) for day in (1, 2, 2)]
+    table = table.append_column("start_time", pa.array(times, pa.timestamp("us", "UTC")))
+    table = table.append_column("closed", pa.array([True, False, True])).append_column("label", pa.array(["BENIGN", "SYN_SCAN", "BENIGN"]))
+    flows = load_records(write(tmp_path, table)).flows
+    assert flows.columns == CANDIDATES
+    assert flows.group.tolist() == ["2026-01-01", "2026-01-02", "2026-01-02"]
+    assert flows.closed.tolist() == [True, False, True]
+
+
+def test_nan_infinity_and_missing_labels_are_dropped_and_counted(tmp_path: Path) -> None:
+    table = cic_table()
+    at = table.schema.get_field_index("Flow Bytes/s")
+    table = table.set_column(at, "Flow Bytes/s", pa.array([np.nan, np.inf, 1.0, 1.0, None, 1.0]))
+    labels = pa.array(["BENIGN", "BENIGN", "", "Botnet", "BENIGN", "BENIGN"])
+    table = table.set_column(table.schema.get_field_index("Label"), "Label", labels)
+    loaded = load_records(write(tmp_path, table))
+    assert loaded.flows.y.tolist() == ["BOTNET_BEACON", "BENIGN"]
+    assert "3 rows dropped with NaN or infinity in a feature" in loaded.notes
+    assert "1 rows dropped without a label" in loaded.notes
+
+
+def test_missing_label_column(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no Label column"):
+        load_records(write(tmp_path, cic_table().drop_columns(["Label"])))
+
+
+def test_missing_features_are_named_but_not_those_that_are_left_out_anyway(tmp_path: Path) -> None:
+    load_records(write(tmp_path, cic_table().drop_columns(["Subflow Fwd Bytes", "Average Packet Size"])))
+    with pytest.raises(ModelError, match="missing columns Flow Duration, SYN Flag Count"):
+        load_records(write(tmp_path, cic_table().drop_columns(["Flow Duration", "SYN Flag Count"])))
+
+
+def test_no_usable_row() -> None:
+    with pytest.raises(ModelError, match="no usable row of 6"):
+        labelled(cic_table(), pa.nulls(6, pa.string()), "x")
+
+
+def test_text_in_a_feature() -> None:
+    table = cic_table()
+    table = table.set_column(table.schema.get_field_index("Flow Duration"), "Flow Duration", pa.array(["a"] * 6))
+    with pytest.raises(ModelError, match="column Flow Duration is string"):
+        labelled(table, table.column("Label"), "x")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 but not really", None])
+def test_unreadable_files(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "bad.parquet"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"bad\.parquet") as e:
+        load_records(file)
+    assert "\n" not in str(e.value)
+
+
+def test_unreadable_times_mean_no_split_by_day() -> None:
+    table = cic_table()
+    table = table.set_column(table.schema.get_field_index("Timestamp"), "Timestamp", pa.array(["03/07/2017 08:55"] * 6))
+    loaded = labelled(table, table.column("Label"), "x")
+    assert set(loaded.flows.group) == {""}
+    assert any("no split by day" in n for n in loaded.notes)
+
+
+@pytest.mark.skipif("FLOWLAKE_DATA" not in os.environ, reason="FLOWLAKE_DATA is not set")
+def test_the_corrected_sample_trains_and_both_splits_are_reported() -> None:
+    from infra.config import Settings
+    from jobs.training.train import train
+
+    report = train(Settings(), records=Path(os.environ["FLOWLAKE_DATA"]) / "cicids2017_corrected_sample.parquet", register=False)
+    assert report.quality["random"].recall > 0.98
+    assert report.quality["random"].false_positive_rate < 0.01
+    assert report.quality["by_day"].records == 43_419
+    assert report.quality["by_day"].recall < report.quality["random"].recall  # the honest number
+    assert not set(report.model.columns) & set(WRONG_IN_CIC)
