@@ -158,6 +158,20 @@ def local(text: str) -> str:
     return text
 
 
+def lake(path: str) -> str:
+    """A configured place of a lake table in one spelling: Spark, delta-rs and we compare it as text.
+
+    Raises
+    ------
+    ValueError
+        See :func:`local`.
+    """
+    path = local(path)
+    if path.startswith("s3://"):
+        path = "s3a://" + path.removeprefix("s3://")
+    return path.rstrip("/") or path
+
+
 def registry(uri: str) -> str:
     """A configured registry URI, checked: SQLAlchemy decodes the file's name in it, which a person seldom expects.
 

@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from infra.errors import StackError
+
+if TYPE_CHECKING:
+    from infra.config import Settings
 
 #: Seconds by which two readings of one process's start time may differ (the boot time they are derived from is adjusted by NTP).
 START_TOLERANCE_S = 2.0
@@ -175,6 +179,12 @@ class Daemon:
         lines = tail(self.log_file, 40)
         telling = [line for line in lines if any(word in line for word in ("FATAL", "ERROR", "Exception", "rror:"))]
         return " ".join((telling or lines or ["the log is empty"])[-1].split())[:400]
+
+
+def query(settings: Settings, name: str) -> Daemon:
+    """The driver that runs a query on this machine."""
+    var = settings.path(settings.paths.var)
+    return Daemon(f"query-{name}", var / "run", var / "logs")
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

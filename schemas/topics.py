@@ -1,4 +1,7 @@
-"""Kafka topics: names, partitions, retention. The only place they are declared."""
+"""Kafka topics: what is declared of each (name, partitions, retention), and the topics of the platform itself.
+
+Those of a source are declared in its own module (:mod:`schemas.packets`).
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,10 @@ class TopicSpec:
 
 #: Arrow's buffers are lz4 already: a broker that compressed such messages again, and readers that undid it, took a twentieth of a machine
 #: that is full. As the producer sent them, then.
-_INSIDE = "producer"
+COMPRESSED_INSIDE = "producer"
 
-#: The broker's clock: the meter compares the times of different sensors' messages, whose own clocks may differ by minutes.
-RAW_PACKETS = TopicSpec(
-    "raw-packets", 12, HOUR_MS, "frames from the sensors, one Arrow batch (lz4 inside) a message", _INSIDE, timestamps="LogAppendTime"
-)
-PREDICTIONS = TopicSpec(
-    "predictions", 3, DAY_MS, "scored flow records and interim snapshots, one Arrow batch (lz4 inside) a message", _INSIDE
-)
 ALERTS = TopicSpec("alerts", 3, 7 * DAY_MS, "alerts as JSON, one a message, keyed by source")
 DEAD_LETTER = TopicSpec("dead-letter", 1, 7 * DAY_MS, "messages that could not be decoded, with the reason")
-ACCOUNTS = TopicSpec("accounts", 1, 7 * DAY_MS, "cumulative packet and flow counters of the meter, JSON, keyed by query, domain and bucket")
 
-TOPICS: tuple[TopicSpec, ...] = (RAW_PACKETS, PREDICTIONS, ALERTS, DEAD_LETTER, ACCOUNTS)
+#: Topics of the platform itself, whatever the sources.
+PLATFORM: tuple[TopicSpec, ...] = (ALERTS, DEAD_LETTER)

@@ -119,7 +119,7 @@ def settings(home: Path) -> Callable[..., Settings]:
         }
         for name, value in sections.items():
             raw[name] = {**raw.get(name, {}), **(value if isinstance(value, dict) else _plain(name, value))}
-        return Settings(**raw)
+        return config.build(**raw)
 
     return build
 

@@ -10,10 +10,7 @@ from pathlib import Path
 from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.topics import Extent, of_topic
-from schemas.topics import PREDICTIONS, RAW_PACKETS
 
-#: Query -> topic it reads.
-INPUTS = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
 #: What the messages and ``flowlake status`` name as the way out of a topic that is not the checkpoint's.
 ACCEPT = "--accept-new-topics"
 
@@ -87,15 +84,18 @@ def standings(settings: Settings) -> list[Standing]:
     base = settings.path(settings.paths.checkpoints)
     folders = [folder.parent for folder in sorted(base.glob("**/commits"))]
     read = {str(folder.relative_to(base)): finished_offsets(folder) for folder in folders}
-    fresh = {name: settings.topic(INPUTS[query]) for name in read if not read[name] and (query := name.rsplit("-v", 1)[0]) in INPUTS}
-    there = topics.extents(settings, {topic for offsets in read.values() for topic, _ in offsets} | set(fresh.values()))
+    reads = {query.name: [settings.topic(spec.name) for spec in query.reads] for query in settings.catalogue.queries}
+    fresh = {name: reads.get(name.rsplit("-v", 1)[0], []) for name, offsets in read.items() if not offsets}
+    there = topics.extents(
+        settings, {topic for offsets in read.values() for topic, _ in offsets} | {topic for names in fresh.values() for topic in names}
+    )
     found = []
     for name, offsets in read.items():
         if offsets:
             found.append(_standing(name, offsets, account_of(_json(base / f"{name}.json")), there))
-        elif (topic := fresh.get(name)) in there:
+        elif unread := [there[topic] for topic in fresh[name] if topic in there]:
             # a query that has not finished its first batch has everything before it
-            found.append(Standing(name, sum(_all(there[topic]).values())))
+            found.append(Standing(name, sum(sum(_all(extent).values()) for extent in unread)))
     return found
 
 

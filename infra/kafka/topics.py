@@ -1,4 +1,4 @@
-"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported."""
+"""Topics on the broker against those that are declared: created when missing, every difference reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
 from infra.errors import BrokerError
-from schemas.topics import TOPICS, TopicSpec
+from schemas.topics import TopicSpec
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -122,7 +122,7 @@ def _create(client: KafkaAdminClient, settings: Settings) -> frozenset[str]:
         NewTopic(
             settings.topic(spec.name), declared_partitions(settings, spec), settings.kafka.replication_factor, topic_configs=spec.config()
         )
-        for spec in TOPICS
+        for spec in settings.catalogue.topics
         if settings.topic(spec.name) not in there
     ]
     if not wanted:
@@ -144,7 +144,7 @@ def _create(client: KafkaAdminClient, settings: Settings) -> frozenset[str]:
 def _inspect(client: KafkaAdminClient, settings: Settings, created: frozenset[str]) -> Report:
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    names = [settings.topic(spec.name) for spec in TOPICS]
+    names = [settings.topic(spec.name) for spec in settings.catalogue.topics]
     found = _described(client, names, expected=created)
     present = [name for name in names if name in found]
     configs: dict[str, dict[str, Any]] = {}
@@ -153,7 +153,7 @@ def _inspect(client: KafkaAdminClient, settings: Settings, created: frozenset[st
         configs = client.describe_configs(resources, config_filter="all")["topic"]
     counts = messages(settings, present)
     states = []
-    for spec, name in zip(TOPICS, names, strict=True):
+    for spec, name in zip(settings.catalogue.topics, names, strict=True):
         partitions = found.get(name, [])
         values = {key: str(entry["value"]) for key, entry in configs.get(name, {}).items()}
         replication = min((len(p["replica_nodes"]) for p in partitions), default=0)

@@ -13,7 +13,7 @@ from infra import paths
 from infra.config import PostgresSettings, Settings
 from infra.errors import StackError, StoreError
 from infra.kafka import topics
-from infra.process import Daemon, port_owner
+from infra.process import Daemon, port_owner, query
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres
 
@@ -131,7 +131,7 @@ class LocalStack:
 
     def query(self, name: str) -> Daemon:
         """The driver that runs a query on this machine."""
-        return Daemon(f"query-{name}", self.run_dir, self.log_dir)
+        return query(self.settings, name)
 
     def drivers(self) -> list[tuple[Daemon, list[str]]]:
         """Drivers that run on this machine, each with the names of its queries."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.config import MeterSettings
 from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
+from jobs.metering.settings import MeterSettings
 from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END

@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
+from jobs.metering.settings import MeterSettings
 from jobs.metering.table import ROW_DTYPE
 from jobs.metering.words import deflate, expand, inflate, squeeze
 

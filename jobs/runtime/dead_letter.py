@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.config import KafkaSettings
 from infra.kafka.client import client_options
-from schemas.topics import DEAD_LETTER, RAW_PACKETS
+from schemas.topics import DEAD_LETTER
 
 HEADER_REASON = "reason"
 HEADER_TOPIC = "source-topic"
@@ -102,7 +102,7 @@ def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> A
             acks="all",
             linger_ms=5,  # a batch of alerts is some hundred sends in a row: one request, not one each
             compression_type="gzip",  # in every Python; lz4 needs a package of its own
-            max_request_size=RAW_PACKETS.max_message_bytes,
+            max_request_size=DEAD_LETTER.max_message_bytes,
         )
     return _producers[key]
 

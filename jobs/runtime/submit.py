@@ -113,7 +113,7 @@ def command(request: Request) -> Command:
     java.find()
 
     folder = session.submit_folder(settings)
-    code = package.build(folder)
+    code = package.build(folder, sources=settings.catalogue.packages)
     main = main or _stub(folder, request.job)
     files = [str(path) for section in session.jar_sections(settings) for path in jars.ensure(section)]
     argv = [str(_spark_home() / "bin" / "spark-submit"), "--master", master, "--deploy-mode", request.deploy_mode]

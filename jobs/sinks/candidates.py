@@ -39,9 +39,12 @@ class Candidates:
         Distinct flows that make an alert.
     keep_s
         Wall clock: a candidate that has not changed for so long is forgotten.
+    record_type
+        What they are about: each type has a log of its own.
     """
 
-    def __init__(self, min_flows: int, keep_s: float) -> None:
+    def __init__(self, min_flows: int, keep_s: float, record_type: str) -> None:
+        self._record_type = record_type
         self._min_flows = min_flows
         self._keep_s = keep_s
         self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
@@ -116,7 +119,7 @@ class Candidates:
     def _recall(self, cursor: Any, alerts_among: Ids) -> None:
         """Read the log, the newest row first and one at a time: it may tell of more candidates than there is room for."""
         cursor.execute(f"DELETE FROM {table.CANDIDATES} WHERE written_at < clock_timestamp() - %s * interval '1 second'", (self._keep_s,))
-        cursor.execute(f"SELECT seq FROM {table.CANDIDATES} ORDER BY seq DESC")
+        cursor.execute(f"SELECT seq FROM {table.CANDIDATES} WHERE record_type = %s ORDER BY seq DESC", (self._record_type,))
         numbers = [number for (number,) in cursor.fetchall()]
         found: dict[UUID, Evidence] = {}
         self._logged = 0
@@ -139,11 +142,12 @@ class Candidates:
         if not fresh:
             return
         if self._log_rows >= LOG_ROWS or self._logged > 2 * MAX_HELD:
-            cursor.execute(f"DELETE FROM {table.CANDIDATES}")
+            cursor.execute(f"DELETE FROM {table.CANDIDATES} WHERE record_type = %s", (self._record_type,))
             raised = set(self._raised)
             held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
             fresh = [*held, *self._staged.values()]
             self._log_rows = self._logged = 0
-        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(arrow_stream(alertbook.rows(fresh))),))
+        packed = psycopg2.Binary(arrow_stream(alertbook.rows(fresh)))
+        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence, record_type) VALUES (%s, %s)", (packed, self._record_type))
         self._log_rows += 1
         self._logged += len(fresh)

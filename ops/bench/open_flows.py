@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from infra.config import Settings
 from infra.errors import StackError
+from jobs.metering.settings import MeterSettings
 from ops.bench.place import machine, stack
 from ops.bench.stream import cpu_seconds, logged
 from ops.harness import driver, link
@@ -24,7 +25,7 @@ from ops.harness.observe import Follower
 from ops.harness.run import Demo
 from ops.harness.traffic import Source
 from sensors.packets.frames import FrameBatch
-from sensors.publish.publisher import Publisher, publishing
+from sensors.packets.publisher import PacketPublisher, publishing
 
 #: Open flows that are measured; the first round, which warms the JVM up, is not.
 OPEN = (10_000, 10_000, 100_000, 1_000_000)
@@ -68,7 +69,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     """
     facts = machine()
     rules = {"idle_timeout_s": 36_000.0, "active_timeout_s": 72_000.0, "max_open_flows": 4 * max(OPEN), "interim": False}
-    settings = settings.model_copy(update={"meter": settings.meter.model_copy(update=rules)})
+    settings = settings.model_copy(update={"meter": settings.section(MeterSettings).model_copy(update=rules)})
     with stack(settings) as (own, where):
         demo = Demo(own, where, Source("generate", "bench"), say, light=True, queries=("meter",))
         follower = Follower(own, timed=False, light=True)
@@ -90,7 +91,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
 class _Load:
     """Sends packets of numbered flows and waits until they are metered."""
 
-    def __init__(self, demo: Demo, follower: Follower, publisher: Publisher) -> None:
+    def __init__(self, demo: Demo, follower: Follower, publisher: PacketPublisher) -> None:
         self.demo = demo
         self._follower = follower
         self._publisher = publisher

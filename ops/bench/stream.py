@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 
 from infra.config import Settings
+from jobs.metering.settings import MeterSettings
 from ops.bench import peer, traffic
 from ops.bench.place import machine, stack
 from ops.demo import report
@@ -106,7 +107,9 @@ def run(
         result = {"queries": list(queries), **_result(outcome, samples, batches, rate, seconds)}
         if python is not None:
             made = traffic.write(own, capture, preset=preset, rate=rate, seconds=min(PEER_S, seconds), whole=True, say=say)
-            theirs = peer.run(python, capture, settings.meter.idle_timeout_s, settings.meter.active_timeout_s)
+            theirs = peer.run(
+                python, capture, settings.section(MeterSettings).idle_timeout_s, settings.section(MeterSettings).active_timeout_s
+            )
             kpps = round(made / theirs.seconds / 1000, 1)
             result["nfstream"] = {**theirs.as_dict(), "packets": made, "flows": theirs.said["flows"], "kpps": kpps}
             result["ratio"] = round(result["kpps_done"] / kpps, 2) if result["kpps_done"] else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.config import Settings
+from sensors.packets.settings import SensorSettings
 
 #: A line of progress every so many packets.
 _TELL = 2_000_000
@@ -36,7 +37,7 @@ def write(
     told = 0
     with PcapWriter(file) as writer:
         for batch in Run(scenario(preset, duration_s=seconds, rate=rate)):
-            writer.write(batch if whole else cut(batch, settings.sensor.snaplen))
+            writer.write(batch if whole else cut(batch, settings.section(SensorSettings).snaplen))
             if writer.packets - told >= _TELL:
                 told = writer.packets
                 say(f"{told:,} packets generated")

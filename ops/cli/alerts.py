@@ -12,9 +12,10 @@ import typer
 
 from infra import config
 from infra.config import Settings
+from infra.console import looks
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
-from ops.cli import looks
-from ops.cli.options import ConfFile, Json
+from jobs.sinks import ask
 from schemas.labels import ATTACKS
 
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
@@ -48,7 +49,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     settings = config.load(conf_file)
-    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
+    began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
     if began is not None:
         _follow(settings, rows, began, kind, only_open, as_json)
@@ -66,7 +67,7 @@ def show(
 
 def _known(settings: Settings, kind: str) -> None:
     """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
-    if kind in (*_KINDS, *ATTACKS) or looks.query(settings.alerts, "SELECT 1 AS one FROM alerts WHERE attack_type = %s LIMIT 1", [kind]):
+    if kind in (*_KINDS, *ATTACKS) or ask.query(settings.alerts, "SELECT 1 AS one FROM alerts WHERE attack_type = %s LIMIT 1", [kind]):
         return
     raise ConfigError(
         f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
@@ -122,7 +123,7 @@ def read(
         "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
         f"FROM alerts WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
     )
-    return looks.query(settings.alerts, sql, [*values, limit])
+    return ask.query(settings.alerts, sql, [*values, limit])
 
 
 def settle(settings: Settings, alert_id: str, by: str, action: str | None = None) -> dict[str, Any]:
@@ -143,10 +144,10 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
         "UPDATE alerts SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
         "WHERE id = %s::uuid AND resolved_at IS NULL RETURNING id::text, attack_type, resolved_at, resolved_by"
     )
-    rows = looks.query(settings.alerts, sql, [by, action, wanted])
+    rows = ask.query(settings.alerts, sql, [by, action, wanted])
     if rows:
         return rows[0]
-    before = looks.query(settings.alerts, "SELECT resolved_by FROM alerts WHERE id = %s::uuid", [wanted])
+    before = ask.query(settings.alerts, "SELECT resolved_by FROM alerts WHERE id = %s::uuid", [wanted])
     if before:
         raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
     raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
-from ops.cli.options import ConfFile, Json
+from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -128,7 +129,7 @@ def _source(
     if iface is not None:
         from sensors.packets.afpacket import PacketSocket
 
-        PacketSocket(iface, settings.sensor.snaplen, "", 1 << 20).close()
+        PacketSocket(iface, settings.section(SensorSettings).snaplen, "", 1 << 20).close()
         return Source("live", iface, seconds=seconds or 30.0)
     return Source("generate", "demo", 1.0 if speed is None else speed, seconds=seconds, seed=seed, truth=str(where.truth))
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from infra import config, paths
+from infra.console.options import ConfFile, Json
 from infra.errors import FlowlakeError
-from ops.cli.options import ConfFile, Json
 
 if TYPE_CHECKING:
     from infra.config import Settings

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, FlowlakeError
-from ops.cli.options import ConfFile, Json
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.config import Settings
-from infra.kafka.progress import INPUTS, finished_offsets
+from infra.kafka.progress import finished_offsets
 from jobs.runtime import lake
 from jobs.sinks.messages import BadMessage, decode_value
 from jobs.sources.packets.accounts import AccountBook
 from ops.harness.accounts import NO_IDS, Ids
-from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS
+from schemas.packets import ACCOUNTS, FLOWS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
 
 #: Columns of a prediction that the view, the accounts and the report need.
@@ -160,7 +160,7 @@ class Follower(threading.Thread):
                 seen.to_broker.append(record.timestamp - ts / 1e6)
             return
         try:
-            rows = decode_value(record.value, headers, COLUMNS)
+            rows = decode_value(record.value, headers, FLOWS, COLUMNS)
         except BadMessage:
             seen.undecoded += 1
             return
@@ -212,11 +212,12 @@ class Follower(threading.Thread):
         with self.lock:
             ends = {topic: dict(parts) for topic, parts in self.seen.ends.items()}
         found = {}
-        for query, topic in INPUTS.items():
+        for query in self._settings.catalogue.source("packets").queries:
             done: dict[int, int] = {}
-            for folder in checkpoints.glob(f"{query}-v*/commits"):
+            for folder in checkpoints.glob(f"{query.name}-v*/commits"):
                 done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}
-            found[query] = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.get(topic, {}).items())
+            read = (ends.get(topic.name, {}) for topic in query.reads)
+            found[query.name] = sum(max(0, end - done.get(p, 0)) for parts in read for p, end in parts.items())
         return found
 
 

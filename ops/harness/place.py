@@ -153,7 +153,7 @@ def is_demo_topic(settings: Settings, topic: str) -> bool:
 def write_conf(settings: Settings, file: Path) -> None:
     """The settings as a configuration file, secrets left out (they come from the environment)."""
     values: dict[str, Any] = settings.model_dump(mode="json")
-    for name in config.secret_fields():
+    for name in config.secret_fields(type(settings)):
         section, key = name.split(".")
         del values[section][key]
     text = "# Settings of the last demo. Its data: flowlake flows --conf-file <this file>\n"
@@ -162,6 +162,7 @@ def write_conf(settings: Settings, file: Path) -> None:
 
 def environment(where: Place) -> dict[str, str]:
     """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
-    secret = {PREFIX + name.upper().replace(".", "__") for name in config.secret_fields()}
+    names = config.secret_fields(config.composed(config.catalogue(where.conf).packages))
+    secret = {PREFIX + name.upper().replace(".", "__") for name in names}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
     return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}

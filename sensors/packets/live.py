@@ -21,7 +21,9 @@ from schemas.wire import CLOCK_END
 from sensors.packets.afpacket import PacketSocket
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.ordering import Reorderer
-from sensors.publish.publisher import Counters, Publisher, Stopped
+from sensors.packets.publisher import PacketPublisher
+from sensors.packets.settings import SensorSettings
+from sensors.publish.publisher import Counters, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -157,14 +159,14 @@ class LiveSensor:
         self.settings = settings
         self.sensor_id, self.domain = sensor_id, domain
         self._duration, self._count = duration_s, count
-        sensor = settings.sensor
+        sensor = settings.section(SensorSettings)
         _compile()
         self._socket = PacketSocket(interface, sensor.snaplen, filter_text, sensor.socket_buffer_mb << 20)
         # Half of the bound for what waits here, half for what the producer holds.
         self._queue = FlushQueue(sensor.buffer_mb << 19)
         self._stop = threading.Event()
         self._abandon = threading.Event()
-        self._publisher: Publisher | None = None
+        self._publisher: PacketPublisher | None = None
         self._counters = Counters()
         self.captured = 0
         self._failure: BaseException | None = None
@@ -243,7 +245,7 @@ class LiveSensor:
     # -- capture thread --------------------------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
-        sensor = self.settings.sensor
+        sensor = self.settings.section(SensorSettings)
         order = Reorderer(sensor.live_reorder_ms)
         flush_s, heartbeat_s = sensor.flush_ms / 1000, sensor.heartbeat_ms / 1000
         began = last_flush = last_put = time.monotonic()
@@ -295,17 +297,17 @@ class LiveSensor:
 
     # -- sending thread --------------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> Publisher | None:
+    def _connect(self) -> PacketPublisher | None:
         pause = 0.5
         while not self._abandon.is_set():
             try:
-                return Publisher(
+                return PacketPublisher(
                     self.settings,
                     self.sensor_id,
                     self.domain,
                     live=True,
                     stop=self._abandon,
-                    buffer_bytes=self.settings.sensor.buffer_mb << 19,
+                    buffer_bytes=self.settings.section(SensorSettings).buffer_mb << 19,
                 )
             except BrokerError as e:
                 log.warning("%s; capturing on, trying again", e)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infra.config import SensorSettings
 from schemas.wire import CLOCK_END
 from sensors.packets.ordering import FAR_AHEAD
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import Chunk
-from sensors.publish.publisher import Publisher
+from sensors.packets.settings import SensorSettings
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Pacer:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: PacketPublisher,
         settings: SensorSettings,
         *,
         speed: float = 1.0,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.config import SensorSettings
 from schemas.wire import CLOCK_END
 from sensors.packets.capture import CaptureReader
 from sensors.packets.frames import FrameBatch
 from sensors.packets.ordering import Disorder, Reorderer
+from sensors.packets.settings import SensorSettings
 from sensors.packets.sorting import sort_by_time
 
 

@@ -12,7 +12,6 @@ import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from infra.config import PostgresSettings, Settings
-from schemas.topics import TOPICS
 from tests.integration.sinkbench import Bench
 
 
@@ -35,7 +34,9 @@ def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
 def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Bench]:
     made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts={**database, "min_flows": 1}, lake={"trigger_ms": 0})
     admin = KafkaAdminClient(bootstrap_servers=kafka_server)
-    admin.create_topics([NewTopic(made.topic(t.name), 2 if t.name == "predictions" else 1, 1, topic_configs=t.config()) for t in TOPICS])
+    admin.create_topics(
+        [NewTopic(made.topic(t.name), 2 if t.name == "predictions" else 1, 1, topic_configs=t.config()) for t in made.catalogue.topics]
+    )
     with closing(admin):
         built = Bench(made)
         yield built

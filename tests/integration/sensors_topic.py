@@ -10,7 +10,7 @@ from kafka.admin import NewTopic
 
 from infra import crc32c
 from infra.config import Settings
-from schemas.topics import RAW_PACKETS
+from schemas.packets import RAW_PACKETS
 
 
 @dataclass

@@ -16,6 +16,7 @@ from jobs.sinks import alertbook, candidates, evidence, postgres
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
+from schemas.packets import FLOWS
 from tests.integration.sinkbench import Rows, run
 from tests.sinksdata import table as flows
 
@@ -31,7 +32,7 @@ def probe(number: int, source: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def give(store: AlertStore, rows: Rows) -> Applied:
-    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows)), EPISODE)]))
+    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows), FLOWS.alerts), FLOWS.alerts, EPISODE)]))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def counts(where: Settings) -> list[tuple[str, int]]:
 
 
 def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     assert give(store, [probe(1), probe(2), probe(1, source=2)]) == Applied((), 0, 0, candidates=2)
     assert give(store, [probe(2), probe(3, closed=False), probe(4)]).candidates == 2
     assert counts(where) == []
@@ -70,28 +71,28 @@ def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
 
 
 def test_what_is_no_matter_of_numbers_is_told_at_once(where: Settings) -> None:
-    done = give(AlertStore(where.alerts), [{"name": 1, "attack_type": "DNS_TUNNEL"}, *[probe(i, source=3) for i in range(5)]])
+    done = give(AlertStore(where.alerts, FLOWS), [{"name": 1, "attack_type": "DNS_TUNNEL"}, *[probe(i, source=3) for i in range(5)]])
     assert len(done.raised) == 2
 
 
 def test_a_restart_forgets_no_candidate_and_no_alert(where: Settings) -> None:
     for number in range(1, 5):
-        give(AlertStore(where.alerts), [probe(number)])
-    give(AlertStore(where.alerts), [probe(4)])  # a batch that is repeated
+        give(AlertStore(where.alerts, FLOWS), [probe(number)])
+    give(AlertStore(where.alerts, FLOWS), [probe(4)])  # a batch that is repeated
     assert counts(where) == []
-    give(AlertStore(where.alerts), [probe(5)])
-    give(AlertStore(where.alerts), [probe(6)])  # one flow of an alert that is only in the database
+    give(AlertStore(where.alerts, FLOWS), [probe(5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(6)])  # one flow of an alert that is only in the database
     assert counts(where) == [("10.0.0.1", 6)]
 
 
 def test_the_log_is_written_anew_and_stays_short(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "LOG_ROWS", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for number in range(1, 5):
         for source in range(1, 5):
             give(store, [probe(number, source)])
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 3
-    again = AlertStore(where.alerts)
+    again = AlertStore(where.alerts, FLOWS)
     assert give(again, [probe(5, source=1)]).candidates == 3
     assert give(again, [probe(5, source) for source in range(2, 5)]).candidates == 0
     assert counts(where) == [(f"10.0.0.{source}", 5) for source in range(1, 5)]
@@ -99,7 +100,7 @@ def test_the_log_is_written_anew_and_stays_short(where: Settings, monkeypatch: p
 
 def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     give(store, [probe(1, source) for source in (1, 2)])
     assert give(store, [probe(1, source) for source in (3, 4)]).forgotten == 1
     assert give(store, []).candidates == 3
@@ -107,18 +108,18 @@ def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkey
 
 def test_a_long_stop_forgets_nothing_that_can_still_be_told(where: Settings) -> None:
     """Predictions are kept for a day: an episode may go on long after it began."""
-    give(AlertStore(where.alerts), [probe(number) for number in range(1, 5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(number) for number in range(1, 5)])
     run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '30 hours'")
-    give(AlertStore(where.alerts), [probe(5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(5)])
     assert counts(where) == [("10.0.0.1", 5)]
 
 
 def test_after_a_restart_the_newest_are_held_and_no_more_than_there_is_room_for(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for source in (9, 8, 7, 1):
         give(store, [probe(1, source)])
-    again = AlertStore(where.alerts)
+    again = AlertStore(where.alerts, FLOWS)
     assert give(again, [probe(2, source=1)]).candidates == 3
     held = {item.samples["source"][0] for _, item in again._candidates._held.values()}
     assert held == {"10.0.0.8", "10.0.0.7", "10.0.0.1"}
@@ -126,17 +127,17 @@ def test_after_a_restart_the_newest_are_held_and_no_more_than_there_is_room_for(
 
 def test_the_log_is_bounded_by_its_candidates_too_and_what_is_too_old_goes(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 10)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for batch in range(12):
         give(store, [probe(1, source) for source in range(batch * 5, batch * 5 + 5)])
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 6
     run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '50 hours'")
-    assert give(AlertStore(where.alerts), [probe(1, source=200)]).candidates == 1
+    assert give(AlertStore(where.alerts, FLOWS), [probe(1, source=200)]).candidates == 1
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}") == [(1,)]
 
 
 def test_a_batch_that_fails_leaves_no_trace_and_can_be_repeated(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     give(store, [probe(1), probe(2)])
     with monkeypatch.context() as patch:
 
@@ -158,11 +159,11 @@ def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, d
     run(where.alerts, f"TRUNCATE alerts, {table.CANDIDATES} CASCADE")
     rows = [probe(number, source) for source, count in ((1, 4), (2, 5), (3, 9)) for number in range(count)]
     rows = data.draw(st.permutations(rows + rows[::3]))  # some are seen twice
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     while rows:
         size = data.draw(st.integers(1, len(rows)))
         if data.draw(st.booleans()):
-            store = AlertStore(where.alerts)
+            store = AlertStore(where.alerts, FLOWS)
         give(store, rows[:size])
         rows = rows[size:]
     assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9)]

@@ -10,8 +10,9 @@ import psycopg2
 import pytest
 
 from infra.config import PostgresSettings
-from jobs.sinks import hot, postgres
+from jobs.sinks import postgres
 from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "query-the-stores.md"
 STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -19,7 +20,7 @@ STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
 
 @pytest.fixture(scope="module")
 def tables(postgres_server: PostgresSettings) -> PostgresSettings:
-    postgres.migrate(postgres_server, hot.NAME, hot.hot.MIGRATIONS)
+    postgres.migrate(postgres_server, NETWORK_FLOWS.component, NETWORK_FLOWS.migrations)
     postgres.migrate(postgres_server, "alerts", alerts.MIGRATIONS)
     return postgres_server
 

@@ -16,7 +16,8 @@ import pytest
 from infra.config import PostgresSettings
 from infra.errors import StoreError
 from jobs.sinks import postgres
-from schemas import alerts, hot
+from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 pytestmark = pytest.mark.integration
 
@@ -117,7 +118,7 @@ RELEASED = {
     "alerts 1": ("alerts", 1, ALERTS_1),
     "alerts 2": ("alerts", 2, ALERTS_2),
 }
-MIGRATIONS: dict[str, Mapping[int, tuple[str, ...]]] = {"hot": hot.MIGRATIONS, "alerts": alerts.MIGRATIONS}
+MIGRATIONS: dict[str, Mapping[int, tuple[str, ...]]] = {"hot": NETWORK_FLOWS.migrations, "alerts": alerts.MIGRATIONS}
 #: A row of each of the two tables that people read.
 ROWS = {
     "hot": "INSERT INTO network_flows SELECT '2026-03-01', '00000000-0000-0000-0000-000000000001', '10.0.0.1', '10.0.0.2', 1, 2, 6, "

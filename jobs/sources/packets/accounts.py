@@ -15,7 +15,7 @@ from typing import Any
 from infra import log, metrics
 from infra.config import Settings
 from schemas.accounts import SHARED_ID
-from schemas.topics import ACCOUNTS
+from schemas.packets import ACCOUNTS
 
 LOG = log.get("accounts")
 _NOT_COUNTS = frozenset({"query", "domain", "bucket", "version"})

@@ -13,10 +13,11 @@ from jobs.metering.emission import Flows, records_of, together, unpack
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.scoring.model import Champion
 from jobs.sources.packets.stateful import ACCOUNTS, DEAD_LETTER, FLOWS
-from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPSHOTS, RECORD_VERSION
-from schemas.topics import ACCOUNTS as ACCOUNTS_TOPIC
+from schemas.flows import RECORD_VERSION
+from schemas.packets import ACCOUNTS as ACCOUNTS_TOPIC
+from schemas.packets import PREDICTIONS, RAW_PACKETS
+from schemas.records import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPSHOTS
 from schemas.topics import DEAD_LETTER as DEAD_LETTER_TOPIC
-from schemas.topics import PREDICTIONS, RAW_PACKETS
 from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header, arrow_stream
 
 KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"

@@ -16,10 +16,10 @@ from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.digest import Digester, Message
 from jobs.metering.emission import pack
+from jobs.metering.settings import MeterSettings
 from jobs.runtime.workers import settle, settled
 
 if TYPE_CHECKING:

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from infra import config
+from ops.cli.main import commands as cli_commands
+
+COMMANDS = cli_commands(config.catalogue())
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Variables of the Makefile that a page may set.
@@ -94,14 +98,17 @@ def test_command_exists(program: str, arguments: list[str]) -> None:
         if request.conf_file.startswith("conf/"):
             assert (ROOT / request.conf_file).is_file()
     else:
-        from ops.cli.main import COMMANDS, load
+        from ops.cli.main import load
 
         if arguments in (["--help"], ["--version"]):
             return
-        assert arguments[0] in COMMANDS
+        path, known = "flowlake", COMMANDS
+        while known.get(arguments[0]) and known[arguments[0]].below:
+            path, known, arguments = f"{path} {arguments[0]}", known[arguments[0]].below, arguments[1:]
+        assert arguments[0] in known
         if arguments[0] == "bench":
             pytest.importorskip("ops.cli.bench")
-        parse(load(arguments[0]), f"flowlake {arguments[0]}", arguments[1:])
+        parse(load(arguments[0], known), f"{path} {arguments[0]}", arguments[1:])
 
 
 def test_the_check_of_commands_can_fail() -> None:
@@ -114,7 +121,7 @@ def test_the_check_of_commands_can_fail() -> None:
         ("flows", ["--limit", "x"]),
     ):
         with pytest.raises(Exception, match=r"No such|Missing|valid integer"):
-            parse(load(name), name, words)
+            parse(load(name, COMMANDS), name, words)
 
 
 def test_readme_begins_with_demo_and_test() -> None:

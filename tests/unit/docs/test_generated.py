@@ -7,7 +7,8 @@ import pytest
 from docs import generate
 from infra.config import Settings
 from schemas.features import ALL_FEATURES
-from schemas.flows import IDENTITY_FIELDS, PREDICTION_FIELDS
+from schemas.flows import IDENTITY_FIELDS
+from schemas.records import PREDICTION_FIELDS
 from schemas.wire import Header
 
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import KIND_JSON, Envelope
+from jobs.metering.settings import MeterSettings
 from jobs.metering.table import END_REASONS
 from schemas.wire import CLOCK_END
 from sensors.packets.decode import PACKET_DTYPE

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infra.config import MeterSettings
 from jobs.metering import emission as module
 from jobs.metering.batch import records_of as batch_records_of
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope
 from jobs.metering.emission import pack, records_of, together, unpack
 from jobs.metering.features import records
+from jobs.metering.settings import MeterSettings
 from jobs.metering.table import IDLE, ROW_DTYPE
 from schemas.wire import CLOCK_END, KIND_END
 from sensors.packets.decode import decode

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings, SensorSettings
 from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.digest import Digester, Envelope, Message
 from jobs.metering.features import records
+from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header, arrow_stream
 from sensors.generate import generate, preset
@@ -24,6 +24,7 @@ from sensors.packets.encoding import EMPTY, split, to_arrow
 from sensors.packets.frames import FrameBatch
 from sensors.packets.pcapwriter import PcapWriter
 from sensors.packets.replay import chunks
+from sensors.packets.settings import SensorSettings
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame

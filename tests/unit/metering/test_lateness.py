@@ -10,14 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings, SensorSettings
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Digester, Message
 from jobs.metering.features import records
+from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CONTENT_JSON
 from sensors.packets.following import Follow
+from sensors.packets.settings import SensorSettings
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Envelope
+from jobs.metering.settings import MeterSettings
 from jobs.metering.table import ROW_DTYPE
 from schemas.wire import KIND_PACKETS
 from sensors.packets.decode import PACKET_DTYPE

@@ -13,13 +13,14 @@ from deltalake import DeltaTable
 
 from infra.config import LakeSettings
 from jobs.sinks import parquet
+from schemas.packets import FLOWS
 from tests.sinksdata import table
 
 LAKE = LakeSettings()
 
 
 def rows(*cells: dict[str, Any]) -> pa.Table:
-    return parquet.lake_rows(table(list(cells)))
+    return parquet.lake_rows(table(list(cells)), FLOWS)
 
 
 def written(root: Path, *tables: pa.Table) -> list[dict[str, Any]]:
@@ -28,7 +29,7 @@ def written(root: Path, *tables: pa.Table) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    DeltaTable.create(str(tmp_path), parquet.LAKE_SCHEMA, partition_by=[parquet.PARTITION])
+    DeltaTable.create(str(tmp_path), parquet.lake_schema(FLOWS), partition_by=[parquet.PARTITION])
     return tmp_path
 
 
@@ -42,7 +43,7 @@ def test_a_file_a_day(tmp_path: Path) -> None:
         assert path.stat().st_size == file["size"]
         content = pq.read_table(path, partitioning=None)
         assert content.num_rows == 3
-        assert content.schema.names == [f.name for f in parquet.LAKE_SCHEMA if f.name != parquet.PARTITION]
+        assert content.schema.names == [f.name for f in parquet.lake_schema(FLOWS) if f.name != parquet.PARTITION]
 
 
 def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ def test_statistics_hold_every_value() -> None:
     some = rows({"name": 1, "at": 0.0001, "dst_port": 443, "src_ip": "10.0.0.9"}, {"name": 2, "at": 1.9999, "dst_port": 22})
     told = json.loads(parquet.statistics(some))
     assert told["numRecords"] == 2
-    assert set(told["nullCount"]) == set(parquet.STATISTICS)
+    assert set(told["nullCount"]) == set(parquet.statistics_of(FLOWS))
     low, high = told["minValues"], told["maxValues"]
     assert low["dst_port"] == 22
     assert high["dst_port"] == 443

@@ -13,6 +13,8 @@ from jobs.sinks.stores import Handle, Stopped, StoreUnavailable
 from schemas import alerts as alerts_schema
 from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
 from tests.sinksdata import table
 
 CONTRACT = [
@@ -57,7 +59,7 @@ def test_hot_columns_are_the_contract_then_ours() -> None:
 
 def test_hot_types_hold_what_the_records_hold() -> None:
     kinds = {"bigint": pa.types.is_integer, "double precision": pa.types.is_floating, "real": pa.types.is_floating}
-    for column in hot_schema.HOT_COLUMNS:
+    for column in NETWORK_FLOWS.columns:
         found = PREDICTION_SCHEMA.field(column.source).type
         for sql, fits in kinds.items():
             if column.sql.startswith(sql):
@@ -84,16 +86,16 @@ def test_alert_columns_are_the_contract() -> None:
 
 
 def test_timescale_statements_can_be_repeated() -> None:
-    for statement in hot_schema.timescale_statements():
+    for statement in hot_schema.timescale_statements(NETWORK_FLOWS):
         assert "if_not_exists => TRUE" in statement or "IF NOT EXISTS" in statement or statement.startswith("ALTER TABLE")
-    assert any("90 days" in s and "retention" in s for s in hot_schema.timescale_statements())
+    assert any("90 days" in s and "retention" in s for s in hot_schema.timescale_statements(NETWORK_FLOWS))
 
 
 def test_rows_of_both_stores_are_closed_records_only() -> None:
     rows = table([{"name": 1}, {"name": 2, "closed": False}, {"name": 3, "at": -86400 * 3}])
-    assert hot.hot_rows(rows).num_rows == 2
-    stored = parquet.lake_rows(rows)
-    assert stored.schema.names == parquet.LAKE_SCHEMA.names
+    assert hot.hot_rows(rows, FLOWS).num_rows == 2
+    stored = parquet.lake_rows(rows, FLOWS)
+    assert stored.schema.names == parquet.lake_schema(FLOWS).names
     assert [str(d) for d in stored["event_date"].to_pylist()] == ["2026-03-01", "2026-02-26"]
 
 

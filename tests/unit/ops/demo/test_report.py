@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infra.config import Settings
+from infra import config
 from ops.demo import html, quality, report, series, svg
 from ops.harness import place
 from ops.harness.accounts import Check
@@ -143,5 +143,5 @@ def test_a_capture_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.Capture
     assert report.write(outcome, tmp_path / "report.json")["source"]["name"] == r"/x/[red]caf\xe9.pcap"
     html.write(outcome, tmp_path / "report.html")
     assert r"[red]caf\xe9.pcap" in (tmp_path / "report.html").read_text()
-    report.summary(Console(width=200), outcome, Settings(), place.place(Settings()), [], False)
+    report.summary(Console(width=200), outcome, config.build(), place.place(config.build()), [], False)
     assert r"/x/[red]caf\xe9.pcap is cut or damaged" in capsys.readouterr().out

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.config import SensorSettings
 from infra.errors import CaptureError
 from schemas.wire import CLOCK_END
 from sensors.packets import ordering
 from sensors.packets.frames import FrameBatch
 from sensors.packets.ordering import Disorder, Reorderer
 from sensors.packets.replay import Chunk, ordered
+from sensors.packets.settings import SensorSettings
 from sensors.packets.sorting import sort_by_time
 
 S = 1_000_000_000

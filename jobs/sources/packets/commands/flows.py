@@ -10,10 +10,11 @@ import typer
 
 from infra import config, paths
 from infra.config import Settings
+from infra.console import looks
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
 from jobs.runtime import lake, s3
-from ops.cli import looks
-from ops.cli.options import ConfFile, Json
+from jobs.sinks import ask
 
 
 class Store(StrEnum):
@@ -102,7 +103,7 @@ def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) 
         "SELECT timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol, "
         f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM network_flows WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
     )
-    return looks.query(settings.hot, sql, [*values, limit])
+    return ask.query(settings.hot, sql, [*values, limit])
 
 
 def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:

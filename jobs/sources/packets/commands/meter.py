@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
+from infra.console.options import ConfFile, Json
+from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 from infra.names import printable
-from ops.cli.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
-from ops.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one
-from ops.cli.signals import handled
+from jobs.metering.settings import MeterSettings
+from jobs.sources.packets.commands.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
+from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
+from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,8 +86,8 @@ def meter(
         return meter_captures(
             files,
             sensor_id=sensor,
-            settings=settings.meter,
-            sensor=settings.sensor,
+            settings=settings.section(MeterSettings),
+            sensor=settings.section(SensorSettings),
             accounts=accounts,
             progress=progress.tick,
             follow=following,
@@ -120,7 +123,7 @@ def meter(
     for name in accounts.truncated if following is None or not following.problem else ():
         print(f"warning: {name}: cut or damaged; everything before that is metered", file=sys.stderr)
     for name, disorder in accounts.disorder.items():
-        print(f"warning: {name}: {disorder.told(settings.sensor.reorder_ms)}", file=sys.stderr)
+        print(f"warning: {name}: {disorder.told(settings.section(SensorSettings).reorder_ms)}", file=sys.stderr)
     summary = {
         "files": len(files),
         "packets": accounts.packets,

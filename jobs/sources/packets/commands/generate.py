@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.console.options import ConfFile, Json
+from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError
 from infra.names import printable, valid_text
-from ops.cli.captures import DASH, capture_path
-from ops.cli.options import ConfFile, Json
-from ops.cli.signals import handled
+from jobs.sources.packets.commands.captures import DASH, capture_path
+from sensors.packets.settings import SensorSettings
 
 EXAMPLE = "Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap"
 
@@ -66,7 +67,7 @@ def generate_command(
 
     Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap
     """
-    from ops.cli import sensor as shared
+    from jobs.sources.packets.commands import sensor as shared
     from sensors.generate import Run, preset, truth_path, write_truth
 
     if to_kafka == (out is not None):
@@ -157,15 +158,15 @@ def _to_kafka(run: Any, settings: Any, sensor_id: str | None, domain: str | None
     from sensors.generate.cut import cut
     from sensors.packets.frames import FrameBatch
     from sensors.packets.pacing import Pacer
+    from sensors.packets.publisher import publishing
     from sensors.packets.replay import ordered
-    from sensors.publish.publisher import publishing
 
     def frames() -> Iterator[FrameBatch]:
         for batch in run:
-            yield cut(batch, settings.sensor.snaplen)
+            yield cut(batch, settings.section(SensorSettings).snaplen)
 
     with publishing(settings, sensor_id, domain, stop=stop) as publisher:
-        Pacer(publisher, settings.sensor, speed=speed, stop=stop).send(ordered(frames(), settings.sensor))
+        Pacer(publisher, settings.section(SensorSettings), speed=speed, stop=stop).send(ordered(frames(), settings.section(SensorSettings)))
     counters = publisher.counters
     return {
         "sensor": publisher.sensor_id,

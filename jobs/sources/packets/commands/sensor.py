@@ -17,17 +17,19 @@ import typer
 
 from infra import config, log
 from infra.config import Settings
+from infra.console.options import ConfFile, Json, group
+from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError
 from infra.names import printable, valid_text
-from ops.cli.captures import Captures, raise_unread, tell_unread, waiting
-from ops.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one, group
-from ops.cli.signals import handled
+from jobs.sources.packets.commands.captures import Captures, raise_unread, tell_unread, waiting
+from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
+from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     from sensors.packets.files import Found
     from sensors.packets.following import Follow
     from sensors.packets.ordering import Disorder
-    from sensors.publish.publisher import Publisher
+    from sensors.packets.publisher import PacketPublisher
 
 app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
 
@@ -77,7 +79,7 @@ def live(
     line.end()
     _report(
         {
-            "sensor": sensor_id or settings.sensor.name,
+            "sensor": sensor_id or settings.section(SensorSettings).name,
             "interface": interface,
             "packets_received": counters.received,
             "packets_sent": counters.sent,
@@ -121,8 +123,8 @@ def replay(
     """
     from sensors.packets.files import find_captures
     from sensors.packets.following import Heartbeats
+    from sensors.packets.publisher import publishing
     from sensors.publish import metrics
-    from sensors.publish.publisher import publishing
 
     following = follow_one(files, follow, follow_timeout, sort=sort)
     found = find_captures(files)
@@ -144,13 +146,13 @@ def replay(
     line = _Line(as_json)
     truncated: list[str] = []
     disorder: dict[str, Disorder] = {}
-    published: Publisher | None = None
+    published: PacketPublisher | None = None
     try:
         ending = stop.set if waited is None else _ending(waited, stop)
         with handled(ending), publishing(settings, sensor_id, domain, stop=stop) as publisher:
             published = publisher
             if waited is not None:
-                waited.idle = Heartbeats(publisher, settings.sensor.heartbeat_ms / 1000)
+                waited.idle = Heartbeats(publisher, settings.section(SensorSettings).heartbeat_ms / 1000)
             with _metrics(metrics, settings, metrics_port, sensor_id, lambda: publisher.counters):
                 _replay_all(publisher, settings, found, speed, shift_to_now, loop, stop, line, truncated, disorder, following, pipe, sort)
     finally:
@@ -162,7 +164,7 @@ def replay(
             summary["out_of_order"] = {name: late.summary() for name, late in disorder.items()}
             _report(summary, began, as_json)
             for name, late in disorder.items():
-                print(f"warning: {name}: {late.told(settings.sensor.reorder_ms)}", file=sys.stderr)
+                print(f"warning: {name}: {late.told(settings.section(SensorSettings).reorder_ms)}", file=sys.stderr)
     if following is not None and following.problem:  # what was read is sent, but there is more to follow
         raise CaptureError(following.problem, "the same command again follows the new file")
     raise_unread(found, found.failed, "sent")
@@ -184,7 +186,7 @@ def _ending(following: Follow, sending: threading.Event, linger_s: float = 10.0)
     return lambda: (sending if following.stop.is_set() else following.stop).set()
 
 
-def _summary(publisher: Publisher, found: Found, truncated: list[str], stopped: bool) -> dict[str, Any]:
+def _summary(publisher: PacketPublisher, found: Found, truncated: list[str], stopped: bool) -> dict[str, Any]:
     from sensors.packets.files import told
 
     counters = publisher.counters
@@ -207,7 +209,7 @@ def _summary(publisher: Publisher, found: Found, truncated: list[str], stopped: 
 
 
 def _replay_all(
-    publisher: Publisher,
+    publisher: PacketPublisher,
     settings: Settings,
     found: Found,
     speed: float,
@@ -236,15 +238,15 @@ def _replay_all(
         first: int | None = None
         last: int | None = None
         for path in found.files:
-            reader = CaptureReader(path, settings.sensor.snaplen, following, pipe)
-            pacer = Pacer(publisher, settings.sensor, speed=speed, shift_to_now=shift, offset_ns=offset, stop=stop)
+            reader = CaptureReader(path, settings.section(SensorSettings).snaplen, following, pipe)
+            pacer = Pacer(publisher, settings.section(SensorSettings), speed=speed, shift_to_now=shift, offset_ns=offset, stop=stop)
 
             def tick(reader: CaptureReader = reader) -> None:
                 done = f"{100 * reader.bytes_read / reader.size:.0f} %" if reader.size else ""
                 line.show(f"{printable(reader.path.name)} {done}  {publisher.counters.sent:,} packets sent")
 
             late = Disorder()
-            finished = pacer.send(chunks(reader, settings.sensor, sort=sort, disorder=late), tick)
+            finished = pacer.send(chunks(reader, settings.section(SensorSettings), sort=sort, disorder=late), tick)
             if late.late:
                 disorder[printable(path)] = late
             if reader.truncated and printable(path) not in truncated:
@@ -296,7 +298,7 @@ def _metrics(module: Any, settings: Settings, port: int | None, sensor_id: str |
     if not port:
         yield
         return
-    stop = module.serve(settings.metrics.host, port, sensor_id or settings.sensor.name, counters)
+    stop = module.serve(settings.metrics.host, port, sensor_id or settings.section(SensorSettings).name, counters)
     try:
         yield
     finally:
@@ -318,7 +320,7 @@ def _report(summary: dict[str, Any], began: float, as_json: bool) -> None:
         print(f"cut or damaged, used up to there: {path}")
 
 
-if importlib.util.find_spec("ops.cli.generate") is not None:
-    from ops.cli.generate import generate_command
+if importlib.util.find_spec("jobs.sources.packets.commands.generate") is not None:
+    from jobs.sources.packets.commands.generate import generate_command
 
     app.command("generate")(generate_command)

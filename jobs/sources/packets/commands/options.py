@@ -1,22 +1,16 @@
-"""Options that several commands share."""
+"""Options that commands about capture files share."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from infra.errors import ConfigError
+from sensors.packets.following import Follow
 
-if TYPE_CHECKING:
-    from sensors.packets.following import Follow
-
-ConfFile = Annotated[
-    Path | None, typer.Option("--conf-file", help="Configuration file; default: FLOWLAKE_CONF, else conf/local.yaml.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 FollowTimeout = Annotated[
     float, typer.Option("--follow-timeout", min=0.0, help="End when the file was silent for so many seconds; 0: never.")
 ]
@@ -24,18 +18,6 @@ Sort = Annotated[
     bool,
     typer.Option("--sort", help="Put all packets of a file in time order first, in bounded memory; else sensor.reorder_ms is put right."),
 ]
-
-
-def group(purpose: str, example: str) -> typer.Typer:
-    """A group of commands, its help ending with an example."""
-    return typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        help=purpose,
-        epilog=f"Example:  {example}",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
 
 
 def follow_one(files: list[Path], follow: bool, timeout_s: float, *, sort: bool = False) -> Follow | None:
@@ -60,6 +42,4 @@ def follow_one(files: list[Path], follow: bool, timeout_s: float, *, sort: bool 
         raise ConfigError("--follow -: standard input is read as it comes", "leave --follow out")
     if os.path.isdir(files[0]):
         raise ConfigError(f"--follow {files[0]}: a folder", "name the one file in it that is being written")
-    from sensors.packets.following import Follow
-
     return Follow(timeout_s)

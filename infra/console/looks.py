@@ -1,4 +1,4 @@
-"""What ``flowlake flows`` and ``flowlake alerts`` share: questions to PostgreSQL, moments in time, output for people and programs."""
+"""What commands that show rows share: moments in time, output for people and programs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import psycopg2
-import psycopg2.extras
-
-from infra.config import PostgresSettings
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
@@ -44,32 +39,6 @@ def since(text: str | None) -> datetime | None:
     except ValueError as e:
         raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-    """Rows of one statement, in a transaction of its own.
-
-    Raises
-    ------
-    StoreError
-        The database is away or refuses, or its tables are not there yet.
-    """
-    from jobs.sinks import postgres
-    from jobs.sinks.stores import StoreUnavailable
-
-    try:
-        connection = postgres.connect(settings, "flowlake-cli")
-    except StoreUnavailable as e:
-        raise StoreError(str(e), "start it: flowlake up") from e
-    with closing(connection):
-        try:
-            with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-                cursor.execute(sql, values)
-                return [dict(row) for row in cursor.fetchall()] if cursor.description else []
-        except psycopg2.errors.UndefinedTable as e:
-            raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
-        except psycopg2.Error as e:
-            raise StoreError(f"{postgres.where(settings)}: {' '.join(str(e).split())[:300]}") from e
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How fast the champion scores on one core: ``python -m jobs.scoring.bench``.
+"""How fast the champion scores on one core: ``python -m ops.bench.scoring``.
 
 Compares the compiled forest with scikit-learn's own ``predict_proba`` in one run, on record batches as the stream has them.
 """
@@ -17,6 +17,7 @@ from jobs.training.fit import CANDIDATES, FOREST
 from schemas.features import FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA
 from schemas.labels import NAMES
+from schemas.packets import FLOWS
 
 _COLUMNS = CANDIDATES[:20]
 
@@ -51,7 +52,7 @@ def main() -> None:
     estimator = RandomForestClassifier(**FOREST, random_state=0, n_jobs=-1).fit(x, y)
     for name, compact in (("compiled", True), ("scikit-learn", False)):
         model = Champion.from_estimator(
-            estimator, columns=_COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="bench", compact=compact
+            estimator, FLOWS, columns=_COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="bench", compact=compact
         )
         model.score(records.slice(0, 1))  # compiles
         for rows in (50, 5000):
