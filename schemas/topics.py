@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+#: Bytes of a message, where a topic declares no other bound.
+LARGEST_MESSAGE = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class TopicSpec:
     purpose: str
     compression: str = "lz4"
     cleanup_policy: str = "delete"
-    max_message_bytes: int = 10 * 1024 * 1024
+    max_message_bytes: int = LARGEST_MESSAGE
     timestamps: str = "CreateTime"
 
     def config(self) -> dict[str, str]:

@@ -162,7 +162,7 @@ def write_conf(settings: Settings, file: Path) -> None:
 
 def environment(where: Place) -> dict[str, str]:
     """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
-    names = config.secret_fields(config.composed(config.catalogue(where.conf).packages))
+    names = config.secret_fields(config.composed(config.catalogue(where.conf if where.conf.exists() else None).packages))
     secret = {PREFIX + name.upper().replace(".", "__") for name in names}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
     return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from infra.config import Settings
 from jobs.metering.settings import MeterSettings
 from jobs.runtime import checkpoints, inputs
-from jobs.runtime.kafka import kafka_options, read_topic
+from jobs.runtime.kafka import read_topic
+from jobs.runtime.outgoing import KAFKA_DDL, write
 from jobs.runtime.workers import settled
 from jobs.scoring.registry import load_champion
-from jobs.sources.packets.publish import KAFKA_DDL, publish
+from jobs.sources.packets.publish import publish
 from jobs.sources.packets.stateful import STATE_VERSION, meter
 from schemas.packets import FLOWS, RAW_PACKETS
 
@@ -46,14 +47,4 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     )
     rows = meter(packets, place.id, rules, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]))
     messages = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value, place.id, prefix)), KAFKA_DDL)
-    return (
-        messages.writeStream.queryName(NAME)
-        .format("kafka")
-        .options(**kafka_options(settings.kafka))
-        .option("includeHeaders", "true")
-        .option("kafka.max.request.size", str(RAW_PACKETS.max_message_bytes))
-        .option("kafka.compression.type", "none")  # values are compressed inside, or small
-        .option("checkpointLocation", place.path)
-        .trigger(processingTime=f"{rules.trigger_ms} milliseconds")
-        .start()
-    )
+    return write(messages, settings, NAME, place, rules.trigger_ms)

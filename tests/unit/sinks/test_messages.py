@@ -26,15 +26,15 @@ def test_decodes_rows_ids_and_places() -> None:
     found, letters = messages.decode(kafka_rows([(GOOD, headers("m1")), (GOOD, replaced("message-id", None))]), FLOWS, query="q")
     assert not letters
     assert [m.message_id for m in found] == ["m1", "predictions/0/1"]
-    assert messages.joined(found).schema.equals(PREDICTION_SCHEMA)
-    assert messages.joined(found).num_rows == 4
+    assert messages.joined(found, FLOWS).schema.equals(PREDICTION_SCHEMA)
+    assert messages.joined(found, FLOWS).num_rows == 4
     assert found[0].rows["end_reason"].to_pylist() == ["fin", None]
 
 
 def test_columns_are_chosen_in_the_order_of_the_schema() -> None:
     found, _ = messages.decode(kafka_rows([(GOOD, headers())]), FLOWS, query="q", columns=("closed", "flow_id"))
     assert found[0].rows.column_names == ["flow_id", "closed"]
-    assert messages.joined([], ("closed", "flow_id")).schema.names == ["flow_id", "closed"]
+    assert messages.joined([], FLOWS, ("closed", "flow_id")).schema.names == ["flow_id", "closed"]
 
 
 def without_end() -> bytes:

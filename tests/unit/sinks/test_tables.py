@@ -52,9 +52,9 @@ CONTRACT = [
 
 
 def test_hot_columns_are_the_contract_then_ours() -> None:
-    assert list(hot_schema.COLUMN_NAMES[: len(CONTRACT)]) == CONTRACT
-    assert hot_schema.COLUMN_NAMES[len(CONTRACT) :] == ("attack_type", "community_id", "end_reason", "tcp_state", "sensor_id")
-    assert set(hot_schema.SOURCE_NAMES) <= set(PREDICTION_SCHEMA.names)
+    assert list(NETWORK_FLOWS.types)[: len(CONTRACT)] == CONTRACT
+    assert list(NETWORK_FLOWS.types)[len(CONTRACT) :] == ["attack_type", "community_id", "end_reason", "tcp_state", "sensor_id"]
+    assert set(NETWORK_FLOWS.sources) <= set(PREDICTION_SCHEMA.names)
 
 
 def test_hot_types_hold_what_the_records_hold() -> None:
@@ -145,9 +145,11 @@ def test_a_refusal_is_not_waited_for() -> None:
 
 def test_lake_problems_are_told_apart() -> None:
     settings = Settings(lake=LakeSettings(path="/l"))
-    assert isinstance(lake._problem(Exception("x\njava.io.IOException: No space left on device"), settings), StoreUnavailable)
-    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), settings)
+    assert isinstance(
+        lake._problem(Exception("x\njava.io.IOException: No space left on device"), settings, settings.lake.path), StoreUnavailable
+    )
+    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), settings, settings.lake.path)
     assert isinstance(denied, StoreError)
     assert "AccessDeniedException" in str(denied)
     odd = ValueError("a bug")
-    assert lake._problem(odd, settings) is odd
+    assert lake._problem(odd, settings, settings.lake.path) is odd

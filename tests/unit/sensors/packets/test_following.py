@@ -15,12 +15,12 @@ import pytest
 
 from infra.errors import CaptureError, ConfigError
 from jobs.sources.packets.commands import sensor as command
+from sensors.packets import publisher as publisher_module
 from sensors.packets.capture import CaptureReader
 from sensors.packets.following import Ending, Follow, Heartbeats
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.replay import Chunk, chunks
 from sensors.packets.settings import SensorSettings
-from sensors.publish import publisher as publisher_module
 from sensors.publish.publisher import Counters
 from tests.unit.sensors.packets import captures as c
 
