@@ -463,6 +463,25 @@ def _default(p: Any) -> str:
     return "" if value in (None, False, "", [], ()) or callable(value) or value is True else code(value)
 
 
+# --- pages with files in them
+
+
+def with_files(text: str) -> str:
+    """A page whose lines ``<!-- file: path -->`` are followed by what the file holds now."""
+
+    def block(match: re.Match[str]) -> str:
+        path = match[1]
+        kind = {"py": "python", "yaml": "yaml"}[path.rpartition(".")[2]]
+        return f"<!-- file: {path} -->\n```{kind}\n{(ROOT / path).read_text(encoding='utf-8').rstrip()}\n```\n"
+
+    return re.sub(r"<!-- file: (\S+) -->\n(?:```\w+\n.*?^```\n)?", block, text, flags=re.MULTILINE | re.DOTALL)
+
+
+def including() -> list[Path]:
+    """Pages written by hand that show files."""
+    return [page for page in sorted((ROOT / "docs").rglob("*.md")) if "<!-- file: " in page.read_text(encoding="utf-8")]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "features.md": features,
@@ -473,23 +492,28 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale() -> list[str]:
-    """Names of the pages whose file is not what would be written now."""
-    files = {name: REFERENCE / name for name in PAGES}
-    return [name for name, file in files.items() if not file.is_file() or file.read_text(encoding="utf-8") != PAGES[name]()]
+def stale() -> dict[Path, str]:
+    """Pages whose file is not what would be written now, with what would be."""
+    wanted = {REFERENCE / name: made() for name, made in PAGES.items()}
+    wanted |= {page: with_files(page.read_text(encoding="utf-8")) for page in including()}
+    return {file: text for file, text in wanted.items() if not file.is_file() or file.read_text(encoding="utf-8") != text}
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the pages, or only check them; returns the exit code."""
     old = stale()
     if "--check" in argv:
-        print("\n".join(f"not current: docs/reference/{name}" for name in old) or "all pages are current")
+        print("\n".join(f"not current: {_shown(file)}" for file in old) or "all pages are current")
         return 1 if old else 0
     REFERENCE.mkdir(parents=True, exist_ok=True)
-    for name in old:
-        (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
-        print(f"written: docs/reference/{name}")
+    for file, text in old.items():
+        file.write_text(text, encoding="utf-8")
+        print(f"written: {_shown(file)}")
     return 0
+
+
+def _shown(file: Path) -> str:
+    return f"docs/reference/{file.name}" if file.parent == REFERENCE else str(file.relative_to(ROOT))
 
 
 if __name__ == "__main__":

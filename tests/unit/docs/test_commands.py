@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from infra import config
+from infra.sources import discover
 from ops.cli.main import commands as cli_commands
 
-COMMANDS = cli_commands(config.catalogue())
+COMMANDS = cli_commands(discover(("jobs.sources", "tests.toy_source")))
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Variables of the Makefile that a page may set.
