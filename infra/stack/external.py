@@ -1,0 +1,108 @@
+"""Servers at a configured loopback address that somebody else runs: whether one lets us in, and what it lacks.
+
+That such a server is there at all, and speaks the protocol, is asked by :func:`infra.stack.kafka.speaks` and
+:func:`infra.stack.postgres.speaks`.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from infra.config import PostgresSettings, Settings
+from infra.errors import BrokerError, StoreError
+from infra.kafka import topics
+from infra.paths import variable
+from infra.stack import postgres
+
+if TYPE_CHECKING:
+    import psycopg2
+
+#: Every server has it, and clients that create databases log in there (PostgreSQL manual, createdb).
+_MAINTENANCE = "postgres"
+
+
+def admit_broker(settings: Settings, owner: str) -> None:
+    """Log in at the broker as the settings say, and have it answer a request at the address that it advertises.
+
+    Parameters
+    ----------
+    settings : Settings
+        Address, protocol and user.
+    owner : str
+        Who listens there, for the error.
+
+    Raises
+    ------
+    BrokerError
+        It does not let us in: another listener (TLS, SASL) than ``kafka.security`` says, a wrong user, an address that leads nowhere.
+    """
+    try:
+        with topics.admin(settings) as client:
+            client.list_topics()
+    except BrokerError as e:
+        words = " ".join(str(e.__cause__ or e).split())[:200] or type(e.__cause__).__name__
+        raise BrokerError(
+            f"Kafka at {settings.kafka.bootstrap_servers}, {owner}, does not let us in: {words}",
+            "kafka.security and kafka.sasl_username must be as its listener wants them, and what it advertises "
+            f"(advertised.listeners) be reachable; or name another with {variable('kafka.bootstrap_servers')}",
+        ) from e
+
+
+def admit_database(section: str, store: PostgresSettings, *, create: bool) -> bool:
+    """Log in at a database as the settings say.
+
+    Parameters
+    ----------
+    section : str
+        Section of the settings that ``store`` is (``hot``, ``alerts``); named in errors.
+    create : bool
+        Create the database where it is missing.
+
+    Returns
+    -------
+    bool
+        Whether the database was missing.
+
+    Raises
+    ------
+    StoreError
+        The server refuses user or password, or the database is missing and this user may not create it.
+    """
+    import psycopg2
+    from psycopg2 import errors
+
+    try:
+        postgres.connect(store, store.database).close()
+        return False
+    except psycopg2.OperationalError as e:
+        refused = e
+    # libpq says why in the server's language only; whether the database is what is missing is therefore asked of the server.
+    try:
+        connection = postgres.connect(store, _MAINTENANCE)
+    except psycopg2.OperationalError:
+        raise _refusal(section, store, refused) from refused
+    with closing(connection):
+        if postgres.has_database(connection, store.database):
+            raise _refusal(section, store, refused) from refused
+        if not create:
+            return True
+        try:
+            postgres.create_database(connection, store.database)
+        except psycopg2.Error as e:
+            may_not = isinstance(e, errors.InsufficientPrivilege)
+            raise StoreError(
+                f"database {store.database!r} is not on the PostgreSQL at {store.host}:{store.port}, and user {store.user!r} "
+                + ("may not create it" if may_not else f"cannot create it: {postgres.words(e)}"),
+                f"have an administrator create it, with user {store.user!r} as its owner; or name another with "
+                f"{variable(f'{section}.database')}",
+            ) from e
+    return True
+
+
+def _refusal(section: str, store: PostgresSettings, error: psycopg2.Error) -> StoreError:
+    return StoreError(
+        f"PostgreSQL at {store.host}:{store.port}/{store.database} refuses user {store.user!r}: {postgres.words(error)}",
+        f"set {section}.user, {section}.database and {variable(f'{section}.password')} as it wants them, "
+        f"or name another server with {variable(f'{section}.port')}",
+    )
