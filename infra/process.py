@@ -136,10 +136,14 @@ class Daemon:
             With the last line of the log that says why.
         """
         deadline = time.monotonic() + timeout_s
-        while not ready():
+        while True:
+            answers = ready()
+            # Asked in this order: a server that found its port taken has ended, and what answers there is another.
             if self.process() is None:
                 self.pid_file.unlink(missing_ok=True)
                 raise StackError(f"{self.name} ended while starting: {self.last_words()}", f"the whole log: {self.log_file}")
+            if answers:
+                return
             if time.monotonic() > deadline:
                 raise StackError(
                     f"{self.name} is not ready after {timeout_s:.0f} s: {self.last_words()}", f"the whole log: {self.log_file}"
@@ -228,7 +232,7 @@ def tail(file: Path, lines: int) -> list[str]:
 
 def port_owner(port: int, host: str = "127.0.0.1") -> str | None:
     """Who listens on ``host:port``: ``"java (pid 123)"``, ``"another process"`` when it cannot be seen, None when the port is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -252,6 +256,15 @@ def require_port(port: int, what: str, setting: str, host: str = "127.0.0.1") ->
     owner = port_owner(port, host)
     if owner is not None:
         raise StackError(f"port {port} for {what} is taken by {owner}", f"stop it, or choose another port with {setting}")
+
+
+def require_same_port(running: int, port: int, what: str, setting: str) -> None:
+    """Raise a StackError when this stack's server runs, but on another port than the settings say by now."""
+    if running != port:
+        raise StackError(
+            f"{what} of this stack runs on port {running}, and none answers on port {port} of the settings ({setting})",
+            f"flowlake down, then flowlake up; or set {setting} back to {running}",
+        )
 
 
 def free_port(host: str = "127.0.0.1") -> int:
