@@ -93,9 +93,6 @@ def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> A
     if key not in _producers:
         from kafka import KafkaProducer
 
-        from infra import crc32c
-
-        crc32c.install()
         _producers[key] = KafkaProducer(
             **client_options(kafka),
             client_id=client_id,

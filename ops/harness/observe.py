@@ -109,10 +109,8 @@ class Follower(threading.Thread):
     def _follow(self) -> None:
         from kafka import KafkaConsumer, TopicPartition
 
-        from infra import crc32c
         from infra.kafka.client import client_options
 
-        crc32c.install()
         consumer = KafkaConsumer(**client_options(self._settings.kafka), client_id="flowlake-demo", fetch_max_wait_ms=100)
         names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
         try:
