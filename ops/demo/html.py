@@ -148,10 +148,6 @@ def _alerts(outcome: Outcome) -> str:
     )
 
 
-def _hint(a: Any) -> str:
-    return f"{a.source or 'many'} to {a.target or 'many'}, severity {a.severity}, {a.flow_count:,} flows"
-
-
 def _example(alerts: Sequence[Any]) -> str:
     worst = max(alerts, key=lambda a: (a.severity, a.flow_count))
     return f"{worst.source or 'many'} to {worst.target or 'many'}"

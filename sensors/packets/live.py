@@ -183,11 +183,6 @@ class LiveSensor:
         c.kernel_dropped = self._socket.kernel_dropped
         return c
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes captured that the broker has not acknowledged."""
-        return self._queue.nbytes + self.counters.buffered_bytes
-
     def run(self, tick: Callable[[LiveSensor], None] | None = None) -> Counters:
         """Capture until told to stop; ``tick`` is called several times a second.
 

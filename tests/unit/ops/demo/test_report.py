@@ -57,8 +57,6 @@ def test_without_truth_quality_is_null_and_not_zero():
 class _Parser(HTMLParser):
     """Collects references, and checks that what is opened is closed."""
 
-    VOID = frozenset({"meta", "br", "line", "rect", "circle", "path"})
-
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
