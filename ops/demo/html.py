@@ -32,7 +32,7 @@ def page(outcome: Outcome) -> str:
     templates = Environment(
         loader=PackageLoader("ops.demo", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters |= {"thousands": "{:,}".format, "ms": _ms}
+    templates.filters.update(thousands="{:,}".format, ms=_ms)
     values = report.as_dict(outcome)
     confusion = outcome.detection.confusion
     return templates.get_template("report.html").render(
