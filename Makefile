@@ -34,8 +34,10 @@ demo: setup ## The whole stream on this machine: live view, accounts, report
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Lint, format, types, unit tests, a little fuzzing
-	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/fuzz $(ARGS)
+check: setup ## Lint, format, types, imports, unused code, unit tests, a little fuzzing
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo && \
+	$(BIN)/vulture && $(BIN)/vulture ops jobs sensors infra schemas docs tests && \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/fuzz $(ARGS)
 
 fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)

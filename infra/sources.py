@@ -114,8 +114,6 @@ class Source:
         ``module:function`` that a worker's parent calls once before the first task, with the settings' defaults: imports, kernels.
     modules : tuple of str
         Modules that its tasks import.
-    pages : mapping of str to str
-        Page of the reference that is made from its declarations (``name.md``) -> ``module:function`` that returns it.
     """
 
     name: str
@@ -127,7 +125,6 @@ class Source:
     commands: tuple[Command, ...] = ()
     warm: str = ""
     modules: tuple[str, ...] = ()
-    pages: Mapping[str, str] | None = None
 
 
 class Catalogue:

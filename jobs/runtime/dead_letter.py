@@ -77,10 +77,6 @@ class DeadLetter:
         return {"key": self.key(), "value": self.body(), "headers": [{"key": k, "value": v} for k, v in self.headers()]}
 
 
-#: Columns of :meth:`DeadLetter.row`, as Spark's Kafka sink wants them (write with ``includeHeaders`` set).
-SPARK_DDL = "key binary, value binary, headers array<struct<key: string, value: binary>>"
-
-
 def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> Any:
     """A producer for small traffic, made once per process and broker.
 
@@ -93,9 +89,6 @@ def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> A
     if key not in _producers:
         from kafka import KafkaProducer
 
-        from infra import crc32c
-
-        crc32c.install()
         _producers[key] = KafkaProducer(
             **client_options(kafka),
             client_id=client_id,

@@ -202,22 +202,6 @@ def load_champion(settings: Settings, record: RecordType) -> Champion:
             return _assemble(estimator, facts, label, str(version.version), record)
 
 
-def champion_metrics(settings: Settings, record: RecordType) -> dict[str, float] | None:
-    """Metrics logged with the champion's training; None without a champion (or a run of its own).
-
-    Raises
-    ------
-    ModelError
-        The registry cannot be reached.
-    """
-    try:
-        with _registry(settings, create=False) as client:
-            version = _champion_version(client, settings, record)
-            return dict(client.get_run(version.run_id).data.metrics) if version.run_id else None
-    except ModelMissingError:
-        return None
-
-
 @contextmanager
 def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
     """An MLflow client without MLflow's chatter; whatever fails inside is one line."""

@@ -73,6 +73,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_disk(settings.path(settings.paths.var))
     yield from check_servers(LocalStack(settings))
     yield check_capture()
+    yield check_filters()
     yield check_model(settings)
 
 
@@ -199,6 +200,18 @@ def check_capture() -> Finding:
     except OSError as e:
         return Finding("capture", "warning", f"no packet socket here: {e.strerror}", "replay capture files instead: flowlake sensor replay")
     return Finding("capture", "ok", "live capture is permitted")
+
+
+def check_filters() -> Finding:
+    """Filters of live capture are compiled by libpcap, which the wheels of ``pcapy-ng`` bring along."""
+    try:
+        from sensors.packets import bpf
+
+        bpf.compile_filter("not port 22", 1)
+    except (ImportError, FlowlakeError) as e:
+        mend = "make setup   (where its package has no wheel, first: apt-get install g++ libpcap-dev)"
+        return Finding("filters", "warning", f"libpcap does not compile filters for live capture: {e}", mend)
+    return Finding("filters", "ok", "libpcap compiles filters for live capture")
 
 
 def check_model(settings: Settings) -> Finding:

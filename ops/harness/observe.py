@@ -6,6 +6,7 @@ Nothing here goes through the stream: what is compared in the end was read from 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,8 @@ from jobs.sources.packets.accounts import AccountBook
 from ops.harness.accounts import NO_IDS, Ids
 from schemas.packets import ACCOUNTS, FLOWS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
+
+log = logging.getLogger(__name__)
 
 #: Columns of a prediction that the view, the accounts and the report need.
 COLUMNS = (
@@ -54,14 +57,11 @@ class Seen:
     book: AccountBook = field(default_factory=AccountBook)
     closed: list[pa.Table] = field(default_factory=list)
     closed_rows: int = 0  # copies included
-    interim_rows: int = 0
     to_broker: list[np.ndarray] = field(default_factory=list)
     to_scored: list[float] = field(default_factory=list)  # a flow's first packet to its first score
     scored: set[str] = field(default_factory=set)  # ids of flows with a score
     ends: dict[str, dict[int, int]] = field(default_factory=dict)  # topic -> partition -> end offset
     at_end: bool = False  # everything that was on the broker at the last look has been read
-    undecoded: int = 0
-    failure: str = ""
 
 
 class Follower(threading.Thread):
@@ -99,20 +99,21 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """Read until stopped; a broker that is away is tried again."""
+        told = ""
         while not self._stop_event.is_set():
             try:
                 self._follow()
             except Exception as e:  # a client's hiccup must not end the demo
-                self.seen.failure = f"{type(e).__name__}: {e}"
+                if (why := f"{type(e).__name__}: {e}") != told:
+                    log.warning("the topics cannot be followed and are tried again: %s", why)
+                    told = why
                 self._stop_event.wait(1)
 
     def _follow(self) -> None:
         from kafka import KafkaConsumer, TopicPartition
 
-        from infra import crc32c
         from infra.kafka.client import client_options
 
-        crc32c.install()
         consumer = KafkaConsumer(**client_options(self._settings.kafka), client_id="flowlake-demo", fetch_max_wait_ms=100)
         names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
         try:
@@ -161,15 +162,14 @@ class Follower(threading.Thread):
             return
         try:
             rows = decode_value(record.value, headers, FLOWS, COLUMNS)
-        except BadMessage:
-            seen.undecoded += 1
+        except BadMessage as e:
+            log.warning("%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, e)
             return
         is_closed = rows["closed"]
         closed = rows.filter(is_closed)
         if closed.num_rows:
             seen.closed.append(closed)
             seen.closed_rows += closed.num_rows
-        seen.interim_rows += rows.num_rows - closed.num_rows
         if self._timed:
             self._note_first(rows)
 

@@ -24,6 +24,7 @@ from sensors.packets.ordering import Reorderer
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.settings import SensorSettings
 from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.sensor import Sensor
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _size(frames: FrameBatch) -> int:
     return frames.nbytes + _COST * len(frames) + 256
 
 
-class LiveSensor:
+class LiveSensor(Sensor):
     """Capture one interface into ``raw-packets``.
 
     Parameters
@@ -184,11 +185,6 @@ class LiveSensor:
         c = self._publisher.counters if self._publisher else self._counters
         c.kernel_dropped = self._socket.kernel_dropped
         return c
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes captured that the broker has not acknowledged."""
-        return self._queue.nbytes + self.counters.buffered_bytes
 
     def run(self, tick: Callable[[LiveSensor], None] | None = None) -> Counters:
         """Capture until told to stop; ``tick`` is called several times a second.

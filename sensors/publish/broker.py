@@ -7,7 +7,6 @@ import time
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from infra import crc32c
 from infra.config import KafkaSettings
 from infra.errors import BrokerError
 from infra.kafka.client import client_options
@@ -23,7 +22,6 @@ def connect(kafka: KafkaSettings, *, client_id: str, max_request_bytes: int, tim
     BrokerError
         No broker answers, or it refuses.
     """
-    crc32c.install()
     try:
         return KafkaProducer(
             **client_options(kafka),

@@ -45,8 +45,4 @@ SOURCE = Source(
     ),
     warm="jobs.sources.packets.warm:metering",
     modules=("jobs.sources.packets.query", "jobs.sources.packets.publish", "jobs.scoring.model"),
-    pages={
-        "features.md": "jobs.sources.packets.pages:features",
-        "wire-format.md": "jobs.sources.packets.pages:wire",
-    },
 )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +34,6 @@ def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_overview_imports_no_command() -> None:
-    import subprocess
-    import sys
-
     heavy = "('typer', 'pyspark', 'pandas', 'numba', 'sklearn', 'kafka')"
     code = f"import sys; from ops.cli import main; main.run(['--help']); print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
@@ -143,3 +144,20 @@ def test_doctor_names_the_wrong_jdk(capsys: pytest.CaptureFixture[str], monkeypa
     assert "11.0.2" in findings["JDK"]["detail"]
     assert findings["JDK"]["mend"]
     assert findings["python"]["state"] == "ok"
+
+
+def test_doctor_says_whether_filters_can_be_compiled() -> None:
+    from ops.cli.doctor import check_filters
+
+    assert check_filters().state == "ok"
+
+
+def test_doctor_says_how_to_get_a_compiler_of_filters(tmp_path: Path) -> None:
+    (tmp_path / "pcapy.py").write_text("raise ImportError('libpcap.so.1: cannot open shared object file')")
+    program = "from ops.cli.doctor import check_filters as c; f = c(); print(f.state, f.detail, f.mend, sep='|')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    state, detail, mend = done.stdout.strip().split("|")
+    assert state == "warning"
+    assert "libpcap.so.1: cannot open" in detail
+    assert "make setup" in mend

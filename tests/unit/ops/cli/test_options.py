@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from infra.console.options import names
 
+from infra.console.options import names
 from infra.errors import ConfigError
 
 KNOWN = ("kafka", "postgres")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -57,8 +58,6 @@ def test_without_truth_quality_is_null_and_not_zero():
 class _Parser(HTMLParser):
     """Collects references, and checks that what is opened is closed."""
 
-    VOID = frozenset({"meta", "br", "line", "rect", "circle", "path"})
-
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
@@ -108,6 +107,26 @@ def test_the_page_escapes_what_comes_from_traffic():
     text = html.page(OUTCOMES["generated"])
     assert "<b>10.0.0.2" not in text
     assert "&lt;b&gt;10.0.0.2" in text
+
+
+@pytest.mark.parametrize("field", ["model_version", "checks", "delays", "phases", "memory_parts_mb", "detection", "totals", "source"])
+def test_nothing_that_is_a_name_is_taken_for_markup(field: str):
+    """Whatever reaches the page, by the way of each part of an outcome."""
+    bad = "<script>x</script>&'\""
+    confusion = {bad: {bad: 1}}
+    values = {
+        "model_version": bad,
+        "checks": [Check(bad, False, bad)],
+        "delays": {bad: cases.outcome().delays["capture -> alert row"]},
+        "phases": {bad: 1.0},
+        "memory_parts_mb": {bad: 1},
+        "detection": dataclasses.replace(cases.outcome().detection, kinds=[quality.KindQuality(bad, 1, 1, 1)], confusion=confusion),
+        "totals": {**cases.outcome().totals, f"rejected_{bad}": 3, f"flows_{bad}": 3},
+        "source": Source("replay", f"x{bad.replace('/', '')}.pcap"),
+    }
+    text = html.page(cases.outcome(**{field: values[field]}))
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_the_page_says_when_accounts_do_not_close():
