@@ -23,9 +23,6 @@ from schemas.topics import PLATFORM, TopicSpec
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from pyspark.sql import SparkSession
-    from pyspark.sql.streaming import StreamingQuery
-
     from infra.config import Settings
 
 #: Module of a source's folder that declares it, and its attribute.
@@ -49,7 +46,7 @@ class Query:
     name : str
         Lower-case letters, digits, underscores; unique over all sources. Its checkpoint, metrics and log lines go by it.
     start : callable
-        Starts it in a session; called again after a failure.
+        Starts it: a ``SparkSession`` and the settings in, a ``StreamingQuery`` out. Called again after a failure.
     reads : tuple of TopicSpec
         Topics that it reads.
     essential : bool
@@ -61,7 +58,7 @@ class Query:
     """
 
     name: str
-    start: Callable[[SparkSession, Settings], StreamingQuery]
+    start: Callable[[Any, Settings], Any]
     reads: tuple[TopicSpec, ...]
     essential: bool = False
     service: Callable[[Settings], Service] | None = None
