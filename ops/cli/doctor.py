@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from infra import config, paths
+from infra import config, paths, pythons
 from infra.errors import FlowlakeError
 from ops.cli.options import ConfFile, Json
 
@@ -88,10 +88,13 @@ def _guarded(check: Callable[[LocalStack], Finding | None], stack: LocalStack) -
 
 
 def check_python() -> Finding:
+    """Whether this interpreter is a supported one, and what was run on its like."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] != (3, 11):
-        return Finding("python", "missing", f"{sys.executable} is {version}, 3.11 is needed", "make setup PYTHON=/path/to/python3.11")
-    return Finding("python", "ok", f"{version} ({sys.executable})")
+    if refused := pythons.this():
+        detail = f"{sys.executable} {refused}; {pythons.names()} is needed"
+        return Finding("python", "missing", detail, "make setup PYTHON=/path/to/python3.11")
+    state = "ok" if pythons.tried() else "warning"
+    return Finding("python", state, f"{version} ({sys.executable}); {pythons.run()}")
 
 
 def check_java() -> Finding:
