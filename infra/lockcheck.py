@@ -50,7 +50,7 @@ def check(version: tuple[int, int], machine: str, download: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="flowlake-lock-") as folder:
         rest = ["--require-hashes", "-r", str(bootstrap.LOCK), "--target", folder, *([] if download else ["--dry-run"])]
         done = _uv(*target, "--only-binary", ":all:", *exceptions, *rest)
-    resolved = re.search(r"^Resolved (\d+) packages", done.stderr, re.MULTILINE)
+    resolved = re.search(r"^Resolved (\d+) packages?", done.stderr, re.MULTILINE)
     if done.returncode != 0 or resolved is None:
         raise StackError(
             f"requirements.lock on Python {version[0]}.{version[1]}, {machine}: {_reason(done.stderr)}",

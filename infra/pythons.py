@@ -9,11 +9,11 @@ import sysconfig
 
 #: Minor versions of CPython that ``requirements.lock`` is for, the one with the most tests first; ``requires-python`` says the same.
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-#: What was run on each, on x86-64 Linux.
+#: The tests that passed on each, on x86-64 Linux. docs/reference/platforms.md has the same words.
 RUN = {
-    (3, 11): "every test is run on it",
-    (3, 12): "unit and Spark tests were run on it, the others only on 3.11",
-    (3, 13): "unit and Spark tests were run on it, the others only on 3.11",
+    (3, 11): "every test",
+    (3, 12): "unit and Spark tests",
+    (3, 13): "unit and Spark tests",
 }
 #: Processors (``platform.machine()``) that the lock file is for, and those of them on which something was run.
 MACHINES = ("x86_64", "aarch64")
@@ -61,5 +61,7 @@ def run() -> str:
     """What was run on a Python and a processor like these, in words."""
     machine = platform.machine()
     if machine not in MACHINES:
-        return f"the packages of requirements.lock were not looked for on {machine}"
-    return RUN[sys.version_info[:2]] if tried() else f"every package exists for {machine}, but nothing was run on it"
+        return f"nothing is known of {machine}: the packages of requirements.lock were looked for on {' and '.join(MACHINES)}"
+    if not tried():
+        return f"every package exists for {machine}, but no test was run on it"
+    return f"run on this version: {RUN[sys.version_info[:2]]}"

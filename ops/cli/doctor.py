@@ -91,7 +91,7 @@ def check_python() -> Finding:
     """Whether this interpreter is a supported one, and what was run on its like."""
     version = ".".join(map(str, sys.version_info[:3]))
     if refused := pythons.this():
-        detail = f"{sys.executable} {refused}; {pythons.names()} is needed"
+        detail = f"{sys.executable} {refused}; Python {pythons.names()} is needed"
         return Finding("python", "missing", detail, "make setup PYTHON=/path/to/python3.11")
     state = "ok" if pythons.tried() else "warning"
     return Finding("python", state, f"{version} ({sys.executable}); {pythons.run()}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import platform
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 
@@ -13,8 +15,9 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from infra import bootstrap, pythons
+from infra import bootstrap, lockcheck, pythons
 from infra.config import ROOT
+from ops.cli import doctor
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PINS = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)(.*)$", (ROOT / "requirements.in").read_text(), re.MULTILINE)
@@ -37,6 +40,47 @@ def test_every_place_names_the_same_pythons() -> None:
 def test_every_direct_dependency_is_locked_in_its_version() -> None:
     assert len(PINS) > 20
     assert {(bootstrap._plain(name), version) for name, version, _ in PINS} <= set(bootstrap.pinned().items())
+
+
+def test_page_says_what_was_run() -> None:
+    page = (ROOT / "docs" / "reference" / "platforms.md").read_text()
+    for (major, minor), words in pythons.RUN.items():
+        assert re.search(rf"^\| {major}\.{minor} \| [^|]* \| {words} \| nothing \|$", page, re.MULTILINE)
+        for machine in pythons.MACHINES:
+            assert f"| {major}.{minor} | {machine} | {len(bootstrap.pinned()) - len(lockcheck.SOURCE_ONLY)} |" in page
+    assert all(f"| `{name}` |" in page for name in lockcheck.SOURCE_ONLY)
+
+
+def test_this_python_is_supported_and_another_is_not() -> None:
+    assert pythons.this() == ""
+    assert pythons.refusal((3, 10)) == "is 3.10"
+    assert pythons.refusal((3, 14)) == "is 3.14"
+    assert pythons.refusal((3, 13), "graalpy").startswith("is graalpy")
+    assert "interpreter lock" in pythons.refusal((3, 13), free_threaded=True)
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "words"),
+    [
+        ("x86_64", "ok", pythons.RUN[sys.version_info[:2]]),
+        ("aarch64", "warning", "no test was run"),
+        ("riscv64", "warning", "nothing is known of riscv64"),
+    ],
+)
+def test_doctor_says_what_was_run(machine: str, state: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    found = doctor.check_python()
+    assert found.state == state
+    assert words in found.detail
+    assert platform.python_version() in found.detail
+
+
+def test_doctor_refuses_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
+    found = doctor.check_python()
+    assert found.state == "missing"
+    assert "is 3.14; Python 3.11, 3.12 or 3.13 is needed" in found.detail
+    assert "make setup PYTHON=" in found.mend
 
 
 @pytest.mark.parametrize(("version", "machine"), TARGETS)
