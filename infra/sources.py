@@ -23,6 +23,7 @@ from schemas.topics import PLATFORM, TopicSpec
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
     from infra.config import Settings
 
 #: Module of a source's folder that declares it, and its attribute.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from infra import config, paths
+from infra import config, paths, pythons
 from infra.console.options import ConfFile, Json
 from infra.errors import FlowlakeError
 
@@ -78,10 +78,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_python() -> Finding:
+    """Whether this interpreter is a supported one, and what was run on its like."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] != (3, 11):
-        return Finding("python", "missing", f"{sys.executable} is {version}, 3.11 is needed", "make setup PYTHON=/path/to/python3.11")
-    return Finding("python", "ok", f"{version} ({sys.executable})")
+    if refused := pythons.this():
+        detail = f"{sys.executable} {refused}; Python {pythons.names()} is needed"
+        return Finding("python", "missing", detail, "make setup PYTHON=/path/to/python3.11")
+    state = "ok" if pythons.tried() else "warning"
+    return Finding("python", state, f"{version} ({sys.executable}); {pythons.run()}")
 
 
 def check_java() -> Finding:
