@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 TABLE = "network_flows"
 LEDGER = "hot_batches"
-VERSIONS = "flowlake_schema"
 
 #: TimescaleDB only: chunks older than this are dropped.
 RETENTION_DAYS = 90
@@ -62,22 +61,13 @@ COLUMN_TYPES: dict[str, str] = {column.name: column.sql.split(" NOT NULL")[0] fo
 SOURCE_NAMES: tuple[str, ...] = tuple(column.source for column in HOT_COLUMNS)
 
 
-def version_table() -> str:
-    """Statement that creates the table of schema versions (one row a component), shared by the stores of one database."""
-    return (
-        f"CREATE TABLE IF NOT EXISTS {VERSIONS} ("
-        "component text PRIMARY KEY, version integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
-
-
 def table_ddl() -> str:
     """``CREATE TABLE`` of ``network_flows``."""
     columns = ",\n  ".join(f"{column.name} {column.sql}" for column in HOT_COLUMNS)
     return f"CREATE TABLE IF NOT EXISTS {TABLE} (\n  {columns},\n  PRIMARY KEY (timestamp, flow_id)\n)"
 
 
-#: Migrations in order: version -> statements. A version that has been released is never edited; a change is a new version.
-#: Each statement may be run again, and runs on empty tables too: so it is found out what a database lacks (:mod:`jobs.sinks.pgrepair`).
+#: What holds for them: :mod:`schemas.migrations`.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         table_ddl(),

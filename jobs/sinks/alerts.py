@@ -24,6 +24,7 @@ from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
+from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas import alerts as table
@@ -83,6 +84,11 @@ def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table],
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
+def component(settings: Settings) -> Component:
+    """The tables of the alerts."""
+    return Component(NAME, settings.alerts, table.MIGRATIONS)
+
+
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     """Start the query ``alerts``, and the thread that sends its messages.
 
@@ -95,7 +101,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     name = postgres.where(settings.alerts)
     store = AlertStore(settings.alerts)
     try:
-        postgres.migrate(settings.alerts, NAME, table.MIGRATIONS)
+        migrate(component(settings))
         store.prune()
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it (flowlake up), or set alerts.host and alerts.port") from e

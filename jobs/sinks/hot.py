@@ -21,6 +21,7 @@ from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, postgres, source
 from jobs.sinks.messages import Message
+from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.stores import Handle, StoreUnavailable, until_done
 from schemas import hot
@@ -198,35 +199,9 @@ def task(settings: Settings, query: str, batch_id: int) -> Callable[[Iterable[pa
     return write
 
 
-def prepare(settings: Settings) -> None:
-    """Create or migrate the tables; TimescaleDB's parts when the server has the extension.
-
-    Raises
-    ------
-    StoreError
-        The database refuses.
-    StoreUnavailable
-        It cannot be reached.
-    """
-    postgres.migrate(settings.hot, NAME, hot.MIGRATIONS)
-    connection = postgres.connect(settings.hot, "flowlake-migrate")
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
-            if not cursor.fetchone()[0]:
-                return
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_MIGRATE,))
-                for statement in hot.timescale_statements():
-                    cursor.execute(statement)
-        except psycopg2.Error as e:
-            # The extension is a convenience: without the right to create it the table serves as it is.
-            get("sink.hot").warning("TimescaleDB is there but could not be applied", cause=" ".join(str(e).split())[:300])
-    except psycopg2.Error as e:
-        raise postgres.classify(e, settings.hot) from e
-    finally:
-        connection.close()
+def component(settings: Settings) -> Component:
+    """The tables of this store; TimescaleDB's parts where the server has the extension."""
+    return Component(NAME, settings.hot, hot.MIGRATIONS, {"timescaledb": hot.timescale_statements()})
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
@@ -240,7 +215,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     handle = Handle(NAME)
     name = postgres.where(settings.hot)
     try:
-        prepare(settings)
+        migrate(component(settings))
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it (flowlake up), or set hot.host and hot.port") from e
 

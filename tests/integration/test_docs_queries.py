@@ -10,8 +10,8 @@ import psycopg2
 import pytest
 
 from infra.config import PostgresSettings
-from jobs.sinks import hot, postgres
-from schemas import alerts
+from jobs.sinks.migrations import Component, migrate
+from schemas import alerts, hot
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "query-the-stores.md"
 STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -19,8 +19,8 @@ STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
 
 @pytest.fixture(scope="module")
 def tables(postgres_server: PostgresSettings) -> PostgresSettings:
-    postgres.migrate(postgres_server, hot.NAME, hot.hot.MIGRATIONS)
-    postgres.migrate(postgres_server, "alerts", alerts.MIGRATIONS)
+    migrate(Component("hot", postgres_server, hot.MIGRATIONS))
+    migrate(Component("alerts", postgres_server, alerts.MIGRATIONS))
     return postgres_server
 
 

@@ -17,6 +17,7 @@ from infra.process import free_port
 from infra.stack.postgres import Postgres
 from jobs.runtime import dead_letter
 from jobs.sinks import alerts, hot, lake, parquet
+from jobs.sinks.migrations import migrate
 from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA
 from tests.integration.sinkbench import Bench, Rows, drain, run, running, until
 from tests.sinksdata import flow_id, headers, table, value
@@ -329,13 +330,11 @@ def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
 
 
 def test_migrations_can_be_repeated(bench: Bench) -> None:
-    from jobs.sinks import postgres
-    from schemas import alerts as alerts_schema
 
     for _ in range(2):
-        hot.prepare(bench.settings)
-        assert postgres.migrate(bench.settings.alerts, "alerts", alerts_schema.MIGRATIONS) == 2
+        migrate(hot.component(bench.settings))
+        assert migrate(alerts.component(bench.settings)) == 2
     assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 2), ("hot", 1)]
     bench.sql("UPDATE flowlake_schema SET version = 99 RETURNING 1")
     with pytest.raises(StoreError, match="version 99"):
-        hot.prepare(bench.settings)
+        migrate(hot.component(bench.settings))

@@ -17,12 +17,12 @@ from deltalake import DeltaTable, write_deltalake
 
 from infra.config import PostgresSettings, Settings
 from infra.process import free_port
-from jobs.sinks import alertbook, evidence, hot, postgres
+from jobs.sinks import alertbook, alerts, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import lake_rows
 from ops.cli import looks
 from ops.cli.main import main
-from schemas import alerts as alerts_schema
 from tests.sinksdata import flow_id, table
 
 pytestmark = pytest.mark.integration
@@ -41,8 +41,8 @@ def stores(postgres_server: PostgresSettings, settings: Callable[..., Settings],
     monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", made.hot.password.get_secret_value())
     rows = table(ROWS)
     write_deltalake(str(home / "lake"), lake_rows(rows), partition_by=["event_date"])
-    hot.prepare(made)
-    postgres.migrate(made.alerts, "alerts", alerts_schema.MIGRATIONS)
+    migrate(hot.component(made))
+    migrate(alerts.component(made))
     looks.query(made.hot, "TRUNCATE network_flows, alerts CASCADE")
     connection = postgres.connect(made.hot, "test")
     hot.insert(connection, hot.hot_rows(rows), ("q", 0, 0, "x"))
