@@ -23,8 +23,8 @@ class InBatches:
     """A statement for millions of rows: run again, each time in a transaction of its own, until it changes no row.
 
     It takes a bounded number of rows at a time and says by itself which are still to do, so that what was broken off goes on where it
-    was: ``WITH some AS (DELETE FROM old WHERE ctid = ANY(ARRAY(SELECT ctid FROM old LIMIT 50000)) RETURNING *) INSERT INTO new
-    SELECT * FROM some``. The statements before it in its version have been committed by then, and are run again when the rest of the
+    was: ``WITH moved AS (DELETE FROM old WHERE ctid = ANY(ARRAY(SELECT ctid FROM old LIMIT 50000)) RETURNING *) INSERT INTO new
+    SELECT * FROM moved``. The statements before it in its version have been committed by then, and are run again when the rest of the
     version is: they only add.
 
     Parameters

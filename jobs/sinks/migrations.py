@@ -18,7 +18,7 @@ from infra.config import PostgresSettings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.sinks import pgcatalogue, pgrepair, postgres
-from jobs.sinks.pgcatalogue import Catalogue
+from jobs.sinks.pgcatalogue import Catalogue, WrongStatement
 from jobs.sinks.pgrepair import Repair
 from jobs.sinks.stores import StoreUnavailable
 from schemas.migrations import LEDGER, InBatches, Migrations, Statement, ledger_ddl
@@ -75,13 +75,14 @@ class Component:
 class Status:
     """How the tables of a component are.
 
-    ``version`` is 0 where there are none; where the ledger does not know, it is the one that they come nearest to. ``problem`` is what
-    :func:`migrate` would refuse, and ``hint`` the way out. ``busy``: another process is migrating at this moment.
+    ``version`` is 0 where there are none, None where the database could not be asked; where the ledger does not know, it is the one that
+    they come nearest to. ``problem`` is what :func:`migrate` would refuse, and ``hint`` the way out. ``busy``: another process is
+    migrating at this moment.
     """
 
     component: str
     database: str
-    version: int
+    version: int | None
     newest: int
     missing: tuple[str, ...] = ()
     problem: str = ""
@@ -206,7 +207,16 @@ def _connect(component: Component) -> Any:
 
 
 def _survey(cursor: Any, component: Component) -> _Survey:
-    expected = pgcatalogue.expected(cursor, component.migrations)
+    cursor.execute("SELECT current_schema()")
+    if cursor.fetchone() == (None,):
+        user = component.database.user
+        raise StoreError(
+            f"{component.where}: user {user!r} may use none of the schemas of search_path", f"GRANT USAGE ON SCHEMA public TO {user}"
+        )
+    try:
+        expected = pgcatalogue.expected(cursor, component.migrations)
+    except WrongStatement as wrong:
+        raise _failure(wrong.cause, component, _name(component, wrong.version, wrong.position)) from wrong
     tables = {table for catalogue in expected.values() for table in catalogue.relations}
     found = pgcatalogue.read(cursor, tables)
     recorded = _recorded(cursor, component, found)
@@ -277,18 +287,30 @@ def _advance(connection: Any, component: Component, done: set[tuple[int, int]], 
             # Where there is nothing yet the ledger is not put back but made.
             _put_back(cursor, component, survey.repairs, say if survey.version else lambda _: None)
             for number in range(survey.version + 1, component.newest + 1):
-                for position, statement in enumerate(component.migrations[number], 1):
-                    if isinstance(statement, str):
-                        _run(cursor, component, statement, number, position)
-                    elif (number, position) not in done:
-                        _record(cursor, component, number - 1)
-                        return number, position
+                waiting = _apply(cursor, component, number, done)
+                if waiting is not None:
+                    _record(cursor, component, number - 1)
+                    return number, waiting
                 say(f"{component.name}: version {number} of {component.newest}")
             _settle(cursor, component, survey.expected[component.newest], say)
             _record(cursor, component, component.newest)
             return None
     except psycopg2.Error as e:
         raise _failure(e, component, f"the tables of {component.name!r} cannot be migrated") from e
+
+
+def _apply(cursor: Any, component: Component, number: int, done: set[tuple[int, int]]) -> int | None:
+    """Run a version's statements, up to one in batches that is not done: its position."""
+    for position, statement in enumerate(component.migrations[number], 1):
+        if isinstance(statement, InBatches):
+            if (number, position) not in done:
+                return position
+            continue
+        try:
+            cursor.execute(statement)
+        except psycopg2.Error as e:
+            raise _failure(e, component, _name(component, number, position)) from e
+    return None
 
 
 def _settle(cursor: Any, component: Component, wanted: Catalogue, say: Say) -> None:
@@ -312,15 +334,9 @@ def _put_back(cursor: Any, component: Component, repairs: Sequence[Repair], say:
         say(f"{component.name}: put back {repair}")
 
 
-def _run(cursor: Any, component: Component, statement: str, number: int, position: int) -> None:
-    try:
-        cursor.execute(statement)
-    except psycopg2.Error as e:
-        raise _failure(e, component, _name(component, statement, number, position)) from e
-
-
-def _name(component: Component, statement: str, number: int, position: int) -> str:
-    text = " ".join(statement.split())
+def _name(component: Component, number: int, position: int) -> str:
+    statement = component.migrations[number][position - 1]
+    text = " ".join((statement.statement if isinstance(statement, InBatches) else statement).split())
     short = text if len(text) <= 80 else f"{text[:77]}..."
     return f"version {number} of {component.name!r} failed at statement {position} ({short})"
 
@@ -358,7 +374,7 @@ def _in_batches(connection: Any, component: Component, number: int, position: in
             if rows:
                 say(f"{component.name}: version {number}: {moved:,}{total} rows")
     except psycopg2.Error as e:
-        raise _failure(e, component, _name(component, statement.statement, number, position)) from e
+        raise _failure(e, component, _name(component, number, position)) from e
 
 
 def _script(component: Component, survey: _Survey) -> Iterator[str]:
@@ -425,6 +441,4 @@ def _failure(error: psycopg2.Error, component: Component, what: str, hint: str =
             hint = f"GRANT TEMPORARY ON DATABASE {component.database.database} TO {user}: they show how the tables should be"
         elif f"table {LEDGER}" in reason:
             hint = f"GRANT SELECT ON {LEDGER} TO {user}"
-    elif error.pgcode == "3F000":
-        hint = f"no schema of search_path is there for user {user}: GRANT USAGE ON SCHEMA public TO {user}"
     return StoreError(text, hint)

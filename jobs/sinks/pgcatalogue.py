@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg2
+
 from schemas.migrations import InBatches, Migrations, ledger_ddl
 
 #: Tables are looked for where unqualified names are created. (No cast of its name to ``regnamespace``: that would want it quoted.)
@@ -86,6 +88,16 @@ class Catalogue:
     indexes: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
+class WrongStatement(Exception):
+    """Version and position (from 1) of a statement that fails whatever the rows are, and how."""
+
+    def __init__(self, version: int, position: int, cause: psycopg2.Error) -> None:
+        super().__init__(version, position, cause)
+        self.cause = cause
+        self.version = version
+        self.position = position
+
+
 def read(cursor: Any, tables: Collection[str] | None = None) -> Catalogue:
     """What the schema holds in which unqualified names are created, of these tables alone or of all."""
     wanted = {"tables": None if tables is None else list(tables)}
@@ -121,16 +133,22 @@ def expected(cursor: Any, migrations: Migrations) -> dict[int, Catalogue]:
     Raises
     ------
     psycopg2.Error
-        The user may not make temporary tables, or a statement is wrong.
+        The user may not make temporary tables.
+    WrongStatement
+        A statement fails on empty tables.
     """
     cursor.execute("SAVEPOINT expected")
     cursor.execute("SET LOCAL search_path TO pg_temp")
     cursor.execute(ledger_ddl())
     found = {0: read(cursor)}
     for number in sorted(migrations):
-        for statement in migrations[number]:
-            if not isinstance(statement, InBatches):  # there are no rows
+        for position, statement in enumerate(migrations[number], 1):
+            if isinstance(statement, InBatches):
+                continue  # there are no rows
+            try:
                 cursor.execute(statement)
+            except psycopg2.Error as e:
+                raise WrongStatement(number, position, e) from e
         found[number] = read(cursor)
     cursor.execute("ROLLBACK TO SAVEPOINT expected")
     return found

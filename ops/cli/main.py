@@ -33,6 +33,7 @@ COMMANDS: dict[str, Group] = {
     "logs": Group("ops.cli.stack:logs", "Logs of the local stack."),
     "doctor": Group("ops.cli.doctor:doctor", "What is missing on this machine, and the command that mends it."),
     "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
+    "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sensor": Group("ops.cli.sensor:app", "Live capture, replay of capture files, generated traffic."),
     "meter": Group("ops.cli.meter:meter", "Capture files in, flow records out, without the stack."),

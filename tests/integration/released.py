@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.config import PostgresSettings
 from jobs.sinks import migrations, postgres
-from jobs.sinks.migrations import Component
+from jobs.sinks.migrations import Component, Status
 from schemas import alerts, hot
 from schemas.migrations import Migrations
 
@@ -151,6 +151,12 @@ class Database:
 
     def component(self, name: str, steps: Migrations | None = None) -> Component:
         return Component(name, self.settings, steps or MIGRATIONS[name])
+
+    def status(self, component: str, steps: Migrations | None = None) -> Status:
+        return migrations.status(self.component(component, steps))
+
+    def script(self, component: str, steps: Migrations | None = None) -> str:
+        return "\n".join(migrations.sql(self.component(component, steps)))
 
     def migrate(self, component: str, steps: Migrations | None = None) -> int:
         return migrations.migrate(self.component(component, steps))
