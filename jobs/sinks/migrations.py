@@ -126,7 +126,7 @@ def status(component: Component) -> Status:
             (free,) = cursor.fetchone()
             survey = _survey(cursor, component)
         except psycopg2.Error as e:
-            raise _failure(e, component, f"the tables of {component.name!r} cannot be compared") from e
+            raise _failure(e, component, _not_compared(e, component)) from e
         finally:
             postgres.discard(connection)
     missing = [str(repair) for repair in survey.repairs] if survey.version else []
@@ -153,7 +153,7 @@ def sql(component: Component) -> list[str]:
             survey = _survey(cursor, component)
             extensions = list(_available(cursor, component))
         except psycopg2.Error as e:
-            raise _failure(e, component, f"the tables of {component.name!r} cannot be compared") from e
+            raise _failure(e, component, _not_compared(e, component)) from e
         finally:
             postgres.discard(connection)
     if survey.problem:
@@ -216,7 +216,7 @@ def _survey(cursor: Any, component: Component) -> _Survey:
     try:
         expected = pgcatalogue.expected(cursor, component.migrations)
     except WrongStatement as wrong:
-        raise _failure(wrong.cause, component, _name(component, wrong.version, wrong.position)) from wrong
+        raise _failure(wrong.cause, component, _failed(wrong.cause, component, wrong.version, wrong.position)) from wrong
     tables = {table for catalogue in expected.values() for table in catalogue.relations}
     found = pgcatalogue.read(cursor, tables)
     recorded = _recorded(cursor, component, found)
@@ -227,7 +227,7 @@ def _survey(cursor: Any, component: Component) -> _Survey:
             "use the newer program, or another database",
         )
         return _Survey(version, recorded, expected, (), newer)
-    problem = _problem(component, expected[version], found)
+    problem = pgrepair.conflict(expected[version], found, component.where)
     repairs = () if problem else tuple(_repairs(cursor, component, version, expected[version], found))
     return _Survey(version, recorded, expected, repairs, problem)
 
@@ -266,11 +266,6 @@ def _repairs(cursor: Any, component: Component, version: int, wanted: Catalogue,
     return pgrepair.repairs(wanted, found, statements, taken)
 
 
-def _problem(component: Component, wanted: Catalogue, found: Catalogue) -> StoreError | None:
-    conflict = pgrepair.conflict(wanted, found)
-    return StoreError(f"{component.where}: {conflict}", conflict.hint) if conflict else None
-
-
 # -- doing ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +291,7 @@ def _advance(connection: Any, component: Component, done: set[tuple[int, int]], 
             _record(cursor, component, component.newest)
             return None
     except psycopg2.Error as e:
-        raise _failure(e, component, f"the tables of {component.name!r} cannot be migrated") from e
+        raise _failure(e, component, f"{component.where}: the tables of {component.name!r} cannot be migrated: {_reason(e)}") from e
 
 
 def _apply(cursor: Any, component: Component, number: int, done: set[tuple[int, int]]) -> int | None:
@@ -309,14 +304,14 @@ def _apply(cursor: Any, component: Component, number: int, done: set[tuple[int, 
         try:
             cursor.execute(statement)
         except psycopg2.Error as e:
-            raise _failure(e, component, _name(component, number, position)) from e
+            raise _failure(e, component, _failed(e, component, number, position)) from e
     return None
 
 
 def _settle(cursor: Any, component: Component, wanted: Catalogue, say: Say) -> None:
     """A migration says IF NOT EXISTS: what was there before, and was not as it makes it, is mended now."""
     found = pgcatalogue.read(cursor, wanted.relations)
-    problem = _problem(component, wanted, found)
+    problem = pgrepair.conflict(wanted, found, component.where)
     if problem:
         raise problem
     _put_back(cursor, component, _repairs(cursor, component, component.newest, wanted, found), say)
@@ -330,15 +325,9 @@ def _put_back(cursor: Any, component: Component, repairs: Sequence[Repair], say:
             except psycopg2.Error as e:
                 way = pgrepair.rename(repair.table) if repair.table else "restore a backup"
                 hint = f"mend the rows or restore a backup ({statement}), or {way}" if repair.table else _AS_IT_WAS
-                raise _failure(e, component, f"{repair.problem}, and it cannot be put back", hint) from e
+                text = f"{component.where}: {repair.problem}, and it cannot be put back: {_reason(e)}"
+                raise _failure(e, component, text, hint) from e
         say(f"{component.name}: put back {repair}")
-
-
-def _name(component: Component, number: int, position: int) -> str:
-    statement = component.migrations[number][position - 1]
-    text = " ".join((statement.statement if isinstance(statement, InBatches) else statement).split())
-    short = text if len(text) <= 80 else f"{text[:77]}..."
-    return f"version {number} of {component.name!r} failed at statement {position} ({short})"
 
 
 def _record(cursor: Any, component: Component, version: int) -> None:
@@ -374,7 +363,7 @@ def _in_batches(connection: Any, component: Component, number: int, position: in
             if rows:
                 say(f"{component.name}: version {number}: {moved:,}{total} rows")
     except psycopg2.Error as e:
-        raise _failure(e, component, _name(component, number, position)) from e
+        raise _failure(e, component, _failed(e, component, number, position)) from e
 
 
 def _script(component: Component, survey: _Survey) -> Iterator[str]:
@@ -417,28 +406,41 @@ def _extend(connection: Any, component: Component) -> None:
                         cursor.execute(statement)
             except psycopg2.errors.InsufficientPrivilege as e:
                 # The owner has done it, or decided against it.
-                get("migrations").info("an extension is left to the owner of the tables", extension=name, cause=postgres.line(e)[:300])
+                get("migrations").info("an extension is left to the owner of the tables", extension=name, cause=_reason(e))
             except psycopg2.Error as e:
-                get("migrations").warning("extension is there but could not be applied", extension=name, cause=postgres.line(e)[:300])
+                get("migrations").warning("extension is there but could not be applied", extension=name, cause=_reason(e))
     except psycopg2.Error as e:
-        raise _failure(e, component, "extensions cannot be looked up") from e
+        raise _failure(e, component, f"{component.where}: extensions cannot be looked up: {_reason(e)}") from e
 
 
 # -- failing -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _failure(error: psycopg2.Error, component: Component, what: str, hint: str = _AS_IT_WAS) -> Exception:
+def _failure(error: psycopg2.Error, component: Component, text: str, hint: str = _AS_IT_WAS) -> Exception:
     """What to tell: that the database is away, or what it refuses and the way out."""
     problem = postgres.classify(error, component.database)
-    reason = postgres.line(error)[:300]
-    text = f"{component.where}: {what}: {reason}"
     if isinstance(problem, StoreUnavailable):
         return StoreUnavailable(text)
     user = component.database.user
     if error.pgcode == "42501":
         hint = _AS_OWNER
-        if "temporary tables" in reason:
+        if "temporary tables" in text:
             hint = f"GRANT TEMPORARY ON DATABASE {component.database.database} TO {user}: they show how the tables should be"
-        elif f"table {LEDGER}" in reason:
+        elif f"table {LEDGER}" in text:
             hint = f"GRANT SELECT ON {LEDGER} TO {user}"
     return StoreError(text, hint)
+
+
+def _failed(error: psycopg2.Error, component: Component, number: int, position: int) -> str:
+    statement = component.migrations[number][position - 1]
+    text = " ".join((statement.statement if isinstance(statement, InBatches) else statement).split())
+    short = text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{component.where}: version {number} of {component.name!r} failed at statement {position} ({short}): {_reason(error)}"
+
+
+def _not_compared(error: psycopg2.Error, component: Component) -> str:
+    return f"{component.where}: the tables of {component.name!r} cannot be compared: {_reason(error)}"
+
+
+def _reason(error: psycopg2.Error) -> str:
+    return postgres.line(error)[:300]

@@ -57,24 +57,24 @@ def repairs(wanted: Catalogue, found: Catalogue, statements: Sequence[str], take
     ]
 
 
-def conflict(wanted: Catalogue, found: Catalogue) -> StoreError | None:
-    """What a person must decide about, if there is such a thing; ``str(error)`` begins with the table or column."""
+def conflict(wanted: Catalogue, found: Catalogue, place: str) -> StoreError | None:
+    """What a person must decide about, if there is such a thing; ``place``: the database as a person names it."""
     for table, kind in wanted.relations.items():
         if table in found.relations and found.relations[table] != kind:
             return StoreError(
-                f"{table} is a {found.relations[table]}, expected a {kind}",
+                f"{place}: {table} is a {found.relations[table]}, expected a {kind}",
                 f"rename it: ALTER {found.relations[table].upper()} {table} RENAME TO {_old(table)}",
             )
     for (table, name), column in found.columns.items():
         ours = wanted.columns.get((table, name))
         if ours and ours.type != column.type:
             return StoreError(
-                f"column {name} of table {table} is {column.type}, expected {ours.type}",
+                f"{place}: column {name} of table {table} is {column.type}, expected {ours.type}",
                 f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {ours.type}, or {rename(table)}",
             )
         if table in wanted.relations and not ours and column.required:
             return StoreError(
-                f"column {name} of table {table} is not flowlake's, and is NOT NULL without a default",
+                f"{place}: column {name} of table {table} is not flowlake's, and is NOT NULL without a default",
                 f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL, or give it a default",
             )
     return None
