@@ -175,7 +175,7 @@ def migrate(component: Component, say: Say | None = None) -> int:
     component
         Whose tables.
     say
-        Told what was done, a line each; by default the log is.
+        Told what is being done, a line each; by default the log is.
 
     Returns
     -------
@@ -241,8 +241,12 @@ def _recorded(cursor: Any, component: Component, found: Catalogue) -> int | None
 
 
 def _nearest(expected: Mapping[int, Catalogue], found: Catalogue) -> int:
-    """The version of which least is missing, the oldest of several: what is run again does no harm, what is left out may."""
-    if not set(found.relations) - {LEDGER}:
+    """The version of which least is missing, the oldest of several: what is run again does no harm, what is left out may.
+
+    None where half of the first version's tables are not there: what is may be shared with another component.
+    """
+    first = expected[1].relations.keys() - {LEDGER}
+    if 2 * len(first & found.relations.keys()) <= len(first):
         return 0
 
     def lacks(version: int) -> int:
@@ -282,11 +286,11 @@ def _advance(connection: Any, component: Component, done: set[tuple[int, int]], 
             # Where there is nothing yet the ledger is not put back but made.
             _put_back(cursor, component, survey.repairs, say if survey.version else lambda _: None)
             for number in range(survey.version + 1, component.newest + 1):
+                say(f"{component.name}: to version {number} of {component.newest}")
                 waiting = _apply(cursor, component, number, done)
                 if waiting is not None:
                     _record(cursor, component, number - 1)
                     return number, waiting
-                say(f"{component.name}: version {number} of {component.newest}")
             _settle(cursor, component, survey.expected[component.newest], say)
             _record(cursor, component, component.newest)
             return None
@@ -319,15 +323,16 @@ def _settle(cursor: Any, component: Component, wanted: Catalogue, say: Say) -> N
 
 def _put_back(cursor: Any, component: Component, repairs: Sequence[Repair], say: Say) -> None:
     for repair in repairs:
+        say(f"{component.name}: putting back {repair}")
         for statement in repair.statements:
             try:
                 cursor.execute(statement)
             except psycopg2.Error as e:
-                way = pgrepair.rename(repair.table) if repair.table else "restore a backup"
-                hint = f"mend the rows or restore a backup ({statement}), or {way}" if repair.table else _AS_IT_WAS
+                hint = (
+                    f"mend the rows or restore a backup ({statement}), or {pgrepair.rename(repair.table)}" if repair.table else _AS_IT_WAS
+                )
                 text = f"{component.where}: {repair.problem}, and it cannot be put back: {_reason(e)}"
                 raise _failure(e, component, text, hint) from e
-        say(f"{component.name}: put back {repair}")
 
 
 def _record(cursor: Any, component: Component, version: int) -> None:
@@ -368,10 +373,10 @@ def _in_batches(connection: Any, component: Component, number: int, position: in
 
 def _script(component: Component, survey: _Survey) -> Iterator[str]:
     for repair in survey.repairs:
-        yield f"-- {component.name}: put back {repair}"
+        yield f"-- {component.name}: putting back {repair}"
         yield from (f"{statement};" for statement in repair.statements)
     for number in range(survey.version + 1, component.newest + 1):
-        yield f"-- {component.name}: version {number}"
+        yield f"-- {component.name}: to version {number}"
         for statement in component.migrations[number]:
             yield from _lines(statement)
     yield f"{_record_sql(component, component.newest)};"

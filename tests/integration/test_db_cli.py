@@ -71,7 +71,7 @@ def test_from_nothing_to_current(tables: Database, call: Call) -> None:
     assert tables.state() == set()
     code, out, _ = call("migrate")
     assert code == 0
-    assert "alerts: version 1 of 2\nalerts: version 2 of 2\nalerts: current, version 2" in out
+    assert "alerts: to version 1 of 2\nalerts: to version 2 of 2\nalerts: current, version 2" in out
     made = tables.state()
     code, out, _ = call("status")
     assert (code, out.count("current")) == (0, 2)
@@ -95,7 +95,7 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     assert "index network_flows_attacks of network_flows" in call("status")[1]
     code, out, _ = call("migrate")
     assert code == 0
-    assert "alerts: put back table alert_outbox" in out
+    assert "alerts: putting back table alert_outbox" in out
     assert call("status")[0] == 0
 
 

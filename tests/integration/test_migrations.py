@@ -283,6 +283,24 @@ def test_names_that_must_be_quoted(make: Callable[[], Database], database: Datab
     assert database.status("odd", ODD).current
 
 
+def test_components_may_share_a_table(database: Database) -> None:
+    shared = "CREATE TABLE IF NOT EXISTS shared (x integer PRIMARY KEY)"
+    one: Migrations = {1: ("CREATE TABLE IF NOT EXISTS one (x integer)", shared)}
+    two: Migrations = {1: ("CREATE TABLE IF NOT EXISTS two (x integer)", shared), 2: ("CREATE INDEX IF NOT EXISTS two_x ON two (x)",)}
+    database.migrate("one", one)
+    database.run("INSERT INTO shared VALUES (1)")
+    assert (database.status("two", two).version, database.status("two", two).missing) == (0, ())
+    database.migrate("two", two)
+    assert database.run("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("one", 1), ("two", 2)]
+    database.run("DROP TABLE shared, two")
+    assert database.status("one", one).missing == ("table shared",)
+    assert database.status("two", two).missing == ("tables two, shared",)
+    database.migrate("one", one)
+    database.migrate("two", two)
+    assert database.status("one", one).current
+    assert database.status("two", two).current
+
+
 def test_looking_does_not_wait_for_who_is_migrating(database: Database) -> None:
     database.at("alerts 1")
     with closing(postgres.connect(database.settings, "test")) as other:
@@ -352,7 +370,7 @@ def test_a_long_migration_goes_on_where_it_was_broken_off(filled: Database) -> N
 
     def say(text: str) -> None:
         said.append(text)
-        if len(said) == 2:
+        if len(said) == 3:
             raise Killed
 
     component = filled.component("moving", MOVING)
@@ -362,12 +380,14 @@ def test_a_long_migration_goes_on_where_it_was_broken_off(filled: Database) -> N
     assert filled.status("moving", MOVING).version == 1
     migrations.migrate(component, said.append)
     assert said == [
+        "moving: to version 2 of 3",
         "moving: version 2: 10 of 35 rows",
         "moving: version 2: 20 of 35 rows",
+        "moving: to version 2 of 3",
         "moving: version 2: 10 of 15 rows",
         "moving: version 2: 15 of 15 rows",
-        "moving: version 2 of 3",
-        "moving: version 3 of 3",
+        "moving: to version 2 of 3",
+        "moving: to version 3 of 3",
     ]
     assert filled.run("SELECT count(*), sum(x), (SELECT count(*) FROM old) FROM new") == [(35, 35 * 36 // 2, 0)]
     assert filled.status("moving", MOVING).current
