@@ -244,7 +244,7 @@ def features() -> str:
 
 
 def tables() -> str:
-    from schemas import alerts, hot
+    from schemas import alerts, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
     from schemas.records import PREDICTION_FIELDS
@@ -258,10 +258,9 @@ def tables() -> str:
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
     hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in NETWORK_FLOWS.columns)
-    ddl = "\n\n".join(f"{statement};" for statement in alerts.MIGRATIONS[1])
     return page(
         "Tables",
-        "schemas/flows.py, schemas/network_flows.py and schemas/alerts.py",
+        "schemas/flows.py, schemas/network_flows.py, schemas/alerts.py and schemas/migrations.py",
         "## Flow records",
         f"Version `{RECORD_VERSION}`. A record is identity + [features](features.md); a prediction is a record + what the model said. Messages of the topic `predictions` hold predictions, closed or not.",
         "### Identity",
@@ -276,11 +275,50 @@ def tables() -> str:
         "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. With the TimescaleDB extension it is a hypertable of chunks of "
         f"{rules.chunk_hours} hours, compressed after {rules.compress_after_days} days, dropped after {rules.retention_days} days; without it nothing is dropped by itself.",
         table(("column", "SQL", "from"), hot_rows),
-        f"Beside it: `{hot.LEDGER}` (which batch wrote which messages), `{hot.VERSIONS}` (schema version of each component).",
+        f"Beside it: `{hot.LEDGER}` (which batch wrote which messages), `{migrations.LEDGER}` (schema version of each component).",
+        _history(NETWORK_FLOWS.migrations),
         "## Alerts",
         docstring("schemas/alerts.py"),
-        f"```sql\n{ddl}\n```",
+        _history(alerts.MIGRATIONS),
+        "## Versions of the tables in PostgreSQL",
+        "The statements above make the tables, version after version; a database of an older version gets those that it has not had. "
+        "[`flowlake db status`](cli.md#flowlake-db) compares; [how](../how-to/operate.md#tables-of-postgresql).",
+        f"```sql\n{_statement(migrations.ledger_ddl())}\n```",
     )
+
+
+def _history(versions: Any) -> str:
+    """All migrations of a component, in order, as SQL."""
+    from schemas.migrations import InBatches
+
+    lines = []
+    for number in sorted(versions):
+        lines.append(f"-- version {number}")
+        for statement in versions[number]:
+            batches = isinstance(statement, InBatches)
+            lines += ["-- until it changes no row:"] if batches else []
+            lines.append(_statement(statement.statement if batches else statement))
+    return "```sql\n" + "\n".join(lines) + "\n```"
+
+
+def _statement(sql: str) -> str:
+    """A statement with a semicolon; the columns of a table each on a line."""
+    text = " ".join(sql.split())
+    if not text.startswith("CREATE TABLE"):
+        return f"{text};"
+    start = text.find("(")
+    shown, depth = text[:start], 0
+    for at, char in enumerate(text[start:], start):
+        depth += (char == "(") - (char == ")")
+        if at == start:
+            shown += "(\n  "
+        elif depth == 0 and char == ")" and "\n)" not in shown:
+            shown += "\n)"
+        elif char == " " and shown.endswith("\n  "):
+            continue
+        else:
+            shown += ",\n  " if char == "," and depth == 1 and "\n)" not in shown else char
+    return f"{shown};"
 
 
 # --- labels, topics, wire

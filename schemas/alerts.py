@@ -27,6 +27,12 @@ from schemas.labels import Label
 from schemas.records import AlertRules
 
 TABLE = "alerts"
+#: What an aggregated alert must remember to count exactly, and the flows it has counted.
+STATE = "alert_state"
+FLOWS = "alert_flows"
+#: Messages for the topic that the broker has not confirmed yet.
+OUTBOX = "alert_outbox"
+#: Evidence of what is no alert yet.
 CANDIDATES = "alert_candidates"
 NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
 MESSAGE_VERSION = 1
@@ -120,6 +126,7 @@ WRITTEN: tuple[str, ...] = (*(name for name, _ in _ROW_COLUMNS), "record_type")
 #: Their SQL types, without constraints.
 WRITTEN_TYPES: dict[str, str] = {**{name: sql.split(" NOT NULL")[0] for name, sql in _ROW_COLUMNS}, "record_type": "text"}
 
+#: What holds for them: :mod:`schemas.migrations`.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         f"CREATE TABLE IF NOT EXISTS {TABLE} (\n  "
@@ -131,15 +138,14 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         f"CREATE INDEX IF NOT EXISTS {TABLE}_src ON {TABLE} (src_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_dst ON {TABLE} (dst_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_open ON {TABLE} (timestamp DESC) WHERE resolved_at IS NULL",
-        # What an aggregated alert must remember to count exactly; the flows themselves are in segments, appended and never rewritten per
-        # batch.
-        f"CREATE TABLE IF NOT EXISTS alert_state (alert_id uuid PRIMARY KEY REFERENCES {TABLE} ON DELETE CASCADE, version bigint NOT NULL, "
+        # The flows themselves are in segments, appended and never rewritten per batch.
+        f"CREATE TABLE IF NOT EXISTS {STATE} (alert_id uuid PRIMARY KEY REFERENCES {TABLE} ON DELETE CASCADE, version bigint NOT NULL, "
         "base_count bigint NOT NULL, sources bytea NOT NULL, targets bytea NOT NULL, ports bytea NOT NULL, "
         "updated_at timestamptz NOT NULL DEFAULT clock_timestamp())",
-        f"CREATE TABLE IF NOT EXISTS alert_flows (alert_id uuid NOT NULL REFERENCES {TABLE} ON DELETE CASCADE, segment bigint NOT NULL, "
+        f"CREATE TABLE IF NOT EXISTS {FLOWS} (alert_id uuid NOT NULL REFERENCES {TABLE} ON DELETE CASCADE, segment bigint NOT NULL, "
         "flows bytea NOT NULL, PRIMARY KEY (alert_id, segment))",
         # Messages for the topic, written in the transaction of the alert and removed once the broker has them.
-        "CREATE TABLE IF NOT EXISTS alert_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alert_id uuid NOT NULL, "
+        f"CREATE TABLE IF NOT EXISTS {OUTBOX} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alert_id uuid NOT NULL, "
         "key text NOT NULL, message text NOT NULL, created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     ),
     2: (

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from schemas.records import HotColumn, HotTable
 
 LEDGER = "hot_batches"
-VERSIONS = "flowlake_schema"
 
 #: Which batch wrote which messages; one for all tables of a database.
 LEDGER_DDL = (
@@ -19,14 +18,6 @@ LEDGER_DDL = (
     "rows bigint NOT NULL, inserted bigint NOT NULL, written_at timestamptz NOT NULL DEFAULT clock_timestamp(), "
     "PRIMARY KEY (query, batch_id, task))"
 )
-
-
-def version_table() -> str:
-    """Statement that creates the table of schema versions (one row a component), shared by the stores of one database."""
-    return (
-        f"CREATE TABLE IF NOT EXISTS {VERSIONS} ("
-        "component text PRIMARY KEY, version integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
 
 
 def first_migration(table: str, columns: Sequence[HotColumn], key: Sequence[str], *indexes: str) -> tuple[str, ...]:

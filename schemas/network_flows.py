@@ -7,6 +7,7 @@ Column names and the primary key are the users' contract. :data:`COLUMNS` is the
 from __future__ import annotations
 
 from schemas.hot import first_migration
+from schemas.migrations import Statement
 from schemas.records import HotColumn, HotTable, Timescale
 
 TABLE = "network_flows"
@@ -42,9 +43,8 @@ COLUMNS: tuple[HotColumn, ...] = (
 )
 
 
-#: Migrations in order: version -> statements. A version that has been released is never edited; a change is a new version.
-#: Each statement may be run again, and runs on empty tables too: so it is found out what a database lacks (:mod:`jobs.sinks.pgrepair`).
-MIGRATIONS: dict[int, tuple[str, ...]] = {
+#: What holds for them: :mod:`schemas.migrations`.
+MIGRATIONS: dict[int, tuple[Statement, ...]] = {
     1: first_migration(
         TABLE,
         COLUMNS,

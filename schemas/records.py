@@ -13,6 +13,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from schemas.labels import Label
+from schemas.migrations import Migrations
 from schemas.topics import TopicSpec
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -89,8 +90,8 @@ class HotTable:
         In their order.
     key : tuple of str
         Primary key; the first is the time, by which TimescaleDB cuts chunks.
-    migrations : mapping of int to tuple of str
-        Version -> statements (:func:`schemas.hot.first_migration` makes the first). A version that has been released is never edited.
+    migrations : Migrations
+        Version -> statements (:mod:`schemas.migrations`; :func:`schemas.hot.first_migration` makes the first).
     timescale : Timescale
         Chunks, compression, retention.
     """
@@ -99,7 +100,7 @@ class HotTable:
     component: str
     columns: tuple[HotColumn, ...]
     key: tuple[str, ...]
-    migrations: Mapping[int, tuple[str, ...]]
+    migrations: Migrations
     timescale: Timescale = Timescale()
 
     @cached_property

@@ -24,6 +24,7 @@ from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.messages import Message
+from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import Handle, StoreUnavailable
@@ -99,6 +100,11 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> t
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
+def component(settings: Settings) -> Component:
+    """The tables of the alerts, about whatever record type."""
+    return Component(SINK, settings.alerts, table.MIGRATIONS)
+
+
 class AlertSink:
     """Alerts about a record type (:class:`jobs.sinks.sink.Sink`), and the thread that sends their messages."""
 
@@ -120,7 +126,7 @@ class AlertSink:
         return postgres.where(self._settings.alerts)
 
     def prepare(self) -> None:
-        postgres.migrate(self._settings.alerts, SINK, table.MIGRATIONS)
+        migrate(component(self._settings))
         self._alerts.prune()
 
     def begin(self, handle: Handle) -> None:

@@ -116,7 +116,7 @@ class AlertStore:
         cursor.execute(
             f"SELECT a.id::text, a.kind, a.attack_type, a.domain, a.sensor_id, a.model_version, {us.format('first_seen')}, "
             f"{us.format('last_seen')}, a.confidence, a.severity, a.flow_count, a.notified_severity, a.details, s.version, s.base_count "
-            f"FROM {table.TABLE} a LEFT JOIN alert_state s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",
+            f"FROM {table.TABLE} a LEFT JOIN {table.STATE} s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",
             ([str(i) for i in ids],),
         )
         found: dict[UUID, Alert] = {}
@@ -142,11 +142,11 @@ class AlertStore:
     @staticmethod
     def _load_memory(cursor: Any, ids: Sequence[UUID], found: dict[UUID, Alert]) -> None:
         texts = [str(i) for i in ids]
-        cursor.execute("SELECT alert_id::text, sources, targets, ports FROM alert_state WHERE alert_id = ANY(%s::uuid[])", (texts,))
+        cursor.execute(f"SELECT alert_id::text, sources, targets, ports FROM {table.STATE} WHERE alert_id = ANY(%s::uuid[])", (texts,))
         for key, *sets in cursor.fetchall():
             found[UUID(key)].sketches = {name: sketch.unpack(data) for name, data in zip(alertbook.SETS, sets, strict=True)}
         cursor.execute(
-            "SELECT alert_id::text, flows FROM alert_flows WHERE alert_id = ANY(%s::uuid[]) ORDER BY alert_id, segment", (texts,)
+            f"SELECT alert_id::text, flows FROM {table.FLOWS} WHERE alert_id = ANY(%s::uuid[]) ORDER BY alert_id, segment", (texts,)
         )
         for key, flows in cursor.fetchall():
             found[UUID(key)].segments.append(sketch.unpack(flows))
@@ -174,7 +174,7 @@ class AlertStore:
         )
         self._write_memory(cursor, [change for change in changes if change.alert.kind != "per-flow"])
         if outbox:
-            execute_values(cursor, "INSERT INTO alert_outbox (alert_id, key, message) VALUES %s", outbox, "(%s::uuid, %s, %s)")
+            execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", outbox, "(%s::uuid, %s, %s)")
         return len(outbox)
 
     @staticmethod
@@ -200,7 +200,7 @@ class AlertStore:
                 segments.append((str(alert.id), alert.version * 1000, psycopg2.Binary(sketch.pack(change.new_flows))))
         execute_values(
             cursor,
-            "INSERT INTO alert_state (alert_id, version, base_count, sources, targets, ports) VALUES %s "
+            f"INSERT INTO {table.STATE} (alert_id, version, base_count, sources, targets, ports) VALUES %s "
             "ON CONFLICT (alert_id) DO UPDATE SET "
             "version = EXCLUDED.version, base_count = EXCLUDED.base_count, sources = EXCLUDED.sources, targets = EXCLUDED.targets, "
             "ports = EXCLUDED.ports, updated_at = clock_timestamp()",
@@ -208,9 +208,9 @@ class AlertStore:
             "(%s::uuid, %s, %s, %s, %s, %s)",
         )
         if rewritten:
-            cursor.execute("DELETE FROM alert_flows WHERE alert_id = ANY(%s::uuid[])", (rewritten,))
+            cursor.execute(f"DELETE FROM {table.FLOWS} WHERE alert_id = ANY(%s::uuid[])", (rewritten,))
         if segments:
-            execute_values(cursor, "INSERT INTO alert_flows (alert_id, segment, flows) VALUES %s", segments, "(%s::uuid, %s, %s)")
+            execute_values(cursor, f"INSERT INTO {table.FLOWS} (alert_id, segment, flows) VALUES %s", segments, "(%s::uuid, %s, %s)")
 
     def _remember(self, changed: Sequence[Alert]) -> None:
         for alert in changed:
@@ -241,8 +241,8 @@ class AlertStore:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
                 cursor.execute(
-                    "WITH gone AS (DELETE FROM alert_state WHERE updated_at < clock_timestamp() - %s::interval RETURNING alert_id) "
-                    "DELETE FROM alert_flows f USING gone WHERE f.alert_id = gone.alert_id",
+                    f"WITH gone AS (DELETE FROM {table.STATE} WHERE updated_at < clock_timestamp() - %s::interval RETURNING alert_id) "
+                    f"DELETE FROM {table.FLOWS} f USING gone WHERE f.alert_id = gone.alert_id",
                     (age,),
                 )
         except psycopg2.Error as e:

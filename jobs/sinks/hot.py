@@ -21,6 +21,7 @@ from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink
 from jobs.sinks.messages import Message
+from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import Handle, StoreUnavailable
@@ -216,35 +217,9 @@ def task(
     return write
 
 
-def prepare(settings: Settings, table: HotTable) -> None:
-    """Create or migrate a table; TimescaleDB's parts when the server has the extension.
-
-    Raises
-    ------
-    StoreError
-        The database refuses.
-    StoreUnavailable
-        It cannot be reached.
-    """
-    postgres.migrate(settings.hot, table.component, table.migrations)
-    connection = postgres.connect(settings.hot, "flowlake-migrate")
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'")
-            if not cursor.fetchone()[0]:
-                return
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_MIGRATE,))
-                for statement in hot.timescale_statements(table):
-                    cursor.execute(statement)
-        except psycopg2.Error as e:
-            # The extension is a convenience: without the right to create it the table serves as it is.
-            get("sink.hot").warning("TimescaleDB is there but could not be applied", cause=" ".join(str(e).split())[:300])
-    except psycopg2.Error as e:
-        raise postgres.classify(e, settings.hot) from e
-    finally:
-        connection.close()
+def component(settings: Settings, table: HotTable) -> Component:
+    """A table of this store; TimescaleDB's parts where the server has the extension."""
+    return Component(table.component, settings.hot, table.migrations, {"timescaledb": hot.timescale_statements(table)})
 
 
 class HotSink:
@@ -264,7 +239,7 @@ class HotSink:
         return postgres.where(self._settings.hot)
 
     def prepare(self) -> None:
-        prepare(self._settings, table_of(self.record))
+        migrate(component(self._settings, table_of(self.record)))
 
     def begin(self, handle: Handle) -> None:
         """Nothing works beside the batches."""

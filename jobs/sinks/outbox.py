@@ -17,12 +17,12 @@ from infra.log import get
 from jobs.runtime.dead_letter import producer
 from jobs.sinks import postgres
 from jobs.sinks.stores import Handle, StoreUnavailable
-from schemas.alerts import MESSAGE_VERSION
+from schemas import alerts as table
 from schemas.topics import ALERTS
 
 _BATCH = 500
 _IDLE_S = 5.0
-CONTENT_ALERT = f"application/vnd.flowlake.alert+json; v={MESSAGE_VERSION}"
+CONTENT_ALERT = f"application/vnd.flowlake.alert+json; v={table.MESSAGE_VERSION}"
 
 
 def drain(settings: Settings) -> int:
@@ -47,7 +47,7 @@ def drain(settings: Settings) -> int:
         while True:
             with connection, connection.cursor() as cursor:
                 # Skipping locked rows: another process may be draining the same outbox.
-                cursor.execute("SELECT seq, key, message FROM alert_outbox ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED", (_BATCH,))
+                cursor.execute(f"SELECT seq, key, message FROM {table.OUTBOX} ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED", (_BATCH,))
                 waiting = cursor.fetchall()
                 if not waiting:
                     return sent
@@ -56,7 +56,7 @@ def drain(settings: Settings) -> int:
                 futures = [out.send(topic, key=key.encode(), value=message.encode(), headers=headers) for _, key, message in waiting]
                 for future in futures:
                     future.get(timeout=30)
-                cursor.execute("DELETE FROM alert_outbox WHERE seq = ANY(%s)", ([seq for seq, _, _ in waiting],))
+                cursor.execute(f"DELETE FROM {table.OUTBOX} WHERE seq = ANY(%s)", ([seq for seq, _, _ in waiting],))
                 sent += len(waiting)
     except psycopg2.Error as e:
         postgres.discard(connection)

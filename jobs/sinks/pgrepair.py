@@ -1,153 +1,154 @@
-"""What the tables of a database lack of those that its migrations make, and how it is put back.
+"""What the tables of a database lack of those that their migrations make, and the statements that put it back.
 
-The migrations themselves say how things should be: they are run on temporary tables, PostgreSQL's catalogue describes those, and the
-temporary tables are rolled back. So there is no second list of columns to keep in step.
+Tables, columns (with NOT NULL, default and identity), constraints and indexes. Functions, triggers and rights are not looked at, and what
+is there beside ours is left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg2
 
 from infra.errors import StoreError
-
-#: Of all tables of the schema in which unqualified names are created: table, kind, name, definition, whether an INSERT must give it.
-#: Indexes go without their name, which PostgreSQL may have chosen, and those of a constraint are made with it.
-_CATALOGUE = """
-SELECT c.relname, 'column', a.attname, format_type(a.atttypid, a.atttypmod),
-    CASE WHEN a.attidentity <> '' THEN ' GENERATED ALWAYS AS IDENTITY'
-         ELSE CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END || coalesce(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') END,
-    a.attnotnull AND d.adbin IS NULL AND a.attidentity = ''
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-UNION ALL
-SELECT c.relname, 'constraint', pg_get_constraintdef(k.oid), '', '', false
-FROM pg_class c JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'c', 'f')
-WHERE c.relnamespace = current_schema()::regnamespace
-UNION ALL
-SELECT c.relname, 'index', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END
-    || substring(pg_get_indexdef(i.indexrelid) from ' (USING .*)$'), '', '', false
-FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid
-WHERE c.relnamespace = current_schema()::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
-"""
+from jobs.sinks.pgcatalogue import Catalogue, Column
 
 
 @dataclass(frozen=True)
-class Part:
-    """A column, constraint or index of a table; ``name`` is a constraint's or an index's definition."""
+class Repair:
+    """What is missing, the table it is missing from (empty: it is a table), and the statements that make it."""
 
+    what: str
     table: str
-    kind: str
-    name: str
+    statements: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.what} of {self.table}" if self.table else self.what
+
+    @property
+    def problem(self) -> str:
+        """The same as a sentence."""
+        return f"table {self.table} lacks {self.what}" if self.table else f"there is no {self.what}"
 
 
-@dataclass(frozen=True)
-class Detail:
-    """Of a column: SQL type, what else its definition says, and whether every INSERT must give it a value."""
-
-    type: str
-    rest: str
-    required: bool
-
-
-State = dict[Part, Detail]
-
-
-def repair(cursor: Any, migrations: Mapping[int, Sequence[str]], place: str) -> None:
-    """Make what the migrations make and the database lacks: tables, columns, constraints, indexes. Rows stay as they are.
+def repairs(wanted: Catalogue, found: Catalogue, statements: Sequence[str], taken: AbstractSet[str]) -> list[Repair]:
+    """What is missing, in an order in which it can be put back: whatever needs something else comes after it.
 
     Parameters
     ----------
-    cursor
-        In a transaction, with the lock of migrations held.
-    migrations
-        Those that have been applied: version -> statements, each of which may be run again.
-    place
-        The database as a person names it.
-
-    Raises
-    ------
-    StoreError
-        Something cannot be put back: a column without a default in a table with rows, a key that rows contradict; or a column has
-        another type, or one that is not ours must be given a value.
+    wanted, found
+        How the tables are to be, and how they are.
+    statements
+        Those of the migrations that made ``wanted``, in order; each may be run again.
+    taken
+        Names of ``wanted``'s indexes that something has.
     """
-    wanted = _expected(cursor, migrations)
-    found = _state(cursor)
-    tables = _tables(found)
-    _refuse_changed(wanted, found, place)
-    for part, detail in wanted.items():
-        if part.kind == "column" and part.table in tables and part not in found:
-            column = f'"{part.name}" {detail.type}{detail.rest}'
-            _alter(cursor, f"ALTER TABLE {part.table} ADD COLUMN {column}", f"column {part.name}", part.table, place)
-    if _tables(wanted) - tables or any(part.kind == "index" and part not in found for part in wanted):
-        for statement in _statements(migrations):
-            cursor.execute(statement)
-    found = _state(cursor)
-    for part in wanted:
-        if part in found:
-            continue
-        if part.kind == "constraint":
-            _alter(cursor, f"ALTER TABLE {part.table} ADD {part.name}", f"constraint {part.name}", part.table, place)
-        elif part.kind == "index":  # its name is taken by an index of a table that was renamed
-            unique, definition = part.name.startswith("UNIQUE "), part.name.removeprefix("UNIQUE ")
-            cursor.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX ON {part.table} {definition}")
+    gone = [table for table in wanted.relations if table not in found.relations]
+    there = {table for table, kind in wanted.relations.items() if table in found.relations and kind == "table"}
+    constraints = [(key, foreign) for key, foreign in wanted.constraints.items() if key[0] in there and key not in found.constraints]
+    return [
+        *_columns(wanted, found, there),
+        *(_constraint(*key) for key, foreign in constraints if not foreign),
+        *_indexes(wanted, found, there, taken),
+        *_tables(gone, statements),
+        *_indexes_without_name(wanted, gone, taken),
+        *(_constraint(*key) for key, foreign in constraints if foreign),
+    ]
 
 
-def _statements(migrations: Mapping[int, Sequence[str]]) -> list[str]:
-    return [statement for number in sorted(migrations) for statement in migrations[number]]
-
-
-def _expected(cursor: Any, migrations: Mapping[int, Sequence[str]]) -> State:
-    cursor.execute("SAVEPOINT expected")
-    cursor.execute("SET LOCAL search_path TO pg_temp")
-    for statement in _statements(migrations):
-        cursor.execute(statement)
-    wanted = _state(cursor)
-    cursor.execute("ROLLBACK TO SAVEPOINT expected")
-    return wanted
-
-
-def _state(cursor: Any) -> State:
-    cursor.execute(_CATALOGUE)
-    return {Part(*row[:3]): Detail(*row[3:]) for row in cursor.fetchall()}
-
-
-def _tables(state: State) -> set[str]:
-    return {part.table for part in state}
-
-
-def _refuse_changed(wanted: State, found: State, place: str) -> None:
-    """Raise when columns are there that a person must decide about."""
-    for part, detail in found.items():
-        if part.kind != "column" or part.table not in _tables(wanted):
-            continue
-        ours = wanted.get(part)
-        if ours and ours.type != detail.type:
-            raise StoreError(
-                f"{place}: column {part.name} of table {part.table} is {detail.type}, expected {ours.type}",
-                f"ALTER TABLE {part.table} ALTER COLUMN {part.name} TYPE {ours.type}, or {_rename(part.table)}",
+def conflict(wanted: Catalogue, found: Catalogue, place: str) -> StoreError | None:
+    """What a person must decide about, if there is such a thing; ``place``: the database as a person names it."""
+    for table, kind in wanted.relations.items():
+        if table in found.relations and found.relations[table] != kind:
+            return StoreError(
+                f"{place}: {table} is a {found.relations[table]}, expected a {kind}",
+                f"rename it: ALTER {found.relations[table].upper()} {table} RENAME TO {_old(table)}",
             )
-        if not ours and detail.required:
-            raise StoreError(
-                f"{place}: column {part.name} of table {part.table} is not flowlake's, and is NOT NULL without a default",
-                f"ALTER TABLE {part.table} ALTER COLUMN {part.name} DROP NOT NULL, or give it a default",
+    for (table, name), column in found.columns.items():
+        ours = wanted.columns.get((table, name))
+        if ours and ours.type != column.type:
+            return StoreError(
+                f"{place}: column {name} of table {table} is {column.type}, expected {ours.type}",
+                f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {ours.type}, or {rename(table)}",
             )
+        if table in wanted.relations and not ours and column.required:
+            return StoreError(
+                f"{place}: column {name} of table {table} is not flowlake's, and is NOT NULL without a default",
+                f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL, or give it a default",
+            )
+    return None
 
 
-def _alter(cursor: Any, statement: str, what: str, table: str, place: str) -> None:
-    try:
-        cursor.execute(statement)
-    except psycopg2.Error as e:
-        reason = " ".join(str(e).split())[:200]
-        raise StoreError(
-            f"{place}: table {table} lacks {what}, and it cannot be put back: {reason}",
-            f"mend the rows or restore a backup ({statement}), or {_rename(table)}",
-        ) from e
+def rename(table: str) -> str:
+    """A way out of everything: begin anew."""
+    return f"rename the table (ALTER TABLE {table} RENAME TO {_old(table)}): the next start makes a new one"
 
 
-def _rename(table: str) -> str:
-    return f"rename the table (ALTER TABLE {table} RENAME TO {table}_old): the next start makes a new one"
+def _old(table: str) -> str:
+    return f'{table[:-1]}_old"' if table.endswith('"') else f"{table}_old"
+
+
+def _tables(gone: Sequence[str], statements: Iterable[str]) -> Iterator[Repair]:
+    """What speaks of a missing table is run again, the whole history of it: so it becomes what its migrations make, rows excepted."""
+    if gone:
+        # Either way of writing a name: quoted or not, in capitals or not. One statement too many does nothing.
+        words = "|".join(re.escape(table.strip('"').replace('""', '"')) for table in gone)
+        about = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+        kind = "table" if len(gone) == 1 else "tables"
+        yield Repair(f"{kind} {', '.join(gone)}", "", tuple(s for s in statements if about.search(s)))
+
+
+def _columns(wanted: Catalogue, found: Catalogue, there: AbstractSet[str]) -> Iterator[Repair]:
+    for (table, name), column in wanted.columns.items():
+        if table not in there:
+            continue
+        present = found.columns.get((table, name))
+        if present is None:
+            yield Repair(f"column {name}", table, (f"ALTER TABLE {table} ADD COLUMN {name} {column.sql}",))
+        else:
+            yield from _properties(table, name, column, present)
+
+
+def _properties(table: str, name: str, wanted: Column, found: Column) -> Iterator[Repair]:
+    """Of a column that is there. A default that somebody chose instead of ours stays."""
+    alter = f"ALTER TABLE {table} ALTER COLUMN {name}"
+    if wanted.not_null and not found.not_null:
+        yield Repair(f"NOT NULL of column {name}", table, (f"{alter} SET NOT NULL",))
+    if found.default or found.generated:
+        return
+    if wanted.default:
+        yield Repair(f"DEFAULT {wanted.default} of column {name}", table, (f"{alter} SET DEFAULT {wanted.default}",))
+    if wanted.generated.endswith("IDENTITY"):
+        # Numbers go on behind those that are there.
+        sequence = f"pg_get_serial_sequence('{_escaped(table)}', '{_escaped(name.strip(chr(34)))}')"
+        behind = f"SELECT setval({sequence}, (SELECT coalesce(max({name}), 0) + 1 FROM {table}), false)"
+        yield Repair(f"{wanted.generated} of column {name}", table, (f"{alter} ADD {wanted.generated}", behind))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _constraint(table: str, definition: str) -> Repair:
+    return Repair(f"constraint {definition}", table, (f"ALTER TABLE {table} ADD {definition}",))
+
+
+def _indexes(wanted: Catalogue, found: Catalogue, there: AbstractSet[str], taken: AbstractSet[str]) -> Iterator[Repair]:
+    for (table, definition), name in wanted.indexes.items():
+        if table in there and (table, definition) not in found.indexes:
+            yield _index(table, definition, "" if name in taken else name)
+
+
+def _indexes_without_name(wanted: Catalogue, gone: Sequence[str], taken: AbstractSet[str]) -> Iterator[Repair]:
+    """An index of a table that was renamed keeps its name, by which IF NOT EXISTS takes it for that of the new table."""
+    for (table, definition), name in wanted.indexes.items():
+        if table in gone and name in taken:
+            yield _index(table, definition, "")
+
+
+def _index(table: str, definition: str, name: str) -> Repair:
+    """Without a name PostgreSQL chooses one."""
+    unique = "UNIQUE " if definition.startswith("UNIQUE ") else ""
+    using = definition.removeprefix("UNIQUE ")
+    return Repair(f"index {name or using}", table, (f"CREATE {unique}INDEX {name}{' ' if name else ''}ON {table} {using}",))

@@ -1,10 +1,10 @@
-"""PostgreSQL: connections that are kept, errors told apart, COPY of Arrow tables, migrations."""
+"""PostgreSQL: connections that are kept, errors told apart, COPY of Arrow tables."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from infra.config import PostgresSettings
 from infra.errors import StoreError
-from jobs.sinks import pgcopy, pgrepair
+from jobs.sinks import pgcopy
 from jobs.sinks.stores import StoreUnavailable
 
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
@@ -69,7 +69,7 @@ def connect(settings: PostgresSettings, application: str) -> Any:
 
 def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings) -> Exception:
     # libpq gives no SQLSTATE to a failed connection, only the server's words.
-    text = _line(error)
+    text = line(error)
     refusals = {
         "authentication failed": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD, or the user in the configuration",
         "no password supplied": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD",
@@ -88,23 +88,24 @@ def _last_words(text: str) -> str:
     return text.rsplit("FATAL: ", 1)[-1].strip()[:300]
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
+    """What an exception says, in one line."""
     return " ".join(str(error).split())
 
 
 def classify(error: psycopg2.Error, settings: PostgresSettings) -> Exception:
     """The exception that says what to do about ``error``: :class:`StoreUnavailable`, :class:`RefusedData` or ``StoreError``."""
     state = error.pgcode or ""
-    text = f"{where(settings)}: {_line(error)[:300]}"
+    text = f"{where(settings)}: {line(error)[:300]}"
     if state.startswith(_TRANSIENT):
         return StoreUnavailable(text)
     if state.startswith(_DATA) or (not state and isinstance(error, psycopg2.DataError)):
-        return RefusedData(_line(error)[:300])
+        return RefusedData(line(error)[:300])
     if not state and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.DatabaseError):
         return StoreUnavailable(text)  # the connection broke: no answer, no code
     hint = "GRANT the rights on the tables to this user" if state == "42501" else ""
     if state in ("42P01", "42703"):
-        hint = "the tables were dropped or changed by hand; start the sink again: it creates what is missing"
+        hint = "the tables were dropped or changed by hand: flowlake db migrate puts back what is missing, and so does the next start"
     return StoreError(text, hint)
 
 
@@ -147,69 +148,5 @@ def copy_table(cursor: Any, table: str, types: Mapping[str, str], rows: pa.Table
     try:
         stream = pgcopy.encode(rows, types)
     except ValueError as e:
-        raise RefusedData(_line(e)[:300]) from e
+        raise RefusedData(line(e)[:300]) from e
     cursor.copy_expert(f"COPY {table} ({', '.join(types)}) FROM STDIN WITH (FORMAT binary)", io.BytesIO(stream), size=1 << 18)
-
-
-def migrate(settings: PostgresSettings, component: str, migrations: Mapping[int, Sequence[str]]) -> int:
-    """Bring the tables of ``component`` to the newest version, and put back what was dropped by hand.
-
-    One transaction under one lock: safe to run from several processes at once, and all or nothing.
-
-    Parameters
-    ----------
-    settings
-        The database.
-    component
-        Its row in the table of versions.
-    migrations
-        Version -> statements; each may be run again (``IF NOT EXISTS``), and leaves rows as they are.
-
-    Returns
-    -------
-    int
-        The version now in force.
-
-    Raises
-    ------
-    StoreError
-        The database refuses, holds a newer version than this program knows, or tables that cannot be mended without a person
-        (:func:`jobs.sinks.pgrepair.repair`).
-    StoreUnavailable
-        It cannot be reached.
-    """
-    from schemas.hot import VERSIONS, version_table
-
-    connection = connect(settings, "flowlake-migrate")
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_MIGRATE,))
-            cursor.execute(version_table())
-            cursor.execute(f"SELECT version FROM {VERSIONS} WHERE component = %s", (component,))
-            found = cursor.fetchone()
-            version = found[0] if found else 0
-            newest = max(migrations)
-            if version > newest:
-                raise StoreError(
-                    f"{where(settings)}: tables of {component!r} are of version {version}, this program knows {newest}",
-                    "use the newer program, or another database",
-                )
-            # A migration finds the tables as the one before it left them, whatever was dropped by hand meanwhile.
-            if 0 < version < newest:
-                pgrepair.repair(cursor, {n: migrations[n] for n in migrations if n <= version}, where(settings))
-            for number in sorted(n for n in migrations if n > version):
-                for statement in migrations[number]:
-                    cursor.execute(statement)
-            pgrepair.repair(cursor, migrations, where(settings))
-            cursor.execute(
-                f"INSERT INTO {VERSIONS} (component, version) VALUES (%s, %s) "
-                f"ON CONFLICT (component) DO UPDATE SET version = EXCLUDED.version, applied_at = clock_timestamp() "
-                f"WHERE {VERSIONS}.version < EXCLUDED.version",
-                (component, newest),
-            )
-            return newest
-    except psycopg2.Error as e:
-        problem = classify(e, settings)
-        raise (StoreError(f"{where(settings)}: {problem}") if isinstance(problem, RefusedData) else problem) from e
-    finally:
-        connection.close()

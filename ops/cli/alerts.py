@@ -16,6 +16,7 @@ from infra.console import looks
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
 from jobs.sinks import ask
+from schemas.alerts import TABLE
 from schemas.labels import ATTACKS
 
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
@@ -67,7 +68,7 @@ def show(
 
 def _known(settings: Settings, kind: str) -> None:
     """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
-    if kind in (*_KINDS, *ATTACKS) or ask.query(settings.alerts, "SELECT 1 AS one FROM alerts WHERE attack_type = %s LIMIT 1", [kind]):
+    if kind in (*_KINDS, *ATTACKS) or ask.query(settings.alerts, f"SELECT 1 AS one FROM {TABLE} WHERE attack_type = %s LIMIT 1", [kind]):
         return
     raise ConfigError(
         f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
@@ -121,7 +122,7 @@ def read(
         "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
         "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, "
         "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
-        f"FROM alerts WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
+        f"FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
     )
     return ask.query(settings.alerts, sql, [*values, limit])
 
@@ -141,13 +142,13 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
     except ValueError as e:
         raise ConfigError(f"alert id {alert_id!r} is no UUID", "flowlake alerts shows the ids in its last column") from e
     sql = (
-        "UPDATE alerts SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
+        f"UPDATE {TABLE} SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
         "WHERE id = %s::uuid AND resolved_at IS NULL RETURNING id::text, attack_type, resolved_at, resolved_by"
     )
     rows = ask.query(settings.alerts, sql, [by, action, wanted])
     if rows:
         return rows[0]
-    before = ask.query(settings.alerts, "SELECT resolved_by FROM alerts WHERE id = %s::uuid", [wanted])
+    before = ask.query(settings.alerts, f"SELECT resolved_by FROM {TABLE} WHERE id = %s::uuid", [wanted])
     if before:
         raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
     raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")

@@ -15,6 +15,8 @@ from ops.harness import latency
 from ops.harness.accounts import rejected_by_reason
 from ops.harness.place import Place
 from ops.harness.run import Outcome
+from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,8 +68,8 @@ def write(outcome: Outcome, file: Path) -> dict[str, Any]:
 
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store its place, and one line that asks it: (store, command)."""
-    hot, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
-    psql = f"{_psql()} -h {hot.host} -p {hot.port} -U {hot.user} {hot.database}"
+    store, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
+    psql = f"{_psql()} -h {store.host} -p {store.port} -U {store.user} {store.database}"
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
     dataset = f"lake.dataset('{_short(settings.path(settings.lake.path))}')"
     sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
@@ -75,9 +77,9 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     return [
         ("lake", lake),
         ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),
-        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM network_flows GROUP BY 1"'),
+        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
-        ("", f'{psql} -c "SELECT * FROM alerts ORDER BY severity DESC"'),
+        ("", f'{psql} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
     ]
 
 

@@ -25,6 +25,8 @@ from jobs.runtime import lake
 from jobs.sinks.messages import BadMessage, decode_value
 from jobs.sources.packets.accounts import AccountBook
 from ops.harness.accounts import NO_IDS, Ids
+from schemas import alerts
+from schemas.network_flows import TABLE
 from schemas.packets import ACCOUNTS, FLOWS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
 
@@ -279,19 +281,20 @@ class Stores:
 
     def hot_rows(self) -> int:
         """Rows of ``network_flows``."""
-        rows = self._rows("SELECT count(*) FROM network_flows")
+        rows = self._rows(f"SELECT count(*) FROM {TABLE}")
         return int(rows[0][0]) if rows else 0
 
     def hot_ids(self) -> Ids:
         """Flow ids of all rows of ``network_flows``."""
-        rows = self._rows("SELECT flow_id::text FROM network_flows")
+        rows = self._rows(f"SELECT flow_id::text FROM {TABLE}")
         return np.array([r[0] for r in rows], dtype="S36") if rows else NO_IDS
 
     def alerts(self) -> list[AlertRow]:
         """All alerts, in the order in which they were raised."""
         query = (
             "SELECT id::text, attack_type, kind, coalesce(host(src_ip), ''), coalesce(host(dst_ip), ''), severity, confidence, flow_count, "
-            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details FROM alerts ORDER BY created_at, id"
+            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details "
+            f"FROM {alerts.TABLE} ORDER BY created_at, id"
         )
         return [_alert(row) for row in self._rows(query)]
 

@@ -12,8 +12,9 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from infra.config import Settings
-from jobs.sinks import alertbook, candidates, evidence, postgres
+from jobs.sinks import alertbook, alerts, candidates, evidence, postgres
 from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks.migrations import migrate
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
 from schemas.packets import FLOWS
@@ -38,7 +39,7 @@ def give(store: AlertStore, rows: Rows) -> Applied:
 @pytest.fixture
 def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
     made = settings(hot=database, alerts={**database, "min_flows": 5, "episode_s": EPISODE})
-    postgres.migrate(made.alerts, "alerts", table.MIGRATIONS)
+    migrate(alerts.component(made))
     yield made
     for key, connection in list(postgres._connections.items()):
         if made.alerts.database in key:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from infra.config import PostgresSettings
-from jobs.sinks import postgres
+from jobs.sinks.migrations import Component, migrate
 from schemas import alerts
 from schemas.network_flows import NETWORK_FLOWS
 
@@ -20,8 +20,8 @@ STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
 
 @pytest.fixture(scope="module")
 def tables(postgres_server: PostgresSettings) -> PostgresSettings:
-    postgres.migrate(postgres_server, NETWORK_FLOWS.component, NETWORK_FLOWS.migrations)
-    postgres.migrate(postgres_server, "alerts", alerts.MIGRATIONS)
+    migrate(Component("hot", postgres_server, NETWORK_FLOWS.migrations))
+    migrate(Component("alerts", postgres_server, alerts.MIGRATIONS))
     return postgres_server
 
 

@@ -1,184 +1,32 @@
-"""Stores of every earlier version, and stores from which somebody dropped something, are brought to the present state; rows stay.
-
-The DDL below is what was released: it is written out, for what makes it today may change.
-"""
+"""Stores of every earlier version, and stores from which somebody dropped something, are brought to the present state; rows stay."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
 from infra.config import PostgresSettings
 from infra.errors import StoreError
-from jobs.sinks import postgres
-from schemas import alerts
-from schemas.network_flows import NETWORK_FLOWS
+from jobs.sinks import migrations, postgres
+from jobs.sinks.migrations import Component
+from schemas.migrations import InBatches, Migrations
+from tests.integration.released import MIGRATIONS, RELEASED, TABLE, Database, create
 
 pytestmark = pytest.mark.integration
-
-VERSIONS = """
-CREATE TABLE flowlake_schema (component text PRIMARY KEY, version integer NOT NULL,
-  applied_at timestamptz NOT NULL DEFAULT clock_timestamp());
-"""
-HOT_1 = """
-CREATE TABLE network_flows (
-  timestamp timestamptz NOT NULL,
-  flow_id uuid NOT NULL,
-  src_ip inet NOT NULL,
-  dst_ip inet NOT NULL,
-  src_port integer NOT NULL,
-  dst_port integer NOT NULL,
-  protocol smallint NOT NULL,
-  flow_duration bigint NOT NULL,
-  total_fwd_packets bigint NOT NULL,
-  total_backward_packets bigint NOT NULL,
-  total_length_fwd_packets bigint NOT NULL,
-  total_length_bwd_packets bigint NOT NULL,
-  flow_bytes_per_sec double precision NOT NULL,
-  flow_packets_per_sec double precision NOT NULL,
-  flow_iat_mean double precision NOT NULL,
-  fwd_iat_total bigint NOT NULL,
-  bwd_iat_total bigint NOT NULL,
-  fwd_psh_flags bigint NOT NULL,
-  fwd_header_length bigint NOT NULL,
-  fwd_packets_per_sec double precision NOT NULL,
-  min_packet_length bigint NOT NULL,
-  max_packet_length bigint NOT NULL,
-  packet_length_mean double precision NOT NULL,
-  packet_length_std double precision NOT NULL,
-  packet_length_variance double precision NOT NULL,
-  ack_flag_count bigint NOT NULL,
-  average_packet_size double precision NOT NULL,
-  predicted_label integer NOT NULL CHECK (predicted_label IN (0, 1)),
-  confidence_score real NOT NULL CHECK (confidence_score >= 0 AND confidence_score <= 1),
-  model_version text NOT NULL,
-  attack_type text NOT NULL,
-  community_id text NOT NULL,
-  end_reason text,
-  tcp_state text NOT NULL,
-  sensor_id text NOT NULL,
-  PRIMARY KEY (timestamp, flow_id)
-);
-CREATE INDEX network_flows_src_time ON network_flows (src_ip, timestamp DESC);
-CREATE INDEX network_flows_dst_time ON network_flows (dst_ip, timestamp DESC);
-CREATE INDEX network_flows_attacks ON network_flows (timestamp DESC) WHERE predicted_label = 1;
-CREATE TABLE hot_batches (query text NOT NULL, batch_id bigint NOT NULL, task integer NOT NULL, offsets text NOT NULL,
-  rows bigint NOT NULL, inserted bigint NOT NULL, written_at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (query,
-  batch_id, task));
-"""
-#: Before an alert said at which severity the topic was last told of it.
-ALERTS_1_FIRST = """
-CREATE TABLE alerts (
-  id uuid,
-  timestamp timestamptz NOT NULL,
-  src_ip inet,
-  dst_ip inet,
-  attack_type text NOT NULL,
-  severity integer NOT NULL CHECK (severity BETWEEN 1 AND 5),
-  confidence real NOT NULL,
-  details jsonb NOT NULL DEFAULT '{}',
-  kind text NOT NULL,
-  domain text NOT NULL,
-  sensor_id text NOT NULL,
-  model_version text NOT NULL,
-  first_seen timestamptz NOT NULL,
-  last_seen timestamptz NOT NULL,
-  flow_count bigint NOT NULL,
-  action_taken text NOT NULL DEFAULT 'none', resolved_at timestamptz, resolved_by text, incident_id uuid,
-  created_at timestamptz NOT NULL DEFAULT clock_timestamp(), updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (id)
-);
-CREATE INDEX alerts_time ON alerts (timestamp DESC);
-CREATE INDEX alerts_src ON alerts (src_ip, timestamp DESC);
-CREATE INDEX alerts_dst ON alerts (dst_ip, timestamp DESC);
-CREATE INDEX alerts_open ON alerts (timestamp DESC) WHERE resolved_at IS NULL;
-CREATE TABLE alert_state (alert_id uuid PRIMARY KEY REFERENCES alerts ON DELETE CASCADE, version bigint NOT NULL,
-  base_count bigint NOT NULL, sources bytea NOT NULL, targets bytea NOT NULL, ports bytea NOT NULL, updated_at timestamptz NOT NULL
-  DEFAULT clock_timestamp());
-CREATE TABLE alert_flows (alert_id uuid NOT NULL REFERENCES alerts ON DELETE CASCADE, segment bigint NOT NULL, flows bytea
-  NOT NULL, PRIMARY KEY (alert_id, segment));
-CREATE TABLE alert_outbox (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alert_id uuid NOT NULL, key text NOT NULL,
-  message text NOT NULL, created_at timestamptz NOT NULL DEFAULT clock_timestamp());
-"""
-ALERTS_1 = ALERTS_1_FIRST.replace(
-    "flow_count bigint NOT NULL,", "flow_count bigint NOT NULL, notified_severity integer NOT NULL DEFAULT 0,"
-)
-ALERTS_2 = (
-    ALERTS_1 + "CREATE TABLE alert_candidates (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, evidence bytea NOT NULL, "
-    "written_at timestamptz NOT NULL DEFAULT clock_timestamp());"
-)
-RELEASED = {
-    "hot 1": ("hot", 1, HOT_1),
-    "alerts 1, first": ("alerts", 1, ALERTS_1_FIRST),
-    "alerts 1": ("alerts", 1, ALERTS_1),
-    "alerts 2": ("alerts", 2, ALERTS_2),
-}
-MIGRATIONS: dict[str, Mapping[int, tuple[str, ...]]] = {"hot": NETWORK_FLOWS.migrations, "alerts": alerts.MIGRATIONS}
-#: A row of each of the two tables that people read.
-ROWS = {
-    "hot": "INSERT INTO network_flows SELECT '2026-03-01', '00000000-0000-0000-0000-000000000001', '10.0.0.1', '10.0.0.2', 1, 2, 6, "
-    + ", ".join(["0"] * 20)
-    + ", 1, 0.5, 'm', 'SYN_SCAN', 'c', NULL, 'SF', 's'",
-    "alerts": "INSERT INTO alerts (id, timestamp, attack_type, severity, confidence, kind, domain, sensor_id, model_version, first_seen, "
-    "last_seen, flow_count) VALUES ('00000000-0000-0000-0000-000000000001', now(), 'SYN_SCAN', 3, 0.5, 'scan', 'd', 's', 'm', now(), "
-    "now(), 9)",
-}
-TABLE = {"hot": "network_flows", "alerts": "alerts"}
-
 
 #: Columns, constraints and indexes of a database, by component.
 Present = dict[str, set[tuple[Any, ...]]]
 
 
-class Database:
-    """A database of one test."""
-
-    def __init__(self, settings: PostgresSettings) -> None:
-        self.settings = settings
-
-    def run(self, sql: str) -> list[tuple[Any, ...]]:
-        with closing(postgres.connect(self.settings, "test")) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(sql)
-            return list(cursor.fetchall()) if cursor.description else []
-
-    def state(self) -> set[tuple[Any, ...]]:
-        """Columns, constraints and indexes, as PostgreSQL's own views tell them; the order of columns does not matter."""
-        return {
-            *self.run(
-                "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity "
-                "FROM information_schema.columns WHERE table_schema = 'public'"
-            ),
-            *self.run(
-                "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
-            ),
-            *self.run("SELECT tablename, split_part(indexdef, ' USING ', 2) FROM pg_indexes WHERE schemaname = 'public'"),
-        }
-
-    def migrate(self, component: str, migrations: Mapping[int, tuple[str, ...]] | None = None) -> int:
-        return postgres.migrate(self.settings, component, migrations or MIGRATIONS[component])
-
-    def at(self, released: str) -> str:
-        """Lay out a released version with a row in it; returns its component."""
-        component, version, ddl = RELEASED[released]
-        self.run(f"{VERSIONS} {ddl} INSERT INTO flowlake_schema VALUES ('{component}', {version}); {ROWS[component]}")
-        return component
-
-
 @pytest.fixture(scope="module")
 def make(postgres_server: PostgresSettings) -> Callable[[], Database]:
-    def build() -> Database:
-        name = f"m{uuid.uuid4().hex[:12]}"
-        with closing(postgres.connect(postgres_server, "test")) as connection:
-            connection.autocommit = True
-            connection.cursor().execute(f"CREATE DATABASE {name}")
-        return Database(postgres_server.model_copy(update={"database": name}))
-
-    return build
+    return lambda: create(postgres_server)
 
 
 @pytest.fixture
@@ -213,6 +61,8 @@ DROPS = {
         "DROP TABLE flowlake_schema",
         "DROP INDEX network_flows_dst_time",
         "ALTER TABLE network_flows DROP COLUMN end_reason",
+        "ALTER TABLE network_flows ALTER COLUMN src_port DROP NOT NULL",
+        "ALTER TABLE flowlake_schema DROP CONSTRAINT flowlake_schema_pkey; ALTER TABLE hot_batches ALTER written_at DROP DEFAULT",
         "ALTER TABLE network_flows DROP CONSTRAINT network_flows_pkey",
         "ALTER TABLE network_flows DROP CONSTRAINT network_flows_predicted_label_check",
         "DROP TABLE network_flows; DROP TABLE hot_batches",
@@ -228,8 +78,20 @@ DROPS = {
         "ALTER TABLE alerts DROP COLUMN created_at, DROP COLUMN notified_severity",
         "DROP INDEX alerts_open; DROP INDEX alerts_time",
         "ALTER TABLE alert_outbox DROP COLUMN seq",
+        "ALTER TABLE alert_outbox ALTER COLUMN seq DROP IDENTITY",
+        "ALTER TABLE alerts ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN created_at DROP NOT NULL",
+        "ALTER TABLE flowlake_schema DROP COLUMN applied_at",
+        # the ledger does not know, and no version is whole
+        "DROP TABLE flowlake_schema; ALTER TABLE alerts DROP COLUMN resolved_at",
+        "DELETE FROM flowlake_schema; DROP INDEX alerts_src",
     ],
-    "alerts 2": ["DROP TABLE alert_candidates", "DROP TABLE alert_outbox", "DROP TABLE alert_flows"],
+    "alerts 2": [
+        "DROP TABLE alert_candidates",
+        "DROP TABLE alert_outbox",
+        "DROP TABLE alert_flows",
+        "DROP TABLE flowlake_schema; DROP TABLE alert_candidates",
+        "DROP TABLE flowlake_schema; ALTER TABLE alert_flows DROP COLUMN segment",
+    ],
 }
 
 
@@ -237,10 +99,42 @@ DROPS = {
 def test_what_was_dropped_is_put_back(present: Present, database: Database, released: str, drop: str) -> None:
     component = database.at(released)
     database.run(drop)
+    before = database.state()
+    found = database.status(component)
+    assert not found.current
+    assert found.missing
+    assert database.state() == before  # looking changes nothing
     database.migrate(component)
+    assert database.status(component).current
     assert {found for found in database.state() if not found[0].endswith("_old")} == present[component]
     kept = 0 if "TABLE network_flows;" in drop or "RENAME" in drop or "TABLE alerts CASCADE" in drop else 1
     assert database.run(f"SELECT count(*) FROM {TABLE[component]}") == [(kept,)]
+
+
+@pytest.mark.parametrize(
+    ("released", "drop"), [*((name, "") for name in RELEASED), *((name, drop) for name, drops in DROPS.items() for drop in drops[::2])]
+)
+def test_the_script_of_a_dry_run_does_what_migrating_does(present: Present, database: Database, released: str, drop: str) -> None:
+    component = database.at(released)
+    if drop:
+        database.run(drop)
+    before = database.state()
+    script = database.script(component)
+    assert database.state() == before
+    if script:
+        database.run(script)
+    assert {found for found in database.state() if not found[0].endswith("_old")} == present[component]
+    assert database.status(component).current
+    assert database.script(component) == ""
+
+
+def test_an_identity_put_back_goes_on_behind_its_numbers(database: Database) -> None:
+    database.at("alerts 2")
+    out = "INSERT INTO alert_outbox (alert_id, key, message) SELECT gen_random_uuid(), 'k', 'm' FROM generate_series(1, 5) RETURNING seq"
+    database.run(out)
+    database.run("ALTER TABLE alert_outbox ALTER COLUMN seq DROP IDENTITY")
+    database.migrate("alerts")
+    assert database.run(out) == [(n,) for n in range(6, 11)]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +154,12 @@ def test_what_was_dropped_is_put_back(present: Present, database: Database, rele
             "lacks constraint PRIMARY KEY",
             "mend the rows",
         ),
+        (
+            "alerts 1",
+            "ALTER TABLE flowlake_schema DROP COLUMN version",
+            "flowlake_schema lacks column version",
+            "RENAME TO flowlake_schema_old",
+        ),
         ("alerts 1", "DROP TABLE alert_flows; CREATE VIEW alert_flows AS SELECT 1 AS x", "alert_flows", "RENAME TO alert_flows_old"),
     ],
 )
@@ -277,7 +177,7 @@ def test_what_a_person_must_decide_is_refused_and_nothing_is_changed(
 
 
 #: A component of the test's own, for what the real ones have not had yet: several versions to go, changed tables.
-STEPS: dict[int, tuple[str, ...]] = {
+STEPS: Migrations = {
     1: ("CREATE TABLE IF NOT EXISTS a (x integer PRIMARY KEY)", "CREATE TABLE IF NOT EXISTS b (y text)"),
     2: ("ALTER TABLE a ADD COLUMN IF NOT EXISTS z integer NOT NULL DEFAULT 7", "CREATE INDEX IF NOT EXISTS a_z ON a (z)"),
     3: ("ALTER TABLE b ADD COLUMN IF NOT EXISTS w bigint", "CREATE UNIQUE INDEX IF NOT EXISTS b_y ON b (y) WHERE w > 0"),
@@ -299,6 +199,134 @@ def test_from_any_version_with_any_table_missing(make: Callable[[], Database], d
     assert database.run("SELECT count(*) FROM a, b") == [(0 if drop else 1,)]
 
 
+@pytest.mark.parametrize("statement", ["INSERT INTO a SELECT y::int FROM b", "SELECT nonsense FROM b", "CREATE TABLE x (y intger)"])
+def test_a_statement_that_fails_is_named_and_leaves_everything_as_it_was(database: Database, statement: str) -> None:
+    database.migrate("steps", {1: STEPS[1]})
+    database.run("INSERT INTO b (y) VALUES ('kept')")
+    before = database.state()
+    broken = {**STEPS, 3: ("ALTER TABLE b ADD COLUMN IF NOT EXISTS w bigint", "UPDATE b SET w = length(y)", statement)}
+    with pytest.raises(StoreError, match=r"version 3 of 'steps' failed at statement 3 " + re.escape(f"({statement})")) as refused:
+        database.migrate("steps", broken)
+    assert "as they were" in refused.value.hint
+    assert "\n" not in str(refused.value)
+    assert database.state() == before
+    assert database.run("SELECT version FROM flowlake_schema") == [(1,)]
+    assert database.run("SELECT y FROM b") == [("kept",)]
+
+
+def test_tables_newer_than_the_program_are_left_alone(database: Database) -> None:
+    database.migrate("steps", STEPS)
+    database.run("DROP TABLE c; DROP INDEX a_z")
+    before = database.state()
+    older = {number: STEPS[number] for number in (1, 2, 3)}
+    found = database.status("steps", older)
+    assert (found.current, found.version, found.newest, found.missing) == (False, 4, 3, ())
+    assert "tables of 'steps' are of version 4, this program knows 3" in found.problem
+    for refused in (database.migrate, database.script):
+        with pytest.raises(StoreError, match="version 4"):
+            refused("steps", older)
+    assert database.state() == before
+
+
+@pytest.mark.parametrize("schema", ["flows", "My Flows", "select", 'a"b'])
+def test_a_schema_of_any_name(database: Database, schema: str) -> None:
+    quoted = '"' + schema.replace('"', '""') + '"'
+    database.run(f"CREATE SCHEMA {quoted}; ALTER DATABASE {database.settings.database} SET search_path TO {quoted}, public")
+    database.migrate("alerts")
+    assert database.status("alerts").current
+    database.run("DROP TABLE alert_outbox; DROP INDEX alerts_src")
+    assert set(database.status("alerts").missing) == {"index alerts_src of alerts", "table alert_outbox"}
+    database.migrate("alerts")
+    assert database.status("alerts").current
+    assert database.run("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+
+
+#: Names that must be quoted, and all that a source's tables may be made of.
+ODD: Migrations = {
+    1: (
+        'CREATE TABLE IF NOT EXISTS "Order" ("Key" bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, '
+        "\"user\" text NOT NULL DEFAULT '%s')",
+        'CREATE TABLE IF NOT EXISTS "select" (a integer, b integer GENERATED ALWAYS AS (a * 2) STORED, '
+        'k bigint REFERENCES "Order", UNIQUE (a))',
+    ),
+    2: (
+        'CREATE UNIQUE INDEX IF NOT EXISTS "Order By" ON "Order" (lower("user"))',
+        'CREATE OR REPLACE VIEW "both" AS SELECT "Key", a FROM "Order" JOIN "select" ON k = "Key"',
+        'ALTER TABLE "Order" ADD COLUMN IF NOT EXISTS gone text NOT NULL',
+        'CREATE INDEX IF NOT EXISTS order_gone ON "Order" (gone)',
+    ),
+    3: ('ALTER TABLE "Order" DROP COLUMN IF EXISTS gone',),
+}
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        'DROP TABLE "Order" CASCADE',
+        'DROP TABLE "select" CASCADE',
+        'DROP TABLE "Order", "select" CASCADE',
+        'DROP INDEX "Order By"; DROP VIEW "both"',
+        'ALTER TABLE "Order" DROP COLUMN "Key" CASCADE, DROP COLUMN "user"',
+        'ALTER TABLE "Order" ALTER "Key" DROP IDENTITY, ALTER "user" DROP DEFAULT',
+        'ALTER TABLE "select" DROP COLUMN b',
+        "DROP TABLE flowlake_schema",
+        'DROP TABLE flowlake_schema; ALTER TABLE "select" DROP COLUMN b',
+    ],
+)
+def test_names_that_must_be_quoted(make: Callable[[], Database], database: Database, drop: str) -> None:
+    whole = make()
+    for each in (whole, database):
+        each.migrate("odd", ODD)
+    database.run(drop)
+    assert database.migrate("odd", ODD) == 3
+    assert database.state() == whole.state()
+    assert database.status("odd", ODD).current
+
+
+def test_components_may_share_a_table(database: Database) -> None:
+    shared = "CREATE TABLE IF NOT EXISTS shared (x integer PRIMARY KEY)"
+    one: Migrations = {1: ("CREATE TABLE IF NOT EXISTS one (x integer)", shared)}
+    two: Migrations = {1: ("CREATE TABLE IF NOT EXISTS two (x integer)", shared), 2: ("CREATE INDEX IF NOT EXISTS two_x ON two (x)",)}
+    database.migrate("one", one)
+    database.run("INSERT INTO shared VALUES (1)")
+    assert (database.status("two", two).version, database.status("two", two).missing) == (0, ())
+    database.migrate("two", two)
+    assert database.run("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("one", 1), ("two", 2)]
+    database.run("DROP TABLE shared, two")
+    assert database.status("one", one).missing == ("table shared",)
+    assert database.status("two", two).missing == ("tables two, shared",)
+    database.migrate("one", one)
+    database.migrate("two", two)
+    assert database.status("one", one).current
+    assert database.status("two", two).current
+
+
+def test_looking_does_not_wait_for_who_is_migrating(database: Database) -> None:
+    database.at("alerts 1")
+    with closing(postgres.connect(database.settings, "test")) as other:
+        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_MIGRATE,))
+        assert database.status("alerts").busy
+    assert not database.status("alerts").busy
+
+
+@pytest.mark.parametrize("versions", [(), (2,), (1, 3), (0, 1)])
+def test_versions_without_a_gap(postgres_server: PostgresSettings, versions: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="without a gap"):
+        Component("x", postgres_server, dict.fromkeys(versions, ("SELECT 1",)))
+
+
+def test_processes_at_the_same_time_do_not_collide(make: Callable[[], Database], database: Database) -> None:
+    database.at("alerts 1")
+    database.run("DROP TABLE alert_outbox")
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        found = list(pool.map(database.migrate, ["alerts", "alerts", "hot", "hot"]))
+    assert found == [2, 2, 1, 1]
+    both = make()
+    both.migrate("alerts")
+    both.migrate("hot")
+    assert database.state() == both.state()
+
+
 def test_starters_at_the_same_time_do_not_collide(make: Callable[[], Database], database: Database) -> None:
     database.at("alerts 1")
     database.run("DROP TABLE alert_outbox")
@@ -309,3 +337,91 @@ def test_starters_at_the_same_time_do_not_collide(make: Callable[[], Database], 
     both.migrate("alerts")
     both.migrate("hot")
     assert database.state() == both.state()
+
+
+#: Rows go from one table into another, ten at a time.
+MOVING: Migrations = {
+    1: ("CREATE TABLE IF NOT EXISTS old (x integer)",),
+    2: (
+        "CREATE TABLE IF NOT EXISTS new (x integer NOT NULL)",
+        InBatches(
+            "WITH moved AS (DELETE FROM old WHERE ctid = ANY(ARRAY(SELECT ctid FROM old LIMIT 10)) RETURNING x) "
+            "INSERT INTO new SELECT x FROM moved",
+            remaining="SELECT count(*) FROM old",
+        ),
+        "CREATE INDEX IF NOT EXISTS new_x ON new (x)",
+    ),
+    3: ("ALTER TABLE new ADD COLUMN IF NOT EXISTS y integer NOT NULL DEFAULT 0",),
+}
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    database.migrate("moving", {1: MOVING[1]})
+    database.run("INSERT INTO old SELECT generate_series(1, 35)")
+    return database
+
+
+def test_a_long_migration_goes_on_where_it_was_broken_off(filled: Database) -> None:
+    class Killed(Exception):
+        pass
+
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            raise Killed
+
+    component = filled.component("moving", MOVING)
+    with pytest.raises(Killed):
+        migrations.migrate(component, say)
+    assert filled.run("SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM new)") == [(15, 20)]
+    assert filled.status("moving", MOVING).version == 1
+    migrations.migrate(component, said.append)
+    assert said == [
+        "moving: to version 2 of 3",
+        "moving: version 2: 10 of 35 rows",
+        "moving: version 2: 20 of 35 rows",
+        "moving: to version 2 of 3",
+        "moving: version 2: 10 of 15 rows",
+        "moving: version 2: 15 of 15 rows",
+        "moving: to version 2 of 3",
+        "moving: to version 3 of 3",
+    ]
+    assert filled.run("SELECT count(*), sum(x), (SELECT count(*) FROM old) FROM new") == [(35, 35 * 36 // 2, 0)]
+    assert filled.status("moving", MOVING).current
+
+
+def test_a_long_migration_from_several_sides(make: Callable[[], Database], filled: Database) -> None:
+    whole = make()
+    whole.migrate("moving", MOVING)
+    filled.run("INSERT INTO old SELECT generate_series(36, 500)")
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: filled.migrate("moving", MOVING), range(4))) == [3] * 4
+    assert filled.run("SELECT count(*), count(DISTINCT x) FROM new") == [(500, 500)]
+    assert filled.state() == whole.state()
+
+
+def test_a_batch_that_fails_leaves_the_version_before(filled: Database) -> None:
+    filled.run("INSERT INTO old VALUES (NULL)")
+    with pytest.raises(StoreError, match=r"version 2 of 'moving' failed at statement 2 \(WITH moved AS.*null value"):
+        filled.migrate("moving", MOVING)
+    assert filled.run("SELECT version FROM flowlake_schema") == [(1,)]
+    filled.run("DELETE FROM old WHERE x IS NULL")
+    filled.migrate("moving", MOVING)
+    assert filled.run("SELECT count(*) FROM new") == [(35,)]
+
+
+def test_an_extension_is_used_where_the_server_has_it(database: Database) -> None:
+    extensions = {
+        "no_such_thing": ("SELECT nonsense",),
+        "plpgsql": ("CREATE TABLE IF NOT EXISTS by_extension (x integer)", "CREATE EXTENSION IF NOT EXISTS plpgsql"),
+    }
+    component = Component("steps", database.settings, STEPS, extensions)
+    assert "CREATE EXTENSION IF NOT EXISTS plpgsql;" in migrations.sql(component)
+    migrations.migrate(component)
+    assert database.run("SELECT count(*) FROM by_extension") == [(0,)]
+    broken = Component("steps", database.settings, STEPS, {"plpgsql": ("CREATE TABLE never (x integer)", "SELECT nonsense")})
+    assert migrations.migrate(broken) == 4  # a warning: the tables serve without
+    assert database.run("SELECT to_regclass('never')") == [(None,)]

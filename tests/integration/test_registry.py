@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -103,10 +104,11 @@ def test_no_champion(copy: Path) -> None:
         load_champion(at(copy, model_name="other"), FLOWS)
 
 
-def test_another_feature_version_is_refused_and_both_are_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "FEATURE_VERSION", "2")  # the program moves on, the model stays
+def test_another_feature_version_is_refused_and_both_are_named(copy: Path) -> None:
+    assert FLOWS.features is not None
+    moved_on = replace(FLOWS, features=replace(FLOWS.features, version="2"))  # the program moves on, the model stays
     with pytest.raises(ModelVersionError, match="feature-schema version 1, this flowlake computes version 2"):
-        load_champion(at(copy), FLOWS)
+        load_champion(at(copy), moved_on)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "MLmodel", "folder"])

@@ -18,7 +18,9 @@ from infra.stack.postgres import Postgres
 from jobs.runtime import dead_letter
 from jobs.runtime import lake as tables
 from jobs.sinks import alerts, hot, lake, parquet
+from jobs.sinks.migrations import migrate
 from schemas.flows import PREDICTION_SCHEMA
+from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
 from schemas.records import HEADER_SNAPSHOTS
 from tests.integration.sinkbench import Bench, Rows, drain, run, running, until
@@ -57,16 +59,16 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     bench.rows(rows[:25] + rows[:5], "m1")
     bench.rows(rows, "m1", partition=1)
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)
+        drain(START[sink.SINK], spark, bench.settings)
     more = [{"name": f"n{i}", "at": i} for i in range(10)]
     bench.rows(rows + more, "m2")
     bench.rows([{"name": 3, "closed": False}])
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)  # goes on from its checkpoint
+        drain(START[sink.SINK], spark, bench.settings)  # goes on from its checkpoint
     moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
     bench.rows([{"name": "last"}])
     for sink in (lake, hot):
-        drain(sink.start, spark, moved)  # a new checkpoint reads everything again
+        drain(START[sink.SINK], spark, moved)  # a new checkpoint reads everything again
     expected = closed_ids(rows) | closed_ids(more) | {flow_id("last")}
 
     stored = lake_table(spark, bench.settings)
@@ -184,7 +186,7 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_is_stored(spark: Any, ben
     ]
     bench.send((good, headers()), *garbage[:2], (good, headers()), *garbage[2:])
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)
+        drain(START[sink.SINK], spark, bench.settings)
     assert bench.sql("SELECT flow_id::text FROM network_flows") == [(flow_id("ok"),)]
     assert {r.flow_id for r in lake_table(spark, bench.settings).collect()} == {flow_id("ok"), flow_id("odd")}
     letters: dict[str, dict[int, tuple[str, Any]]] = {"lake": {}, "hot": {}}
@@ -226,7 +228,7 @@ def test_database_restarted_while_the_stream_runs(spark: Any, bench: Bench, tmp_
             if sink is hot
             else "SELECT count(*), max(flow_count) FROM alerts"
         )
-        with running(sink.start, spark, own) as query:
+        with running(START[sink.SINK], spark, own) as query:
             bench.rows([{"name": f"a{i}", "attack_type": "UDP_FLOOD"} for i in range(100)])
             query.processAllAvailable()
             server.stop()
@@ -268,7 +270,7 @@ def test_database_absent_at_start_is_one_line(spark: Any, bench: Bench, sink: An
         update={name: getattr(bench.settings, name).model_copy(update={"port": nobody}) for name in ("hot", "alerts")}
     )
     with pytest.raises(StoreError, match=f":{nobody}/") as failure:
-        sink.start(spark, own)
+        START[sink.SINK](spark, own)
     assert "\n" not in str(failure.value)
     assert failure.value.hint
 
@@ -332,13 +334,11 @@ def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
 
 
 def test_migrations_can_be_repeated(bench: Bench) -> None:
-    from jobs.sinks import postgres
-    from schemas import alerts as alerts_schema
 
     for _ in range(2):
-        hot.prepare(bench.settings)
-        assert postgres.migrate(bench.settings.alerts, "alerts", alerts_schema.MIGRATIONS) == 2
+        migrate(hot.component(bench.settings, NETWORK_FLOWS))
+        assert migrate(alerts.component(bench.settings)) == max(alerts.table.MIGRATIONS)
     assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 2), ("hot", 1)]
     bench.sql("UPDATE flowlake_schema SET version = 99 RETURNING 1")
     with pytest.raises(StoreError, match="version 99"):
-        hot.prepare(bench.settings)
+        migrate(hot.component(bench.settings, NETWORK_FLOWS))

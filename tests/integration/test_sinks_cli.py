@@ -18,11 +18,11 @@ from deltalake import DeltaTable, write_deltalake
 from infra.config import PostgresSettings, Settings
 from infra.console import looks
 from infra.process import free_port
-from jobs.sinks import alertbook, ask, evidence, hot, postgres
+from jobs.sinks import alertbook, alerts, ask, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
-from schemas import alerts as alerts_schema
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
@@ -43,8 +43,8 @@ def stores(postgres_server: PostgresSettings, settings: Callable[..., Settings],
     monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", made.hot.password.get_secret_value())
     rows = table(ROWS)
     write_deltalake(str(home / "lake"), lake_rows(rows, FLOWS), partition_by=["event_date"])
-    hot.prepare(made)
-    postgres.migrate(made.alerts, "alerts", alerts_schema.MIGRATIONS)
+    migrate(hot.component(made, NETWORK_FLOWS))
+    migrate(alerts.component(made))
     ask.query(made.hot, "TRUNCATE network_flows, alerts CASCADE")
     connection = postgres.connect(made.hot, "test")
     hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))

@@ -80,3 +80,29 @@ def test_a_stale_page_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys:
     (tmp_path / "topics.md").write_text("old", encoding="utf-8")
     assert generate.main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "not current: docs/reference/topics.md"
+
+
+def test_every_table_of_every_migration_is_shown() -> None:
+    from schemas import alerts, hot
+    from schemas.migrations import LEDGER
+
+    page = (generate.REFERENCE / "tables.md").read_text(encoding="utf-8")
+    for name in (hot.TABLE, hot.LEDGER, alerts.TABLE, alerts.STATE, alerts.FLOWS, alerts.OUTBOX, alerts.CANDIDATES, LEDGER):
+        assert f"CREATE TABLE IF NOT EXISTS {name} (\n" in page
+    for versions in (hot.MIGRATIONS, alerts.MIGRATIONS):
+        assert all(f"\n-- version {number}\n" in page for number in versions)
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("CREATE INDEX a ON b (c, d)", "CREATE INDEX a ON b (c, d);"),
+        (
+            "CREATE TABLE a (b numeric(9, 2), CHECK ((b > 1) IN (true, (b < 3))))",
+            "CREATE TABLE a (\n  b numeric(9, 2),\n  CHECK ((b > 1) IN (true, (b < 3)))\n);",
+        ),
+        ("CREATE TABLE a (b int,\n  c int) PARTITION BY RANGE (b, c)", "CREATE TABLE a (\n  b int,\n  c int\n) PARTITION BY RANGE (b, c);"),
+    ],
+)
+def test_columns_of_a_table_are_shown_one_a_line(sql: str, shown: str) -> None:
+    assert generate._statement(sql) == shown

@@ -15,6 +15,7 @@ from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
 from jobs.runtime import lake, s3
 from jobs.sinks import ask
+from schemas.network_flows import TABLE
 
 
 class Store(StrEnum):
@@ -101,7 +102,7 @@ def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) 
         values.append(since)
     sql = (
         "SELECT timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol, "
-        f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM network_flows WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
+        f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
     )
     return ask.query(settings.hot, sql, [*values, limit])
 

@@ -1,0 +1,134 @@
+"""``flowlake db``: which version the tables in PostgreSQL are of, what they lack, and bringing them up to date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra import config
+from infra.config import Settings
+from infra.console.options import ConfFile, Json, group
+from infra.errors import StoreError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jobs.sinks.migrations import Component, Status
+
+app = group("Tables in PostgreSQL: their versions, what they lack, migrations.", "flowlake db status")
+#: Exit code of ``status`` where something is to do.
+TO_DO = 1
+
+
+@app.callback()
+def _group() -> None:
+    """Tables in PostgreSQL: their versions, what they lack, migrations."""
+
+
+@app.command(epilog="Examples:  flowlake db status   |   flowlake db status --json")
+def status(as_json: Json = False, conf_file: ConfFile = None) -> None:
+    """Show which version the tables of each store are of, and what is missing. Changes nothing.
+
+    Exit code: 0 when all is current, 1 when `flowlake db migrate` has something to do, 5 when a person must see to it.
+    """
+    found = [_look(component) for component in components(config.load(conf_file))]
+    if as_json:
+        print(json.dumps([{**asdict(item), "current": item.current} for item in found], indent=2))
+    else:
+        from ops.cli.tables import console
+
+        console().print(_table(found))
+        for item in found:
+            if item.hint:
+                print(f"{item.component}: {item.hint}")
+    if any(item.problem for item in found):
+        raise typer.Exit(StoreError.exit_code)
+    if not all(item.current for item in found):
+        raise typer.Exit(TO_DO)
+
+
+@app.command(epilog="Examples:  flowlake db migrate --dry-run   |   FLOWLAKE_HOT__USER=owner flowlake db migrate")
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL, as a script for psql; change nothing.")] = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """Bring the tables of each store to the newest version, and put back what was dropped. Rows stay.
+
+    A stream does the same at its start. The command is for a user who owns the tables where the stream's own may not change them.
+    """
+    from jobs.sinks import migrations
+
+    for component in components(config.load(conf_file)):
+        with _told():
+            if dry_run:
+                lines = migrations.sql(component) or [f"-- {component.name}: nothing to do"]
+                print("\n".join([f"-- {component.where}", *lines]))
+            else:
+                version = migrations.migrate(component, lambda text: print(text, flush=True))
+                print(f"{component.name}: current, version {version}, in {component.where}")
+
+
+def components(settings: Settings) -> list[Component]:
+    """All that has tables of its own in PostgreSQL."""
+    from jobs.sinks import alerts, hot
+
+    records = settings.catalogue.records
+    tables = [hot.component(settings, record.hot) for record in records if record.hot]
+    return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A database that is away is no reason to wait for a command."""
+    from jobs.sinks.stores import StoreUnavailable
+
+    try:
+        yield
+    except StoreUnavailable as e:
+        raise StoreError(str(e), "start it: flowlake up") from e
+
+
+def _look(component: Component) -> Status:
+    """Of a database that cannot be asked the reason is the problem: the others are still shown."""
+    from jobs.sinks import migrations
+
+    try:
+        with _told():
+            return migrations.status(component)
+    except StoreError as e:
+        return migrations.Status(component.name, component.where, None, component.newest, (), str(e), e.hint)
+
+
+def _table(found: list[Status]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Tables in PostgreSQL", title_justify="left")
+    for name in ("component", "database", "version", "newest", "state"):
+        table.add_column(name, justify="right" if name in ("version", "newest") else "left", overflow="fold")
+    for item in found:
+        version = "" if item.version is None else str(item.version)
+        table.add_row(item.component, Text(item.database), version, str(item.newest), Text(_state(item), style=_style(item)))
+    return table
+
+
+def _state(item: Status) -> str:
+    if item.problem:
+        return item.problem
+    told = ["another process is migrating"] if item.busy else []
+    if item.version == 0:
+        told.append("no tables yet")
+    elif item.version != item.newest:
+        told.append("older")
+    if item.missing:
+        told.append(f"missing: {'; '.join(item.missing)}")
+    return ", ".join(told) or "current"
+
+
+def _style(item: Status) -> str:
+    return "red" if item.problem else "green" if item.current else "yellow"

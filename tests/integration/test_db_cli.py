@@ -1,0 +1,186 @@
+"""``flowlake db`` against real databases, and the stream of a user who may not change tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.config import PostgresSettings
+from infra.errors import StoreError
+from infra.process import free_port
+from jobs.sinks import alerts, hot
+from jobs.sinks.migrations import migrate
+from ops.cli.main import main
+from schemas.network_flows import NETWORK_FLOWS
+from tests.integration.released import Database, create
+from tests.integration.sinkbench import Bench, drain
+from tests.sinksdata import START
+
+pytestmark = pytest.mark.integration
+OPERATE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operate.md"
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def tables(postgres_server: PostgresSettings, home: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """An empty database, which the configuration in force names."""
+    made = create(postgres_server)
+    section = {name: getattr(made.settings, name) for name in ("host", "port", "user", "database")}
+    (home / "conf.yaml").write_text(yaml.safe_dump({"hot": section, "alerts": section}))
+    monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
+    for name in ("HOT", "ALERTS"):
+        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", made.settings.password.get_secret_value())
+    return made
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["db", *arguments])
+        out = capsys.readouterr()
+        return int(end.value.code or 0), out.out, out.err
+
+    return run
+
+
+def documented_grants(role: str, database: str) -> str:
+    """The SQL of the page on operating, for a role and a database of the test."""
+    (sql,) = [s for s in re.findall(r"^```sql\n(.*?)^```", OPERATE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL) if "ROLE" in s]
+    return sql.replace("flowlake_stream", role).replace("DATABASE flowlake ", f"DATABASE {database} ")
+
+
+@pytest.fixture
+def role(postgres_server: PostgresSettings) -> Iterator[str]:
+    name = f"r{uuid.uuid4().hex[:12]}"
+    yield name
+    Database(postgres_server).run(f"DROP ROLE IF EXISTS {name}")
+
+
+def test_from_nothing_to_current(tables: Database, call: Call) -> None:
+    code, out, _ = call("status")
+    assert code == 1
+    assert out.count("no tables yet") == 2
+    code, script, _ = call("migrate", "--dry-run")
+    assert code == 0
+    assert tables.state() == set()
+    code, out, _ = call("migrate")
+    assert code == 0
+    assert "alerts: to version 1 of 2\nalerts: to version 2 of 2\nalerts: current, version 2" in out
+    made = tables.state()
+    code, out, _ = call("status")
+    assert (code, out.count("current")) == (0, 2)
+    assert "nothing to do" in call("migrate", "--dry-run")[1]
+    # what a dry run prints is a script
+    tables.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    tables.run(script)
+    assert tables.state() == made
+    assert call("status")[0] == 0
+
+
+def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> None:
+    call("migrate")
+    tables.run("DROP TABLE alert_outbox; DROP INDEX network_flows_attacks; ALTER TABLE alerts ALTER COLUMN details DROP NOT NULL")
+    code, out, _ = call("status", "--json")
+    assert code == 1
+    assert {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)} == {
+        "hot": (1, 1, ["index network_flows_attacks of network_flows"], False),
+        "alerts": (2, 2, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
+    }
+    assert "index network_flows_attacks of network_flows" in call("status")[1]
+    code, out, _ = call("migrate")
+    assert code == 0
+    assert "alerts: putting back table alert_outbox" in out
+    assert call("status")[0] == 0
+
+
+def test_what_a_person_must_see_to(tables: Database, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("migrate")
+    tables.run("UPDATE flowlake_schema SET version = 7 WHERE component = 'alerts'; DROP INDEX network_flows_attacks")
+    code, out, _ = call("status", "--json")
+    assert code == 5
+    found = {item["component"]: item for item in json.loads(out)}
+    assert "version 7, this program knows 2" in found["alerts"]["problem"]
+    assert found["hot"]["missing"]  # the other is still shown
+    code, _, err = call("migrate")
+    assert (code, "version 7" in err) == (5, True)
+    monkeypatch.setenv("FLOWLAKE_ALERTS__PORT", str(free_port()))
+    code, out, _ = call("status", "--json")
+    assert code == 5
+    assert [(item["component"], item["version"], bool(item["problem"])) for item in json.loads(out)] == [
+        ("hot", 1, False),
+        ("alerts", None, True),
+    ]
+    assert "start it: flowlake up" in call("status")[1]
+
+
+def test_a_user_who_may_not_change_tables(tables: Database, call: Call, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("migrate")
+    tables.run(documented_grants(role, tables.settings.database))
+    current = tables.state()
+    for name in ("HOT", "ALERTS"):
+        monkeypatch.setenv(f"FLOWLAKE_{name}__USER", role)
+    assert call("status")[0] == 0
+    code, out, _ = call("migrate")
+    assert code == 0
+    assert "alerts: current, version 2" in out
+    tables.run("DROP TABLE alert_candidates; UPDATE flowlake_schema SET version = 1 WHERE component = 'alerts'")
+    assert call("status")[0] == 1
+    code, _, err = call("migrate")
+    assert code == 5
+    assert "version 2 of 'alerts' failed at statement 1" in err
+    assert "have the owner of the tables run: flowlake db migrate" in err
+    tables.run("UPDATE flowlake_schema SET version = 2 WHERE component = 'alerts'; DROP INDEX alerts_src")
+    code, _, err = call("migrate")
+    assert code == 5
+    assert "lacks index alerts_src" in err
+    assert "have the owner of the tables run" in err
+    for name in ("HOT", "ALERTS"):
+        monkeypatch.setenv(f"FLOWLAKE_{name}__USER", tables.settings.user)
+    assert call("migrate")[0] == 0
+    assert tables.state() == current
+    tables.run(f"DROP OWNED BY {role}")
+
+
+@pytest.mark.parametrize(
+    ("revoke", "hint"),
+    [
+        ("REVOKE SELECT ON flowlake_schema FROM {role}", "GRANT SELECT ON flowlake_schema TO"),
+        ("REVOKE TEMPORARY ON DATABASE {database} FROM {role}, PUBLIC", "GRANT TEMPORARY ON DATABASE"),
+        ("REVOKE USAGE ON SCHEMA public FROM {role}, PUBLIC", "GRANT USAGE ON SCHEMA public TO"),
+    ],
+)
+def test_a_right_that_is_missing_is_named(tables: Database, role: str, revoke: str, hint: str) -> None:
+    tables.migrate("alerts")
+    tables.run(documented_grants(role, tables.settings.database))
+    tables.run(revoke.format(role=role, database=tables.settings.database))
+    limited = Database(tables.settings.model_copy(update={"user": role}))
+    for each in (limited.migrate, limited.status, limited.script):
+        with pytest.raises(StoreError) as refused:
+            each("alerts")
+        assert hint in refused.value.hint
+    tables.run(f"DROP OWNED BY {role}")
+
+
+def test_the_stream_starts_and_writes_without_the_right_to_change_tables(spark: Any, bench: Bench, role: str) -> None:
+    for component in (hot.component(bench.settings, NETWORK_FLOWS), alerts.component(bench.settings)):
+        migrate(component)
+    owner = Database(bench.settings.hot)
+    owner.run(documented_grants(role, bench.settings.hot.database))
+    sections = {name: getattr(bench.settings, name).model_copy(update={"user": role}) for name in ("hot", "alerts")}
+    limited = bench.settings.model_copy(update=sections)
+    for _ in range(2):  # what comes again goes through a temporary table
+        bench.rows([{"name": i, "attack_type": "DNS_TUNNEL"} for i in range(3)])
+        drain(START["hot"], spark, limited)
+        drain(START["alerts"], spark, limited)
+    assert bench.sql("SELECT count(*) FROM network_flows") == [(3,)]
+    assert bench.sql("SELECT count(*) FROM alerts") == [(3,)]
+    assert bench.sql("SELECT DISTINCT tableowner = %s FROM pg_tables WHERE schemaname = 'public'", role) == [(False,)]
+    owner.run(f"DROP OWNED BY {role}")
