@@ -326,7 +326,22 @@ class BucketState:
         }
         said = _text(about)
         whole = b"".join((_LENGTH.pack(len(said)), said, m.held.tobytes(), m.firsts.tobytes(), m.waiting.tobytes()))
-        return _framed(Kind.BUCKET, _text(self.version), deflate(whole, "lz4"))
+        nonce = self.segments[self.version].nonce
+        return _framed(Kind.BUCKET, _text([self.version, nonce.hex()]), deflate(whole, "lz4"))
+
+    @staticmethod
+    def newest(blob: Bytes) -> tuple[int, bytes]:
+        """Version and nonce of the newest segment, which say whether a copy of the state is this one, without reading the rest.
+
+        Raises
+        ------
+        LayoutError
+            Another blob, or damaged.
+        """
+        said, _ = _opened(blob, Kind.BUCKET)
+        with reading("BUCKET blob"):
+            version, nonce = said
+            return version, bytes.fromhex(nonce)
 
     @staticmethod
     def decode(blob: Bytes) -> BucketState:
@@ -337,7 +352,7 @@ class BucketState:
         LayoutError
             Another blob, or damaged.
         """
-        version, packed = _opened(blob, Kind.BUCKET)
+        (version, _), packed = BucketState.newest(blob), _opened(blob, Kind.BUCKET)[1]
         with reading("BUCKET blob"):
             whole = inflated(packed)
             about, rest = _json(whole[_LENGTH.size :], _LENGTH.unpack_from(whole)[0], Kind.BUCKET)

@@ -112,7 +112,7 @@ def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: b
         return _loaded(handle, fresh, meta, store)
     except ValueError as e:  # LayoutError, and what a table refuses
         # the way out is in the message: a hint is lost on the way from a Python worker to the driver
-        raise CheckpointError(f"open-flow state of bucket {bucket}: {e}; {_WAY_OUT}", _WAY_OUT) from e
+        raise CheckpointError(f"open-flow state of bucket {bucket}: {e}; {_WAY_OUT}") from e
 
 
 _WAY_OUT = "go on with the version that wrote the checkpoint, or start with --reset-checkpoint (what it had open is given up)"
@@ -120,10 +120,11 @@ _WAY_OUT = "go on with the version that wrote the checkpoint, or start with --re
 
 def _loaded(cached: Handle | None, fresh: Callable[[], Handle], meta: bytes, store: Store) -> Handle:
     """What ``meta`` says: ``cached`` when that is it, or was it lately; else a ``fresh`` one, from the log."""
-    stored = pickled.bucket_state(meta) if pickled.is_pickled(meta) else BucketState.decode(meta)
-    version, segments = stored.version, stored.segments
-    if cached is not None and cached.version == version and cached.segments[version] == segments.get(version):
+    old = pickled.is_pickled(meta)
+    if cached is not None and not old and BucketState.newest(meta) == (cached.version, cached.segments[cached.version].nonce):
         return cached
+    stored = pickled.bucket_state(meta) if old else BucketState.decode(meta)
+    version, segments = stored.version, stored.segments
     caught_up = cached is not None and _catch_up(cached, version, segments, store)
     if cached is not None and caught_up:
         handle = cached
