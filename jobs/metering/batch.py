@@ -13,7 +13,8 @@ import pyarrow as pa
 from infra.errors import CaptureError
 from infra.names import printable, valid_text
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.digest import Envelope, accepted
+from jobs.metering.digest import accepted
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
 from jobs.metering.settings import MeterSettings
 from jobs.metering.threads import ahead

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
+from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
+from jobs.metering.layout import Digest, MeterState
 from jobs.metering.settings import MeterSettings
 from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
@@ -82,13 +83,14 @@ class BucketMeter:
 
     # ---- ingest
 
-    def ingest(self, digests: Iterable[bytes], now_ms: int) -> Emission:
+    def ingest(self, digests: Iterable[Digest], now_ms: int) -> Emission:
         """Take the digests of one micro-batch; meter what their clocks release.
 
         ``now_ms``: wall clock in ms, from the input (so that a replayed batch decides the same).
         """
         # any arrival order gives the same result
-        return self.ingest_decoded([open_digest(blob) for blob in sorted(digests)], now_ms)
+        in_order = sorted(digests, key=lambda digest: digest.order)
+        return self.ingest_decoded([(digest.envelopes, digest.packets) for digest in in_order], now_ms)
 
     def ingest_decoded(self, digests: Iterable[tuple[list[Envelope], NDArray]], now_ms: int) -> Emission:
         """The same for digests that never left the process; their packets' ``msg`` indexes the envelopes."""
@@ -301,27 +303,20 @@ class BucketMeter:
 
     # ---- state
 
-    def meta(self) -> dict[str, Any]:
-        """Everything but the open flows, as plain values."""
-        return {
-            "held": self._held.tobytes(),
-            "fragments": self._fragments.state(),
-            "domains": self._domains,
-            "names": self._names,
-            "sensors": self._sensors,
-            "ended": self._ended,
-            "accounts": self.accounts,
-        }
+    def state(self) -> MeterState:
+        """Everything but the open flows; shared with this meter, so to be encoded before it goes on."""
+        firsts, waiting = self._fragments.state()
+        return MeterState(self._held, firsts, waiting, self._domains, self._names, self._sensors, self._ended, self.accounts)
 
-    def load(self, meta: dict[str, Any]) -> None:
-        """Set what :meth:`meta` gave; the open flows are applied separately."""
-        self._held = np.frombuffer(meta["held"], PACKET_DTYPE).copy()
-        self._fragments.load(meta["fragments"])
-        self._domains = meta["domains"]
-        self._names = meta["names"]
-        self._sensors = meta["sensors"]
-        self._ended = meta["ended"]
-        self.accounts = meta["accounts"]
+    def load(self, state: MeterState) -> None:
+        """Set what :meth:`state` gave; the open flows are applied separately."""
+        self._held = state.held
+        self._fragments.load(state.firsts, state.waiting)
+        self._domains = state.domains
+        self._names = state.names
+        self._sensors = state.sensors
+        self._ended = state.ended
+        self.accounts = state.accounts
 
 
 def _per_domain(index: NDArray) -> list[tuple[int, int]]:

@@ -1,16 +1,16 @@
 """Phase one, stateless: Kafka messages of ``raw-packets`` -> one binary digest per hash bucket.
 
-A digest is what one task hands to one bucket: the packets of the bucket as :data:`sensors.packets.decode.PACKET_DTYPE`, and the
-*envelopes* of all messages that the task read, so that every bucket learns every clock, whether it got packets or not.
+A digest (:class:`jobs.metering.layout.Digest`) is what one task hands to one bucket: the packets of the bucket as
+:data:`sensors.packets.decode.PACKET_DTYPE`, and the *envelopes* of all messages that the task read, so that every
+bucket learns every clock, whether it got packets or not.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -20,15 +20,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from infra.names import valid_text
+from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.gather import take
-from jobs.metering.words import expand, squeeze
+from jobs.metering.layout import Digest
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 from sensors.packets.decode import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from sensors.packets.encoding import from_arrow
 from sensors.packets.frames import FrameBatch
 
-#: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
-KIND_JSON = "json"
 JSON_DOMAIN = "json"
 
 _CONTENT_TYPE = CONTENT_PACKETS.split(";")[0]
@@ -36,27 +35,6 @@ _MAX_NAME = 256
 
 #: Handing columns of a small batch to other threads takes longer than to decompress them.
 _READ = pa.ipc.IpcReadOptions(use_threads=False)
-
-
-@dataclass
-class Envelope:
-    """What a message says beside its packets; one per message (JSON: one per task, partition and sensor)."""
-
-    sensor: str
-    domain: str
-    run: int
-    partition: int
-    partitions: int
-    seq: int
-    kind: str
-    clock: int
-    seen_ms: int  # broker's time stamp of the message
-    packets: int = 0
-    max_ts: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    received: int = 0
-    dropped: int = 0
-    kernel_dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,27 +142,16 @@ class Digester:
         self._json.clear()
 
     def finish(self) -> Iterator[tuple[int, bytes]]:
-        """``(bucket, digest)`` for every bucket; nothing when no message could be read."""
+        """``(bucket, encoded Digest)`` for every bucket; nothing when no message could be read."""
         self._flush_json()
         if not self._envelopes:
             return
-        header = json.dumps([list(asdict(e).values()) for e in self._envelopes], separators=(",", ":")).encode()
-        head = struct.pack("<I", len(header)) + header
         packets = np.concatenate(self._packets) if self._packets else np.zeros(0, PACKET_DTYPE)
         bucket = packets["flow_hash"] % np.uint32(self._buckets)
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
-        for b in range(self._buckets):
-            chosen = take(packets, order[bounds[b] : bounds[b + 1]])
-            yield b, head + struct.pack("<I", len(chosen)) + squeeze(chosen)
-
-
-def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
-    """Inverse of :meth:`Digester.finish` for one bucket: envelopes and packets (writable)."""
-    (size,) = struct.unpack_from("<I", blob)
-    envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
-    (n,) = struct.unpack_from("<I", blob, 4 + size)
-    return envelopes, expand(memoryview(blob)[8 + size :], n, PACKET_DTYPE)
+        chosen = (take(packets, order[bounds[b] : bounds[b + 1]]) for b in range(self._buckets))
+        yield from enumerate(Digest.encode_each(self._envelopes, chosen))
 
 
 def accepted(envelope: Envelope, frames: FrameBatch, packets: NDArray, reasons: NDArray[np.uint8]) -> NDArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from jobs.metering.digest import KIND_JSON, Envelope
+from jobs.metering.envelope import KIND_JSON, Envelope
 from schemas.wire import CLOCK_END
 
 #: Frontier before every clock of a domain is known: nothing may be metered yet.
@@ -173,7 +173,7 @@ class Domain:
 
 
 @dataclass
-class _JsonLane:
+class JsonLane:
     """JSON packets of one producer on one partition."""
 
     max_ts: int = 0
@@ -189,11 +189,11 @@ class JsonDomain:
     lateness_ns: int
     frontier: int = NO_FRONTIER
     max_ts: int = 0
-    lanes: dict[int, _JsonLane] = field(default_factory=dict)
+    lanes: dict[int, JsonLane] = field(default_factory=dict)
 
     def note(self, e: Envelope) -> tuple[bool, int]:
         """As :meth:`Domain.note`; which packets were late by others of the same message, the digester knows."""
-        lane = self.lanes.setdefault(e.partition, _JsonLane())
+        lane = self.lanes.setdefault(e.partition, JsonLane())
         before = max(lane.max_ts - self.lateness_ns, self.frontier)
         lane.max_ts = max(lane.max_ts, e.max_ts)
         lane.seen_ms = max(lane.seen_ms, e.seen_ms)

@@ -106,12 +106,22 @@ def open(settings: Settings, query: str, version: int, frozen: Mapping[str, Any]
         else:
             identity, kept = old
             place = Checkpoint(f"{base}/{name}", identity, values | _compare(query, f"{base}/{name}", kept, values), files)
+        _opened[query] = place.id
     except OSError as e:
         raise CheckpointError(
             f"checkpoint folder {base} (paths.checkpoints): {e.strerror or e}",
             "name a folder that can be written: FLOWLAKE_PATHS__CHECKPOINTS",
         ) from e
     return place
+
+
+#: Of this process: query -> id of the checkpoint that it opened last.
+_opened: dict[str, str] = {}
+
+
+def opened(query: str) -> str | None:
+    """Id of the checkpoint that this process opened last for a query; None when it has opened none. Any thread may ask."""
+    return _opened.get(query)
 
 
 def existing(settings: Settings, query: str) -> list[Checkpoint]:

@@ -102,7 +102,7 @@ class _Memory(dict[int, bytes]):
 
 def _batches(settings: Settings, n: int) -> dict[str, float]:
     from jobs.metering import segments
-    from jobs.metering.digest import Envelope
+    from jobs.metering.envelope import Envelope
     from schemas.wire import KIND_PACKETS
 
     rules = settings.section(MeterSettings).model_copy(

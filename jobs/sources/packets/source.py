@@ -23,9 +23,10 @@ def _meter(spark: SparkSession, settings: Settings) -> StreamingQuery:
 
 
 def _exporter(settings: Settings) -> Service:
+    from jobs.runtime import checkpoints
     from jobs.sources.packets.accounts import Exporter
 
-    return Exporter(settings)
+    return Exporter(settings, lambda: checkpoints.opened("meter"))
 
 
 SOURCE = Source(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.digest import KIND_JSON, Envelope
+from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.settings import MeterSettings
 from jobs.metering.table import END_REASONS
 from schemas.wire import CLOCK_END

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
-from jobs.metering.digest import Envelope
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
 from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA

@@ -14,6 +14,7 @@ from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Digester, Message
 from jobs.metering.features import records
+from jobs.metering.layout import Digest
 from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CONTENT_JSON
@@ -138,7 +139,7 @@ def metered_json(lanes: list[list[Message]], cuts: list[list[int]], buckets: int
     found, at_ = [], [0] * len(lanes)
     ends = [*cuts, [len(lane) for lane in lanes], None]
     for end in ends:
-        digests: list[list[bytes]] = [[] for _ in range(buckets)]
+        digests: list[list[Digest]] = [[] for _ in range(buckets)]
         if end is not None:
             digester = Digester(buckets, round(settings.json_lateness_s * 1e9))
             for lane, a, b in zip(lanes, at_, end, strict=True):
@@ -146,7 +147,7 @@ def metered_json(lanes: list[list[Message]], cuts: list[list[int]], buckets: int
                     digester.add(message)
             at_ = end
             for b, blob in digester.finish():
-                digests[b].append(blob)
+                digests[b].append(Digest.decode(blob))
         for b, meter in enumerate(meters):
             emission = meter.ingest(digests[b], now_ms)
             found.append(records(emission.closed, emission.domains, emission.sensors))

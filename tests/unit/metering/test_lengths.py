@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.metering.digest import Digester, Message, open_digest
+from jobs.metering.digest import Digester, Message
+from jobs.metering.layout import Digest
 from schemas.wire import CONTENT_JSON, Header
 from sensors.packets.capture import CaptureReader
 from sensors.packets.decode import MAX_WIRE, decode, flow_hashes
@@ -180,7 +181,7 @@ def digested(frames: FrameBatch, of: Callable[[FrameBatch], list[Message]]) -> n
     for message in of(frames):
         digester.add(message)
     assert not digester.refused
-    found = [open_digest(blob)[1] for _, blob in digester.finish()]
+    found = [Digest.decode(blob).packets for _, blob in digester.finish()]
     for b, packets in enumerate(found):
         assert (packets["flow_hash"] % 4 == b).all()
     packets = np.concatenate(found)
