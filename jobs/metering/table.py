@@ -14,7 +14,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from jobs.metering.gather import take
-from sensors.packets.decode import FRAG_LATER, PACKET_DTYPE, _mix, address_hash
+from sensors.packets.decode import FRAG_LATER, PACKET_DTYPE
+from sensors.packets.decode.hashing import address_hash
+from sensors.packets.decode.hashing import mix as _mix
 
 #: Seconds are kept as integer microseconds. "active span" threshold, sub-flow gap and bulk gap of CICFlowMeter.
 ACTIVE_THRESHOLD_US = 5_000_000
