@@ -18,7 +18,8 @@ from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
-from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
+from jobs.metering.row import END_REASONS
+from jobs.metering.table import FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
 from sensors.packets.decode import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import deflate, expand, inflate, squeeze
 
 #: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below

@@ -12,7 +12,7 @@ from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.digest import Envelope
 from jobs.metering.emission import pack, records_of, together, unpack
 from jobs.metering.features import records
-from jobs.metering.table import IDLE, ROW_DTYPE
+from jobs.metering.row import IDLE, ROW_DTYPE
 from schemas.wire import CLOCK_END, KIND_END
 from sensors.packets.decode import decode
 from sensors.packets.frames import FrameBatch

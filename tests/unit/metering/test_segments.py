@@ -14,7 +14,7 @@ from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.digest import Envelope
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from schemas.wire import KIND_PACKETS
 from sensors.packets.decode import PACKET_DTYPE
 from tests.unit.metering.test_invariance import Store
