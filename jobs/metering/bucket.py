@@ -18,8 +18,9 @@ from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
 from jobs.metering.layout import Digest, MeterState
+from jobs.metering.row import END_REASONS
 from jobs.metering.settings import MeterSettings
-from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
+from jobs.metering.table import FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
 from sensors.packets.decode import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jobs.metering.bucket import Emission
 from jobs.metering.features import records
 from jobs.metering.layout import FlowRows
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import expand_into, squeeze
 
 #: Rows of one blob, and of the message of ``predictions`` that it becomes, at most: some 2 MB before compression. A blob is one value in

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from jobs.metering.domains import JSON, AnyDomain, Domain, JsonDomain, JsonLane, Key, Lane, Run
 from jobs.metering.envelope import Envelope
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import deflate, expand, inflate, squeeze
 from sensors.packets.decode import PACKET_DTYPE
 

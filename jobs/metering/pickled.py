@@ -17,7 +17,7 @@ import numpy as np
 
 from jobs.metering.domains import AnyDomain, Domain, JsonDomain, JsonLane, Lane, Run
 from jobs.metering.layout import FIRST_DTYPE, BucketState, Bytes, Entry, LayoutError, MeterState, Segment, inflated, reading
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import expand
 from sensors.packets.decode import PACKET_DTYPE
 

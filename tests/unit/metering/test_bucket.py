@@ -10,8 +10,8 @@ import pytest
 
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.envelope import KIND_JSON, Envelope
+from jobs.metering.row import END_REASONS
 from jobs.metering.settings import MeterSettings
-from jobs.metering.table import END_REASONS
 from schemas.wire import CLOCK_END
 from sensors.packets.decode import PACKET_DTYPE
 
@@ -372,7 +372,7 @@ def test_flows_that_come_and_go_need_no_more_room() -> None:
     for second in range(1, 40):
         feed.send(second + 0.9, _short_flows(second, 3000))
         meter.table.forget_dirty()
-        rooms.append((len(meter.table.rows), len(meter.table._dirty)))
+        rooms.append((len(meter.table.rows), len(meter.table._slots.dirty)))
     assert rooms[-1] == rooms[4]
 
 

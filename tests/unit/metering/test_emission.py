@@ -12,8 +12,8 @@ from jobs.metering.emission import pack, records_of, together
 from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
 from jobs.metering.layout import FlowRows
+from jobs.metering.row import IDLE, ROW_DTYPE
 from jobs.metering.settings import MeterSettings
-from jobs.metering.table import IDLE, ROW_DTYPE
 from schemas.wire import CLOCK_END, KIND_END
 from sensors.packets.decode import decode
 from sensors.packets.frames import FrameBatch

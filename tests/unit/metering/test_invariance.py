@@ -259,7 +259,7 @@ def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.Mon
 
 
 def test_a_segment_survives_its_bytes(capture: Path) -> None:
-    from jobs.metering.table import ROW_DTYPE
+    from jobs.metering.row import ROW_DTYPE
 
     rows = np.zeros(3, ROW_DTYPE)
     rows["slot"] = [4, 5, 6]

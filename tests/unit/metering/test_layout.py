@@ -29,7 +29,7 @@ from jobs.metering.layout import (
     decode,
     kind_of,
 )
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import squeeze
 from schemas.wire import CLOCK_END, KIND_PACKETS
 from sensors.packets.decode import PACKET_DTYPE

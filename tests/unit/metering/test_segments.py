@@ -13,8 +13,8 @@ from jobs.metering import segments
 from jobs.metering.bucket import BucketMeter
 from jobs.metering.envelope import Envelope
 from jobs.metering.layout import BucketState, Entry, Segment
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.settings import MeterSettings
-from jobs.metering.table import ROW_DTYPE
 from schemas.wire import KIND_PACKETS
 from sensors.packets.decode import PACKET_DTYPE
 from tests.unit.metering.test_invariance import Store
