@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from infra import paths  # noqa: E402
-from infra.errors import FlowlakeError, StackError  # noqa: E402
+from infra.errors import FlowlakeError, StackError, one_line  # noqa: E402
 from infra.jvm import java  # noqa: E402
 
 LOCK = ROOT / "requirements.lock"
@@ -174,7 +174,7 @@ def _run(argv: list[str]) -> None:
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
         telling = [line for line in words if "ERROR" in line or "error" in line]
-        reason = " ".join((telling or words or ["?"])[-1].split())[:300]
+        reason = one_line((telling or words or ["?"])[-1])
         raise StackError(f"packages could not be installed: {reason}", "check the network, then: make setup")
 
 

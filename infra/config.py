@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from infra import paths
-from infra.errors import ConfigError
+from infra.errors import ConfigError, one_line
 
 
 def _root() -> Path:
@@ -261,7 +261,7 @@ def load(file: str | Path | None = None) -> Settings:
     except OSError as e:
         raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(e).split())}") from e
+        raise ConfigError(f"configuration file {path} is not YAML: {one_line(e, 500)}") from e
     if not isinstance(raw, dict):
         raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
     if odd := [key for key in raw if not isinstance(key, str)]:
@@ -281,7 +281,7 @@ def _unreadable(error: SettingsError) -> str:
     """Which variable holds no JSON where a table is expected."""
     text = getattr(error.__cause__, "doc", None)
     names = [name for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value == text]
-    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else " ".join(str(error).split())
+    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else one_line(error)
 
 
 def _check_environment() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 
 #: Seconds by which two readings of one process's start time may differ (the boot time they are derived from is adjusted by NTP).
 START_TOLERANCE_S = 2.0
@@ -174,7 +174,7 @@ class Daemon:
         """The line of the log's end that most likely says what went wrong."""
         lines = tail(self.log_file, 40)
         telling = [line for line in lines if any(word in line for word in ("FATAL", "ERROR", "Exception", "rror:"))]
-        return " ".join((telling or lines or ["the log is empty"])[-1].split())[:400]
+        return one_line((telling or lines or ["the log is empty"])[-1], 400)
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infra.config import PostgresSettings
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 from infra.process import Daemon, require_port
 from infra.stack import unprivileged
 
@@ -139,7 +139,7 @@ class Postgres:
             )
         except psycopg2.OperationalError as e:
             raise StackError(
-                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {' '.join(str(e).split())}",
+                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {one_line(e)}",
                 "the password is set at first start: FLOWLAKE_HOT__PASSWORD must still be the same",
             ) from e
         try:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.errors import one_line
 from infra.names import valid_text
 from jobs.metering.gather import take
 from jobs.metering.words import expand, squeeze
@@ -279,7 +280,7 @@ def read_packets(value: bytes) -> pa.RecordBatch:
     except (pa.ArrowException, OSError, ValueError) as e:
         if isinstance(e, Refused):
             raise
-        raise Refused(f"arrow: {' '.join(str(e).split())[:200]}") from e
+        raise Refused(f"arrow: {one_line(e, 200)}") from e
     if any(c.null_count for c in batch.columns):
         raise Refused("schema: null values")
     return batch

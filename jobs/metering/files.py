@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from infra.errors import CaptureError, ConfigError
+from infra.errors import CaptureError, ConfigError, one_line
 from infra.names import partial_of
 from schemas.cicflowmeter import cic_table, csv_table
 
@@ -134,4 +134,4 @@ class RecordWriter:
 
 def reason(error: OSError) -> str:
     """What the system says, without what Arrow puts around it."""
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:200]
+    return os.strerror(error.errno) if error.errno else one_line(error, 200)

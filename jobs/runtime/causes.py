@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra.errors import BrokerError, FlowlakeError, StoreError
+from infra.errors import BrokerError, FlowlakeError, StoreError, one_line
 
 #: Exceptions that only carry another one across a border.
 _CARRIERS = frozenset({"Py4JJavaError", "Py4JException", "PythonException", "StreamingQueryException", "SparkException", "Exception"})
@@ -30,7 +30,7 @@ _MEANINGS: tuple[tuple[re.Pattern[str], type[FlowlakeError], str], ...] = (
 )
 
 
-def one_line(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """The cause of a failure in one line, without a stack trace.
 
     A :class:`~infra.errors.FlowlakeError` anywhere in the chain wins (its message stands alone); else the exception that Python raised
@@ -129,5 +129,4 @@ def _known() -> dict[str, type[FlowlakeError]]:
 
 
 def _tidy(line: str) -> str:
-    line = _SQLSTATE.sub("", " ".join(line.split()))
-    return line if len(line) <= _MAX else f"{line[: _MAX - 3]}..."
+    return one_line(_SQLSTATE.sub("", line.rstrip()), _MAX)

@@ -261,12 +261,12 @@ class _Hadoop:
         from py4j.protocol import Py4JJavaError
         from pyspark.errors import PySparkException
 
-        from jobs.runtime.causes import one_line
+        from jobs.runtime.causes import summary
 
         try:
             return action()
         except (Py4JJavaError, PySparkException) as e:
-            raise OSError(one_line(e)) from e
+            raise OSError(summary(e)) from e
 
     def folders(self) -> list[str]:
         base = self._path(self._base)

@@ -17,7 +17,7 @@ from typing import Any
 
 from infra import log, metrics
 from infra.config import Settings
-from infra.errors import BrokerError, CheckpointError, FlowlakeError
+from infra.errors import BrokerError, CheckpointError, FlowlakeError, one_line
 from infra.kafka import progress as queries
 from infra.kafka import topics
 from infra.kafka.progress import Account, Offsets
@@ -295,7 +295,7 @@ class Watcher(threading.Thread):
                         self.look(topics.ids(client, {mine.topic for mine in _RUNNING.values()}))
                         self._ending.wait(LOOK_S)
             except Exception as e:  # the queries say themselves that the broker is away
-                LOG.debug("topics cannot be looked at, trying again", cause=str(e)[:200])
+                LOG.debug("topics cannot be looked at, trying again", cause=one_line(e, 200))
 
     def look(self, ids: Mapping[str, str]) -> None:
         """Compare the ids of the topics on the broker with those that are being read, and count what is missing in the batches."""

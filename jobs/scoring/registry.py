@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sqlite3
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra import paths
 from infra.config import Settings
-from infra.errors import FlowlakeError, ModelError
+from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.model import Champion
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "flowlake"
 _ARTIFACT = "model"
 _TRAIN = "flowlake train --promote trains one and makes it champion"
-_PASSWORD = re.compile(r"://[^/@\s]+@")
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -202,9 +200,9 @@ def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
-            reason = _one_line(e)
+            reason = one_line(e)
             hint = (
-                f"mlflow db upgrade {shlex.quote(_without_password(uri))}"
+                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
                 if "out-of-date database schema" in reason
                 else "scoring.tracking_uri names the registry"
             )
@@ -226,7 +224,7 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
             connection.execute("PRAGMA schema_version").fetchone()
         connection.close()
     except sqlite3.Error as e:
-        raise ModelError(f"model registry {file}: {e}", f"move the file away; {_TRAIN}") from e
+        raise ModelError(f"model registry {file}: {one_line(e)}", f"move the file away; {_TRAIN}") from e
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
@@ -279,7 +277,7 @@ def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, labe
         where = client.get_model_version_download_uri(version.name, version.version)
         return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
     except Exception as e:
-        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {one_line(e)}", _TRAIN) from e
 
 
 def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
@@ -317,7 +315,7 @@ def _load_estimator(folder: Path) -> Any:
     try:
         return mlflow.sklearn.load_model(str(folder))
     except Exception as e:
-        raise _UnreadableError(_one_line(e)) from e
+        raise _UnreadableError(one_line(e)) from e
 
 
 def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
@@ -327,7 +325,7 @@ def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     try:
         metadata = Model.load(str(folder)).metadata or {}
     except Exception as e:
-        raise _UnreadableError(f"MLmodel: {_one_line(e)}") from e
+        raise _UnreadableError(f"MLmodel: {one_line(e)}") from e
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
@@ -339,7 +337,7 @@ def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str) -
         columns = tuple(str(c) for c in json.loads(facts["columns"]))
         threshold = float(facts["threshold"])
     except (ValueError, TypeError) as e:
-        raise ModelError(f"{label}: columns or threshold unreadable: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{label}: columns or threshold unreadable: {one_line(e)}", _TRAIN) from e
     if unknown := [c for c in columns if c not in FEATURE_NAMES]:
         raise ModelError(f"{label}: unknown columns {', '.join(unknown[:8])}", "feature names are those of schemas/features.py")
     if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
@@ -352,7 +350,7 @@ def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str) -
             estimator, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
         )
     except ValueError as e:
-        raise ModelError(f"{label}: corrupt artefact: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{label}: corrupt artefact: {one_line(e)}", _TRAIN) from e
 
 
 def _is_local(settings: Settings) -> bool:
@@ -369,13 +367,4 @@ def _digest(folder: Path) -> str:
 
 def _shown(settings: Settings) -> str:
     """The registry as a person reads it: a file by its path, a server by its URI without the password."""
-    return str(paths.registry_file(settings) or _without_password(settings.scoring.tracking_uri))
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub("://", text)
-
-
-def _one_line(error: BaseException) -> str:
-    text = _without_password(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return str(paths.registry_file(settings) or without_password(settings.scoring.tracking_uri))

@@ -15,7 +15,7 @@ import psycopg2
 import pyarrow as pa
 
 from infra.config import PostgresSettings, Settings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
@@ -222,7 +222,7 @@ def prepare(settings: Settings) -> None:
                     cursor.execute(statement)
         except psycopg2.Error as e:
             # The extension is a convenience: without the right to create it the table serves as it is.
-            get("sink.hot").warning("TimescaleDB is there but could not be applied", cause=" ".join(str(e).split())[:300])
+            get("sink.hot").warning("TimescaleDB is there but could not be applied", cause=one_line(e))
     except psycopg2.Error as e:
         raise postgres.classify(e, settings.hot) from e
     finally:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
+from infra.errors import one_line
 from jobs.runtime.dead_letter import DeadLetter
 from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, PREDICTION_SCHEMA, RECORD_VERSION
 from schemas.wire import CONTENT_FLOWS, Header
@@ -80,7 +81,7 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(value))
     except (pa.ArrowException, OSError, ValueError) as e:
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
     if schema.names != _NAMES or schema.types != _TYPES:
         raise BadMessage(f"schema: {_difference(schema)}")
     try:
@@ -93,7 +94,7 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[
     except (pa.ArrowException, OSError, ValueError, MemoryError) as e:
         if isinstance(e, BadMessage):
             raise
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
     for name in table.column_names:
         if not PREDICTION_SCHEMA.field(name).nullable and table.column(name).null_count:
             raise BadMessage(f"schema: null in column {name}")
@@ -103,10 +104,6 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[
 def _ended(value: bytes) -> bool:
     """Whether the stream has its end mark (continuation and zero length); without it whole batches may be missing."""
     return value.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _difference(schema: pa.Schema) -> str:

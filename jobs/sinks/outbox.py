@@ -12,7 +12,7 @@ import threading
 import psycopg2
 
 from infra.config import Settings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.runtime.dead_letter import producer
 from jobs.sinks import postgres
@@ -93,4 +93,4 @@ class Drainer(threading.Thread):
             try:
                 drain(self._settings)
             except (StoreUnavailable, StoreError, RuntimeError, KafkaError) as e:
-                log.warning("alerts wait for the topic in the outbox", cause=" ".join(str(e).split())[:300] or type(e).__name__)
+                log.warning("alerts wait for the topic in the outbox", cause=one_line(e))

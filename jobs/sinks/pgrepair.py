@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 
 #: Of all tables of the schema in which unqualified names are created: table, kind, name, definition, whether an INSERT must give it.
 #: Indexes go without their name, which PostgreSQL may have chosen, and those of a constraint are made with it.
@@ -142,7 +142,7 @@ def _alter(cursor: Any, statement: str, what: str, table: str, place: str) -> No
     try:
         cursor.execute(statement)
     except psycopg2.Error as e:
-        reason = " ".join(str(e).split())[:200]
+        reason = one_line(e, 200)
         raise StoreError(
             f"{place}: table {table} lacks {what}, and it cannot be put back: {reason}",
             f"mend the rows or restore a backup ({statement}), or {_rename(table)}",

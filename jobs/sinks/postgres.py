@@ -12,7 +12,7 @@ import psycopg2
 import pyarrow as pa
 
 from infra.config import PostgresSettings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from jobs.sinks import pgcopy, pgrepair
 from jobs.sinks.stores import StoreUnavailable
 
@@ -69,7 +69,7 @@ def connect(settings: PostgresSettings, application: str) -> Any:
 
 def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings) -> Exception:
     # libpq gives no SQLSTATE to a failed connection, only the server's words.
-    text = _line(error)
+    text = one_line(error, 1000)
     refusals = {
         "authentication failed": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD, or the user in the configuration",
         "no password supplied": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD",
@@ -88,18 +88,14 @@ def _last_words(text: str) -> str:
     return text.rsplit("FATAL: ", 1)[-1].strip()[:300]
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def classify(error: psycopg2.Error, settings: PostgresSettings) -> Exception:
     """The exception that says what to do about ``error``: :class:`StoreUnavailable`, :class:`RefusedData` or ``StoreError``."""
     state = error.pgcode or ""
-    text = f"{where(settings)}: {_line(error)[:300]}"
+    text = f"{where(settings)}: {one_line(error)}"
     if state.startswith(_TRANSIENT):
         return StoreUnavailable(text)
     if state.startswith(_DATA) or (not state and isinstance(error, psycopg2.DataError)):
-        return RefusedData(_line(error)[:300])
+        return RefusedData(one_line(error))
     if not state and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.DatabaseError):
         return StoreUnavailable(text)  # the connection broke: no answer, no code
     hint = "GRANT the rights on the tables to this user" if state == "42501" else ""
@@ -147,7 +143,7 @@ def copy_table(cursor: Any, table: str, types: Mapping[str, str], rows: pa.Table
     try:
         stream = pgcopy.encode(rows, types)
     except ValueError as e:
-        raise RefusedData(_line(e)[:300]) from e
+        raise RefusedData(one_line(e)) from e
     cursor.copy_expert(f"COPY {table} ({', '.join(types)}) FROM STDIN WITH (FORMAT binary)", io.BytesIO(stream), size=1 << 18)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from infra.config import Settings, load
-from infra.errors import BrokerError, CaptureError
+from infra.errors import BrokerError, CaptureError, one_line
 
 #: Sends argv[2] UDP datagrams to 127.0.0.1:argv[1] at argv[3] packets a second, from many source ports; prints the seconds it took.
 _BLASTER = """
@@ -184,5 +184,5 @@ def _topic(settings: Settings) -> Any:
     except kafka_errors.KafkaError as e:
         raise refused(settings.kafka, e) from e
     except ValueError as e:
-        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {e}") from e
+        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {one_line(e)}") from e
     return admin

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from infra import config, paths
-from infra.errors import FlowlakeError
+from infra.errors import FlowlakeError, one_line
 from ops.cli.options import ConfFile, Json
 
 if TYPE_CHECKING:
@@ -232,5 +232,5 @@ def check_model(settings: Settings) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as e:
-        return Finding("model", "warning", f"registry {file}: {e}", f"move {file} away, then: flowlake train")
+        return Finding("model", "warning", f"registry {file}: {one_line(e)}", f"move {file} away, then: flowlake train")
     return Finding("model", "ok", f"{name} is version {row[0]}") if row else absent

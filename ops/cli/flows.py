@@ -10,7 +10,7 @@ import typer
 
 from infra import config, paths
 from infra.config import Settings
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError, StoreError, one_line
 from jobs.runtime import lake, s3
 from ops.cli import looks
 from ops.cli.options import ConfFile, Json
@@ -132,4 +132,4 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
     except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
         if store := s3.trouble(str(e), where, settings.lake):
             raise StoreError(store.message, store.hint) from e
-        raise StoreError(f"lake {where} cannot be read: {' '.join(str(e).split())[:300]}", "check lake.path and lake.s3_endpoint") from e
+        raise StoreError(f"lake {where} cannot be read: {one_line(e)}", "check lake.path and lake.s3_endpoint") from e

@@ -15,7 +15,7 @@ import psycopg2
 import psycopg2.extras
 
 from infra.config import PostgresSettings
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError, StoreError, one_line
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
@@ -69,7 +69,7 @@ def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> l
         except psycopg2.errors.UndefinedTable as e:
             raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
         except psycopg2.Error as e:
-            raise StoreError(f"{postgres.where(settings)}: {' '.join(str(e).split())[:300]}") from e
+            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}") from e
 
 
 def plain(value: Any) -> Any:

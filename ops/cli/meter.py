@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
-from infra.errors import CaptureError, ConfigError, FlowlakeError
+from infra.errors import CaptureError, ConfigError, FlowlakeError, one_line
 from infra.names import printable
 from ops.cli.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
 from ops.cli.options import ConfFile, FollowTimeout, Json, Sort, follow_one
@@ -217,7 +217,7 @@ def _labeller(path: Path | None) -> _Labels | None:
             raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
         return _Labels(Truth(truth).labels)
     except (OSError, pa.ArrowException, ValueError) as e:
-        raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
+        raise CaptureError(f"ground truth {path}: {one_line(e, 200)}", hint) from e
 
 
 def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> int:

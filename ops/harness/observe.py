@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.config import Settings
+from infra.errors import one_line
 from infra.kafka.progress import INPUTS, finished_offsets
 from jobs.runtime import lake
 from jobs.sinks.messages import BadMessage, decode_value
@@ -103,7 +104,7 @@ class Follower(threading.Thread):
             try:
                 self._follow()
             except Exception as e:  # a client's hiccup must not end the demo
-                self.seen.failure = f"{type(e).__name__}: {e}"
+                self.seen.failure = f"{type(e).__name__}: {one_line(e)}"
                 self._stop_event.wait(1)
 
     def _follow(self) -> None:

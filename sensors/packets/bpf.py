@@ -14,7 +14,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from infra.errors import CaptureError
+from infra.errors import CaptureError, one_line
 
 Program = list[tuple[int, int, int, int]]  # code, jt, jf, k
 
@@ -58,7 +58,7 @@ def _by_libpcap(text: str, link_type: int) -> Program | None:
     except ImportError:
         return None
     except (Scapy_Exception, OSError) as e:
-        raise CaptureError(f"filter {text!r}: {' '.join(str(e).split())}", "see pcap-filter(7)") from e
+        raise CaptureError(f"filter {text!r}: {one_line(e)}", "see pcap-filter(7)") from e
     try:
         return [(i.code, i.jt, i.jf, i.k & 0xFFFFFFFF) for i in (compiled.bf_insns[n] for n in range(compiled.bf_len))]
     finally:

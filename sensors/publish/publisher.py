@@ -18,7 +18,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from infra.config import Settings
-from infra.errors import BrokerError
+from infra.errors import BrokerError, one_line
 from schemas.topics import RAW_PACKETS
 from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
 from sensors.packets.encoding import EMPTY, MAX_MESSAGE_BYTES, split
@@ -291,7 +291,8 @@ class Publisher:
         if self._failure is not None:
             error, self._failure = self._failure, None
             raise BrokerError(
-                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: {type(error).__name__}: {error}",
+                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: "
+                f"{type(error).__name__}: {one_line(error)}",
                 "flowlake topics shows how the topic differs from its declaration",
             ) from error
 

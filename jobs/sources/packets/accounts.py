@@ -14,6 +14,7 @@ from typing import Any
 
 from infra import log, metrics
 from infra.config import Settings
+from infra.errors import one_line
 from schemas.accounts import SHARED_ID
 from schemas.topics import ACCOUNTS
 
@@ -85,7 +86,7 @@ class Exporter(threading.Thread):
                     self._export()
                     self.tell(new=written_ms >= began_ms)
             except Exception as e:  # the stream must not end because nobody counts
-                LOG.debug("accounts cannot be read, trying again", cause=str(e)[:200])
+                LOG.debug("accounts cannot be read, trying again", cause=one_line(e, 200))
                 self._ending.wait(5)
 
     def tell(self, *, new: bool) -> None:
