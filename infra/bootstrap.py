@@ -28,7 +28,7 @@ from pathlib import Path  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from infra import paths  # noqa: E402
+from infra import files, paths  # noqa: E402
 from infra.errors import FlowlakeError, StackError, one_line  # noqa: E402
 from infra.jvm import java  # noqa: E402
 
@@ -81,7 +81,7 @@ def environment() -> None:
         install()
         if not complete():
             raise StackError(f"the environment {VENV} is incomplete after installing", f"rm -r {VENV} && make setup")
-    STAMP.write_text(digest(), encoding="ascii")
+    files.replace(STAMP, digest())
     print(f"environment: ready in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from infra import files
 from infra.errors import StackError, one_line
 
 #: Seconds by which two readings of one process's start time may differ (the boot time they are derived from is adjusted by NTP).
@@ -96,9 +97,7 @@ class Daemon:
 
     def _note(self, process: psutil.Process) -> None:
         record = {"pid": process.pid, "created": process.create_time(), "name": self.name}
-        partial = self.pid_file.with_suffix(".pid.new")
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, self.pid_file)
+        files.replace(self.pid_file, json.dumps(record))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra import files
 from infra.errors import StackError
 from infra.jvm import jars, java
 from infra.process import Daemon, free_port, require_port
@@ -134,7 +135,7 @@ class Kafka:
         }
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            self.configuration.write_text("".join(f"{key}={value}\n" for key, value in lines.items()), encoding="utf-8")
+            files.replace(self.configuration, "".join(f"{key}={value}\n" for key, value in lines.items()))
         except OSError as e:
             raise StackError(f"Kafka's folder {self.dir} cannot be written: {e.strerror}", "choose another with paths.var") from e
 

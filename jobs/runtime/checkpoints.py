@@ -8,7 +8,6 @@ of the topics that it has read (:mod:`jobs.runtime.inputs`).
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import uuid
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra import log, paths
+from infra import files, log, paths
 from infra.config import Settings
 from infra.errors import CheckpointError
 
@@ -227,11 +226,9 @@ class _Local:
     def write(self, name: str, text: str) -> None:
         file = self._base / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
         # Hadoop's checksum of what the file was: Spark could not read it any more
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-        part.replace(file)
+        files.replace(file, text)
 
     def remove(self, name: str) -> None:
         target = self._base / name

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from infra import files
 from infra.config import Settings, load
 from infra.errors import BrokerError, CaptureError, one_line
 
@@ -73,7 +74,7 @@ def run(
         admin.delete_topics([own.topic("raw-packets")])
         admin.close()
     if json_path:
-        Path(json_path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        files.replace(json_path, json.dumps(result, indent=2) + "\n")
     return result
 
 

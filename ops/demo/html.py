@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from infra import files
 from infra.names import printable
 from ops.demo import report, series, svg
 from ops.harness import latency
@@ -45,7 +46,7 @@ th{text-align:left;color:var(--soft);font-weight:500}th,td{padding:4px 10px 4px 
 
 def write(outcome: Outcome, file: Path) -> None:
     """Write the page."""
-    file.write_text(page(outcome), encoding="utf-8")
+    files.replace(file, page(outcome))
 
 
 def page(outcome: Outcome) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import files
 from infra.config import Settings
 from infra.names import printable
 from ops.harness import latency
@@ -60,7 +61,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
 def write(outcome: Outcome, file: Path) -> dict[str, Any]:
     """Write the report as JSON and return it."""
     values = as_dict(outcome)
-    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    files.replace(file, json.dumps(values, indent=2) + "\n")
     return values
 
 

@@ -16,6 +16,7 @@ from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
+from infra import files
 from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.digest import Digester, Message
@@ -125,10 +126,7 @@ class _MapStore:
     def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
         self._state.updateValue((version,), (segment,))
         with suppress(OSError):  # a full disk makes it slower, not wrong
-            file = self._file(version, nonce)
-            partial = file.with_suffix(".part")
-            partial.write_bytes(plain())
-            partial.rename(file)
+            files.replace(self._file(version, nonce), plain())
             for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
                 old.unlink()
 
