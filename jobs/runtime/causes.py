@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra.errors import BrokerError, FlowlakeError, StoreError, one_line
+from infra.errors import FlowlakeError, one_line
+from jobs.runtime import meanings
+from jobs.runtime.meanings import About
 
 #: Exceptions that only carry another one across a border.
 _CARRIERS = frozenset({"Py4JJavaError", "Py4JException", "PythonException", "StreamingQueryException", "SparkException", "Exception"})
@@ -16,18 +18,6 @@ _STREAM_PREFIX = re.compile(r"^\[STREAM_FAILED\] Query \[id = [^\]]*\] terminate
 _JAVA_CLASS = re.compile(r"^(?:[a-z]\w*\.)+(\w+): ")
 _SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5};?$")
 _MAX = 500
-#: What libraries say, and what it means: (pattern, our class, in our words).
-_MEANINGS: tuple[tuple[re.Pattern[str], type[FlowlakeError], str], ...] = (
-    (
-        re.compile(
-            r"waiting for a node assignment|Failed to (construct|create new) Kafka|NoBrokersAvailable|Topic \S+ not present in metadata"
-        ),
-        BrokerError,
-        "the Kafka broker does not answer",
-    ),
-    (re.compile(r"No resolvable bootstrap urls"), BrokerError, "no name in kafka.bootstrap_servers can be resolved"),
-    (re.compile(r"No space left on device"), StoreError, "no space left on device"),
-)
 
 
 def summary(error: BaseException) -> str:
@@ -38,7 +28,7 @@ def summary(error: BaseException) -> str:
     """
     name, message = _cause(error)
     if name not in _known() and (meaning := _meaning(message)):
-        return _tidy(f"{meaning[1]} ({name}: {message})")
+        return _tidy(f"{meaning.message(message)} ({name}: {message})")
     if name in _known() or not name:
         return _tidy(message)
     return _tidy(f"{name}: {message}" if message else name)
@@ -51,12 +41,12 @@ def kind(error: BaseException) -> type[FlowlakeError] | None:
             return type(e)
     name, message = _cause(error)
     meaning = _meaning(message)
-    return _known().get(name) or (meaning[0] if meaning else None)
+    return _known().get(name) or (meaning.error if meaning else None)
 
 
-def _meaning(message: str) -> tuple[type[FlowlakeError], str] | None:
+def _meaning(message: str) -> meanings.Meaning | None:
     """What a library's message means, when it is one of those that do not say it themselves."""
-    return next(((cls, words) for pattern, cls, words in _MEANINGS if pattern.search(message)), None)
+    return meanings.find(message, About.BROKER, About.SYSTEM)
 
 
 def _cause(error: BaseException) -> tuple[str, str]:

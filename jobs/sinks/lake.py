@@ -26,10 +26,11 @@ import pyarrow.compute as pc
 
 from infra import paths
 from infra.config import LakeSettings, Settings
-from infra.errors import FlowlakeError, StoreError
+from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
-from jobs.runtime import s3
+from jobs.runtime import meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.meanings import About
 from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, parquet, source
 from jobs.sinks.identities import Identities
@@ -64,41 +65,6 @@ _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
 #: Compactions between two removals of files that no version of the table needs any more; how long those are kept.
 _VACUUM_EVERY, _VACUUM_HOURS = 40, 168.0
 _DAY_US = 86_400_000_000
-
-_AWAY = (
-    "No space left",
-    "Disk quota",
-    "Connection refused",
-    "Connection reset",
-    "Connect to",
-    "timed out",
-    "Timeout",
-    "UnknownHost",
-    "SdkClientException",
-    "Service Unavailable",
-    "SlowDown",
-    "Status Code: 50",
-    "ConcurrentAppendException",
-    "ConcurrentModification",
-    "DELTA_CONCURRENT",
-    "ProtocolChangedException",
-    "KafkaError",
-    "NoBrokersAvailable",
-    "Input/output error",
-)
-_DENIED = (
-    "Permission denied",
-    "AccessControlException",
-    "AccessDenied",
-    "Access Denied",
-    "Read-only file system",
-    "Not a directory",
-    "ParentNotDirectory",
-    "Mkdirs failed",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "NoSuchBucket",
-)
 
 
 def location(settings: Settings) -> str:
@@ -430,7 +396,7 @@ def _first_line(error: BaseException) -> str:
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return one_line(lines[0] if lines else type(error).__name__)
 
 
 def _problem(error: Exception, settings: Settings, *, final: bool = False) -> Exception:
@@ -438,22 +404,10 @@ def _problem(error: Exception, settings: Settings, *, final: bool = False) -> Ex
     text, path = str(error), location(settings)
     if store := s3.trouble(text, path, settings.lake):
         return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
-    if any(word in text for word in _DENIED):
-        return StoreError(
-            f"lake {path} cannot be written: {_line_with(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
-        )
-    if any(word in text for word in _AWAY):
-        cause = f"lake {path}: {_line_with(text, _AWAY)}"
-        return StoreError(cause, "check lake.path and lake.s3_endpoint") if final else StoreUnavailable(cause)
+    if found := meanings.find(text, About.LAKE):
+        message = found.message(text, path=path)
+        return StoreUnavailable(message) if found.passing and not final else StoreError(message, found.hint)
     return StoreError(f"lake {path}: {_first_line(error)}", "check lake.path") if final else error
-
-
-def _line_with(text: str, words: tuple[str, ...]) -> str:
-    """The line of a long trace that says it."""
-    for line in text.splitlines():
-        if any(word in line for word in words):
-            return line.strip()[:300]
-    return text[:300]
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
