@@ -61,7 +61,7 @@ class Envelope:
 
 
 @dataclass(frozen=True)
-class Message:
+class KafkaMessage:
     """One Kafka record."""
 
     value: bytes | None
@@ -87,16 +87,16 @@ class Digester:
         self._envelopes: list[Envelope] = []
         self._packets: list[NDArray] = []
         self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
-        self.refused: list[tuple[Message, str]] = []
+        self.refused: list[tuple[KafkaMessage, str]] = []
 
-    def add(self, message: Message) -> None:
+    def add(self, message: KafkaMessage) -> None:
         """Take one message; one that cannot be decoded is put into :attr:`refused` with the reason."""
         try:
             self._add(message)
         except Refused as e:
             self.refused.append((message, str(e)))
 
-    def _add(self, message: Message) -> None:
+    def _add(self, message: KafkaMessage) -> None:
         value = message.value
         if not value:
             raise Refused("empty: message without a value")
@@ -112,7 +112,7 @@ class Digester:
         else:
             raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
 
-    def _arrow(self, message: Message, value: bytes) -> None:
+    def _arrow(self, message: KafkaMessage, value: bytes) -> None:
         envelope = envelope_of(message)
         batch = read_packets(value)
         envelope.packets = batch.num_rows
@@ -135,7 +135,7 @@ class Digester:
         late[1:] = ts[1:] < latest[:-1] - self._lateness
         return late & (reasons == 0)
 
-    def _json_packet(self, message: Message, value: bytes) -> None:
+    def _json_packet(self, message: KafkaMessage, value: bytes) -> None:
         try:
             record = json.loads(value, parse_float=Decimal)
         except (ValueError, RecursionError) as e:
@@ -207,7 +207,7 @@ def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, i
     return named
 
 
-def envelope_of(message: Message) -> Envelope:
+def envelope_of(message: KafkaMessage) -> Envelope:
     """Headers of an Arrow message.
 
     Raises

@@ -33,7 +33,7 @@ class Whole(NamedTuple):
 
 
 @dataclass
-class _Domain:
+class _Reassembly:
     """Fragments of one observation domain; the dicts are in the order of their entries' times."""
 
     firsts: dict[Datagram, tuple[int, tuple[int, ...]]] = field(default_factory=dict)  # -> time, inherited values
@@ -92,7 +92,7 @@ class FragmentTable:
     def __init__(self, timeout_us: int, bound: int) -> None:
         self._timeout = timeout_us
         self._bound = bound
-        self._domains: defaultdict[int, _Domain] = defaultdict(_Domain)
+        self._domains: defaultdict[int, _Reassembly] = defaultdict(_Reassembly)
 
     def resolve(self, packets: NDArray) -> Whole:
         """Give later fragments the ports and protocol of their first one.
@@ -125,7 +125,7 @@ class FragmentTable:
     def expire(self, frontiers: NDArray[np.int64]) -> Counter[int]:
         """Forget what is older than the timeout (``frontiers``: us by domain number); orphans by domain number."""
         gone = {index: domain.forget_before(int(frontiers[index]) - self._timeout) for index, domain in self._domains.items()}
-        self._domains = defaultdict(_Domain, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
+        self._domains = defaultdict(_Reassembly, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
         return +Counter(gone)
 
     def end_domain(self, index: int) -> int:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from infra.config import MeterSettings
 from jobs.metering.bucket import BucketMeter, Emission
 from jobs.metering.table import ROW_DTYPE
-from jobs.metering.words import deflate, expand, inflate, squeeze
+from jobs.metering.words import compress, decompress, expand, squeeze
 
 #: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below
 #: which nobody cares.
@@ -126,7 +126,7 @@ def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: b
     handle = _cache.pop(key, None)
     if meta is None:
         return Handle(BucketMeter(bucket, buckets, settings))
-    stored = pickle.loads(inflate(meta, "lz4"))
+    stored = pickle.loads(decompress(meta, "lz4"))
     version, segments = stored["version"], stored["segments"]
     if handle is None or handle.version != version or handle.segments[version] != segments[version]:
         rebuilt = handle is None or not _catch_up(handle, version, segments, store)
@@ -178,7 +178,7 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
     handle.note(version, rows["slot"].copy())
     state = {"version": version, "segments": handle.segments, "meter": handle.meter.meta()}
     _cache[(query, handle.meter.bucket)] = handle
-    return deflate(pickle.dumps(state, protocol=5), "lz4")
+    return compress(pickle.dumps(state, protocol=5), "lz4")
 
 
 def _compact(handle: Handle, rows: NDArray) -> tuple[NDArray, list[int]]:

@@ -25,7 +25,7 @@ from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.messages import Message
 from jobs.sinks.outbox import Drainer
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from jobs.sinks.stores import QueryHandle, StoreUnavailable, until_done
 from schemas import alerts as table
 from schemas.wire import arrow_stream
 
@@ -91,7 +91,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     StoreError
         The database cannot be reached or refuses. (Once started, the query waits for a database that goes away.)
     """
-    handle = Handle(NAME)
+    handle = QueryHandle(NAME)
     name = postgres.where(settings.alerts)
     store = AlertStore(settings.alerts)
     try:

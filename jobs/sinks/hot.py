@@ -22,7 +22,7 @@ from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, postgres, source
 from jobs.sinks.messages import Message
 from jobs.sinks.postgres import RefusedData
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from jobs.sinks.stores import QueryHandle, StoreUnavailable, until_done
 from schemas import hot
 from schemas.flows import PREDICTION_SCHEMA
 
@@ -237,7 +237,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     StoreError
         The database cannot be reached or refuses. (Once started, the query waits for a database that goes away.)
     """
-    handle = Handle(NAME)
+    handle = QueryHandle(NAME)
     name = postgres.where(settings.hot)
     try:
         prepare(settings)

@@ -35,7 +35,7 @@ from jobs.runtime.workers import settled
 from jobs.sinks import counters, messages, parquet, source
 from jobs.sinks.identities import Identities
 from jobs.sinks.parquet import LAKE_SCHEMA, PARTITION, STATISTICS, lake_rows
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from jobs.sinks.stores import QueryHandle, StoreUnavailable, until_done
 from schemas.flows import RECORD_VERSION
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     StoreError
         The lake cannot be written, or holds a table of other columns. (Once started, the query waits for a lake that goes away.)
     """
-    handle = Handle(NAME)
+    handle = QueryHandle(NAME)
     table = Lake(spark, settings)
     table.prepare()
 

@@ -16,7 +16,7 @@ from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.runtime.dead_letter import producer
 from jobs.sinks import postgres
-from jobs.sinks.stores import Handle, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas.alerts import MESSAGE_VERSION
 from schemas.topics import ALERTS
 
@@ -69,7 +69,7 @@ def drain(settings: Settings) -> int:
 class Drainer(threading.Thread):
     """Drains after each :meth:`wake`, at its start, and every few seconds; ends with the query."""
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Settings, handle: QueryHandle) -> None:
         super().__init__(name="alert-outbox", daemon=True)
         self._settings = settings
         self._handle = handle

@@ -13,7 +13,7 @@ from infra.log import get
 from jobs.runtime import dead_letter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.sinks import counters
-from jobs.sinks.stores import Handle, Stopped
+from jobs.sinks.stores import QueryHandle, QueryStopped
 from schemas.flows import HEADER_SNAPSHOTS, RECORD_VERSION
 from schemas.topics import PREDICTIONS
 
@@ -96,7 +96,12 @@ def query_id(spark: SparkSession) -> str:
 
 
 def run(
-    stream: DataFrame, settings: Settings, name: str, trigger_ms: int, handle: Handle, apply: Callable[[DataFrame, int], dict[str, Any]]
+    stream: DataFrame,
+    settings: Settings,
+    name: str,
+    trigger_ms: int,
+    handle: QueryHandle,
+    apply: Callable[[DataFrame, int], dict[str, Any]],
 ) -> StreamingQuery:
     """Start the query: ``apply(batch, batch_id)`` for every batch, measured and logged.
 
@@ -110,7 +115,7 @@ def run(
         began = time.perf_counter()
         try:
             result = apply(frame, batch_id)
-        except Stopped as e:
+        except QueryStopped as e:
             log.info("stopped while waiting", batch=batch_id, cause=str(e))
             raise
         took = time.perf_counter() - began

@@ -16,7 +16,7 @@ from ops.cli import looks
 from ops.cli.options import ConfFile, Json
 
 
-class Store(StrEnum):
+class RecordStore(StrEnum):
     """Where records are looked up."""
 
     lake = "lake"
@@ -44,7 +44,7 @@ _DERIVED = (
 
 
 def flows(
-    store: Annotated[Store, typer.Option(help="Which store to look into.")] = Store.lake,
+    store: Annotated[RecordStore, typer.Option(help="Which store to look into.")] = RecordStore.lake,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest records, so many.")] = 20,
     attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
     since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
@@ -69,7 +69,9 @@ def flows(
 flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
 
 
-def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False, since: datetime | None = None) -> list[dict[str, Any]]:
+def read(
+    settings: Settings, store: RecordStore, *, limit: int, attacks: bool = False, since: datetime | None = None
+) -> list[dict[str, Any]]:
     """Newest records first.
 
     Raises
@@ -77,14 +79,14 @@ def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False,
     StoreError
         The store cannot be reached, or holds no records yet.
     """
-    return (_hot if store is Store.hot else _lake)(settings, limit, attacks, since)
+    return (_hot if store is RecordStore.hot else _lake)(settings, limit, attacks, since)
 
 
-def _place(settings: Settings, store: Store) -> str:
+def _place(settings: Settings, store: RecordStore) -> str:
     """The store as a person names it."""
     from jobs.sinks import postgres
 
-    return postgres.where(settings.hot) if store is Store.hot else f"lake {_lake_path(settings)}"
+    return postgres.where(settings.hot) if store is RecordStore.hot else f"lake {_lake_path(settings)}"
 
 
 def _lake_path(settings: Settings) -> str:

@@ -67,7 +67,7 @@ def generate_command(
     Example:  flowlake sensor generate --preset demo --seed 7 --out demo.pcap
     """
     from ops.cli import sensor as shared
-    from sensors.generate import Run, preset, truth_path, write_truth
+    from sensors.generate import TrafficGenerator, preset, truth_path, write_truth
 
     if to_kafka == (out is not None):
         raise ConfigError("generate needs one of --out FILE and --to-kafka" + (", not both" if to_kafka else ""), EXAMPLE)
@@ -78,7 +78,7 @@ def generate_command(
     if names and attack_share is not None and (attack_share > 0) != bool(scenario.attack_kinds):
         named = "none of them is an attack" if attack_share else "attacks are among them"
         raise ConfigError(f"--kinds {kinds} with --attack-share {attack_share:g}: {named}", "name other kinds, or leave one of the two out")
-    run = Run(scenario)
+    run = TrafficGenerator(scenario)
     stop = threading.Event()
     began = time.monotonic()
     report: dict[str, Any] = {"preset": preset_name, "seed": scenario.seed}

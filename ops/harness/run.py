@@ -115,7 +115,7 @@ class Demo:
         self._daemons = {name: Daemon(name, where.run, where.logs) for name in ("model", "stream", "sensor")}
         self._follower: Follower | None = None
         self._stores = Stores(settings)
-        self._memory = _Memory(self, 10.0 if light else 2.0)
+        self._memory = _MemoryWatch(self, 10.0 if light else 2.0)
 
     # -- the way through -----------------------------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Demo:
         return self._phases.setdefault(phase, round(self._now(), 2))
 
 
-class _Memory(threading.Thread):
+class _MemoryWatch(threading.Thread):
     """Looks at the memory of all parts, every ``every_s`` seconds: the kernel walks all pages of all processes for it."""
 
     def __init__(self, demo: Demo, every_s: float) -> None:

@@ -155,12 +155,12 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
         more["reader"] = CaptureReader(Path(source.name), settings.sensor.snaplen)
         pacer.send(chunks(more["reader"], settings.sensor), tick)
         return
-    from sensors.generate import Run, preset, write_truth
+    from sensors.generate import TrafficGenerator, preset, write_truth
     from sensors.generate.cut import cut
     from sensors.packets.replay import ordered
 
     start = time.time_ns() + int((LEAD_S if source.rate is None else LEAD_RATE_S) * 1e9)
-    run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
+    run = TrafficGenerator(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
 
     def frames() -> Iterator[FrameBatch]:
         for batch in run:

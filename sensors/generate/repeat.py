@@ -13,10 +13,10 @@ from sensors.generate import templates as tp
 from sensors.generate.hosts import Host
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
 from sensors.generate.pace import Pace
-from sensors.generate.table import WIDTH, FlowTable
+from sensors.generate.table import WIDTH, ConversationTable
 
 if TYPE_CHECKING:
-    from sensors.generate.run import Run
+    from sensors.generate.run import TrafficGenerator
 
 _PACKETS_PER_FLOW = 6.5
 _LONGEST_NS = 8_000_000_000
@@ -55,7 +55,7 @@ class Repeater:
     Flows are drawn so that a flow has 6.5 packets on average and the attack share is met (in packets). Pings are the only ICMP.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrafficGenerator) -> None:
         s = run.scenario
         self._run = run
         self._pace = Pace(s.rate, run.slice_ns)
@@ -70,7 +70,7 @@ class Repeater:
     def _library(self) -> None:
         run, s = self._run, self._run.scenario
         rng = random.Random(f"{s.seed}/repeat")
-        own, kept = run.flows, FlowTable()
+        own, kept = run.flows, ConversationTable()
         run.flows = kept  # the originals are no part of the truth
         parts, attacks = [], s.attack_kinds if s.attack_share > 0 else ()
         for name in s.benign_kinds if s.attack_share < 1 else ():

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.config import Settings
 from jobs.sinks import source
-from jobs.sinks.stores import Handle
+from jobs.sinks.stores import QueryHandle
 
 NAME = "probe"
 
@@ -19,7 +19,7 @@ def start(spark: Any, settings: Settings, take: Callable[[Any, int], Any] = lamb
         take(frame.select("offset"), batch_id)
         return {}
 
-    return source.run(source.read(spark, settings, snapshots=True), settings, NAME, 0, Handle(NAME), apply)
+    return source.run(source.read(spark, settings, snapshots=True), settings, NAME, 0, QueryHandle(NAME), apply)
 
 
 def read_all(spark: Any, settings: Settings) -> list[int]:

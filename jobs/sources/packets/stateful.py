@@ -19,7 +19,7 @@ from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 from infra import files
 from infra.config import MeterSettings
 from jobs.metering import segments
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.emission import pack
 from jobs.runtime.workers import settle, settled
 
@@ -79,7 +79,7 @@ def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_late
         partitions, offsets = columns[2].to_pylist(), columns[3].to_pylist()
         for i, value in enumerate(columns[0]):
             pairs = {h["key"]: h["value"] or b"" for h in headers[i] or ()}
-            digester.add(Message(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
+            digester.add(KafkaMessage(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
     rows = [(b, DIGEST, blob) for b, blob in digester.finish()]
     for message, reason in digester.refused:
         letter = pickle.dumps((message.value, reason, message.partition, message.offset))
