@@ -1,10 +1,11 @@
 """Alerts: the table, what its numbers mean, and the JSON message of the topic ``alerts``.
 
-Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *guessing* one per source and target - each
+Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* one per source and target - each
 per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or guessing becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody is told of.
+A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
+is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
 however often it was
@@ -22,11 +23,14 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas.labels import BY_NAME
+from schemas.labels import BY_NAME, FORMER_KINDS
 
 TABLE = "alerts"
 CANDIDATES = "alert_candidates"
 NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
+#: Kinds that were renamed go into the identity by the word they had when the first ids were given: an id must never change, or an alert
+#: that is still growing would come a second time, and incidents and tickets would point to the old one.
+_IDENTITY_WORDS = {kind: former for former, kind in FORMER_KINDS.items()}
 MESSAGE_VERSION = 1
 
 #: Flows remembered per alert to recognise one that was counted already (8 bytes each).
@@ -114,11 +118,13 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         f"CREATE TABLE IF NOT EXISTS {CANDIDATES} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, evidence bytea NOT NULL, "
         "written_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     ),
+    # Kinds that were renamed; ids stay, see alert_key.
+    3: tuple(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
 }
 
 
 def kind_of(attack_type: str) -> str:
-    """Class of alert identity of a label: ``scan``, ``flood``, ``guessing`` or ``per-flow`` (unknown labels too)."""
+    """Class of alert identity of a label: ``scan``, ``flood``, ``brute-force`` or ``per-flow`` (unknown labels too)."""
     label = BY_NAME.get(attack_type)
     return label.kind if label is not None and label.kind != "benign" else "per-flow"
 
@@ -133,7 +139,7 @@ def alert_key(kind: str, attack_type: str, domain: str, episode: int, src_ip: st
         return f"flow|{flow_id}"
     source = "" if kind == "flood" else src_ip
     target = "" if kind == "scan" else dst_ip
-    return f"{kind}|{attack_type}|{domain}|{episode}|{source}|{target}"
+    return f"{_IDENTITY_WORDS.get(kind, kind)}|{attack_type}|{domain}|{episode}|{source}|{target}"
 
 
 def alert_id(key: str) -> UUID:

@@ -17,9 +17,9 @@ from schemas.labels import BENIGN
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--paper:#fff;--panel:#f6f7f9;--line:#dfe3e8;--good:#1a7f4b;--bad:#c0362c;
---benign:#a9b4c2;--scan:#0072b2;--flood:#d55e00;--guessing:#009e73;--per-flow:#b4558f;--plain:#4c78a8}
+--benign:#a9b4c2;--scan:#0072b2;--flood:#d55e00;--brute-force:#009e73;--per-flow:#b4558f;--plain:#4c78a8}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--soft:#98a3b3;--paper:#12161c;--panel:#1a2028;--line:#2c3440;--good:#4cc38a;--bad:#ff7b72;
---benign:#5d6b7d;--scan:#56b4e9;--flood:#f0883e;--guessing:#3fc79a;--per-flow:#dd8fbf;--plain:#7aa6d6}}
+--benign:#5d6b7d;--scan:#56b4e9;--flood:#f0883e;--brute-force:#3fc79a;--per-flow:#dd8fbf;--plain:#7aa6d6}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:920px;padding:28px 20px 60px;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 h1{font-size:24px;margin:0}h2{font-size:17px;margin:34px 0 8px}p{margin:6px 0;color:var(--soft)}
@@ -30,7 +30,7 @@ h1{font-size:24px;margin:0}h2{font-size:17px;margin:34px 0 8px}p{margin:6px 0;co
 svg{width:100%;height:auto;display:block}
 .grid{stroke:var(--line)}.tick{fill:var(--soft);font-size:11px}.name{fill:var(--ink);font-size:12px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .mark{stroke:var(--ink);stroke-dasharray:4 3}
-.c-benign{fill:var(--benign)}.c-scan{fill:var(--scan)}.c-flood{fill:var(--flood)}.c-guessing{fill:var(--guessing)}
+.c-benign{fill:var(--benign)}.c-scan{fill:var(--scan)}.c-flood{fill:var(--flood)}.c-brute-force{fill:var(--brute-force)}
 .c-per-flow{fill:var(--per-flow)}.c-plain{fill:var(--plain)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:4px 0 0;color:var(--soft);font-size:13px}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px}

@@ -303,8 +303,22 @@ def test_starters_at_the_same_time_do_not_collide(make: Callable[[], Database], 
     database.run("DROP TABLE alert_outbox")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(database.migrate, ["alerts", "hot"] * 8))
-    assert found == [2, 1] * 8
+    assert found == [max(alerts.MIGRATIONS), max(hot.MIGRATIONS)] * 8
     both = make()
     both.migrate("alerts")
     both.migrate("hot")
     assert database.state() == both.state()
+
+
+@pytest.mark.parametrize("released", [name for name in RELEASED if name.startswith("alerts")])
+def test_kinds_of_alerts_get_their_present_names(database: Database, released: str) -> None:
+    database.at(released)
+    database.run(f"{ROWS['alerts']}".replace("0001'", "0002'").replace("'SYN_SCAN'", "'SSH_BRUTE_FORCE'").replace("'scan'", "'guessing'"))
+    before = database.run("SELECT id, attack_type, flow_count, updated_at FROM alerts ORDER BY id")
+    for _ in range(2):
+        database.migrate("alerts")
+        assert database.run("SELECT attack_type, kind FROM alerts ORDER BY id") == [
+            ("SYN_SCAN", "scan"),
+            ("SSH_BRUTE_FORCE", "brute-force"),
+        ]
+        assert database.run("SELECT id, attack_type, flow_count, updated_at FROM alerts ORDER BY id") == before
