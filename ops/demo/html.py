@@ -10,9 +10,9 @@ from typing import Any
 
 from infra import files
 from infra.names import printable
-from ops.demo import report, series, svg
+from ops.demo import series, svg
 from ops.harness import latency
-from ops.harness.run import Outcome
+from ops.harness.outcome import Outcome
 from schemas.labels import BENIGN
 
 _STYLE = """
@@ -51,7 +51,7 @@ def write(outcome: Outcome, file: Path) -> None:
 
 def page(outcome: Outcome) -> str:
     """The whole page."""
-    values = report.as_dict(outcome)
+    values = outcome.as_dict()
     sections = [_head(outcome), _tiles(values), _accounts(outcome, values), _traffic(outcome), _alerts(outcome)]
     sections += [_latency(outcome), _quality(outcome), _run(values)]
     return (
