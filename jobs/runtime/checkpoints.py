@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from infra import files, log, paths
 from infra.config import Settings
 from infra.errors import CheckpointError
+from infra.kafka.progress import LocalFiles
 
 LOG = log.get("jobs.runtime.checkpoints")
 
@@ -204,34 +205,23 @@ def _files(base: str) -> _Files:
     return _Hadoop(base) if "://" in base else _Local(Path(base))
 
 
-class _Local:
-    """A folder of this machine."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
+class _Local(LocalFiles):
+    """A folder of this machine, to be written too."""
 
     def folders(self) -> list[str]:
-        if not self._base.exists():
+        if not self.base.exists():
             return []
-        return [entry.name for entry in self._base.iterdir() if entry.is_dir() and any(entry.iterdir())]
-
-    def files(self, folder: str) -> list[str]:
-        place = self._base / folder
-        return [entry.name for entry in place.iterdir() if entry.is_file()] if place.is_dir() else []
-
-    def read(self, name: str) -> str | None:
-        file = self._base / name
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        return [entry.name for entry in self.base.iterdir() if entry.is_dir() and any(entry.iterdir())]
 
     def write(self, name: str, text: str) -> None:
-        file = self._base / name
+        file = self.base / name
         file.parent.mkdir(parents=True, exist_ok=True)
         # Hadoop's checksum of what the file was: Spark could not read it any more
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
         files.replace(file, text)
 
     def remove(self, name: str) -> None:
-        target = self._base / name
+        target = self.base / name
         if target.is_dir():
             shutil.rmtree(target)
         else:

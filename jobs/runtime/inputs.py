@@ -146,9 +146,9 @@ def _count(mine: Input, account: Account, lost: Mapping[int, int], upto: Mapping
 
 def position(place: Checkpoint) -> Offsets:
     """Offsets up to which a checkpoint has read, by (topic, partition): of its newest finished batch, else those it begins at."""
-    done = _numbers(place, "commits")
-    names = [f"offsets/{max(done)}"] if done else _beginnings(place)
-    return {key: offset for name in names for key, offset in queries.logged_offsets(_text(place, name)).items()}
+    if _numbers(place, "commits"):
+        return queries.finished_offsets(place.files, place.name)
+    return {key: offset for name in _beginnings(place) for key, offset in queries.logged_offsets(_text(place, name)).items()}
 
 
 def _beginnings(place: Checkpoint) -> list[str]:

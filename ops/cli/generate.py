@@ -6,7 +6,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -202,18 +201,13 @@ def _to_file(traffic: TrafficGenerator, out: Path, stop: threading.Event) -> dic
 def _to_kafka(
     traffic: TrafficGenerator, settings: Settings, sensor_id: str | None, domain: str | None, speed: float, stop: threading.Event
 ) -> dict[str, Any]:
-    from sensors.generate.cut import cut
-    from sensors.packets.frames import FrameBatch
+    from sensors.generate.cut import cut_all
     from sensors.packets.pacing import Pacer
     from sensors.packets.replay import ordered
     from sensors.publish.publisher import publishing
 
-    def frames() -> Iterator[FrameBatch]:
-        for batch in traffic:
-            yield cut(batch, settings.sensor.snaplen)
-
     with publishing(settings, sensor_id, domain, stop=stop) as publisher:
-        Pacer(publisher, settings.sensor, speed=speed, stop=stop).send(ordered(frames(), settings.sensor))
+        Pacer(publisher, settings.sensor, speed=speed, stop=stop).send(ordered(cut_all(traffic, settings.sensor.snaplen), settings.sensor))
     counters = publisher.counters
     return {
         "sensor": publisher.sensor_id,

@@ -7,11 +7,11 @@ def sending() -> None:
     """Generate and encode a moment of traffic: the same for the sensor."""
     from infra.config import SensorSettings
     from sensors.generate import TrafficGenerator, preset
-    from sensors.generate.cut import cut
+    from sensors.generate.cut import cut_all
     from sensors.packets.encoding import split
     from sensors.packets.replay import ordered
 
     run = TrafficGenerator(preset("demo", duration_s=0.5))
-    for chunk in ordered((cut(frames, 192) for frames in run), SensorSettings()):
+    for chunk in ordered(cut_all(run, 192), SensorSettings()):
         for _ in split(chunk.frames, 2):
             pass

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from infra.config import Settings
 from infra.errors import one_line
-from infra.kafka.progress import INPUTS, finished_offsets
+from infra.kafka.progress import INPUTS, LocalFiles, finished_offsets
 from jobs.sinks.messages import BadMessage, decode_value
 from jobs.sources.packets.accounts import AccountBook
 from ops.harness.stores import ids_of
@@ -213,6 +213,8 @@ class Follower(threading.Thread):
         for query, topic in INPUTS.items():
             done: dict[int, int] = {}
             for folder in checkpoints.glob(f"{query}-v*/commits"):
-                done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}
+                done = {
+                    partition: offset for (_, partition), offset in finished_offsets(LocalFiles(checkpoints), folder.parent.name).items()
+                }
             found[query] = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.get(topic, {}).items())
         return found

@@ -23,7 +23,6 @@ from infra.errors import FlowlakeError
 from ops.harness import kernels, link
 
 if TYPE_CHECKING:
-    from sensors.packets.frames import FrameBatch
     from sensors.packets.replay import Chunk
     from sensors.publish.publisher import Counters
 
@@ -156,17 +155,12 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
         pacer.send(chunks(more["reader"], settings.sensor), tick)
         return
     from sensors.generate import TrafficGenerator, preset, write_truth
-    from sensors.generate.cut import cut
+    from sensors.generate.cut import cut_all
     from sensors.packets.replay import ordered
 
     start = time.time_ns() + int((LEAD_S if source.rate is None else LEAD_RATE_S) * 1e9)
     run = TrafficGenerator(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
-
-    def frames() -> Iterator[FrameBatch]:
-        for batch in run:
-            yield cut(batch, settings.sensor.snaplen)
-
-    chunked: Iterable[Chunk] = ordered(frames(), settings.sensor)
+    chunked: Iterable[Chunk] = ordered(cut_all(run, settings.sensor.snaplen), settings.sensor)
     pacer.send(_from_their_time(chunked, stop) if source.timed else chunked, tick)
     if source.truth:
         write_truth(run.truth(), source.truth)
