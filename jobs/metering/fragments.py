@@ -122,9 +122,9 @@ class FragmentTable:
             return Whole(packets if keep.all() else take(packets, keep), np.zeros(0, np.int64), +orphans)
         return Whole(*_inserted(packets, keep, released), +orphans)
 
-    def expire(self, frontiers: NDArray[np.int64]) -> Counter[int]:
-        """Forget what is older than the timeout (``frontiers``: us by domain number); orphans by domain number."""
-        gone = {index: domain.forget_before(int(frontiers[index]) - self._timeout) for index, domain in self._domains.items()}
+    def expire(self, watermarks: NDArray[np.int64]) -> Counter[int]:
+        """Forget what is older than the timeout (``watermarks``: us by domain number); orphans by domain number."""
+        gone = {index: domain.forget_before(int(watermarks[index]) - self._timeout) for index, domain in self._domains.items()}
         self._domains = defaultdict(_Reassembly, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
         return +Counter(gone)
 

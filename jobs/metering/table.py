@@ -741,20 +741,20 @@ def _meter(rows, used, head, nxt, wake, mark, dirty, free, counts, packets, wait
 
 
 @njit(cache=True, nogil=True)
-def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out, start):
-    """Close rows whose deadline lies behind their domain's frontier; ``(copied, next row)``, resumable when ``out`` is full.
+def _expire(rows, used, head, nxt, wake, free, counts, watermarks, timeouts, out, start):
+    """Close rows whose deadline lies behind their domain's watermark; ``(copied, next row)``, resumable when ``out`` is full.
 
     Of a row that is not due, only ``wake`` is looked at: eight bytes instead of a cache miss.
     """
     idle = timeouts[0]
     linger = timeouts[2]
-    horizon = frontiers.max()
+    horizon = watermarks.max()
     n_out = 0
     i = start
     top = counts[_USED]
     while i < top and n_out < out.shape[0]:
         if wake[i] < horizon:
-            f = frontiers[rows[i].domain]
+            f = watermarks[rows[i].domain]
             if f > wake[i]:
                 r = rows[i]
                 reason = 0
@@ -772,14 +772,14 @@ def _expire(rows, used, head, nxt, wake, free, counts, frontiers, timeouts, out,
 
 
 @njit(cache=True, nogil=True)
-def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, start):
+def _interim(rows, used, wake, mark, dirty, counts, watermarks, timeouts, out, start):
     """Copy open rows with new packets that have reached their next age or packet count; sets the next one at twice what was reached.
 
     A flow that got no packet since its last snapshot would only say the same again.
     """
     idle = timeouts[0]
     linger = timeouts[2]
-    horizon = frontiers.max()
+    horizon = watermarks.max()
     n_out = 0
     i = start
     top = counts[_USED]
@@ -787,7 +787,7 @@ def _interim(rows, used, wake, mark, dirty, counts, frontiers, timeouts, out, st
         if (mark[i] or wake[i] < horizon) and used[i]:
             r = rows[i]
             n = r.nf + r.nb
-            age = max(frontiers[r.domain] - r.start, 0)
+            age = max(watermarks[r.domain] - r.start, 0)
             due = n > r.shown and (n >= r.next_packets or age >= r.next_age)
             if due:
                 while r.next_packets <= n:
@@ -960,8 +960,8 @@ class FlowTable:
             )
             closed.filled(n)
 
-    def expire(self, frontiers: NDArray[np.int64], closed: Rows) -> None:
-        """Close what is due; ``frontiers``: per domain number, us: every packet before it has been metered."""
+    def expire(self, watermarks: NDArray[np.int64], closed: Rows) -> None:
+        """Close what is due; ``watermarks``: per domain number, us: every packet before it has been metered."""
         at = 0
         while at < self._counts[_USED]:
             n, at = _expire(
@@ -972,14 +972,14 @@ class FlowTable:
                 self._wake,
                 self._free,
                 self._counts,
-                frontiers,
+                watermarks,
                 self._timeouts,
                 closed.room(_SCAN),
                 at,
             )
             closed.filled(n)
 
-    def interim(self, frontiers: NDArray[np.int64]) -> NDArray:
+    def interim(self, watermarks: NDArray[np.int64]) -> NDArray:
         """Snapshots of open flows that are due."""
         shown = Rows()
         if not self._with_interim:
@@ -994,7 +994,7 @@ class FlowTable:
                 self._mark,
                 self._dirty,
                 self._counts,
-                frontiers,
+                watermarks,
                 self._timeouts,
                 shown.room(_SCAN),
                 at,

@@ -1,6 +1,6 @@
 """Sending chunks to ``raw-packets``: every flush tells every partition the sensor's clock.
 
-Order and promises: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
+Order and watermarks: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
 clock goes out only behind, or together with, the packets below it. What the producer holds is bounded by ``sensor.buffer_mb``: beyond it
 :meth:`Publisher.publish` waits, which is the back-pressure of a replay; a live sensor drops from a queue in front of it.
 """
@@ -50,7 +50,7 @@ class Counters:
     send_errors: int = 0  # messages given up
     buffered_bytes: int = 0  # waiting for an acknowledgement now
     runs: int = 0
-    clock: int = 0  # last promise, ns
+    clock: int = 0  # last watermark, ns
 
 
 class Publisher:
@@ -119,14 +119,14 @@ class Publisher:
             The stop signal came while waiting for the broker.
         """
         if chunk.end or chunk.clock == CLOCK_END:
-            if len(chunk.frames):  # these come with the old promise; the end follows behind them
+            if len(chunk.frames):  # these come with the old watermark; the end follows behind them
                 self.send(chunk.frames, self._clock if self._in_run else 0)
             self.end()
         else:
             self.send(chunk.frames, chunk.clock)
 
     def send(self, frames: FrameBatch, clock: int) -> None:
-        """One flush: frames (in time order) and the promise ``clock`` (ns), to every partition."""
+        """One flush: frames (in time order) and the watermark ``clock`` (ns), to every partition."""
         self._open_run()
         clock = max(clock, self._clock)
         self._received += len(frames)
