@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra import files
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 from infra.jvm import jars, java
 from infra.process import Daemon, free_port, require_port
 
@@ -146,7 +146,9 @@ class Kafka:
         done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", env=_environment(), cwd=self.dir, timeout=120)
         if done.returncode != 0:
             words = (done.stdout + done.stderr).strip().splitlines()
-            raise StackError(f"Kafka's storage {self.dir / 'data'} cannot be formatted: {words[-1] if words else done.returncode}")
+            raise StackError(
+                f"Kafka's storage {self.dir / 'data'} cannot be formatted: {one_line(words[-1]) if words else done.returncode}"
+            )
 
 
 def _environment() -> dict[str, str]:

@@ -182,7 +182,7 @@ class Postgres:
         if done.returncode != 0:
             words = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             telling = [line for line in words if "error" in line.lower() or "FATAL" in line]
-            raise StackError(f"initdb of {self.data} failed: {(telling or words or [str(done.returncode)])[0]}")
+            raise StackError(f"initdb of {self.data} failed: {one_line((telling or words or [str(done.returncode)])[0])}")
 
     def _write_access_rules(self) -> None:
         method = "scram-sha-256" if self.password else "trust"
