@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,8 @@ class PartialFile:
     """A binary file being written beside its place, that takes its name when it is whole.
 
     A context manager: :meth:`commit` at its end, :meth:`discard` after an exception. A link stays one, and the file that it leads to is
-    replaced. What is no plain file (a device, a named pipe) is written to as it is, and never replaced.
+    replaced; who may read and write it stays as it was. What is no plain file (a device, a named pipe) is written to as it is, and never
+    replaced.
 
     Parameters
     ----------
@@ -51,6 +53,9 @@ class PartialFile:
         self._path = Path(os.path.realpath(path))
         self._place = self._path if self.named else beside(self._path)
         self.file: BinaryIO = open(self._place, "wb")  # noqa: SIM115 - closed by commit() and discard()
+        if not self.named:
+            with suppress(OSError):  # there is none, or the file system knows no modes
+                os.fchmod(self.file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
 
     def take_name(self) -> None:
         """Let readers see what is written so far, and the rest as it grows."""

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", parser=capture_path, help="flows.csv, flows.csv.gz or flows.parquet; default, or -: CSV to stdout."),
+]
+
+
 def meter(
     captures: Captures,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", parser=capture_path, help="flows.csv, flows.csv.gz or flows.parquet; default, or -: CSV to stdout."),
-    ] = None,
+    out: Out = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Sensor id of the records; default: the file's name.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: meter it as it grows, until Ctrl-C.")] = False,
@@ -79,9 +82,7 @@ def meter(
     summary = job.summary(rows, seconds)
     if label is not None:
         summary["labelled"] = label.found
-        if label.found < rows:
-            most = "warning: " if label.found * 2 < rows else ""
-            print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {printable(str(labels))}", file=sys.stderr)
+        label.tell(rows, labels)
     if as_json:
         print(json.dumps(summary), file=sys.stdout if job.out else sys.stderr)
     else:
@@ -102,6 +103,12 @@ class _Labels:
         found = self._labels(records)
         self.found += len(found) - found.null_count
         return found
+
+    def tell(self, rows: int, truth: Path | None) -> None:
+        """Say so when not all of the ``rows`` records are in the ground truth."""
+        if self.found < rows:
+            most = "warning: " if self.found * 2 < rows else ""
+            print(f"{most}{self.found:,} of {rows:,} flows are in the ground truth {printable(str(truth))}", file=sys.stderr)
 
 
 def _labeller(path: Path | None) -> _Labels | None:

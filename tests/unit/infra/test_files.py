@@ -95,6 +95,19 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "there" / "a").read_text() == "x"
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_what_was_private_stays_so(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "a"
+    file.write_text("old")
+    file.chmod(mode)
+    partial = PartialFile(file)
+    (beside,) = (name for name in os.listdir(tmp_path) if name != "a")
+    assert (tmp_path / beside).stat().st_mode & 0o777 == mode, "nor is it open to others before it has its name"
+    partial.file.write(b"new")
+    partial.commit()
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", mode)
+
+
 def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
