@@ -30,8 +30,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-from infra import paths  # noqa: E402
-from infra.errors import FlowlakeError, StackError  # noqa: E402
+from infra import files, paths  # noqa: E402
+from infra.errors import FlowlakeError, StackError, one_line  # noqa: E402
 from infra.jvm import java  # noqa: E402
 
 LOCK = ROOT / "requirements.lock"
@@ -83,7 +83,7 @@ def environment() -> None:
         install()
         if not complete():
             raise StackError(f"the environment {VENV} is incomplete after installing", f"rm -r {VENV} && make setup")
-    STAMP.write_text(digest(), encoding="ascii")
+    files.replace(STAMP, digest())
     print(f"environment: ready in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
@@ -180,7 +180,7 @@ def _run(argv: list[str]) -> None:
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
         telling = [line for line in words if "ERROR" in line or "error" in line]
-        reason = " ".join((telling or words or ["?"])[-1].split())[:300]
+        reason = one_line((telling or words or ["?"])[-1])
         raise StackError(f"packages could not be installed: {reason}", "check the network, then: make setup")
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, c
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from infra import paths
-from infra.errors import ConfigError
+from infra.errors import ConfigError, one_line
 from infra.sources import Catalogue, discover
 
 
@@ -122,7 +122,7 @@ class AlertSettings(PostgresSettings):
     trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
-    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or guessing an alert; fewer are kept as candidates")
+    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 
@@ -349,7 +349,7 @@ def _read(path: Path) -> dict[Any, Any]:
     except OSError as e:
         raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(e).split())}") from e
+        raise ConfigError(f"configuration file {path} is not YAML: {one_line(e, 500)}") from e
     if not isinstance(raw, dict):
         raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
     return raw
@@ -359,7 +359,7 @@ def _unreadable(error: SettingsError) -> str:
     """Which variable holds no JSON where a table is expected."""
     text = getattr(error.__cause__, "doc", None)
     names = [name for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value == text]
-    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else " ".join(str(error).split())
+    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else one_line(error)
 
 
 def _check_environment(known: type[Settings]) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from infra.errors import StackError
+from infra import files
+from infra.errors import StackError, one_line
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -100,9 +101,7 @@ class Daemon:
 
     def _note(self, process: psutil.Process) -> None:
         record = {"pid": process.pid, "created": process.create_time(), "name": self.name}
-        partial = self.pid_file.with_suffix(".pid.new")
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, self.pid_file)
+        files.replace(self.pid_file, json.dumps(record))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -182,7 +181,7 @@ class Daemon:
         """The line of the log's end that most likely says what went wrong."""
         lines = tail(self.log_file, 40)
         telling = [line for line in lines if any(word in line for word in ("FATAL", "ERROR", "Exception", "rror:"))]
-        return " ".join((telling or lines or ["the log is empty"])[-1].split())[:400]
+        return one_line((telling or lines or ["the log is empty"])[-1], 400)
 
 
 def query(settings: Settings, name: str) -> Daemon:

@@ -1,10 +1,11 @@
 """Alerts: the table, what its numbers mean, and the JSON message of the topic ``alerts``.
 
-Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *guessing* one per source and target - each
+Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* one per source and target - each
 per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or guessing becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody is told of.
+A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
+is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
 however often it was
@@ -23,7 +24,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas.labels import Label
+from schemas.labels import FORMER_KINDS, Label
 from schemas.records import AlertRules
 
 TABLE = "alerts"
@@ -35,6 +36,9 @@ OUTBOX = "alert_outbox"
 #: Evidence of what is no alert yet.
 CANDIDATES = "alert_candidates"
 NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
+#: Kinds that were renamed go into the identity by the word they had when the first ids were given: an id must never change, or an alert
+#: that is still growing would come a second time, and incidents and tickets would point to the old one.
+_IDENTITY_WORDS = {kind: former for former, kind in FORMER_KINDS.items()}
 MESSAGE_VERSION = 1
 
 #: Flows remembered per alert to recognise one that was counted already (8 bytes each).
@@ -157,12 +161,14 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         # Of which record type an alert is, and a row of candidates: each type has its own query, and its own memory of them.
         f"ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS record_type text NOT NULL DEFAULT 'flows'",
         f"ALTER TABLE {CANDIDATES} ADD COLUMN IF NOT EXISTS record_type text NOT NULL DEFAULT 'flows'",
+        # Kinds that were renamed; ids stay, see alert_key.
+        *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
     ),
 }
 
 
 def kind_of(attack_type: str, labels: Mapping[str, Label]) -> str:
-    """Class of alert identity of a label: ``scan``, ``flood``, ``guessing`` or ``per-flow`` (unknown labels too)."""
+    """Class of alert identity of a label: ``scan``, ``flood``, ``brute-force`` or ``per-flow`` (unknown labels too)."""
     label = labels.get(attack_type)
     return label.kind if label is not None and label.kind != "benign" else "per-flow"
 
@@ -180,7 +186,7 @@ def alert_key(
         return f"{before}flow|{flow_id}"
     source = "" if kind == "flood" else src_ip
     target = "" if kind == "scan" else dst_ip
-    return f"{before}{kind}|{attack_type}|{domain}|{episode}|{source}|{target}"
+    return f"{before}{_IDENTITY_WORDS.get(kind, kind)}|{attack_type}|{domain}|{episode}|{source}|{target}"
 
 
 def alert_id(key: str) -> UUID:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.metering.digest import Message
+from jobs.metering.digest import KafkaMessage
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header
 from sensors.packets.encoding import EMPTY, split
 from sensors.packets.frames import FrameBatch
@@ -70,7 +70,7 @@ def _datagrams(since: float, until: float, number: int, host: int) -> list[Frame
     return [of(since + step * n, f"10.0.5.{host}", f"10.1.{n // 200}.{1 + n % 200}", UDP, 2000 + n, 53, n % 90) for n in range(number)]
 
 
-def messages() -> list[Message]:
+def messages() -> list[KafkaMessage]:
     """Everything that is sent, in the order in which it is sent; all that are open in the middle end in the second half."""
     tap, east, west = _Sensor("tap"), _Sensor("east", "edge"), _Sensor("west", "edge")
     talk = [fwd(0, "S", seq=5), bwd(0.1, "SA"), fwd(0.2, "A", 100, seq=6), bwd(0.3, "A", 900), fwd(1.1, "A", 30, seq=106)]
@@ -102,12 +102,12 @@ def messages() -> list[Message]:
     made = []
     for number, (partition, value, headers) in enumerate(sent):
         kafka = {name: text.encode() for name, text in headers.items()}
-        made.append(Message(value, kafka, partition, offsets[partition], SEEN_MS + 700 * number))
+        made.append(KafkaMessage(value, kafka, partition, offsets[partition], SEEN_MS + 700 * number))
         offsets[partition] += 1
     assert len(made) > HALF
     return made
 
 
-def batches(sent: list[Message]) -> list[list[Message]]:
+def batches(sent: list[KafkaMessage]) -> list[list[KafkaMessage]]:
     """Messages cut into micro-batches."""
     return [sent[n : n + 4] for n in range(0, len(sent), 4)]

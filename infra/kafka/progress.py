@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from infra.config import Settings
 from infra.kafka import topics
@@ -83,7 +84,7 @@ def standings(settings: Settings) -> list[Standing]:
         return []
     base = settings.path(settings.paths.checkpoints)
     folders = [folder.parent for folder in sorted(base.glob("**/commits"))]
-    read = {str(folder.relative_to(base)): finished_offsets(folder) for folder in folders}
+    read = {name: _finished(base, name) for name in (str(folder.relative_to(base)) for folder in folders)}
     reads = {query.name: [settings.topic(spec.name) for spec in query.reads] for query in settings.catalogue.queries}
     fresh = {name: reads.get(name.rsplit("-v", 1)[0], []) for name, offsets in read.items() if not offsets}
     there = topics.extents(
@@ -97,6 +98,13 @@ def standings(settings: Settings) -> list[Standing]:
             # a query that has not finished its first batch has everything before it
             found.append(Standing(name, sum(sum(_all(extent).values()) for extent in unread)))
     return found
+
+
+def _finished(base: Path, name: str) -> Offsets:
+    try:
+        return finished_offsets(LocalFiles(base), name)
+    except OSError:  # of another user, say: the others are told all the same
+        return {}
 
 
 def _standing(query: str, read: Offsets, account: Account, there: Mapping[str, Extent]) -> Standing:
@@ -158,15 +166,41 @@ def gone(read: Mapping[int, int], extent: Extent, counted: Mapping[int, int]) ->
     return {p: messages for p, messages in behind.items() if messages > 0}
 
 
-def finished_offsets(checkpoint: Path) -> Offsets:
+class CheckpointFiles(Protocol):
+    """A folder of checkpoints, on whatever file system it lies; names are relative to it."""
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files in a folder; none when it is not there."""
+        ...
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None when it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A folder of this machine."""
+
+    base: Path
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files in a folder; none when it is not there."""
+        place = self.base / folder
+        return [entry.name for entry in place.iterdir() if entry.is_file()] if place.is_dir() else []
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None when it is not there, or is gone again."""
+        try:
+            return (self.base / name).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+
+def finished_offsets(place: CheckpointFiles, checkpoint: str) -> Offsets:
     """Kafka offsets after the newest finished batch of a checkpoint, by (topic, partition); empty when it has none or reads no topic."""
-    done = [int(f.name) for f in (checkpoint / "commits").glob("*") if f.name.isdigit()]
-    if not done:
-        return {}
-    try:
-        return logged_offsets((checkpoint / "offsets" / str(max(done))).read_text(encoding="utf-8"))
-    except OSError:
-        return {}
+    done = [int(name) for name in place.files(f"{checkpoint}/commits") if name.isdigit()]
+    return logged_offsets(place.read(f"{checkpoint}/offsets/{max(done)}") or "") if done else {}
 
 
 def logged_offsets(text: str) -> Offsets:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
-from infra.errors import BrokerError
+from infra.errors import BrokerError, one_line
 from schemas.topics import TopicSpec
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def admin(settings: Settings, timeout_s: float = 5.0) -> Iterator[KafkaAdminClie
             request_timeout_ms=15_000,
         )
     except (errors.KafkaError, OSError, ValueError) as e:
-        raise BrokerError(f"no Kafka broker answers at {servers}: {_words(e)}", HINT) from e
+        raise BrokerError(f"no Kafka broker answers at {servers}: {one_line(e)}", HINT) from e
     try:
         yield client
     except errors.KafkaError as e:
-        raise BrokerError(f"the Kafka broker at {servers} refuses: {_words(e)}", HINT) from e
+        raise BrokerError(f"the Kafka broker at {servers} refuses: {one_line(e)}", HINT) from e
     finally:
         client.close()
 
@@ -221,7 +221,7 @@ def end_offsets(settings: Settings, names: list[str]) -> tuple[dict[tuple[str, i
         finally:
             consumer.close()
     except (errors.KafkaError, OSError) as e:
-        raise BrokerError(f"no Kafka broker answers at {settings.kafka.bootstrap_servers}: {_words(e)}", HINT) from e
+        raise BrokerError(f"no Kafka broker answers at {settings.kafka.bootstrap_servers}: {one_line(e)}", HINT) from e
     return {(p.topic, p.partition): int(o) for p, o in first.items()}, {(p.topic, p.partition): int(o) for p, o in last.items()}
 
 
@@ -276,7 +276,3 @@ def _spelled(topic_id: object) -> str:
     """A topic's id as ``kafka-topics.sh`` writes it; empty for none."""
     known = uuid.UUID(str(topic_id)) if topic_id else uuid.UUID(int=0)
     return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known.int else ""
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

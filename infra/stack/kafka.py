@@ -11,7 +11,8 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.errors import StackError
+from infra import files
+from infra.errors import StackError, one_line
 from infra.jvm import jars, java
 from infra.process import Daemon, free_port, require_port, require_same_port
 
@@ -152,7 +153,7 @@ class Kafka:
         }
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            self.configuration.write_text("".join(f"{key}={value}\n" for key, value in lines.items()), encoding="utf-8")
+            files.replace(self.configuration, "".join(f"{key}={value}\n" for key, value in lines.items()))
         except OSError as e:
             raise StackError(f"Kafka's folder {self.dir} cannot be written: {e.strerror}", "choose another with paths.var") from e
 
@@ -163,7 +164,9 @@ class Kafka:
         done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", env=_environment(), cwd=self.dir, timeout=120)
         if done.returncode != 0:
             words = (done.stdout + done.stderr).strip().splitlines()
-            raise StackError(f"Kafka's storage {self.dir / 'data'} cannot be formatted: {words[-1] if words else done.returncode}")
+            raise StackError(
+                f"Kafka's storage {self.dir / 'data'} cannot be formatted: {one_line(words[-1]) if words else done.returncode}"
+            )
 
 
 def _environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.config import PostgresSettings
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 from infra.process import Daemon, require_port, require_same_port
 from infra.stack import unprivileged
 
@@ -223,7 +223,7 @@ class Postgres:
             connection = connect(self.settings(), "postgres")
         except psycopg2.OperationalError as e:
             raise StackError(
-                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {words(e)}",
+                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {one_line(e)}",
                 "the password is set at first start: FLOWLAKE_HOT__PASSWORD must still be the same",
             ) from e
         with closing(connection):
@@ -255,7 +255,7 @@ class Postgres:
         if done.returncode != 0:
             words = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             telling = [line for line in words if "error" in line.lower() or "FATAL" in line]
-            raise StackError(f"initdb of {self.data} failed: {(telling or words or [str(done.returncode)])[0]}")
+            raise StackError(f"initdb of {self.data} failed: {one_line((telling or words or [str(done.returncode)])[0])}")
 
     def _write_access_rules(self) -> None:
         method = "scram-sha-256" if self.password else "trust"

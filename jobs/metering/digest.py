@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.errors import one_line
 from infra.names import valid_text
 from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.gather import take
@@ -38,7 +39,7 @@ _READ = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 @dataclass(frozen=True)
-class Message:
+class KafkaMessage:
     """One Kafka record."""
 
     value: bytes | None
@@ -64,16 +65,16 @@ class Digester:
         self._envelopes: list[Envelope] = []
         self._packets: list[NDArray] = []
         self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
-        self.refused: list[tuple[Message, str]] = []
+        self.refused: list[tuple[KafkaMessage, str]] = []
 
-    def add(self, message: Message) -> None:
+    def add(self, message: KafkaMessage) -> None:
         """Take one message; one that cannot be decoded is put into :attr:`refused` with the reason."""
         try:
             self._add(message)
         except Refused as e:
             self.refused.append((message, str(e)))
 
-    def _add(self, message: Message) -> None:
+    def _add(self, message: KafkaMessage) -> None:
         value = message.value
         if not value:
             raise Refused("empty: message without a value")
@@ -89,7 +90,7 @@ class Digester:
         else:
             raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
 
-    def _arrow(self, message: Message, value: bytes) -> None:
+    def _arrow(self, message: KafkaMessage, value: bytes) -> None:
         envelope = envelope_of(message)
         batch = read_packets(value)
         envelope.packets = batch.num_rows
@@ -112,7 +113,7 @@ class Digester:
         late[1:] = ts[1:] < latest[:-1] - self._lateness
         return late & (reasons == 0)
 
-    def _json_packet(self, message: Message, value: bytes) -> None:
+    def _json_packet(self, message: KafkaMessage, value: bytes) -> None:
         try:
             record = json.loads(value, parse_float=Decimal)
         except (ValueError, RecursionError) as e:
@@ -173,7 +174,7 @@ def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, i
     return named
 
 
-def envelope_of(message: Message) -> Envelope:
+def envelope_of(message: KafkaMessage) -> Envelope:
     """Headers of an Arrow message.
 
     Raises
@@ -246,7 +247,7 @@ def read_packets(value: bytes) -> pa.RecordBatch:
     except (pa.ArrowException, OSError, ValueError) as e:
         if isinstance(e, Refused):
             raise
-        raise Refused(f"arrow: {' '.join(str(e).split())[:200]}") from e
+        raise Refused(f"arrow: {one_line(e, 200)}") from e
     if any(c.null_count for c in batch.columns):
         raise Refused("schema: null values")
     return batch

@@ -34,7 +34,7 @@ class Whole(NamedTuple):
 
 
 @dataclass
-class _Domain:
+class _Reassembly:
     """Fragments of one observation domain; the dicts are in the order of their entries' times."""
 
     firsts: dict[Datagram, tuple[int, tuple[int, ...]]] = field(default_factory=dict)  # -> time, inherited values
@@ -93,7 +93,7 @@ class FragmentTable:
     def __init__(self, timeout_us: int, bound: int) -> None:
         self._timeout = timeout_us
         self._bound = bound
-        self._domains: defaultdict[int, _Domain] = defaultdict(_Domain)
+        self._domains: defaultdict[int, _Reassembly] = defaultdict(_Reassembly)
 
     def resolve(self, packets: NDArray) -> Whole:
         """Give later fragments the ports and protocol of their first one.
@@ -123,10 +123,10 @@ class FragmentTable:
             return Whole(packets if keep.all() else take(packets, keep), np.zeros(0, np.int64), +orphans)
         return Whole(*_inserted(packets, keep, released), +orphans)
 
-    def expire(self, frontiers: NDArray[np.int64]) -> Counter[int]:
-        """Forget what is older than the timeout (``frontiers``: us by domain number); orphans by domain number."""
-        gone = {index: domain.forget_before(int(frontiers[index]) - self._timeout) for index, domain in self._domains.items()}
-        self._domains = defaultdict(_Domain, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
+    def expire(self, watermarks: NDArray[np.int64]) -> Counter[int]:
+        """Forget what is older than the timeout (``watermarks``: us by domain number); orphans by domain number."""
+        gone = {index: domain.forget_before(int(watermarks[index]) - self._timeout) for index, domain in self._domains.items()}
+        self._domains = defaultdict(_Reassembly, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
         return +Counter(gone)
 
     def end_domain(self, index: int) -> int:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from jobs.metering.domains import JSON, AnyDomain, Domain, JsonDomain, JsonLane, Key, Lane, Run
 from jobs.metering.envelope import Envelope
 from jobs.metering.row import ROW_DTYPE
-from jobs.metering.words import deflate, expand, inflate, squeeze
+from jobs.metering.words import compress, decompress, expand, squeeze
 from sensors.packets.decode import PACKET_DTYPE
 
 Bytes = bytes | bytearray | memoryview
@@ -327,7 +327,7 @@ class BucketState:
         said = _text(about)
         whole = b"".join((_LENGTH.pack(len(said)), said, m.held.tobytes(), m.firsts.tobytes(), m.waiting.tobytes()))
         nonce = self.segments[self.version].nonce
-        return _framed(Kind.BUCKET, _text([self.version, nonce.hex()]), deflate(whole, "lz4"))
+        return _framed(Kind.BUCKET, _text([self.version, nonce.hex()]), compress(whole, "lz4"))
 
     @staticmethod
     def newest(blob: Bytes) -> tuple[int, bytes]:
@@ -385,14 +385,14 @@ def inflated(packed: Bytes) -> memoryview:
     """
     if not len(packed) > 8 or int.from_bytes(packed[:8], "little") > _MOST_BYTES:  # before memory is taken for it
         raise ValueError("a length that cannot be")
-    return memoryview(inflate(memoryview(packed), "lz4"))
+    return memoryview(decompress(memoryview(packed), "lz4"))
 
 
 def _domain_text(key: Key, domain: AnyDomain) -> dict[str, Any]:
     """A domain as JSON values."""
     _, kind, number = key
     common = {"kind": kind, "number": number, "index": domain.index, "name": domain.name}
-    common |= {"frontier": domain.frontier, "max_ts": domain.max_ts}
+    common |= {"frontier": domain.watermark, "max_ts": domain.max_ts}
     if isinstance(domain, JsonDomain):
         lanes = [[partition, lane.max_ts, lane.seen_ms] for partition, lane in domain.lanes.items()]
         return common | {"lateness_ns": domain.lateness_ns, "lanes": lanes}

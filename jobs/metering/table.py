@@ -116,14 +116,14 @@ class FlowTable:
             n = flows.meter(self._slots, slab, waited[at : at + _SLAB], self._limits, closed.room(len(slab)))
             closed.filled(n)
 
-    def expire(self, frontiers: NDArray[np.int64], closed: Rows) -> None:
-        """Close what is due; ``frontiers``: per domain number, us: every packet before it has been metered."""
+    def expire(self, watermarks: NDArray[np.int64], closed: Rows) -> None:
+        """Close what is due; ``watermarks``: per domain number, us: every packet before it has been metered."""
         at = 0
         while at < self._slots.counts[USED]:
-            n, at = flows.expire(self._slots, frontiers, self._limits, closed.room(_SCAN), at)
+            n, at = flows.expire(self._slots, watermarks, self._limits, closed.room(_SCAN), at)
             closed.filled(n)
 
-    def interim(self, frontiers: NDArray[np.int64]) -> NDArray:
+    def interim(self, watermarks: NDArray[np.int64]) -> NDArray:
         """Snapshots of open flows that are due."""
         shown = Rows()
         if not self._with_interim:
@@ -131,7 +131,7 @@ class FlowTable:
         self._reserve_dirty(len(self))
         at = 0
         while at < self._slots.counts[USED]:
-            n, at = flows.interim(self._slots, frontiers, self._limits, shown.room(_SCAN), at)
+            n, at = flows.interim(self._slots, watermarks, self._limits, shown.room(_SCAN), at)
             shown.filled(n)
         return shown.found()
 

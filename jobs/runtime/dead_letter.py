@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.config import KafkaSettings
+from infra.errors import one_line
 from infra.kafka.client import client_options
 from schemas.topics import DEAD_LETTER
 
@@ -53,7 +54,7 @@ class DeadLetter:
     def headers(self) -> list[tuple[str, bytes]]:
         """Kafka headers, values as UTF-8 text."""
         pairs = [
-            (HEADER_REASON, " ".join(self.reason.split())[:_REASON_LIMIT]),
+            (HEADER_REASON, one_line(self.reason, _REASON_LIMIT)),
             (HEADER_TOPIC, self.topic),
             (HEADER_PARTITION, str(self.partition)),
             (HEADER_OFFSET, str(self.offset)),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra import files
 from infra.config import ROOT
 from infra.errors import StackError
 
@@ -43,9 +43,7 @@ def build(folder: Path, root: Path = ROOT, sources: Sequence[str] = ()) -> Path:
     try:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}")
-            part.write_bytes(content)
-            part.replace(path)
+            files.replace(path, content)
     except OSError as e:
         raise StackError(f"{path} cannot be written: {e.strerror}", "set FLOWLAKE_HOME to a folder that can be") from e
     return path

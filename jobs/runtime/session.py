@@ -78,7 +78,7 @@ def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None 
         raise
     except Exception as e:
         where = f"Spark session on {settings.spark.master!r}"
-        raise StackError(f"{where}: {causes.one_line(e)}", "check spark.master and spark.conf: flowlake config show") from e
+        raise StackError(f"{where}: {causes.summary(e)}", "check spark.master and spark.conf: flowlake config show") from e
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # They print each analysis error as a page of JSON on standard error, beside raising it.
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sqlite3
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra import paths
 from infra.config import ScoringSettings, Settings
-from infra.errors import FlowlakeError, ModelError
+from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.model import Champion
 from schemas.records import Features, RecordType
 
@@ -39,7 +38,6 @@ EXPERIMENT = "flowlake"
 #: The model that ``scoring.model_name`` renames, from when there was one.
 _FLOWS = ScoringSettings.model_fields["model_name"].default
 _ARTIFACT = "model"
-_PASSWORD = re.compile(r"://[^/@\s]+@")
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -223,9 +221,9 @@ def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
-            reason = _one_line(e)
+            reason = one_line(e)
             hint = (
-                f"mlflow db upgrade {shlex.quote(_without_password(uri))}"
+                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
                 if "out-of-date database schema" in reason
                 else "scoring.tracking_uri names the registry"
             )
@@ -300,7 +298,7 @@ def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, labe
         where = client.get_model_version_download_uri(version.name, version.version)
         return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
     except Exception as e:
-        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {_one_line(e)}") from e
+        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {one_line(e)}") from e
 
 
 def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
@@ -338,7 +336,7 @@ def _load_estimator(folder: Path) -> Any:
     try:
         return mlflow.sklearn.load_model(str(folder))
     except Exception as e:
-        raise _UnreadableError(_one_line(e)) from e
+        raise _UnreadableError(one_line(e)) from e
 
 
 def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
@@ -348,7 +346,7 @@ def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     try:
         metadata = Model.load(str(folder)).metadata or {}
     except Exception as e:
-        raise _UnreadableError(f"MLmodel: {_one_line(e)}") from e
+        raise _UnreadableError(f"MLmodel: {one_line(e)}") from e
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
@@ -360,7 +358,7 @@ def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str, r
         columns = tuple(str(c) for c in json.loads(facts["columns"]))
         threshold = float(facts["threshold"])
     except (ValueError, TypeError) as e:
-        raise ModelError(f"{label}: columns or threshold unreadable: {_one_line(e)}") from e
+        raise ModelError(f"{label}: columns or threshold unreadable: {one_line(e)}") from e
     if unknown := [c for c in columns if c not in features_of(record).names]:
         raise ModelError(
             f"{label}: unknown columns {', '.join(unknown[:8])}",
@@ -376,7 +374,7 @@ def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str, r
             estimator, record, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
         )
     except ValueError as e:
-        raise ModelError(f"{label}: corrupt artefact: {_one_line(e)}") from e
+        raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
 
 
 def _is_local(settings: Settings) -> bool:
@@ -393,13 +391,4 @@ def _digest(folder: Path) -> str:
 
 def _shown(settings: Settings) -> str:
     """The registry as a person reads it: a file by its path, a server by its URI without the password."""
-    return str(paths.registry_file(settings) or _without_password(settings.scoring.tracking_uri))
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub("://", text)
-
-
-def _one_line(error: BaseException) -> str:
-    text = _without_password(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return str(paths.registry_file(settings) or without_password(settings.scoring.tracking_uri))

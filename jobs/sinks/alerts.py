@@ -27,7 +27,7 @@ from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.sink import Applied
-from jobs.sinks.stores import Handle, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
 from schemas.records import AlertRules, RecordType
 from schemas.wire import arrow_stream
@@ -129,7 +129,7 @@ class AlertSink:
         migrate(component(self._settings))
         self._alerts.prune()
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: QueryHandle) -> None:
         self._drainer = Drainer(self._settings, handle)
         self._drainer.start()
 

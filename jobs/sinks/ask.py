@@ -11,7 +11,7 @@ import psycopg2.extras
 
 from infra.config import PostgresSettings
 from infra.console.looks import NO_TABLE
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 
@@ -36,4 +36,4 @@ def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> l
         except psycopg2.errors.UndefinedTable as e:
             raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
         except psycopg2.Error as e:
-            raise StoreError(f"{postgres.where(settings)}: {' '.join(str(e).split())[:300]}") from e
+            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}") from e

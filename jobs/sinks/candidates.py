@@ -1,4 +1,4 @@
-"""Candidates: scans, floods and guessing of too few flows to be an alert yet.
+"""Candidates: scans, floods and brute force of too few flows to be an alert yet.
 
 One refused connection looks like one probe of a scan, and no model can tell them apart by the flow alone. So an alert about many flows is
 raised when there are ``alerts.min_flows`` of them; until then its evidence waits here. It waits in memory, and in the database as a log of
@@ -16,10 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
+import pyarrow as pa
 
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
+from schemas.labels import kind_named
 from schemas.wire import arrow_stream
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
@@ -125,7 +127,7 @@ class Candidates:
         self._logged = 0
         for number in numbers:
             cursor.execute(f"SELECT evidence FROM {table.CANDIDATES} WHERE seq = %s", (number,))
-            items = alertbook.gather([alertbook.unpack(bytes(cursor.fetchone()[0]))])
+            items = alertbook.gather([_renamed(alertbook.unpack(bytes(cursor.fetchone()[0])))])
             self._logged += len(items)
             there = set(alerts_among([item.id for item in items]))  # became alerts after they were logged
             for item in items:
@@ -151,3 +153,10 @@ class Candidates:
         cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence, record_type) VALUES (%s, %s)", (packed, self._record_type))
         self._log_rows += 1
         self._logged += len(fresh)
+
+
+def _renamed(evidence: pa.Table) -> pa.Table:
+    """Evidence that may have been logged when a kind had another name."""
+    at = evidence.schema.get_field_index("kind")
+    kinds = pa.array([kind_named(kind) for kind in evidence["kind"].to_pylist()], pa.string())
+    return evidence.set_column(at, evidence.schema.field(at), kinds)

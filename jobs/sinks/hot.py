@@ -24,7 +24,7 @@ from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.sink import Applied
-from jobs.sinks.stores import Handle, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import hot
 from schemas.records import HotTable, RecordType
 
@@ -241,7 +241,7 @@ class HotSink:
     def prepare(self) -> None:
         migrate(component(self._settings, table_of(self.record)))
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: QueryHandle) -> None:
         """Nothing works beside the batches."""
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:

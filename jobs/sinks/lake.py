@@ -26,16 +26,17 @@ import pyarrow.compute as pc
 
 from infra import paths
 from infra.config import LakeSettings, Settings
-from infra.errors import FlowlakeError, StoreError
+from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
-from jobs.runtime import lake, s3
+from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.meanings import About
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, parquet, sink
 from jobs.sinks.identities import Identities
 from jobs.sinks.parquet import PARTITION, lake_rows, lake_schema, statistics_of
 from jobs.sinks.sink import Applied
-from jobs.sinks.stores import Handle, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -64,41 +65,6 @@ _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
 #: Compactions between two removals of files that no version of the table needs any more; how long those are kept.
 _VACUUM_EVERY, _VACUUM_HOURS = 40, 168.0
 _DAY_US = 86_400_000_000
-
-_AWAY = (
-    "No space left",
-    "Disk quota",
-    "Connection refused",
-    "Connection reset",
-    "Connect to",
-    "timed out",
-    "Timeout",
-    "UnknownHost",
-    "SdkClientException",
-    "Service Unavailable",
-    "SlowDown",
-    "Status Code: 50",
-    "ConcurrentAppendException",
-    "ConcurrentModification",
-    "DELTA_CONCURRENT",
-    "ProtocolChangedException",
-    "KafkaError",
-    "NoBrokersAvailable",
-    "Input/output error",
-)
-_DENIED = (
-    "Permission denied",
-    "AccessControlException",
-    "AccessDenied",
-    "Access Denied",
-    "Read-only file system",
-    "Not a directory",
-    "ParentNotDirectory",
-    "Mkdirs failed",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "NoSuchBucket",
-)
 
 
 def _told(**columns: Any) -> pa.RecordBatch:
@@ -439,7 +405,7 @@ def _first_line(error: BaseException) -> str:
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return one_line(lines[0] if lines else type(error).__name__)
 
 
 def _problem(error: Exception, settings: Settings, path: str, *, final: bool = False) -> Exception:
@@ -447,22 +413,10 @@ def _problem(error: Exception, settings: Settings, path: str, *, final: bool = F
     text = str(error)
     if store := s3.trouble(text, path, settings.lake):
         return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
-    if any(word in text for word in _DENIED):
-        return StoreError(
-            f"lake {path} cannot be written: {_line_with(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
-        )
-    if any(word in text for word in _AWAY):
-        cause = f"lake {path}: {_line_with(text, _AWAY)}"
-        return StoreError(cause, "check lake.path and lake.s3_endpoint") if final else StoreUnavailable(cause)
+    if found := meanings.find(text, About.LAKE):
+        message = found.message(text, path=path)
+        return StoreUnavailable(message) if found.passing and not final else StoreError(message, found.hint)
     return StoreError(f"lake {path}: {_first_line(error)}", "check lake.path") if final else error
-
-
-def _line_with(text: str, words: tuple[str, ...]) -> str:
-    """The line of a long trace that says it."""
-    for line in text.splitlines():
-        if any(word in line for word in words):
-            return line.strip()[:300]
-    return text[:300]
 
 
 class LakeSink:
@@ -485,7 +439,7 @@ class LakeSink:
     def prepare(self) -> None:
         self._lake.prepare()
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: QueryHandle) -> None:
         """Nothing works beside the batches."""
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:

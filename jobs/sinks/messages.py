@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from infra.errors import one_line
 from jobs.runtime.dead_letter import DeadLetter
 from schemas.records import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, RecordType
 from schemas.wire import Header
@@ -75,7 +76,7 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(value))
     except (pa.ArrowException, OSError, ValueError) as e:
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
     expected = record.published
     if schema.names != expected.names or schema.types != expected.types:
         raise BadMessage(f"schema: {_difference(schema, expected)}")
@@ -89,7 +90,7 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
     except (pa.ArrowException, OSError, ValueError, MemoryError) as e:
         if isinstance(e, BadMessage):
             raise
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
     for name in table.column_names:
         if not expected.field(name).nullable and table.column(name).null_count:
             raise BadMessage(f"schema: null in column {name}")
@@ -99,10 +100,6 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
 def _ended(value: bytes) -> bool:
     """Whether the stream has its end mark (continuation and zero length); without it whole batches may be missing."""
     return value.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _difference(schema: pa.Schema, expected: pa.Schema) -> str:

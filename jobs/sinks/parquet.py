@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.config import LakeSettings
+from infra.errors import one_line
 from infra.log import get
 from jobs.runtime import s3
 from schemas.records import RecordType
@@ -125,7 +126,7 @@ def discard(paths: Iterable[str], root: str, lake: LakeSettings) -> None:
             else:
                 (Path(root) / path).unlink(missing_ok=True)
         except Exception as e:
-            get("sink.lake").warning("a file that is not part of the table stays", file=path, cause=str(e)[:200])
+            get("sink.lake").warning("a file that is not part of the table stays", file=path, cause=one_line(e, 200))
 
 
 def statistics(rows: pa.Table, counted: Sequence[str]) -> str:

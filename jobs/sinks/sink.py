@@ -16,7 +16,7 @@ from jobs.runtime import dead_letter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.kafka import read_records
 from jobs.sinks import counters
-from jobs.sinks.stores import Handle, Stopped, StoreUnavailable, until_done
+from jobs.sinks.stores import QueryHandle, QueryStopped, StoreUnavailable, until_done
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Sink(Protocol):
         """Make its place, or bring it up to date. StoreError: it refuses; StoreUnavailable: it cannot be reached."""
         ...
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: QueryHandle) -> None:
         """Start what works beside the batches, until the handle's query ends."""
         ...
 
@@ -122,7 +122,7 @@ def run(spark: SparkSession, settings: Settings, sink: Sink) -> StreamingQuery:
     """
     name = sink.name
     log = get(f"sink.{name}")
-    handle = Handle(name)
+    handle = QueryHandle(name)
     try:
         sink.prepare()
     except StoreUnavailable as e:
@@ -139,7 +139,7 @@ def run(spark: SparkSession, settings: Settings, sink: Sink) -> StreamingQuery:
 
         try:
             done = until_done(attempt, handle, store=sink.store, on_wait=lambda _: counters.add(counters.WAITS, name, 1))
-        except Stopped as e:
+        except QueryStopped as e:
             log.info("stopped while waiting", batch=batch_id, cause=str(e))
             raise
         counters.add(counters.SINK_ROWS, name, done.inserted)

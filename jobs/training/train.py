@@ -33,7 +33,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """What a training yielded.
 
     Attributes
@@ -72,7 +72,7 @@ def train(
     register: bool = True,
     promote: bool = False,
     progress: Progress = lambda line: None,
-) -> Report:
+) -> TrainingReport:
     """Train a model on generated traffic, or on labelled ``records``, judge it on flows held out and register it.
 
     Parameters
@@ -123,7 +123,7 @@ def train(
                 settings, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=training, promote=promoted
             )
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    return Report(
+    return TrainingReport(
         model=model,
         quality={name: q for name, (q, _, _) in quality.items()},
         classes=classes,

@@ -87,7 +87,7 @@ def by_open_flows(settings: Settings, say: Callable[[str], None]) -> dict[str, d
     return found
 
 
-class _Memory(dict[int, bytes]):
+class _MemoryStore(dict[int, bytes]):
     """Segments in memory (:class:`jobs.metering.segments.Store`)."""
 
     def get(self, version: int, nonce: bytes) -> bytes | None:  # type: ignore[override]
@@ -109,7 +109,7 @@ def _batches(settings: Settings, n: int) -> dict[str, float]:
         update={"idle_timeout_s": 3600.0, "active_timeout_s": 7200.0, "max_open_flows": 2 * max(OPEN)}
     )
     query = f"bench-{n}"
-    store = _Memory()
+    store = _MemoryStore()
     draw = np.random.default_rng(1)
     meta: bytes | None = None
     clock = 1_700_000_000 * _SECOND

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from infra import files
 from infra.config import Settings, load
-from infra.errors import BrokerError, CaptureError
+from infra.errors import BrokerError, CaptureError, one_line
 from sensors.packets.settings import SensorSettings
 
 #: Sends argv[2] UDP datagrams to 127.0.0.1:argv[1] at argv[3] packets a second, from many source ports; prints the seconds it took.
@@ -74,7 +75,7 @@ def run(
         admin.delete_topics([own.topic("raw-packets")])
         admin.close()
     if json_path:
-        Path(json_path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        files.replace(json_path, json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -185,5 +186,5 @@ def _topic(settings: Settings) -> Any:
     except kafka_errors.KafkaError as e:
         raise refused(settings.kafka, e) from e
     except ValueError as e:
-        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {e}") from e
+        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {one_line(e)}") from e
     return admin

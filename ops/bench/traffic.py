@@ -29,14 +29,14 @@ def write(
     CaptureError
         The file cannot be written.
     """
-    from sensors.generate import Run
+    from sensors.generate import TrafficGenerator
     from sensors.generate import preset as scenario
     from sensors.generate.cut import cut
     from sensors.packets.pcapwriter import PcapWriter
 
     told = 0
     with PcapWriter(file) as writer:
-        for batch in Run(scenario(preset, duration_s=seconds, rate=rate)):
+        for batch in TrafficGenerator(scenario(preset, duration_s=seconds, rate=rate)):
             writer.write(batch if whole else cut(batch, settings.section(SensorSettings).snaplen))
             if writer.packets - told >= _TELL:
                 told = writer.packets

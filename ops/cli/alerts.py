@@ -17,10 +17,10 @@ from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
 from jobs.sinks import ask
 from schemas.alerts import TABLE
-from schemas.labels import ATTACKS
+from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
 
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
-_KINDS = ("scan", "flood", "guessing", "per-flow")
+_KINDS = KINDS[1:]  # benign is no alert
 _POLL_S = 0.5
 #: How much later than the next one a transaction may become visible.
 _LATE = timedelta(seconds=10)
@@ -39,14 +39,14 @@ alerts = typer.Typer(
 def show(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
-    kind: Annotated[str | None, typer.Option(help="scan, flood, guessing, per-flow, or an attack type such as SYN_FLOOD.")] = None,
+    kind: Annotated[str | None, typer.Option(help="scan, flood, brute-force, per-flow, or an attack type such as SYN_FLOOD.")] = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
     since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """The newest alerts; one row a flood's target, a scan's source, a guessing pair, or else a flow."""
+    """The newest alerts; one row a flood's target, a scan's source, a brute-forced pair, or else a flow."""
     if context.invoked_subcommand is not None:
         return
     settings = config.load(conf_file)
@@ -68,7 +68,9 @@ def show(
 
 def _known(settings: Settings, kind: str) -> None:
     """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
-    if kind in (*_KINDS, *ATTACKS) or ask.query(settings.alerts, f"SELECT 1 AS one FROM {TABLE} WHERE attack_type = %s LIMIT 1", [kind]):
+    if kind_named(kind) in (*_KINDS, *ATTACKS) or ask.query(
+        settings.alerts, f"SELECT 1 AS one FROM {TABLE} WHERE attack_type = %s LIMIT 1", [kind]
+    ):
         return
     raise ConfigError(
         f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
@@ -107,9 +109,10 @@ def read(
     """
     where, values = ["true"], list[Any]()
     if kind:
-        where.append("kind = %s" if kind in _KINDS else "attack_type = %s")
-        values.append(kind)
-        if kind not in _KINDS and kind in map(str.lower, ATTACKS):
+        of_kind = kind_named(kind) in _KINDS
+        where.append("kind = ANY(%s)" if of_kind else "attack_type = %s")
+        values.append(_spellings(kind_named(kind)) if of_kind else kind)
+        if not of_kind and kind in map(str.lower, ATTACKS):
             raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
     if only_open:
         where.append("resolved_at IS NULL")
@@ -124,7 +127,13 @@ def read(
         "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
         f"FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
     )
-    return ask.query(settings.alerts, sql, [*values, limit])
+    rows = ask.query(settings.alerts, sql, [*values, limit])
+    return [{**row, "kind": kind_named(row["kind"])} for row in rows]
+
+
+def _spellings(kind: str) -> list[str]:
+    """What rows of a kind may say: until the query ``alerts`` of this version has run, the database holds former names."""
+    return [kind, *(former for former, now in FORMER_KINDS.items() if now == kind)]
 
 
 def settle(settings: Settings, alert_id: str, by: str, action: str | None = None) -> dict[str, Any]:

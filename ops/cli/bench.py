@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra import config, log
+from infra import config, files, log
 from infra.config import Settings
 from infra.console.options import ConfFile, group
 from infra.console.signals import handled
@@ -211,7 +211,7 @@ def _tell(result: dict[str, Any], file: Path | None) -> None:
     from rich.table import Table
 
     if file is not None:
-        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        files.replace(file, json.dumps(result, indent=2) + "\n")
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")

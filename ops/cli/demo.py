@@ -136,7 +136,7 @@ def _source(
 
 def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep: bool, page: bool, as_json: bool) -> int:
     from ops.demo import report, view
-    from ops.harness.run import Demo
+    from ops.harness.run import Trial
 
     def say(text: str) -> None:
         console.print(text, markup=False)
@@ -145,17 +145,17 @@ def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
-    demo = Demo(settings, where, source, say)
+    trial = Trial(settings, where, source, say)
     stopped: list[str] = []
     outcome = None
     try:
         try:
-            outcome = demo.run(view.page(console) if console.is_terminal else view.lines(say))
+            outcome = trial.run(view.page(console) if console.is_terminal else view.lines(say))
         except KeyboardInterrupt:
             say("interrupted: stopping what was started")
             raise
         finally:
-            stopped = demo.stop(keep=keep)
+            stopped = trial.stop(keep=keep)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -17,7 +17,7 @@ import typer
 
 from infra import config, paths, pythons
 from infra.console.options import ConfFile, Json
-from infra.errors import FlowlakeError
+from infra.errors import FlowlakeError, one_line
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -236,5 +236,5 @@ def check_model(settings: Settings) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as e:
-        return Finding("model", "warning", f"registry {file}: {e}", f"move {file} away, then: flowlake train")
+        return Finding("model", "warning", f"registry {file}: {one_line(e)}", f"move {file} away, then: flowlake train")
     return Finding("model", "ok", f"{name} is version {row[0]}") if row else absent

@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from infra import config
-from infra.errors import ConfigError, FlowlakeError
+from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.names import escape_on_output
 from infra.sources import Catalogue, resolve
 
@@ -153,9 +153,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as e:
         if debug:
             traceback.print_exc()
-        _say(
-            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where"
-        )
+        _say(f"unexpected {type(e).__name__}: {one_line(e)}", "" if debug else "the same command with --debug shows where")
         sys.exit(1)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from infra import files
 from infra.names import printable
-from ops.demo import report, series, svg
+from ops.demo import series, svg
 from ops.harness import latency
-from ops.harness.observe import AlertRow
-from ops.harness.run import Outcome
+from ops.harness.outcome import Outcome
+from ops.harness.stores import AlertRow
 from schemas.labels import BENIGN
 
 #: Dots drawn of one kind of alert.
@@ -22,7 +23,7 @@ _MOST_DOTS = 500
 
 def write(outcome: Outcome, file: Path) -> None:
     """Write the page."""
-    file.write_text(page(outcome), encoding="utf-8")
+    files.replace(file, page(outcome))
 
 
 def page(outcome: Outcome) -> str:
@@ -33,7 +34,7 @@ def page(outcome: Outcome) -> str:
         loader=PackageLoader("ops.demo", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     templates.filters.update(thousands="{:,}".format, ms=_ms)
-    values = report.as_dict(outcome)
+    values = outcome.as_dict()
     confusion = outcome.detection.confusion
     return templates.get_template("report.html").render(
         outcome=outcome,

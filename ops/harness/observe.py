@@ -1,17 +1,15 @@
-"""What the demo sees of its stream: the topics followed by consumers of its own, the stores asked now and then.
+"""What is seen of the stream from outside: its topics, followed by consumers of the harness's own.
 
-Nothing here goes through the stream: what is compared in the end was read from the broker and from the stores themselves.
+Nothing here goes through the stream: what is compared in the end was read from the broker itself.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.config import Settings
-from infra.kafka.progress import finished_offsets
-from jobs.runtime import lake
+from infra.errors import one_line
+from infra.kafka.progress import LocalFiles, finished_offsets
 from jobs.sinks.messages import BadMessage, decode_value
 from jobs.sources.packets.accounts import AccountBook
-from ops.harness.accounts import NO_IDS, Ids
-from schemas import alerts
-from schemas.network_flows import TABLE
+from ops.harness.stores import ids_of
 from schemas.packets import ACCOUNTS, FLOWS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
 
@@ -71,7 +67,7 @@ class Follower(threading.Thread):
 
     Parameters
     ----------
-    settings : of the demo.
+    settings : of the trial.
     timed : capture times are the wall clock's: delays are noted, the first of them from ``raw-packets`` (``light``: partition 0).
     light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
     """
@@ -105,8 +101,8 @@ class Follower(threading.Thread):
         while not self._stop_event.is_set():
             try:
                 self._follow()
-            except Exception as e:  # a client's hiccup must not end the demo
-                if (why := f"{type(e).__name__}: {e}") != told:
+            except Exception as e:  # a client's hiccup must not end the trial
+                if (why := f"{type(e).__name__}: {one_line(e)}") != told:
                     log.warning("the topics cannot be followed and are tried again: %s", why)
                     told = why
                 self._stop_event.wait(1)
@@ -217,122 +213,8 @@ class Follower(threading.Thread):
         for query in self._settings.catalogue.source("packets").queries:
             done: dict[int, int] = {}
             for folder in checkpoints.glob(f"{query.name}-v*/commits"):
-                done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}
+                finished = finished_offsets(LocalFiles(checkpoints), folder.parent.name)
+                done = {partition: offset for (_, partition), offset in finished.items()}
             read = (ends.get(topic.name, {}) for topic in query.reads)
             found[query.name] = sum(max(0, end - done.get(p, 0)) for parts in read for p, end in parts.items())
         return found
-
-
-def ids_of(column: pa.Array | pa.ChunkedArray) -> Ids:
-    """A text column of flow ids as ``S36[n]``."""
-    if not len(column):
-        return NO_IDS
-    return np.array(column.to_pylist(), dtype="S36")
-
-
-@dataclass(frozen=True)
-class AlertRow:
-    """One alert as a person wants it. ``delay_ms``: from the packet that sufficed to the row."""
-
-    id: str
-    attack_type: str
-    kind: str
-    source: str
-    target: str
-    severity: int
-    confidence: float
-    flow_count: int
-    created_at: float
-    last_seen: float
-    delay_ms: float
-
-
-class Stores:
-    """The three stores, asked directly."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: Any = None
-
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of a query; none while the table is not there yet."""
-        import psycopg2
-
-        from jobs.sinks import postgres
-
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = postgres.connect(self._settings.hot, "flowlake-demo")
-                self._connection.autocommit = True
-            with self._connection.cursor() as cursor:
-                cursor.execute(query)
-                return list(cursor.fetchall())
-        except psycopg2.errors.UndefinedTable:
-            return []
-        except psycopg2.OperationalError:
-            self.close()
-            return []
-
-    def hot_rows(self) -> int:
-        """Rows of ``network_flows``."""
-        rows = self._rows(f"SELECT count(*) FROM {TABLE}")
-        return int(rows[0][0]) if rows else 0
-
-    def hot_ids(self) -> Ids:
-        """Flow ids of all rows of ``network_flows``."""
-        rows = self._rows(f"SELECT flow_id::text FROM {TABLE}")
-        return np.array([r[0] for r in rows], dtype="S36") if rows else NO_IDS
-
-    def alerts(self) -> list[AlertRow]:
-        """All alerts, in the order in which they were raised."""
-        query = (
-            "SELECT id::text, attack_type, kind, coalesce(host(src_ip), ''), coalesce(host(dst_ip), ''), severity, confidence, flow_count, "
-            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details "
-            f"FROM {alerts.TABLE} ORDER BY created_at, id"
-        )
-        return [_alert(row) for row in self._rows(query)]
-
-    def lake_rows(self) -> int:
-        """Rows of the lake's current version, from its log."""
-        table = self._lake()
-        if table is None:
-            return 0
-        return int(sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist()))
-
-    def lake_ids(self) -> Ids:
-        """Flow ids of all rows of the lake."""
-        if self._lake() is None:
-            return NO_IDS
-        return ids_of(lake.dataset(self._settings.path(self._settings.lake.path)).to_table(columns=["flow_id"])["flow_id"])
-
-    def _lake(self) -> Any:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        path = self._settings.path(self._settings.lake.path)
-        if not (path / "_delta_log").is_dir():
-            return None
-        try:
-            return DeltaTable(str(path))
-        except DeltaError:  # the first version is being written
-            return None
-
-
-def _alert(row: tuple[Any, ...]) -> AlertRow:
-    details = row[10] if isinstance(row[10], dict) else json.loads(row[10] or "{}")
-    evidence = details.get("evidence_time")
-    at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]
-    source = row[3] or _several(details, "source")
-    target = row[4] or _several(details, "target")
-    return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], (row[8] - at) * 1000)
-
-
-def _several(details: dict[str, Any], name: str) -> str:
-    count = details.get(f"distinct_{name}s")
-    return f"{count} {name}s" if count else ""

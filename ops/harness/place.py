@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import yaml
 
-from infra import config, paths
+from infra import config, files, paths
 from infra.config import PREFIX, Settings
 from infra.errors import ConfigError, StackError
 from infra.stack.local import LOOPBACK
@@ -102,7 +102,7 @@ class Place:
 
     def remember_started(self, names: set[str]) -> None:
         """Note which servers are the demo's to stop."""
-        self.started.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        files.replace(self.started, json.dumps(sorted(names)))
 
     def was_started(self) -> set[str]:
         """Servers that an earlier demo started and did not stop."""
@@ -157,7 +157,7 @@ def write_conf(settings: Settings, file: Path) -> None:
         section, key = name.split(".")
         del values[section][key]
     text = "# Settings of the last demo. Its data: flowlake flows --conf-file <this file>\n"
-    file.write_text(text + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    files.replace(file, text + yaml.safe_dump(values, sort_keys=False))
 
 
 def environment(where: Place) -> dict[str, str]:

@@ -24,7 +24,6 @@ from ops.harness import kernels, link
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
-    from sensors.packets.frames import FrameBatch
     from sensors.packets.replay import Chunk
     from sensors.publish.publisher import Counters
 
@@ -156,18 +155,13 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
         more["reader"] = CaptureReader(Path(source.name), settings.section(SensorSettings).snaplen)
         pacer.send(chunks(more["reader"], settings.section(SensorSettings)), tick)
         return
-    from sensors.generate import Run, preset, write_truth
-    from sensors.generate.cut import cut
+    from sensors.generate import TrafficGenerator, preset, write_truth
+    from sensors.generate.cut import cut_all
     from sensors.packets.replay import ordered
 
     start = time.time_ns() + int((LEAD_S if source.rate is None else LEAD_RATE_S) * 1e9)
-    run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
-
-    def frames() -> Iterator[FrameBatch]:
-        for batch in run:
-            yield cut(batch, settings.section(SensorSettings).snaplen)
-
-    chunked: Iterable[Chunk] = ordered(frames(), settings.section(SensorSettings))
+    run = TrafficGenerator(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
+    chunked: Iterable[Chunk] = ordered(cut_all(run, settings.section(SensorSettings).snaplen), settings.section(SensorSettings))
     pacer.send(_from_their_time(chunked, stop) if source.timed else chunked, tick)
     if source.truth:
         write_truth(run.truth(), source.truth)

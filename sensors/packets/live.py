@@ -1,7 +1,7 @@
 """Live capture: one thread takes frames from the interface, one sends them.
 
 The capture never waits for the broker. Between the two lies a queue of unsent flushes, bounded in bytes; when it is full its oldest
-frames are dropped and counted, and the flush itself stays, with its clock: the promise is about what will still be sent. Sending goes on
+frames are dropped and counted, and the flush itself stays, with its clock: a watermark is about what will still be sent. Sending goes on
 by itself when the broker is back.
 """
 

@@ -1,6 +1,6 @@
 """Sending what a sensor takes to its topic: every flush tells every partition the sensor's clock.
 
-Order and promises: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
+Order and watermarks: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
 clock goes out only behind, or together with, the packets below it. What the producer holds is bounded by ``sensor.buffer_mb``: beyond it
 :meth:`Publisher.publish` waits, which is the back-pressure of a replay; a live sensor drops from a queue in front of it.
 """
@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from infra.config import Settings
-from infra.errors import BrokerError
+from infra.errors import BrokerError, one_line
 from schemas.topics import TopicSpec
 from schemas.wire import CLOCK_END, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
 from sensors.publish import broker
@@ -81,7 +81,7 @@ class Counters:
     send_errors: int = 0  # messages given up
     buffered_bytes: int = 0  # waiting for an acknowledgement now
     runs: int = 0
-    clock: int = 0  # last promise, ns
+    clock: int = 0  # last watermark, ns
 
 
 class Publisher(Generic[B]):
@@ -326,7 +326,8 @@ class Publisher(Generic[B]):
         if self._failure is not None:
             error, self._failure = self._failure, None
             raise BrokerError(
-                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: {type(error).__name__}: {error}",
+                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: "
+                f"{type(error).__name__}: {one_line(error)}",
                 "flowlake topics shows how the topic differs from its declaration",
             ) from error
 

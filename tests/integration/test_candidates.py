@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg2
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
@@ -18,6 +19,7 @@ from jobs.sinks.migrations import migrate
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
 from schemas.packets import FLOWS
+from schemas.wire import arrow_stream
 from tests.integration.sinkbench import Rows, run
 from tests.sinksdata import table as flows
 
@@ -168,3 +170,24 @@ def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, d
         give(store, rows[:size])
         rows = rows[size:]
     assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9)]
+
+
+def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Settings) -> None:
+    """What was logged when brute force was called guessing: the fifth flow makes one alert, of the present kind."""
+
+    def attempt(number: int) -> dict[str, Any]:
+        return {"name": f"ssh/{number}", "at": number, "dst_port": 22, "attack_type": "SSH_BRUTE_FORCE"}
+
+    for number in range(1, 5):
+        give(AlertStore(where.alerts), [attempt(number)])
+    logged = run(where.alerts, f"SELECT seq, evidence FROM {table.CANDIDATES}")
+    assert len(logged) == 4
+    for seq, written in logged:
+        rows = alertbook.unpack(bytes(written))
+        at = rows.schema.get_field_index("kind")
+        former = rows.set_column(at, rows.schema.field(at), pa.array(["guessing"] * len(rows)))
+        run(where.alerts, f"UPDATE {table.CANDIDATES} SET evidence = %s WHERE seq = %s", psycopg2.Binary(arrow_stream(former)), seq)
+    assert len(give(AlertStore(where.alerts), [attempt(5)]).raised) == 1
+    assert run(where.alerts, "SELECT kind, flow_count FROM alerts") == [("brute-force", 5)]
+    ((message,),) = run(where.alerts, "SELECT message::jsonb ->> 'kind' FROM alert_outbox")
+    assert message == "brute-force"

@@ -17,7 +17,6 @@ from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
 from jobs.metering import segments
-from jobs.metering.digest import Message
 from jobs.runtime import inputs
 from jobs.sources.packets import query
 from schemas.packets import RAW_PACKETS
@@ -50,7 +49,7 @@ def restore(settings: Settings) -> Path:
     return place
 
 
-def send(settings: Settings, sent: list[Message]) -> None:
+def send(settings: Settings, sent: list[KafkaMessage]) -> None:
     producer = KafkaProducer(**client_options(settings.kafka))
     for m in sent:
         producer.send(settings.topic(RAW_PACKETS.name), m.value, partition=m.partition, headers=list(m.headers.items()))

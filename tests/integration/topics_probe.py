@@ -8,7 +8,7 @@ from typing import Any
 from infra.config import Settings
 from jobs.sinks import sink
 from jobs.sinks.sink import Applied
-from jobs.sinks.stores import Handle
+from jobs.sinks.stores import QueryHandle
 from schemas.packets import FLOWS
 
 NAME = "probe"
@@ -29,7 +29,7 @@ class Probe:
 
     def prepare(self) -> None: ...
 
-    def begin(self, handle: Handle) -> None: ...
+    def begin(self, handle: QueryHandle) -> None: ...
 
     def apply(self, frame: Any, batch_id: int, *, again: bool) -> Applied:
         self._take(frame.select("offset"), batch_id)

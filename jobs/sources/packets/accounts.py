@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from infra import log, metrics
 from infra.config import Settings
+from infra.errors import one_line
 from schemas.accounts import SHARED_ID
 from schemas.packets import ACCOUNTS
 
@@ -106,7 +107,7 @@ class Exporter:
                         self.take(value, new=written_ms >= began_ms)
                     self.show()
             except Exception as e:  # the stream must not end because nobody counts
-                LOG.debug("accounts cannot be read, trying again", cause=str(e)[:200])
+                LOG.debug("accounts cannot be read, trying again", cause=one_line(e, 200))
                 self._ending.wait(5)
 
     def take(self, value: bytes | None, *, new: bool) -> None:

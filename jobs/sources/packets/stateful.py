@@ -14,8 +14,9 @@ from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
+from infra import files
 from jobs.metering import segments
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.emission import pack
 from jobs.metering.layout import AccountRows, Digest, LayoutError, RefusedBlob, Tick, decode
 from jobs.metering.settings import MeterSettings
@@ -75,7 +76,7 @@ def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_late
         partitions, offsets = columns[2].to_pylist(), columns[3].to_pylist()
         for i, value in enumerate(columns[0]):
             pairs = {h["key"]: h["value"] or b"" for h in headers[i] or ()}
-            digester.add(Message(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
+            digester.add(KafkaMessage(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
     rows = list(digester.finish())
     for message, reason in digester.refused:
         refused = RefusedBlob(message.value, reason, message.partition, message.offset)
@@ -121,10 +122,7 @@ class _MapStore:
     def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
         self._state.updateValue((version,), (segment,))
         with suppress(OSError):  # a full disk makes it slower, not wrong
-            file = self._file(version, nonce)
-            partial = file.with_suffix(".part")
-            partial.write_bytes(plain())
-            partial.rename(file)
+            files.replace(self._file(version, nonce), plain())
             for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
                 old.unlink()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.metering.digest import Digester, Message, json_frame, json_time
+from jobs.metering.digest import Digester, KafkaMessage, json_frame, json_time
 from jobs.metering.layout import Digest
 from schemas.wire import CONTENT_JSON, CONTENT_PACKETS, PACKET_SCHEMA, Header
 from tests.oracle.craft import ethernet, packet
@@ -35,13 +35,13 @@ def arrow(frames: list[bytes], schema: pa.Schema = PACKET_SCHEMA) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def message(value: bytes | None, partition: int = 0, offset: int = 0, **headers: str | None) -> Message:
+def message(value: bytes | None, partition: int = 0, offset: int = 0, **headers: str | None) -> KafkaMessage:
     named = {getattr(Header, k.upper()): v for k, v in headers.items()}
     merged = {**GOOD, **named}
-    return Message(value, {k: v.encode() for k, v in merged.items() if v is not None}, partition, offset, 1000)
+    return KafkaMessage(value, {k: v.encode() for k, v in merged.items() if v is not None}, partition, offset, 1000)
 
 
-def reason(m: Message) -> str:
+def reason(m: KafkaMessage) -> str:
     digester = Digester(2, 2 * 10**9)
     digester.add(m)
     assert len(digester.refused) == 1
@@ -86,7 +86,7 @@ FRAME = ethernet(packet("10.0.0.1", "10.0.0.2", 6, 1, 2, flags=2))
         (message(b'{"timestamp": 1, "raw_bytes": "00", "sensor_id": 7}', content_type=CONTENT_JSON), "json: sensor_id"),
     ],
 )
-def test_a_bad_message_is_refused_with_its_reason(bad: Message, says: str) -> None:
+def test_a_bad_message_is_refused_with_its_reason(bad: KafkaMessage, says: str) -> None:
     assert reason(bad).startswith(says)
 
 
@@ -134,7 +134,7 @@ def test_json_hex_forms(text: str) -> None:
 def test_json_without_headers_is_recognised() -> None:
     digester = Digester(1, 2 * 10**9)
     body = json.dumps({"timestamp": 1, "raw_bytes": FRAME.hex()}).encode()
-    digester.add(Message(body, {}, 0, 0, 0))
+    digester.add(KafkaMessage(body, {}, 0, 0, 0))
     ((_, blob),) = digester.finish()
     assert Digest.decode(blob).packets["sport"].tolist() == [1]
 

@@ -14,7 +14,7 @@ import pytest
 from infra.errors import CheckpointError
 from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
 from jobs.metering.layout import Digest, Segment
@@ -76,9 +76,9 @@ def expected(capture: Path) -> pa.Table:
 Spread = Callable[[FrameBatch, int], Iterator[tuple[int, bytes, int]]]
 
 
-def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spread = split) -> list[list[Message]]:
+def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spread = split) -> list[list[KafkaMessage]]:
     """The capture as a sensor would send it: one list of messages per partition, in order."""
-    lanes: list[list[Message]] = [[] for _ in range(PARTITIONS)]
+    lanes: list[list[KafkaMessage]] = [[] for _ in range(PARTITIONS)]
     clock = 0
 
     def header(partition: int, kind: str, clock: int) -> dict[str, bytes]:
@@ -102,13 +102,13 @@ def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spre
         for partition in range(PARTITIONS):
             for value in values.get(partition, []):
                 lane = lanes[partition]
-                lane.append(Message(value, header(partition, KIND_PACKETS, clock), partition, len(lane), 0))
+                lane.append(KafkaMessage(value, header(partition, KIND_PACKETS, clock), partition, len(lane), 0))
     for partition in range(PARTITIONS):
-        lanes[partition].append(Message(EMPTY, header(partition, KIND_END, CLOCK_END), partition, len(lanes[partition]), 0))
+        lanes[partition].append(KafkaMessage(EMPTY, header(partition, KIND_END, CLOCK_END), partition, len(lanes[partition]), 0))
     return lanes
 
 
-def micro_batches(lanes: list[list[Message]], rng: random.Random, most: int, repeats: float) -> Iterator[list[list[Message]]]:
+def micro_batches(lanes: list[list[KafkaMessage]], rng: random.Random, most: int, repeats: float) -> Iterator[list[list[KafkaMessage]]]:
     """Random cuts: a list of tasks per batch, each the messages of some partitions, some of them delivered twice."""
     at = [0] * len(lanes)
     while any(at[p] < len(lanes[p]) for p in range(len(lanes))):

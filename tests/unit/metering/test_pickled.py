@@ -14,7 +14,7 @@ import pytest
 
 from infra.errors import CheckpointError
 from jobs.metering import pickled, segments
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester
 from jobs.metering.features import records
 from jobs.metering.layout import BucketState, Digest, Kind, LayoutError, kind_of
 from jobs.metering.settings import MeterSettings
@@ -46,7 +46,7 @@ class Meter:
             meter.stores[b].update({int(version): base64.b64decode(blob) for version, blob in kept["segments"].items()})
         return meter
 
-    def run(self, sent: list[list[Message]], *, forget: bool = False) -> None:
+    def run(self, sent: list[list[KafkaMessage]], *, forget: bool = False) -> None:
         """Micro-batches, and one without messages long after them."""
         for number, batch in enumerate([*sent, []]):
             digester = Digester(BUCKETS, round(SETTINGS.json_lateness_s * 1e9))

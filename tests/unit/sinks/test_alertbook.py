@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.sinks import alertbook, evidence, sketch
 from jobs.sinks.alertbook import Alert
-from schemas.alerts import MANY_FLOWS, NAMESPACE, SAMPLE_SIZE, SKETCH_SIZE, alert_id, kind_of, severity
+from schemas.alerts import MANY_FLOWS, NAMESPACE, SAMPLE_SIZE, SKETCH_SIZE, alert_id, alert_key, kind_of, severity
 from schemas.labels import BY_NAME
 from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
@@ -58,7 +58,7 @@ def test_a_flood_is_one_alert_of_its_target() -> None:
 
 
 def test_identity_by_kind() -> None:
-    """Two sources, two targets: floods by target, scans by source, guessing by both, others by flow."""
+    """Two sources, two targets: floods by target, scans by source, brute force by both, others by flow."""
     types, sources, targets = ("UDP_FLOOD", "SYN_SCAN", "SSH_BRUTE_FORCE", "DNS_TUNNEL"), ("1.1.1.1", "2.2.2.2"), ("3.3.3.3", "4.4.4.4")
     rows = [{"name": f"{t}{s}{d}", "attack_type": t, "src_ip": s, "dst_ip": d} for t in types for s in sources for d in targets]
     alerts = fold([rows])
@@ -212,3 +212,17 @@ def test_times_that_no_date_can_tell_are_found() -> None:
     assert evidence.bad_times(rows) == []
     far = pa.array([0, 1 << 62], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     assert evidence.bad_times(rows.set_column(rows.schema.get_field_index("end_time"), "end_time", far)) == [1 << 62]
+
+
+@pytest.mark.parametrize(
+    ("attack_type", "given_before"),
+    [
+        ("SSH_BRUTE_FORCE", "bb371384-b969-59c6-872f-11360fe66e83"),
+        ("SYN_SCAN", "ed4f55be-e439-5ac1-b313-27514c05b919"),
+        ("SYN_FLOOD", "29dec612-ba34-577a-92c8-67e949512add"),
+        ("DNS_TUNNEL", "499a788d-ba2d-55e6-82f2-824df99480dc"),
+    ],
+)
+def test_ids_are_those_of_earlier_versions(attack_type: str, given_before: str) -> None:
+    key = alert_key(kind_of(attack_type), attack_type, "d1", 7, "10.0.0.1", "10.0.0.2", "f1")
+    assert alert_id(key) == UUID(given_before)

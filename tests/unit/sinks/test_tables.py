@@ -9,7 +9,7 @@ import pytest
 from infra.config import LakeSettings, PostgresSettings, Settings
 from infra.errors import StoreError
 from jobs.sinks import hot, lake, parquet, postgres, stores
-from jobs.sinks.stores import Handle, Stopped, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, QueryStopped, StoreUnavailable
 from schemas import alerts as alerts_schema
 from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
@@ -120,18 +120,18 @@ def test_waiting_goes_on_until_the_store_is_back(monkeypatch: pytest.MonkeyPatch
             raise StoreUnavailable("away")
         return "done"
 
-    assert stores.until_done(operation, Handle("t"), store="s", on_wait=causes.append) == "done"
+    assert stores.until_done(operation, QueryHandle("t"), store="s", on_wait=causes.append) == "done"
     assert causes == ["away"] * 3
 
 
 def test_waiting_ends_with_the_query() -> None:
-    handle = Handle("t")
+    handle = QueryHandle("t")
     handle.stop()
 
     def operation() -> None:
         raise StoreUnavailable("away")
 
-    with pytest.raises(Stopped):
+    with pytest.raises(QueryStopped):
         stores.until_done(operation, handle, store="s")
 
 
@@ -140,7 +140,7 @@ def test_a_refusal_is_not_waited_for() -> None:
         raise StoreError("no")
 
     with pytest.raises(StoreError):
-        stores.until_done(operation, Handle("t"), store="s")
+        stores.until_done(operation, QueryHandle("t"), store="s")
 
 
 def test_lake_problems_are_told_apart() -> None:

@@ -12,13 +12,13 @@ from infra import config, paths
 from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError, StoreError, one_line
 from jobs.runtime import lake, s3
 from jobs.sinks import ask
 from schemas.network_flows import TABLE
 
 
-class Store(StrEnum):
+class RecordStore(StrEnum):
     """Where records are looked up."""
 
     lake = "lake"
@@ -46,7 +46,7 @@ _DERIVED = (
 
 
 def flows(
-    store: Annotated[Store, typer.Option(help="Which store to look into.")] = Store.lake,
+    store: Annotated[RecordStore, typer.Option(help="Which store to look into.")] = RecordStore.lake,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest records, so many.")] = 20,
     attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
     since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
@@ -71,7 +71,9 @@ def flows(
 flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
 
 
-def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False, since: datetime | None = None) -> list[dict[str, Any]]:
+def read(
+    settings: Settings, store: RecordStore, *, limit: int, attacks: bool = False, since: datetime | None = None
+) -> list[dict[str, Any]]:
     """Newest records first.
 
     Raises
@@ -79,14 +81,14 @@ def read(settings: Settings, store: Store, *, limit: int, attacks: bool = False,
     StoreError
         The store cannot be reached, or holds no records yet.
     """
-    return (_hot if store is Store.hot else _lake)(settings, limit, attacks, since)
+    return (_hot if store is RecordStore.hot else _lake)(settings, limit, attacks, since)
 
 
-def _place(settings: Settings, store: Store) -> str:
+def _place(settings: Settings, store: RecordStore) -> str:
     """The store as a person names it."""
     from jobs.sinks import postgres
 
-    return postgres.where(settings.hot) if store is Store.hot else f"lake {_lake_path(settings)}"
+    return postgres.where(settings.hot) if store is RecordStore.hot else f"lake {_lake_path(settings)}"
 
 
 def _lake_path(settings: Settings) -> str:
@@ -134,4 +136,4 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
     except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
         if store := s3.trouble(str(e), where, settings.lake):
             raise StoreError(store.message, store.hint) from e
-        raise StoreError(f"lake {where} cannot be read: {' '.join(str(e).split())[:300]}", "check lake.path and lake.s3_endpoint") from e
+        raise StoreError(f"lake {where} cannot be read: {one_line(e)}", "check lake.path and lake.s3_endpoint") from e

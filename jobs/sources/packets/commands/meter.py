@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,26 +14,25 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-from infra.console.signals import handled
-from infra.errors import CaptureError, ConfigError, FlowlakeError
+from infra.errors import CaptureError, ConfigError, one_line
 from infra.names import printable
-from jobs.metering.settings import MeterSettings
 from jobs.sources.packets.commands.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
+from jobs.sources.packets.commands.metering import MeterJob
 from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
-from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sensors.packets.following import Follow
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", parser=capture_path, help="flows.csv, flows.csv.gz or flows.parquet; default, or -: CSV to stdout."),
+]
 
 
 def meter(
     captures: Captures,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", parser=capture_path, help="flows.csv, flows.csv.gz or flows.parquet; default, or -: CSV to stdout."),
-    ] = None,
+    out: Out = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Sensor id of the records; default: the file's name.")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="The file is still being written: meter it as it grows, until Ctrl-C.")] = False,
@@ -61,129 +57,40 @@ def meter(
 
       tcpdump -U -w - | flowlake meter - > flows.csv
     """
-    from jobs.metering.batch import Accounts, meter_captures
-    from jobs.metering.files import RecordWriter
-    from jobs.metering.threads import ahead
-    from sensors.packets.files import find_captures, told
+    from jobs.metering.batch import Accounts
+    from sensors.packets.files import find_captures
 
     settings = config.load(conf_file)
     following = follow_one(captures, follow, follow_timeout, sort=sort)
     found = find_captures(captures)
-    files = found.files
     pipe = waiting(found)
-    out = None if out == DASH else out
-    if out is None and sys.stdout is None:
-        raise ConfigError("standard output is closed", "name a file with --out")
-    read = {os.path.realpath(f) for f in (*files, labels) if f is not None and f != DASH}
-    if out is not None and os.path.realpath(out) in read:
-        raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
-    began = time.monotonic()
-    accounts = Accounts()
-    progress = _Progress(files, quiet=as_json or follow or pipe is not None or (out is None and sys.stdout.isatty()))
+    job = MeterJob(settings, found, None if out == DASH else out, sensor, following, pipe, sort, Accounts())
+    job.check(labels)
     label = _labeller(labels)
-
-    def batches() -> Any:
-        return meter_captures(
-            files,
-            sensor_id=sensor,
-            settings=settings.section(MeterSettings),
-            sensor=settings.section(SensorSettings),
-            accounts=accounts,
-            progress=progress.tick,
-            follow=following,
-            sort=sort,
-            pipe=pipe,
-            keep_going=len(files) + len(found.failed) > 1,
-        )
-
     if following is not None and not as_json:
-        yet = "" if os.path.exists(files[0]) else ", which is not there yet"
-        print(f"following {printable(files[0])}{yet}; Ctrl-C ends it", file=sys.stderr)
-    waited = following or pipe
+        yet = "" if os.path.exists(found.files[0]) else ", which is not there yet"
+        print(f"following {printable(found.files[0])}{yet}; Ctrl-C ends it", file=sys.stderr)
+    quiet = as_json or follow or pipe is not None or (job.out is None and sys.stdout.isatty())
+    began = time.monotonic()
+    progress = _Progress(found.files, quiet=quiet)
     try:
-        if out is None:
-            with _ended(), ahead(batches()) as records, _until_signal(waited):
-                rows = _to_stdout(records, label)
-        else:
-            with (
-                _ended(),
-                RecordWriter(out, label, growing=waited is not None) as writer,
-                ahead(batches()) as records,
-                _until_signal(waited),
-            ):
-                writer.write(records)
-            rows = writer.rows
+        rows = job.run(label, progress.tick)
     finally:
         progress.end()
-        failed = found.failed + accounts.failed
-        tell_unread(found.skipped, failed)
+        tell_unread(found.skipped, job.failed)
     seconds = time.monotonic() - began
-    if not accounts.balanced:
-        raise FlowlakeError(f"accounts do not close: {accounts.packets} packets, {accounts.metered} metered, {dict(accounts.rejected)}")
-    for name in accounts.truncated if following is None or not following.problem else ():
-        print(f"warning: {name}: cut or damaged; everything before that is metered", file=sys.stderr)
-    for name, disorder in accounts.disorder.items():
-        print(f"warning: {name}: {disorder.told(settings.section(SensorSettings).reorder_ms)}", file=sys.stderr)
-    summary = {
-        "files": len(files),
-        "packets": accounts.packets,
-        "metered": accounts.metered,
-        "rejected": dict(sorted(accounts.rejected.items())),
-        "flows": rows,
-        "end_reasons": dict(sorted(accounts.end_reasons.items())),
-        "truncated": accounts.truncated,
-        "out_of_order": {name: disorder.summary() for name, disorder in accounts.disorder.items()},
-        "skipped": told(found.skipped),
-        "failed": told(failed),
-        "seconds": round(seconds, 3),
-    }
+    job.warn()
+    summary = job.summary(rows, seconds)
     if label is not None:
         summary["labelled"] = label.found
-        if label.found < rows:
-            most = "warning: " if label.found * 2 < rows else ""
-            print(f"{most}{label.found:,} of {rows:,} flows are in the ground truth {printable(str(labels))}", file=sys.stderr)
+        label.tell(rows, labels)
     if as_json:
-        print(json.dumps(summary), file=sys.stdout if out else sys.stderr)
+        print(json.dumps(summary), file=sys.stdout if job.out else sys.stderr)
     else:
-        rejected = ", ".join(f"{n:,} {reason}" for reason, n in summary["rejected"].items())  # type: ignore[attr-defined]
-        # of a small capture it would tell how long the command takes to start
-        rate = f" ({accounts.packets / max(seconds, 1e-9) / 1000:,.0f} kpps)" if accounts.packets >= 100_000 else ""
-        where = printable(out) if out is not None else "standard output"
-        print(
-            f"{rows:,} flows of {accounts.metered:,} packets{rate} -> {where}" + (f"; not metered: {rejected}" if rejected else ""),
-            file=sys.stderr,
-        )
+        print(job.told(rows, seconds), file=sys.stderr)
     if following is not None and following.problem:  # the records are whole, but they are not what was asked for: there is more to follow
         raise CaptureError(following.problem, "the same command again, with another --out, follows the new file")
-    raise_unread(found, failed, "metered")
-
-
-@contextmanager
-def _ended() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind like SIGINT while inside, so that what is half written is removed."""
-
-    def end(number: int) -> None:
-        raise SystemExit(128 + number)
-
-    with handled(partial(end, signal.SIGTERM), [signal.SIGTERM]), handled(partial(end, signal.SIGHUP), [signal.SIGHUP]):
-        yield
-
-
-@contextmanager
-def _until_signal(follow: Follow | None) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the following (of a pipe: its reading), the second one the program. On leaving it ends too.
-
-    Must be left before the stage that reads: that waits for its thread, and the thread for the file.
-    """
-    if follow is None:
-        yield
-        return
-
-    try:
-        with handled(follow.stop.set, once=True):
-            yield
-    finally:
-        follow.abandon()
+    raise_unread(found, job.failed, "metered")
 
 
 class _Labels:
@@ -197,6 +104,12 @@ class _Labels:
         found = self._labels(records)
         self.found += len(found) - found.null_count
         return found
+
+    def tell(self, rows: int, truth: Path | None) -> None:
+        """Say so when not all of the ``rows`` records are in the ground truth."""
+        if self.found < rows:
+            most = "warning: " if self.found * 2 < rows else ""
+            print(f"{most}{self.found:,} of {rows:,} flows are in the ground truth {printable(str(truth))}", file=sys.stderr)
 
 
 def _labeller(path: Path | None) -> _Labels | None:
@@ -220,40 +133,7 @@ def _labeller(path: Path | None) -> _Labels | None:
             raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
         return _Labels(Truth(truth).labels)
     except (OSError, pa.ArrowException, ValueError) as e:
-        raise CaptureError(f"ground truth {path}: {' '.join(str(e).split())[:200]}", hint) from e
-
-
-def _to_stdout(batches: Any, label: Callable[[pa.Table], pa.Array] | None) -> int:
-    import pyarrow as pa
-
-    from schemas.cicflowmeter import cic_table, csv_table
-    from schemas.flows import RECORD_SCHEMA
-
-    rows = 0
-    for batch in batches:
-        records = pa.Table.from_batches([batch])
-        table = csv_table(cic_table(records, label(records) if label else None))
-        _print(table, header=rows == 0)
-        rows += table.num_rows
-    if rows == 0:
-        _print(csv_table(cic_table(RECORD_SCHEMA.empty_table())), header=True)
-    return rows
-
-
-def _print(table: pa.Table, *, header: bool) -> None:
-    import pyarrow.csv as pacsv
-
-    from jobs.metering.files import reason
-
-    options = pacsv.WriteOptions(include_header=header, quoting_style="needed", quoting_header="none")
-    try:
-        pacsv.write_csv(table, sys.stdout.buffer, write_options=options)
-        sys.stdout.flush()  # of a file that is followed the next records may be long in coming
-    except BrokenPipeError:
-        raise
-    except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer can go nowhere
-        raise CaptureError(f"cannot write to standard output: {reason(e)}", "make room, or name a file with --out") from e
+        raise CaptureError(f"ground truth {path}: {one_line(e, 200)}", hint) from e
 
 
 class _Progress:

@@ -15,7 +15,7 @@ from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jobs.training.train import Report
+    from jobs.training.train import TrainingReport
 
 
 def train(
@@ -89,7 +89,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def plain(report: Report) -> dict[str, Any]:
+def plain(report: TrainingReport) -> dict[str, Any]:
     """The report as JSON values; undefined numbers are null."""
     return {
         "version": report.version,
@@ -107,7 +107,7 @@ def plain(report: Report) -> dict[str, Any]:
     }
 
 
-def _show(report: Report) -> None:
+def _show(report: TrainingReport) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from infra import config
-from ops.demo import html, quality, report, series, svg
-from ops.harness import place
+from ops.demo import html, report, series, svg
+from ops.harness import place, quality
 from ops.harness.accounts import Check
 from ops.harness.traffic import Source
 from tests.unit.ops.demo import cases
@@ -51,7 +51,7 @@ def test_quality_counts_flows_against_their_truth():
 
 
 def test_without_truth_quality_is_null_and_not_zero():
-    values = report.as_dict(cases.outcome(detection=quality.judge(cases.closed(), None)))
+    values = cases.outcome(detection=quality.judge(cases.closed(), None)).as_dict()
     assert values["quality"] == {"precision": None, "recall": None, "false_positive_rate": None}
 
 
