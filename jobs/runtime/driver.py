@@ -111,4 +111,4 @@ def _run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: b
     finally:
         watcher.stop()
         exporter.stop()
-        spark.stop()
+        runner.shut_down(spark)
