@@ -60,9 +60,9 @@ def setup(settings: LogSettings | None = None) -> None:
     # Our own loggers pass at the configured level; everybody else's chatter starts at warnings.
     for package in ("infra", "jobs", "sensors", "schemas", "flowlake"):
         logging.getLogger(package).setLevel(level)
-    # Both log failures that come as exceptions too: kafka-python each attempt to connect (and it warns of consumers without a group), py4j
-    # the stack trace of a batch that fails, or is interrupted.
-    for library in ("kafka", "py4j"):
+    # Both log failures that come as exceptions too: kafka-python each attempt to connect (and it warns of consumers without a group),
+    # py4j's callbacks the stack trace of a batch that fails, or is interrupted.
+    for library in ("kafka", "py4j.clientserver"):
         logging.getLogger(library).setLevel(logging.WARNING if level <= logging.DEBUG else logging.CRITICAL)
     root.addFilter(_no_interruptions)
 
