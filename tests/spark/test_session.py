@@ -110,7 +110,7 @@ def test_a_failing_query_goes_on_by_itself_and_stops_no_other(spark: SparkSessio
     thread.start()
     try:
         until(lambda: failures("t_bad") >= FAST.attempts + 1)  # a store that is away is waited for longer than an unknown error
-        assert good.batches == [0]
+        until(lambda: good.batches == [0])
         assert bad.batches == []
         bad.error = None
         until(lambda: bad.batches == [0])
