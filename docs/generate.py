@@ -70,6 +70,7 @@ def _settings() -> type[Any]:
 
 
 def configuration() -> str:
+    """Every setting with its type, bounds and default."""
     from pydantic import SecretStr
 
     from infra.config import NOT_SETTINGS, PREFIX
@@ -194,6 +195,7 @@ def nfstream(name: str) -> str:
 
 
 def features() -> str:
+    """The feature table, and what NFStream calls each."""
     from schemas.features import ALL_FEATURES, EXTRA_FEATURES, FEATURE_VERSION, REDUNDANT_FEATURES
 
     def row(number: int, f: Any) -> tuple[object, ...]:
@@ -244,6 +246,7 @@ def features() -> str:
 
 
 def tables() -> str:
+    """Columns of records, predictions and the stores."""
     from schemas import alerts, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
@@ -332,6 +335,7 @@ _CLOCKS = {"CreateTime": "sender's", "LogAppendTime": "broker's"}
 
 
 def topics() -> str:
+    """The topics, with what is set of each."""
     import yaml
 
     from jobs.runtime import dead_letter
@@ -390,6 +394,7 @@ def topics() -> str:
 
 
 def wire() -> str:
+    """Messages of the raw-packets topic, field by field."""
     from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, CONTENT_PACKETS, DEFAULT_SNAPLEN, KINDS, PACKET_SCHEMA, WIRE_VERSION, Header
 
     columns = comments("schemas/wire.py", r'\s+pa\.field\("(\w+)"')
@@ -429,6 +434,7 @@ def wire() -> str:
 
 
 def cli() -> str:
+    """Every command with its options."""
     from ops.cli.main import commands, load
 
     known = commands(_settings().catalogue)

@@ -163,6 +163,8 @@ class MetricsSettings(Section):
 
 
 class LogSettings(Section):
+    """What is logged, and for whom."""
+
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
     format: Literal["console", "json"] = Field("console", description="console for people, json for programs")
 

@@ -43,7 +43,7 @@ def _escaped(char: str) -> str:
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: as :func:`printable`, and ``\\uNNNN`` for what the encoding of the terminal lacks."""
+    r"""Codec error handler: as :func:`printable`, and ``\uNNNN`` for what the encoding of the terminal lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]

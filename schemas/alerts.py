@@ -7,13 +7,11 @@ The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever 
 A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
 is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
-Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
-however often it was
-seen (interim snapshots, the closed record, redelivered messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that
-a flow
-so old that its segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below
-:data:`SKETCH_SIZE`
-and estimates (3 %) above. Severity and confidence never fall.
+Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this
+episode, each counted once however often it was seen (interim snapshots, the closed record, redelivered
+messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that a flow so old that its
+segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below
+:data:`SKETCH_SIZE` and estimates (3 %) above. Severity and confidence never fall.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def count_flags(r, d, flags):
 
 @piece
 def _ahead(a, b):
-    """TCP sequence arithmetic: is ``a`` after ``b`` (RFC 9293, section 3.4)?"""
+    """Whether ``a`` is after ``b`` in TCP's sequence arithmetic (RFC 9293, section 3.4)."""
     d = (np.int64(a) - np.int64(b)) & 0xFFFFFFFF
     return 0 < d < 0x80000000
 

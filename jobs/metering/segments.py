@@ -33,8 +33,9 @@ MAX_SEGMENTS = 64
 
 
 class Store(Protocol):
-    """Where segments lie: Spark's MapState, or a dict in tests. A version may have been written more than once; its nonce says which is
-    meant.
+    """Where segments lie: Spark's MapState, or a dict in tests.
+
+    A version may have been written more than once; its nonce says which is meant.
     """
 
     def get(self, version: int, nonce: bytes) -> Bytes | None:

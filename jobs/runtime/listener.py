@@ -31,8 +31,10 @@ Observer = Callable[[Mapping[str, Any]], None]
 
 
 def attach(spark: SparkSession, observer: Observer | None = None) -> MetricsListener:
-    """Listen to the queries of a session; once per session. ``observer`` gets each progress report too: a listener of its own would cost
-    some hundred calls across to the JVM for every batch.
+    """Listen to the queries of a session; once per session.
+
+    ``observer`` gets each progress report too: a listener of its own would cost some hundred calls across to the
+    JVM for every batch.
     """
     listener = MetricsListener(observer)
     spark.streams.addListener(listener)

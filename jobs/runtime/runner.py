@@ -260,7 +260,6 @@ def _stop(states: Sequence[_Running], hurry: threading.Event, patience_s: float 
     ``StreamingQuery.stop`` alone cancels a running batch. So each is first given up to ``patience_s`` to come between two batches, or
     to end the one that was running: the next, just begun, is then cancelled, and done again after a restart.
     """
-
     if any(s.handle is not None for s in states):
         LOG.info("stopping, each query after its current batch; a second signal interrupts them")
 

@@ -83,14 +83,21 @@ class Forest:
 
     Attributes
     ----------
-    roots : int32[trees], index of each tree's first node.
-    depths : int32[trees], longest way from the root to a leaf, in steps.
-    feature : int32[nodes], column compared at the node; 0 at a leaf.
-    threshold : float64[nodes].
-    children : int32[nodes, 2], next node where the feature is <= the threshold, and where it is not; a leaf's are the leaf.
-    leaf_row : int32[nodes], row of ``leaf_proba`` of a leaf; -1 elsewhere.
-    leaf_proba : float64[leaves, classes], class fractions.
-    columns : number of columns of the matrix.
+    roots : int32[trees]
+        Index of each tree's first node.
+    depths : int32[trees]
+        Longest way from the root to a leaf, in steps.
+    feature : int32[nodes]
+        Column compared at the node; 0 at a leaf.
+    threshold : float64[nodes]
+    children : int32[nodes, 2]
+        Next node where the feature is <= the threshold, and where it is not; a leaf's are the leaf.
+    leaf_row : int32[nodes]
+        Row of ``leaf_proba`` of a leaf; -1 elsewhere.
+    leaf_proba : float64[leaves, classes]
+        Class fractions.
+    columns
+        Number of columns of the matrix.
     """
 
     roots: npt.NDArray[np.int32]

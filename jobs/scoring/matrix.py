@@ -29,8 +29,10 @@ def feature_matrix(records: Records, columns: Sequence[str]) -> npt.NDArray[np.f
 
     Parameters
     ----------
-    records : Arrow table or batch of n rows with numeric ``columns``.
-    columns : k column names, in the model's order.
+    records
+        Arrow table or batch of n rows with numeric ``columns``.
+    columns
+        The k column names, in the model's order.
 
     Returns
     -------

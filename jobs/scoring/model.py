@@ -34,13 +34,21 @@ class Champion:
 
     Attributes
     ----------
-    predictor : class probabilities of a feature matrix; columns of its result in the order of ``classes``.
-    columns : feature names, in the order of the matrix.
-    classes : class names, ``BENIGN`` among them.
-    threshold : P(attack) from which a record is an attack, in (0, 1].
-    feature_version : version of the feature table it was trained on.
-    version : the registry's version of the model, written to ``model_version``.
-    record : what it scores; its columns and theirs behind the prediction (:attr:`schemas.records.RecordType.published`).
+    predictor
+        Class probabilities of a feature matrix; columns of its result in the order of ``classes``.
+    columns
+        Feature names, in the order of the matrix.
+    classes
+        Class names, ``BENIGN`` among them.
+    threshold
+        P(attack) from which a record is an attack, in (0, 1].
+    feature_version
+        Version of the feature table it was trained on.
+    version
+        The registry's version of the model, written to ``model_version``.
+    record
+        What it scores; its columns and theirs behind the prediction
+        (:attr:`schemas.records.RecordType.published`).
 
     Raises
     ------
@@ -120,7 +128,9 @@ class Champion:
 
         Parameters
         ----------
-        records : table or batch of n rows with at least the columns of the record type; further columns are ignored.
+        records
+            Table or batch of n rows with at least the columns of the record type; further columns are
+            ignored.
 
         Returns
         -------

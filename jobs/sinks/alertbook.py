@@ -1,8 +1,8 @@
 """What is known about each alert, and how evidence changes it. Pure: no Spark, no database.
 
-Everything merges by minimum, maximum or set union, so evidence that arrives again, or in another order, changes nothing: that, and not a
-list of
-applied messages, is what makes the counts exact under at-least-once delivery.
+Everything merges by minimum, maximum or set union, so evidence that arrives again, or in another order,
+changes nothing: that, and not a list of applied messages, is what makes the counts exact under at-least-once
+delivery.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Alerts: attack-labelled records of a type, final or not, into the table ``alerts`` and the topic ``alerts``.
 
-The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges the few rows and applies
-them in one
-transaction (:mod:`jobs.sinks.alertstore`). No shuffle, no join, one small collect: the fixed cost of a batch is the alert's latency.
+The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges
+the few rows and applies them in one transaction (:mod:`jobs.sinks.alertstore`). No shuffle, no join, one
+small collect: the fixed cost of a batch is the alert's latency.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ _PRUNE_EVERY = 5000
 
 def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
-
     rules = rules_of(record)
     columns, name = table.read_of(record.published, rules), record.query(SINK)
 

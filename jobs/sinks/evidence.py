@@ -1,8 +1,8 @@
 """From predictions to evidence: the attack-labelled rows of a task, gathered by the alert they belong to.
 
-Runs in the executors, vectorised, so that a flood of 10^5 flows leaves a task as one row. What it yields can be merged in any order and
-any number of
-times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
+Runs in the executors, vectorised, so that a flood of 10^5 flows leaves a task as one row. What it yields can
+be merged in any order and any number of times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and
+sketches only.
 """
 
 from __future__ import annotations

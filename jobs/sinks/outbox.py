@@ -1,8 +1,8 @@
 """From the outbox to the topic ``alerts``: what a batch committed is sent afterwards, by a thread of its own.
 
-A message leaves the outbox only when the broker has it, so a crash between the two sends it again and loses nothing; its ``id`` lets
-readers
-deduplicate. The broker being slow or away does not hold up the alerts in the database.
+A message leaves the outbox only when the broker has it, so a crash between the two sends it again and loses
+nothing; its ``id`` lets readers deduplicate. The broker being slow or away does not hold up the alerts in the
+database.
 """
 
 from __future__ import annotations

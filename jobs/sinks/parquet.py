@@ -57,7 +57,7 @@ def dated(final: pa.Table, record: RecordType) -> pa.Table:
 
 
 def statistics_of(record: RecordType) -> tuple[str, ...]:
-    """Columns with statistics in the table's log. (The default, the first 32, makes the log ten times larger.)"""
+    """Columns with statistics in the table's log; the default, the first 32, makes the log ten times larger."""
     return record.lake.statistics if record.lake else ()
 
 

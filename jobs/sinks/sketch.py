@@ -1,9 +1,9 @@
 """Counting distinct values in bounded memory, so that seeing the same evidence twice, in any order, changes nothing.
 
-Bottom-k sketch (Bar-Yossef et al., RANDOM 2002; Beyer et al., SIGMOD 2007): of the 64-bit hashes of the values, the k smallest are kept.
-Fewer than k:
-the count is exact. Else the k-th smallest hash ``h`` estimates it as ``(k - 1) / (h / 2^64)``, relative standard error ``1 / sqrt(k - 2)``.
-Union and repetition are exact operations on sketches.
+Bottom-k sketch (Bar-Yossef et al., RANDOM 2002; Beyer et al., SIGMOD 2007): of the 64-bit hashes of the
+values, the k smallest are kept. Fewer than k: the count is exact. Else the k-th smallest hash ``h`` estimates
+it as ``(k - 1) / (h / 2^64)``, relative standard error ``1 / sqrt(k - 2)``. Union and repetition are exact
+operations on sketches.
 """
 
 from __future__ import annotations

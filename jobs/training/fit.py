@@ -35,10 +35,14 @@ class Choices:
 
     Attributes
     ----------
-    features : number of columns the model gets.
-    max_correlation : two columns whose rank correlation exceeds it (either sign) count as one.
-    max_fpr : false-positive rate that the threshold keeps on the validation flows.
-    seed : of every random choice.
+    features
+        Number of columns the model gets.
+    max_correlation
+        Two columns whose rank correlation exceeds it (either sign) count as one.
+    max_fpr
+        False-positive rate that the threshold keeps on the validation flows.
+    seed
+        Seed of every random choice.
     """
 
     features: int = 20

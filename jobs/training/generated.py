@@ -28,10 +28,14 @@ def generated_flows(
 
     Parameters
     ----------
-    seeds : generator seeds; a row's ``group`` is its seed.
-    duration_s : capture time of each run, seconds; the preset's own when None.
-    settings : metering rules, those of the stream.
-    progress : told what is being done, one line at a time.
+    seeds
+        Generator seeds; a row's ``group`` is its seed.
+    duration_s
+        Capture time of each run, seconds; the preset's own when None.
+    settings
+        Metering rules, those of the stream.
+    progress
+        Told what is being done, one line at a time.
 
     Raises
     ------

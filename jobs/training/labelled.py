@@ -17,11 +17,16 @@ class LabelledFlows:
 
     Attributes
     ----------
-    x : float32[n, k], finite.
-    columns : k feature names.
-    y : str[n], label names; ``BENIGN`` for ordinary traffic.
-    group : str[n], what must not be split between training and test: generator seed, day.
-    closed : bool[n], False for interim snapshots.
+    x : float32[n, k]
+        Finite.
+    columns
+        The k feature names.
+    y : str[n]
+        Label names; ``BENIGN`` for ordinary traffic.
+    group : str[n]
+        What must not be split between training and test: generator seed, day.
+    closed : bool[n]
+        False for interim snapshots.
     """
 
     x: npt.NDArray[np.float32]

@@ -38,15 +38,25 @@ class TrainingReport:
 
     Attributes
     ----------
-    model : the model, its version that of the registry ("new" when not registered).
-    quality : by part: ``held_out``, ``held_out_closed``, ``held_out_interim``; from records: ``random``, ``by_day``.
-    classes, confusion : of the first part.
-    importance : feature and importance, the largest first.
-    version : registry version; None when not registered.
-    promoted : it became the champion.
-    why : reason for promoting it or not.
-    notes : what was dropped or left out.
-    seconds : wall clock of the training.
+    model
+        The model, its version that of the registry ("new" when not registered).
+    quality
+        By part: ``held_out``, ``held_out_closed``, ``held_out_interim``; from records: ``random``,
+        ``by_day``.
+    classes, confusion
+        Those of the first part.
+    importance
+        Feature and importance, the largest first.
+    version
+        Registry version; None when not registered.
+    promoted
+        Whether it became the champion.
+    why
+        Reason for promoting it or not.
+    notes
+        What was dropped or left out.
+    seconds
+        Wall clock of the training.
     """
 
     model: Champion
@@ -77,16 +87,27 @@ def train(
 
     Parameters
     ----------
-    settings : registry and metering rules.
-    seeds : generator seeds; the last seventh (at least one) is held out, the fifth before it chooses the threshold, the rest trains.
-    seconds : capture time of each seed's traffic.
-    records : Parquet file with CICFlowMeter's or flowlake's column names and a label, or the folder of a Delta table (with ``labels``).
-    labels : Parquet truth table for a Delta table.
-    choices : number of features, false-positive rate, seed of the training.
-    register : log to MLflow and register a version.
-    promote : make it the champion whatever there is; otherwise only where there is none that can be used, or where it is better
-        on the held-out flows.
-    progress : told what is being done, one line at a time.
+    settings
+        Registry and metering rules.
+    seeds
+        Generator seeds; the last seventh (at least one) is held out, the fifth before it chooses the
+        threshold, the rest trains.
+    seconds
+        Capture time of each seed's traffic.
+    records
+        Parquet file with CICFlowMeter's or flowlake's column names and a label, or the folder of a Delta
+        table (with ``labels``).
+    labels
+        Parquet truth table for a Delta table.
+    choices
+        Number of features, false-positive rate, seed of the training.
+    register
+        Log to MLflow and register a version.
+    promote
+        Make it the champion whatever there is; otherwise only where there is none that can be used, or where
+        it is better on the held-out flows.
+    progress
+        Told what is being done, one line at a time.
 
     Raises
     ------

@@ -24,8 +24,9 @@ class Truth:
 
     Parameters
     ----------
-    truth : m rows with the columns of a flow key, ``start_time``, ``end_time`` and ``label``. Rows of one key may follow one another in
-        time (a port used again).
+    truth
+        The m rows with the columns of a flow key, ``start_time``, ``end_time`` and ``label``. Rows of one key may
+        follow one another in time (a port used again).
 
     Raises
     ------
@@ -49,8 +50,10 @@ class Truth:
 
         Parameters
         ----------
-        records : n records with the columns of a flow key, ``start_time`` and ``end_time``.
-        slack_us : microseconds by which a record may lie outside its truth row's span (rounding of capture files).
+        records
+            The n records with the columns of a flow key, ``start_time`` and ``end_time``.
+        slack_us
+            Microseconds by which a record may lie outside its truth row's span (rounding of capture files).
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Does the cost grow: per packet, as captures get longer; per batch, as more flows are open?"""
+"""Whether the cost grows: per packet, as captures get longer; per batch, as more flows are open."""
 
 from __future__ import annotations
 

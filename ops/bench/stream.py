@@ -1,8 +1,8 @@
-"""The stream under load: Kafka -> scored -> lake, hot store, alerts, or some of them, at a given rate; is the lag flat?
+"""The stream under load: Kafka -> scored -> lake, hot store, alerts, or some of them, at a given rate, and whether its lag is flat.
 
-The packets are generated into a capture file beforehand; a sensor replays it, in a process of its own on the same machine, and its CPU time
-is part of what the machine must give. While packets are sent,
-nothing but the meter's accounts is read; stores and predictions are compared, flow by flow, afterwards.
+The packets are generated into a capture file beforehand; a sensor replays it, in a process of its own on the
+same machine, and its CPU time is part of what the machine must give. While packets are sent, nothing but the
+meter's accounts is read; stores and predictions are compared, flow by flow, afterwards.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def run(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Send at ``rate`` packets per second for ``seconds`` and measure; then, if asked to, let NFStream meter such traffic alone.
+
     ``queries`` of the stream run, all when none is named.
 
     Returns

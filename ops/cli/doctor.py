@@ -88,6 +88,7 @@ def check_python() -> Finding:
 
 
 def check_java() -> Finding:
+    """A JDK that Spark and Kafka run on can be found."""
     from infra.jvm import java
 
     try:
@@ -98,6 +99,7 @@ def check_java() -> Finding:
 
 
 def check_jars(section: str) -> Finding:
+    """The pinned jars of a section are there, with their checksums."""
     from infra.jvm import jars
 
     name = f"jars {section}"
@@ -125,6 +127,7 @@ def check_worker_python() -> Finding:
 
 
 def check_memory() -> Finding:
+    """What may still be taken suffices for the stack."""
     import psutil
 
     free, limit = psutil.virtual_memory().available / GIB, _cgroup_limit()
@@ -153,6 +156,7 @@ def _cgroup_limit() -> float | None:
 
 
 def check_disk(folder: Path) -> Finding:
+    """Data can be written into ``folder``, and some of it."""
     there = folder
     while not there.exists():
         there = there.parent

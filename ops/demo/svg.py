@@ -41,9 +41,12 @@ def stacked(series: Mapping[str, Sequence[float]], step: float, label: str, heig
 
     Parameters
     ----------
-    series : class -> value of each column; the first lies at the bottom. Drawn with the class ``c-<name>``.
-    step : seconds a column.
-    label : what the values are.
+    series
+        Class -> value of each column; the first lies at the bottom. Drawn with the class ``c-<name>``.
+    step
+        Seconds a column.
+    label
+        What the values are.
     """
     names = list(series)
     n = len(next(iter(series.values()))) if names else 0

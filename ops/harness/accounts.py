@@ -52,9 +52,12 @@ def flows(closed: Ids, store: Ids, name: str) -> Check:
 
     Parameters
     ----------
-    closed : distinct ids of the closed records in ``predictions``.
-    store : ids of all rows of the store; one twice is a fault.
-    name : of the store.
+    closed
+        Distinct ids of the closed records in ``predictions``.
+    store
+        Ids of all rows of the store; one twice is a fault.
+    name
+        The store's name, for people.
     """
     held, times = np.unique(store, return_counts=True)
     missing = np.setdiff1d(closed, held, assume_unique=True)

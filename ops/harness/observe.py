@@ -67,9 +67,14 @@ class Follower(threading.Thread):
 
     Parameters
     ----------
-    settings : of the trial.
-    timed : capture times are the wall clock's: delays are noted, the first of them from ``raw-packets`` (``light``: partition 0).
-    light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
+    settings
+        Settings of the demo.
+    timed
+        Capture times are the wall clock's: delays are noted, the first of them from ``raw-packets``
+        (``light``: partition 0).
+    light
+        Read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it.
+        Times are in the messages.
     """
 
     def __init__(self, settings: Settings, *, timed: bool, light: bool = False) -> None:

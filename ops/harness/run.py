@@ -32,12 +32,18 @@ class Trial:
 
     Parameters
     ----------
-    settings, where : of the trial (:mod:`ops.harness.place`).
-    source : what to send.
-    say : told what happens, one line at a time.
-    light : a benchmark: stores and predictions are left alone while packets are sent.
-    grace_s : how long the stream may go on after the last packet was sent; None: as long as anything moves.
-    queries : of the stream, by name; empty: all.
+    settings, where
+        The demo's settings and folders (:mod:`ops.harness.place`).
+    source
+        What to send.
+    say
+        Told what happens, one line at a time.
+    light
+        A benchmark: stores and predictions are left alone while packets are sent.
+    grace_s
+        How long the stream may go on after the last packet was sent; None: as long as anything moves.
+    queries
+        Queries of the stream that run, by name; empty: all.
     """
 
     def __init__(

@@ -40,14 +40,22 @@ class Source:
 
     Attributes
     ----------
-    kind : ``generate``, ``replay`` or ``live``.
-    name : preset, capture file or interface.
-    speed : times the recorded (or generated) speed; 0: flat out.
-    shift_to_now : replay only: the file's first packet is now.
-    seconds : live: how long; generate: seconds of traffic, None: the preset's.
-    seed : generator seed.
-    rate : generator: packets per second; None: the preset's.
-    truth : where the generator's ground truth goes.
+    kind
+        ``generate``, ``replay`` or ``live``.
+    name
+        Preset, capture file or interface.
+    speed
+        Times the recorded (or generated) speed; 0: flat out.
+    shift_to_now
+        Replay only: the file's first packet is now.
+    seconds
+        Live: how long; generate: seconds of traffic, None: the preset's.
+    seed
+        Generator seed.
+    rate
+        Generator: packets per second; None: the preset's.
+    truth
+        Where the generator's ground truth goes.
     """
 
     kind: str

@@ -101,8 +101,9 @@ class Repeater:
         self._weights = self._probabilities()
 
     def _probabilities(self) -> np.ndarray:
-        """Chance of each library flow: attack labels by :data:`_ATTACKS`, benign flows tilted towards short ones until the mean length is
-        as wanted.
+        """Chance of each library flow.
+
+        Attack labels by :data:`_ATTACKS`, benign flows tilted towards short ones until the mean length is as wanted.
         """
         share = self._run.scenario.attack_share
         labels, counts = self._flows["label"], self._counts.astype(float)

@@ -96,18 +96,21 @@ def until(true: Callable[[], bool], patience_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def failures(query: str) -> float:
+    return metrics.REGISTRY.get_sample_value("flowlake_query_failures_total", {"query": query}) or 0
+
+
 def test_a_failing_query_goes_on_by_itself_and_stops_no_other(spark: SparkSession, tmp_path: Path) -> None:
     good, bad = Sink(spark, tmp_path / "good", "t_good"), Sink(spark, tmp_path / "bad", "t_bad")
     bad.error = StoreError("store is away")
-    failed = metrics.FAILURES.labels("t_bad")._value.get  # type: ignore[attr-defined]
     stop = threading.Event()
     codes: list[int] = []
     queries = [runner.Query("t_good", good.start), runner.Query("t_bad", bad.start)]
     thread = threading.Thread(target=lambda: codes.append(runner.run(spark, queries, restart=FAST, stop=stop, poll_s=0.02)))
     thread.start()
     try:
-        until(lambda: failed() >= FAST.attempts + 1)  # a store that is away is waited for longer than an unknown error
-        assert good.batches == [0]
+        until(lambda: failures("t_bad") >= FAST.attempts + 1)  # a store that is away is waited for longer than an unknown error
+        until(lambda: good.batches == [0])
         assert bad.batches == []
         bad.error = None
         until(lambda: bad.batches == [0])

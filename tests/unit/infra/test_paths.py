@@ -92,7 +92,10 @@ def test_a_home_that_nothing_can_work_in(
 @pytest.mark.parametrize("name", ["a b", "ü 日本 😀", "50% off", "k=v", "a:b,c;d", 'it\'s "x"', "$HOME", "[1]{2}*?#&", " b "])
 def test_what_works_is_not_refused(name: str, settings: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWLAKE_HOME", str(tmp_path / name))
-    paths.check_settings(settings())
+    given = settings()
+    paths.check_settings(given)
+    assert given.path(given.paths.var).is_relative_to(tmp_path / name)
+    assert not (tmp_path / name).exists()  # looked at only
 
 
 def test_names_are_not_misread_where_the_locale_cannot_say_them(tmp_path: Path) -> None:

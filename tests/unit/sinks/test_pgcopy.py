@@ -80,4 +80,5 @@ def test_what_is_no_such_value_is_named(sql: str, value: Any) -> None:
 
 def test_the_stores_have_no_type_that_cannot_be_sent() -> None:
     for types in (NETWORK_FLOWS.types, alerts.WRITTEN_TYPES):
-        encode(pa.table({name: pa.array([None], pa.string()) for name in types}), types)
+        row = len(types).to_bytes(2, "big") + b"\xff\xff\xff\xff" * len(types)
+        assert encode(pa.table({name: pa.array([None], pa.string()) for name in types}), types) == HEAD + row + b"\xff\xff"
