@@ -7,7 +7,11 @@ SHELL := /bin/bash
 # The folder of this file, for whoever says `make -f`. (The list of makefiles, of this one alone so far, begins with a blank.)
 hash := \#
 ROOT := $(call quote,$(shell file=$(call quote,$(MAKEFILE)); dirname -- "$${file$(hash) }"))
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+# The Python of the environment that is there, else the first that starts (pyenv's names of versions not chosen do not).
+# The order is that of infra/pythons.py: the one with the most tests first. Which will do is bootstrap's to say.
+PYTHON ?= $(shell cd $(ROOT) && { sed -n 's/^executable = //p' $(call quote,$(or $(value FLOWLAKE_VENV),.venv))/pyvenv.cfg 2>/dev/null; printf '%s\n' $(PYTHONS); } | \
+	while IFS= read -r name; do "$$name" -c '' 2>/dev/null </dev/null && command -v -- "$$name" && break; done)
+PYTHONS := python3.11 python3.12 python3.13 python3
 # Relative to ROOT, which every recipe changes to.
 BIN := "$${FLOWLAKE_VENV:-.venv}"/bin
 # For the shell, as they were typed. A capture file is named relative to the caller's folder, also with `make -C`.
@@ -15,16 +19,16 @@ export CAPTURE := $(value PCAP)
 export LINK := $(value IFACE)
 export CALLER := $(or $(value PWD),$(CURDIR))
 
-.PHONY: help setup demo test check fuzz bench lock clean
+.PHONY: help setup demo test check fuzz bench lock lock-check clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo '  make demo PCAP=capture.pcap      the same with a capture file'
 	@echo '  make demo IFACE=lo               the same with live traffic of an interface'
 
 setup: ## Environment from the lock file, jars from the pinned list (does nothing when both are there)
-	@test -n $(call quote,$(PYTHON)) || { echo 'error: no python on PATH' >&2; echo '  install Python 3.11 (Debian/Ubuntu: apt-get install python3.11 python3.11-venv)' >&2; exit 7; }
+	@test -n $(call quote,$(PYTHON)) || { echo 'error: no Python 3 on PATH' >&2; echo '  install Python 3.11, 3.12 or 3.13 (Debian 12 and 13, Ubuntu 24.04: apt-get install python3 python3-venv)' >&2; exit 7; }
 	@cd $(ROOT) && $(call quote,$(PYTHON)) infra/bootstrap.py
 
 demo: setup ## The whole stream on this machine: live view, accounts, report
@@ -34,8 +38,10 @@ demo: setup ## The whole stream on this machine: live view, accounts, report
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Lint, format, types, unit tests, a little fuzzing
-	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/fuzz $(ARGS)
+check: setup ## Lint, format, types, imports, unused code, unit tests, a little fuzzing
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo && \
+	$(BIN)/vulture && $(BIN)/vulture ops jobs sensors infra schemas docs tests && \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/fuzz $(ARGS)
 
 fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
@@ -44,8 +50,12 @@ bench: setup ## Benchmarks; results in var/bench/*.json
 	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency; do set -- $$what; \
 	$(BIN)/flowlake bench "$$@" --json var/bench/$$1.json || failed="$$failed $$1"; done; [ -z "$$failed" ] || { echo "missed or failed:$$failed" >&2; exit 1; }
 
-lock: setup ## Compile requirements.lock from requirements.in
-	@cd $(ROOT) && $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
+lock: setup ## Compile requirements.lock from requirements.in: one version of each package for every supported Python
+	@cd $(ROOT) && UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
+
+lock-check: setup ## Whether every supported Python and processor has all of requirements.lock (ARGS=--download: get it all)
+	@cd $(ROOT) && $(BIN)/python -m infra.lockcheck $(ARGS)
 
 clean: ## Stop the stack and remove environment, jars, data and caches
 	@cd $(ROOT) && if [ -x $(BIN)/flowlake ]; then $(BIN)/flowlake down || true; fi

@@ -7,7 +7,6 @@ Each page is made from the code that it describes; ``tests/unit/docs/test_genera
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import re
 import sys
@@ -60,13 +59,20 @@ def docstring(file: str) -> str:
     return "\n\n".join(" ".join(p.split()) for p in re.sub(r"``", "`", body).split("\n\n"))
 
 
+def _settings() -> type[Any]:
+    """Settings of the sources that the project brings; the environment of whoever runs this must not show up in a page."""
+    from infra import config
+
+    return config.composed(config.SourcesSettings().packages)
+
+
 # --- configuration
 
 
 def configuration() -> str:
     from pydantic import SecretStr
 
-    from infra.config import NOT_SETTINGS, PREFIX, Settings
+    from infra.config import NOT_SETTINGS, PREFIX
 
     parts = [
         "Settings come from one YAML file (`--conf-file`, else the file named by `FLOWLAKE_CONF`, else `conf/local.yaml`); environment variables\n"
@@ -75,7 +81,7 @@ def configuration() -> str:
         "Values that are tables (`kafka.partitions`, `kafka.security`, `spark.conf`) are JSON in the environment:\n"
         '`FLOWLAKE_SPARK__CONF=\'{"spark.executor.memory": "4g"}\'`.'
     ]
-    for section, info in Settings.model_fields.items():
+    for section, info in _settings().model_fields.items():
         model: Any = info.annotation
         rows = []
         for name, field in model.model_fields.items():
@@ -102,6 +108,7 @@ _VARIABLES = {
     "FLOWLAKE_HOME": "folder that relative paths of the settings lie under; default: the project's folder",
     "FLOWLAKE_JARS": "folder of the fetched jars; default: `var/jars`",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
+    "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
     "FLOWLAKE_VENV": "folder of the environment that `make setup` makes; default: `.venv`",
 }
 
@@ -237,21 +244,23 @@ def features() -> str:
 
 
 def tables() -> str:
-    from schemas import alerts, hot
-    from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, PREDICTION_FIELDS, RECORD_VERSION
+    from schemas import alerts, hot, migrations
+    from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
+    from schemas.network_flows import NETWORK_FLOWS
+    from schemas.records import PREDICTION_FIELDS
 
-    notes = comments("schemas/flows.py", r'\s+pa\.field\("(\w+)"')
+    pattern = r'\s+pa\.field\("(\w+)"'
+    notes = comments("schemas/flows.py", pattern) | comments("schemas/records.py", pattern)
+    rules = NETWORK_FLOWS.timescale
 
     def arrow(fields: Iterable[Any]) -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
-    hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in hot.HOT_COLUMNS)
-    from schemas import migrations
-
+    hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in NETWORK_FLOWS.columns)
     return page(
         "Tables",
-        "schemas/flows.py, schemas/hot.py, schemas/alerts.py and schemas/migrations.py",
+        "schemas/flows.py, schemas/network_flows.py, schemas/alerts.py and schemas/migrations.py",
         "## Flow records",
         f"Version `{RECORD_VERSION}`. A record is identity + [features](features.md); a prediction is a record + what the model said. Messages of the topic `predictions` hold predictions, closed or not.",
         "### Identity",
@@ -262,12 +271,12 @@ def tables() -> str:
         arrow(PREDICTION_FIELDS),
         "## The lake",
         "A Delta table at `lake.path`: every column above of every **closed** record, one row a `flow_id`, and `event_date` (the UTC date of `start_time`), by which it is partitioned.",
-        f"## The hot store: `{hot.TABLE}`",
+        f"## The hot store: `{NETWORK_FLOWS.name}`",
         "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. With the TimescaleDB extension it is a hypertable of chunks of "
-        f"{hot.CHUNK_HOURS} hours, compressed after {hot.COMPRESS_AFTER_DAYS} days, dropped after {hot.RETENTION_DAYS} days; without it nothing is dropped by itself.",
+        f"{rules.chunk_hours} hours, compressed after {rules.compress_after_days} days, dropped after {rules.retention_days} days; without it nothing is dropped by itself.",
         table(("column", "SQL", "from"), hot_rows),
         f"Beside it: `{hot.LEDGER}` (which batch wrote which messages), `{migrations.LEDGER}` (schema version of each component).",
-        _history(hot.MIGRATIONS),
+        _history(NETWORK_FLOWS.migrations),
         "## Alerts",
         docstring("schemas/alerts.py"),
         _history(alerts.MIGRATIONS),
@@ -327,7 +336,6 @@ def topics() -> str:
 
     from jobs.runtime import dead_letter
     from schemas.labels import LABELS
-    from schemas.topics import TOPICS
 
     # Read as it is: the environment of whoever runs this must not show up in a page.
     fewer = yaml.safe_load((ROOT / "conf" / "local.yaml").read_text(encoding="utf-8"))["kafka"]["partitions"]
@@ -343,7 +351,7 @@ def topics() -> str:
             _CLOCKS[t.timestamps],
             t.purpose,
         )
-        for t in TOPICS
+        for t in _settings().catalogue.topics
     )
     head = (
         "topic",
@@ -421,23 +429,33 @@ def wire() -> str:
 
 
 def cli() -> str:
-    from ops.cli.main import COMMANDS, load
+    from ops.cli.main import commands, load
 
-    there = [name for name, group in COMMANDS.items() if importlib.util.find_spec(group.target.partition(":")[0])]
+    known = commands(_settings().catalogue)
     parts = [
         "Every command takes `--help`; `--debug` anywhere shows the stack trace of a failure. A failure is one line and a hint on standard error.",
         table(("exit code", "meaning"), _exit_codes()),
         table(
             ("command", ""),
-            (
-                (f"[`flowlake {name}`](#flowlake-{name})" if name in there else code(f"flowlake {name}"), group.help)
-                for name, group in COMMANDS.items()
-            ),
+            ((f"[`flowlake {name}`](#flowlake-{name})", group.help) for name, group in known.items()),
         ),
     ]
-    for name in there:
-        parts += _command(f"flowlake {name}", load(name))
+    for name, group in known.items():
+        if group.below:
+            parts += [f"## flowlake {name}", group.help, _below(name, group.below, known)]
+        else:
+            parts += _command(f"flowlake {name}", load(name, known))
     return page("Commands", "ops/cli", *parts)
+
+
+def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> str:
+    """Commands of a source: those that are at the top as well are described there."""
+    rows = (
+        (code(f"flowlake {source} {name}"), group.help, f"[`flowlake {name}`](#flowlake-{name})")
+        for name, group in below.items()
+        if name in known
+    )
+    return table(("command", "", "the same as"), rows)
 
 
 def _exit_codes() -> list[tuple[object, str]]:
@@ -483,6 +501,25 @@ def _default(p: Any) -> str:
     return "" if value in (None, False, "", [], ()) or callable(value) or value is True else code(value)
 
 
+# --- pages with files in them
+
+
+def with_files(text: str) -> str:
+    """A page whose lines ``<!-- file: path -->`` are followed by what the file holds now."""
+
+    def block(match: re.Match[str]) -> str:
+        path = match[1]
+        kind = {"py": "python", "yaml": "yaml"}[path.rpartition(".")[2]]
+        return f"<!-- file: {path} -->\n```{kind}\n{(ROOT / path).read_text(encoding='utf-8').rstrip()}\n```\n"
+
+    return re.sub(r"<!-- file: (\S+) -->\n(?:```\w+\n.*?^```\n)?", block, text, flags=re.MULTILINE | re.DOTALL)
+
+
+def including() -> list[Path]:
+    """Pages written by hand that show files."""
+    return [page for page in sorted((ROOT / "docs").rglob("*.md")) if "<!-- file: " in page.read_text(encoding="utf-8")]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "features.md": features,
@@ -493,23 +530,28 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale() -> list[str]:
-    """Names of the pages whose file is not what would be written now."""
-    files = {name: REFERENCE / name for name in PAGES}
-    return [name for name, file in files.items() if not file.is_file() or file.read_text(encoding="utf-8") != PAGES[name]()]
+def stale() -> dict[Path, str]:
+    """Pages whose file is not what would be written now, with what would be."""
+    wanted = {REFERENCE / name: made() for name, made in PAGES.items()}
+    wanted |= {page: with_files(page.read_text(encoding="utf-8")) for page in including()}
+    return {file: text for file, text in wanted.items() if not file.is_file() or file.read_text(encoding="utf-8") != text}
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the pages, or only check them; returns the exit code."""
     old = stale()
     if "--check" in argv:
-        print("\n".join(f"not current: docs/reference/{name}" for name in old) or "all pages are current")
+        print("\n".join(f"not current: {_shown(file)}" for file in old) or "all pages are current")
         return 1 if old else 0
     REFERENCE.mkdir(parents=True, exist_ok=True)
-    for name in old:
-        (REFERENCE / name).write_text(PAGES[name](), encoding="utf-8")
-        print(f"written: docs/reference/{name}")
+    for file, text in old.items():
+        file.write_text(text, encoding="utf-8")
+        print(f"written: {_shown(file)}")
     return 0
+
+
+def _shown(file: Path) -> str:
+    return f"docs/reference/{file.name}" if file.parent == REFERENCE else str(file.relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -7,29 +7,31 @@ file it was made from, and is checked against what is really installed. A broken
 import os
 import sys
 
-NEEDED = (3, 11)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-if sys.version_info[:2] != NEEDED:
-    # Before anything that an old Python could not even parse.
+from infra import pythons
+
+if pythons.this():
+    # Before anything that an older Python lacks (from 3.6 on: it could not even read this file).
     sys.stderr.write(
-        "error: Python %d.%d is needed, %s is %d.%d\n" % (NEEDED + (sys.executable,) + tuple(sys.version_info[:2]))  # type: ignore[str-format]  # noqa: UP031, RUF005
-        + "  install it (Debian/Ubuntu: apt-get install python3.11 python3.11-venv) or: make setup PYTHON=/path/to/python3.11\n"
+        f"error: Python {pythons.names()} is needed, {sys.executable} {pythons.this()}\n"
+        "  install one (Debian 12 and 13, Ubuntu 24.04: apt-get install python3 python3-venv; "
+        "anywhere, without root: uv python install 3.12), then: make setup PYTHON=/path/to/it\n"
     )
     sys.exit(7)
 
-import fcntl  # noqa: E402
-import hashlib  # noqa: E402
-import re  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
-from infra import paths  # noqa: E402
-from infra.errors import FlowlakeError, StackError  # noqa: E402
+from infra import files, paths  # noqa: E402
+from infra.errors import FlowlakeError, StackError, one_line  # noqa: E402
 from infra.jvm import java  # noqa: E402
 
 LOCK = ROOT / "requirements.lock"
@@ -81,7 +83,7 @@ def environment() -> None:
         install()
         if not complete():
             raise StackError(f"the environment {VENV} is incomplete after installing", f"rm -r {VENV} && make setup")
-    STAMP.write_text(digest(), encoding="ascii")
+    files.replace(STAMP, digest())
     print(f"environment: ready in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
@@ -92,9 +94,9 @@ def digest() -> str:
 
 
 def pinned() -> dict[str, str]:
-    """Package -> version, of the lock file (lines whose marker excludes this platform are left out)."""
+    """Package -> version, of the lock file. Its only markers that exclude a supported platform are those of Windows."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)( *;[^\\\n]*)?", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-    return {_plain(name): version for name, version, marker in found if not marker}
+    return {_plain(name): version for name, version, marker in found if "sys_platform == 'win32'" not in marker}
 
 
 def _plain(name: str) -> str:
@@ -102,7 +104,7 @@ def _plain(name: str) -> str:
 
 
 def runs() -> bool:
-    """Whether the venv's interpreter starts and has the right version."""
+    """Whether the venv's interpreter starts and is of the version that runs this."""
     if not os.access(PYTHON, os.X_OK):
         return False
     probe = [str(PYTHON), "-c", "import sys; print(*sys.version_info[:2])"]
@@ -110,7 +112,7 @@ def runs() -> bool:
         done = subprocess.run(probe, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.stdout.split() == [str(n) for n in NEEDED]
+    return done.stdout.split() == [str(n) for n in sys.version_info[:2]]
 
 
 def complete() -> bool:
@@ -141,7 +143,7 @@ def create() -> None:
         shutil.rmtree(VENV, ignore_errors=True)
         raise StackError(
             f"no virtual environment could be made at {VENV}: {words[0] if words else done.returncode}",
-            "Debian/Ubuntu: apt-get install python3.11-venv",
+            f"Debian/Ubuntu: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv",
         )
 
 
@@ -165,8 +167,12 @@ def _by_uv() -> bool:
     # where PYTHONDONTWRITEBYTECODE is set.
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PYTHON)]
     uv += ["--require-hashes", "-r", str(LOCK)]
-    # The machine's certificates, as pip uses them: behind a proxy uv's own list knows too few.
-    return subprocess.run(uv, env={"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ, "UV_LINK_MODE": "copy"}).returncode == 0
+    return subprocess.run(uv, env=certified() | {"UV_LINK_MODE": "copy"}).returncode == 0
+
+
+def certified() -> dict[str, str]:
+    """Environment of uv: with the machine's certificates, as pip uses them. Behind a proxy uv's own list knows too few."""
+    return {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ}
 
 
 def _run(argv: list[str]) -> None:
@@ -174,7 +180,7 @@ def _run(argv: list[str]) -> None:
     if done.returncode != 0:
         words = [line for line in (done.stdout + done.stderr).splitlines() if line.strip() and not line.startswith("WARNING")]
         telling = [line for line in words if "ERROR" in line or "error" in line]
-        reason = " ".join((telling or words or ["?"])[-1].split())[:300]
+        reason = one_line((telling or words or ["?"])[-1])
         raise StackError(f"packages could not be installed: {reason}", "check the network, then: make setup")
 
 

@@ -7,17 +7,18 @@ environment, is an error. Secrets have no default in any file: they come from th
 from __future__ import annotations
 
 import os
-import socket
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from infra import paths
-from infra.errors import ConfigError
+from infra.errors import ConfigError, one_line
+from infra.sources import Catalogue, discover
 
 
 def _root() -> Path:
@@ -29,20 +30,25 @@ def _root() -> Path:
 ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
-NOT_SETTINGS = frozenset(
-    {"FLOWLAKE_CONF", "FLOWLAKE_DATA", "FLOWLAKE_DEBUG", "FLOWLAKE_HOME", "FLOWLAKE_JARS", "FLOWLAKE_PYTHON", "FLOWLAKE_VENV"}
-)
+NOT_SETTINGS = frozenset(f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "VENV", "WARM"))
 
 
-#: Bound of the meter's times (years), so that sums of them and capture times fit 64 bits of nanoseconds.
-MOST_SECONDS = 1e9
+S = TypeVar("S", bound=BaseModel)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A section of the settings: unknown keys are errors, values do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class KafkaSettings(_Section):
+class SourcesSettings(Section):
+    """Which sources there are."""
+
+    packages: tuple[str, ...] = Field(("jobs.sources",), description="Python packages that sources are looked for in")
+
+
+class KafkaSettings(Section):
     """Broker and topics."""
 
     bootstrap_servers: str = Field("127.0.0.1:19092", description="host:port of one or more brokers, comma-separated")
@@ -54,61 +60,13 @@ class KafkaSettings(_Section):
     sasl_password: SecretStr = Field(SecretStr(""), description="its password")
 
 
-class SensorSettings(_Section):
-    """Sensors: capture, buffering, flushing."""
-
-    id: str = Field("", max_length=128, description="name of this sensor in records and metrics; empty: the host's name")
-    domain: str = Field("", description="observation domain; the sensor id when empty")
-    snaplen: int = Field(192, ge=64, le=262144, description="frames are cut to this many bytes")
-    flush_ms: int = Field(100, ge=5, le=10_000, description="at most this long between capture and sending")
-    batch_packets: int = Field(16_384, ge=1, le=1_000_000, description="packets per flush, over all partitions")
-    heartbeat_ms: int = Field(1000, ge=50, le=60_000, description="at most this long without telling the clock to every partition")
-    reorder_ms: int = Field(1000, ge=0, le=60_000, description="replay: packets this far out of order are put right by the sensor")
-    live_reorder_ms: int = Field(20, ge=0, le=5_000, description="live: the same, costs this much latency")
-    buffer_mb: int = Field(64, ge=1, le=8192, description="bound of what waits for the broker")
-    socket_buffer_mb: int = Field(32, ge=1, le=1024, description="live: the kernel's buffer of the packet socket")
-
-    @property
-    def name(self) -> str:
-        """The sensor's id: as configured, else the host's name, so that sensors on two hosts are two sensors."""
-        return self.id or socket.gethostname()[:128] or "sensor"
-
-
-class MeterSettings(_Section):
-    """Flow metering. Times are seconds of event time unless said otherwise."""
-
-    buckets: int = Field(8, ge=1, le=1024, description="hash buckets of the open-flow state")
-    active_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="a flow this old is closed and goes on as its next part")
-    idle_timeout_s: float = Field(60.0, gt=0, le=MOST_SECONDS, description="a flow without a packet for so long is closed")
-    tcp_linger_s: float = Field(3.0, ge=0, le=MOST_SECONDS, description="what comes this long after FIN or RST still belongs to the flow")
-    fragment_timeout_s: float = Field(30.0, gt=0, le=MOST_SECONDS, description="how far fragments may be from their first one")
-    max_waiting_fragments: int = Field(
-        16_384, ge=1, description="fragments of a domain that wait in a bucket for their first one; older ones are orphans"
-    )
-    interim_first_s: float = Field(
-        0.2, ge=0, le=MOST_SECONDS, description="age at which an open flow is first emitted as an interim snapshot"
-    )
-    interim_first_packets: int = Field(8, ge=1, description="or its packet count; both double from there")
-    interim: bool = Field(True, description="emit interim snapshots of open flows, to be scored too")
-    community_id_seed: int = Field(0, ge=0, le=65535, description="seed of the community ids; the same in every tool that joins by them")
-    max_open_flows: int = Field(2_000_000, ge=1, description="bound over all buckets; the oldest are evicted beyond it")
-    json_lateness_s: float = Field(2.0, ge=0, le=MOST_SECONDS, description="JSON packets carry no clock: this much disorder is waited for")
-    domain_join_s: float = Field(
-        5.0, ge=0, le=MOST_SECONDS, description="wall clock: a configured domain waits so long for its sensors before its time runs"
-    )
-    sensor_timeout_s: float = Field(120.0, gt=0, le=MOST_SECONDS, description="wall clock: a sensor silent for so long is taken as ended")
-    trigger_ms: int = Field(0, ge=0, description="0: as fast as possible")
-    max_offsets_per_trigger: int = Field(2000, ge=0, description="messages a batch at most; 0: no bound")
-    starting_offsets: Literal["earliest", "latest"] = Field("earliest", description="where to begin without a checkpoint")
-    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
-
-
-class ScoringSettings(_Section):
+class ScoringSettings(Section):
     """Model registry and scoring."""
 
     tracking_uri: str = Field("sqlite:///var/mlflow/mlflow.db", description="MLflow tracking and registry")
     artifact_root: str = Field("var/mlflow/artifacts", description="folder of the model files")
-    model_name: str = Field("flowlake-flows", description="registered model")
+    model_name: str = Field("flowlake-flows", description="registered model of flows")
+    models: dict[str, str] = Field(default_factory=dict, description="record type -> registered model, where another than it declares")
     alias: str = Field("champion", description="which of its versions is served")
 
     @field_validator("artifact_root")
@@ -122,10 +80,13 @@ class ScoringSettings(_Section):
         return paths.registry(uri)
 
 
-class LakeSettings(_Section):
+class LakeSettings(Section):
     """Delta table of flow records."""
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
+    tables: dict[str, str] = Field(
+        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+    )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
     compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
@@ -135,14 +96,15 @@ class LakeSettings(_Section):
     @field_validator("path")
     @classmethod
     def _one_spelling(cls, path: str) -> str:
-        """The same place is told in the same way: Spark, delta-rs and we compare it as text."""
-        path = paths.local(path)
-        if path.startswith("s3://"):
-            path = "s3a://" + path.removeprefix("s3://")
-        return path.rstrip("/") or path
+        return paths.lake(path)
+
+    @field_validator("tables")
+    @classmethod
+    def _one_spelling_each(cls, tables: dict[str, str]) -> dict[str, str]:
+        return {name: paths.lake(path) for name, path in tables.items()}
 
 
-class PostgresSettings(_Section):
+class PostgresSettings(Section):
     """One PostgreSQL database."""
 
     host: str = Field("127.0.0.1", description="address of the server")
@@ -160,18 +122,18 @@ class AlertSettings(PostgresSettings):
     trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
-    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or guessing an alert; fewer are kept as candidates")
+    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 
-class SinkSettings(_Section):
+class SinkSettings(Section):
     """What the sinks (lake, hot, alerts) have in common."""
 
     max_messages: int = Field(2000, ge=1, description="messages of predictions in one batch of a sink at most")
     fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
 
 
-class SparkSettings(_Section):
+class SparkSettings(Section):
     """Spark session."""
 
     master: str = Field("local[2]", description="Spark master URL")
@@ -180,7 +142,7 @@ class SparkSettings(_Section):
     conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
 
 
-class PathSettings(_Section):
+class PathSettings(Section):
     """Where things lie on this machine (relative: to the project's folder)."""
 
     var: str = Field("var", description="data, logs and jars of the local stack")
@@ -192,7 +154,7 @@ class PathSettings(_Section):
         return paths.local(path)
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Prometheus exposition; port 0 turns it off."""
 
     host: str = Field("127.0.0.1", description="address to serve metrics on")
@@ -200,19 +162,22 @@ class MetricsSettings(_Section):
     sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
     format: Literal["console", "json"] = Field("console", description="console for people, json for programs")
 
 
 class Settings(BaseSettings):
-    """All settings. Build with :func:`load`, which reads the YAML file first and the environment over it."""
+    """The platform's settings, and those of the sources.
+
+    Build with :func:`load`, which reads the YAML file first and the environment over it. The sections of the sources are fields as well;
+    :meth:`section` gives one by its type.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
+    sources: SourcesSettings = SourcesSettings()
     kafka: KafkaSettings = KafkaSettings()
-    sensor: SensorSettings = SensorSettings()
-    meter: MeterSettings = MeterSettings()
     scoring: ScoringSettings = ScoringSettings()
     lake: LakeSettings = LakeSettings()
     hot: PostgresSettings = PostgresSettings()
@@ -222,6 +187,26 @@ class Settings(BaseSettings):
     paths: PathSettings = PathSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
+
+    #: The sources that this class has the sections of.
+    catalogue: ClassVar[Catalogue] = Catalogue((), ())
+
+    def section(self, model: type[S]) -> S:
+        """The section of a source that ``model`` declares.
+
+        Raises
+        ------
+        LookupError
+            No source of these settings brings it.
+        """
+        for name, declared in self.catalogue.sections.items():
+            if declared is model:
+                return cast(S, getattr(self, name))
+        raise LookupError(f"no source brings a section {model.__name__}: sources.packages is {list(self.catalogue.packages)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class of these settings is made from the sources: another process finds it by their packages.
+        return _revived, (self.catalogue.packages, self.__getstate__())
 
     @classmethod
     def settings_customise_sources(
@@ -245,54 +230,147 @@ class Settings(BaseSettings):
         return (base / value).resolve()
 
 
+def composed(packages: Sequence[str]) -> type[Settings]:
+    """The settings' class for the sources of some packages: the platform's sections and theirs.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`infra.sources.discover`; or a source's section has the name of one of the platform.
+    """
+    return _composed(tuple(packages))
+
+
+@cache
+def _composed(packages: tuple[str, ...]) -> type[Settings]:
+    catalogue = discover(packages)
+    if taken := sorted(catalogue.sections.keys() & Settings.model_fields.keys()):
+        raise ConfigError(f"a source declares section {taken[0]!r} of the settings, which is one of the platform's", "give it another name")
+    fields: dict[str, Any] = {name: (model, model()) for name, model in catalogue.sections.items()}
+    made: type[Settings] = create_model("Settings", __base__=Settings, **fields)
+    made.catalogue = catalogue
+    return made
+
+
+def _revived(packages: tuple[str, ...], state: dict[str, Any]) -> Settings:
+    made = _composed(packages)
+    settings = made.__new__(made)
+    settings.__setstate__(state)
+    return settings
+
+
+class _Packages(BaseSettings):
+    """Only where sources are looked for: what the other sections are follows from it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
+
+    sources: SourcesSettings = SourcesSettings()
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def build(**values: Any) -> Settings:
+    """Settings from values instead of a file: section -> keys, or a section itself; the environment wins.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A key is unknown or a value is out of range.
+    ConfigError
+        A source cannot be found.
+    """
+    given = {"sources": values["sources"]} if "sources" in values else {}
+    return composed(_Packages(**given).sources.packages)(**values)
+
+
 def load(file: str | Path | None = None) -> Settings:
     """Read and validate the configuration.
 
     ``file`` defaults to ``FLOWLAKE_CONF``, else ``conf/local.yaml``; a relative one that is not there is looked for under the project too.
 
-    Raises:
-        ConfigError: the file cannot be read, a key is unknown or a value is out of range; names the key and its origin.
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, a key is unknown or a value is out of range; names the key and its origin. Or a source that
+        ``sources.packages`` promises is not there.
     """
-    path = Path(file or os.environ.get("FLOWLAKE_CONF") or ROOT / "conf" / "local.yaml")
-    if not path.exists() and (beside := Path(os.environ.get("FLOWLAKE_HOME", ROOT)) / path).exists():
-        path = beside  # var/demo/conf.yaml, from whatever folder
+    path = _file(file)
+    raw = _read(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as e:
-        raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"configuration file {path} is not YAML: {' '.join(str(e).split())}") from e
-    if not isinstance(raw, dict):
-        raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
-    if odd := [key for key in raw if not isinstance(key, str)]:
-        raise ConfigError(
-            f"configuration file {path}: unknown section {odd[0]!r}", f"known sections: {', '.join(sorted(Settings.model_fields))}"
-        )
-    _check_environment()
-    try:
-        return Settings(**raw)
+        known = composed(_packages(raw))
+        if odd := [key for key in raw if not isinstance(key, str)]:
+            raise ConfigError(
+                f"configuration file {path}: unknown section {odd[0]!r}", f"known sections: {', '.join(sorted(known.model_fields))}"
+            )
+        _check_environment(known)
+        return known(**raw)
     except SettingsError as e:
         raise ConfigError(_unreadable(e), 'tables are JSON: {"name": "value"}') from e
     except ValidationError as e:
         raise ConfigError(_first_problem(e, path, raw), "flowlake config show prints what is in force") from e
 
 
+def catalogue(file: str | Path | None = None) -> Catalogue:
+    """The sources alone, for who needs no settings yet: the rest of the file is not looked at.
+
+    Raises
+    ------
+    ConfigError
+        ``sources.packages`` is unreadable, or promises a source that is not there.
+    """
+    path = _file(file)
+    raw = _read(path) if file or path.exists() else {}
+    try:
+        return discover(_packages(raw))
+    except SettingsError as e:
+        raise ConfigError(_unreadable(e), 'a list is JSON: ["jobs.sources"]') from e
+    except ValidationError as e:
+        raise ConfigError(_first_problem(e, path, raw), "flowlake config show prints what is in force") from e
+
+
+def _packages(raw: dict[Any, Any]) -> tuple[str, ...]:
+    return _Packages(**{"sources": raw["sources"]} if raw.get("sources") else {}).sources.packages
+
+
+def _file(file: str | Path | None) -> Path:
+    path = Path(file or os.environ.get("FLOWLAKE_CONF") or ROOT / "conf" / "local.yaml")
+    if not path.exists() and (beside := Path(os.environ.get("FLOWLAKE_HOME", ROOT)) / path).exists():
+        path = beside  # var/demo/conf.yaml, from whatever folder
+    return path
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as e:
+        raise ConfigError(f"configuration file {path}: {e.strerror}", "name one with --conf-file or FLOWLAKE_CONF") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"configuration file {path} is not YAML: {one_line(e, 500)}") from e
+    if not isinstance(raw, dict):
+        raise ConfigError(f"configuration file {path}: expected sections, found {type(raw).__name__}")
+    return raw
+
+
 def _unreadable(error: SettingsError) -> str:
     """Which variable holds no JSON where a table is expected."""
     text = getattr(error.__cause__, "doc", None)
     names = [name for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value == text]
-    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else " ".join(str(error).split())
+    return f"environment variable {names[0]}: not JSON: {error.__cause__}" if names else one_line(error)
 
 
-def _check_environment() -> None:
+def _check_environment(known: type[Settings]) -> None:
     """Nested names that fit no section are errors too (pydantic-settings ignores unknown top-level variables)."""
     for name in os.environ:
         if not name.upper().startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         section = name[len(PREFIX) :].split("__")[0].lower()
-        if section not in Settings.model_fields:
-            known = ", ".join(sorted(Settings.model_fields))
-            raise ConfigError(f"environment variable {name}: unknown section {section!r}", f"known sections: {known}")
+        if section not in known.model_fields:
+            sections = ", ".join(sorted(known.model_fields))
+            raise ConfigError(f"environment variable {name}: unknown section {section!r}", f"known sections: {sections}")
 
 
 def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> str:
@@ -316,11 +394,11 @@ def _variable(place: list[str]) -> str:
 
 
 @cache
-def secret_fields() -> tuple[str, ...]:
-    """Dotted names of every secret setting."""
+def secret_fields(settings: type[Settings]) -> tuple[str, ...]:
+    """Dotted names of every secret setting of a settings' class."""
     return tuple(
         f"{section}.{name}"
-        for section, info in Settings.model_fields.items()
+        for section, info in settings.model_fields.items()
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
         for name, field in info.annotation.model_fields.items()
         if field.annotation is SecretStr

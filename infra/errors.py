@@ -2,7 +2,45 @@
 
 from __future__ import annotations
 
+import re
+
 from infra.names import printable
+
+#: User and password of a URI. SQLAlchemy, unlike RFC 3986, lets a password hold "/" and "@"; a number and a slash are a port and a path.
+_USERINFO = re.compile(r"://(?:[^:/@\s]*:(?!\d+/)\S*|[^/\s]*)@")
+
+
+def one_line(said: BaseException | str, limit: int = 300) -> str:
+    r"""What an exception or a program says, as one line fit for an error message, a log line or a Kafka header.
+
+    Parameters
+    ----------
+    said
+        An exception (without any words, its class is named), or text.
+    limit
+        Characters at most; longer text ends in ``...``.
+
+    Returns
+    -------
+    str
+        Without line breaks, control characters and lone surrogates (:func:`infra.names.printable`), and without the user and password of
+        any URI.
+
+    Examples
+    --------
+    >>> one_line(OSError("cannot reach\n  postgresql://me:secret@db/flows"))
+    'cannot reach postgresql://db/flows'
+    """
+    words = " ".join(str(said).split())
+    if not words and isinstance(said, BaseException):
+        words = type(said).__name__
+    text = printable(without_password(words))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def without_password(text: str) -> str:
+    """``text`` with no user and no password in its URIs."""
+    return _USERINFO.sub("://", text)
 
 
 class FlowlakeError(Exception):

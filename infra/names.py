@@ -6,11 +6,9 @@ Python holds such bytes as lone surrogates (PEP 383), which no encoder takes: no
 from __future__ import annotations
 
 import codecs
-import os
 import re
 import sys
 from os import PathLike, fspath
-from pathlib import Path
 
 #: Lone surrogates, control characters, and the two separators that some programs take for the end of a line.
 _UNFIT = re.compile("[\ud800-\udfff\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -35,12 +33,6 @@ def printable(name: str | PathLike[str]) -> str:
 def valid_text(text: str) -> str:
     r"""``text`` as valid UTF-8: as :func:`printable`, but lines and other control characters stay."""
     return _LONE_SURROGATE.sub(lambda match: _escaped(match[0]), text)
-
-
-def partial_of(path: Path) -> Path:
-    """Where a file lies, beside its place, until it is whole; its own name may be as long as the file system allows."""
-    short = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.with_name(f".{short}.{os.getpid()}.partial")
 
 
 def _escaped(char: str) -> str:

@@ -95,16 +95,21 @@ def check_settings(settings: Settings, *, lake: bool = True) -> None:
     ConfigError
         See :func:`check`.
     """
-    check(
-        settings.path(settings.paths.var),
-        "paths.var",
-        mend=f"name another folder: {variable('paths.var')}=/another/folder, or FLOWLAKE_HOME",
-    )
+    check_var(settings)
     if "://" not in settings.paths.checkpoints:
         check(settings.path(settings.paths.checkpoints), "paths.checkpoints")
     check_registry(settings)
     if lake:
         check_lake(settings)
+
+
+def check_var(settings: Settings) -> None:
+    """Check the folder of the local stack; see :func:`check`."""
+    check(
+        settings.path(settings.paths.var),
+        "paths.var",
+        mend=f"name another folder: {variable('paths.var')}=/another/folder, or FLOWLAKE_HOME",
+    )
 
 
 def check_lake(settings: Settings) -> None:
@@ -156,6 +161,20 @@ def local(text: str) -> str:
     if match := CONTROL.found.search(text):
         raise ValueError(f"{match[0]!r} in {text!r}: {CONTROL.why}")
     return text
+
+
+def lake(path: str) -> str:
+    """A configured place of a lake table in one spelling: Spark, delta-rs and we compare it as text.
+
+    Raises
+    ------
+    ValueError
+        See :func:`local`.
+    """
+    path = local(path)
+    if path.startswith("s3://"):
+        path = "s3a://" + path.removeprefix("s3://")
+    return path.rstrip("/") or path
 
 
 def registry(uri: str) -> str:

@@ -16,10 +16,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from infra.errors import StackError
+from infra import files
+from infra.errors import StackError, one_line
+
+if TYPE_CHECKING:
+    from infra.config import Settings
 
 #: Seconds by which two readings of one process's start time may differ (the boot time they are derived from is adjusted by NTP).
 START_TOLERANCE_S = 2.0
@@ -96,9 +101,7 @@ class Daemon:
 
     def _note(self, process: psutil.Process) -> None:
         record = {"pid": process.pid, "created": process.create_time(), "name": self.name}
-        partial = self.pid_file.with_suffix(".pid.new")
-        partial.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(partial, self.pid_file)
+        files.replace(self.pid_file, json.dumps(record))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -132,10 +135,14 @@ class Daemon:
             With the last line of the log that says why.
         """
         deadline = time.monotonic() + timeout_s
-        while not ready():
+        while True:
+            answers = ready()
+            # Asked in this order: a server that found its port taken has ended, and what answers there is another.
             if self.process() is None:
                 self.pid_file.unlink(missing_ok=True)
                 raise StackError(f"{self.name} ended while starting: {self.last_words()}", f"the whole log: {self.log_file}")
+            if answers:
+                return
             if time.monotonic() > deadline:
                 raise StackError(
                     f"{self.name} is not ready after {timeout_s:.0f} s: {self.last_words()}", f"the whole log: {self.log_file}"
@@ -174,7 +181,13 @@ class Daemon:
         """The line of the log's end that most likely says what went wrong."""
         lines = tail(self.log_file, 40)
         telling = [line for line in lines if any(word in line for word in ("FATAL", "ERROR", "Exception", "rror:"))]
-        return " ".join((telling or lines or ["the log is empty"])[-1].split())[:400]
+        return one_line((telling or lines or ["the log is empty"])[-1], 400)
+
+
+def query(settings: Settings, name: str) -> Daemon:
+    """The driver that runs a query on this machine."""
+    var = settings.path(settings.paths.var)
+    return Daemon(f"query-{name}", var / "run", var / "logs")
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -218,7 +231,7 @@ def tail(file: Path, lines: int) -> list[str]:
 
 def port_owner(port: int, host: str = "127.0.0.1") -> str | None:
     """Who listens on ``host:port``: ``"java (pid 123)"``, ``"another process"`` when it cannot be seen, None when the port is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -242,6 +255,15 @@ def require_port(port: int, what: str, setting: str, host: str = "127.0.0.1") ->
     owner = port_owner(port, host)
     if owner is not None:
         raise StackError(f"port {port} for {what} is taken by {owner}", f"stop it, or choose another port with {setting}")
+
+
+def require_same_port(running: int, port: int, what: str, setting: str) -> None:
+    """Raise a StackError when this stack's server runs, but on another port than the settings say by now."""
+    if running != port:
+        raise StackError(
+            f"{what} of this stack runs on port {running}, and none answers on port {port} of the settings ({setting})",
+            f"flowlake down, then flowlake up; or set {setting} back to {running}",
+        )
 
 
 def free_port(host: str = "127.0.0.1") -> int:

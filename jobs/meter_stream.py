@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.runtime.driver import main
-from jobs.sources.packets import query
 
 if __name__ == "__main__":
-    main("flowlake-meter", {query.NAME: query.start})
+    main("flowlake-meter", ("meter",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.runtime.driver import main
-from jobs.sinks import alerts
 
 if __name__ == "__main__":
-    main("flowlake-sink-alerts", {"alerts": alerts.start})
+    main("flowlake-sink-alerts", ("alerts",))

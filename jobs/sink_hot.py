@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.runtime.driver import main
-from jobs.sinks import hot
 
 if __name__ == "__main__":
-    main("flowlake-sink-hot", {"hot": hot.start})
+    main("flowlake-sink-hot", ("hot",))

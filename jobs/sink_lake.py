@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.runtime.driver import main
-from jobs.sinks import lake
 
 if __name__ == "__main__":
-    main("flowlake-sink-lake", {"lake": lake.start})
+    main("flowlake-sink-lake", ("lake",))

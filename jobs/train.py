@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from ops.cli.main import main
+import typer
+
+from infra.errors import FlowlakeError
+from jobs.runtime import runner
+from jobs.sources.packets.commands.train import train
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(train)
+    try:
+        app()
+    except FlowlakeError as e:
+        sys.exit(runner.report(e))

@@ -1,10 +1,11 @@
 """Alerts: the table, what its numbers mean, and the JSON message of the topic ``alerts``.
 
-Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *guessing* one per source and target - each
+Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* one per source and target - each
 per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or guessing becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody is told of.
+A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
+is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this episode, each counted once
 however often it was
@@ -17,12 +18,14 @@ and estimates (3 %) above. Severity and confidence never fall.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha1
 from uuid import UUID
 
 import pyarrow as pa
 
-from schemas.labels import BY_NAME
+from schemas.labels import FORMER_KINDS, Label
+from schemas.records import AlertRules
 
 TABLE = "alerts"
 #: What an aggregated alert must remember to count exactly, and the flows it has counted.
@@ -33,6 +36,9 @@ OUTBOX = "alert_outbox"
 #: Evidence of what is no alert yet.
 CANDIDATES = "alert_candidates"
 NAMESPACE = UUID("5d0c1c5e-43a1-5d0f-9a49-8f1f2f0f6b51")
+#: Kinds that were renamed go into the identity by the word they had when the first ids were given: an id must never change, or an alert
+#: that is still growing would come a second time, and incidents and tickets would point to the old one.
+_IDENTITY_WORDS = {kind: former for former, kind in FORMER_KINDS.items()}
 MESSAGE_VERSION = 1
 
 #: Flows remembered per alert to recognise one that was counted already (8 bytes each).
@@ -50,7 +56,7 @@ LOW_CONFIDENCE = 0.6
 #: Evidence (counted flows) is kept this long after an alert's last change: twice the retention of ``predictions``.
 EVIDENCE_HOURS = 48
 
-#: Columns of a prediction that alerts are made from.
+#: What alerts are made from, by the names that flows have for it; another record type says what it calls them.
 EVIDENCE_COLUMNS: tuple[str, ...] = (
     "flow_id",
     "community_id",
@@ -69,6 +75,37 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
     "attack_type",
     "model_version",
 )
+
+
+def evidence_of(table: pa.Table, rules: AlertRules) -> pa.Table:
+    """Columns :data:`EVIDENCE_COLUMNS` and ``rules.details`` of scored records; what a record type has under no name is empty.
+
+    Parameters
+    ----------
+    table
+        Columns :func:`read_of` of the record type.
+    rules
+        Its rules, which say what it calls them.
+    """
+    empty = {pa.string(): "", pa.int32(): 0, pa.int16(): 0, pa.bool_(): True}
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    for name in EVIDENCE_COLUMNS:
+        source = rules.columns.get(name, name)
+        if source in table.column_names:
+            columns[name] = table[source]
+        else:
+            kind = _EVIDENCE_TYPES.get(name, pa.string())
+            columns[name] = pa.repeat(pa.scalar(empty[kind], kind), table.num_rows)
+    return pa.table({**columns, **{name: table[name] for name in rules.details if name not in columns}})
+
+
+def read_of(published: pa.Schema, rules: AlertRules) -> tuple[str, ...]:
+    """Columns of a record type that evidence is made from."""
+    wanted = {rules.columns.get(name, name) for name in EVIDENCE_COLUMNS} | set(rules.details)
+    return tuple(name for name in published.names if name in wanted)
+
+
+_EVIDENCE_TYPES = {"src_port": pa.int32(), "dst_port": pa.int32(), "protocol": pa.int16(), "closed": pa.bool_()}
 
 _ROW_COLUMNS: tuple[tuple[str, str], ...] = (
     ("id", "uuid"),
@@ -89,9 +126,9 @@ _ROW_COLUMNS: tuple[tuple[str, str], ...] = (
     ("notified_severity", "integer NOT NULL DEFAULT 0"),  # severity at the last message to the topic; 0: none yet
 )
 #: Columns the writer fills, in the order of its COPY.
-WRITTEN: tuple[str, ...] = tuple(name for name, _ in _ROW_COLUMNS)
+WRITTEN: tuple[str, ...] = (*(name for name, _ in _ROW_COLUMNS), "record_type")
 #: Their SQL types, without constraints.
-WRITTEN_TYPES: dict[str, str] = {name: sql.split(" NOT NULL")[0] for name, sql in _ROW_COLUMNS}
+WRITTEN_TYPES: dict[str, str] = {**{name: sql.split(" NOT NULL")[0] for name, sql in _ROW_COLUMNS}, "record_type": "text"}
 
 #: What holds for them: :mod:`schemas.migrations`.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -120,26 +157,36 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         f"CREATE TABLE IF NOT EXISTS {CANDIDATES} (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, evidence bytea NOT NULL, "
         "written_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     ),
+    3: (
+        # Of which record type an alert is, and a row of candidates: each type has its own query, and its own memory of them.
+        f"ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS record_type text NOT NULL DEFAULT 'flows'",
+        f"ALTER TABLE {CANDIDATES} ADD COLUMN IF NOT EXISTS record_type text NOT NULL DEFAULT 'flows'",
+        # Kinds that were renamed; ids stay, see alert_key.
+        *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
+    ),
 }
 
 
-def kind_of(attack_type: str) -> str:
-    """Class of alert identity of a label: ``scan``, ``flood``, ``guessing`` or ``per-flow`` (unknown labels too)."""
-    label = BY_NAME.get(attack_type)
+def kind_of(attack_type: str, labels: Mapping[str, Label]) -> str:
+    """Class of alert identity of a label: ``scan``, ``flood``, ``brute-force`` or ``per-flow`` (unknown labels too)."""
+    label = labels.get(attack_type)
     return label.kind if label is not None and label.kind != "benign" else "per-flow"
 
 
-def alert_key(kind: str, attack_type: str, domain: str, episode: int, src_ip: str, dst_ip: str, flow_id: str) -> str:
+def alert_key(
+    kind: str, attack_type: str, domain: str, episode: int, src_ip: str, dst_ip: str, flow_id: str, *, namespace: str = ""
+) -> str:
     """Identity of an alert as text.
 
-    A per-flow alert is its flow, whatever the label: when the closed record is labelled otherwise than the snapshot was, the same row
-    follows.
+    A per-flow alert is its record, whatever the label: when the final record is labelled otherwise than the snapshot was, the same row
+    follows. ``namespace`` is that of the record type (:class:`schemas.records.AlertRules`).
     """
+    before = f"{namespace}|" if namespace else ""
     if kind == "per-flow":
-        return f"flow|{flow_id}"
+        return f"{before}flow|{flow_id}"
     source = "" if kind == "flood" else src_ip
     target = "" if kind == "scan" else dst_ip
-    return f"{kind}|{attack_type}|{domain}|{episode}|{source}|{target}"
+    return f"{before}{_IDENTITY_WORDS.get(kind, kind)}|{attack_type}|{domain}|{episode}|{source}|{target}"
 
 
 def alert_id(key: str) -> UUID:
@@ -150,9 +197,9 @@ def alert_id(key: str) -> UUID:
     return UUID(bytes=bytes(digest))
 
 
-def severity(attack_type: str, confidence: float, flow_count: int) -> int:
+def severity(attack_type: str, confidence: float, flow_count: int, labels: Mapping[str, Label]) -> int:
     """1 (low) .. 5 (critical): the label's own, one more from :data:`MANY_FLOWS` flows on, one less below :data:`LOW_CONFIDENCE`."""
-    label = BY_NAME.get(attack_type)
+    label = labels.get(attack_type)
     base = label.severity if label is not None and label.severity else UNKNOWN_SEVERITY
     return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from schemas.features import ALL_FEATURES
+from schemas.records import PREDICTION_FIELDS
 
 #: Version of the columns below (names, order, types). Part of the checkpoint paths of every query that reads or writes them.
 RECORD_VERSION = 1
@@ -47,20 +48,5 @@ FEATURE_FIELDS: tuple[pa.Field, ...] = tuple(
     pa.field(f.name, pa.int64() if f.kind == "int" else pa.float64(), nullable=False) for f in ALL_FEATURES
 )
 
-PREDICTION_FIELDS: tuple[pa.Field, ...] = (
-    pa.field("confidence_score", pa.float64(), nullable=False),  # P(attack), [0, 1]
-    pa.field("predicted_label", pa.int8(), nullable=False),  # 1 when confidence_score >= the model's threshold
-    pa.field("attack_type", pa.string(), nullable=False),  # "BENIGN" when predicted_label is 0
-    pa.field("model_version", pa.string(), nullable=False),  # version of the champion that scored the record
-    pa.field("scored_at", _TS, nullable=False),  # wall clock of the scoring step
-)
-
 RECORD_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS])
 PREDICTION_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS, *PREDICTION_FIELDS])
-
-#: Kafka header of a ``predictions`` message: identifies its content, so that a reader can recognise the copy that a replayed
-#: micro-batch of the meter writes again ("checkpoint-id/bucket/version/first row").
-HEADER_MESSAGE_ID = "message-id"
-HEADER_RECORD_VERSION = "record-version"
-#: On messages of ``predictions`` that hold interim snapshots only: readers of closed records need not open them.
-HEADER_SNAPSHOTS = "snapshots-only"

@@ -1,15 +1,18 @@
 """Labels of flows: what the generator writes as ground truth, the model learns, and alerts are named by.
 
-The alert identity follows from ``kind``: scans are one alert per source, floods per target, guessing per source and target,
+The alert identity follows from ``kind``: scans are one alert per source, floods per target, brute force per source and target,
 everything else one per flow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Kind = Literal["benign", "scan", "flood", "guessing", "per-flow"]
+Kind = Literal["benign", "scan", "flood", "brute-force", "per-flow"]
+KINDS: tuple[str, ...] = get_args(Kind)
+#: What kinds were called once: in rows and evidence that were written then, and in people's scripts.
+FORMER_KINDS: dict[str, str] = {"guessing": "brute-force"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ LABELS: tuple[Label, ...] = (
     Label("UDP_FLOOD", "flood", 5, "UDP datagrams at a high rate against one host"),
     Label("HTTP_FLOOD", "flood", 4, "HTTP requests at a high rate against one web server"),
     Label("SLOWLORIS", "flood", 4, "many HTTP connections held open by headers sent in drops"),
-    Label("SSH_BRUTE_FORCE", "guessing", 4, "repeated SSH password attempts"),
-    Label("FTP_BRUTE_FORCE", "guessing", 4, "repeated FTP password attempts"),
+    Label("SSH_BRUTE_FORCE", "brute-force", 4, "repeated SSH password attempts"),
+    Label("FTP_BRUTE_FORCE", "brute-force", 4, "repeated FTP password attempts"),
     Label("WEB_INJECTION", "per-flow", 4, "bursts of SQL injection or cross-site scripting requests against web forms"),
     Label("BOTNET_BEACON", "per-flow", 5, "periodic short exchanges with a command-and-control server"),
     Label("DNS_TUNNEL", "per-flow", 4, "data carried in DNS queries and answers"),
@@ -44,3 +47,8 @@ BENIGN = LABELS[0].name
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 ATTACKS: tuple[str, ...] = NAMES[1:]
 BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
+
+
+def kind_named(name: str) -> str:
+    """The kind of this name, which may be a former one; any other text as it is."""
+    return FORMER_KINDS.get(name, name)

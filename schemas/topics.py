@@ -1,4 +1,7 @@
-"""Kafka topics: names, partitions, retention. The only place they are declared."""
+"""Kafka topics: what is declared of each (name, partitions, retention), and the topics of the platform itself.
+
+Those of a source are declared in its own module (:mod:`schemas.packets`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from dataclasses import dataclass
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+#: Bytes of a message, where a topic declares no other bound.
+LARGEST_MESSAGE = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class TopicSpec:
     purpose: str
     compression: str = "lz4"
     cleanup_policy: str = "delete"
-    max_message_bytes: int = 10 * 1024 * 1024
+    max_message_bytes: int = LARGEST_MESSAGE
     timestamps: str = "CreateTime"
 
     def config(self) -> dict[str, str]:
@@ -38,17 +43,10 @@ class TopicSpec:
 
 #: Arrow's buffers are lz4 already: a broker that compressed such messages again, and readers that undid it, took a twentieth of a machine
 #: that is full. As the producer sent them, then.
-_INSIDE = "producer"
+COMPRESSED_INSIDE = "producer"
 
-#: The broker's clock: the meter compares the times of different sensors' messages, whose own clocks may differ by minutes.
-RAW_PACKETS = TopicSpec(
-    "raw-packets", 12, HOUR_MS, "frames from the sensors, one Arrow batch (lz4 inside) a message", _INSIDE, timestamps="LogAppendTime"
-)
-PREDICTIONS = TopicSpec(
-    "predictions", 3, DAY_MS, "scored flow records and interim snapshots, one Arrow batch (lz4 inside) a message", _INSIDE
-)
 ALERTS = TopicSpec("alerts", 3, 7 * DAY_MS, "alerts as JSON, one a message, keyed by source")
 DEAD_LETTER = TopicSpec("dead-letter", 1, 7 * DAY_MS, "messages that could not be decoded, with the reason")
-ACCOUNTS = TopicSpec("accounts", 1, 7 * DAY_MS, "cumulative packet and flow counters of the meter, JSON, keyed by query, domain and bucket")
 
-TOPICS: tuple[TopicSpec, ...] = (RAW_PACKETS, PREDICTIONS, ALERTS, DEAD_LETTER, ACCOUNTS)
+#: Topics of the platform itself, whatever the sources.
+PLATFORM: tuple[TopicSpec, ...] = (ALERTS, DEAD_LETTER)

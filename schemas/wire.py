@@ -1,8 +1,8 @@
 """Wire format of ``raw-packets``: what a sensor sends and the meter reads.
 
 One message is one Arrow IPC stream with one record batch of frames, plus Kafka headers. A message of any kind carries the
-sensor's **clock**: the promise that every packet of this sensor and partition with a capture time *strictly below* it has
-been sent, in this message or an earlier one. The meter's event time is the minimum of these promises, never a guess.
+sensor's **clock**, its watermark: every packet of this sensor and partition with a capture time *strictly below* it has
+been sent, in this message or an earlier one. The meter's event time is the minimum of these watermarks, never a guess.
 
 Plain JSON is accepted too (``application/json``): one packet a message, ``timestamp`` (ISO 8601 or epoch seconds) and
 ``raw_bytes`` (hex); ``sensor_id``, ``link_type`` (default 1, Ethernet) and ``wire_len`` are honoured when present, other fields ignored.
@@ -42,7 +42,7 @@ class Header:
     DOMAIN = "domain"  # observation domain; the sensor id unless configured
     RUN = "run"  # start of this sensor process, ns since the epoch: distinguishes restarts
     KIND = "kind"  # one of KINDS
-    CLOCK = "clock"  # the promise above, ns since the epoch
+    CLOCK = "clock"  # the watermark above, ns since the epoch
     PARTITIONS = "partitions"  # how many partitions this sensor spreads its flows over (0..n-1)
     SEQ = "seq"  # number of this message in (sensor, run, partition), from 0: duplicates are recognised by it
     SNAPLEN = "snaplen"  # frames are cut at so many bytes

@@ -8,6 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from infra.config import Settings
 from jobs.scoring.registry import Training, register
 from schemas.labels import BENIGN
+from schemas.packets import FLOWS
 
 
 def promote_any(settings: Settings) -> None:
@@ -15,4 +16,4 @@ def promote_any(settings: Settings) -> None:
     x = np.arange(40).reshape(20, 2)
     forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
     columns = ["flow_duration", "total_fwd_packets"]
-    register(settings, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)
+    register(settings, FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)

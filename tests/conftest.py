@@ -9,8 +9,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +121,7 @@ def settings(home: Path) -> Callable[..., Settings]:
         }
         for name, value in sections.items():
             raw[name] = {**raw.get(name, {}), **(value if isinstance(value, dict) else _plain(name, value))}
-        return Settings(**raw)
+        return config.build(**raw)
 
     return build
 
@@ -129,6 +131,23 @@ def _plain(section: str, value: Any) -> dict[str, Any]:
     given: dict[str, Any] = {name: getattr(value, name) for name in value.model_fields_set}
     known = Settings.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
     return {name: v for name, v in given.items() if name in known}
+
+
+@pytest.fixture
+def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
+    """A database of this test alone, as settings of a section."""
+    import psycopg2
+
+    name = f"t{time.monotonic_ns()}"
+    admin = postgres_server.model_copy(update={"database": "postgres"})
+    connection = psycopg2.connect(
+        host=admin.host, port=admin.port, dbname="postgres", user=admin.user, password=admin.password.get_secret_value() or None
+    )
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield {"host": admin.host, "port": admin.port, "user": admin.user, "password": admin.password, "database": name, "trigger_ms": 0}
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from xml.sax.saxutils import quoteattr
 
 from infra import paths as folders
 from infra.config import ROOT
-from infra.errors import FlowlakeError, StackError
+from infra.errors import FlowlakeError, StackError, one_line
 from infra.jvm import java
 
 COORDINATES = ROOT / "infra" / "jvm" / "coordinates.txt"
@@ -210,8 +210,8 @@ def _reason(output: list[str]) -> str:
     for word in ("UnknownHost", "timed out", "refused", "[FAILED", "not found", "ERROR", "Exception"):
         for line in output:
             if word in line:
-                return " ".join(line.split())[:200]
-    return " ".join((output or ["no output"])[-1].split())[:200]
+                return one_line(line, 200)
+    return one_line((output or ["no output"])[-1], 200)
 
 
 def _remove_others(name: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 
 #: Spark 4 and Kafka 4 are built for Java 17.
 MINIMUM = 17
@@ -54,7 +54,7 @@ def find() -> Java:
     text = out.stderr + out.stdout
     match = re.search(r'version "([^"]+)"', text)
     if match is None:
-        first = text.strip().splitlines()[0] if text.strip() else f"exit code {out.returncode}"
+        first = one_line(text.strip().splitlines()[0]) if text.strip() else f"exit code {out.returncode}"
         raise StackError(f"{path} -version says nothing of a version: {first}", HINT)
     version = match.group(1)
     feature = _feature(version)

@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.topics import Extent, of_topic
-from schemas.topics import PREDICTIONS, RAW_PACKETS
 
-#: Query -> topic it reads.
-INPUTS = {"meter": RAW_PACKETS.name, "alerts": PREDICTIONS.name, "hot": PREDICTIONS.name, "lake": PREDICTIONS.name}
 #: What the messages and ``flowlake status`` name as the way out of a topic that is not the checkpoint's.
 ACCEPT = "--accept-new-topics"
 
@@ -86,17 +84,27 @@ def standings(settings: Settings) -> list[Standing]:
         return []
     base = settings.path(settings.paths.checkpoints)
     folders = [folder.parent for folder in sorted(base.glob("**/commits"))]
-    read = {str(folder.relative_to(base)): finished_offsets(folder) for folder in folders}
-    fresh = {name: settings.topic(INPUTS[query]) for name in read if not read[name] and (query := name.rsplit("-v", 1)[0]) in INPUTS}
-    there = topics.extents(settings, {topic for offsets in read.values() for topic, _ in offsets} | set(fresh.values()))
+    read = {name: _finished(base, name) for name in (str(folder.relative_to(base)) for folder in folders)}
+    reads = {query.name: [settings.topic(spec.name) for spec in query.reads] for query in settings.catalogue.queries}
+    fresh = {name: reads.get(name.rsplit("-v", 1)[0], []) for name, offsets in read.items() if not offsets}
+    there = topics.extents(
+        settings, {topic for offsets in read.values() for topic, _ in offsets} | {topic for names in fresh.values() for topic in names}
+    )
     found = []
     for name, offsets in read.items():
         if offsets:
             found.append(_standing(name, offsets, account_of(_json(base / f"{name}.json")), there))
-        elif (topic := fresh.get(name)) in there:
+        elif unread := [there[topic] for topic in fresh[name] if topic in there]:
             # a query that has not finished its first batch has everything before it
-            found.append(Standing(name, sum(_all(there[topic]).values())))
+            found.append(Standing(name, sum(sum(_all(extent).values()) for extent in unread)))
     return found
+
+
+def _finished(base: Path, name: str) -> Offsets:
+    try:
+        return finished_offsets(LocalFiles(base), name)
+    except OSError:  # of another user, say: the others are told all the same
+        return {}
 
 
 def _standing(query: str, read: Offsets, account: Account, there: Mapping[str, Extent]) -> Standing:
@@ -158,15 +166,41 @@ def gone(read: Mapping[int, int], extent: Extent, counted: Mapping[int, int]) ->
     return {p: messages for p, messages in behind.items() if messages > 0}
 
 
-def finished_offsets(checkpoint: Path) -> Offsets:
+class CheckpointFiles(Protocol):
+    """A folder of checkpoints, on whatever file system it lies; names are relative to it."""
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files in a folder; none when it is not there."""
+        ...
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None when it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A folder of this machine."""
+
+    base: Path
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files in a folder; none when it is not there."""
+        place = self.base / folder
+        return [entry.name for entry in place.iterdir() if entry.is_file()] if place.is_dir() else []
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None when it is not there, or is gone again."""
+        try:
+            return (self.base / name).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+
+def finished_offsets(place: CheckpointFiles, checkpoint: str) -> Offsets:
     """Kafka offsets after the newest finished batch of a checkpoint, by (topic, partition); empty when it has none or reads no topic."""
-    done = [int(f.name) for f in (checkpoint / "commits").glob("*") if f.name.isdigit()]
-    if not done:
-        return {}
-    try:
-        return logged_offsets((checkpoint / "offsets" / str(max(done))).read_text(encoding="utf-8"))
-    except OSError:
-        return {}
+    done = [int(name) for name in place.files(f"{checkpoint}/commits") if name.isdigit()]
+    return logged_offsets(place.read(f"{checkpoint}/offsets/{max(done)}") or "") if done else {}
 
 
 def logged_offsets(text: str) -> Offsets:

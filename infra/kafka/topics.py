@@ -1,4 +1,4 @@
-"""Topics on the broker against ``schemas/topics.py``: created when missing, every difference reported."""
+"""Topics on the broker against those that are declared: created when missing, every difference reported."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
-from infra.errors import BrokerError
-from schemas.topics import TOPICS, TopicSpec
+from infra.errors import BrokerError, one_line
+from schemas.topics import TopicSpec
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -100,11 +100,11 @@ def admin(settings: Settings, timeout_s: float = 5.0) -> Iterator[KafkaAdminClie
             request_timeout_ms=15_000,
         )
     except (errors.KafkaError, OSError, ValueError) as e:
-        raise BrokerError(f"no Kafka broker answers at {servers}: {_words(e)}", HINT) from e
+        raise BrokerError(f"no Kafka broker answers at {servers}: {one_line(e)}", HINT) from e
     try:
         yield client
     except errors.KafkaError as e:
-        raise BrokerError(f"the Kafka broker at {servers} refuses: {_words(e)}", HINT) from e
+        raise BrokerError(f"the Kafka broker at {servers} refuses: {one_line(e)}", HINT) from e
     finally:
         client.close()
 
@@ -122,7 +122,7 @@ def _create(client: KafkaAdminClient, settings: Settings) -> frozenset[str]:
         NewTopic(
             settings.topic(spec.name), declared_partitions(settings, spec), settings.kafka.replication_factor, topic_configs=spec.config()
         )
-        for spec in TOPICS
+        for spec in settings.catalogue.topics
         if settings.topic(spec.name) not in there
     ]
     if not wanted:
@@ -144,7 +144,7 @@ def _create(client: KafkaAdminClient, settings: Settings) -> frozenset[str]:
 def _inspect(client: KafkaAdminClient, settings: Settings, created: frozenset[str]) -> Report:
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    names = [settings.topic(spec.name) for spec in TOPICS]
+    names = [settings.topic(spec.name) for spec in settings.catalogue.topics]
     found = _described(client, names, expected=created)
     present = [name for name in names if name in found]
     configs: dict[str, dict[str, Any]] = {}
@@ -153,7 +153,7 @@ def _inspect(client: KafkaAdminClient, settings: Settings, created: frozenset[st
         configs = client.describe_configs(resources, config_filter="all")["topic"]
     counts = messages(settings, present)
     states = []
-    for spec, name in zip(TOPICS, names, strict=True):
+    for spec, name in zip(settings.catalogue.topics, names, strict=True):
         partitions = found.get(name, [])
         values = {key: str(entry["value"]) for key, entry in configs.get(name, {}).items()}
         replication = min((len(p["replica_nodes"]) for p in partitions), default=0)
@@ -221,7 +221,7 @@ def end_offsets(settings: Settings, names: list[str]) -> tuple[dict[tuple[str, i
         finally:
             consumer.close()
     except (errors.KafkaError, OSError) as e:
-        raise BrokerError(f"no Kafka broker answers at {settings.kafka.bootstrap_servers}: {_words(e)}", HINT) from e
+        raise BrokerError(f"no Kafka broker answers at {settings.kafka.bootstrap_servers}: {one_line(e)}", HINT) from e
     return {(p.topic, p.partition): int(o) for p, o in first.items()}, {(p.topic, p.partition): int(o) for p, o in last.items()}
 
 
@@ -276,7 +276,3 @@ def _spelled(topic_id: object) -> str:
     """A topic's id as ``kafka-topics.sh`` writes it; empty for none."""
     known = uuid.UUID(str(topic_id)) if topic_id else uuid.UUID(int=0)
     return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known.int else ""
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

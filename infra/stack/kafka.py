@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import uuid
@@ -10,12 +11,26 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.errors import StackError
+from infra import files
+from infra.errors import StackError, one_line
 from infra.jvm import jars, java
-from infra.process import Daemon, free_port, require_port
+from infra.process import Daemon, free_port, require_port, require_same_port
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
 HEAP_MB = 512
+
+
+def speaks(host: str, port: int, timeout_s: float = 2.0) -> bool:
+    """Whether what listens there answers an ApiVersions request: a Kafka broker, without TLS (a mere open port is not enough)."""
+    # ApiVersions request v0: size, key 18, version 0, correlation id, client id "up" (Kafka protocol guide).
+    body = b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x02up"
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as s:
+            s.sendall(len(body).to_bytes(4, "big") + body)
+            reply = s.recv(16)
+    except OSError:
+        return False
+    return len(reply) >= 8 and reply[4:8] == b"\x00\x00\x00\x07"
 
 
 @dataclass
@@ -51,16 +66,18 @@ class Kafka:
         return self.daemon.process() is not None
 
     def ready(self) -> bool:
-        """Whether the broker answers an ApiVersions request (a mere open port is not enough)."""
-        # ApiVersions request v0: size, key 18, version 0, correlation id, client id "up" (Kafka protocol guide).
-        body = b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x02up"
+        """Whether a broker answers."""
+        return speaks("127.0.0.1", self.port)
+
+    def listens_on(self) -> int | None:
+        """Port of the running broker, which is another than ``port`` when the settings were changed since; None when it does not run."""
+        if not self.running():
+            return None
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as s:
-                s.sendall(len(body).to_bytes(4, "big") + body)
-                reply = s.recv(16)
+            found = re.search(r"^listeners=PLAINTEXT://[^,]*:(\d+)", self.configuration.read_text(encoding="utf-8"), re.MULTILINE)
         except OSError:
-            return False
-        return len(reply) >= 8 and reply[4:8] == b"\x00\x00\x00\x07"
+            found = None
+        return int(found[1]) if found else self.port
 
     def start(self, timeout_s: float = 60.0) -> bool:
         """Start and wait until it serves. Returns False when it ran already.
@@ -68,9 +85,11 @@ class Kafka:
         Raises
         ------
         StackError
-            No JDK, jars missing, port taken (names the owner), or the broker ended: with the line of its log that says why.
+            No JDK, jars missing, port taken (names the owner), it runs on another port, or the broker ended: with the line of its log
+            that says why.
         """
-        if self.running():
+        if (port := self.listens_on()) is not None:
+            require_same_port(port, self.port, "Kafka", "kafka.bootstrap_servers")
             self.daemon.wait_ready(self.ready, timeout_s)
             return False
         launcher = java.find()
@@ -134,7 +153,7 @@ class Kafka:
         }
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            self.configuration.write_text("".join(f"{key}={value}\n" for key, value in lines.items()), encoding="utf-8")
+            files.replace(self.configuration, "".join(f"{key}={value}\n" for key, value in lines.items()))
         except OSError as e:
             raise StackError(f"Kafka's folder {self.dir} cannot be written: {e.strerror}", "choose another with paths.var") from e
 
@@ -145,7 +164,9 @@ class Kafka:
         done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", env=_environment(), cwd=self.dir, timeout=120)
         if done.returncode != 0:
             words = (done.stdout + done.stderr).strip().splitlines()
-            raise StackError(f"Kafka's storage {self.dir / 'data'} cannot be formatted: {words[-1] if words else done.returncode}")
+            raise StackError(
+                f"Kafka's storage {self.dir / 'data'} cannot be formatted: {one_line(words[-1]) if words else done.returncode}"
+            )
 
 
 def _environment() -> dict[str, str]:

@@ -6,19 +6,87 @@ The package's own server class is not used: it listens on a socket only and, as 
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.config import PostgresSettings
-from infra.errors import StackError
-from infra.process import Daemon, require_port
+from infra.errors import StackError, one_line
+from infra.process import Daemon, require_port, require_same_port
 from infra.stack import unprivileged
 
+if TYPE_CHECKING:
+    import psycopg2
+    from psycopg2.extensions import connection as Connection
+
 MAJOR = 18
+
+
+def speaks(host: str, port: int, timeout_s: float = 2.0) -> bool:
+    """Whether what listens there answers an SSLRequest, and so is a PostgreSQL (a mere open port is not enough)."""
+    # SSLRequest: length 8, code 1234 5679; the answer is one byte, S or N (PostgreSQL manual, "Message Formats").
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as s:
+            s.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
+            return s.recv(16) in (b"S", b"N")
+    except OSError:
+        return False
+
+
+def connect(settings: PostgresSettings, database: str) -> Connection:
+    """A new connection to one database of a server, for statements that are no transaction.
+
+    Raises
+    ------
+    psycopg2.OperationalError
+        Nobody answers, or the server refuses.
+    """
+    import psycopg2
+
+    connection = psycopg2.connect(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password.get_secret_value() or None,
+        dbname=database,
+        connect_timeout=settings.connect_timeout_s,
+        application_name="flowlake-stack",
+    )
+    connection.autocommit = True
+    return connection
+
+
+def has_database(connection: Connection, name: str) -> bool:
+    """Whether the server has a database of this name."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+        return cursor.fetchone() is not None
+
+
+def create_database(connection: Connection, name: str) -> bool:
+    """Create a database unless it is there; returns whether it was created. What the server says against it is raised as it is."""
+    from psycopg2 import errors, sql
+
+    if has_database(connection, name):
+        return False
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
+    except errors.DuplicateDatabase:
+        return False
+    return True
+
+
+def words(error: psycopg2.Error) -> str:
+    """What the server said, in one line without the client's words around it."""
+    return " ".join(str(error).split()).rsplit("FATAL: ", 1)[-1].strip()[:300]
 
 
 def binaries() -> Path:
@@ -48,6 +116,8 @@ class Postgres:
         Port on 127.0.0.1.
     user, password : str
         Superuser. With a password, clients must give it (SCRAM-SHA-256); without, any client on loopback is trusted.
+    setting : str
+        Name of the setting that ``port`` came from, for errors.
     """
 
     dir: Path
@@ -56,6 +126,7 @@ class Postgres:
     password: str = ""
     run_dir: Path | None = None
     log_dir: Path | None = None
+    setting: str = "hot.port"
     daemon: Daemon = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +145,21 @@ class Postgres:
     def running(self) -> bool:
         return self.daemon.process() is not None
 
+    def listens_on(self) -> int | None:
+        """Port of the running server, which is another than ``port`` when the settings were changed since; None when it does not run."""
+        import psutil
+
+        process = self.daemon.process()
+        if process is None:
+            return None
+        try:
+            ports = [found[1] for argument in process.cmdline() if (found := re.fullmatch(r"port=(\d+)", argument))]
+        except psutil.NoSuchProcess:
+            return None
+        except psutil.Error:
+            ports = []
+        return int(ports[0]) if ports else self.port
+
     def ready(self) -> bool:
         """Whether the server accepts connections."""
         argv = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", "postgres", "-t", "2"]
@@ -85,12 +171,13 @@ class Postgres:
         Raises
         ------
         StackError
-            Port taken (names the owner), data of another PostgreSQL version, or the server ended: with its reason.
+            Port taken (names the owner), it runs on another port, data of another PostgreSQL version, or the server ended: with its reason.
         """
-        if self.running():
+        if (port := self.listens_on()) is not None:
+            require_same_port(port, self.port, "PostgreSQL", self.setting)
             self.daemon.wait_ready(self.ready, timeout_s)
             return False
-        require_port(self.port, "PostgreSQL", "hot.port")
+        require_port(self.port, "PostgreSQL", self.setting)
         if not (self.data / "PG_VERSION").is_file():
             self._initialise()
         version = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
@@ -131,30 +218,16 @@ class Postgres:
             The server refuses.
         """
         import psycopg2
-        from psycopg2 import errors, sql
 
         try:
-            connection = psycopg2.connect(
-                host="127.0.0.1", port=self.port, user=self.user, password=self.password or None, dbname="postgres", connect_timeout=5
-            )
+            connection = connect(self.settings(), "postgres")
         except psycopg2.OperationalError as e:
             raise StackError(
-                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {' '.join(str(e).split())}",
+                f"PostgreSQL on 127.0.0.1:{self.port} refuses user {self.user!r}: {one_line(e)}",
                 "the password is set at first start: FLOWLAKE_HOT__PASSWORD must still be the same",
             ) from e
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
-                if cursor.fetchone():
-                    return False
-                try:
-                    cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
-                except errors.DuplicateDatabase:
-                    return False
-            return True
-        finally:
-            connection.close()
+        with closing(connection):
+            return create_database(connection, name)
 
     def _initialise(self) -> None:
         try:
@@ -182,7 +255,7 @@ class Postgres:
         if done.returncode != 0:
             words = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             telling = [line for line in words if "error" in line.lower() or "FATAL" in line]
-            raise StackError(f"initdb of {self.data} failed: {(telling or words or [str(done.returncode)])[0]}")
+            raise StackError(f"initdb of {self.data} failed: {one_line((telling or words or [str(done.returncode)])[0])}")
 
     def _write_access_rules(self) -> None:
         method = "scram-sha-256" if self.password else "trust"

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from infra.errors import StackError, StoreError
+from infra.errors import StackError, StoreError, one_line
 from infra.process import Daemon, free_port, require_port
 
 #: Longest address of a Unix socket that Linux takes is 107 bytes.
@@ -164,9 +164,9 @@ class ObjectStore:
             self.client().create_bucket(Bucket=name)
         except ClientError as e:
             if e.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise StoreError(f"bucket {name!r} cannot be made at {self.endpoint}: {e}", "check its name") from e
+                raise StoreError(f"bucket {name!r} cannot be made at {self.endpoint}: {one_line(e)}", "check its name") from e
         except BotoCoreError as e:
-            raise StoreError(f"object store at {self.endpoint} does not answer: {e}", "start it") from e
+            raise StoreError(f"object store at {self.endpoint} does not answer: {one_line(e)}", "start it") from e
 
     def client(self) -> Any:
         """A boto3 client of this store (path-style addresses, few retries)."""

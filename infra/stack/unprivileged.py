@@ -26,18 +26,6 @@ def command(argv: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", os.path.abspath(__file__), *argv]
 
 
-def namespaces_allowed() -> bool:
-    """Whether a child of this process may make a user namespace."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _enter_namespace()
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
 def _enter_namespace() -> None:
     account = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from infra.config import MeterSettings, SensorSettings
 from infra.errors import CaptureError
 from infra.names import printable, valid_text
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.digest import Envelope, accepted
+from jobs.metering.digest import accepted
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
+from jobs.metering.settings import MeterSettings
 from jobs.metering.threads import ahead
 from schemas.wire import KIND_END, KIND_PACKETS
 from sensors.packets.capture import CaptureReader
@@ -24,6 +25,7 @@ from sensors.packets.files import Problem, stem
 from sensors.packets.following import Follow
 from sensors.packets.ordering import Disorder
 from sensors.packets.replay import Chunk, chunks
+from sensors.packets.settings import SensorSettings
 
 #: Records per batch handed out.
 _ROWS = 16_384

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.config import MeterSettings
-from jobs.metering.digest import KIND_JSON, Envelope, open_digest
 from jobs.metering.domains import JSON, SHARED, AnyDomain, Domain, JsonDomain, Key, LogTime, NewestRuns, key_of
+from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.fragments import FragmentTable
 from jobs.metering.gather import take
-from jobs.metering.table import END_REASONS, FlowTable, Rows, Timeouts
+from jobs.metering.layout import Digest, MeterState
+from jobs.metering.row import END_REASONS
+from jobs.metering.settings import MeterSettings
+from jobs.metering.table import FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
 from sensors.packets.decode import FRAGMENT_ORPHAN, LATE, PACKET_DTYPE, REJECT_REASONS
@@ -82,13 +84,14 @@ class BucketMeter:
 
     # ---- ingest
 
-    def ingest(self, digests: Iterable[bytes], now_ms: int) -> Emission:
+    def ingest(self, digests: Iterable[Digest], now_ms: int) -> Emission:
         """Take the digests of one micro-batch; meter what their clocks release.
 
         ``now_ms``: wall clock in ms, from the input (so that a replayed batch decides the same).
         """
         # any arrival order gives the same result
-        return self.ingest_decoded([open_digest(blob) for blob in sorted(digests)], now_ms)
+        in_order = sorted(digests, key=lambda digest: digest.order)
+        return self.ingest_decoded([(digest.envelopes, digest.packets) for digest in in_order], now_ms)
 
     def ingest_decoded(self, digests: Iterable[tuple[list[Envelope], NDArray]], now_ms: int) -> Emission:
         """The same for digests that never left the process; their packets' ``msg`` indexes the envelopes."""
@@ -104,7 +107,7 @@ class BucketMeter:
         domain_of = np.zeros(n, np.uint16)
         sensor_of = np.zeros(n, np.uint16)
         seq_of = np.zeros(n, np.uint32)
-        promise = np.zeros(n, np.int64)
+        before_of = np.zeros(n, np.int64)  # watermark before the message
         fresh = np.zeros(n, bool)
         for i, e in enumerate(envelopes):
             home = e.partition % self._buckets == self.bucket
@@ -118,7 +121,7 @@ class BucketMeter:
             if e.kind != KIND_JSON and newest.share_id(e):
                 self._count(e.domain, SHARED_ID, int(home))
             domain_of[i], sensor_of[i] = domain.index, self._sensor(e.sensor)
-            seq_of[i], promise[i], fresh[i] = e.seq & 0xFFFFFFFF, before, new
+            seq_of[i], before_of[i], fresh[i] = e.seq & 0xFFFFFFFF, before, new
         if not len(packets):
             return packets
         if not fresh.all():
@@ -126,7 +129,7 @@ class BucketMeter:
         message = packets["msg"]
         packets["domain"] = domain_of[message]
         packets["sensor"] = sensor_of[message]
-        late = packets["ts"] < promise[message]
+        late = packets["ts"] < before_of[message]
         if late.any():
             for i, count in Counter(packets["domain"][late].tolist()).items():
                 self._reject(self._names[i], REJECT_REASONS[LATE], count)
@@ -166,17 +169,17 @@ class BucketMeter:
     # ---- metering
 
     def _meter(self, pool: list[NDArray], log: LogTime, newest: NewestRuns, now_ms: int) -> Emission:
-        frontiers = np.full(max(self._names, default=0) + 1, 0, np.int64)
-        release = frontiers.copy()
+        watermarks = np.full(max(self._names, default=0) + 1, 0, np.int64)
+        release = watermarks.copy()
         ended: list[tuple[Key, AnyDomain]] = []
         for key, domain in self._domains.items():
             if self._advance(domain, log, newest):
                 ended.append((key, domain))
                 release[domain.index] = CLOCK_END
                 # flows that were idle by the last packet of the domain end as idle, not as forced
-                frontiers[domain.index] = max(domain.max_ts, domain.frontier)
+                watermarks[domain.index] = max(domain.max_ts, domain.watermark)
             else:
-                release[domain.index] = frontiers[domain.index] = domain.frontier
+                release[domain.index] = watermarks[domain.index] = domain.watermark
                 if isinstance(domain, Domain):
                     self._remember(domain.drain_ended(), now_ms)
 
@@ -187,37 +190,37 @@ class BucketMeter:
         else:
             self._held, ready = take(packets, ~due), take(packets, due)
         ready = self._ordered(ready)
-        frontiers_us = frontiers // 1000
+        watermarks_us = watermarks // 1000
         waited = np.zeros(0, np.int64)
         if len(ready) and ready["frag"].any():
             ready, waited, orphans = self._fragments.resolve(ready)
             self._reject_orphans(orphans)
-        self._reject_orphans(self._fragments.expire(frontiers_us))
+        self._reject_orphans(self._fragments.expire(watermarks_us))
         self._reject_orphans(Counter({domain.index: self._fragments.end_domain(domain.index) for _, domain in ended}))
         for i, count in _per_domain(ready["domain"]):
             self._count(self._names[i], "metered", count)
 
         closed = Rows()
         self.table.meter(ready, closed, waited)
-        self.table.expire(frontiers_us, closed)
+        self.table.expire(watermarks_us, closed)
         for _, domain in ended:
             self.table.close_domain(domain.index, closed)
         bound = max(self._settings.max_open_flows // self._buckets, 1)
         if len(self.table) > bound:
             self.table.evict(len(self.table) - bound, closed)
-        interim = self.table.interim(frontiers_us)
+        interim = self.table.interim(watermarks_us)
 
         rows = closed.found()
         for i, count in _per_domain(rows["domain"]):
             self._count(self._names[i], "flows", count)
         for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
-        names = [self._names.get(i, "") for i in range(len(frontiers))]
+        names = [self._names.get(i, "") for i in range(len(watermarks))]
         self._forget(ended, now_ms)
         return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed)
 
     def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
-        """Move a domain's frontier; True when its input has ended."""
+        """Move a domain's watermark; True when its input has ended."""
         if isinstance(domain, JsonDomain):
             return domain.advance(log, round(self._settings.idle_timeout_s * _NS))
         domain.end_silent(log, round(self._settings.sensor_timeout_s * 1000), newest.number)
@@ -301,27 +304,20 @@ class BucketMeter:
 
     # ---- state
 
-    def meta(self) -> dict[str, Any]:
-        """Everything but the open flows, as plain values."""
-        return {
-            "held": self._held.tobytes(),
-            "fragments": self._fragments.state(),
-            "domains": self._domains,
-            "names": self._names,
-            "sensors": self._sensors,
-            "ended": self._ended,
-            "accounts": self.accounts,
-        }
+    def state(self) -> MeterState:
+        """Everything but the open flows; shared with this meter, so to be encoded before it goes on."""
+        firsts, waiting = self._fragments.state()
+        return MeterState(self._held, firsts, waiting, self._domains, self._names, self._sensors, self._ended, self.accounts)
 
-    def load(self, meta: dict[str, Any]) -> None:
-        """Set what :meth:`meta` gave; the open flows are applied separately."""
-        self._held = np.frombuffer(meta["held"], PACKET_DTYPE).copy()
-        self._fragments.load(meta["fragments"])
-        self._domains = meta["domains"]
-        self._names = meta["names"]
-        self._sensors = meta["sensors"]
-        self._ended = meta["ended"]
-        self.accounts = meta["accounts"]
+    def load(self, state: MeterState) -> None:
+        """Set what :meth:`state` gave; the open flows are applied separately."""
+        self._held = state.held
+        self._fragments.load(state.firsts, state.waiting)
+        self._domains = state.domains
+        self._names = state.names
+        self._sensors = state.sensors
+        self._ended = state.ended
+        self.accounts = state.accounts
 
 
 def _per_domain(index: NDArray) -> list[tuple[int, int]]:

@@ -1,16 +1,16 @@
 """Phase one, stateless: Kafka messages of ``raw-packets`` -> one binary digest per hash bucket.
 
-A digest is what one task hands to one bucket: the packets of the bucket as :data:`sensors.packets.decode.PACKET_DTYPE`, and the
-*envelopes* of all messages that the task read, so that every bucket learns every clock, whether it got packets or not.
+A digest (:class:`jobs.metering.layout.Digest`) is what one task hands to one bucket: the packets of the bucket as
+:data:`sensors.packets.decode.PACKET_DTYPE`, and the *envelopes* of all messages that the task read, so that every
+bucket learns every clock, whether it got packets or not.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -19,16 +19,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.errors import one_line
 from infra.names import valid_text
+from jobs.metering.envelope import KIND_JSON, Envelope
 from jobs.metering.gather import take
-from jobs.metering.words import expand, squeeze
+from jobs.metering.layout import Digest
 from schemas.wire import CLOCK_END, CONTENT_JSON, CONTENT_PACKETS, KIND_END, KIND_PACKETS, KINDS, PACKET_SCHEMA, Header
 from sensors.packets.decode import BAD_TIMESTAMP, LATE, MAX_TS_NS, PACKET_DTYPE, REJECT_REASONS, UNKNOWN_LINK, decode
 from sensors.packets.encoding import from_arrow
 from sensors.packets.frames import FrameBatch
 
-#: ``kind`` of an envelope that stands for JSON packets: they carry no clock.
-KIND_JSON = "json"
 JSON_DOMAIN = "json"
 
 _CONTENT_TYPE = CONTENT_PACKETS.split(";")[0]
@@ -38,29 +38,8 @@ _MAX_NAME = 256
 _READ = pa.ipc.IpcReadOptions(use_threads=False)
 
 
-@dataclass
-class Envelope:
-    """What a message says beside its packets; one per message (JSON: one per task, partition and sensor)."""
-
-    sensor: str
-    domain: str
-    run: int
-    partition: int
-    partitions: int
-    seq: int
-    kind: str
-    clock: int
-    seen_ms: int  # broker's time stamp of the message
-    packets: int = 0
-    max_ts: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    received: int = 0
-    dropped: int = 0
-    kernel_dropped: int = 0
-
-
 @dataclass(frozen=True)
-class Message:
+class KafkaMessage:
     """One Kafka record."""
 
     value: bytes | None
@@ -86,16 +65,16 @@ class Digester:
         self._envelopes: list[Envelope] = []
         self._packets: list[NDArray] = []
         self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
-        self.refused: list[tuple[Message, str]] = []
+        self.refused: list[tuple[KafkaMessage, str]] = []
 
-    def add(self, message: Message) -> None:
+    def add(self, message: KafkaMessage) -> None:
         """Take one message; one that cannot be decoded is put into :attr:`refused` with the reason."""
         try:
             self._add(message)
         except Refused as e:
             self.refused.append((message, str(e)))
 
-    def _add(self, message: Message) -> None:
+    def _add(self, message: KafkaMessage) -> None:
         value = message.value
         if not value:
             raise Refused("empty: message without a value")
@@ -111,7 +90,7 @@ class Digester:
         else:
             raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
 
-    def _arrow(self, message: Message, value: bytes) -> None:
+    def _arrow(self, message: KafkaMessage, value: bytes) -> None:
         envelope = envelope_of(message)
         batch = read_packets(value)
         envelope.packets = batch.num_rows
@@ -134,7 +113,7 @@ class Digester:
         late[1:] = ts[1:] < latest[:-1] - self._lateness
         return late & (reasons == 0)
 
-    def _json_packet(self, message: Message, value: bytes) -> None:
+    def _json_packet(self, message: KafkaMessage, value: bytes) -> None:
         try:
             record = json.loads(value, parse_float=Decimal)
         except (ValueError, RecursionError) as e:
@@ -164,27 +143,16 @@ class Digester:
         self._json.clear()
 
     def finish(self) -> Iterator[tuple[int, bytes]]:
-        """``(bucket, digest)`` for every bucket; nothing when no message could be read."""
+        """``(bucket, encoded Digest)`` for every bucket; nothing when no message could be read."""
         self._flush_json()
         if not self._envelopes:
             return
-        header = json.dumps([list(asdict(e).values()) for e in self._envelopes], separators=(",", ":")).encode()
-        head = struct.pack("<I", len(header)) + header
         packets = np.concatenate(self._packets) if self._packets else np.zeros(0, PACKET_DTYPE)
         bucket = packets["flow_hash"] % np.uint32(self._buckets)
         order = np.argsort(bucket.astype(np.uint16), kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(self._buckets + 1))
-        for b in range(self._buckets):
-            chosen = take(packets, order[bounds[b] : bounds[b + 1]])
-            yield b, head + struct.pack("<I", len(chosen)) + squeeze(chosen)
-
-
-def open_digest(blob: bytes) -> tuple[list[Envelope], NDArray]:
-    """Inverse of :meth:`Digester.finish` for one bucket: envelopes and packets (writable)."""
-    (size,) = struct.unpack_from("<I", blob)
-    envelopes = [Envelope(*values) for values in json.loads(blob[4 : 4 + size])]
-    (n,) = struct.unpack_from("<I", blob, 4 + size)
-    return envelopes, expand(memoryview(blob)[8 + size :], n, PACKET_DTYPE)
+        chosen = (take(packets, order[bounds[b] : bounds[b + 1]]) for b in range(self._buckets))
+        yield from enumerate(Digest.encode_each(self._envelopes, chosen))
 
 
 def accepted(envelope: Envelope, frames: FrameBatch, packets: NDArray, reasons: NDArray[np.uint8]) -> NDArray:
@@ -206,7 +174,7 @@ def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, i
     return named
 
 
-def envelope_of(message: Message) -> Envelope:
+def envelope_of(message: KafkaMessage) -> Envelope:
     """Headers of an Arrow message.
 
     Raises
@@ -279,7 +247,7 @@ def read_packets(value: bytes) -> pa.RecordBatch:
     except (pa.ArrowException, OSError, ValueError) as e:
         if isinstance(e, Refused):
             raise
-        raise Refused(f"arrow: {' '.join(str(e).split())[:200]}") from e
+        raise Refused(f"arrow: {one_line(e, 200)}") from e
     if any(c.null_count for c in batch.columns):
         raise Refused("schema: null values")
     return batch

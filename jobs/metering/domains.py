@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from jobs.metering.digest import KIND_JSON, Envelope
+from jobs.metering.envelope import KIND_JSON, Envelope
 from schemas.wire import CLOCK_END
 
-#: Frontier before every clock of a domain is known: nothing may be metered yet.
-NO_FRONTIER = 0
+#: Watermark before every clock of a domain is known: nothing may be metered yet.
+NO_WATERMARK = 0
 #: How far back duplicates of a message are recognised, in messages of one run and partition.
 _SEQ_WINDOW = 4096
 #: A run that is silent for so long (ms) while a newer one of the same sensor speaks has died and was started again.
@@ -47,7 +48,7 @@ class LogTime:
 
 @dataclass
 class Lane:
-    """One sensor run on one Kafka partition: its promise, and which messages were seen."""
+    """One sensor run on one Kafka partition: its watermark (``clock``, ns), and which messages were seen."""
 
     clock: int = 0
     began_ms: int = 0
@@ -78,15 +79,15 @@ class Run:
     closed: bool = False  # silent for too long: taken as ended
 
     def clock(self) -> int:
-        """The least promise; nothing as long as a partition has not been heard of."""
+        """The least watermark; nothing as long as a partition has not been heard of."""
         if self.closed:
             return CLOCK_END
         if len(self.lanes) < self.partitions:
-            return NO_FRONTIER
+            return NO_WATERMARK
         return min(lane.clock for lane in self.lanes.values())
 
-    def promise(self, partition: int) -> int:
-        """What it promises on one partition; ``CLOCK_END`` when it has nothing to say there (any more)."""
+    def watermark(self, partition: int) -> int:
+        """Its watermark on one partition; ``CLOCK_END`` when it has nothing to say there (any more)."""
         lane = self.lanes.get(partition)
         return CLOCK_END if lane is None or self.closed else lane.clock
 
@@ -95,9 +96,19 @@ class Run:
         return bool(self.lanes) and all(log.silence(p, lane.seen_ms) > limit_ms for p, lane in self.lanes.items())
 
 
+class _Kept:
+    """State of a checkpoint, pickled by attribute; versions before called the watermark ``frontier``."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "frontier" in state:
+            state = {**state, "watermark": state["frontier"]}
+            del state["frontier"]
+        self.__dict__.update(state)
+
+
 @dataclass
-class Domain:
-    """One flow table's worth of traffic in time: its sensors and its frontier (ns).
+class Domain(_Kept):
+    """One flow table's worth of traffic in time: its sensors and its watermark (ns).
 
     ``shared``: several sensors may be in it. ``join_ms``: so long after its first message on a partition its time begins to run there,
     so that sensors that are started together are waited for.
@@ -107,14 +118,14 @@ class Domain:
     name: str
     shared: bool = False
     join_ms: int = 0
-    frontier: int = NO_FRONTIER
+    watermark: int = NO_WATERMARK
     max_ts: int = 0
     runs: dict[tuple[str, int], Run] = field(default_factory=dict)
     began: dict[int, int] = field(default_factory=dict)  # partition -> broker time of the first message, ms
-    floors: dict[int, int] = field(default_factory=dict)  # partition -> highest promise of all runs together, as of its last message
+    floors: dict[int, int] = field(default_factory=dict)  # partition -> highest watermark of all runs together, as of its last message
 
     def note(self, e: Envelope) -> tuple[bool, int]:
-        """Take a message's envelope; ``(is new, promise before it)``: its packets below that promise are late."""
+        """Take a message's envelope; ``(is new, watermark before it)``: its packets below that watermark are late."""
         run = self.runs.setdefault((e.sensor, e.run), Run(e.partitions))
         run.closed = False
         self.began.setdefault(e.partition, e.seen_ms)
@@ -122,9 +133,9 @@ class Domain:
         lane.seen_ms = max(lane.seen_ms, e.seen_ms)
         if not lane.is_new(e.seq):
             return False, lane.clock
-        # A sensor that joins or comes back behind the domain's clock is late too. The frontier is never above the floor of a partition
+        # A sensor that joins or comes back behind the domain's clock is late too. The watermark is never above the floor of a partition
         # on which the domain was heard; it counts where it was not.
-        before = max(lane.clock, self.floors.get(e.partition, 0), self.frontier)
+        before = max(lane.clock, self.floors.get(e.partition, 0), self.watermark)
         self.max_ts = max(self.max_ts, e.max_ts)
         lane.clock = max(lane.clock, e.clock)
         if self.shared:  # else the floor is the lane's own clock
@@ -135,9 +146,9 @@ class Domain:
         return not self.join_ms or at_ms - self.began[partition] >= self.join_ms
 
     def _raise_floor(self, partition: int, at_ms: int) -> None:
-        promise = min(run.promise(partition) for run in self.runs.values())
-        if promise != CLOCK_END and self._joined(partition, at_ms):
-            self.floors[partition] = max(self.floors.get(partition, 0), promise)
+        watermark = min(run.watermark(partition) for run in self.runs.values())
+        if watermark != CLOCK_END and self._joined(partition, at_ms):
+            self.floors[partition] = max(self.floors.get(partition, 0), watermark)
 
     def over(self, partition: int, at_ms: int) -> bool:
         """Every run has ended on the partition, and it was waited for others."""
@@ -153,13 +164,13 @@ class Domain:
             self._raise_floor(partition, log.reached(partition))
 
     def advance(self, log: LogTime) -> bool:
-        """Move the frontier; True when the domain's input has ended."""
+        """Move the watermark; True when the domain's input has ended."""
         if not all(self._joined(partition, log.reached(partition)) for partition in self.began):
             return False
         clock = min((run.clock() for run in self.runs.values()), default=CLOCK_END)
         if clock == CLOCK_END:
             return True
-        self.frontier = max(self.frontier, clock)
+        self.watermark = max(self.watermark, clock)
         return False
 
     def drain_ended(self) -> list[tuple[str, int]]:
@@ -173,7 +184,7 @@ class Domain:
 
 
 @dataclass
-class _JsonLane:
+class JsonLane:
     """JSON packets of one producer on one partition."""
 
     max_ts: int = 0
@@ -181,30 +192,30 @@ class _JsonLane:
 
 
 @dataclass
-class JsonDomain:
+class JsonDomain(_Kept):
     """A producer of JSON packets, which has no clock: time is what its packets say on each partition, less the allowed lateness."""
 
     index: int
     name: str
     lateness_ns: int
-    frontier: int = NO_FRONTIER
+    watermark: int = NO_WATERMARK
     max_ts: int = 0
-    lanes: dict[int, _JsonLane] = field(default_factory=dict)
+    lanes: dict[int, JsonLane] = field(default_factory=dict)
 
     def note(self, e: Envelope) -> tuple[bool, int]:
         """As :meth:`Domain.note`; which packets were late by others of the same message, the digester knows."""
-        lane = self.lanes.setdefault(e.partition, _JsonLane())
-        before = max(lane.max_ts - self.lateness_ns, self.frontier)
+        lane = self.lanes.setdefault(e.partition, JsonLane())
+        before = max(lane.max_ts - self.lateness_ns, self.watermark)
         lane.max_ts = max(lane.max_ts, e.max_ts)
         lane.seen_ms = max(lane.seen_ms, e.seen_ms)
         self.max_ts = max(self.max_ts, e.max_ts)
         return True, before
 
     def advance(self, log: LogTime, idle_ns: int) -> bool:
-        """Move the frontier: on a partition that is silent, time goes on by the wall clock. True when the input has ended."""
+        """Move the watermark: on a partition that is silent, time goes on by the wall clock. True when the input has ended."""
         silence = {p: log.silence(p, lane.seen_ms) * 1_000_000 for p, lane in self.lanes.items()}
         clock = min(lane.max_ts + silence[p] for p, lane in self.lanes.items())
-        self.frontier = max(self.frontier, clock - self.lateness_ns)
+        self.watermark = max(self.watermark, clock - self.lateness_ns)
         return min(silence.values()) > 2 * idle_ns + self.lateness_ns
 
 

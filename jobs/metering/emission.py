@@ -1,18 +1,16 @@
-"""What the stateful step hands to the scoring step: flow rows of one bucket and batch, as bytes."""
+"""What the stateful step hands to the scoring step: flow rows of one bucket and batch, as blobs."""
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.metering.bucket import Emission
 from jobs.metering.features import records
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.layout import FlowRows
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import expand_into, squeeze
 
 #: Rows of one blob, and of the message of ``predictions`` that it becomes, at most: some 2 MB before compression. A blob is one value in
@@ -22,46 +20,20 @@ BLOB_ROWS = 4_096
 ROWS = 16_384
 
 
-@dataclass(frozen=True)
-class Flows:
-    """One blob of :func:`pack`: ``n`` rows of one bucket and batch, all closed or all interim.
-
-    ``first`` is the number of its first row among all rows of the bucket and batch.
-    """
-
-    bucket: int
-    version: int
-    first: int
-    closed: bool
-    n: int
-    domains: Sequence[str]  # names by the rows' domain number
-    sensors: Sequence[str]
-    community_id_seed: int
-    body: memoryview
-
-
-def pack(emission: Emission, bucket: int, version: int) -> Iterator[bytes]:
+def pack(emission: Emission, bucket: int, version: int) -> Iterator[FlowRows]:
     """Rows with the names they refer to. The features are computed behind the state, where all buckets of a task are in one place."""
     first = 0
     for rows, closed in ((emission.closed, True), (emission.interim, False)):
         for at in range(0, len(rows), BLOB_ROWS):
             part = rows[at : at + BLOB_ROWS]
-            about = [bucket, version, first, closed, len(part), emission.domains, emission.sensors, emission.community_id_seed]
-            head = json.dumps(about, separators=(",", ":"))
-            yield struct.pack("<I", len(head)) + head.encode() + squeeze(part)
+            names = (emission.domains, emission.sensors, emission.community_id_seed)
+            yield FlowRows(bucket, version, first, closed, len(part), *names, squeeze(part))
             first += len(part)
 
 
-def unpack(blob: bytes) -> Flows:
-    """Inverse of :func:`pack` for one blob."""
-    (size,) = struct.unpack_from("<I", blob)
-    bucket, version, first, closed, n, domains, sensors, seed = json.loads(blob[4 : 4 + size])
-    return Flows(bucket, version, first, closed, n, domains, sensors, seed, memoryview(blob)[4 + size :])
-
-
-def together(blobs: Iterable[Flows]) -> Iterator[list[Flows]]:
+def together(blobs: Iterable[FlowRows]) -> Iterator[list[FlowRows]]:
     """Blobs in their order, as many at a time as share their names and have at most :data:`ROWS` rows."""
-    group: list[Flows] = []
+    group: list[FlowRows] = []
     for flows in blobs:
         if group and ((flows.domains, flows.sensors) != (group[0].domains, group[0].sensors) or sum(f.n for f in group) + flows.n > ROWS):
             yield group
@@ -71,7 +43,7 @@ def together(blobs: Iterable[Flows]) -> Iterator[list[Flows]]:
         yield group
 
 
-def records_of(group: Sequence[Flows]) -> pa.RecordBatch:
+def records_of(group: Sequence[FlowRows]) -> pa.RecordBatch:
     """Blobs that share their names as records of :data:`schemas.flows.RECORD_SCHEMA`, one blob behind the other."""
     ends = np.cumsum([flows.n for flows in group])
     rows = np.empty(ends[-1], ROW_DTYPE)

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from jobs.metering.identity import address_texts, community_ids, flow_ids
-from jobs.metering.table import B_DATA, CLOSED, END_REASONS, ESTABLISHED, F_DATA, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
+from jobs.metering.row import B_DATA, CLOSED, END_REASONS, ESTABLISHED, F_DATA, INACTIVE, PARTIAL, RESET, SYN_ACK_SENT, SYN_SENT
 from jobs.metering.words import columns
 from schemas.features import FEATURE_VERSION
 from schemas.flows import FEATURE_FIELDS, RECORD_SCHEMA

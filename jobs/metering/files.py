@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from infra.errors import CaptureError, ConfigError
-from infra.names import partial_of
+from infra.errors import CaptureError, ConfigError, one_line
+from infra.files import PartialFile
 from schemas.cicflowmeter import cic_table, csv_table
 
 
@@ -45,22 +45,19 @@ class RecordWriter:
         special = os.path.exists(path) and not os.path.isfile(path)
         if not special and not name.endswith((".csv", ".csv.gz", ".parquet")):
             raise ConfigError(f"--out {path}: neither .csv, .csv.gz nor .parquet", "name the file flows.csv or flows.parquet")
-        path = Path(os.path.realpath(path))  # a link stays one
-        self._path = path
+        self._path = Path(os.path.realpath(path))
         self._parquet = name.endswith(".parquet")
         self._gzip = name.endswith(".gz")
         self._labels = labels
         self._growing = growing and (special or name.endswith(".csv"))
-        self._named = special  # the file has its name
-        self._partial = path if special else partial_of(path)
         self._writer: pa.csv.CSVWriter | pa.parquet.ParquetWriter | None = None
         self._sink: pa.NativeFile | None = None
         self.rows = 0
         try:
             # Ours, and not Arrow's: that takes names in UTF-8 alone.
-            self._file = open(self._partial, "wb")  # noqa: SIM115 - closed by _close()
+            self._partial = PartialFile(path)
         except OSError as e:
-            raise ConfigError(f"--out {path}: {e.strerror}", "name a folder that exists and can be written") from e
+            raise ConfigError(f"--out {self._path}: {e.strerror}", "name a folder that exists and can be written") from e
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Append batches of ``schemas.flows.RECORD_SCHEMA``.
@@ -83,22 +80,16 @@ class RecordWriter:
             table = csv_table(table)
         if self._writer is None:
             if self._parquet:
-                self._writer = pa.parquet.ParquetWriter(self._file, table.schema, compression="zstd")
+                self._writer = pa.parquet.ParquetWriter(self._partial.file, table.schema, compression="zstd")
             else:
-                self._sink = pa.output_stream(self._file, compression="gzip" if self._gzip else None)
+                self._sink = pa.output_stream(self._partial.file, compression="gzip" if self._gzip else None)
                 options = pa.csv.WriteOptions(quoting_style="needed", quoting_header="none")
                 self._writer = pa.csv.CSVWriter(self._sink, table.schema, write_options=options)
         self._writer.write_table(table)
         if self._growing and self._sink is not None:
             self._sink.flush()
-            self._file.flush()
-            if not self._named:  # not before there is something new: until then an old file stays
-                self._take_name()
+            self._partial.take_name()  # not before there is something new: until then an old file stays
         self.rows += table.num_rows
-
-    def _take_name(self) -> None:
-        self._partial.replace(self._path)
-        self._named = True
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -110,23 +101,21 @@ class RecordWriter:
 
                 self._append(RECORD_SCHEMA.empty_table())
             self._close()
-            if kind is None and not self._named:
-                self._take_name()
+            if kind is None:
+                self._partial.commit()
         except OSError as e:
             if kind is None:  # else the first failure is told
                 raise self._unwritten(e) from e
         finally:
-            if not self._named:
-                self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
     def _close(self) -> None:
-        with self._file:
-            try:
-                if self._writer is not None:
-                    self._writer.close()
-            finally:
-                if self._sink is not None:
-                    self._sink.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._sink is not None:
+                self._sink.close()
 
     def _unwritten(self, error: OSError) -> CaptureError:
         return CaptureError(f"cannot write {self._path}: {reason(error)}", "make room, or name another place")
@@ -134,4 +123,4 @@ class RecordWriter:
 
 def reason(error: OSError) -> str:
     """What the system says, without what Arrow puts around it."""
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:200]
+    return os.strerror(error.errno) if error.errno else one_line(error, 200)

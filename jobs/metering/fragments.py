@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.metering.gather import take
+from jobs.metering.layout import FIRST_DTYPE
 from sensors.packets.decode import FRAG_FIRST, PACKET_DTYPE
 
 #: source, destination, IP version, identification (IPv4: with the protocol)
@@ -33,7 +34,7 @@ class Whole(NamedTuple):
 
 
 @dataclass
-class _Domain:
+class _Reassembly:
     """Fragments of one observation domain; the dicts are in the order of their entries' times."""
 
     firsts: dict[Datagram, tuple[int, tuple[int, ...]]] = field(default_factory=dict)  # -> time, inherited values
@@ -92,7 +93,7 @@ class FragmentTable:
     def __init__(self, timeout_us: int, bound: int) -> None:
         self._timeout = timeout_us
         self._bound = bound
-        self._domains: defaultdict[int, _Domain] = defaultdict(_Domain)
+        self._domains: defaultdict[int, _Reassembly] = defaultdict(_Reassembly)
 
     def resolve(self, packets: NDArray) -> Whole:
         """Give later fragments the ports and protocol of their first one.
@@ -122,10 +123,10 @@ class FragmentTable:
             return Whole(packets if keep.all() else take(packets, keep), np.zeros(0, np.int64), +orphans)
         return Whole(*_inserted(packets, keep, released), +orphans)
 
-    def expire(self, frontiers: NDArray[np.int64]) -> Counter[int]:
-        """Forget what is older than the timeout (``frontiers``: us by domain number); orphans by domain number."""
-        gone = {index: domain.forget_before(int(frontiers[index]) - self._timeout) for index, domain in self._domains.items()}
-        self._domains = defaultdict(_Domain, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
+    def expire(self, watermarks: NDArray[np.int64]) -> Counter[int]:
+        """Forget what is older than the timeout (``watermarks``: us by domain number); orphans by domain number."""
+        gone = {index: domain.forget_before(int(watermarks[index]) - self._timeout) for index, domain in self._domains.items()}
+        self._domains = defaultdict(_Reassembly, {i: d for i, d in self._domains.items() if d.firsts or d.waiting})
         return +Counter(gone)
 
     def end_domain(self, index: int) -> int:
@@ -137,18 +138,25 @@ class FragmentTable:
         """Fragments that wait now, by domain number."""
         return +Counter({index: len(domain.waiting) for index, domain in self._domains.items()})
 
-    def state(self) -> dict[int, tuple[dict[Datagram, tuple[int, tuple[int, ...]]], list[tuple[int, Datagram, bytes]]]]:
-        """Everything as plain values."""
-        return {index: (domain.firsts, list(domain.waiting.values())) for index, domain in self._domains.items()}
+    def state(self) -> tuple[NDArray, NDArray]:
+        """First fragments (``FIRST_DTYPE[n]``) and later ones that wait (``PACKET_DTYPE[m]``), by domain in the order of their times."""
+        firsts = [
+            (index, *datagram, ts, *inherited)
+            for index, domain in self._domains.items()
+            for datagram, (ts, inherited) in domain.firsts.items()
+        ]
+        rows = b"".join(row for domain in self._domains.values() for _, _, row in domain.waiting.values())
+        return np.array(firsts, FIRST_DTYPE), np.frombuffer(rows, PACKET_DTYPE)
 
-    def load(self, state: dict[int, tuple[dict[Datagram, tuple[int, tuple[int, ...]]], list[tuple[int, Datagram, bytes]]]]) -> None:
+    def load(self, firsts: NDArray, waiting: NDArray) -> None:
         """Set what :meth:`state` gave."""
         self._domains.clear()
-        for index, (firsts, waiting) in state.items():
-            domain = self._domains[index]
-            domain.firsts = firsts
-            for ts, datagram, row in waiting:
-                domain.wait(datagram, ts, row, self._bound)
+        for index, *datagram, ts, sport, dport, proto, icmp_type, icmp_code, window in firsts.tolist():
+            inherited = (sport, dport, proto, icmp_type, icmp_code, window)
+            self._domains[index].firsts[tuple(datagram)] = (ts, inherited)  # type: ignore[index]
+        for i, p in enumerate(waiting):
+            domain = self._domains[int(p["domain"])]
+            domain.wait(_datagram(p), int(p["ts"]) // 1000, waiting[i : i + 1].tobytes(), self._bound)
 
 
 def _datagram(p: np.void) -> Datagram:

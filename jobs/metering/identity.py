@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from jobs.metering.hashing import blake2b, sha1_short
-from jobs.metering.table import OPENED_LATE
+from jobs.metering.row import OPENED_LATE
 
 # ICMP messages that are one half of a conversation: type -> type of the answer (Community ID specification v1, ICMP mapping)
 _ICMP4_PEER = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}

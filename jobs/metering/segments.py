@@ -11,19 +11,18 @@ MB in Spark's state server.
 from __future__ import annotations
 
 import os
-import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.config import MeterSettings
+from infra.errors import CheckpointError
+from jobs.metering import pickled
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.table import ROW_DTYPE
-from jobs.metering.words import deflate, expand, inflate, squeeze
+from jobs.metering.layout import BucketState, Bytes, Entry, LayoutError, Segment
+from jobs.metering.settings import MeterSettings
 
 #: Rows of the tail that a batch writes again at most: as many as it has changed itself, and no fewer than this; and the log's size below
 #: which nobody cares.
@@ -38,7 +37,7 @@ class Store(Protocol):
     meant.
     """
 
-    def get(self, version: int, nonce: bytes) -> bytes | bytearray | None:
+    def get(self, version: int, nonce: bytes) -> Bytes | None:
         """Segment ``version``, if it is there."""
 
     def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
@@ -46,13 +45,6 @@ class Store(Protocol):
 
     def remove(self, version: int, nonce: bytes) -> None:
         """Drop a segment."""
-
-
-class Entry(NamedTuple):
-    """What is known of a segment without reading it."""
-
-    nonce: bytes
-    rows: int
 
 
 @dataclass
@@ -70,11 +62,10 @@ class Handle:
         """Rows in all segments."""
         return sum(entry.rows for entry in self.segments.values())
 
-    def apply(self, version: int, segment: bytes | bytearray) -> None:
+    def apply(self, version: int, segment: Segment) -> None:
         """Repeat on the table what a segment says."""
-        _, released, rows = unpack_segment(segment)
-        self.meter.table.apply(released, rows)
-        self.note(version, rows["slot"].copy())
+        self.meter.table.apply(segment.released, segment.rows)
+        self.note(version, segment.rows["slot"].copy())
 
     def note(self, version: int, slots: NDArray[np.uint64]) -> None:
         """Segment ``version`` holds the rows of ``slots``."""
@@ -97,48 +88,55 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-#: Set in the number of rows: they are not compressed.
-_PLAIN = 1 << 31
-
-
-def pack_segment(nonce: bytes, released: NDArray[np.uint64], rows: NDArray, *, plain: bool = False) -> bytes:
-    """Segment as bytes: nonce, counts, then slots and rows, compressed unless ``plain``."""
-    head = struct.pack("<8sII", nonce, len(released), len(rows) | _PLAIN * plain) + released.astype("<u8").tobytes()
-    return head + squeeze(rows, None if plain else "zstd")
-
-
-def unpack_segment(segment: bytes | bytearray) -> tuple[bytes, NDArray[np.uint64], NDArray]:
-    """Inverse of :func:`pack_segment`."""
-    nonce, n_released, n_rows = struct.unpack_from("<8sII", segment)
-    rows_at = 16 + 8 * n_released
-    released = np.frombuffer(segment, "<u8", n_released, offset=16).copy()  # writable, as compiled code knows it
-    rows = expand(memoryview(segment)[rows_at:], n_rows & ~_PLAIN, ROW_DTYPE, None if n_rows & _PLAIN else "zstd")
-    return nonce, released, rows
-
-
 def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: bytes | None, store: Store) -> Handle:
     """The bucket as it was committed: from the cache when that is current, else from the log.
 
-    ``meta`` is the blob that :func:`save` gave last; None for a bucket that was never seen.
+    ``meta`` is the blob that :func:`save` gave last; None for a bucket that was never seen. That of state before the blobs had a layout
+    (:mod:`jobs.metering.pickled`) is read too; what is saved next has the layout.
+
+    Raises
+    ------
+    CheckpointError
+        The state was written by another version of the program, or is damaged: nothing is metered from half of it.
     """
     key = (query, bucket)
     # taken out of the cache: if this batch fails half way, a table half changed must not be found there
     handle = _cache.pop(key, None)
-    if meta is None:
+
+    def fresh() -> Handle:
         return Handle(BucketMeter(bucket, buckets, settings))
-    stored = pickle.loads(inflate(meta, "lz4"))
-    version, segments = stored["version"], stored["segments"]
-    if handle is None or handle.version != version or handle.segments[version] != segments[version]:
-        rebuilt = handle is None or not _catch_up(handle, version, segments, store)
-        if rebuilt or handle is None:
-            handle = Handle(BucketMeter(bucket, buckets, settings))
-            for number, entry in segments.items():
-                handle.apply(number, _segment(store, number, entry))
-        handle.version, handle.segments = version, segments
-        handle.slots = {number: handle.slots[number] for number in segments}
-        handle.meter.load(stored["meter"])
-        if rebuilt and (unknown := set(np.unique(handle.meter.table.open_domains()).tolist()) - set(stored["meter"]["names"])):
-            raise RuntimeError(f"open-flow state: rows of domains {sorted(unknown)[:8]} that have no name: the log is damaged")
+
+    if meta is None:
+        return fresh()
+    try:
+        return _loaded(handle, fresh, meta, store)
+    except ValueError as e:  # LayoutError, and what a table refuses
+        # the way out is in the message: a hint is lost on the way from a Python worker to the driver
+        raise CheckpointError(f"open-flow state of bucket {bucket}: {e}; {_WAY_OUT}") from e
+
+
+_WAY_OUT = "go on with the version that wrote the checkpoint, or start with --reset-checkpoint (what it had open is given up)"
+
+
+def _loaded(cached: Handle | None, fresh: Callable[[], Handle], meta: bytes, store: Store) -> Handle:
+    """What ``meta`` says: ``cached`` when that is it, or was it lately; else a ``fresh`` one, from the log."""
+    old = pickled.is_pickled(meta)
+    if cached is not None and not old and BucketState.newest(meta) == (cached.version, cached.segments[cached.version].nonce):
+        return cached
+    stored = pickled.bucket_state(meta) if old else BucketState.decode(meta)
+    version, segments = stored.version, stored.segments
+    caught_up = cached is not None and _catch_up(cached, version, segments, store)
+    if cached is not None and caught_up:
+        handle = cached
+    else:
+        handle = fresh()
+        for number, entry in segments.items():
+            handle.apply(number, _segment(store, number, entry))
+    handle.version, handle.segments = version, segments
+    handle.slots = {number: handle.slots[number] for number in segments}
+    handle.meter.load(stored.meter)
+    if not caught_up and (unknown := set(np.unique(handle.meter.table.open_domains()).tolist()) - set(stored.meter.names)):
+        raise LayoutError(f"rows of domains {sorted(unknown)[:8]} that have no name: the log is damaged")
     return handle
 
 
@@ -151,12 +149,13 @@ def _catch_up(handle: Handle, version: int, segments: dict[int, Entry], store: S
     return True
 
 
-def _segment(store: Store, version: int, entry: Entry) -> bytes | bytearray:
-    segment = store.get(version, entry.nonce)
-    if segment is None:
-        raise RuntimeError(f"open-flow state: segment {version} is missing from the log")
-    if segment[: len(entry.nonce)] != entry.nonce:
-        raise RuntimeError(f"open-flow state: segment {version} is of another run of its batch")
+def _segment(store: Store, version: int, entry: Entry) -> Segment:
+    blob = store.get(version, entry.nonce)
+    if blob is None:
+        raise LayoutError(f"segment {version} is missing from the log")
+    segment = pickled.segment(blob) if pickled.is_segment(blob, entry.nonce) else Segment.decode(blob)
+    if segment.nonce != entry.nonce:
+        raise LayoutError(f"segment {version} is of another run of its batch")
     return segment
 
 
@@ -169,16 +168,16 @@ def save(query: str, handle: Handle, emission: Emission, store: Store) -> bytes:
     if handle.log_rows + len(rows) > 2 * len(table) + SLACK_ROWS or len(handle.segments) >= MAX_SEGMENTS:
         rows, tail = _compact(handle, rows)
     version, nonce = handle.version + 1, os.urandom(8)
-    store.put(version, nonce, pack_segment(nonce, released, rows), lambda: pack_segment(nonce, released, rows, plain=True))
+    segment = Segment(nonce, released, rows)
+    store.put(version, nonce, segment.encode(), lambda: segment.encode(plain=True))
     for number in tail:
         store.remove(number, handle.segments.pop(number).nonce)
         del handle.slots[number]
     handle.version = version
     handle.segments[version] = Entry(nonce, len(rows))
     handle.note(version, rows["slot"].copy())
-    state = {"version": version, "segments": handle.segments, "meter": handle.meter.meta()}
     _cache[(query, handle.meter.bucket)] = handle
-    return deflate(pickle.dumps(state, protocol=5), "lz4")
+    return BucketState(version, handle.segments, handle.meter.state()).encode()
 
 
 def _compact(handle: Handle, rows: NDArray) -> tuple[NDArray, list[int]]:

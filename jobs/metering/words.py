@@ -75,14 +75,14 @@ def _turn(source, target):  # type: ignore[no-untyped-def]
                 target[j, a] = source[a, j]
 
 
-def deflate(data: bytes | NDArray, codec: str) -> bytes:
+def compress(data: bytes | NDArray, codec: str) -> bytes:
     """``data`` compressed by an Arrow codec, its length in front."""
     plain = pa.py_buffer(data)
     return _SIZE.pack(plain.size) + bytes(pa.compress(plain, codec=codec, asbytes=True))
 
 
-def inflate(data: bytes | memoryview, codec: str) -> pa.Buffer:
-    """Inverse of :func:`deflate`."""
+def decompress(data: bytes | memoryview, codec: str) -> pa.Buffer:
+    """Inverse of :func:`compress`."""
     (size,) = _SIZE.unpack_from(data)
     return pa.decompress(memoryview(data)[_SIZE.size :], decompressed_size=size, codec=codec)
 
@@ -94,7 +94,7 @@ def squeeze(rows: NDArray, codec: str | None = None) -> bytes:
     size = _squeeze(np.ascontiguousarray(rows).view(np.uint32).reshape(n, width), out)
     if codec is None:
         return out[:size].tobytes()
-    return deflate(out[:size], codec)
+    return compress(out[:size], codec)
 
 
 def expand(data: bytes | memoryview, n: int, dtype: np.dtype, codec: str | None = None) -> NDArray:
@@ -106,7 +106,7 @@ def expand(data: bytes | memoryview, n: int, dtype: np.dtype, codec: str | None 
         The bytes are not those of ``n`` rows.
     """
     if codec is not None:
-        data = inflate(data, codec)
+        data = decompress(data, codec)
     if len(data) < n * _masks(dtype.itemsize // 4) * 4:  # before memory is taken for a number that may be damaged
         raise ValueError(f"{len(data) // 4} words are not {n} rows of {dtype.itemsize} bytes")
     rows = np.empty(n, dtype)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra.errors import BrokerError, FlowlakeError, StoreError
+from infra.errors import FlowlakeError, one_line
+from jobs.runtime import meanings
+from jobs.runtime.meanings import About
 
 #: Exceptions that only carry another one across a border.
 _CARRIERS = frozenset({"Py4JJavaError", "Py4JException", "PythonException", "StreamingQueryException", "SparkException", "Exception"})
@@ -16,21 +18,9 @@ _STREAM_PREFIX = re.compile(r"^\[STREAM_FAILED\] Query \[id = [^\]]*\] terminate
 _JAVA_CLASS = re.compile(r"^(?:[a-z]\w*\.)+(\w+): ")
 _SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5};?$")
 _MAX = 500
-#: What libraries say, and what it means: (pattern, our class, in our words).
-_MEANINGS: tuple[tuple[re.Pattern[str], type[FlowlakeError], str], ...] = (
-    (
-        re.compile(
-            r"waiting for a node assignment|Failed to (construct|create new) Kafka|NoBrokersAvailable|Topic \S+ not present in metadata"
-        ),
-        BrokerError,
-        "the Kafka broker does not answer",
-    ),
-    (re.compile(r"No resolvable bootstrap urls"), BrokerError, "no name in kafka.bootstrap_servers can be resolved"),
-    (re.compile(r"No space left on device"), StoreError, "no space left on device"),
-)
 
 
-def one_line(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """The cause of a failure in one line, without a stack trace.
 
     A :class:`~infra.errors.FlowlakeError` anywhere in the chain wins (its message stands alone); else the exception that Python raised
@@ -38,7 +28,7 @@ def one_line(error: BaseException) -> str:
     """
     name, message = _cause(error)
     if name not in _known() and (meaning := _meaning(message)):
-        return _tidy(f"{meaning[1]} ({name}: {message})")
+        return _tidy(f"{meaning.message(message)} ({name}: {message})")
     if name in _known() or not name:
         return _tidy(message)
     return _tidy(f"{name}: {message}" if message else name)
@@ -51,12 +41,12 @@ def kind(error: BaseException) -> type[FlowlakeError] | None:
             return type(e)
     name, message = _cause(error)
     meaning = _meaning(message)
-    return _known().get(name) or (meaning[0] if meaning else None)
+    return _known().get(name) or (meaning.error if meaning else None)
 
 
-def _meaning(message: str) -> tuple[type[FlowlakeError], str] | None:
+def _meaning(message: str) -> meanings.Meaning | None:
     """What a library's message means, when it is one of those that do not say it themselves."""
-    return next(((cls, words) for pattern, cls, words in _MEANINGS if pattern.search(message)), None)
+    return meanings.find(message, About.BROKER, About.SYSTEM)
 
 
 def _cause(error: BaseException) -> tuple[str, str]:
@@ -129,5 +119,4 @@ def _known() -> dict[str, type[FlowlakeError]]:
 
 
 def _tidy(line: str) -> str:
-    line = _SQLSTATE.sub("", " ".join(line.split()))
-    return line if len(line) <= _MAX else f"{line[: _MAX - 3]}..."
+    return one_line(_SQLSTATE.sub("", line.rstrip()), _MAX)

@@ -8,7 +8,6 @@ of the topics that it has read (:mod:`jobs.runtime.inputs`).
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import uuid
@@ -17,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra import log, paths
+from infra import files, log, paths
 from infra.config import Settings
 from infra.errors import CheckpointError
+from infra.kafka.progress import LocalFiles
 
 LOG = log.get("jobs.runtime.checkpoints")
 
@@ -106,12 +106,22 @@ def open(settings: Settings, query: str, version: int, frozen: Mapping[str, Any]
         else:
             identity, kept = old
             place = Checkpoint(f"{base}/{name}", identity, values | _compare(query, f"{base}/{name}", kept, values), files)
+        _opened[query] = place.id
     except OSError as e:
         raise CheckpointError(
             f"checkpoint folder {base} (paths.checkpoints): {e.strerror or e}",
             "name a folder that can be written: FLOWLAKE_PATHS__CHECKPOINTS",
         ) from e
     return place
+
+
+#: Of this process: query -> id of the checkpoint that it opened last.
+_opened: dict[str, str] = {}
+
+
+def opened(query: str) -> str | None:
+    """Id of the checkpoint that this process opened last for a query; None when it has opened none. Any thread may ask."""
+    return _opened.get(query)
 
 
 def existing(settings: Settings, query: str) -> list[Checkpoint]:
@@ -205,36 +215,23 @@ def _files(base: str) -> _Files:
     return _Hadoop(base) if "://" in base else _Local(Path(base))
 
 
-class _Local:
-    """A folder of this machine."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
+class _Local(LocalFiles):
+    """A folder of this machine, to be written too."""
 
     def folders(self) -> list[str]:
-        if not self._base.exists():
+        if not self.base.exists():
             return []
-        return [entry.name for entry in self._base.iterdir() if entry.is_dir() and any(entry.iterdir())]
-
-    def files(self, folder: str) -> list[str]:
-        place = self._base / folder
-        return [entry.name for entry in place.iterdir() if entry.is_file()] if place.is_dir() else []
-
-    def read(self, name: str) -> str | None:
-        file = self._base / name
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        return [entry.name for entry in self.base.iterdir() if entry.is_dir() and any(entry.iterdir())]
 
     def write(self, name: str, text: str) -> None:
-        file = self._base / name
+        file = self.base / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
         # Hadoop's checksum of what the file was: Spark could not read it any more
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-        part.replace(file)
+        files.replace(file, text)
 
     def remove(self, name: str) -> None:
-        target = self._base / name
+        target = self.base / name
         if target.is_dir():
             shutil.rmtree(target)
         else:
@@ -261,12 +258,12 @@ class _Hadoop:
         from py4j.protocol import Py4JJavaError
         from pyspark.errors import PySparkException
 
-        from jobs.runtime.causes import one_line
+        from jobs.runtime.causes import summary
 
         try:
             return action()
         except (Py4JJavaError, PySparkException) as e:
-            raise OSError(one_line(e)) from e
+            raise OSError(summary(e)) from e
 
     def folders(self) -> list[str]:
         base = self._path(self._base)

@@ -2,7 +2,9 @@
 
 Spark starts ``python -m <spark.python.daemon.module> pyspark.worker`` and asks it to fork a worker for each task that finds none idle;
 an idle worker ends after a minute. With ``pyspark.daemon`` itself every worker imports pandas, Arrow and Numba and loads the compiled
-kernels for itself: seconds of CPU, in the middle of the stream, some 150 MB each. Here that is done once, and shared.
+kernels for itself: seconds of CPU, in the middle of the stream, some 150 MB each. Here that is done once, and shared. What is imported
+and run is what the sources declare (:attr:`infra.sources.Source.modules`, ``warm``); their packages come in the environment, from the
+driver (:func:`jobs.runtime.session.jvm_environment`).
 
 Not used on a cluster: an executor's daemon starts before the code that we ship reaches it.
 """
@@ -12,22 +14,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 
-#: What the tasks of all queries import.
-MODULES = (
-    "pandas",
-    "pyarrow.compute",
-    "jobs.sources.packets.query",
-    "jobs.runtime.dead_letter",
-    "jobs.scoring.model",
-    "jobs.sources.packets.publish",
-    "jobs.sinks.alerts",
-    "jobs.sinks.hot",
-    "jobs.sinks.lake",
-    "kafka",
-)
-
+from infra.sources import Source, discover, resolve
+from jobs.sinks.queries import MODULES
 
 #: glibc's M_TRIM_THRESHOLD, bytes, and M_MMAP_MAX (malloc.h): no block is mapped by itself, which would be given back when it is freed.
 _TRIM, _MMAPS = (-1, 256 << 20), (-4, 0)
@@ -47,24 +39,32 @@ def keep_memory() -> None:
         pa.set_memory_pool(pa.system_memory_pool())
 
 
-def prepare() -> None:
-    """Import the modules and run the kernels once; what fails is told, and left to the workers, which will say why."""
-    from jobs.sources.packets import warm
-
-    try:
-        for name in MODULES:
-            importlib.import_module(name)
-        warm.metering()
-    except Exception as e:
-        print(f"workers start cold: {type(e).__name__}: {e}", file=sys.stderr)
+def prepare(sources: Sequence[Source], modules: Sequence[str] = MODULES) -> None:
+    """Import what the tasks need and warm the sources up; what fails is told, and left to the workers, which will say why."""
+    for names, warm in ((modules, ""), *((source.modules, source.warm) for source in sources)):
+        try:
+            for name in names:
+                importlib.import_module(name)
+            if warm:
+                resolve(warm)()
+        except Exception as e:
+            print(f"workers start cold: {type(e).__name__}: {e}", file=sys.stderr)
     # Not walked by the collector any more: its marks would copy the pages that are shared.
     gc.collect()
     gc.freeze()
+
+
+def _sources() -> Sequence[Source]:
+    try:
+        return discover(tuple(name for name in os.environ.get("FLOWLAKE_WARM", "").split(",") if name)).sources
+    except Exception as e:
+        print(f"workers start cold: {e}", file=sys.stderr)
+        return ()
 
 
 if __name__ == "__main__":
     from pyspark.daemon import manager
 
     keep_memory()
-    prepare()
+    prepare(_sources())
     manager()

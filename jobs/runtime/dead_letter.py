@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.config import KafkaSettings
+from infra.errors import one_line
 from infra.kafka.client import client_options
-from schemas.topics import DEAD_LETTER, RAW_PACKETS
+from schemas.topics import DEAD_LETTER
 
 HEADER_REASON = "reason"
 HEADER_TOPIC = "source-topic"
@@ -53,7 +54,7 @@ class DeadLetter:
     def headers(self) -> list[tuple[str, bytes]]:
         """Kafka headers, values as UTF-8 text."""
         pairs = [
-            (HEADER_REASON, " ".join(self.reason.split())[:_REASON_LIMIT]),
+            (HEADER_REASON, one_line(self.reason, _REASON_LIMIT)),
             (HEADER_TOPIC, self.topic),
             (HEADER_PARTITION, str(self.partition)),
             (HEADER_OFFSET, str(self.offset)),
@@ -77,10 +78,6 @@ class DeadLetter:
         return {"key": self.key(), "value": self.body(), "headers": [{"key": k, "value": v} for k, v in self.headers()]}
 
 
-#: Columns of :meth:`DeadLetter.row`, as Spark's Kafka sink wants them (write with ``includeHeaders`` set).
-SPARK_DDL = "key binary, value binary, headers array<struct<key: string, value: binary>>"
-
-
 def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> Any:
     """A producer for small traffic, made once per process and broker.
 
@@ -93,16 +90,13 @@ def producer(kafka: KafkaSettings, client_id: str = "flowlake-dead-letter") -> A
     if key not in _producers:
         from kafka import KafkaProducer
 
-        from infra import crc32c
-
-        crc32c.install()
         _producers[key] = KafkaProducer(
             **client_options(kafka),
             client_id=client_id,
             acks="all",
             linger_ms=5,  # a batch of alerts is some hundred sends in a row: one request, not one each
             compression_type="gzip",  # in every Python; lz4 needs a package of its own
-            max_request_size=RAW_PACKETS.max_message_bytes,
+            max_request_size=DEAD_LETTER.max_message_bytes,
         )
     return _producers[key]
 

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
-from infra import config, log, metrics, paths
+from infra import config, log, metrics, paths, process
 from infra.config import Settings
-from infra.errors import ConfigError, FlowlakeError
+from infra.errors import FlowlakeError
 from infra.kafka.progress import ACCEPT
-from infra.stack.local import LocalStack
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-    from pyspark.sql.streaming import StreamingQuery
-
-Start = Callable[["SparkSession", Settings], "StreamingQuery"]
+from infra.sources import Query
 
 
-def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments, run the queries, exit with their code.
+def main(app: str, names: Sequence[str] = (), argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments, run queries of the sources, exit with their code.
 
     Parameters
     ----------
     app
         Application name, as it is shown by Spark and by ``--help``.
-    queries
-        Name -> start. The first is essential: when it ends for good, so does the driver.
+    names
+        The queries that may be run; all of them for none.
+    argv
+        Arguments; the process's own by default.
     """
-    parser = argparse.ArgumentParser(prog=app, description=f"Streaming queries: {', '.join(queries)}.")
+    parser = argparse.ArgumentParser(prog=app, description=f"Streaming queries: {', '.join(names) or 'those of all sources'}.")
     parser.add_argument("--conf-file", help="configuration; default: FLOWLAKE_CONF, else conf/local.yaml")
     parser.add_argument("--only", default="", help="run only these of the queries, by name, comma-separated")
     parser.add_argument(
@@ -43,28 +38,19 @@ def main(app: str, queries: Mapping[str, Start], argv: Sequence[str] | None = No
     from jobs.runtime import runner
 
     try:
-        chosen = select(queries, arguments.only)
-        sys.exit(run(config.load(arguments.conf_file), app, chosen, reset=arguments.reset_checkpoint, accept=arguments.accept))
+        settings = config.load(arguments.conf_file)
+        chosen = settings.catalogue.select(listed(arguments.only) or names)
+        sys.exit(run(settings, app, chosen, reset=arguments.reset_checkpoint, accept=arguments.accept))
     except FlowlakeError as e:
         sys.exit(runner.report(e))
 
 
-def select(queries: Mapping[str, Start], only: str, option: str = "--only") -> dict[str, Start]:
-    """The queries named in ``only`` (comma-separated; all when empty).
-
-    Raises
-    ------
-    ConfigError
-        A name is unknown.
-    """
-    names = [n.strip() for n in only.split(",") if n.strip()]
-    for name in names:
-        if name not in queries:
-            raise ConfigError(f"{option} {only}: no query {name!r}", f"queries: {', '.join(queries)}")
-    return {n: s for n, s in queries.items() if not names or n in names}
+def listed(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool = False, accept: bool = False) -> int:
+def run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool = False, accept: bool = False) -> int:
     """Run the queries in one driver until they are stopped or have ended; returns the exit code.
 
     ``reset`` forgets their checkpoints before; ``accept`` lets them go on in topics that were deleted and made anew.
@@ -75,40 +61,39 @@ def run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bo
         A folder that cannot be used, something is missing, or one of the queries runs on this machine already: two would write to one
         checkpoint.
     """
-    paths.check_settings(settings, lake="lake" in queries)
+    paths.check_settings(settings, lake=any("lake" in query.stores for query in queries))
     with ExitStack() as claims:
-        for name in queries:
-            claims.enter_context(LocalStack(settings).query(name).claimed())
+        for query in queries:
+            claims.enter_context(process.query(settings, query.name).claimed())
         return _run(settings, app, queries, reset=reset, accept=accept)
 
 
-def _run(settings: Settings, app: str, queries: Mapping[str, Start], *, reset: bool, accept: bool) -> int:
+def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool, accept: bool) -> int:
     from infra.kafka import topics
     from jobs.runtime import checkpoints, inputs, runner, session
-    from jobs.sources.packets.accounts import Exporter
 
     log.setup(settings.log)
     logger = log.get("driver")
     metrics.serve(settings.metrics.host, settings.metrics.stream_port)
     topics.ensure(settings)
     spark = session.build(settings, app)
-    exporter, watcher = Exporter(settings), inputs.Watcher(settings)
-    try:
+    with ExitStack() as ends:
+        ends.callback(spark.stop)
         if reset:
-            for name in queries:
-                for path in checkpoints.reset(settings, name):
-                    logger.info("checkpoint forgotten", query=name, path=path)
+            for query in queries:
+                for path in checkpoints.reset(settings, query.name):
+                    logger.info("checkpoint forgotten", query=query.name, path=path)
         if accept:
-            for name in queries:
-                for why in inputs.accept(settings, name):
-                    logger.info("new topic is read from its beginning", query=name, cause=why)
-        exporter.start()
-        watcher.start()
-        first = next(iter(queries))
-        logger.info("stream starts", queries=list(queries), broker=settings.kafka.bootstrap_servers)
-        ready = [runner.Query(n, partial(s, spark, settings), n == first, partial(watcher.fault, n)) for n, s in queries.items()]
+            for query in queries:
+                for why in inputs.accept(settings, query.name):
+                    logger.info("new topic is read from its beginning", query=query.name, cause=why)
+        watcher = inputs.Watcher(settings)
+        for service in (watcher, *(query.service(settings) for query in queries if query.service)):
+            service.start()
+            ends.callback(service.stop)
+        logger.info("stream starts", queries=[query.name for query in queries], broker=settings.kafka.bootstrap_servers)
+        ready = [
+            runner.Query(q.name, partial(q.start, spark, settings), q.essential or len(queries) == 1, partial(watcher.fault, q.name))
+            for q in queries
+        ]
         return runner.run(spark, ready, observer=watcher.observe)
-    finally:
-        watcher.stop()
-        exporter.stop()
-        spark.stop()

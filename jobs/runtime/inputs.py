@@ -17,7 +17,7 @@ from typing import Any
 
 from infra import log, metrics
 from infra.config import Settings
-from infra.errors import BrokerError, CheckpointError, FlowlakeError
+from infra.errors import BrokerError, CheckpointError, FlowlakeError, one_line
 from infra.kafka import progress as queries
 from infra.kafka import topics
 from infra.kafka.progress import Account, Offsets
@@ -146,9 +146,9 @@ def _count(mine: Input, account: Account, lost: Mapping[int, int], upto: Mapping
 
 def position(place: Checkpoint) -> Offsets:
     """Offsets up to which a checkpoint has read, by (topic, partition): of its newest finished batch, else those it begins at."""
-    done = _numbers(place, "commits")
-    names = [f"offsets/{max(done)}"] if done else _beginnings(place)
-    return {key: offset for name in names for key, offset in queries.logged_offsets(_text(place, name)).items()}
+    if _numbers(place, "commits"):
+        return queries.finished_offsets(place.files, place.name)
+    return {key: offset for name in _beginnings(place) for key, offset in queries.logged_offsets(_text(place, name)).items()}
 
 
 def _beginnings(place: Checkpoint) -> list[str]:
@@ -295,7 +295,7 @@ class Watcher(threading.Thread):
                         self.look(topics.ids(client, {mine.topic for mine in _RUNNING.values()}))
                         self._ending.wait(LOOK_S)
             except Exception as e:  # the queries say themselves that the broker is away
-                LOG.debug("topics cannot be looked at, trying again", cause=str(e)[:200])
+                LOG.debug("topics cannot be looked at, trying again", cause=one_line(e, 200))
 
     def look(self, ids: Mapping[str, str]) -> None:
         """Compare the ids of the topics on the broker with those that are being read, and count what is missing in the batches."""

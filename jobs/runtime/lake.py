@@ -1,4 +1,4 @@
-"""The lake for its readers: the Delta table as a dataset of Arrow, for programs that end as soon as they have read.
+"""The lake's tables: where they lie, and each as a dataset of Arrow for its readers, for programs that end as soon as they have read.
 
 delta-rs hands Arrow a file system made in Python unless it is given one. Buffers read through that are Python objects, and a thread of
 Arrow's may let go of the last of them when the interpreter is ending already. It asks for the interpreter's lock then, CPython before
@@ -12,12 +12,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra.config import LakeSettings
+from infra.config import LakeSettings, Settings
+from infra.errors import ConfigError
 from jobs.runtime import s3
+from schemas.records import RecordType
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
     import pyarrow.fs as fs
+
+
+def setting(record: RecordType) -> str:
+    """The setting that places the table of a record type."""
+    return "lake.tables" if record.lake and record.lake.name else "lake.path"
+
+
+def location(settings: Settings, record: RecordType) -> str:
+    """Place of the lake table of a record type: an URI as it is, a relative folder made absolute.
+
+    Raises
+    ------
+    ConfigError
+        It lies beside ``lake.path`` by default, and ``lake.path`` is the root of a bucket or of the file system.
+    """
+    if record.lake is None:
+        raise ValueError(f"record type {record.name} has no lake table")
+    path = settings.lake.path
+    if record.name in settings.lake.tables:
+        path = settings.lake.tables[record.name]
+    elif record.lake.name:
+        above, _, own = path.rpartition("/")
+        if (not own or not above or above.endswith(("/", ":"))) and ("://" in path or path.startswith("/")):
+            raise ConfigError(
+                f"lake.path {path!r} is a root: there is no place beside it for the table of {record.name}",
+                f"name one: lake.tables: {{{record.name}: ...}}",
+            )
+        path = f"{above}/{record.lake.name}" if above else record.lake.name
+    return path if "://" in path else str(settings.path(path))
 
 
 def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:

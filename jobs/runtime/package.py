@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
-import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from infra import files
 from infra.config import ROOT
 from infra.errors import StackError
 
@@ -19,7 +21,7 @@ SUFFIXES = (".py", ".properties", ".txt", ".xml", ".sql", ".json", ".yaml", ".ht
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def build(folder: Path, root: Path = ROOT) -> Path:
+def build(folder: Path, root: Path = ROOT, sources: Sequence[str] = ()) -> Path:
     """Write ``flowlake-<hash of the content>.zip`` into a folder and return its path; an equal one that is there is kept.
 
     Parameters
@@ -28,36 +30,70 @@ def build(folder: Path, root: Path = ROOT) -> Path:
         Made if missing.
     root : Path
         Where the packages lie.
+    sources : sequence of str
+        Packages of sources (``sources.packages``), wherever Python finds them; those that lie in ours anyway are no further work.
 
     Raises
     ------
     StackError
         The folder cannot be written, or a package is missing.
     """
-    content = contents(root)
+    content = contents(root, sources)
     path = folder / f"flowlake-{hashlib.sha256(content).hexdigest()[:12]}.zip"
     try:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}")
-            part.write_bytes(content)
-            part.replace(path)
+            files.replace(path, content)
     except OSError as e:
         raise StackError(f"{path} cannot be written: {e.strerror}", "set FLOWLAKE_HOME to a folder that can be") from e
     return path
 
 
-def contents(root: Path) -> bytes:
+def contents(root: Path, sources: Sequence[str] = ()) -> bytes:
     """The zip as bytes: sorted names, fixed times and modes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for package in PACKAGES:
             if not (root / package / "__init__.py").is_file():
                 raise StackError(f"package {package} is not in {root}", "run from a complete copy of the project")
-            for file in sorted((root / package).rglob("*")):
-                if file.suffix in SUFFIXES and "__pycache__" not in file.parts and file.is_file():
-                    entry = zipfile.ZipInfo(file.relative_to(root).as_posix(), EPOCH)
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, file.read_bytes())
+            _add(archive, root / package, package)
+        for name in sorted({name for name in sources if name.partition(".")[0] not in PACKAGES}):
+            # Packages above it, which may be folders without a module: a zip is imported from only where they are named in it.
+            parts = name.split(".")
+            for depth in range(1, len(parts)):
+                _entry(archive, f"{'/'.join(parts[:depth])}/", b"")
+                if init := _init_of(".".join(parts[:depth])):
+                    _entry(archive, f"{'/'.join(parts[:depth])}/__init__.py", init)
+            _add(archive, _folder_of(name), name.replace(".", "/"))
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, folder: Path, name: str) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in SUFFIXES and "__pycache__" not in file.parts and file.is_file():
+            _entry(archive, f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+def _entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    if name in archive.namelist():
+        return
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = (0o755 if name.endswith("/") else 0o644) << 16
+    archive.writestr(entry, content)
+
+
+def _folder_of(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if not places or not Path(places[0]).is_dir():
+        raise StackError(
+            f"package {package} (sources.packages) is no folder that could be shipped", "install it on the cluster, or name a folder"
+        )
+    return Path(places[0])
+
+
+def _init_of(package: str) -> bytes | None:
+    spec = importlib.util.find_spec(package)
+    file = Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    return file.read_bytes() if file and file.is_file() else None

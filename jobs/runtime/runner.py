@@ -165,7 +165,7 @@ def exit_code(error: BaseException) -> int:
 
 def report(error: BaseException) -> int:
     """Tell a failure on standard error, one line and the way out; the stack trace only with ``FLOWLAKE_DEBUG``. Returns the exit code."""
-    print(f"error: {causes.one_line(error)}", file=sys.stderr)
+    print(f"error: {causes.summary(error)}", file=sys.stderr)
     if hint := getattr(error, "hint", ""):
         print(f"  {hint}", file=sys.stderr)
     if os.environ.get("FLOWLAKE_DEBUG"):
@@ -212,7 +212,7 @@ def _progressed(handle: StreamingQuery) -> bool:
 def _failed(state: _Running, error: BaseException, restart: Restart) -> None:
     state.failures += 1
     cause = causes.kind(error) or type(None)
-    why = causes.one_line(error)
+    why = causes.summary(error)
     hint = getattr(error, "hint", "")
     if _SHUT_DOWN in why:
         # SIGTERM to spark-submit ends the JVM, which is the parent there, under the query: a stop, not a failure.
@@ -238,7 +238,7 @@ def _halt(name: str, handle: StreamingQuery) -> None:
         # Told here, not by the listener: Spark hands it the event some time after, when the driver may listen no more.
         LOG.info("query stopped", query=name)
     except Exception as e:
-        LOG.warning("query did not stop cleanly", query=name, cause=causes.one_line(e))
+        LOG.warning("query did not stop cleanly", query=name, cause=causes.summary(e))
 
 
 def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
@@ -258,7 +258,7 @@ def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
             while handle.isActive and handle.status["isTriggerActive"] and _batch(handle) == before and monotonic() < until:
                 sleep(0.02)
         except Exception as e:
-            LOG.warning("query did not end its batch", query=name, cause=causes.one_line(e))
+            LOG.warning("query did not end its batch", query=name, cause=causes.summary(e))
         _halt(name, handle)
 
     threads = [

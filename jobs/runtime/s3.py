@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from infra.config import LakeSettings
-
-_KEYS = "set FLOWLAKE_LAKE__S3_ACCESS_KEY and FLOWLAKE_LAKE__S3_SECRET_KEY (environment only)"
-#: Error codes of S3 (Amazon S3 API reference, "Error responses"), and what the SDK and S3A make of them. A HEAD request has no body to
-#: carry a code, so wrong keys and missing rights look the same there: 403, "Forbidden".
-_NO_BUCKET = re.compile(r"NoSuchBucket|UnknownStoreException|bucket does not exist|list request.*404 Not Found", re.DOTALL)
-#: Without any keys the libraries ask Amazon's metadata service at 169.254.169.254.
-_NO_KEYS = re.compile(r"NoAuthWithAWSException|NoCredentialsError|Unable to load credentials|No AWS Credentials|//169\.254\.169\.254/")
-_REFUSED = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Status Code: 40[13]|Forbidden")
-_AWAY = re.compile(
-    r"UnknownHostException|ConnectException|Connect(?:ion)? (?:to .{1,300}? failed|refused|reset|timed out)|SocketTimeout|NoHttpResponse"
-    r"|client error \(Connect\)|operation timed out|SdkClientException"
-    r"|EndpointConnectionError|ConnectTimeoutError|ReadTimeoutError|ConnectionClosedError"
-    r"|AWSServiceIOException|SlowDown|Status Code: 50\d|AWSStatus500Exception"
-)
-_WHY = re.compile(r"Connection refused|dns error|Connection reset|UnknownHost|timed out|SlowDown|Service Unavailable|Status Code: 50\d")
-_SAID = {
-    "UnknownHost": "its name cannot be resolved",
-    "dns error": "its name cannot be resolved",
-    "Connection refused": "connection refused",
-}
+from jobs.runtime import meanings
+from jobs.runtime.meanings import About
 
 
 @dataclass(frozen=True)
@@ -57,21 +38,11 @@ def trouble(text: str, path: str, lake: LakeSettings) -> Trouble | None:
         return None
     bucket = urlsplit(path).netloc
     where = lake.s3_endpoint or "Amazon S3"
-    if _NO_KEYS.search(text):
-        return Trouble(f"lake {path}: no keys for {where}", _KEYS, passing=False)
-    if _NO_BUCKET.search(text):
-        return Trouble(f"lake {path}: there is no bucket {bucket!r} at {where}", "make the bucket, or set lake.path", passing=False)
-    if _REFUSED.search(text):
-        return Trouble(
-            f"lake {path}: {where} refuses access to bucket {bucket!r}: wrong keys, or no right to use it",
-            f"{_KEYS}, or let their owner list, read, write and delete in the bucket",
-            passing=False,
-        )
-    if _AWAY.search(text):
-        why = _WHY.search(text)
-        cause = f" ({_SAID.get(why[0], why[0])})" if why else ""
-        return Trouble(f"lake {path}: {where} does not answer{cause}", "start it, or set lake.s3_endpoint", passing=True)
-    return None
+    found = meanings.find(text, About.OBJECT_STORE)
+    if found is None:
+        return None
+    message = found.message(text, path=path, bucket=bucket, where=where, why=meanings.why_no_answer(text))
+    return Trouble(message, found.hint, found.passing)
 
 
 @lru_cache(maxsize=4)

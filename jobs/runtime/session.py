@@ -39,6 +39,9 @@ NOISE = (
     "Streaming TransformWithStateIn",
 )
 
+#: Environment variable that tells the parent of the workers where the sources are (:mod:`jobs.runtime.daemon`).
+WARM = "FLOWLAKE_WARM"
+
 #: One thread per Python worker: Spark already runs one worker per core, and nested pools make each other slow.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -75,7 +78,7 @@ def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None 
         raise
     except Exception as e:
         where = f"Spark session on {settings.spark.master!r}"
-        raise StackError(f"{where}: {causes.one_line(e)}", "check spark.master and spark.conf: flowlake config show") from e
+        raise StackError(f"{where}: {causes.summary(e)}", "check spark.master and spark.conf: flowlake config show") from e
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # They print each analysis error as a page of JSON on standard error, beside raising it.
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -95,7 +98,7 @@ def is_local(master: str) -> bool:
 
 def uses_s3(settings: Settings) -> bool:
     """Whether the lake or the checkpoints lie on S3, so that the S3A connector is needed."""
-    return any(path.startswith("s3a://") for path in (settings.lake.path, settings.paths.checkpoints))
+    return any(path.startswith("s3a://") for path in (settings.lake.path, *settings.lake.tables.values(), settings.paths.checkpoints))
 
 
 def jar_sections(settings: Settings) -> tuple[str, ...]:
@@ -270,7 +273,8 @@ def jvm_environment(settings: Settings) -> dict[str, str]:
     except OSError as e:
         raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
     log = str(folder / "spark.log")
-    return {**java.LOCALE, "SPARK_DRIVER_LOG": log, "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i"}
+    warm = ",".join(settings.catalogue.packages)
+    return {**java.LOCALE, WARM: warm, "SPARK_DRIVER_LOG": log, "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i"}
 
 
 def jvm_options(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import config, paths
+from infra import config, files, paths
 from infra.config import ROOT
 from infra.errors import ConfigError, FlowlakeError
 from infra.jvm import jars, java
@@ -113,18 +113,18 @@ def command(request: Request) -> Command:
     java.find()
 
     folder = session.submit_folder(settings)
-    code = package.build(folder)
+    code = package.build(folder, sources=settings.catalogue.packages)
     main = main or _stub(folder, request.job)
-    files = [str(path) for section in session.jar_sections(settings) for path in jars.ensure(section)]
+    jar_files = [str(path) for section in session.jar_sections(settings) for path in jars.ensure(section)]
     argv = [str(_spark_home() / "bin" / "spark-submit"), "--master", master, "--deploy-mode", request.deploy_mode]
     options = list(request.options)
     argv += ["--py-files", _with(options, "--py-files", [str(code)])]
     local = session.is_local(master)
     # On this machine jars are loaded in place; elsewhere they travel.
     if local:
-        argv += ["--driver-class-path", _with(options, "--driver-class-path", files, os.pathsep)]
+        argv += ["--driver-class-path", _with(options, "--driver-class-path", jar_files, os.pathsep)]
     else:
-        argv += ["--jars", _with(options, "--jars", files)]
+        argv += ["--jars", _with(options, "--jars", jar_files)]
     environment = {"FLOWLAKE_CONF": str(conf_file), "SPARK_HOME": str(_spark_home()), **session.jvm_environment(settings)}
     # Who names the workers' interpreter (another path there than here) is obeyed.
     for name in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
@@ -166,7 +166,7 @@ def _stub(folder: Path, job: str) -> Path:
     """The driver's main file: two lines, in a folder where it hides nothing (see :mod:`jobs.runtime.launch`)."""
     path = folder / "main" / f"flowlake_{job}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'from jobs.runtime.launch import main\n\nmain("{job}")\n', encoding="utf-8")
+    files.replace(path, f'from jobs.runtime.launch import main\n\nmain("{job}")\n')
     return path
 
 

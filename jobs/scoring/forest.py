@@ -5,7 +5,7 @@ stream pays for every small batch. The same arrays (``tree_.children_left``, ``t
 thresholds are compared as scikit-learn does (float32 feature <= float64 threshold) and trees are summed in their order, then divided
 once. (With ``n_jobs`` > 1 scikit-learn itself sums in the order its threads finish, and its own last bits vary.)
 
-Whole scoring step, one core, 50 trees of depth 14, 20 columns (``python -m jobs.scoring.bench``): 5,000 rows a batch 264 k rows/s against
+Whole scoring step, one core, 50 trees of depth 14, 20 columns (``python -m ops.bench.scoring``): 5,000 rows a batch 264 k rows/s against
 155 k with scikit-learn's own; 50 rows 1.4 ms against 5.4 ms. Sixteen rows go down a tree in step, because the steps of different rows
 do not wait for each other: half the time of one row after the other.
 """

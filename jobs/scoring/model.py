@@ -1,4 +1,4 @@
-"""The model that scores the stream: flow records in, predictions out.
+"""The model that scores the records of a type: records in, predictions out.
 
 A :class:`Champion` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
 forests no scikit-learn.
@@ -18,8 +18,8 @@ import pyarrow as pa
 from infra.errors import ModelError
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
-from schemas.flows import PREDICTION_FIELDS, PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
+from schemas.records import PREDICTION_FIELDS, RecordType
 
 
 class Predictor(Protocol):
@@ -40,6 +40,7 @@ class Champion:
     threshold : P(attack) from which a record is an attack, in (0, 1].
     feature_version : version of the feature table it was trained on.
     version : the registry's version of the model, written to ``model_version``.
+    record : what it scores; its columns and theirs behind the prediction (:attr:`schemas.records.RecordType.published`).
 
     Raises
     ------
@@ -53,6 +54,7 @@ class Champion:
     threshold: float
     feature_version: str
     version: str
+    record: RecordType
     _attacks: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +72,15 @@ class Champion:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, columns: Sequence[str], threshold: float, feature_version: str, version: str, compact: bool = True
+        cls,
+        estimator: Any,
+        record: RecordType,
+        *,
+        columns: Sequence[str],
+        threshold: float,
+        feature_version: str,
+        version: str,
+        compact: bool = True,
     ) -> Champion:
         """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
         predictor = Forest.from_sklearn(estimator) if compact else None
@@ -79,7 +89,7 @@ class Champion:
                 estimator.set_params(n_jobs=1)  # a worker owns one core
             predictor = estimator
         classes = tuple(str(c) for c in estimator.classes_)
-        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version)
+        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version, record)
 
     def decide(self, proba: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
         """P(attack) float64[n] in [0, 1]; label int8[n], 1 from the threshold on; index int64[n] into ``classes`` of the type.
@@ -106,15 +116,15 @@ class Champion:
             return self.predictor.predict_proba(x)
 
     def score(self, records: Records) -> pa.RecordBatch:
-        """Score flow records.
+        """Score records.
 
         Parameters
         ----------
-        records : table or batch of n rows with at least the columns of ``RECORD_SCHEMA``; further columns are ignored.
+        records : table or batch of n rows with at least the columns of the record type; further columns are ignored.
 
         Returns
         -------
-        Record batch of n rows in the same order, ``PREDICTION_SCHEMA``. ``confidence_score`` = P(attack) = 1 - P(BENIGN);
+        Record batch of n rows in the same order, the columns that the type publishes. ``confidence_score`` = P(attack) = 1 - P(BENIGN);
         ``attack_type`` is the likeliest attack where the label is 1, else ``BENIGN``.
 
         Raises
@@ -127,14 +137,14 @@ class Champion:
     def score_each(self, batches: Sequence[Records]) -> list[pa.RecordBatch]:
         """:meth:`score` of every batch; rows that are alike in different ones go through the model once."""
         for records in batches:
-            check_columns(records, RECORD_SCHEMA.names, "the records to be scored")
+            check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])
         decided = self.decide(self.predict(np.concatenate([feature_matrix(records, self.columns) for records in batches])))
         return [self._scored(b, *(d[at:end] for d in decided)) for b, at, end in zip(batches, ends, ends[1:], strict=False)]
 
     def _scored(self, records: Records, attack: npt.NDArray[Any], label: npt.NDArray[Any], kind: npt.NDArray[Any]) -> pa.RecordBatch:
         n = records.num_rows
-        now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(PREDICTION_SCHEMA.field("scored_at").type)
+        now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(self.record.published.field("scored_at").type)
         added = {
             "confidence_score": pa.array(attack),
             "predicted_label": pa.array(label),
@@ -142,8 +152,8 @@ class Champion:
             "model_version": pa.repeat(pa.scalar(self.version, pa.string()), n),
             "scored_at": pa.repeat(now, n),
         }
-        arrays = [_plain(records.column(f.name), f) for f in RECORD_SCHEMA]
-        return pa.RecordBatch.from_arrays([*arrays, *(added[f.name] for f in PREDICTION_FIELDS)], schema=PREDICTION_SCHEMA)
+        arrays = [_plain(records.column(f.name), f) for f in self.record.schema]
+        return pa.RecordBatch.from_arrays([*arrays, *(added[f.name] for f in PREDICTION_FIELDS)], schema=self.record.published)
 
 
 def _plain(column: pa.Array | pa.ChunkedArray, to: pa.Field) -> pa.Array:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sqlite3
@@ -26,19 +25,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra import paths
-from infra.config import Settings
-from infra.errors import FlowlakeError, ModelError
+from infra.config import ScoringSettings, Settings
+from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.model import Champion
-from schemas.features import FEATURE_NAMES, FEATURE_VERSION
+from schemas.records import Features, RecordType
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "flowlake"
+#: The model that ``scoring.model_name`` renames, from when there was one.
+_FLOWS = ScoringSettings.model_fields["model_name"].default
 _ARTIFACT = "model"
-_TRAIN = "flowlake train --promote trains one and makes it champion"
-_PASSWORD = re.compile(r"://[^/@\s]+@")
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -76,6 +75,16 @@ def tracking_uri(settings: Settings) -> str:
     return paths.registry_uri(settings)
 
 
+@contextmanager
+def _training(features: Features) -> Iterator[None]:
+    """What fails inside without another way out is mended by training a model."""
+    try:
+        yield
+    except ModelError as e:
+        e.hint = e.hint or features.train
+        raise
+
+
 def check(settings: Settings) -> None:
     """Open the registry, creating a local one; what is wrong with it is better known before a training than after.
 
@@ -88,7 +97,30 @@ def check(settings: Settings) -> None:
         client.search_registered_models(max_results=1)
 
 
-def register(settings: Settings, estimator: Any, *, columns: Sequence[str], threshold: float, training: Training, promote: bool) -> str:
+def features_of(record: RecordType) -> Features:
+    """What a model reads of a record type that is scored."""
+    if record.features is None:
+        raise ValueError(f"record type {record.name} is not scored")
+    return record.features
+
+
+def model_name(settings: Settings, record: RecordType) -> str:
+    """Name of the registered model of a record type: the settings' (``scoring.models``; of flows ``scoring.model_name``), else its own."""
+    own = features_of(record).model
+    first = settings.scoring.model_name if own == _FLOWS else own
+    return settings.scoring.models.get(record.name, first)
+
+
+def register(
+    settings: Settings,
+    record: RecordType,
+    estimator: Any,
+    *,
+    columns: Sequence[str],
+    threshold: float,
+    training: Training,
+    promote: bool,
+) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 
     Returns
@@ -100,14 +132,16 @@ def register(settings: Settings, estimator: Any, *, columns: Sequence[str], thre
     ModelError
         The registry cannot be reached or written, or the model does not fit its columns or threshold.
     """
-    model = Champion.from_estimator(estimator, columns=columns, threshold=threshold, feature_version=FEATURE_VERSION, version="new")
+    model = Champion.from_estimator(
+        estimator, record, columns=columns, threshold=threshold, feature_version=features_of(record).version, version="new"
+    )
     facts = {
-        "feature_version": FEATURE_VERSION,
+        "feature_version": model.feature_version,
         "threshold": repr(model.threshold),
         "columns": json.dumps(list(model.columns)),
         "training_data": training.data,
     }
-    name = settings.scoring.model_name
+    name = model_name(settings, record)
     with _registry(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
         folder = Path(temp) / _ARTIFACT
         _save(estimator, folder, facts)
@@ -130,8 +164,8 @@ def register(settings: Settings, estimator: Any, *, columns: Sequence[str], thre
     return str(version.version)
 
 
-def load_champion(settings: Settings) -> Champion:
-    """The model that scores the stream, checked against the feature table of this program.
+def load_champion(settings: Settings, record: RecordType) -> Champion:
+    """The model that scores a record type, checked against the features that this program computes.
 
     Raises
     ------
@@ -142,8 +176,9 @@ def load_champion(settings: Settings) -> Champion:
     ModelError
         The registry cannot be reached, or the artefact is damaged or unusable.
     """
-    with _registry(settings, create=False) as client:
-        version = _champion_version(client, settings)
+    features = features_of(record)
+    with _training(features), _registry(settings, create=False) as client:
+        version = _champion_version(client, settings, record)
         label = f"model {version.name} version {version.version}"
         with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
             folder = _fetch(client, version, settings, label, Path(temp))
@@ -153,32 +188,16 @@ def load_champion(settings: Settings) -> Champion:
             readable = _readable(folder, Path(temp))
             try:
                 facts = _facts(version, readable, label)
-                if facts["feature_version"] != FEATURE_VERSION:
+                if facts["feature_version"] != features.version:
                     raise ModelVersionError(
                         f"{label} was trained on feature-schema version {facts['feature_version']}, "
-                        f"this flowlake computes version {FEATURE_VERSION}",
-                        _TRAIN,
+                        f"this flowlake computes version {features.version}",
+                        features.train,
                     )
                 estimator = _load_estimator(readable)
             except _UnreadableError as e:
                 raise _corrupt(label, folder, str(e)) from e
-            return _assemble(estimator, facts, label, str(version.version))
-
-
-def champion_metrics(settings: Settings) -> dict[str, float] | None:
-    """Metrics logged with the champion's training; None without a champion (or a run of its own).
-
-    Raises
-    ------
-    ModelError
-        The registry cannot be reached.
-    """
-    try:
-        with _registry(settings, create=False) as client:
-            version = _champion_version(client, settings)
-            return dict(client.get_run(version.run_id).data.metrics) if version.run_id else None
-    except ModelMissingError:
-        return None
+            return _assemble(estimator, facts, label, str(version.version), record)
 
 
 @contextmanager
@@ -202,9 +221,9 @@ def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
-            reason = _one_line(e)
+            reason = one_line(e)
             hint = (
-                f"mlflow db upgrade {shlex.quote(_without_password(uri))}"
+                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
                 if "out-of-date database schema" in reason
                 else "scoring.tracking_uri names the registry"
             )
@@ -215,7 +234,7 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
     """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
     if not file.exists():
         if not create:
-            raise ModelMissingError(f"no model registry at {file}", _TRAIN)
+            raise ModelMissingError(f"no model registry at {file}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -226,7 +245,7 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
             connection.execute("PRAGMA schema_version").fetchone()
         connection.close()
     except sqlite3.Error as e:
-        raise ModelError(f"model registry {file}: {e}", f"move the file away; {_TRAIN}") from e
+        raise ModelError(f"model registry {file}: {e}", "move the file away; then train one") from e
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
@@ -254,15 +273,15 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _champion_version(client: MlflowClient, settings: Settings) -> ModelVersion:
+def _champion_version(client: MlflowClient, settings: Settings, record: RecordType) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
-    name, alias = settings.scoring.model_name, settings.scoring.alias
+    name, alias = model_name(settings, record), settings.scoring.alias
     try:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as e:
         if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise ModelMissingError(f"model registry {_shown(settings)}: no model {name!r} with alias {alias!r}", _TRAIN) from e
+            raise ModelMissingError(f"model registry {_shown(settings)}: no model {name!r} with alias {alias!r}") from e
         raise
 
 
@@ -271,7 +290,7 @@ def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, labe
     if _is_local(settings) and (relative := version.tags.get("artifact_path")):
         folder = settings.path(settings.scoring.artifact_root) / relative  # not MLflow's absolute path: the project may have moved
         if not (folder / "MLmodel").is_file():
-            raise ModelError(f"{label}: artefact missing, {folder} holds no MLmodel", _TRAIN)
+            raise ModelError(f"{label}: artefact missing, {folder} holds no MLmodel")
         return folder
     import mlflow
 
@@ -279,7 +298,7 @@ def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, labe
         where = client.get_model_version_download_uri(version.name, version.version)
         return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
     except Exception as e:
-        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {one_line(e)}") from e
 
 
 def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
@@ -308,7 +327,7 @@ def _readable(folder: Path, temp: Path) -> Path:
 
 
 def _corrupt(label: str, folder: Path, reason: str) -> ModelError:
-    return ModelError(f"{label}: corrupt artefact in {folder}: {reason}", _TRAIN)
+    return ModelError(f"{label}: corrupt artefact in {folder}: {reason}")
 
 
 def _load_estimator(folder: Path) -> Any:
@@ -317,7 +336,7 @@ def _load_estimator(folder: Path) -> Any:
     try:
         return mlflow.sklearn.load_model(str(folder))
     except Exception as e:
-        raise _UnreadableError(_one_line(e)) from e
+        raise _UnreadableError(one_line(e)) from e
 
 
 def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
@@ -327,32 +346,35 @@ def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     try:
         metadata = Model.load(str(folder)).metadata or {}
     except Exception as e:
-        raise _UnreadableError(f"MLmodel: {_one_line(e)}") from e
+        raise _UnreadableError(f"MLmodel: {one_line(e)}") from e
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
     return facts
 
 
-def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str) -> Champion:
+def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> Champion:
     try:
         columns = tuple(str(c) for c in json.loads(facts["columns"]))
         threshold = float(facts["threshold"])
     except (ValueError, TypeError) as e:
-        raise ModelError(f"{label}: columns or threshold unreadable: {_one_line(e)}", _TRAIN) from e
-    if unknown := [c for c in columns if c not in FEATURE_NAMES]:
-        raise ModelError(f"{label}: unknown columns {', '.join(unknown[:8])}", "feature names are those of schemas/features.py")
+        raise ModelError(f"{label}: columns or threshold unreadable: {one_line(e)}") from e
+    if unknown := [c for c in columns if c not in features_of(record).names]:
+        raise ModelError(
+            f"{label}: unknown columns {', '.join(unknown[:8])}",
+            f"its record type {record.name} has others: {features_of(record).names[:8]}",
+        )
     if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
-        raise ModelError(f"{label}: {type(estimator).__name__} is no classifier with probabilities", _TRAIN)
+        raise ModelError(f"{label}: {type(estimator).__name__} is no classifier with probabilities")
     width = getattr(estimator, "n_features_in_", len(columns))
     if width != len(columns):
-        raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}", _TRAIN)
+        raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}")
     try:
         return Champion.from_estimator(
-            estimator, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
+            estimator, record, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
         )
     except ValueError as e:
-        raise ModelError(f"{label}: corrupt artefact: {_one_line(e)}", _TRAIN) from e
+        raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
 
 
 def _is_local(settings: Settings) -> bool:
@@ -369,13 +391,4 @@ def _digest(folder: Path) -> str:
 
 def _shown(settings: Settings) -> str:
     """The registry as a person reads it: a file by its path, a server by its URI without the password."""
-    return str(paths.registry_file(settings) or _without_password(settings.scoring.tracking_uri))
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub("://", text)
-
-
-def _one_line(error: BaseException) -> str:
-    text = _without_password(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return str(paths.registry_file(settings) or without_password(settings.scoring.tracking_uri))

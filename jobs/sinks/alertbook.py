@@ -8,7 +8,7 @@ applied messages, is what makes the counts exact under at-least-once delivery.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from jobs.sinks import sketch
 from jobs.sinks.sketch import EMPTY, Hashes
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
+from schemas.labels import BY_NAME, Label
 
 SETS = ("source", "target", "port")
 _COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
@@ -87,7 +88,7 @@ class Alert:
         if self.kind == "per-flow":
             value = self.details.get("src_ip" if name == "source" else "dst_ip")
             return str(value) if value else None
-        return str(values[0]) if len(values) == 1 and len(self.sketches[name]) <= 1 else None
+        return str(values[0]) or None if len(values) == 1 and len(self.sketches[name]) <= 1 else None
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,14 @@ def _merge(into: Evidence, other: Evidence) -> None:
         into.samples[name] = sketch.joined(into.samples[name], other.samples[name])
 
 
-def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flows: int = MAX_TRACKED_FLOWS) -> Change | None:
+def apply(
+    known: Alert | None,
+    item: Evidence,
+    *,
+    labels: Mapping[str, Label] = BY_NAME,
+    min_severity: int = 1,
+    max_flows: int = MAX_TRACKED_FLOWS,
+) -> Change | None:
     """The alert after the evidence; ``None`` when it says nothing new.
 
     Parameters
@@ -190,6 +198,8 @@ def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flo
         The alert as stored; ``None`` when there is none. It is not changed.
     item
         Evidence of a batch.
+    labels
+        Severities by label (:attr:`schemas.records.AlertRules.by_name`).
     min_severity
         Below it no message is due.
     max_flows
@@ -224,7 +234,7 @@ def apply(known: Alert | None, item: Evidence, *, min_severity: int = 1, max_flo
             values = sketch.joined([str(value) for value in old.details.get(f"{name}s", [])], item.samples[name])
             alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
             alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
-    alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count))
+    alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count, labels))
     if known is None:
         alert.details["evidence_time"] = iso(item.evidence)
     if known is not None and not len(new_flows) and _same(alert, old):

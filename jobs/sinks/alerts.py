@@ -1,4 +1,4 @@
-"""Alerts: attack-labelled records, open or closed, into the table ``alerts`` and the topic ``alerts``.
+"""Alerts: attack-labelled records of a type, final or not, into the table ``alerts`` and the topic ``alerts``.
 
 The tasks reduce their messages to evidence (one row an alert, :mod:`jobs.sinks.evidence`), the driver merges the few rows and applies
 them in one
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -20,114 +20,137 @@ from infra.errors import StoreError
 from infra.log import get
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.sinks import alertbook, counters, evidence, messages, postgres, source
-from jobs.sinks.alertbook import Alert
-from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink
+from jobs.sinks.alertbook import Alert, Evidence
+from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from jobs.sinks.sink import Applied
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
+from schemas.records import AlertRules, RecordType
 from schemas.wire import arrow_stream
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql import DataFrame
 
-NAME = "alerts"
+#: The sink's own name (:meth:`schemas.records.RecordType.query`), and the component of its tables.
+SINK = "alerts"
 _REPORT = pa.schema([("partials", pa.binary()), ("refused", pa.string())])
 _REPORT_DDL = "partials binary, refused string"
 #: Batches between two clearings of old evidence.
 _PRUNE_EVERY = 5000
 
 
-def task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
+
+    rules = rules_of(record)
+    columns, name = table.read_of(record.published, rules), record.query(SINK)
 
     def reduce(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         found: list[pa.Table] = []
         letters: list[DeadLetter] = []
         for batch in batches:
-            decoded, bad = messages.decode(batch, query=NAME, columns=table.EVIDENCE_COLUMNS)
+            decoded, bad = messages.decode(batch, record, query=name, columns=columns)
             letters += bad
-            rows, refused = _attacks(decoded, settings.alerts.min_severity)
+            rows, refused = _attacks(decoded, record, settings.alerts.min_severity)
             found += rows
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = arrow_stream(evidence.partials(pa.concat_tables(found), settings.alerts.episode_s))
-        yield pa.record_batch([[packed], [source.refuse(letters, settings.kafka)]], schema=_REPORT)
+            packed = arrow_stream(evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s))
+        yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
 
 
-def _measure(raised: Iterable[Alert]) -> None:
+def rules_of(record: RecordType) -> AlertRules:
+    """Alert rules of a record type that has some."""
+    if record.alerts is None:
+        raise ValueError(f"record type {record.name} has no alert rules")
+    return record.alerts
+
+
+def _measure(raised: Iterable[Alert], query: str) -> None:
     """Count new alerts, and how long after the capture of the packet that sufficed their rows are there."""
     now = time.time()
     for alert in raised:
         metrics.ALERTS.labels(attack_type=alert.attack_type).inc()
         evident = datetime.fromisoformat(alert.details["evidence_time"]).timestamp()
-        metrics.LATENCY.labels(query=NAME).observe(max(now - evident, 0.0))
+        metrics.LATENCY.labels(query=query).observe(max(now - evident, 0.0))
 
 
-def _attacks(decoded: list[Message], min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
+def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
     """Attacks of the messages; a message with an address or a time that no alert can have is a dead letter of its own."""
     if not decoded:
         return [], []
-    rows = evidence.attacks(messages.joined(decoded), min_severity)
-    bad = [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows)] + [f"time: {us} us" for us in evidence.bad_times(rows)]
+    rules = rules_of(record)
+    rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity)
+    addresses = [name for name in ("src_ip", "dst_ip") if rules.columns.get(name, name) in record.published.names]
+    bad = [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows, addresses)] + [
+        f"time: {us} us" for us in evidence.bad_times(rows)
+    ]
     if not bad:
         return [rows], []
     if len(decoded) == 1:
-        return [], [decoded[0].refused(bad[0], NAME)]
-    both = [_attacks([message], min_severity) for message in decoded]
+        return [], [decoded[0].refused(bad[0], record.query(SINK))]
+    both = [_attacks([message], record, min_severity) for message in decoded]
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
 def component(settings: Settings) -> Component:
-    """The tables of the alerts."""
-    return Component(NAME, settings.alerts, table.MIGRATIONS)
+    """The tables of the alerts, about whatever record type."""
+    return Component(SINK, settings.alerts, table.MIGRATIONS)
 
 
-def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Start the query ``alerts``, and the thread that sends its messages.
+class AlertSink:
+    """Alerts about a record type (:class:`jobs.sinks.sink.Sink`), and the thread that sends their messages."""
 
-    Raises
-    ------
-    StoreError
-        The database cannot be reached or refuses. (Once started, the query waits for a database that goes away.)
-    """
-    handle = Handle(NAME)
-    name = postgres.where(settings.alerts)
-    store = AlertStore(settings.alerts)
-    try:
-        migrate(component(settings))
-        store.prune()
-    except StoreUnavailable as e:
-        raise StoreError(str(e), "start it (flowlake up), or set alerts.host and alerts.port") from e
-    drainer = Drainer(settings, handle)
+    final = False
+    hint = "start it (flowlake up), or set alerts.host and alerts.port"
 
-    def waiting(_: str) -> None:
-        counters.add(counters.WAITS, NAME, 1)
+    def __init__(self, settings: Settings, record: RecordType) -> None:
+        self.name = record.query(SINK)
+        self.record = record
+        self.trigger_ms = settings.alerts.trigger_ms
+        self._settings = settings
+        self._alerts = AlertStore(settings.alerts, record)
+        self._found: list[Evidence] = []
+        self._refused: tuple[str, ...] = ()
+        self._drainer: Drainer | None = None
 
-    def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
-        reports = frame.mapInArrow(settled(task(settings)), _REPORT_DDL).collect()
-        found = alertbook.gather(alertbook.unpack(bytes(r.partials)) for r in reports if r.partials)
-        applied: Applied = until_done(lambda: store.apply(found), handle, store=name, on_wait=waiting)
-        if applied.messages:
-            drainer.wake()
-        counters.add(counters.SINK_ROWS, NAME, len(applied.raised))
-        counters.add(counters.FORGOTTEN, NAME, applied.forgotten)
-        counters.CANDIDATES.set(applied.candidates)
-        _measure(applied.raised)
-        refused = source.count_refused((r.refused for r in reports), NAME)
+    @property
+    def store(self) -> str:
+        return postgres.where(self._settings.alerts)
+
+    def prepare(self) -> None:
+        migrate(component(self._settings))
+        self._alerts.prune()
+
+    def begin(self, handle: QueryHandle) -> None:
+        self._drainer = Drainer(self._settings, handle)
+        self._drainer.start()
+
+    def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
+        if not again:  # what the tasks found does not change while the store is away
+            reports = frame.mapInArrow(settled(task(self._settings, self.record)), _REPORT_DDL).collect()
+            self._found = alertbook.gather(alertbook.unpack(bytes(r.partials)) for r in reports if r.partials)
+            self._refused = tuple(r.refused for r in reports)
+        done = self._alerts.apply(self._found)
+        if done.messages and self._drainer:
+            self._drainer.wake()
+        counters.add(counters.FORGOTTEN, self.name, done.forgotten)
+        counters.CANDIDATES.labels(query=self.name).set(done.candidates)
+        _measure(done.raised, self.name)
+        raised = len(done.raised)
+        told = {"raised": raised, "changed": done.changed, "candidates": done.candidates}
+        return Applied(raised, raised, self._refused, told)
+
+    def applied(self, frame: DataFrame, batch_id: int, done: Applied) -> None:
         if batch_id % _PRUNE_EVERY == _PRUNE_EVERY - 1:
             try:
-                store.prune()
+                self._alerts.prune()
             except (StoreUnavailable, StoreError) as e:
-                get("sink.alerts").warning("old evidence stays", cause=str(e))
-        return {"raised": len(applied.raised), "changed": applied.changed, "candidates": applied.candidates, "refused": refused}
-
-    query = source.run(source.read(spark, settings, snapshots=True), settings, NAME, settings.alerts.trigger_ms, handle, apply)
-    drainer.start()
-    return query
+                get(f"sink.{self.name}").warning("old evidence stays", cause=str(e))

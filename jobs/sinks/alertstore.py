@@ -25,6 +25,7 @@ from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
 from jobs.sinks.postgres import RefusedData
 from schemas import alerts as table
+from schemas.records import RecordType
 
 _APPLICATION = "flowlake-alerts"
 _STAGE = "alerts_stage"
@@ -48,13 +49,20 @@ class Applied:
 
 
 class AlertStore:
-    """Alerts of one database. Keeps the memory of recent alerts; the store's version of it decides whether it still holds."""
+    """Alerts about one record type in one database.
 
-    def __init__(self, settings: AlertSettings) -> None:
+    Keeps the memory of recent alerts; the store's version of it decides whether it still holds.
+    """
+
+    def __init__(self, settings: AlertSettings, record: RecordType) -> None:
+        if record.alerts is None:
+            raise ValueError(f"record type {record.name} has no alert rules")
         self._settings = settings
+        self._record = record
+        self._labels = record.alerts.by_name
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
-        self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600)
+        self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600, record.name)
 
     def apply(self, evidence: Sequence[Evidence]) -> Applied:
         """Merge evidence into the alerts, exactly once whatever is repeated.
@@ -80,7 +88,8 @@ class AlertStore:
                 changes = [
                     change
                     for item in due
-                    if (change := alertbook.apply(known.get(item.id), item, min_severity=self._settings.min_severity)) is not None
+                    if (change := alertbook.apply(known.get(item.id), item, labels=self._labels, min_severity=self._settings.min_severity))
+                    is not None
                 ]
                 sent = self._write(cursor, changes) if changes else 0
         except (psycopg2.Error, RefusedData) as e:
@@ -158,7 +167,7 @@ class AlertStore:
             if name not in _INSERT_ONLY
         )
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {table.TABLE} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
-        postgres.copy_table(cursor, _STAGE, table.WRITTEN_TYPES, alert_rows([change.alert for change in changes]))
+        postgres.copy_table(cursor, _STAGE, table.WRITTEN_TYPES, alert_rows([change.alert for change in changes], self._record.name))
         cursor.execute(
             f"INSERT INTO {table.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY id "
             f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"
@@ -247,7 +256,7 @@ def _halved(segments: list[Any]) -> list[Any]:
     return [np.sort(np.concatenate(older)), np.sort(np.concatenate(recent))]
 
 
-def alert_rows(alerts: Sequence[Alert]) -> pa.Table:
+def alert_rows(alerts: Sequence[Alert], record_type: str) -> pa.Table:
     """Alerts as rows of the table, columns :data:`schemas.alerts.WRITTEN`."""
 
     def times(name: str) -> pa.Array:
@@ -259,6 +268,7 @@ def alert_rows(alerts: Sequence[Alert]) -> pa.Table:
         "src_ip": pa.array([alert.address("source") for alert in alerts], pa.string()),
         "dst_ip": pa.array([alert.address("target") for alert in alerts], pa.string()),
         "details": pa.array([json.dumps(alert.details, separators=(",", ":")) for alert in alerts], pa.string()),
+        "record_type": pa.repeat(pa.scalar(record_type), len(alerts)),
         "first_seen": times("first_seen"),
         "last_seen": times("last_seen"),
     }

@@ -1,4 +1,4 @@
-"""Candidates: scans, floods and guessing of too few flows to be an alert yet.
+"""Candidates: scans, floods and brute force of too few flows to be an alert yet.
 
 One refused connection looks like one probe of a scan, and no model can tell them apart by the flow alone. So an alert about many flows is
 raised when there are ``alerts.min_flows`` of them; until then its evidence waits here. It waits in memory, and in the database as a log of
@@ -16,10 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
+import pyarrow as pa
 
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
+from schemas.labels import kind_named
 from schemas.wire import arrow_stream
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
@@ -39,9 +41,12 @@ class Candidates:
         Distinct flows that make an alert.
     keep_s
         Wall clock: a candidate that has not changed for so long is forgotten.
+    record_type
+        What they are about: each type has a log of its own.
     """
 
-    def __init__(self, min_flows: int, keep_s: float) -> None:
+    def __init__(self, min_flows: int, keep_s: float, record_type: str) -> None:
+        self._record_type = record_type
         self._min_flows = min_flows
         self._keep_s = keep_s
         self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
@@ -116,13 +121,13 @@ class Candidates:
     def _recall(self, cursor: Any, alerts_among: Ids) -> None:
         """Read the log, the newest row first and one at a time: it may tell of more candidates than there is room for."""
         cursor.execute(f"DELETE FROM {table.CANDIDATES} WHERE written_at < clock_timestamp() - %s * interval '1 second'", (self._keep_s,))
-        cursor.execute(f"SELECT seq FROM {table.CANDIDATES} ORDER BY seq DESC")
+        cursor.execute(f"SELECT seq FROM {table.CANDIDATES} WHERE record_type = %s ORDER BY seq DESC", (self._record_type,))
         numbers = [number for (number,) in cursor.fetchall()]
         found: dict[UUID, Evidence] = {}
         self._logged = 0
         for number in numbers:
             cursor.execute(f"SELECT evidence FROM {table.CANDIDATES} WHERE seq = %s", (number,))
-            items = alertbook.gather([alertbook.unpack(bytes(cursor.fetchone()[0]))])
+            items = alertbook.gather([_renamed(alertbook.unpack(bytes(cursor.fetchone()[0])))])
             self._logged += len(items)
             there = set(alerts_among([item.id for item in items]))  # became alerts after they were logged
             for item in items:
@@ -139,11 +144,19 @@ class Candidates:
         if not fresh:
             return
         if self._log_rows >= LOG_ROWS or self._logged > 2 * MAX_HELD:
-            cursor.execute(f"DELETE FROM {table.CANDIDATES}")
+            cursor.execute(f"DELETE FROM {table.CANDIDATES} WHERE record_type = %s", (self._record_type,))
             raised = set(self._raised)
             held = [item for key, (_, item) in self._held.items() if key not in self._staged and key not in raised]
             fresh = [*held, *self._staged.values()]
             self._log_rows = self._logged = 0
-        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence) VALUES (%s)", (psycopg2.Binary(arrow_stream(alertbook.rows(fresh))),))
+        packed = psycopg2.Binary(arrow_stream(alertbook.rows(fresh)))
+        cursor.execute(f"INSERT INTO {table.CANDIDATES} (evidence, record_type) VALUES (%s, %s)", (packed, self._record_type))
         self._log_rows += 1
         self._logged += len(fresh)
+
+
+def _renamed(evidence: pa.Table) -> pa.Table:
+    """Evidence that may have been logged when a kind had another name."""
+    at = evidence.schema.get_field_index("kind")
+    kinds = pa.array([kind_named(kind) for kind in evidence["kind"].to_pylist()], pa.string())
+    return evidence.set_column(at, evidence.schema.field(at), kinds)

@@ -9,7 +9,9 @@ from prometheus_client import Counter, Gauge
 from infra.metrics import REGISTRY, REJECTED, SINK_COPIES, SINK_ROWS
 
 WAITS = Counter("flowlake_sink_waits", "Attempts that found the store away", ["query"], registry=REGISTRY)
-CANDIDATES = Gauge("flowlake_alert_candidates", "Scans, floods and guessing of too few flows to be an alert yet", registry=REGISTRY)
+CANDIDATES = Gauge(
+    "flowlake_alert_candidates", "Scans, floods and brute force of too few flows to be an alert yet", ["query"], registry=REGISTRY
+)
 FORGOTTEN = Counter("flowlake_alert_candidates_forgotten", "Candidates given up because there were too many", ["query"], registry=REGISTRY)
 
 __all__ = ["CANDIDATES", "FORGOTTEN", "REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]

@@ -8,7 +8,7 @@ times (:mod:`jobs.sinks.alertbook`): minima, maxima, sets and sketches only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,26 +20,28 @@ import pyarrow.compute as pc
 from jobs.sinks import sketch
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
-from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, kind_of
-from schemas.labels import BY_NAME
+from schemas.alerts import PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
+from schemas.records import AlertRules
 
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 
 
-def attacks(table: pa.Table, min_severity: int = 1) -> pa.Table:
-    """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, :data:`schemas.alerts.EVIDENCE_COLUMNS` only."""
-    table = table.select(list(EVIDENCE_COLUMNS)).filter(pc.equal(table["predicted_label"], 1))
+def attacks(table: pa.Table, rules: AlertRules, min_severity: int = 1) -> pa.Table:
+    """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, as :func:`schemas.alerts.evidence_of` gives them."""
+    table = evidence_of(table.filter(pc.equal(table["predicted_label"], 1)), rules)
     if min_severity > 1 and table.num_rows:
         found = pc.unique(table["attack_type"]).to_pylist()
         # One degree can be gained by the number of flows (schemas.alerts.severity).
-        kept = [t for t in found if min(5, (BY_NAME[t].severity if t in BY_NAME else UNKNOWN_SEVERITY) + 1) >= min_severity]
+        known = rules.by_name
+        kept = [t for t in found if min(5, (known[t].severity if t in known else UNKNOWN_SEVERITY) + 1) >= min_severity]
         table = table.filter(pc.is_in(table["attack_type"], pa.array(kept, pa.string())))
     return table
 
 
-def bad_addresses(table: pa.Table) -> list[str]:
-    """Source and target addresses that are neither IPv4 nor IPv6."""
-    found = pc.unique(pa.concat_arrays([*table["src_ip"].chunks, *table["dst_ip"].chunks])) if table.num_rows else []
+def bad_addresses(table: pa.Table, columns: Sequence[str] = ("src_ip", "dst_ip")) -> list[str]:
+    """Source and target addresses that are neither IPv4 nor IPv6. ``columns``: those that the record type has."""
+    chunks = [chunk for name in columns for chunk in table[name].chunks]
+    found = pc.unique(pa.concat_arrays(chunks)) if chunks else []
     return [text for text in (value.as_py() for value in found) if not _is_address(text)]
 
 
@@ -60,13 +62,15 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def partials(table: pa.Table, episode_s: float) -> pa.Table:
+def partials(table: pa.Table, rules: AlertRules, episode_s: float) -> pa.Table:
     """Evidence of a table of attacks.
 
     Parameters
     ----------
     table
-        Columns :data:`schemas.alerts.EVIDENCE_COLUMNS`; every row is an attack. A flow may be in it several times.
+        As :func:`attacks` gives it; every row is an attack. A flow may be in it several times.
+    rules
+        Those of the record type.
     episode_s
         Length of an episode in seconds of event time (by the flow's start).
 
@@ -77,20 +81,19 @@ def partials(table: pa.Table, episode_s: float) -> pa.Table:
     """
     if table.num_rows == 0:
         return PARTIAL_SCHEMA.empty_table()
-    columns = {name: table[name].to_pandas() for name in EVIDENCE_COLUMNS if name not in ("start_time", "end_time")}
+    columns = {name: table[name].to_pandas() for name in table.column_names if name not in ("start_time", "end_time")}
     frame = pd.DataFrame(columns)
     frame["start"] = table["start_time"].cast(pa.int64()).to_numpy()
     frame["end"] = table["end_time"].cast(pa.int64()).to_numpy()
-    kinds = {label: kind_of(label) for label in frame["attack_type"].unique()}
+    kinds = {label: kind_of(label, rules.by_name) for label in frame["attack_type"].unique()}
     frame["kind"] = frame["attack_type"].map(kinds)
     single = (frame["kind"] == "per-flow").to_numpy()
-    rows, few = _grouped(frame[~single], episode_s)
-    return pa.concat_tables([pa.Table.from_pylist(rows + _single(frame[single]), PARTIAL_SCHEMA), few])
+    rows, few = _grouped(frame[~single], rules, episode_s)
+    return pa.concat_tables([pa.Table.from_pylist(rows + _single(frame[single], rules), PARTIAL_SCHEMA), few])
 
 
-#: Columns of a row that name an alert, and those that tell of its one flow.
+#: Columns of a row that name an alert.
 _HEAD = ["kind", "attack_type", "domain", "sensor_id", "model_version", "src_ip", "dst_ip", "flow_id"]
-_FLOW = ["community_id", "protocol", "src_port", "dst_port", "closed"]
 
 
 def _dicts(frame: pd.DataFrame, names: list[str], at: Any = slice(None)) -> list[dict[str, Any]]:
@@ -99,7 +102,7 @@ def _dicts(frame: pd.DataFrame, names: list[str], at: Any = slice(None)) -> list
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _grouped(frame: pd.DataFrame, episode_s: float) -> tuple[list[dict[str, Any]], pa.Table]:
+def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[list[dict[str, Any]], pa.Table]:
     """Alerts about many flows: those of several flows here as rows, those of one as a table."""
     if frame.empty:
         return [], PARTIAL_SCHEMA.empty_table()
@@ -122,7 +125,7 @@ def _grouped(frame: pd.DataFrame, episode_s: float) -> tuple[list[dict[str, Any]
     }
     hashed = {name: sketch.hashes(values) for name, values in texts.items()}
     several = ends - starts > 1
-    few = _of_one_flow(frame, starts[~several], flows, texts, hashed)
+    few = _of_one_flow(frame, rules, starts[~several], flows, texts, hashed)
     if not several.any():
         return [], few
     first = np.minimum.reduceat(frame["start"].to_numpy(), starts)[several]
@@ -134,7 +137,7 @@ def _grouped(frame: pd.DataFrame, episode_s: float) -> tuple[list[dict[str, Any]
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
             **_names(head),
-            "id": alert_id(_key(head)).bytes,
+            "id": alert_id(_key(head, rules)).bytes,
             "first_seen": int(first[i]),
             "last_seen": int(last[i]),
             "evidence": int(evidence[i]),
@@ -145,19 +148,19 @@ def _grouped(frame: pd.DataFrame, episode_s: float) -> tuple[list[dict[str, Any]
         for name, values in texts.items():
             distinct, where = np.unique(hashed[name][a:b], return_index=True)
             row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])
-            row[f"{name}_sample"] = sorted(values[a:b][where[: sketch.SAMPLE_SIZE]].tolist())
+            row[f"{name}_sample"] = sorted(filter(None, values[a:b][where[: sketch.SAMPLE_SIZE]].tolist()))
         rows.append(row)
     return rows, few
 
 
 def _of_one_flow(
-    frame: pd.DataFrame, at: npt.NDArray[np.int64], flows: Hashes, texts: Mapping[str, Any], hashed: Mapping[str, Hashes]
+    frame: pd.DataFrame, rules: AlertRules, at: npt.NDArray[np.int64], flows: Hashes, texts: Mapping[str, Any], hashed: Mapping[str, Hashes]
 ) -> pa.Table:
     """The same for groups of one row each, at ``at``: most groups of a busy batch are. A column at a time takes a fifth of the time."""
     start, end = frame["start"].to_numpy()[at], frame["end"].to_numpy()[at]
     columns: dict[str, Any] = {name: frame[name].to_numpy()[at] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")}
     columns |= {
-        "id": [alert_id(_key(head)).bytes for head in _dicts(frame, [*_HEAD, "episode"], at)],
+        "id": [alert_id(_key(head, rules)).bytes for head in _dicts(frame, [*_HEAD, "episode"], at)],
         "first_seen": start,
         "last_seen": end,
         "evidence": end,
@@ -177,11 +180,12 @@ def _packed(hashes: Hashes) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(8), len(hashes), [None, pa.py_buffer(sketch.pack(hashes))]).cast(pa.binary())
 
 
-def _key(head: Mapping[str, Any]) -> str:
-    return alert_key(head["kind"], head["attack_type"], head["domain"], head["episode"], head["src_ip"], head["dst_ip"], head["flow_id"])
+def _key(head: Mapping[str, Any], rules: AlertRules) -> str:
+    names = ("kind", "attack_type", "domain", "episode", "src_ip", "dst_ip", "flow_id")
+    return alert_key(*(head[name] for name in names), namespace=rules.namespace)
 
 
-def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     if frame.empty:
         return []
     flow = frame.groupby("flow_id", sort=False)
@@ -191,19 +195,13 @@ def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
     # The newest view of the flow names it: the closed record, or the latest snapshot.
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
-    for head in _dicts(frame, [*_HEAD, *_FLOW, "first", "end", "evidence", "confidence"]):
-        about = {
-            "flow_id": head["flow_id"],
-            "community_id": head["community_id"],
-            "protocol": int(head["protocol"]),
-            "src_port": int(head["src_port"]),
-            "dst_port": int(head["dst_port"]),
-            "closed": bool(head["closed"]),
-        }
+    told = list(dict.fromkeys(["flow_id", *rules.details, "closed"]))
+    for head in _dicts(frame, list(dict.fromkeys([*_HEAD, *told, "first", "end", "evidence", "confidence"]))):
+        about = {name: head[name] for name in told}
         rows.append(
             {
                 **_names(head),
-                "id": alert_id(alert_key("per-flow", "", "", 0, "", "", head["flow_id"])).bytes,
+                "id": alert_id(alert_key("per-flow", "", "", 0, "", "", head["flow_id"], namespace=rules.namespace)).bytes,
                 "first_seen": int(head["first"]),
                 "last_seen": int(head["end"]),
                 "evidence": int(head["evidence"]),
@@ -215,7 +213,7 @@ def _single(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "port_sample": [],
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
-                "flow": json.dumps(about, separators=(",", ":")),
+                "flow": json.dumps(about, separators=(",", ":"), default=str),
             }
         )
     return rows

@@ -1,7 +1,7 @@
-"""Hot store: closed records into PostgreSQL's ``network_flows``.
+"""Hot store: final records of a type into its table in PostgreSQL (:class:`schemas.records.HotTable`).
 
-The tasks write, not the driver: each copies its messages into ``network_flows``, what is there already being left alone (the identity is
-the primary key), together with a line of the batch ledger, in one transaction a chunk of messages. A task never waits for the database -
+The tasks write, not the driver: each copies its messages into the table, what is there already being left alone (the identity is in the
+primary key), together with a line of the batch ledger, in one transaction a chunk of messages. A task never waits for the database -
 it would hold a core that the meter needs - but reports it as away; the driver waits.
 """
 
@@ -19,26 +19,26 @@ from infra.errors import StoreError
 from infra.log import get
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.sinks import counters, messages, postgres, source
+from jobs.sinks import messages, postgres, sink
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.postgres import RefusedData
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
+from jobs.sinks.sink import Applied
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import hot
-from schemas.flows import PREDICTION_SCHEMA
+from schemas.records import HotTable, RecordType
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql import DataFrame
 
-NAME = "hot"
+#: The sink's own name (:meth:`schemas.records.RecordType.query`).
+SINK = "hot"
 #: Rows of one COPY and transaction.
 CHUNK_ROWS = 50_000
-#: Batches whose ledger lines are kept.
-LEDGER_BATCHES = 10_000
+#: Batches whose ledger lines are kept, and batches between two clearings.
+LEDGER_BATCHES, _PRUNE_EVERY = 10_000, 1000
 
-_COLUMNS = tuple(sorted({*hot.SOURCE_NAMES, "closed"}, key=PREDICTION_SCHEMA.get_field_index))
-_STAGE = "hot_stage"
+_STAGE = "hot_stage_{}"
 _REPORT = pa.schema(
     [
         ("rows", pa.int64()),
@@ -53,20 +53,33 @@ _REPORT_DDL = "rows long, inserted long, refused string, away string, fault stri
 
 @dataclass
 class Written:
-    """What a task did: closed records seen, rows that were new, messages refused."""
+    """What a task did: final records seen, rows that were new, messages refused."""
 
     rows: int = 0
     inserted: int = 0
     letters: list[DeadLetter] = field(default_factory=list)
 
 
-def hot_rows(table: pa.Table) -> pa.Table:
-    """Closed records as rows of ``network_flows``: the declared columns under their names in the store."""
-    closed = table.filter(table["closed"])
-    return pa.table([closed[column.source] for column in hot.HOT_COLUMNS], names=list(hot.COLUMN_NAMES))
+def table_of(record: RecordType) -> HotTable:
+    """The hot table of a record type that has one."""
+    if record.hot is None:
+        raise ValueError(f"record type {record.name} has no hot table")
+    return record.hot
 
 
-def insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
+def columns(record: RecordType) -> tuple[str, ...]:
+    """Columns of a message that the writer reads, in the order of the schema."""
+    wanted = {*table_of(record).sources, *([record.final] if record.final else [])}
+    return tuple(sorted(wanted, key=record.published.get_field_index))
+
+
+def hot_rows(table: pa.Table, record: RecordType) -> pa.Table:
+    """Final records as rows of the hot table: the declared columns under their names in the store."""
+    final, declared = record.finals(table), table_of(record).columns
+    return pa.table([final[column.source] for column in declared], names=[column.name for column in declared])
+
+
+def insert(connection: Any, rows: pa.Table, into: HotTable, ledger: tuple[str, int, int, str]) -> int:
     """Write rows and the ledger line ``(query, batch id, task, offsets)`` in one transaction.
 
     Returns
@@ -88,8 +101,8 @@ def insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -
         inserted = 0
         if rows.num_rows:
             # In the order of the key: two writers of the same rows wait for each other instead of deadlocking.
-            rows = rows.sort_by([("timestamp", "ascending"), ("flow_id", "ascending")])
-            inserted = _copy(cursor, rows)
+            rows = rows.sort_by([(name, "ascending") for name in into.key])
+            inserted = _copy(cursor, rows, into)
         cursor.execute(
             f"INSERT INTO {hot.LEDGER} (query, batch_id, task, offsets, rows, inserted) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (query, batch_id, task) DO UPDATE SET offsets = EXCLUDED.offsets, rows = EXCLUDED.rows, "
@@ -99,7 +112,7 @@ def insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -
         return int(inserted)
 
 
-def _copy(cursor: Any, rows: pa.Table) -> int:
+def _copy(cursor: Any, rows: pa.Table, into: HotTable) -> int:
     """Copy rows into the table, those left out that are there; number of the others.
 
     Rows that are there already mean that a batch is being repeated after a failure: it is taken for granted that none is, and only when
@@ -107,14 +120,14 @@ def _copy(cursor: Any, rows: pa.Table) -> int:
     """
     cursor.execute("SAVEPOINT straight")
     try:
-        postgres.copy_table(cursor, hot.TABLE, hot.COLUMN_TYPES, rows)
+        postgres.copy_table(cursor, into.name, into.types, rows)
         return int(cursor.rowcount)
     except psycopg2.errors.UniqueViolation:
         cursor.execute("ROLLBACK TO SAVEPOINT straight")
-    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {hot.TABLE}) ON COMMIT DELETE ROWS")
-    postgres.copy_table(cursor, _STAGE, hot.COLUMN_TYPES, rows)
-    names = ", ".join(hot.COLUMN_NAMES)
-    cursor.execute(f"INSERT INTO {hot.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY timestamp, flow_id ON CONFLICT DO NOTHING")
+    stage, names = _STAGE.format(into.name), ", ".join(into.types)
+    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {stage} (LIKE {into.name}) ON COMMIT DELETE ROWS")
+    postgres.copy_table(cursor, stage, into.types, rows)
+    cursor.execute(f"INSERT INTO {into.name} ({names}) SELECT {names} FROM {stage} ORDER BY {', '.join(into.key)} ON CONFLICT DO NOTHING")
     return int(cursor.rowcount)
 
 
@@ -127,8 +140,10 @@ def _offsets(group: list[Message]) -> str:
 class Writer:
     """Writes the messages of one task. Chunks are numbered within the task, so that each has its own line in the ledger."""
 
-    def __init__(self, settings: PostgresSettings, query: str, batch_id: int, task: int) -> None:
+    def __init__(self, settings: PostgresSettings, record: RecordType, query: str, batch_id: int, task: int) -> None:
         self._settings = settings
+        self._record = record
+        self._columns = columns(record)
         self._query = query
         self._batch_id = batch_id
         self._next = task * 100_000
@@ -146,7 +161,7 @@ class Writer:
             self._group(group)
 
     def _group(self, group: list[Message]) -> None:
-        rows = hot_rows(messages.joined(group, _COLUMNS))
+        rows = hot_rows(messages.joined(group, self._record, self._columns), self._record)
         number, self._next = self._next, self._next + 1
         try:
             self.written.inserted += self._insert(rows, (self._query, self._batch_id, number, _offsets(group)))
@@ -154,41 +169,44 @@ class Writer:
         except RefusedData as e:
             # One message with a value the database will not have must not hold up the others: find it.
             if len(group) == 1:
-                self.written.letters.append(group[0].refused(f"store: {e}", NAME))
+                self.written.letters.append(group[0].refused(f"store: {e}", self._record.query(SINK)))
                 return
             middle = len(group) // 2
             self._group(group[:middle])
             self._group(group[middle:])
 
     def _insert(self, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
-        connection = postgres.kept(self._settings, f"flowlake-{NAME}")
+        connection = postgres.kept(self._settings, f"flowlake-{SINK}")
         try:
-            return insert(connection, rows, ledger)
+            return insert(connection, rows, table_of(self._record), ledger)
         except psycopg2.Error as e:
             postgres.discard(connection)
             raise postgres.classify(e, self._settings) from e
 
 
-def task(settings: Settings, query: str, batch_id: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def task(
+    settings: Settings, record: RecordType, query: str, batch_id: int
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: writes, and yields one row of counts."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        writer = Writer(settings.hot, query, batch_id, context.partitionId() if context else 0)
+        writer = Writer(settings.hot, record, query, batch_id, context.partitionId() if context else 0)
+        wanted, name = columns(record), record.query(SINK)
         away = fault = refused = ""
         letters: list[DeadLetter] = []
 
         def decoded() -> Iterator[Message]:
             for batch in batches:
-                found, bad = messages.decode(batch, query=NAME, columns=_COLUMNS)
+                found, bad = messages.decode(batch, record, query=name, columns=wanted)
                 letters.extend(bad)
                 yield from found
 
         try:
             writer.write(decoded())
-            refused = source.refuse(letters + writer.written.letters, settings.kafka)
+            refused = sink.refuse(letters + writer.written.letters, settings.kafka)
         except StoreUnavailable as e:
             away = str(e)
         except StoreError as e:
@@ -199,66 +217,56 @@ def task(settings: Settings, query: str, batch_id: int) -> Callable[[Iterable[pa
     return write
 
 
-def component(settings: Settings) -> Component:
-    """The tables of this store; TimescaleDB's parts where the server has the extension."""
-    return Component(NAME, settings.hot, hot.MIGRATIONS, {"timescaledb": hot.timescale_statements()})
+def component(settings: Settings, table: HotTable) -> Component:
+    """A table of this store; TimescaleDB's parts where the server has the extension."""
+    return Component(table.component, settings.hot, table.migrations, {"timescaledb": hot.timescale_statements(table)})
 
 
-def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Start the query ``hot``.
+class HotSink:
+    """The hot table of a record type (:class:`jobs.sinks.sink.Sink`)."""
 
-    Raises
-    ------
-    StoreError
-        The database cannot be reached or refuses. (Once started, the query waits for a database that goes away.)
-    """
-    handle = Handle(NAME)
-    name = postgres.where(settings.hot)
-    try:
-        migrate(component(settings))
-    except StoreUnavailable as e:
-        raise StoreError(str(e), "start it (flowlake up), or set hot.host and hot.port") from e
+    final = True
+    hint = "start it (flowlake up), or set hot.host and hot.port"
 
-    def once(frame: DataFrame, query: str, batch_id: int) -> list[Any]:
-        reports = frame.mapInArrow(settled(task(settings, query, batch_id)), _REPORT_DDL).collect()
+    def __init__(self, settings: Settings, record: RecordType) -> None:
+        self.name = record.query(SINK)
+        self.record = record
+        self.trigger_ms = settings.hot.trigger_ms
+        self._settings = settings
+
+    @property
+    def store(self) -> str:
+        return postgres.where(self._settings.hot)
+
+    def prepare(self) -> None:
+        migrate(component(self._settings, table_of(self.record)))
+
+    def begin(self, handle: QueryHandle) -> None:
+        """Nothing works beside the batches."""
+
+    def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
+        if again:
+            # From the driver: no task, and so no core, waits for a database that is away.
+            postgres.connect(self._settings.hot, f"flowlake-{SINK}-probe").close()
+        work = task(self._settings, self.record, sink.query_id(frame.sparkSession), batch_id)
+        reports = frame.mapInArrow(settled(work), _REPORT_DDL).collect()
         for report in reports:
             if report.fault:
                 raise StoreError(report.fault)
         for report in reports:
             if report.away:
                 raise StoreUnavailable(report.away)
-        return list(reports)
+        return Applied(sum(r.rows for r in reports), sum(r.inserted for r in reports), tuple(r.refused for r in reports))
 
-    def probe() -> None:
-        postgres.connect(settings.hot, f"flowlake-{NAME}-probe").close()
-
-    def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
-        query = source.query_id(frame.sparkSession)
-        first = True
-
-        def attempt() -> list[Any]:
-            nonlocal first
-            if not first:
-                probe()  # from the driver: no task, and so no core, waits for a database that is away
-            first = False
-            return once(frame, query, batch_id)
-
-        reports = until_done(attempt, handle, store=name, on_wait=lambda _: counters.add(counters.WAITS, NAME, 1))
-        rows, inserted = sum(r.rows for r in reports), sum(r.inserted for r in reports)
-        counters.add(counters.SINK_ROWS, NAME, inserted)
-        counters.add(counters.SINK_COPIES, NAME, rows - inserted)
-        refused = source.count_refused((r.refused for r in reports), NAME)
-        if batch_id % 1000 == 0:
-            _prune(settings.hot, query, batch_id)
-        return {"rows": rows, "inserted": inserted, "refused": refused}
-
-    return source.run(source.read(spark, settings, snapshots=False), settings, NAME, settings.hot.trigger_ms, handle, apply)
+    def applied(self, frame: DataFrame, batch_id: int, done: Applied) -> None:
+        if batch_id % _PRUNE_EVERY == 0:
+            _prune(self._settings.hot, sink.query_id(frame.sparkSession), batch_id)
 
 
 def _prune(settings: PostgresSettings, query: str, batch_id: int) -> None:
     """Forget old lines of the ledger; a failure leaves them to the next time."""
     try:
-        connection = postgres.kept(settings, f"flowlake-{NAME}")
+        connection = postgres.kept(settings, f"flowlake-{SINK}")
         with connection, connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {hot.LEDGER} WHERE query = %s AND batch_id < %s", (query, batch_id - LEDGER_BATCHES))
     except (psycopg2.Error, StoreUnavailable, StoreError) as e:

@@ -1,6 +1,6 @@
-"""Lake: closed records, every column, into a Delta table partitioned by event date.
+"""Lake: final records of a type, every column, into its Delta table (:class:`schemas.records.LakeTable`), partitioned by event date.
 
-A batch is one Spark job and a commit: the tasks write the closed records as Parquet (:mod:`jobs.sinks.parquet`) and tell the driver their
+A batch is one Spark job and a commit: the tasks write the final records as Parquet (:mod:`jobs.sinks.parquet`) and tell the driver their
 identities; the driver knows what the table holds (:mod:`jobs.sinks.identities`) and puts the files into the table. When some of the records
 are there already, the files are thrown away and what is new is written by a second job. Where delta-rs is not given the keys of the store,
 the first job tells identities only and the second hands rows to Spark's own writer. No join and no literal that changes from batch to
@@ -26,29 +26,30 @@ import pyarrow.compute as pc
 
 from infra import paths
 from infra.config import LakeSettings, Settings
-from infra.errors import FlowlakeError, StoreError
+from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
-from jobs.runtime import s3
+from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.meanings import About
 from jobs.runtime.workers import settled
-from jobs.sinks import counters, messages, parquet, source
+from jobs.sinks import messages, parquet, sink
 from jobs.sinks.identities import Identities
-from jobs.sinks.parquet import LAKE_SCHEMA, PARTITION, STATISTICS, lake_rows
-from jobs.sinks.stores import Handle, StoreUnavailable, until_done
-from schemas.flows import RECORD_VERSION
+from jobs.sinks.parquet import PARTITION, lake_rows, lake_schema, statistics_of
+from jobs.sinks.sink import Applied
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
+from schemas.records import RecordType
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
 
-NAME = "lake"
-_KEY_COLUMNS = ("flow_id", "start_time", "closed")
-#: What a task tells: the identities of a message's closed records, a report of what it refused, or a file that it wrote.
+#: The sink's own name (:meth:`schemas.records.RecordType.query`).
+SINK = "lake"
+#: What a task tells: the identities of a message's final records, a report of what it refused, or a file that it wrote.
 _TOLD = pa.schema(
     [
         ("partition", pa.int32()),
         ("offset", pa.int64()),
-        ("ids", pa.binary()),  # 36 characters each
+        ("ids", pa.binary()),  # 36 bytes each, shorter ones filled up with zeros
         ("starts", pa.binary()),  # int64 each, microseconds
         ("refused", pa.string()),
         *parquet.ADDED,
@@ -65,47 +66,6 @@ _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
 _VACUUM_EVERY, _VACUUM_HOURS = 40, 168.0
 _DAY_US = 86_400_000_000
 
-_AWAY = (
-    "No space left",
-    "Disk quota",
-    "Connection refused",
-    "Connection reset",
-    "Connect to",
-    "timed out",
-    "Timeout",
-    "UnknownHost",
-    "SdkClientException",
-    "Service Unavailable",
-    "SlowDown",
-    "Status Code: 50",
-    "ConcurrentAppendException",
-    "ConcurrentModification",
-    "DELTA_CONCURRENT",
-    "ProtocolChangedException",
-    "KafkaError",
-    "NoBrokersAvailable",
-    "Input/output error",
-)
-_DENIED = (
-    "Permission denied",
-    "AccessControlException",
-    "AccessDenied",
-    "Access Denied",
-    "Read-only file system",
-    "Not a directory",
-    "ParentNotDirectory",
-    "Mkdirs failed",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "NoSuchBucket",
-)
-
-
-def location(settings: Settings) -> str:
-    """The table's place: an URI as it is, a relative folder made absolute."""
-    path = settings.lake.path
-    return path if "://" in path else str(settings.path(path))
-
 
 def _told(**columns: Any) -> pa.RecordBatch:
     """Rows of :data:`_TOLD`; columns that are not given are null."""
@@ -114,29 +74,36 @@ def _told(**columns: Any) -> pa.RecordBatch:
 
 
 class _Identified:
-    """Takes messages apart and keeps the identities of their closed records, and what it had to refuse."""
+    """Takes messages apart and keeps the identities of their final records, and what it had to refuse."""
 
-    def __init__(self, columns: Sequence[str] | None) -> None:
+    def __init__(self, record: RecordType, columns: Sequence[str] | None) -> None:
+        self._record = record
+        self._query = record.query(SINK)
         self._columns = columns
         self._keys: list[tuple[int, int, bytes, bytes]] = []
         self._letters: list[DeadLetter] = []
 
-    def closed(self, batch: pa.RecordBatch) -> list[pa.Table]:
-        """Closed records of a batch of Kafka rows, a table a message."""
-        found, bad = messages.decode(batch, query=NAME, columns=self._columns)
+    def final(self, batch: pa.RecordBatch) -> list[pa.Table]:
+        """Final records of a batch of Kafka rows, a table a message."""
+        found, bad = messages.decode(batch, self._record, query=self._query, columns=self._columns)
         self._letters += bad
         good = []
         for message in found:
-            rows = message.rows.filter(message.rows["closed"])
-            ids = rows["flow_id"].combine_chunks()
-            fine = pc.and_(pc.equal(pc.binary_length(ids), _ID), pc.string_is_ascii(ids))
-            if rows.num_rows and not pc.all(fine).as_py():
+            rows = self._record.finals(message.rows)
+            if not rows.num_rows:
+                continue
+            ids = rows[self._record.key].combine_chunks()
+            length = pc.binary_length(ids)
+            fine = pc.and_(pc.and_(pc.less_equal(length, _ID), pc.greater(length, 0)), pc.string_is_ascii(ids))
+            if not pc.all(fine).as_py():
                 odd = ids.filter(pc.invert(fine))[0].as_py()
-                self._letters.append(message.refused(f"flow-id: {odd[:100]!r}", NAME))
-            elif rows.num_rows:
-                starts = np.asarray(rows["start_time"].cast(pa.int64()), np.int64)
-                self._keys.append((message.partition, message.offset, "".join(ids.to_pylist()).encode(), starts.tobytes()))
-                good.append(rows)
+                self._letters.append(message.refused(f"{self._record.key.replace('_', '-')}: {odd[:100]!r}", self._query))
+                continue
+            if pc.min(length).as_py() < _ID:
+                ids = pc.utf8_rpad(ids, _ID, padding="\0")
+            starts = np.asarray(rows[self._record.event_time].cast(pa.int64()), np.int64)
+            self._keys.append((message.partition, message.offset, "".join(ids.to_pylist()).encode(), starts.tobytes()))
+            good.append(rows)
         return good
 
     def tell(self, settings: Settings) -> Iterator[pa.RecordBatch]:
@@ -144,70 +111,74 @@ class _Identified:
         if self._keys:
             partition, offset, ids, starts = zip(*self._keys, strict=True)
             yield _told(partition=partition, offset=offset, ids=ids, starts=starts)
-        if refused := source.refuse(self._letters, settings.kafka):
+        if refused := sink.refuse(self._letters, settings.kafka):
             yield _told(refused=[refused])
 
 
-def _keys_task(settings: Settings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Identities of the closed records; only three columns of the messages are touched."""
+def _keys_task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Identities of the final records; only the columns that they take are touched."""
+    columns = [record.key, record.event_time, *([record.final] if record.final else [])]
 
     def keys(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        seen = _Identified(_KEY_COLUMNS)
+        seen = _Identified(record, columns)
         for batch in batches:
-            seen.closed(batch)
+            seen.final(batch)
         yield from seen.tell(settings)
 
     return keys
 
 
-def _write_task(settings: Settings, root: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """All closed records as files below ``root``, and their identities."""
+def _write_task(settings: Settings, record: RecordType, root: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """All final records as files below ``root``, and their identities."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        seen = _Identified(None)
-        tables = (parquet.dated(pa.concat_tables(rows)) for batch in batches if (rows := seen.closed(batch)))
-        for files in parquet.write(tables, root, settings.lake):
+        seen = _Identified(record, None)
+        tables = (parquet.dated(pa.concat_tables(rows), record) for batch in batches if (rows := seen.final(batch)))
+        for files in parquet.write(tables, root, settings.lake, statistics_of(record)):
             yield _told(**files.to_pydict())
         yield from seen.tell(settings)
 
     return write
 
 
-#: Message (partition, offset) -> which of its closed records are to be written (None: all); messages that are absent are left out whole.
+#: Message (partition, offset) -> which of its final records are to be written (None: all); messages that are absent are left out whole.
 Picks = dict[tuple[int, int], "np.ndarray | None"]
 
 
-def _fresh(batches: Iterable[pa.RecordBatch], picks: Picks) -> Iterator[pa.Table]:
-    """All columns of the closed records that are new, a table a batch of messages."""
+def _fresh(batches: Iterable[pa.RecordBatch], record: RecordType, picks: Picks) -> Iterator[pa.Table]:
+    """All columns of the final records that are new, a table a batch of messages."""
     for batch in batches:
         places = zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
-        found, _ = messages.decode(batch.filter(pa.array([place in picks for place in places], pa.bool_())), query=NAME)
+        chosen = batch.filter(pa.array([place in picks for place in places], pa.bool_()))
+        found, _ = messages.decode(chosen, record, query=record.query(SINK))
         parts = []
         for message in found:
-            part, fresh = lake_rows(message.rows), picks[message.partition, message.offset]
+            part, fresh = lake_rows(message.rows, record), picks[message.partition, message.offset]
             parts.append(part if fresh is None else part.filter(pa.array(fresh)))
         if parts:
             yield pa.concat_tables(parts).combine_chunks()
 
 
-def _rows_task(picks: Picks) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _rows_task(record: RecordType, picks: Picks) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """New records as rows for Spark's writer."""
 
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for table in _fresh(batches, picks):
+        for table in _fresh(batches, record, picks):
             yield from table.to_batches(max_chunksize=10_000)
 
     return rows
 
 
-def _files_task(picks: Picks, root: str, lake: LakeSettings) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _files_task(
+    record: RecordType, picks: Picks, root: str, lake: LakeSettings
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """New records as files below ``root``."""
-    return lambda batches: parquet.write(_fresh(batches, picks), root, lake)
+    return lambda batches: parquet.write(_fresh(batches, record, picks), root, lake, statistics_of(record))
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Identities of a batch's closed records: which message (partition, offset) each is of, ids (S36), start times (microseconds)."""
+    """Identities of a batch's final records: which message (partition, offset) each is of, ids (S36), start times (microseconds)."""
 
     places: list[tuple[int, int]]
     counts: list[int]
@@ -237,8 +208,9 @@ class Keys:
 class _Table:
     """Reads identities from the Delta table (:class:`jobs.sinks.identities.Reader`)."""
 
-    def __init__(self, spark: SparkSession, path: str) -> None:
+    def __init__(self, spark: SparkSession, record: RecordType, path: str) -> None:
         self._spark = spark
+        self._key, self._time = record.key, record.event_time
         self._path = path
 
     def _frame(self) -> DataFrame:
@@ -250,7 +222,7 @@ class _Table:
         day = self._frame().agg(F.max(PARTITION)).collect()[0][0]  # from the table's log alone
         if day is None:
             return None
-        latest = self._frame().where(F.col(PARTITION) == F.lit(day)).agg(F.max(F.unix_micros("start_time")))
+        latest = self._frame().where(F.col(PARTITION) == F.lit(day)).agg(F.max(F.unix_micros(self._time)))
         return int(latest.collect()[0][0])
 
     def within(self, spans: list[tuple[int, int]]) -> Iterator[tuple[bytes, int]]:
@@ -258,10 +230,10 @@ class _Table:
 
         def one(first: int, last: int) -> Column:
             a, b = F.timestamp_micros(F.lit(first)), F.timestamp_micros(F.lit(last))
-            return F.col(PARTITION).between(F.to_date(a), F.to_date(b)) & F.col("start_time").between(a, b)
+            return F.col(PARTITION).between(F.to_date(a), F.to_date(b)) & F.col(self._time).between(a, b)
 
         chosen = self._frame().where(reduce(or_, (one(*span) for span in spans)))
-        table = chosen.select("flow_id", F.unix_micros("start_time").alias("start")).toArrow()
+        table = chosen.select(self._key, F.unix_micros(self._time).alias("start")).toArrow()
         for batch in table.to_batches():
             yield from zip((f.encode() for f in batch.column(0).to_pylist()), batch.column(1).to_pylist(), strict=True)
 
@@ -269,10 +241,11 @@ class _Table:
 class Lake:
     """The table, and this process as its owner: the only one that writes, compacts and cleans it."""
 
-    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+    def __init__(self, spark: SparkSession, settings: Settings, record: RecordType) -> None:
         self._settings = settings
-        self._path = location(settings)
-        self._known = Identities(_Table(spark, self._path))
+        self._record = record
+        self._path = lake.location(settings, record)
+        self._known = Identities(_Table(spark, record, self._path))
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
         self._touched: set[int] = set()  # days since 1970
@@ -290,35 +263,35 @@ class Lake:
             One line that names the folder.
         """
         if "://" not in self._path:
-            paths.check_lake(self._settings)
+            paths.check(Path(self._path), lake.setting(self._record), paths.LAKE)
             _check_folder(Path(self._path))
         from delta.tables import DeltaTable
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        columns = _nullable(from_arrow_schema(LAKE_SCHEMA))
+        columns = _nullable(from_arrow_schema(lake_schema(self._record)))
         try:
             table = (
                 DeltaTable.createIfNotExists(self._spark)
                 .location(self._path)
                 .addColumns(columns)
                 .partitionedBy(PARTITION)
-                .property("delta.dataSkippingStatsColumns", ",".join(STATISTICS))
-                .comment("Flow records, closed and scored; one row a flow_id")
+                .property("delta.dataSkippingStatsColumns", ",".join(statistics_of(self._record)))
+                .comment(self._record.lake.comment if self._record.lake else "")
                 .execute()
             )
             there = {field.name: field.dataType for field in table.toDF().schema.fields}
         except Exception as e:
-            raise _problem(e, self._settings, final=True) from e
+            raise _problem(e, self._settings, self._path, final=True) from e
         for field in columns.fields:
             if there.get(field.name) != field.dataType:
                 found = there.get(field.name)
                 raise StoreError(
                     f"lake table {self._path}: column {field.name} is {found.simpleString() if found else 'missing'}, "
-                    f"expected {field.dataType.simpleString()} (records of version {RECORD_VERSION})",
-                    "use another lake.path for this version",
+                    f"expected {field.dataType.simpleString()} ({self._record.name} of version {self._record.version})",
+                    f"use another {lake.setting(self._record)} for this version",
                 )
 
-    def append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
+    def append(self, frame: DataFrame, batch_id: int, app: str) -> Applied:
         """Append the batch's records that the table does not hold.
 
         Parameters
@@ -332,8 +305,8 @@ class Lake:
 
         Returns
         -------
-        dict
-            ``rows`` closed records in the batch, ``inserted`` those that were new, ``refused`` the reports of refused messages.
+        Applied
+            What is in the batch, and what of it was new.
 
         Raises
         ------
@@ -348,17 +321,17 @@ class Lake:
                 self._log.forget()
             if isinstance(e, FlowlakeError) or not isinstance(e, Exception):
                 raise
-            raise _problem(e, self._settings) from e
+            raise _problem(e, self._settings, self._path) from e
 
-    def _append(self, frame: DataFrame, batch_id: int, app: str) -> dict[str, Any]:
+    def _append(self, frame: DataFrame, batch_id: int, app: str) -> Applied:
         tasks = frame.coalesce(self._tasks) if self._log else frame
-        work = _write_task(self._settings, self._root) if self._log else _keys_task(self._settings)
+        work = _write_task(self._settings, self._record, self._root) if self._log else _keys_task(self._settings, self._record)
         told = tasks.mapInArrow(settled(work), _TOLD_DDL).collect()
         keys = Keys.of(told)
         rows = len(keys.ids)
         self._tasks = max(1, -(-rows // _TASK_ROWS))
         if not rows:
-            return {"rows": 0, "inserted": 0, "refused": keys.refused}
+            return Applied(refused=tuple(keys.refused))
         files = [(r.path, r.size, r.date, r.stats) for r in told if r.path is not None]
         fresh = self._known.new(keys.ids, keys.starts)
         inserted = int(fresh.sum())
@@ -370,16 +343,18 @@ class Lake:
                 self._write(frame.coalesce(max(1, -(-inserted // _TASK_ROWS))), keys.picks(fresh), batch_id, app)
         self._known.add(keys.ids, keys.starts)
         self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
-        return {"rows": rows, "inserted": inserted, "refused": keys.refused}
+        return Applied(rows, inserted, tuple(keys.refused))
 
     def _write(self, frame: DataFrame, picks: Picks, batch_id: int, app: str) -> None:
         from pyspark.sql.pandas.types import from_arrow_schema
 
         if self._log:
-            files = frame.mapInArrow(settled(_files_task(picks, self._root, self._settings.lake)), parquet.ADDED_DDL).collect()
+            files = frame.mapInArrow(
+                settled(_files_task(self._record, picks, self._root, self._settings.lake)), parquet.ADDED_DDL
+            ).collect()
             self._log.commit([tuple(file) for file in files], app, batch_id)
             return
-        rows = frame.mapInArrow(settled(_rows_task(picks)), _nullable(from_arrow_schema(LAKE_SCHEMA)))
+        rows = frame.mapInArrow(settled(_rows_task(self._record, picks)), _nullable(from_arrow_schema(lake_schema(self._record))))
         rows.write.format("delta").mode("append").option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
 
     def maintain(self, spark: SparkSession) -> None:
@@ -430,56 +405,46 @@ def _first_line(error: BaseException) -> str:
     java = getattr(error, "java_exception", None)
     text = str(java.toString()) if java is not None else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return one_line(lines[0] if lines else type(error).__name__)
 
 
-def _problem(error: Exception, settings: Settings, *, final: bool = False) -> Exception:
+def _problem(error: Exception, settings: Settings, path: str, *, final: bool = False) -> Exception:
     """What to do about a failure of Spark or Delta: wait, stop with one line, or - unknown - pass it on as it is."""
-    text, path = str(error), location(settings)
+    text = str(error)
     if store := s3.trouble(text, path, settings.lake):
         return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
-    if any(word in text for word in _DENIED):
-        return StoreError(
-            f"lake {path} cannot be written: {_line_with(text, _DENIED)}", "check the rights on the folder or bucket, or set lake.path"
-        )
-    if any(word in text for word in _AWAY):
-        cause = f"lake {path}: {_line_with(text, _AWAY)}"
-        return StoreError(cause, "check lake.path and lake.s3_endpoint") if final else StoreUnavailable(cause)
+    if found := meanings.find(text, About.LAKE):
+        message = found.message(text, path=path)
+        return StoreUnavailable(message) if found.passing and not final else StoreError(message, found.hint)
     return StoreError(f"lake {path}: {_first_line(error)}", "check lake.path") if final else error
 
 
-def _line_with(text: str, words: tuple[str, ...]) -> str:
-    """The line of a long trace that says it."""
-    for line in text.splitlines():
-        if any(word in line for word in words):
-            return line.strip()[:300]
-    return text[:300]
+class LakeSink:
+    """The lake table of a record type (:class:`jobs.sinks.sink.Sink`)."""
 
+    final = True
+    hint = "check lake.path and lake.s3_endpoint"
 
-def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Start the query ``lake``.
+    def __init__(self, spark: SparkSession, settings: Settings, record: RecordType) -> None:
+        self.name = record.query(SINK)
+        self.record = record
+        self.trigger_ms = settings.lake.trigger_ms
+        self._path = lake.location(settings, record)
+        self._lake = Lake(spark, settings, record)
 
-    Raises
-    ------
-    StoreError
-        The lake cannot be written, or holds a table of other columns. (Once started, the query waits for a lake that goes away.)
-    """
-    handle = Handle(NAME)
-    table = Lake(spark, settings)
-    table.prepare()
+    @property
+    def store(self) -> str:
+        return f"lake {self._path}"
 
-    def apply(frame: DataFrame, batch_id: int) -> dict[str, Any]:
-        app = f"flowlake-lake-v{RECORD_VERSION}-{source.query_id(frame.sparkSession)}"
-        result = until_done(
-            lambda: table.append(frame, batch_id, app),
-            handle,
-            store=f"lake {location(settings)}",
-            on_wait=lambda _: counters.add(counters.WAITS, NAME, 1),
-        )
-        counters.add(counters.SINK_ROWS, NAME, result["inserted"])
-        counters.add(counters.SINK_COPIES, NAME, result["rows"] - result["inserted"])
-        refused = source.count_refused(result.pop("refused"), NAME)
-        table.maintain(frame.sparkSession)
-        return {**result, "refused": refused}
+    def prepare(self) -> None:
+        self._lake.prepare()
 
-    return source.run(source.read(spark, settings, snapshots=False), settings, NAME, settings.lake.trigger_ms, handle, apply)
+    def begin(self, handle: QueryHandle) -> None:
+        """Nothing works beside the batches."""
+
+    def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
+        app = f"flowlake-{self.name}-v{self.record.version}-{sink.query_id(frame.sparkSession)}"
+        return self._lake.append(frame, batch_id, app)
+
+    def applied(self, frame: DataFrame, batch_id: int, done: Applied) -> None:
+        self._lake.maintain(frame.sparkSession)

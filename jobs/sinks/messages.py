@@ -1,4 +1,4 @@
-"""Messages of the topic ``predictions``, taken apart: Kafka rows in, tables of records out, and dead letters for the rest.
+"""Messages of a record type, taken apart: Kafka rows in, tables of records out, and dead letters for the rest.
 
 Pure Arrow, no Spark: the sinks call :func:`decode` inside ``mapInArrow``.
 """
@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import pyarrow as pa
 
+from infra.errors import one_line
 from jobs.runtime.dead_letter import DeadLetter
-from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, PREDICTION_SCHEMA, RECORD_VERSION
-from schemas.wire import CONTENT_FLOWS, Header
-
-_NAMES = PREDICTION_SCHEMA.names
-_TYPES = PREDICTION_SCHEMA.types
+from schemas.records import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, RecordType
+from schemas.wire import Header
 
 
 class BadMessage(ValueError):
-    """A message that is not a batch of predictions; the text is the dead letter's reason (``code: what``)."""
+    """A message that is not a batch of records of its type; the text is the dead letter's reason (``code: what``)."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,21 @@ class Message:
         return DeadLetter(self.value, reason, self.topic, self.partition, self.offset, query)
 
 
-@lru_cache(maxsize=16)
-def _selection(columns: tuple[str, ...] | None) -> list[int]:
-    if columns is None:
-        return []
-    return sorted(PREDICTION_SCHEMA.get_field_index(name) for name in columns)
+def _selection(record: RecordType, columns: Sequence[str] | None) -> list[int]:
+    return [] if columns is None else sorted(record.published.get_field_index(name) for name in columns)
 
 
-def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[str, ...] | None = None) -> pa.Table:
+def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordType, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of one message.
 
     Parameters
     ----------
     value
-        Kafka value: an Arrow IPC stream of :data:`schemas.flows.PREDICTION_SCHEMA`.
+        Kafka value: an Arrow IPC stream of the record type's ``published`` columns.
     headers
         Kafka headers.
+    record
+        What the message should hold.
     columns
         Columns wanted; the others are neither decompressed nor checked. ``None``: all.
 
@@ -70,21 +66,22 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[
         where the schema has none.
     """
     content = headers.get(Header.CONTENT_TYPE, b"").decode("utf-8", "replace")
-    if content != CONTENT_FLOWS:
-        raise BadMessage(f"content-type: {content or 'none'!r}, expected {CONTENT_FLOWS!r}")
+    if content != record.content_type:
+        raise BadMessage(f"content-type: {content or 'none'!r}, expected {record.content_type!r}")
     version = headers.get(HEADER_RECORD_VERSION, b"").decode("utf-8", "replace")
-    if version != str(RECORD_VERSION):
-        raise BadMessage(f"record-version: {version or 'none'!r}, expected {RECORD_VERSION}")
+    if version != str(record.version):
+        raise BadMessage(f"record-version: {version or 'none'!r}, expected {record.version}")
     if not value:
         raise BadMessage("empty: the message has no value")
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(value))
     except (pa.ArrowException, OSError, ValueError) as e:
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
-    if schema.names != _NAMES or schema.types != _TYPES:
-        raise BadMessage(f"schema: {_difference(schema)}")
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
+    expected = record.published
+    if schema.names != expected.names or schema.types != expected.types:
+        raise BadMessage(f"schema: {_difference(schema, expected)}")
     try:
-        options = pa.ipc.IpcReadOptions(included_fields=_selection(columns), use_threads=False)
+        options = pa.ipc.IpcReadOptions(included_fields=_selection(record, columns), use_threads=False)
         with pa.ipc.open_stream(pa.py_buffer(value), options=options) as reader:
             table = reader.read_all()
         if not _ended(value):
@@ -93,9 +90,9 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], columns: tuple[
     except (pa.ArrowException, OSError, ValueError, MemoryError) as e:
         if isinstance(e, BadMessage):
             raise
-        raise BadMessage(f"not-arrow: {_line(e)}") from e
+        raise BadMessage(f"not-arrow: {one_line(e)}") from e
     for name in table.column_names:
-        if not PREDICTION_SCHEMA.field(name).nullable and table.column(name).null_count:
+        if not expected.field(name).nullable and table.column(name).null_count:
             raise BadMessage(f"schema: null in column {name}")
     return table.replace_schema_metadata(None)
 
@@ -105,28 +102,28 @@ def _ended(value: bytes) -> bool:
     return value.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _difference(schema: pa.Schema) -> str:
-    for i, name in enumerate(_NAMES):
+def _difference(schema: pa.Schema, expected: pa.Schema) -> str:
+    for i, column in enumerate(expected):
         if i >= len(schema.names):
-            return f"column {name} is missing"
-        if schema.names[i] != name:
-            return f"column {i} is {schema.names[i]!r}, expected {name!r}"
-        if schema.types[i] != _TYPES[i]:
-            return f"column {name} is {schema.types[i]}, expected {_TYPES[i]}"
-    return f"unexpected column {schema.names[len(_NAMES)]!r}"
+            return f"column {column.name} is missing"
+        if schema.names[i] != column.name:
+            return f"column {i} is {schema.names[i]!r}, expected {column.name!r}"
+        if schema.types[i] != column.type:
+            return f"column {column.name} is {schema.types[i]}, expected {column.type}"
+    return f"unexpected column {schema.names[len(expected)]!r}"
 
 
-def decode(batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None = None) -> tuple[list[Message], list[DeadLetter]]:
+def decode(
+    batch: pa.RecordBatch, record: RecordType, *, query: str, columns: Sequence[str] | None = None
+) -> tuple[list[Message], list[DeadLetter]]:
     """Messages of a batch of Kafka rows.
 
     Parameters
     ----------
     batch
         Columns ``value``, ``headers`` (list of key, value; may be null), ``topic``, ``partition``, ``offset``.
+    record
+        What its messages should hold.
     query
         Name of the query, for the dead letters.
     columns
@@ -135,10 +132,9 @@ def decode(batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None =
     Returns
     -------
     tuple
-        Decoded messages in the order of the rows, and a dead letter for every row that is no message of predictions. A message without
+        Decoded messages in the order of the rows, and a dead letter for every row that is no message of such records. A message without
         id gets its place in the topic as one.
     """
-    wanted = None if columns is None else tuple(columns)
     messages: list[Message] = []
     letters: list[DeadLetter] = []
     names = batch.schema.names
@@ -146,7 +142,7 @@ def decode(batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None =
     for value, pairs, topic, partition, offset in zip(*fields, strict=True):
         headers = {pair["key"]: pair["value"] or b"" for pair in pairs or ()}
         try:
-            rows = decode_value(value, headers, wanted)
+            rows = decode_value(value, headers, record, columns)
         except BadMessage as e:
             letters.append(DeadLetter(value, str(e), topic, partition, offset, query))
             continue
@@ -155,11 +151,11 @@ def decode(batch: pa.RecordBatch, *, query: str, columns: Sequence[str] | None =
     return messages, letters
 
 
-def joined(messages: Sequence[Message], columns: Sequence[str] | None = None) -> pa.Table:
+def joined(messages: Sequence[Message], record: RecordType, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of several messages as one table of contiguous columns."""
     if not messages:
-        schema = PREDICTION_SCHEMA if columns is None else pa.schema([PREDICTION_SCHEMA.field(i) for i in _selection(tuple(columns))])
-        return schema.empty_table()
+        schema = record.published
+        return (schema if columns is None else pa.schema([schema.field(i) for i in _selection(record, columns)])).empty_table()
     return pa.concat_tables([message.rows for message in messages]).combine_chunks()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 
 from infra.config import PostgresSettings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.sinks import pgcatalogue, pgrepair, postgres
 from jobs.sinks.pgcatalogue import Catalogue, WrongStatement
@@ -448,4 +448,4 @@ def _not_compared(error: psycopg2.Error, component: Component) -> str:
 
 
 def _reason(error: psycopg2.Error) -> str:
-    return postgres.line(error)[:300]
+    return one_line(error)[:300]

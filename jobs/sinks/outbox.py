@@ -12,11 +12,11 @@ import threading
 import psycopg2
 
 from infra.config import Settings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.runtime.dead_letter import producer
 from jobs.sinks import postgres
-from jobs.sinks.stores import Handle, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
 from schemas.topics import ALERTS
 
@@ -69,7 +69,7 @@ def drain(settings: Settings) -> int:
 class Drainer(threading.Thread):
     """Drains after each :meth:`wake`, at its start, and every few seconds; ends with the query."""
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Settings, handle: QueryHandle) -> None:
         super().__init__(name="alert-outbox", daemon=True)
         self._settings = settings
         self._handle = handle
@@ -93,4 +93,4 @@ class Drainer(threading.Thread):
             try:
                 drain(self._settings)
             except (StoreUnavailable, StoreError, RuntimeError, KafkaError) as e:
-                log.warning("alerts wait for the topic in the outbox", cause=" ".join(str(e).split())[:300] or type(e).__name__)
+                log.warning("alerts wait for the topic in the outbox", cause=one_line(e))

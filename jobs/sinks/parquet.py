@@ -19,15 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.config import LakeSettings
+from infra.errors import one_line
 from infra.log import get
 from jobs.runtime import s3
-from schemas.flows import PREDICTION_SCHEMA
+from schemas.records import RecordType
 
+#: Column by which the tables are partitioned: the UTC date of the event time.
 PARTITION = "event_date"
-#: Columns of the table: every column of a prediction, and the UTC date of the flow's start.
-LAKE_SCHEMA = PREDICTION_SCHEMA.append(pa.field(PARTITION, pa.date32(), nullable=False))
-#: Columns with statistics in the table's log; those that questions filter by. (The default, the first 32, makes the log ten times larger.)
-STATISTICS = ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain")
 
 #: Rows of one file at most, before compaction; some 100 MB of memory.
 FILE_ROWS = 100_000
@@ -43,18 +41,28 @@ def reaches(path: str) -> bool:
     return "://" not in path or path.startswith("s3a://")
 
 
-def lake_rows(table: pa.Table) -> pa.Table:
-    """Closed records as rows of the lake (:data:`LAKE_SCHEMA`)."""
-    return dated(table.filter(table["closed"]))
+def lake_schema(record: RecordType) -> pa.Schema:
+    """Columns of the table: every column of a published record, and :data:`PARTITION`."""
+    return record.published.append(pa.field(PARTITION, pa.date32(), nullable=False))
 
 
-def dated(closed: pa.Table) -> pa.Table:
-    """The same for records that are closed all."""
-    return closed.append_column(LAKE_SCHEMA.field(PARTITION), closed["start_time"].cast(pa.date32()))
+def lake_rows(table: pa.Table, record: RecordType) -> pa.Table:
+    """Final records as rows of the lake (:func:`lake_schema`)."""
+    return dated(record.finals(table), record)
 
 
-def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings) -> Iterator[pa.RecordBatch]:
-    """Write rows of :data:`LAKE_SCHEMA` below ``root``; gives rows of :data:`ADDED`. Nothing reads the files until they are committed.
+def dated(final: pa.Table, record: RecordType) -> pa.Table:
+    """The same for records that are final all."""
+    return final.append_column(pa.field(PARTITION, pa.date32(), nullable=False), final[record.event_time].cast(pa.date32()))
+
+
+def statistics_of(record: RecordType) -> tuple[str, ...]:
+    """Columns with statistics in the table's log. (The default, the first 32, makes the log ten times larger.)"""
+    return record.lake.statistics if record.lake else ()
+
+
+def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings, counted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Write rows of :func:`lake_schema` below ``root``; gives rows of :data:`ADDED`. Nothing reads the files until they are committed.
 
     Parameters
     ----------
@@ -64,6 +72,8 @@ def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings) -> Iterator
         Folder, or ``s3://bucket/prefix``.
     lake
         Endpoint and keys of the bucket.
+    counted
+        Columns with statistics.
     """
     waiting: list[pa.Table] = []
     count = 0
@@ -71,20 +81,20 @@ def write(tables: Iterable[pa.Table], root: str, lake: LakeSettings) -> Iterator
         waiting.append(table)
         count += table.num_rows
         if count >= FILE_ROWS:
-            yield from _flush(waiting, root, lake)
+            yield from _flush(waiting, root, lake, counted)
             waiting, count = [], 0
     if count:
-        yield from _flush(waiting, root, lake)
+        yield from _flush(waiting, root, lake, counted)
 
 
-def _flush(tables: Sequence[pa.Table], root: str, lake: LakeSettings) -> Iterator[pa.RecordBatch]:
+def _flush(tables: Sequence[pa.Table], root: str, lake: LakeSettings, counted: Sequence[str]) -> Iterator[pa.RecordBatch]:
     rows = pa.concat_tables(tables)
     days = rows[PARTITION].unique().to_pylist()
     for day in days:
         part = (rows.filter(pc.equal(rows[PARTITION], day)) if len(days) > 1 else rows).drop_columns([PARTITION])
         path = f"{PARTITION}={day}/part-{uuid.uuid4()}.parquet"
         size = _put(part, root, path, lake)
-        yield pa.record_batch([[path], [size], pa.array([day], pa.date32()), [statistics(part)]], schema=ADDED)
+        yield pa.record_batch([[path], [size], pa.array([day], pa.date32()), [statistics(part, counted)]], schema=ADDED)
 
 
 def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
@@ -116,15 +126,15 @@ def discard(paths: Iterable[str], root: str, lake: LakeSettings) -> None:
             else:
                 (Path(root) / path).unlink(missing_ok=True)
         except Exception as e:
-            get("sink.lake").warning("a file that is not part of the table stays", file=path, cause=str(e)[:200])
+            get("sink.lake").warning("a file that is not part of the table stays", file=path, cause=one_line(e, 200))
 
 
-def statistics(rows: pa.Table) -> str:
+def statistics(rows: pa.Table, counted: Sequence[str]) -> str:
     """Statistics of a file as Delta's protocol wants them ("Per-file Statistics"): times as ISO 8601 in milliseconds, rounded outwards."""
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, int] = {}
-    for name in STATISTICS:
+    for name in counted:
         column = rows[name]
         nulls[name] = column.null_count
         bounds = pc.min_max(column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).as_py()

@@ -12,18 +12,14 @@ import psycopg2
 import pyarrow as pa
 
 from infra.config import PostgresSettings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
+from jobs.runtime import meanings
+from jobs.runtime.meanings import About
 from jobs.sinks import pgcopy
 from jobs.sinks.stores import StoreUnavailable
 
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
 _connections: dict[tuple[Any, ...], Any] = {}
-
-#: SQLSTATE classes (PostgreSQL manual, appendix A) that pass by themselves: connection, transaction rollback, resources (disk, memory,
-#: connections), lock not available, operator intervention (shutdown, starting up), system error, read-only (a standby being promoted).
-_TRANSIENT = ("08", "40", "53", "55P03", "57", "58", "25006")
-#: Data the database refuses: a matter of the message, not of the store.
-_DATA = ("22", "23")
 
 #: Advisory locks (arbitrary, ours): one migration at a time; one writer of alerts at a time.
 LOCK_MIGRATE = 0x666C6F77_0001
@@ -69,44 +65,30 @@ def connect(settings: PostgresSettings, application: str) -> Any:
 
 def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings) -> Exception:
     # libpq gives no SQLSTATE to a failed connection, only the server's words.
-    text = line(error)
-    refusals = {
-        "authentication failed": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD, or the user in the configuration",
-        "no password supplied": "set FLOWLAKE_HOT__PASSWORD / FLOWLAKE_ALERTS__PASSWORD",
-        "does not exist": "create it, or name another in the configuration (hot.database, alerts.database, .user)",
-        "no pg_hba.conf entry": "let this host in (pg_hba.conf), or connect from another",
-        "permission denied for database": "GRANT CONNECT ON DATABASE to this user",
-        "not permitted to log in": "ALTER ROLE ... LOGIN, or use another user",
-    }
-    for words, hint in refusals.items():
-        if words in text:
-            return StoreError(f"{where(settings)} refuses user {settings.user!r}: {_last_words(text)}", hint)
-    return StoreUnavailable(f"{where(settings)}: {_last_words(text)}")
+    text = one_line(error, 1000)
+    said = _last_words(text)
+    if found := meanings.find(text, About.LOGIN):
+        return StoreError(found.message(text, where=where(settings), user=settings.user, said=said), found.hint)
+    return StoreUnavailable(f"{where(settings)}: {said}")
 
 
 def _last_words(text: str) -> str:
-    return text.rsplit("FATAL: ", 1)[-1].strip()[:300]
-
-
-def line(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    return " ".join(str(error).split())
+    return one_line(text.rsplit("FATAL: ", 1)[-1])
 
 
 def classify(error: psycopg2.Error, settings: PostgresSettings) -> Exception:
     """The exception that says what to do about ``error``: :class:`StoreUnavailable`, :class:`RefusedData` or ``StoreError``."""
-    state = error.pgcode or ""
-    text = f"{where(settings)}: {line(error)[:300]}"
-    if state.startswith(_TRANSIENT):
+    state, said = error.pgcode or "", one_line(error)
+    text = f"{where(settings)}: {said}"
+    if not state:
+        # A value that the client itself will not send; else the connection broke: no answer, no code.
+        return RefusedData(said) if isinstance(error, psycopg2.DataError) else StoreUnavailable(text)
+    found = meanings.find(state, About.SQLSTATE)
+    if found is not None and found.remedy is Remedy.WAIT:
         return StoreUnavailable(text)
-    if state.startswith(_DATA) or (not state and isinstance(error, psycopg2.DataError)):
-        return RefusedData(line(error)[:300])
-    if not state and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.DatabaseError):
-        return StoreUnavailable(text)  # the connection broke: no answer, no code
-    hint = "GRANT the rights on the tables to this user" if state == "42501" else ""
-    if state in ("42P01", "42703"):
-        hint = "the tables were dropped or changed by hand: flowlake db migrate puts back what is missing, and so does the next start"
-    return StoreError(text, hint)
+    if found is not None and found.remedy is Remedy.REFUSE:
+        return RefusedData(said)
+    return StoreError(text, found.hint if found else "")
 
 
 def kept(settings: PostgresSettings, application: str) -> Any:
@@ -148,5 +130,5 @@ def copy_table(cursor: Any, table: str, types: Mapping[str, str], rows: pa.Table
     try:
         stream = pgcopy.encode(rows, types)
     except ValueError as e:
-        raise RefusedData(line(e)[:300]) from e
+        raise RefusedData(one_line(e)) from e
     cursor.copy_expert(f"COPY {table} ({', '.join(types)}) FROM STDIN WITH (FORMAT binary)", io.BytesIO(stream), size=1 << 18)

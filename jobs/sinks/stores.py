@@ -23,11 +23,11 @@ class StoreUnavailable(Exception):
     """The store cannot be used now; trying again later is right."""
 
 
-class Stopped(Exception):
+class QueryStopped(Exception):
     """The query was stopped while its store was away. The batch was not applied and will be repeated at the next start."""
 
 
-class Handle:
+class QueryHandle:
     """Link from a running batch to its query: whether somebody has stopped it, and what to name it in logs."""
 
     def __init__(self, name: str) -> None:
@@ -53,20 +53,20 @@ class Handle:
 
         Raises
         ------
-        Stopped
+        QueryStopped
             The query is being stopped.
         """
         end = time.monotonic() + seconds
         while True:
             if not self.active():
-                raise Stopped(f"query {self.name} stopped while its store was away")
+                raise QueryStopped(f"query {self.name} stopped while its store was away")
             left = end - time.monotonic()
             if left <= 0:
                 return
             self._stop.wait(min(left, 0.2))
 
 
-def until_done(operation: Callable[[], T], handle: Handle, *, store: str, on_wait: Callable[[str], None] = lambda _: None) -> T:
+def until_done(operation: Callable[[], T], handle: QueryHandle, *, store: str, on_wait: Callable[[str], None] = lambda _: None) -> T:
     """Run ``operation`` until the store takes it.
 
     Parameters
@@ -84,7 +84,7 @@ def until_done(operation: Callable[[], T], handle: Handle, *, store: str, on_wai
     ------
     StoreError
         The store refuses for good (passed on from ``operation``).
-    Stopped
+    QueryStopped
         The query was stopped meanwhile.
     """
     from infra.log import get
@@ -106,4 +106,4 @@ def until_done(operation: Callable[[], T], handle: Handle, *, store: str, on_wai
         return result
 
 
-__all__ = ["Handle", "Stopped", "StoreError", "StoreUnavailable", "until_done"]
+__all__ = ["QueryHandle", "QueryStopped", "StoreError", "StoreUnavailable", "until_done"]

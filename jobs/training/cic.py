@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import ModelError
+from infra.errors import ModelError, one_line
 from jobs.training.fit import CANDIDATES
 from jobs.training.labelled import LabelledFlows
 from schemas.features import FEATURES
@@ -73,7 +73,7 @@ def load_records(path: Path) -> Loaded:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        raise ModelError(f"{path}: not a readable Parquet file: {' '.join(str(e).split())[:200]}") from e
+        raise ModelError(f"{path}: not a readable Parquet file: {one_line(e, 200)}") from e
     label = next((c for c in ("Label", "label") if c in table.schema.names), None)
     if label is None:
         raise ModelError(f"{path}: no Label column", "labels of a truth table are joined with --labels truth.parquet")

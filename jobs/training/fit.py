@@ -14,6 +14,7 @@ from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION, REDUNDANT_FEATURES
 from schemas.labels import BENIGN
+from schemas.packets import FLOWS
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -76,10 +77,10 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
         data.x, data.y, sample_weight=class_weights(data.y)
     )
     estimator.set_params(n_jobs=1)
-    provisional = Champion.from_estimator(estimator, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
+    provisional = Champion.from_estimator(estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
     threshold = choose_threshold(p_attack, validation, choices.max_fpr)
-    model = Champion.from_estimator(estimator, columns=columns, threshold=threshold, feature_version=FEATURE_VERSION, version="new")
+    model = Champion.from_estimator(estimator, FLOWS, columns=columns, threshold=threshold, feature_version=FEATURE_VERSION, version="new")
     return Fitted(estimator, model, tuple(float(v) for v in estimator.feature_importances_))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.config import MeterSettings
 from infra.errors import ModelError
+from jobs.metering.settings import MeterSettings
 from jobs.scoring.matrix import feature_matrix
 from jobs.training.fit import CANDIDATES
 from jobs.training.labelled import LabelledFlows, concat

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import paths
-from infra.errors import ModelError, StoreError
+from infra.errors import ModelError, StoreError, one_line
 from jobs.runtime import lake
 from jobs.training.cic import Loaded, labelled
 from jobs.training.fit import CANDIDATES
@@ -46,7 +46,7 @@ def load_lake(path: Path, labels: Path | None) -> Loaded:
             raise ModelError(f"{path}: missing columns {', '.join(missing[:10])}", "a flow table of another version of flowlake?")
         records = flows.to_table(columns=_COLUMNS)
     except (DeltaError, OSError, pa.ArrowException) as e:
-        raise StoreError(f"lake {path}: {' '.join(str(e).split())[:200]}", "name the folder of a Delta table") from e
+        raise StoreError(f"lake {path}: {one_line(e, 200)}", "name the folder of a Delta table") from e
     notes = []
     current = pc.equal(records.column("feature_version"), FEATURE_VERSION)
     others = records.num_rows - int(pc.sum(current).as_py() or 0)
@@ -68,6 +68,4 @@ def read_truth(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        raise ModelError(
-            f"truth table {path}: {' '.join(str(e).split())[:200]}", "flowlake sensor generate writes one beside a capture"
-        ) from e
+        raise ModelError(f"truth table {path}: {one_line(e, 200)}", "flowlake sensor generate writes one beside a capture") from e

@@ -12,6 +12,7 @@ import numpy as np
 
 from infra.config import Settings
 from infra.errors import ConfigError, ModelError
+from jobs.metering.settings import MeterSettings
 from jobs.scoring import registry
 from jobs.scoring.model import Champion
 from jobs.training.cic import Loaded, load_records
@@ -21,6 +22,7 @@ from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.lake import load_lake
 from jobs.training.plots import write_files
+from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
 #: its own hosts, tools and campaigns.
@@ -31,7 +33,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """What a training yielded.
 
     Attributes
@@ -70,7 +72,7 @@ def train(
     register: bool = True,
     promote: bool = False,
     progress: Progress = lambda line: None,
-) -> Report:
+) -> TrainingReport:
     """Train a model on generated traffic, or on labelled ``records``, judge it on flows held out and register it.
 
     Parameters
@@ -118,10 +120,10 @@ def train(
                 files=write_files(Path(temp), fitted, test, classes, confusion),
             )
             version = registry.register(
-                settings, fitted.estimator, columns=model.columns, threshold=model.threshold, training=training, promote=promoted
+                settings, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=training, promote=promoted
             )
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    return Report(
+    return TrainingReport(
         model=model,
         quality={name: q for name, (q, _, _) in quality.items()},
         classes=classes,
@@ -144,11 +146,11 @@ def ensure_champion(settings: Settings, progress: Progress = lambda line: None) 
         The registry cannot be reached, or holds a champion that cannot be used for another reason: that is for a person to decide.
     """
     try:
-        return registry.load_champion(settings)
+        return registry.load_champion(settings, FLOWS)
     except (registry.ModelMissingError, registry.ModelVersionError) as e:
         progress(f"{e}: training one")
     train(settings, promote=True, progress=progress)
-    return registry.load_champion(settings)
+    return registry.load_champion(settings, FLOWS)
 
 
 _Judged = dict[str, tuple[Quality, list[ClassQuality], Confusion]]
@@ -160,7 +162,7 @@ def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choice
         raise ConfigError(
             f"seeds {_spell(seeds) or 'none'}: three distinct ones are needed", "one to train, one for the threshold, one held out"
         )
-    flows = generated_flows(seeds, duration_s=seconds, settings=settings.meter, progress=progress)
+    flows = generated_flows(seeds, duration_s=seconds, settings=settings.section(MeterSettings), progress=progress)
     held_out, validating = max(1, len(seeds) // 7), max(1, len(seeds) // 5)  # a threshold from one or two runs wanders
     names = np.array([str(s) for s in seeds])
     cuts = np.split(names, [len(names) - held_out - validating, len(names) - held_out])
@@ -228,7 +230,7 @@ def _by_day(
 def _should_promote(settings: Settings, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:
     """Whether the new model replaces the champion: there is none, it cannot be used, or it is worse on the same held-out flows."""
     try:
-        champion = registry.load_champion(settings)
+        champion = registry.load_champion(settings, FLOWS)
     except (registry.ModelMissingError, registry.ModelVersionError) as e:
         return True, str(e)
     if not set(champion.columns) <= set(test.columns):

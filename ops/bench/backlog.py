@@ -14,10 +14,10 @@ from infra.config import Settings
 from infra.errors import StackError
 from ops.bench.place import machine, stack
 from ops.bench.stream import cpu_seconds, read_batches
-from ops.harness import driver, link
+from ops.harness import driver
 from ops.harness.memory import tree_mb
 from ops.harness.observe import Follower
-from ops.harness.run import Demo
+from ops.harness.run import Trial
 from ops.harness.traffic import SEND, Source
 
 #: The packets lie this far apart in capture time, as at this rate; the batches are what ``meter.max_offsets_per_trigger`` lets through.
@@ -46,46 +46,46 @@ def run(settings: Settings, *, packets: int, queries: tuple[str, ...] = ("meter"
     facts = machine()
     with stack(settings) as (own, where):
         source = Source("generate", "bench", speed=0.0, seconds=packets / RATE, rate=RATE)
-        demo = Demo(own, where, source, say, light=True, queries=queries)
+        trial = Trial(own, where, source, say, light=True, queries=queries)
         follower = Follower(own, timed=False, light=True)
         try:
-            sent = _fill(demo, say)
-            demo.start_stream()
+            sent = _fill(trial, say)
+            trial.start_stream()
             follower.start()
-            points, ended, cpu, memory = _drain(demo, follower, sent, queries, say)
+            points, ended, cpu, memory = _drain(trial, follower, sent, queries, say)
             batches = read_batches(where.run / driver.BATCHES)
         finally:
             follower.stop()
-            demo.stop()
+            trial.stop()
     return {**_rates(points, ended, len(queries)), "packets": sent, "queries": list(queries), "cpu_seconds": cpu, **memory,
             "batches_ms": batches, "machine": facts}  # fmt: skip
 
 
-def _fill(demo: Demo, say: Callable[[str], None]) -> int:
-    demo.prepare()
-    while not demo.servers.ready():
+def _fill(trial: Trial, say: Callable[[str], None]) -> int:
+    trial.prepare()
+    while not trial.servers.ready():
         time.sleep(0.1)
-    demo.servers.wait()
-    (demo.place.run / SEND).touch()
-    while (sensor := link.read(demo.place.run / "sensor.json")).get("state") != "done":
-        demo.must_run("sensor", sensor)
+    trial.servers.wait()
+    (trial.place.run / SEND).touch()
+    while (sensor := trial.parts.state("sensor")).get("state") != "done":
+        trial.parts.must_run("sensor", sensor)
         time.sleep(0.25)
     say(f"{sensor['sent']:,} packets on the broker")
     return int(sensor["sent"])
 
 
 def _drain(
-    demo: Demo, follower: Follower, sent: int, queries: tuple[str, ...], say: Callable[[str], None]
+    trial: Trial, follower: Follower, sent: int, queries: tuple[str, ...], say: Callable[[str], None]
 ) -> tuple[list[tuple[float, int]], float, dict[str, float], dict[str, int]]:
     """(seconds, packets metered) whenever it changed; when the last query was done; CPU seconds; memory."""
     points: list[tuple[float, int]] = []
     moved = time.monotonic()
     peak, looked = 0, 0.0
-    pid = demo.pids()["stream"]
+    pid = trial.pids()["stream"]
     told = 0
     while True:
         time.sleep(0.1)
-        demo.must_run("stream", link.read(demo.place.run / driver.STATE))
+        trial.parts.must_run("stream")
         total = follower.totals()
         done = total.get("metered", 0) + total.get("rejected", 0)
         now = time.monotonic()
@@ -98,7 +98,7 @@ def _drain(
         if now - looked > LOOK_S:
             looked = now
             peak = max(peak, *tree_mb({"stream": pid}).values())
-        if done >= sent and not any(follower.lag(demo.place.base / "checkpoints").get(q, 1) for q in queries):
+        if done >= sent and not any(follower.lag(trial.place.base / "checkpoints").get(q, 1) for q in queries):
             return points, now, cpu_seconds({"stream": pid}), {"memory_peak_mb": max(peak, *tree_mb({"stream": pid}).values())}
         if now - moved > STALL_S:
             raise StackError(f"the stream is stuck: {done:,} of {sent:,} packets metered", "try fewer packets")

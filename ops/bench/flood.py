@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.config import PREFIX, Settings
+from jobs.metering.settings import MeterSettings
 from ops.bench.meter import meter
 from ops.bench.place import machine
 from ops.bench.processes import flowlake, measure
@@ -39,7 +40,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
         say(f"{made.said['packets']:,} packets, {made.said['flows']:,} flows")
         tables, result = {}, {"packets": made.said["packets"], "bound": BOUND}
         meter(capture, folder / "warm.parquet")
-        for name, bound in (("roomy", settings.meter.max_open_flows), ("bounded", BOUND)):
+        for name, bound in (("roomy", settings.section(MeterSettings).max_open_flows), ("bounded", BOUND)):
             out = folder / f"{name}.parquet"
             os.environ[f"{PREFIX}METER__MAX_OPEN_FLOWS"] = str(bound)
             try:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.config import Settings
+from jobs.metering.settings import MeterSettings
 from ops.bench import traffic
 from ops.bench.place import machine
+from sensors.packets.settings import SensorSettings
 
 #: Packets of the captures, and how often each is metered (the median counts).
 SIZES = {100_000: 15, 1_000_000: 5, 10_000_000: 1}
@@ -63,7 +65,7 @@ def by_packets(settings: Settings, say: Callable[[str], None]) -> dict[str, dict
             took = []
             for _ in range(times + 1):
                 began = time.process_time()
-                for _ in meter_captures([capture], settings=settings.meter, sensor=settings.sensor):
+                for _ in meter_captures([capture], settings=settings.section(MeterSettings), sensor=settings.section(SensorSettings)):
                     pass
                 took.append((time.process_time() - began) / made * 1e6)
             capture.unlink()
@@ -85,7 +87,7 @@ def by_open_flows(settings: Settings, say: Callable[[str], None]) -> dict[str, d
     return found
 
 
-class _Memory(dict[int, bytes]):
+class _MemoryStore(dict[int, bytes]):
     """Segments in memory (:class:`jobs.metering.segments.Store`)."""
 
     def get(self, version: int, nonce: bytes) -> bytes | None:  # type: ignore[override]
@@ -100,12 +102,14 @@ class _Memory(dict[int, bytes]):
 
 def _batches(settings: Settings, n: int) -> dict[str, float]:
     from jobs.metering import segments
-    from jobs.metering.digest import Envelope
+    from jobs.metering.envelope import Envelope
     from schemas.wire import KIND_PACKETS
 
-    rules = settings.meter.model_copy(update={"idle_timeout_s": 3600.0, "active_timeout_s": 7200.0, "max_open_flows": 2 * max(OPEN)})
+    rules = settings.section(MeterSettings).model_copy(
+        update={"idle_timeout_s": 3600.0, "active_timeout_s": 7200.0, "max_open_flows": 2 * max(OPEN)}
+    )
     query = f"bench-{n}"
-    store = _Memory()
+    store = _MemoryStore()
     draw = np.random.default_rng(1)
     meta: bytes | None = None
     clock = 1_700_000_000 * _SECOND

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.config import Settings
+from jobs.metering.settings import MeterSettings
 from ops.bench import peer, traffic
 from ops.bench.place import machine
 from ops.bench.processes import Measured, flowlake, measure
+from sensors.packets.settings import SensorSettings
 
 #: The capture's rate; its length follows from the number of packets.
 RATE = 100_000.0
@@ -53,7 +55,9 @@ def run(settings: Settings, *, packets: int, with_peer: bool = True, say: Callab
         result["flowlake"] = _told(ours, made, ours.said["flows"])
         say(f"flowlake: {result['flowlake']['kpps']:,} kpps")
         if python is not None:
-            theirs = peer.run(python, capture, settings.meter.idle_timeout_s, settings.meter.active_timeout_s)
+            theirs = peer.run(
+                python, capture, settings.section(MeterSettings).idle_timeout_s, settings.section(MeterSettings).active_timeout_s
+            )
             result["nfstream"] = {**_told(theirs, made, theirs.said["flows"]), "packets_metered": theirs.said["packets"]}
             say(f"NFStream: {result['nfstream']['kpps']:,} kpps")
             result["ratio"] = round(theirs.seconds / ours.seconds, 2)
@@ -83,9 +87,9 @@ def profile(settings: Settings, capture: Path, out: Path) -> dict[str, Any]:
 
     spent: dict[str, float] = defaultdict(float)
     seen = flows = 0
-    bucket = BucketMeter(0, 1, settings.meter.model_copy(update={"interim": False}))
-    source = chunks(CaptureReader(capture, settings.sensor.snaplen), settings.sensor)
-    enough = -(-_PROFILED // settings.sensor.batch_packets)
+    bucket = BucketMeter(0, 1, settings.section(MeterSettings).model_copy(update={"interim": False}))
+    source = chunks(CaptureReader(capture, settings.section(SensorSettings).snaplen), settings.section(SensorSettings))
+    enough = -(-_PROFILED // settings.section(SensorSettings).batch_packets)
     with RecordWriter(out) as writer:
         for seq, chunk in enumerate(_timed(islice(source, enough), spent, "read")):
             seen += len(chunk.frames)

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from infra.config import Settings
 from infra.errors import StackError
+from jobs.metering.settings import MeterSettings
 from ops.bench.place import machine, stack
 from ops.bench.stream import cpu_seconds, logged
-from ops.harness import driver, link
+from ops.harness import driver
 from ops.harness.observe import Follower
-from ops.harness.run import Demo
+from ops.harness.run import Trial
 from ops.harness.traffic import Source
 from sensors.packets.frames import FrameBatch
-from sensors.publish.publisher import Publisher, publishing
+from sensors.packets.publisher import PacketPublisher, publishing
 
 #: Open flows that are measured; the first round, which warms the JVM up, is not.
 OPEN = (10_000, 10_000, 100_000, 1_000_000)
@@ -68,20 +69,20 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     """
     facts = machine()
     rules = {"idle_timeout_s": 36_000.0, "active_timeout_s": 72_000.0, "max_open_flows": 4 * max(OPEN), "interim": False}
-    settings = settings.model_copy(update={"meter": settings.meter.model_copy(update=rules)})
+    settings = settings.model_copy(update={"meter": settings.section(MeterSettings).model_copy(update=rules)})
     with stack(settings) as (own, where):
-        demo = Demo(own, where, Source("generate", "bench"), say, light=True, queries=("meter",))
+        trial = Trial(own, where, Source("generate", "bench"), say, light=True, queries=("meter",))
         follower = Follower(own, timed=False, light=True)
         try:
-            demo.prepare()
-            demo.start_stream()
+            trial.prepare()
+            trial.start_stream()
             follower.start()
             with publishing(own, "bench", stop=threading.Event()) as publisher:
-                rounds = _rounds(_Load(demo, follower, publisher), where.run / driver.BATCHES, say)
+                rounds = _rounds(_Load(trial, follower, publisher), where.run / driver.BATCHES, say)
                 publisher.end()
         finally:
             follower.stop()
-            demo.stop()
+            trial.stop()
     first, last = rounds[str(OPEN[0])], rounds[str(OPEN[-1])]
     growth = {key: round(last[key] / first[key], 3) for key in ("batch_s", "us_per_packet")}
     return {"open_flows": rounds, "growth": growth, "rate_kpps": RATE / 1000, "touched_per_s": TOUCHED, "machine": facts}
@@ -90,8 +91,8 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
 class _Load:
     """Sends packets of numbered flows and waits until they are metered."""
 
-    def __init__(self, demo: Demo, follower: Follower, publisher: Publisher) -> None:
-        self.demo = demo
+    def __init__(self, trial: Trial, follower: Follower, publisher: PacketPublisher) -> None:
+        self.trial = trial
         self._follower = follower
         self._publisher = publisher
         self._draw = np.random.default_rng(1)
@@ -115,7 +116,7 @@ class _Load:
                 moved, done = time.monotonic(), now
             if time.monotonic() - moved > _STALL_S:
                 raise StackError(f"the stream is stuck: {now:,} of {self.sent:,} packets metered")
-            self.demo.must_run("stream", link.read(self.demo.place.run / driver.STATE))
+            self.trial.parts.must_run("stream")
             self.keep_up()
             time.sleep(0.2)
 
@@ -138,9 +139,9 @@ def _rounds(load: _Load, batches: Path, say: Callable[[str], None]) -> dict[str,
     for number, n in enumerate(OPEN):
         load.fill(n)
         load.steady(SETTLE_S)
-        seen, cpu, sent = len(_times(batches)), cpu_seconds(load.demo.pids()), load.sent
+        seen, cpu, sent = len(_times(batches)), cpu_seconds(load.trial.pids()), load.sent
         load.steady(ROUND_S - SETTLE_S)
-        after = cpu_seconds(load.demo.pids())
+        after = cpu_seconds(load.trial.pids())
         spent = sum(after.get(part, 0.0) - cpu.get(part, 0.0) for part in ("stream jvm", "stream workers"))
         times = _times(batches)[seen:]
         if not times:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.errors import StackError
+from infra.errors import StackError, one_line
 from ops.bench.processes import Measured, measure
 
 LOCK = Path(__file__).with_name("nfstream.lock")
@@ -50,9 +50,8 @@ def environment(folder: Path) -> Path:
     ):
         done = subprocess.run([str(part) for part in command], env=env, capture_output=True, text=True)
         if done.returncode:
-            raise StackError(
-                f"NFStream cannot be installed into {folder}: {done.stderr.strip().splitlines()[-1:]}", "or measure with --no-peer"
-            )
+            said = one_line((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+            raise StackError(f"NFStream cannot be installed into {folder}: {said}", "or measure with --no-peer")
     shutil.copy(LOCK, stamp)
     return python
 

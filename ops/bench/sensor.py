@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from infra import files
 from infra.config import Settings, load
-from infra.errors import BrokerError, CaptureError
+from infra.errors import BrokerError, CaptureError, one_line
+from sensors.packets.settings import SensorSettings
 
 #: Sends argv[2] UDP datagrams to 127.0.0.1:argv[1] at argv[3] packets a second, from many source ports; prints the seconds it took.
 _BLASTER = """
@@ -73,27 +75,27 @@ def run(
         admin.delete_topics([own.topic("raw-packets")])
         admin.close()
     if json_path:
-        Path(json_path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        files.replace(json_path, json.dumps(result, indent=2) + "\n")
     return result
 
 
 def replay_speed(settings: Settings, packets: int) -> dict[str, Any]:
     """Replay a made-up capture file flat out, after a short one that warms the compiled code up."""
+    from sensors.packets.publisher import PacketPublisher
     from sensors.packets.replay import chunks
-    from sensors.publish.publisher import Publisher
 
     with tempfile.TemporaryDirectory() as folder:
         warm, file = Path(folder) / "warm.pcap", Path(folder) / "bench.pcap"
         write_capture(warm, 20_000)
         write_capture(file, packets)
-        publisher = Publisher(settings, "bench-replay")
+        publisher = PacketPublisher(settings, "bench-replay")
         try:
-            for chunk in chunks(warm, settings.sensor):
+            for chunk in chunks(warm, settings.section(SensorSettings)):
                 publisher.publish(chunk)
             publisher.flush()
             before = publisher.counters.bytes
             began = time.perf_counter()
-            for chunk in chunks(file, settings.sensor):
+            for chunk in chunks(file, settings.section(SensorSettings)):
                 publisher.publish(chunk)
             publisher.flush()
             seconds = time.perf_counter() - began
@@ -173,7 +175,7 @@ def _topic(settings: Settings) -> Any:
     from kafka.admin import NewTopic
 
     from infra.kafka.client import client_options
-    from schemas.topics import RAW_PACKETS
+    from schemas.packets import RAW_PACKETS
     from sensors.publish.broker import refused
 
     name = settings.topic(RAW_PACKETS.name)
@@ -184,5 +186,5 @@ def _topic(settings: Settings) -> Any:
     except kafka_errors.KafkaError as e:
         raise refused(settings.kafka, e) from e
     except ValueError as e:
-        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {e}") from e
+        raise BrokerError(f"Kafka broker {settings.kafka.bootstrap_servers}: {one_line(e)}") from e
     return admin

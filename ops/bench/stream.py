@@ -20,12 +20,13 @@ import numpy as np
 import psutil
 
 from infra.config import Settings
+from jobs.metering.settings import MeterSettings
 from ops.bench import peer, traffic
 from ops.bench.place import machine, stack
-from ops.demo import report
 from ops.harness import driver, latency
 from ops.harness.memory import family
-from ops.harness.run import Demo, Outcome
+from ops.harness.outcome import Outcome
+from ops.harness.run import Trial
 from ops.harness.traffic import Source
 
 #: Seconds at the beginning that do not count for the lag's slope: until flows begin to end by their idle timeout the load is a lighter one.
@@ -96,17 +97,19 @@ def run(
         packets = traffic.write(own, capture, preset=preset, rate=rate, seconds=seconds, say=say)
         say(f"{packets:,} packets in a capture file")
         source = Source("replay", str(capture), shift_to_now=True)
-        demo = Demo(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
+        trial = Trial(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
         samples = Samples()
         try:
-            outcome = demo.run(lambda d: _watch(d, samples, say))
+            outcome = trial.run(lambda d: _watch(d, samples, say))
             batches = read_batches(where.run / driver.BATCHES)
         finally:
-            demo.stop()
+            trial.stop()
         result = {"queries": list(queries), **_result(outcome, samples, batches, rate, seconds)}
         if python is not None:
             made = traffic.write(own, capture, preset=preset, rate=rate, seconds=min(PEER_S, seconds), whole=True, say=say)
-            theirs = peer.run(python, capture, settings.meter.idle_timeout_s, settings.meter.active_timeout_s)
+            theirs = peer.run(
+                python, capture, settings.section(MeterSettings).idle_timeout_s, settings.section(MeterSettings).active_timeout_s
+            )
             kpps = round(made / theirs.seconds / 1000, 1)
             result["nfstream"] = {**theirs.as_dict(), "packets": made, "flows": theirs.said["flows"], "kpps": kpps}
             result["ratio"] = round(result["kpps_done"] / kpps, 2) if result["kpps_done"] else None
@@ -114,28 +117,28 @@ def run(
 
 
 @contextmanager
-def _watch(demo: Demo, samples: Samples, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def _watch(trial: Trial, samples: Samples, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     began: float | None = None
     last = 0.0
 
     def refresh() -> None:
         nonlocal began, last
         now = time.monotonic()
-        if not demo.now.sent or demo.now.phase != "sending":
+        if not trial.now.sent or trial.now.phase != "sending":
             if began is not None and not samples.cpu_after:
-                samples.cpu_after = cpu_seconds(demo.pids())
+                samples.cpu_after = cpu_seconds(trial.pids())
             return
         if began is None:
             began = now
-            samples.cpu_before = cpu_seconds(demo.pids())
+            samples.cpu_before = cpu_seconds(trial.pids())
         if now - last >= 1.0:
             last = now
-            total = demo.now.totals
+            total = trial.now.totals
             samples.at.append(round(now - began, 2))
-            samples.sent.append(demo.now.sent)
+            samples.sent.append(trial.now.sent)
             # never fewer than before: a follower that lost its connection begins to count anew
             samples.done.append(max([total.get("metered", 0) + total.get("rejected", 0), *samples.done[-1:]]))
-            samples.waiting.append(dict(demo.now.lag))
+            samples.waiting.append(dict(trial.now.lag))
             if len(samples.at) % 10 == 0:
                 say(f"{samples.at[-1]:4.0f} s  {samples.sent[-1]:,} packets sent, {samples.lag()[-1]:,} behind")
 
@@ -180,7 +183,7 @@ def read_batches(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: float, seconds: float) -> dict[str, Any]:
-    values = report.as_dict(outcome)
+    values = outcome.as_dict()
     lag = samples.lag()
     grows = slope(samples.at, lag, min(WARM_S, seconds / 3))
     sending = outcome.phases["sent"] - outcome.phases["first packet"]

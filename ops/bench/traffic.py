@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.config import Settings
+from sensors.packets.settings import SensorSettings
 
 #: A line of progress every so many packets.
 _TELL = 2_000_000
@@ -28,15 +29,15 @@ def write(
     CaptureError
         The file cannot be written.
     """
-    from sensors.generate import Run
+    from sensors.generate import TrafficGenerator
     from sensors.generate import preset as scenario
     from sensors.generate.cut import cut
     from sensors.packets.pcapwriter import PcapWriter
 
     told = 0
     with PcapWriter(file) as writer:
-        for batch in Run(scenario(preset, duration_s=seconds, rate=rate)):
-            writer.write(batch if whole else cut(batch, settings.sensor.snaplen))
+        for batch in TrafficGenerator(scenario(preset, duration_s=seconds, rate=rate)):
+            writer.write(batch if whole else cut(batch, settings.section(SensorSettings).snaplen))
             if writer.packets - told >= _TELL:
                 told = writer.packets
                 say(f"{told:,} packets generated")

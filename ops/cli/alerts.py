@@ -12,14 +12,15 @@ import typer
 
 from infra import config
 from infra.config import Settings
+from infra.console import looks
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
-from ops.cli import looks
-from ops.cli.options import ConfFile, Json
+from jobs.sinks import ask
 from schemas.alerts import TABLE
-from schemas.labels import ATTACKS
+from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
 
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
-_KINDS = ("scan", "flood", "guessing", "per-flow")
+_KINDS = KINDS[1:]  # benign is no alert
 _POLL_S = 0.5
 #: How much later than the next one a transaction may become visible.
 _LATE = timedelta(seconds=10)
@@ -38,18 +39,18 @@ alerts = typer.Typer(
 def show(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
-    kind: Annotated[str | None, typer.Option(help="scan, flood, guessing, per-flow, or an attack type such as SYN_FLOOD.")] = None,
+    kind: Annotated[str | None, typer.Option(help="scan, flood, brute-force, per-flow, or an attack type such as SYN_FLOOD.")] = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
     since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """The newest alerts; one row a flood's target, a scan's source, a guessing pair, or else a flow."""
+    """The newest alerts; one row a flood's target, a scan's source, a brute-forced pair, or else a flow."""
     if context.invoked_subcommand is not None:
         return
     settings = config.load(conf_file)
-    began = looks.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
+    began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
     if began is not None:
         _follow(settings, rows, began, kind, only_open, as_json)
@@ -67,7 +68,9 @@ def show(
 
 def _known(settings: Settings, kind: str) -> None:
     """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
-    if kind in (*_KINDS, *ATTACKS) or looks.query(settings.alerts, f"SELECT 1 AS one FROM {TABLE} WHERE attack_type = %s LIMIT 1", [kind]):
+    if kind_named(kind) in (*_KINDS, *ATTACKS) or ask.query(
+        settings.alerts, f"SELECT 1 AS one FROM {TABLE} WHERE attack_type = %s LIMIT 1", [kind]
+    ):
         return
     raise ConfigError(
         f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
@@ -106,9 +109,10 @@ def read(
     """
     where, values = ["true"], list[Any]()
     if kind:
-        where.append("kind = %s" if kind in _KINDS else "attack_type = %s")
-        values.append(kind)
-        if kind not in _KINDS and kind in map(str.lower, ATTACKS):
+        of_kind = kind_named(kind) in _KINDS
+        where.append("kind = ANY(%s)" if of_kind else "attack_type = %s")
+        values.append(_spellings(kind_named(kind)) if of_kind else kind)
+        if not of_kind and kind in map(str.lower, ATTACKS):
             raise ConfigError(f"--kind {kind!r}: attack types are written in capitals", f"--kind {kind.upper()}")
     if only_open:
         where.append("resolved_at IS NULL")
@@ -123,7 +127,13 @@ def read(
         "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
         f"FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
     )
-    return looks.query(settings.alerts, sql, [*values, limit])
+    rows = ask.query(settings.alerts, sql, [*values, limit])
+    return [{**row, "kind": kind_named(row["kind"])} for row in rows]
+
+
+def _spellings(kind: str) -> list[str]:
+    """What rows of a kind may say: until the query ``alerts`` of this version has run, the database holds former names."""
+    return [kind, *(former for former, now in FORMER_KINDS.items() if now == kind)]
 
 
 def settle(settings: Settings, alert_id: str, by: str, action: str | None = None) -> dict[str, Any]:
@@ -144,10 +154,10 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
         f"UPDATE {TABLE} SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
         "WHERE id = %s::uuid AND resolved_at IS NULL RETURNING id::text, attack_type, resolved_at, resolved_by"
     )
-    rows = looks.query(settings.alerts, sql, [by, action, wanted])
+    rows = ask.query(settings.alerts, sql, [by, action, wanted])
     if rows:
         return rows[0]
-    before = looks.query(settings.alerts, f"SELECT resolved_by FROM {TABLE} WHERE id = %s::uuid", [wanted])
+    before = ask.query(settings.alerts, f"SELECT resolved_by FROM {TABLE} WHERE id = %s::uuid", [wanted])
     if before:
         raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
     raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")

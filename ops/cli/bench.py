@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from infra import config, log
+from infra import config, files, log
 from infra.config import Settings
+from infra.console.options import ConfFile, group
+from infra.console.signals import handled
 from infra.errors import ConfigError
-from ops.cli.options import ConfFile, group
-from ops.cli.signals import handled
 
 app = group("Benchmarks.", "flowlake bench stream --rate 50000 --json stream.json")
 
@@ -104,7 +104,7 @@ def stream(
     if find and peer:
         raise ConfigError("--find and --peer: one or the other", "the peer is measured in a run of one rate")
     settings = _prepare(conf_file, json_file)
-    names = _with_meter(queries) if queries else ()
+    names = _with_meter(settings, queries) if queries else ()
     with _stoppable():
         if find:
             result = bench.find(settings, rate=rate, seconds=seconds, queries=names, say=_say)
@@ -125,7 +125,7 @@ def backlog(
     from ops.bench import backlog as bench
 
     settings = _prepare(conf_file, json_file)
-    names = _with_meter(queries)
+    names = _with_meter(settings, queries)
     with _stoppable():
         result = bench.run(settings, packets=packets, queries=names, say=_say)
     _tell(result, json_file)
@@ -182,13 +182,11 @@ def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
     return settings
 
 
-def _with_meter(queries: str) -> tuple[str, ...]:
-    from jobs.runtime.driver import select
-    from jobs.stream import QUERIES
-
-    names = tuple(select(QUERIES, queries, "--queries"))
+def _with_meter(settings: Settings, queries: str) -> tuple[str, ...]:
+    names = tuple(query.name for query in settings.catalogue.select((name.strip() for name in queries.split(",")), "--queries"))
     if "meter" not in names:
-        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {', '.join(QUERIES)}")
+        known = ", ".join(query.name for query in settings.catalogue.queries)
+        raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {known}")
     return names
 
 
@@ -213,7 +211,7 @@ def _tell(result: dict[str, Any], file: Path | None) -> None:
     from rich.table import Table
 
     if file is not None:
-        file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        files.replace(file, json.dumps(result, indent=2) + "\n")
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")

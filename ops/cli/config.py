@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from infra import config
 from infra.config import Settings
-from ops.cli.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group
 
 app = group("The configuration in force.", "flowlake config show")
 MASK = "********"
@@ -32,7 +32,7 @@ def effective(settings: Settings) -> dict[str, Any]:
     """All settings as plain values, by section; a secret is ``********`` when set, else empty. Client options by Kafka's names may hold
     secrets too (``sasl.jaas.config``, ``ssl.key.password``) and URLs may hold a password; both are masked."""
     plain: dict[str, Any] = json.loads(settings.model_dump_json())
-    for dotted in config.secret_fields():
+    for dotted in config.secret_fields(type(settings)):
         section, name = dotted.split(".")
         value: SecretStr = getattr(getattr(settings, section), name)
         plain[section][name] = MASK if value.get_secret_value() else ""

@@ -12,8 +12,8 @@ import typer
 
 from infra import config
 from infra.config import Settings
+from infra.console.options import ConfFile, Json, group
 from infra.errors import StoreError
-from ops.cli.options import ConfFile, Json, group
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +77,9 @@ def components(settings: Settings) -> list[Component]:
     """All that has tables of its own in PostgreSQL."""
     from jobs.sinks import alerts, hot
 
-    return [hot.component(settings), alerts.component(settings)]
+    records = settings.catalogue.records
+    tables = [hot.component(settings, record.hot) for record in records if record.hot]
+    return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config, log
+from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
-from ops.cli.options import ConfFile, Json
+from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -128,14 +129,14 @@ def _source(
     if iface is not None:
         from sensors.packets.afpacket import PacketSocket
 
-        PacketSocket(iface, settings.sensor.snaplen, "", 1 << 20).close()
+        PacketSocket(iface, settings.section(SensorSettings).snaplen, "", 1 << 20).close()
         return Source("live", iface, seconds=seconds or 30.0)
     return Source("generate", "demo", 1.0 if speed is None else speed, seconds=seconds, seed=seed, truth=str(where.truth))
 
 
 def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep: bool, page: bool, as_json: bool) -> int:
     from ops.demo import report, view
-    from ops.harness.run import Demo
+    from ops.harness.run import Trial
 
     def say(text: str) -> None:
         console.print(text, markup=False)
@@ -144,17 +145,17 @@ def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
-    demo = Demo(settings, where, source, say)
+    trial = Trial(settings, where, source, say)
     stopped: list[str] = []
     outcome = None
     try:
         try:
-            outcome = demo.run(view.page(console) if console.is_terminal else view.lines(say))
+            outcome = trial.run(view.page(console) if console.is_terminal else view.lines(say))
         except KeyboardInterrupt:
             say("interrupted: stopping what was started")
             raise
         finally:
-            stopped = demo.stop(keep=keep)
+            stopped = trial.stop(keep=keep)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

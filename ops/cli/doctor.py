@@ -8,16 +8,16 @@ import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from infra import config, paths
-from infra.errors import FlowlakeError
-from ops.cli.options import ConfFile, Json
+from infra import config, paths, pythons
+from infra.console.options import ConfFile, Json
+from infra.errors import FlowlakeError, one_line
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -71,27 +71,20 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_worker_python()
     yield check_memory()
     yield check_disk(settings.path(settings.paths.var))
-    stack = LocalStack(settings)
-    for check in (check_kafka_port, check_postgres_port):
-        yield from _guarded(check, stack)
+    yield from check_servers(LocalStack(settings))
     yield check_capture()
+    yield check_filters()
     yield check_model(settings)
 
 
-def _guarded(check: Callable[[LocalStack], Finding | None], stack: LocalStack) -> Iterator[Finding]:
-    try:
-        finding = check(stack)
-    except FlowlakeError as e:
-        finding = Finding(check.__name__.removeprefix("check_").replace("_", " "), "missing", str(e), e.hint)
-    if finding is not None:
-        yield finding
-
-
 def check_python() -> Finding:
+    """Whether this interpreter is a supported one, and what was run on its like."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] != (3, 11):
-        return Finding("python", "missing", f"{sys.executable} is {version}, 3.11 is needed", "make setup PYTHON=/path/to/python3.11")
-    return Finding("python", "ok", f"{version} ({sys.executable})")
+    if refused := pythons.this():
+        detail = f"{sys.executable} {refused}; Python {pythons.names()} is needed"
+        return Finding("python", "missing", detail, "make setup PYTHON=/path/to/python3.11")
+    state = "ok" if pythons.tried() else "warning"
+    return Finding("python", state, f"{version} ({sys.executable}); {pythons.run()}")
 
 
 def check_java() -> Finding:
@@ -173,29 +166,28 @@ def check_disk(folder: Path) -> Finding:
     return Finding("disk", "ok", f"{free:.1f} GiB free at {there}")
 
 
-def check_kafka_port(stack: LocalStack) -> Finding | None:
-    broker = stack.kafka()
-    if broker is None:
-        return Finding("kafka", "ok", f"remote: {stack.settings.kafka.bootstrap_servers}")
-    return _port("kafka", broker.port, broker.running(), "FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:<port>")
+def check_servers(stack: LocalStack) -> Iterator[Finding]:
+    """Whether Kafka and PostgreSQL run, can be started, or are somebody else's that let us in."""
+    try:
+        stack.require_startable()
+        states = stack.servers()
+    except FlowlakeError as e:
+        yield Finding("servers", "missing", str(e), e.hint)
+        return
+    for state in states:
+        detail = state.detail.removeprefix("(").removesuffix(")")
+        if state.state == "refused":
+            yield Finding(state.name, "missing", detail, state.hint)
+        elif state.hint:
+            yield Finding(state.name, "missing", f"{state.address}: {detail}", state.hint)
+        else:
+            yield Finding(state.name, "ok", _fine(state.state, state.address) + (f": {detail}" if detail else ""))
 
 
-def check_postgres_port(stack: LocalStack) -> Finding | None:
-    database = stack.postgres()
-    if database is None:
-        return Finding("postgres", "ok", f"remote: {stack.settings.hot.host}:{stack.settings.hot.port}")
-    return _port("postgres", database.port, database.running(), "FLOWLAKE_HOT__PORT=<port> FLOWLAKE_ALERTS__PORT=<port>")
-
-
-def _port(name: str, port: int, running: bool, setting: str) -> Finding:
-    from infra.process import port_owner
-
-    if running:
-        return Finding(name, "ok", f"runs on port {port}")
-    owner = port_owner(port)
-    if owner is not None:
-        return Finding(name, "missing", f"port {port} is taken by {owner}", f"stop it, or choose another port: {setting}")
-    return Finding(name, "ok", f"port {port} is free")
+def _fine(state: str, address: str) -> str:
+    port = address.rpartition(":")[2]
+    told = {"remote": f"remote: {address}", "external": f"external server at {address}", "stopped": f"port {port} is free"}
+    return told.get(state, f"runs on port {port}")
 
 
 def check_capture() -> Finding:
@@ -211,6 +203,18 @@ def check_capture() -> Finding:
     except OSError as e:
         return Finding("capture", "warning", f"no packet socket here: {e.strerror}", "replay capture files instead: flowlake sensor replay")
     return Finding("capture", "ok", "live capture is permitted")
+
+
+def check_filters() -> Finding:
+    """Filters of live capture are compiled by libpcap, which the wheels of ``pcapy-ng`` bring along."""
+    try:
+        from sensors.packets import bpf
+
+        bpf.compile_filter("not port 22", 1)
+    except (ImportError, FlowlakeError) as e:
+        mend = "make setup   (where its package has no wheel, first: apt-get install g++ libpcap-dev)"
+        return Finding("filters", "warning", f"libpcap does not compile filters for live capture: {e}", mend)
+    return Finding("filters", "ok", "libpcap compiles filters for live capture")
 
 
 def check_model(settings: Settings) -> Finding:
@@ -232,5 +236,5 @@ def check_model(settings: Settings) -> Finding:
         finally:
             connection.close()
     except sqlite3.Error as e:
-        return Finding("model", "warning", f"registry {file}: {e}", f"move {file} away, then: flowlake train")
+        return Finding("model", "warning", f"registry {file}: {one_line(e)}", f"move {file} away, then: flowlake train")
     return Finding("model", "ok", f"{name} is version {row[0]}") if row else absent

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import io
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from infra.errors import ConfigError, FlowlakeError
+from infra import config
+from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.names import escape_on_output
+from infra.sources import Catalogue, resolve
 
 
 @dataclass(frozen=True)
 class Group:
-    """Where a command lives: ``module:attribute``, and the line that ``flowlake --help`` shows for it without importing it."""
+    """Where a command lives: ``module:attribute``, and the line that ``flowlake --help`` shows for it without importing it.
+
+    Without a target it is the group of a source, whose commands are ``below``.
+    """
 
     target: str
     help: str
+    below: Mapping[str, Group] = field(default_factory=dict)
 
 
-#: Every command. An attribute that is a Typer app becomes a group of commands, a function becomes one command.
-COMMANDS: dict[str, Group] = {
+#: Commands of the platform. An attribute that is a Typer app becomes a group of commands, a function becomes one command.
+PLATFORM: dict[str, Group] = {
     "demo": Group("ops.cli.demo:demo", "The whole stream on this machine, shown live, ending with accounts and a report."),
     "up": Group("ops.cli.stack:up", "Start the local stack: Kafka, PostgreSQL, lake folder, topics."),
     "down": Group("ops.cli.stack:down", "Stop the local stack; data stays."),
@@ -35,14 +41,36 @@ COMMANDS: dict[str, Group] = {
     "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
-    "sensor": Group("ops.cli.sensor:app", "Live capture, replay of capture files, generated traffic."),
-    "meter": Group("ops.cli.meter:meter", "Capture files in, flow records out, without the stack."),
-    "stream": Group("ops.cli.stream:stream", "Run the stream: meter, score, all sinks."),
-    "flows": Group("ops.cli.flows:flows", "A look at the flow records in the lake or the hot store."),
+    "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
+    "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
-    "train": Group("ops.cli.train:train", "Train and register a model."),
     "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
 }
+
+
+def commands(catalogue: Catalogue) -> dict[str, Group]:
+    """Every command: those of the platform, and those of the sources - in a group for each, and some at the top as well."""
+    found = dict(PLATFORM)
+    for source in catalogue.sources:
+        below = {command.name: Group(command.target, command.help) for command in source.commands}
+        if taken := [name for name in (source.name, *(c.name for c in source.commands if c.top)) if name in found]:
+            raise ConfigError(f"source {source.name} declares command {taken[0]!r}, which is there already", "give it another name")
+        found |= {command.name: below[command.name] for command in source.commands if command.top}
+        if below:
+            found[source.name] = Group("", source.title, below)
+    return found
+
+
+def _catalogue(arguments: Sequence[str]) -> Catalogue:
+    """The sources of the configuration that a command line names."""
+    file: str | None = None
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--conf-file":
+            file = following
+        elif word.startswith("--conf-file="):
+            file = word.partition("=")[2]
+    return config.catalogue(file)
+
 
 EXAMPLES = """Examples:
   flowlake doctor
@@ -51,7 +79,7 @@ EXAMPLES = """Examples:
   flowlake down"""
 
 
-def load(name: str) -> Any:
+def load(name: str, known: Mapping[str, Group]) -> Any:
     """Import one command and return it ready to run (Typer's command object).
 
     Raises
@@ -61,13 +89,12 @@ def load(name: str) -> Any:
     ImportError
         The module or its attribute is missing: a fault of this program, not of its user.
     """
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         raise ConfigError(f"no command {name!r}", f"did you mean: flowlake {near[0]}" if near else "see: flowlake --help")
     import typer
 
-    module, attribute = COMMANDS[name].target.split(":")
-    found = getattr(importlib.import_module(module), attribute)
+    found = resolve(known[name].target)
     if not isinstance(found, typer.Typer):
         single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
         single.command(name, epilog=getattr(found, "epilog", None))(found)
@@ -75,17 +102,29 @@ def load(name: str) -> Any:
     return typer.main.get_command(found)
 
 
-def overview() -> str:
+def overview(known: Mapping[str, Group]) -> str:
     """What ``flowlake --help`` prints; made from the table, since importing every group would take seconds."""
-    width = max(map(len, COMMANDS)) + 2
-    commands = "\n".join(f"  {name:<{width}}{group.help}" for name, group in COMMANDS.items())
     return (
         "Usage: flowlake [--debug] COMMAND [ARGS]...\n\n"
         "Network traffic, from the wire to scored flows in a lake, a hot store and alerts.\n\n"
-        f"Commands (each has --help):\n{commands}\n\n"
+        f"Commands (each has --help):\n{_listed(known)}\n\n"
         "Options:\n  -h, --help   Show this.\n  --version    Show the version.\n"
         "  --debug      Show the stack trace of a failure (also: FLOWLAKE_DEBUG=1); may stand anywhere.\n\n"
         f"{EXAMPLES}"
+    )
+
+
+def _listed(known: Mapping[str, Group]) -> str:
+    width = max(map(len, known)) + 2
+    return "\n".join(f"  {name:<{width}}{group.help}" for name, group in known.items())
+
+
+def _of_source(name: str, group: Group) -> str:
+    """What ``flowlake <source> --help`` prints."""
+    first = next(iter(group.below))
+    return (
+        f"Usage: flowlake {name} COMMAND [ARGS]...\n\n{group.help}\n\nCommands (each has --help):\n{_listed(group.below)}\n\n"
+        f"Example:\n  flowlake {name} {first} --help"
     )
 
 
@@ -114,27 +153,34 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as e:
         if debug:
             traceback.print_exc()
-        _say(
-            f"unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}", "" if debug else "the same command with --debug shows where"
-        )
+        _say(f"unexpected {type(e).__name__}: {one_line(e)}", "" if debug else "the same command with --debug shows where")
         sys.exit(1)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line (without the program's name) and return its exit code; failures are raised."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if arguments[0] == "--version":
+    if arguments and arguments[0] == "--version":
         print(f"flowlake {metadata.version('flowlake')}")
         return 0
-    name, rest = arguments[0], arguments[1:]
-    command = load(name)
+    known: Mapping[str, Group] = commands(_catalogue(arguments))
+    path, group = "flowlake", Group("", "")
+    while True:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(overview(known) if path == "flowlake" else _of_source(path.removeprefix("flowlake "), group))
+            return 0
+        name, arguments = arguments[0], arguments[1:]
+        if name not in known or known[name].target:
+            return _run(f"{path} {name}", load(name, known), arguments)
+        group, path = known[name], f"{path} {name}"
+        known = group.below
+
+
+def _run(path: str, command: Any, rest: list[str]) -> int:
     import typer
 
     try:
         # not its main(): that ends the process itself, silently, when it is interrupted or nobody reads its output
-        with command.make_context(f"flowlake {name}", list(rest)) as made:
+        with command.make_context(path, list(rest)) as made:
             code = command.invoke(made)
     except typer.Exit as e:
         return e.exit_code
@@ -146,7 +192,8 @@ def run(arguments: list[str]) -> int:
         if not rest and context is not None and not e.format_message().startswith("Missing"):
             print(context.get_help())
             return 0
-        raise ConfigError(f"{name}: {e.format_message()}", f"see: {context.command_path if context else f'flowlake {name}'} --help") from e
+        words = path.removeprefix("flowlake ")
+        raise ConfigError(f"{words}: {e.format_message()}", f"see: {context.command_path if context else path} --help") from e
     return code if isinstance(code, int) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
+from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError, FlowlakeError
-from ops.cli.options import ConfFile, Json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,27 +21,55 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from infra.kafka.progress import Standing
+    from infra.kafka.topics import Report
     from infra.stack.local import LocalStack
+    from infra.stack.parts import PartState
 
 
-def up(conf_file: ConfFile = None) -> None:
+def up(
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Start only these: kafka (with its topics), postgres; comma-separated.", show_default=False),
+    ] = None,
+    conf_file: ConfFile = None,
+) -> None:
     """Start Kafka and PostgreSQL, create lake folder and topics. What runs already is left alone; data survives a restart.
 
-    Example:  flowlake up
+    A Kafka or PostgreSQL of yours that answers at the configured address on loopback is used as it is.
+
+    Examples:
+
+      flowlake up
+
+      flowlake up --only kafka
     """
+    from infra.stack.local import SERVERS
     from ops.cli.tables import console, topics_table
 
-    report = _stack(conf_file).up(say=print)
-    if report.differences:
+    chosen = names("--only", only, SERVERS)
+    report = _stack(conf_file).up(say=print, only=chosen)
+    if report and report.differences:
         console().print(topics_table(report))
 
 
-def down(conf_file: ConfFile = None) -> None:
-    """Stop the stream, the sensor, Kafka and PostgreSQL. Data stays.
+def down(
+    only: Annotated[
+        str | None, typer.Option("--only", help="Stop only these: kafka, postgres, stream; comma-separated.", show_default=False)
+    ] = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Stop the stream, Kafka and PostgreSQL. Data stays. Servers that flowlake did not start are left running.
 
-    Example:  flowlake down
+    Examples:
+
+      flowlake down
+
+      flowlake down --only postgres
     """
-    _stack(conf_file).down(say=print)
+    from infra.stack.local import SERVERS, STREAM
+
+    chosen = names("--only", only, (*SERVERS, STREAM))
+    _stack(conf_file).down(say=print, only=chosen)
 
 
 def status(
@@ -131,14 +160,16 @@ def _stack(conf_file: Path | None) -> LocalStack:
     return LocalStack(config.load(conf_file))
 
 
-def _broker(stack: LocalStack) -> tuple[Any, list[Standing], str]:
+def _broker(stack: LocalStack, parts: Sequence[PartState]) -> tuple[Report | None, list[Standing], str]:
     """Topics, how far the queries are and, where the broker does not answer, why not."""
     from infra.kafka import progress as queries
     from infra.kafka import topics
 
-    kafka = stack.kafka()
-    if kafka is not None and not kafka.ready():
-        return None, [], f"no Kafka broker answers at {kafka.bootstrap}; flowlake up starts it"
+    broker = next(part for part in parts if part.name == "kafka")
+    if broker.state == "refused":
+        return None, [], broker.hint
+    if broker.state in ("stopped", "starting"):
+        return None, [], f"no Kafka broker answers at {broker.address}; flowlake up starts one"
     try:
         return topics.inspect(stack.settings), queries.standings(stack.settings), ""
     except FlowlakeError as e:
@@ -146,10 +177,11 @@ def _broker(stack: LocalStack) -> tuple[Any, list[Standing], str]:
 
 
 def _snapshot(stack: LocalStack) -> dict[str, Any]:
-    report, standings, problem = _broker(stack)
+    parts = stack.parts()
+    report, standings, problem = _broker(stack, parts)
     shown = report.as_dict() if report else {"topics": [], "differences": []}
     return {
-        "parts": [asdict(part) for part in stack.parts()],
+        "parts": [asdict(part) for part in parts],
         **shown,
         "lag": {standing.query: standing.behind for standing in standings},
         "queries": [asdict(standing) for standing in standings],
@@ -162,8 +194,9 @@ def _views(stack: LocalStack, screen: Console) -> list[Table | Text]:
 
     from ops.cli.tables import parts_view, queries_table, topics_table
 
-    report, standings, problem = _broker(stack)
-    shown: list[Table | Text] = [parts_view(stack.parts(), screen)]
+    parts = stack.parts()
+    report, standings, problem = _broker(stack, parts)
+    shown: list[Table | Text] = [parts_view(parts, screen)]
     if report:
         shown.append(topics_table(report))
     if standings:

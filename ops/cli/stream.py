@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from infra import config
-from ops.cli.options import ConfFile
+from infra.console.options import ConfFile
 
 
 def stream(
-    only: Annotated[str, typer.Option("--only", help="Run only these queries: meter, alerts, hot, lake; comma-separated.")] = "",
+    only: Annotated[str, typer.Option("--only", help="Run only these queries, comma-separated; flowlake sources names them.")] = "",
     reset_checkpoint: Annotated[
         bool, typer.Option("--reset-checkpoint", help="Forget the queries' checkpoints before they start.")
     ] = False,
@@ -21,14 +21,15 @@ def stream(
     ] = False,
     conf_file: ConfFile = None,
 ) -> int:
-    """Run the stream until interrupted: meter and score, then lake, hot store and alerts, each a query of its own.
+    """Run the stream until interrupted: of each source the queries that make and score its records, then lake, hot store and alerts.
 
     On a cluster: ./spark-submit.sh stream --master spark://host:7077 --conf-file conf/cluster.yaml
 
     Example:  flowlake stream --only meter,alerts
     """
     from jobs.runtime import driver
-    from jobs.stream import APP, QUERIES
+    from jobs.stream import APP
 
-    chosen = driver.select(QUERIES, only)
-    return driver.run(config.load(conf_file), APP, chosen, reset=reset_checkpoint, accept=accept_new_topics)
+    settings = config.load(conf_file)
+    chosen = settings.catalogue.select(driver.listed(only))
+    return driver.run(settings, APP, chosen, reset=reset_checkpoint, accept=accept_new_topics)

@@ -12,7 +12,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from infra.kafka.progress import Standing
     from infra.kafka.topics import Report
-    from infra.stack.local import PartState
+    from infra.stack.parts import PartState
 
 
 #: Width of what goes into a file or a pipe: nothing is folded there.
@@ -84,7 +84,7 @@ def _parts_text(parts: list[PartState]) -> Text:
 
 
 def _state(part: PartState) -> Text:
-    colours = {"ready": "green", "starting": "yellow", "running": "green"}
+    colours = {"ready": "green", "starting": "yellow", "running": "green", "external": "green", "refused": "red"}
     state = Text(part.state, style=colours.get(part.state, "red" if part.detail else "dim"))
     return Text.assemble(state, f" {part.detail}") if part.detail else state
 

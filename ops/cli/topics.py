@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from infra import config
+from infra.console.options import ConfFile, Json
 from infra.errors import BrokerError
-from ops.cli.options import ConfFile, Json
 
 
 def topics(

@@ -5,63 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import files
 from infra.config import Settings
 from infra.names import printable
-from ops.harness import latency
 from ops.harness.accounts import rejected_by_reason
+from ops.harness.outcome import Outcome
 from ops.harness.place import Place
-from ops.harness.run import Outcome
-from schemas import alerts, hot
+from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 #: Flows of a kind below this share found are worth a word.
 POOR = 0.8
-_SENSOR = ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
-
-
-def as_dict(outcome: Outcome) -> dict[str, Any]:
-    """The report: what every reader can rely on first, the rest behind it."""
-    t = outcome.totals
-    return {
-        "packets_sent": int(outcome.sent.get("sent", 0)),
-        "packets_metered": t.get("metered", 0),
-        "packets_rejected": t.get("rejected", 0),
-        "flows_closed": outcome.closed.num_rows,
-        "lake_rows": outcome.rows.get("lake", 0),
-        "hot_rows": outcome.rows.get("hot", 0),
-        "alert_rows": outcome.rows["alerts"],
-        "latency_ms": latency.percentiles(outcome.delay_values),
-        "quality": outcome.detection.ratios(),
-        "seconds": outcome.seconds,
-        "closes": outcome.closes,
-        "checks": [vars(check) for check in outcome.checks],
-        "behind": outcome.behind,
-        "source": {**vars(outcome.source), "name": printable(outcome.source.name)},
-        "sensor": {
-            k: outcome.sent.get(k) for k in ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
-        },
-        "rejected_by_reason": rejected_by_reason(t),
-        "flows_by_end": {k.removeprefix("flows_"): v for k, v in sorted(t.items()) if k.startswith("flows_") and v},
-        "alerts_by_kind": dict(sorted(Counter(a.attack_type for a in outcome.alerts).items())),
-        "stages_ms": outcome.delays,
-        "detection": outcome.detection.as_dict(),
-        "model_version": outcome.model_version,
-        "phases_s": outcome.phases,
-        "memory_peak_mb": outcome.memory_peak_mb,
-        "memory_parts_mb": outcome.memory_parts_mb,
-    }
 
 
 def write(outcome: Outcome, file: Path) -> dict[str, Any]:
     """Write the report as JSON and return it."""
-    values = as_dict(outcome)
-    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    values = outcome.as_dict()
+    files.replace(file, json.dumps(values, indent=2) + "\n")
     return values
 
 
@@ -76,7 +42,7 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     return [
         ("lake", lake),
         ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),
-        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {hot.TABLE} GROUP BY 1"'),
+        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
         ("", f'{psql} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
     ]

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.labels import BY_NAME
+from schemas.labels import BY_NAME, KINDS
 
 #: Classes in the order in which they are stacked; a label nobody knows is one of a kind.
-CLASSES = ("benign", "scan", "flood", "guessing", "per-flow")
+CLASSES = KINDS
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Series:
 
 
 def class_of(label: str) -> str:
-    """Class of a label: benign, scan, flood, guessing, per-flow."""
+    """Class of a label: benign, scan, flood, brute-force, per-flow."""
     known = BY_NAME.get(label)
     return known.kind if known is not None else "per-flow"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ops.harness.run import Demo, Now
+from ops.harness.outcome import Now
+from ops.harness.run import Trial
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -17,17 +18,17 @@ LINE_S, PAGE_S = 5.0, 0.5
 _NEWEST = 8
 
 
-def lines(say: Callable[[str], None]) -> Callable[[Demo], Any]:
+def lines(say: Callable[[str], None]) -> Callable[[Trial], Any]:
     """Progress as lines: one every some seconds, and one for each new alert."""
 
     @contextmanager
-    def watch(demo: Demo) -> Iterator[Callable[[], None]]:
+    def watch(trial: Trial) -> Iterator[Callable[[], None]]:
         last = 0.0
         known: set[str] = set()
 
         def refresh() -> None:
             nonlocal last
-            now = demo.now
+            now = trial.now
             for alert in now.alerts:
                 if alert.id not in known:
                     known.add(alert.id)
@@ -38,8 +39,8 @@ def lines(say: Callable[[str], None]) -> Callable[[Demo], Any]:
                 say(progress_line(now))
 
         yield refresh
-        demo.now.seconds = demo._now()
-        say(progress_line(demo.now))
+        trial.now.seconds = trial.elapsed()
+        say(progress_line(trial.now))
 
     return watch
 
@@ -56,24 +57,24 @@ def progress_line(now: Now) -> str:
     )
 
 
-def page(console: Console) -> Callable[[Demo], Any]:
+def page(console: Console) -> Callable[[Trial], Any]:
     """The live page."""
 
     @contextmanager
-    def watch(demo: Demo) -> Iterator[Callable[[], None]]:
+    def watch(trial: Trial) -> Iterator[Callable[[], None]]:
         from rich.live import Live
 
         last = 0.0
-        with Live(render(demo.now), console=console, auto_refresh=False) as live:
+        with Live(render(trial.now), console=console, auto_refresh=False) as live:
 
             def refresh() -> None:
                 nonlocal last
                 if time.monotonic() - last >= PAGE_S:
                     last = time.monotonic()
-                    live.update(render(demo.now), refresh=True)
+                    live.update(render(trial.now), refresh=True)
 
             yield refresh
-            live.update(render(demo.now), refresh=True)
+            live.update(render(trial.now), refresh=True)
 
     return watch
 

@@ -65,7 +65,6 @@ def main(folder: Path, names: Sequence[str] = ()) -> int:
     # MLflow takes seconds to import: beside the JVM's start they cost less.
     model = threading.Thread(target=_import_registry, name="registry", daemon=True)
     model.start()
-    from jobs import stream
     from jobs.runtime import runner, session
 
     spark = session.build(settings, "flowlake-demo")
@@ -81,9 +80,9 @@ def main(folder: Path, names: Sequence[str] = ()) -> int:
                 return 0
         link.write(folder / STATE, {"state": "running"})
         queries = [
-            runner.Query(name, functools.partial(start, spark, settings), essential=name == "meter")
-            for name, start in stream.QUERIES.items()
-            if name in (names or stream.QUERIES)
+            runner.Query(query.name, functools.partial(query.start, spark, settings), query.essential)
+            for query in settings.catalogue.source("packets").queries
+            if not names or query.name in names
         ]
         return runner.run(spark, queries, stop=stop, observer=BatchLog(folder / BATCHES))
     finally:

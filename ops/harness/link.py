@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra import files
+
 
 def write(file: Path, values: Mapping[str, Any]) -> None:
     """Replace the file: a reader sees the old values or the new ones, never half of them."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(partial, file)
+    files.replace(file, json.dumps(values))
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping
 
 import psutil
 
@@ -42,3 +44,28 @@ def _bytes(process: psutil.Process) -> int:
             return 0
     except psutil.Error:
         return 0
+
+
+class MemoryWatch(threading.Thread):
+    """Looks at the memory of all parts (``pids``) every ``every_s`` seconds: the kernel walks all pages of all processes for it."""
+
+    def __init__(self, pids: Callable[[], dict[str, int | None]], every_s: float) -> None:
+        super().__init__(name="memory", daemon=True)
+        self._pids = pids
+        self._every_s = every_s
+        self._ending = threading.Event()
+        self.last: dict[str, int] = {}
+        self.parts: dict[str, int] = {}
+        self.peak = 0
+
+    def run(self) -> None:
+        while not self._ending.wait(self._every_s):
+            # The others are children of this process: counted first, so that they do not count for it.
+            self.last = tree_mb({**self._pids(), "demo": os.getpid()})
+            total = sum(self.last.values())
+            if total > self.peak:
+                self.peak, self.parts = total, dict(self.last)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ending.set()

@@ -1,16 +1,15 @@
-"""What the demo sees of its stream: the topics followed by consumers of its own, the stores asked now and then.
+"""What is seen of the stream from outside: its topics, followed by consumers of the harness's own.
 
-Nothing here goes through the stream: what is compared in the end was read from the broker and from the stores themselves.
+Nothing here goes through the stream: what is compared in the end was read from the broker itself.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.config import Settings
-from infra.kafka.progress import INPUTS, finished_offsets
-from jobs.runtime import lake
+from infra.errors import one_line
+from infra.kafka.progress import LocalFiles, finished_offsets
 from jobs.sinks.messages import BadMessage, decode_value
 from jobs.sources.packets.accounts import AccountBook
-from ops.harness.accounts import NO_IDS, Ids
-from schemas import alerts, hot
-from schemas.topics import ACCOUNTS, PREDICTIONS, RAW_PACKETS
+from ops.harness.stores import ids_of
+from schemas.packets import ACCOUNTS, FLOWS, PREDICTIONS, RAW_PACKETS
 from schemas.wire import KIND_PACKETS, Header
+
+log = logging.getLogger(__name__)
 
 #: Columns of a prediction that the view, the accounts and the report need.
 COLUMNS = (
@@ -55,14 +55,11 @@ class Seen:
     book: AccountBook = field(default_factory=AccountBook)
     closed: list[pa.Table] = field(default_factory=list)
     closed_rows: int = 0  # copies included
-    interim_rows: int = 0
     to_broker: list[np.ndarray] = field(default_factory=list)
     to_scored: list[float] = field(default_factory=list)  # a flow's first packet to its first score
     scored: set[str] = field(default_factory=set)  # ids of flows with a score
     ends: dict[str, dict[int, int]] = field(default_factory=dict)  # topic -> partition -> end offset
     at_end: bool = False  # everything that was on the broker at the last look has been read
-    undecoded: int = 0
-    failure: str = ""
 
 
 class Follower(threading.Thread):
@@ -70,7 +67,7 @@ class Follower(threading.Thread):
 
     Parameters
     ----------
-    settings : of the demo.
+    settings : of the trial.
     timed : capture times are the wall clock's: delays are noted, the first of them from ``raw-packets`` (``light``: partition 0).
     light : read the accounts only, until :meth:`deepen`: a benchmark must not be disturbed by who watches it. Times are in the messages.
     """
@@ -100,20 +97,21 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         """Read until stopped; a broker that is away is tried again."""
+        told = ""
         while not self._stop_event.is_set():
             try:
                 self._follow()
-            except Exception as e:  # a client's hiccup must not end the demo
-                self.seen.failure = f"{type(e).__name__}: {e}"
+            except Exception as e:  # a client's hiccup must not end the trial
+                if (why := f"{type(e).__name__}: {one_line(e)}") != told:
+                    log.warning("the topics cannot be followed and are tried again: %s", why)
+                    told = why
                 self._stop_event.wait(1)
 
     def _follow(self) -> None:
         from kafka import KafkaConsumer, TopicPartition
 
-        from infra import crc32c
         from infra.kafka.client import client_options
 
-        crc32c.install()
         consumer = KafkaConsumer(**client_options(self._settings.kafka), client_id="flowlake-demo", fetch_max_wait_ms=100)
         names = {self._settings.topic(t.name): t.name for t in (ACCOUNTS, PREDICTIONS, RAW_PACKETS)}
         try:
@@ -161,16 +159,15 @@ class Follower(threading.Thread):
                 seen.to_broker.append(record.timestamp - ts / 1e6)
             return
         try:
-            rows = decode_value(record.value, headers, COLUMNS)
-        except BadMessage:
-            seen.undecoded += 1
+            rows = decode_value(record.value, headers, FLOWS, COLUMNS)
+        except BadMessage as e:
+            log.warning("%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, e)
             return
         is_closed = rows["closed"]
         closed = rows.filter(is_closed)
         if closed.num_rows:
             seen.closed.append(closed)
             seen.closed_rows += closed.num_rows
-        seen.interim_rows += rows.num_rows - closed.num_rows
         if self._timed:
             self._note_first(rows)
 
@@ -213,124 +210,11 @@ class Follower(threading.Thread):
         with self.lock:
             ends = {topic: dict(parts) for topic, parts in self.seen.ends.items()}
         found = {}
-        for query, topic in INPUTS.items():
+        for query in self._settings.catalogue.source("packets").queries:
             done: dict[int, int] = {}
-            for folder in checkpoints.glob(f"{query}-v*/commits"):
-                done = {partition: offset for (_, partition), offset in finished_offsets(folder.parent).items()}
-            found[query] = sum(max(0, end - done.get(partition, 0)) for partition, end in ends.get(topic, {}).items())
+            for folder in checkpoints.glob(f"{query.name}-v*/commits"):
+                finished = finished_offsets(LocalFiles(checkpoints), folder.parent.name)
+                done = {partition: offset for (_, partition), offset in finished.items()}
+            read = (ends.get(topic.name, {}) for topic in query.reads)
+            found[query.name] = sum(max(0, end - done.get(p, 0)) for parts in read for p, end in parts.items())
         return found
-
-
-def ids_of(column: pa.Array | pa.ChunkedArray) -> Ids:
-    """A text column of flow ids as ``S36[n]``."""
-    if not len(column):
-        return NO_IDS
-    return np.array(column.to_pylist(), dtype="S36")
-
-
-@dataclass(frozen=True)
-class AlertRow:
-    """One alert as a person wants it. ``delay_ms``: from the packet that sufficed to the row."""
-
-    id: str
-    attack_type: str
-    kind: str
-    source: str
-    target: str
-    severity: int
-    confidence: float
-    flow_count: int
-    created_at: float
-    last_seen: float
-    delay_ms: float
-
-
-class Stores:
-    """The three stores, asked directly."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: Any = None
-
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of a query; none while the table is not there yet."""
-        import psycopg2
-
-        from jobs.sinks import postgres
-
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = postgres.connect(self._settings.hot, "flowlake-demo")
-                self._connection.autocommit = True
-            with self._connection.cursor() as cursor:
-                cursor.execute(query)
-                return list(cursor.fetchall())
-        except psycopg2.errors.UndefinedTable:
-            return []
-        except psycopg2.OperationalError:
-            self.close()
-            return []
-
-    def hot_rows(self) -> int:
-        """Rows of ``network_flows``."""
-        rows = self._rows(f"SELECT count(*) FROM {hot.TABLE}")
-        return int(rows[0][0]) if rows else 0
-
-    def hot_ids(self) -> Ids:
-        """Flow ids of all rows of ``network_flows``."""
-        rows = self._rows(f"SELECT flow_id::text FROM {hot.TABLE}")
-        return np.array([r[0] for r in rows], dtype="S36") if rows else NO_IDS
-
-    def alerts(self) -> list[AlertRow]:
-        """All alerts, in the order in which they were raised."""
-        query = (
-            "SELECT id::text, attack_type, kind, coalesce(host(src_ip), ''), coalesce(host(dst_ip), ''), severity, confidence, flow_count, "
-            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details "
-            f"FROM {alerts.TABLE} ORDER BY created_at, id"
-        )
-        return [_alert(row) for row in self._rows(query)]
-
-    def lake_rows(self) -> int:
-        """Rows of the lake's current version, from its log."""
-        table = self._lake()
-        if table is None:
-            return 0
-        return int(sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist()))
-
-    def lake_ids(self) -> Ids:
-        """Flow ids of all rows of the lake."""
-        if self._lake() is None:
-            return NO_IDS
-        return ids_of(lake.dataset(self._settings.path(self._settings.lake.path)).to_table(columns=["flow_id"])["flow_id"])
-
-    def _lake(self) -> Any:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        path = self._settings.path(self._settings.lake.path)
-        if not (path / "_delta_log").is_dir():
-            return None
-        try:
-            return DeltaTable(str(path))
-        except DeltaError:  # the first version is being written
-            return None
-
-
-def _alert(row: tuple[Any, ...]) -> AlertRow:
-    details = row[10] if isinstance(row[10], dict) else json.loads(row[10] or "{}")
-    evidence = details.get("evidence_time")
-    at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]
-    source = row[3] or _several(details, "source")
-    target = row[4] or _several(details, "target")
-    return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], (row[8] - at) * 1000)
-
-
-def _several(details: dict[str, Any], name: str) -> str:
-    count = details.get(f"distinct_{name}s")
-    return f"{count} {name}s" if count else ""

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import yaml
 
-from infra import config, paths
+from infra import config, files, paths
 from infra.config import PREFIX, Settings
 from infra.errors import ConfigError, StackError
 from infra.stack.local import LOOPBACK
@@ -102,7 +102,7 @@ class Place:
 
     def remember_started(self, names: set[str]) -> None:
         """Note which servers are the demo's to stop."""
-        self.started.write_text(json.dumps(sorted(names)), encoding="utf-8")
+        files.replace(self.started, json.dumps(sorted(names)))
 
     def was_started(self) -> set[str]:
         """Servers that an earlier demo started and did not stop."""
@@ -153,15 +153,16 @@ def is_demo_topic(settings: Settings, topic: str) -> bool:
 def write_conf(settings: Settings, file: Path) -> None:
     """The settings as a configuration file, secrets left out (they come from the environment)."""
     values: dict[str, Any] = settings.model_dump(mode="json")
-    for name in config.secret_fields():
+    for name in config.secret_fields(type(settings)):
         section, key = name.split(".")
         del values[section][key]
     text = "# Settings of the last demo. Its data: flowlake flows --conf-file <this file>\n"
-    file.write_text(text + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    files.replace(file, text + yaml.safe_dump(values, sort_keys=False))
 
 
 def environment(where: Place) -> dict[str, str]:
     """Environment of the demo's processes: the file rules, of the ``FLOWLAKE_`` settings only the secrets are passed on."""
-    secret = {PREFIX + name.upper().replace(".", "__") for name in config.secret_fields()}
+    names = config.secret_fields(config.composed(config.catalogue(where.conf if where.conf.exists() else None).packages))
+    secret = {PREFIX + name.upper().replace(".", "__") for name in names}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) or k in secret or k in config.NOT_SETTINGS}
     return kept | {"FLOWLAKE_CONF": str(where.conf), "PYTHONUNBUFFERED": "1"}

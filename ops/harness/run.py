@@ -1,87 +1,38 @@
-"""One demo from beginning to end: start, send, watch until everything is accounted for, check, stop."""
+"""One trial of the whole stream, for the demo and the benchmarks: start, send, watch until everything is accounted for, check, stop."""
 
 from __future__ import annotations
 
 import json
-import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from infra import config
 from infra.config import Settings
-from infra.errors import FlowlakeError, StackError
-from infra.process import Daemon
-from ops.demo.quality import Detection, judge
-from ops.harness import accounts, driver, link, memory
+from ops.harness import accounts, driver
 from ops.harness import latency as delays
-from ops.harness.accounts import Check
-from ops.harness.observe import AlertRow, Follower, Stores, ids_of
-from ops.harness.place import Place, environment, write_conf
+from ops.harness.memory import MemoryWatch
+from ops.harness.observe import Follower
+from ops.harness.outcome import Now, Outcome
+from ops.harness.parts import START_S, Parts
+from ops.harness.place import Place, write_conf
+from ops.harness.quality import judge
 from ops.harness.servers import Servers
+from ops.harness.stores import Stores, ids_of
 from ops.harness.traffic import SEND, Source
 
 #: Nothing moving for so long means that a part is stuck, seconds.
 STALL_S = 180.0
-#: One step of the start (Spark and its workers, a line of the training, the first batch of the meter) takes no longer than this, seconds.
-START_S = 240.0
 
 
-@dataclass
-class Now:
-    """What the view shows: numbers as of now. Delays in ms, memory in MiB, times in seconds."""
-
-    phase: str = "starting"
-    seconds: float = 0.0
-    sent: int = 0
-    share: float | None = None
-    totals: dict[str, int] = field(default_factory=dict)
-    lag: dict[str, int] = field(default_factory=dict)
-    alerts: list[AlertRow] = field(default_factory=list)
-    rows: dict[str, int] = field(default_factory=dict)
-    delays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Outcome:
-    """What a demo came to."""
-
-    source: Source
-    sent: dict[str, Any]
-    totals: dict[str, int]
-    closed: pa.Table
-    checks: list[Check]
-    alerts: list[AlertRow]
-    rows: dict[str, int]
-    detection: Detection
-    delays: dict[str, dict[str, Any]]
-    delay_values: list[float]
-    phases: dict[str, float]
-    memory_peak_mb: int
-    memory_parts_mb: dict[str, int]
-    model_version: str
-    seconds: float
-    behind: str = ""
-    truth: pa.Table | None = None
-
-    @property
-    def closes(self) -> bool:
-        """Whether all accounts close."""
-        return all(check.closes for check in self.checks)
-
-
-class Demo:
+class Trial:
     """One run. :meth:`run` does everything; :meth:`stop` ends what was started, whatever state it is in.
 
     Parameters
     ----------
-    settings, where : of the demo (:mod:`ops.harness.place`).
+    settings, where : of the trial (:mod:`ops.harness.place`).
     source : what to send.
     say : told what happens, one line at a time.
     light : a benchmark: stores and predictions are left alone while packets are sent.
@@ -112,14 +63,12 @@ class Demo:
         self.now = Now()
         self._began = time.monotonic()
         self._phases: dict[str, float] = {}
-        self._daemons = {name: Daemon(name, where.run, where.logs) for name in ("model", "stream", "sensor")}
+        self.parts = Parts(where)
         self._follower: Follower | None = None
         self._stores = Stores(settings)
-        self._memory = _Memory(self, 10.0 if light else 2.0)
+        self._memory = MemoryWatch(self.pids, 10.0 if light else 2.0)
 
-    # -- the way through -----------------------------------------------------------------------------------------------------
-
-    def run(self, watch: Callable[[Demo], Any]) -> Outcome:
+    def run(self, watch: Callable[[Trial], Any]) -> Outcome:
         """Everything up to the checked accounts; ``watch(self)`` gives a context manager that is called while traffic flows.
 
         Raises
@@ -136,14 +85,13 @@ class Demo:
 
     def prepare(self) -> None:
         """End what an interrupted run left, start afresh: servers, model and Spark side by side."""
-        for daemon in reversed(self._daemons.values()):
-            daemon.stop(20)
+        self.parts.stop(20)
         self.place.clear()
         write_conf(self.settings, self.place.conf)
         self.servers.start(self.say)
-        self._spawn("model", "ops.harness.model", str(self._file("model.json")))
-        self._spawn("stream", "ops.harness.driver", str(self.place.run), *self._queries)
-        self._spawn("sensor", "ops.harness.traffic", str(self._file("sensor.json")), json.dumps(vars(self.source)))
+        self.parts.spawn("model", "ops.harness.model", str(self.parts.file("model.json")))
+        self.parts.spawn("stream", "ops.harness.driver", str(self.place.run), *self._queries)
+        self.parts.spawn("sensor", "ops.harness.traffic", str(self.parts.file("sensor.json")), json.dumps(vars(self.source)))
 
     def start_stream(self) -> None:
         """Wait for servers, model and Spark, then let the queries start and wait for the meter's first batch."""
@@ -151,7 +99,7 @@ class Demo:
         line, reached = "", 0
         deadline = time.monotonic() + START_S
         while True:
-            model, stream = link.read(self._file("model.json")), link.read(self._file(driver.STATE))
+            model, stream = self.parts.state("model"), self.parts.state("stream")
             if "servers" not in took and self.servers.ready():
                 self.servers.wait()
                 took["servers"] = self._mark("servers")
@@ -169,17 +117,17 @@ class Demo:
                 deadline = time.monotonic() + START_S
                 line = str(model["line"])
                 self.say(f"no model yet, training one: {line}" if not self._phases.get("training") else f"training: {line}")
-                self._phases.setdefault("training", self._now())
+                self._phases.setdefault("training", self.elapsed())
             if "model" not in took:
-                self.must_run("model", model)
-            self.must_run("stream", stream)
-            self._in_time(deadline, "Spark" if "spark" not in took else "the model")
+                self.parts.must_run("model", model)
+            self.parts.must_run("stream", stream)
+            self.parts.in_time(deadline, "Spark" if "spark" not in took else "the model")
             time.sleep(0.05)
-        (self.place.run / driver.GO).touch()
+        self.parts.file(driver.GO).touch()
         deadline = time.monotonic() + START_S
         while not self._first_batch():
-            self.must_run("stream", link.read(self._file(driver.STATE)))
-            self._in_time(deadline, "the stream")
+            self.parts.must_run("stream")
+            self.parts.in_time(deadline, "the stream")
             time.sleep(0.05)
         self._mark("stream")
         self.say(f"the stream runs: {', '.join(self._queries) or 'meter, alerts, hot, lake'}")
@@ -191,15 +139,15 @@ class Demo:
         """Send, and watch until nothing is outstanding; returns which part is behind, or nothing."""
         self._follower = Follower(self.settings, timed=self.source.timed, light=self._light)
         self._follower.start()
-        self._file(SEND).touch()
+        self.parts.file(SEND).touch()
         self.now.phase = "sending"
         mark: tuple[Any, ...] = ()
         moved = time.monotonic()
         while True:
-            sensor = link.read(self._file("sensor.json"))
+            sensor = self.parts.state("sensor")
             self._look(sensor)
             refresh()
-            self.must_run("stream", link.read(self._file(driver.STATE)))
+            self.parts.must_run("stream")
             if sensor.get("state") == "done":
                 self._mark("sent")
                 self.now.phase = "accounting"
@@ -208,7 +156,7 @@ class Demo:
                 if not behind:
                     self._mark("accounted")
                     return ""
-                if self._grace_s is not None and self._now() - self._phases["sent"] > self._grace_s:
+                if self._grace_s is not None and self.elapsed() - self._phases["sent"] > self._grace_s:
                     return behind
                 progress = self._progress()
                 if progress != mark:
@@ -216,14 +164,14 @@ class Demo:
                 elif time.monotonic() - moved > STALL_S:
                     return behind
             else:
-                self.must_run("sensor", sensor)
+                self.parts.must_run("sensor", sensor)
             time.sleep(0.25)
 
     def _look(self, sensor: dict[str, Any]) -> None:
         """Renew the numbers of the view."""
         assert self._follower is not None
         now = self.now
-        now.seconds = self._now()
+        now.seconds = self.elapsed()
         now.sent, now.share = int(sensor.get("sent", 0)), sensor.get("share")
         now.totals = dict(self._follower.totals())
         now.lag = self._follower.lag(self.place.base / "checkpoints")
@@ -278,7 +226,7 @@ class Demo:
         """Read everything back and compare."""
         assert self._follower is not None
         self.now.phase = "checking"
-        sent = link.read(self._file("sensor.json"))
+        sent = self.parts.state("sensor")
         closed = self._follower.closed()
         totals = dict(self._follower.totals())
         ids = accounts.unique([ids_of(closed["flow_id"])])
@@ -307,8 +255,8 @@ class Demo:
             phases=self._phases,
             memory_peak_mb=self._memory.peak,
             memory_parts_mb=self._memory.parts,
-            model_version=str(link.read(self._file("model.json")).get("version", "")),
-            seconds=round(self._now(), 1),
+            model_version=str(self.parts.state("model").get("version", "")),
+            seconds=round(self.elapsed(), 1),
             behind=behind,
             truth=truth,
         )
@@ -327,12 +275,9 @@ class Demo:
         stages: dict[str, Any] = {"capture -> broker": broker, "first packet -> first score": scored, "capture -> alert row": rows}
         return {name: delays.summary(values) for name, values in stages.items()}
 
-    # -- small things --------------------------------------------------------------------------------------------------------
-
     def stop(self, *, keep: bool = False) -> list[str]:
-        """End sensor, stream and, unless ``keep``, the servers that the demo started; returns the servers that were stopped."""
-        for name in ("sensor", "stream", "model"):
-            self._daemons[name].stop(30)
+        """End sensor, stream and, unless ``keep``, the servers that the trial started; returns the servers that were stopped."""
+        self.parts.stop(30)
         if self._follower is not None:
             self._follower.stop()
         self._stores.close()
@@ -341,69 +286,12 @@ class Demo:
 
     def pids(self) -> dict[str, int | None]:
         """Process ids of all parts."""
-        found = {name: daemon.process() for name, daemon in self._daemons.items()}
-        return {**self.servers.pids(), **{name: p.pid if p else None for name, p in found.items()}}
+        return {**self.servers.pids(), **self.parts.pids()}
 
-    def _spawn(self, name: str, module: str, *arguments: str) -> None:
-        self._daemons[name].start([sys.executable, "-m", module, *arguments], env=environment(self.place), cwd=config.ROOT)
-
-    def must_run(self, name: str, state: dict[str, Any]) -> None:
-        """Raise what a process of the demo ended with, if it did."""
-        if state.get("state") == "failed":
-            raise _failure(state)
-        if self._daemons[name].process() is None:
-            again = link.read(self._file({"stream": driver.STATE}.get(name, f"{name}.json")))
-            if again.get("state") == "failed":
-                raise _failure(again)
-            if again.get("state") in ("done", "ready"):
-                return
-            daemon = self._daemons[name]
-            raise StackError(f"the {name} ended: {daemon.last_words()}", f"the whole log: {daemon.log_file}")
-
-    def _in_time(self, deadline: float, what: str) -> None:
-        if time.monotonic() > deadline:
-            log = self._daemons["model" if what == "the model" else "stream"].log_file
-            raise StackError(f"{what} is not ready after {START_S:.0f} s", f"the log: {log}")
-
-    def _file(self, name: str) -> Path:
-        return self.place.run / name
-
-    def _now(self) -> float:
+    def elapsed(self) -> float:
+        """Seconds since the trial began."""
         return time.monotonic() - self._began
 
     def _mark(self, phase: str) -> float:
         """Note when a phase was reached, in seconds since the start; the first time counts."""
-        return self._phases.setdefault(phase, round(self._now(), 2))
-
-
-class _Memory(threading.Thread):
-    """Looks at the memory of all parts, every ``every_s`` seconds: the kernel walks all pages of all processes for it."""
-
-    def __init__(self, demo: Demo, every_s: float) -> None:
-        super().__init__(name="memory", daemon=True)
-        self._demo = demo
-        self._every_s = every_s
-        self._ending = threading.Event()
-        self.last: dict[str, int] = {}
-        self.parts: dict[str, int] = {}
-        self.peak = 0
-
-    def run(self) -> None:
-        import os
-
-        while not self._ending.wait(self._every_s):
-            # The others are children of this process: counted first, so that they do not count for it.
-            self.last = memory.tree_mb({**self._demo.pids(), "demo": os.getpid()})
-            total = sum(self.last.values())
-            if total > self.peak:
-                self.peak, self.parts = total, dict(self.last)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._ending.set()
-
-
-def _failure(state: dict[str, Any]) -> FlowlakeError:
-    error = FlowlakeError(str(state.get("error")), str(state.get("hint", "")))
-    error.exit_code = int(state.get("code", 1))
-    return error
+        return self._phases.setdefault(phase, round(self.elapsed(), 2))

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from infra.config import Settings
-from infra.errors import StackError, StoreError
+from infra.errors import StackError, StoreError, one_line
 from infra.kafka import topics
 from infra.stack.local import LocalStack
 from ops.harness.place import DATABASE, Place, is_demo_topic
@@ -112,7 +112,7 @@ def _empty_database(server: Any) -> None:
         )
     except psycopg2.OperationalError as e:
         raise StackError(
-            f"PostgreSQL on 127.0.0.1:{server.port} refuses user {server.user!r}: {' '.join(str(e).split())}",
+            f"PostgreSQL on 127.0.0.1:{server.port} refuses user {server.user!r}: {one_line(e)}",
             "the password is set at first start: FLOWLAKE_HOT__PASSWORD must still be the same",
         ) from e
     try:
@@ -120,7 +120,7 @@ def _empty_database(server: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
     except psycopg2.Error as e:
-        raise StoreError(f"database {DATABASE} of an earlier demo cannot be dropped: {' '.join(str(e).split())}") from e
+        raise StoreError(f"database {DATABASE} of an earlier demo cannot be dropped: {one_line(e)}") from e
     finally:
         connection.close()
     server.create_database(DATABASE)

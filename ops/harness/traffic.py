@@ -21,9 +21,9 @@ from infra import config, log
 from infra.config import Settings
 from infra.errors import FlowlakeError
 from ops.harness import kernels, link
+from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
-    from sensors.packets.frames import FrameBatch
     from sensors.packets.replay import Chunk
     from sensors.publish.publisher import Counters
 
@@ -130,11 +130,11 @@ def _without_ourselves(settings: Settings) -> str:
 
 def _send(settings: Settings, source: Source, teller: Teller, stop: threading.Event) -> None:
     from sensors.packets.pacing import Pacer
-    from sensors.publish.publisher import publishing
+    from sensors.packets.publisher import publishing
 
     more: dict[str, Any] = {}
     with publishing(settings, stop=stop) as publisher:
-        pacer = Pacer(publisher, settings.sensor, speed=source.speed, shift_to_now=source.shift_to_now, stop=stop)
+        pacer = Pacer(publisher, settings.section(SensorSettings), speed=source.speed, shift_to_now=source.shift_to_now, stop=stop)
         _pump(pacer, settings, source, more, lambda: teller.tell(publisher.counters, **_done(more)), stop)
     teller.tell(publisher.counters, "done", **_done(more))
 
@@ -152,21 +152,16 @@ def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], 
         from sensors.packets.capture import CaptureReader
         from sensors.packets.replay import chunks
 
-        more["reader"] = CaptureReader(Path(source.name), settings.sensor.snaplen)
-        pacer.send(chunks(more["reader"], settings.sensor), tick)
+        more["reader"] = CaptureReader(Path(source.name), settings.section(SensorSettings).snaplen)
+        pacer.send(chunks(more["reader"], settings.section(SensorSettings)), tick)
         return
-    from sensors.generate import Run, preset, write_truth
-    from sensors.generate.cut import cut
+    from sensors.generate import TrafficGenerator, preset, write_truth
+    from sensors.generate.cut import cut_all
     from sensors.packets.replay import ordered
 
     start = time.time_ns() + int((LEAD_S if source.rate is None else LEAD_RATE_S) * 1e9)
-    run = Run(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
-
-    def frames() -> Iterator[FrameBatch]:
-        for batch in run:
-            yield cut(batch, settings.sensor.snaplen)
-
-    chunked: Iterable[Chunk] = ordered(frames(), settings.sensor)
+    run = TrafficGenerator(preset(source.name, seed=source.seed, duration_s=source.seconds, rate=source.rate, start_ns=start))
+    chunked: Iterable[Chunk] = ordered(cut_all(run, settings.section(SensorSettings).snaplen), settings.section(SensorSettings))
     pacer.send(_from_their_time(chunked, stop) if source.timed else chunked, tick)
     if source.truth:
         write_truth(run.truth(), source.truth)

@@ -13,22 +13,22 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sensors.generate.run import Run
+from sensors.generate.run import TrafficGenerator
 from sensors.generate.scenario import PRESETS, Scenario, preset
 from sensors.generate.truth import TRUTH_SCHEMA, truth_path, write_truth
 
-__all__ = ["PRESETS", "TRUTH_SCHEMA", "Run", "Scenario", "generate", "preset", "truth", "truth_path", "write_truth"]
+__all__ = ["PRESETS", "TRUTH_SCHEMA", "Scenario", "TrafficGenerator", "generate", "preset", "truth", "truth_path", "write_truth"]
 
 
-def generate(scenario: Scenario) -> Run:
+def generate(scenario: Scenario) -> TrafficGenerator:
     """Start a run: an iterator of :class:`sensors.packets.frames.FrameBatch` in time order, lazily made."""
-    return Run(scenario)
+    return TrafficGenerator(scenario)
 
 
-def truth(of: Run | Scenario) -> pa.Table:
+def truth(of: TrafficGenerator | Scenario) -> pa.Table:
     """Ground truth (``TRUTH_SCHEMA``) of a run, as far as it has been iterated, or of a whole scenario (generated to its end)."""
     if isinstance(of, Scenario):
-        of = Run(of)
+        of = TrafficGenerator(of)
         for _ in of:
             pass
     return of.truth()

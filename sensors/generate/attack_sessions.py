@@ -1,4 +1,4 @@
-"""Attacks inside ordinary-looking sessions: password guessing, injection bursts, beacons, DNS tunnels, exfiltration."""
+"""Attacks inside ordinary-looking sessions: password brute force, injection bursts, beacons, DNS tunnels, exfiltration."""
 
 from __future__ import annotations
 

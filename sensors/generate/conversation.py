@@ -17,7 +17,7 @@ from schemas.labels import NAMES
 from sensors.generate import templates as tp
 from sensors.generate.hosts import MS, Host, World
 from sensors.generate.payloads import BULK_STEP, Pool, Span
-from sensors.generate.table import TS, FlowTable, matrix
+from sensors.generate.table import TS, ConversationTable, matrix
 
 FIN, SYN, RST, PSH, ACK_FLAG = 1, 2, 4, 8, 16
 CLIENT, SERVER = 0, 1
@@ -32,7 +32,7 @@ class Context:
 
     rng: random.Random
     world: World
-    flows: FlowTable
+    flows: ConversationTable
     pool: Pool
     label: str = NAMES[0]
     max_bytes: int = 3_000_000  # the longest transfer that fits the scenario

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numba import njit
 
@@ -24,3 +26,9 @@ def cut(frames: FrameBatch, snaplen: int) -> FrameBatch:
     out = np.empty(int(kept[-1]), np.uint8)
     _copy(frames.data, frames.offsets, kept, out)
     return FrameBatch(frames.ts, frames.wire_len, frames.link_type, out, kept)
+
+
+def cut_all(batches: Iterable[FrameBatch], snaplen: int) -> Iterator[FrameBatch]:
+    """Every batch so, as it comes."""
+    for batch in batches:
+        yield cut(batch, snaplen)

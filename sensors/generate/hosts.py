@@ -93,7 +93,6 @@ class World:
         self.sites = [self.outsider(rng.choice(_SERVERS)) for _ in range(outside)]
         self.users = [self.outsider(rng.choice(_ANY)) for _ in range(outside)]
         self.resolver = self.servers[0]
-        self.outside_resolver = self.sites[0]
         self.monitor = self.servers[-1]
         self._icmp: dict[tuple[int, int], int] = {}
 

@@ -13,10 +13,10 @@ from sensors.generate import templates as tp
 from sensors.generate.hosts import Host
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
 from sensors.generate.pace import Pace
-from sensors.generate.table import WIDTH, FlowTable
+from sensors.generate.table import WIDTH, ConversationTable
 
 if TYPE_CHECKING:
-    from sensors.generate.run import Run
+    from sensors.generate.run import TrafficGenerator
 
 _PACKETS_PER_FLOW = 6.5
 _LONGEST_NS = 8_000_000_000
@@ -24,7 +24,7 @@ _MOST_PACKETS = 120
 _SAMPLES = 40  # conversations of each kind
 #: By the kind of an alert's identity: how likely a flow of it is beside the others, from how many hosts attacks of one label come, at how
 #: many they aim (0: any). As on a network, nearly all attack flows belong to a few scans and floods.
-_ATTACKS = {"scan": (1.0, 3, 0), "flood": (1.0, 25, 1), "guessing": (0.3, 3, 2), "per-flow": (0.05, 6, 3)}
+_ATTACKS = {"scan": (1.0, 3, 0), "flood": (1.0, 25, 1), "brute-force": (0.3, 3, 2), "per-flow": (0.05, 6, 3)}
 #: Floods whose sources are forged.
 _FORGED = ("SYN_FLOOD", "UDP_FLOOD")
 _HOST_DTYPE = np.dtype(
@@ -55,7 +55,7 @@ class Repeater:
     Flows are drawn so that a flow has 6.5 packets on average and the attack share is met (in packets). Pings are the only ICMP.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrafficGenerator) -> None:
         s = run.scenario
         self._run = run
         self._pace = Pace(s.rate, run.slice_ns)
@@ -70,7 +70,7 @@ class Repeater:
     def _library(self) -> None:
         run, s = self._run, self._run.scenario
         rng = random.Random(f"{s.seed}/repeat")
-        own, kept = run.flows, FlowTable()
+        own, kept = run.flows, ConversationTable()
         run.flows = kept  # the originals are no part of the truth
         parts, attacks = [], s.attack_kinds if s.attack_share > 0 else ()
         for name in s.benign_kinds if s.attack_share < 1 else ():

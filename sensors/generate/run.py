@@ -24,12 +24,12 @@ from sensors.generate.payloads import Pool
 from sensors.generate.render import render
 from sensors.generate.repeat import Repeater
 from sensors.generate.scenario import Scenario
-from sensors.generate.table import TS, WIDTH, FlowTable
+from sensors.generate.table import TS, WIDTH, ConversationTable
 from sensors.generate.truth import truth_table
 from sensors.packets.frames import FrameBatch
 
 
-class Writer(Protocol):
+class PacketWriter(Protocol):
     """Part of a run: writes the packets of what happens in a slice."""
 
     def write(self, k: int, begin: int, end: int) -> np.ndarray:
@@ -40,12 +40,12 @@ class Writer(Protocol):
 _EMPTY = np.empty((0, WIDTH), np.int64)
 
 
-class Run:
+class TrafficGenerator:
     """An iterator of :class:`FrameBatch` in time order; :meth:`truth` says afterwards what was in them."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.flows = FlowTable()
+        self.flows = ConversationTable()
         self.packets = 0
         self.pool = Pool(scenario.seed)
         self.world = World(random.Random(f"{scenario.seed}/world"), scenario.clients, scenario.servers, scenario.outside)
@@ -83,11 +83,11 @@ class Run:
                 self.packets += len(rows)
                 yield render(rows, self.flows.rows, self.pool.data)
 
-    def _writers(self) -> list[Writer]:
+    def _writers(self) -> list[PacketWriter]:
         s = self.scenario
         if s.repeat:
             return [Repeater(self)]
-        writers: list[Writer] = [Campaigns(self, plan(s))]
+        writers: list[PacketWriter] = [Campaigns(self, plan(s))]
         if s.attack_share < 1:
             writers.insert(0, Ambient(self))
         return writers
@@ -120,7 +120,7 @@ class Run:
 class Ambient:
     """Benign conversations, started so that the packets per second come out as asked, in the shares of ``BENIGN_KINDS``."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrafficGenerator) -> None:
         self._run = run
         s = run.scenario
         self._ctx = run.context(random.Random(f"{s.seed}/benign"))
@@ -157,7 +157,7 @@ class Ambient:
 class Campaigns:
     """Attack campaigns, each advanced as far as the slice reaches."""
 
-    def __init__(self, run: Run, campaigns: list[Campaign]) -> None:
+    def __init__(self, run: TrafficGenerator, campaigns: list[Campaign]) -> None:
         self._run = run
         self._waiting = sorted(campaigns, key=lambda c: c.start)[::-1]
         self._active: list[tuple[Context, Iterator[int], int]] = []

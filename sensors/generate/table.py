@@ -45,7 +45,7 @@ FLOW_DTYPE = np.dtype(
 )
 
 
-class FlowTable:
+class ConversationTable:
     """A growing array of conversations.
 
     Only counters are kept for a conversation whose packets are gone, about 110 bytes each.

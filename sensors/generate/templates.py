@@ -42,11 +42,6 @@ _TCP_OPTIONS: dict[int, list] = {
 LENGTH, L3, L4, O_MSS, O_WSCALE, O_TS, O_SACK = range(7)
 
 
-def template_index(vlan: bool, version: int, kind: int) -> int:
-    """Number of a template in the arrays of :func:`templates`."""
-    return ((1 if vlan else 0) * 2 + (1 if version == 6 else 0)) * KINDS + kind
-
-
 def layers(vlan: bool, version: int, kind: int) -> Packet:
     """The Scapy packet behind one template, every patched field zero."""
     ether = Ether(src="00:00:00:00:00:00", dst="00:00:00:00:00:00")

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.files import PartialFile
 from schemas.labels import NAMES
 
 _US = pa.timestamp("us", tz="UTC")
@@ -60,8 +61,8 @@ def truth_path(capture: str | Path) -> Path:
 
 def write_truth(table: pa.Table, path: str | Path) -> None:
     """Write the truth as Parquet (zstd)."""
-    with open(path, "wb") as file:  # Arrow opens names in UTF-8 alone
-        pq.write_table(table, file, compression="zstd")
+    with PartialFile(path) as partial:  # Arrow opens names in UTF-8 alone
+        pq.write_table(table, partial.file, compression="zstd")
 
 
 def _addresses(version: np.ndarray, high: np.ndarray, low: np.ndarray) -> pa.Array:

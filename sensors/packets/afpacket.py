@@ -111,7 +111,7 @@ class PacketSocket:
             raise CaptureError(f"interface {self.interface}: {e}", "ip link show lists the interfaces") from e
         raw: socket.socket = self._scapy.ins
         if program is not None:
-            bpf.attach(raw, program)
+            bpf.attach(raw, program, filter_text)
             self._discard(raw)  # what came in before the filter was in force
         return raw
 

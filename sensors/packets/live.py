@@ -1,7 +1,7 @@
 """Live capture: one thread takes frames from the interface, one sends them.
 
 The capture never waits for the broker. Between the two lies a queue of unsent flushes, bounded in bytes; when it is full its oldest
-frames are dropped and counted, and the flush itself stays, with its clock: the promise is about what will still be sent. Sending goes on
+frames are dropped and counted, and the flush itself stays, with its clock: a watermark is about what will still be sent. Sending goes on
 by itself when the broker is back.
 """
 
@@ -21,7 +21,10 @@ from schemas.wire import CLOCK_END
 from sensors.packets.afpacket import PacketSocket
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.ordering import Reorderer
-from sensors.publish.publisher import Counters, Publisher, Stopped
+from sensors.packets.publisher import PacketPublisher
+from sensors.packets.settings import SensorSettings
+from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.sensor import Sensor
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +128,7 @@ def _size(frames: FrameBatch) -> int:
     return frames.nbytes + _COST * len(frames) + 256
 
 
-class LiveSensor:
+class LiveSensor(Sensor):
     """Capture one interface into ``raw-packets``.
 
     Parameters
@@ -157,14 +160,14 @@ class LiveSensor:
         self.settings = settings
         self.sensor_id, self.domain = sensor_id, domain
         self._duration, self._count = duration_s, count
-        sensor = settings.sensor
+        sensor = settings.section(SensorSettings)
         _compile()
         self._socket = PacketSocket(interface, sensor.snaplen, filter_text, sensor.socket_buffer_mb << 20)
         # Half of the bound for what waits here, half for what the producer holds.
         self._queue = FlushQueue(sensor.buffer_mb << 19)
         self._stop = threading.Event()
         self._abandon = threading.Event()
-        self._publisher: Publisher | None = None
+        self._publisher: PacketPublisher | None = None
         self._counters = Counters()
         self.captured = 0
         self._failure: BaseException | None = None
@@ -182,11 +185,6 @@ class LiveSensor:
         c = self._publisher.counters if self._publisher else self._counters
         c.kernel_dropped = self._socket.kernel_dropped
         return c
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes captured that the broker has not acknowledged."""
-        return self._queue.nbytes + self.counters.buffered_bytes
 
     def run(self, tick: Callable[[LiveSensor], None] | None = None) -> Counters:
         """Capture until told to stop; ``tick`` is called several times a second.
@@ -243,7 +241,7 @@ class LiveSensor:
     # -- capture thread --------------------------------------------------------------------------------------------------------
 
     def _capture(self) -> None:
-        sensor = self.settings.sensor
+        sensor = self.settings.section(SensorSettings)
         order = Reorderer(sensor.live_reorder_ms)
         flush_s, heartbeat_s = sensor.flush_ms / 1000, sensor.heartbeat_ms / 1000
         began = last_flush = last_put = time.monotonic()
@@ -295,17 +293,17 @@ class LiveSensor:
 
     # -- sending thread --------------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> Publisher | None:
+    def _connect(self) -> PacketPublisher | None:
         pause = 0.5
         while not self._abandon.is_set():
             try:
-                return Publisher(
+                return PacketPublisher(
                     self.settings,
                     self.sensor_id,
                     self.domain,
                     live=True,
                     stop=self._abandon,
-                    buffer_bytes=self.settings.sensor.buffer_mb << 19,
+                    buffer_bytes=self.settings.section(SensorSettings).buffer_mb << 19,
                 )
             except BrokerError as e:
                 log.warning("%s; capturing on, trying again", e)

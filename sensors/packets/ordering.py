@@ -28,7 +28,7 @@ from sensors.packets.frames import FrameBatch, concat
 AGREE = 64  # packets in a row that overrule the clock
 FAR_AHEAD = 3_600 * 1_000_000_000  # ns
 FAR_BEHIND = 60 * 1_000_000_000  # ns
-NO_CLOCK = 0  # the clock before the first packet promises nothing
+NO_CLOCK = 0  # the watermark before the first packet says nothing
 
 _MOST_PACKETS = 1 << 20  # held back at most; see Reorderer._relieve
 _MOST_BYTES = 256 * 1024 * 1024
@@ -75,8 +75,8 @@ class Reorderer:
     """Packets in capture order in, ``(frames, clock)`` in time order out.
 
     Frames come out stably sorted by time (equal times keep their capture order) as soon as the clock has passed them. ``clock`` is the
-    promise of :mod:`schemas.wire`: every packet of this run with a time strictly below it is in this chunk or an earlier one, except late
-    ones. Late packets come in chunks of their own, each behind a chunk that promised a time above theirs. ``CLOCK_END`` closes a
+    watermark of :mod:`schemas.wire`: every packet of this run with a time strictly below it is in this chunk or an earlier one, except late
+    ones. Late packets come in chunks of their own, each behind a chunk with a watermark above theirs. ``CLOCK_END`` closes a
     run; what follows belongs to the next.
 
     Parameters
@@ -103,7 +103,7 @@ class Reorderer:
 
     @property
     def clock(self) -> int:
-        """The promise made last in this run, ns."""
+        """The watermark given last in this run, ns."""
         return self._clock
 
     def feed(self, batch: FrameBatch) -> Iterator[tuple[FrameBatch, int]]:
@@ -184,7 +184,7 @@ class Reorderer:
         return by_time(concat(due))
 
     def _relieve(self, due: list[FrameBatch]) -> None:
-        """Bound what is held back: a promise forbids sending late, not sending early, so the earliest half goes ahead of the clock."""
+        """Bound what is held back: a watermark forbids sending late, not sending early, so the earliest half goes ahead of the clock."""
         if sum(len(b) for b in self._waiting) <= _MOST_PACKETS and sum(b.nbytes for b in self._waiting) <= _MOST_BYTES:
             return
         waiting = by_time(concat(self._waiting))

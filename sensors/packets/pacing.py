@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infra.config import SensorSettings
 from schemas.wire import CLOCK_END
 from sensors.packets.ordering import FAR_AHEAD
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import Chunk
-from sensors.publish.publisher import Publisher
+from sensors.packets.settings import SensorSettings
 
 
 @dataclass(slots=True)
-class _Run:
+class _Anchor:
     """Where a run's time meets the wall's."""
 
     first: int  # file time of the first packet, ns
@@ -47,7 +47,7 @@ class Pacer:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: PacketPublisher,
         settings: SensorSettings,
         *,
         speed: float = 1.0,
@@ -65,7 +65,7 @@ class Pacer:
         self._stop = stop or threading.Event()
         self._flush = settings.flush_ms * 1_000_000
         self._heartbeat = settings.heartbeat_ms * 1_000_000
-        self._run: _Run | None = None
+        self._run: _Anchor | None = None
         self._last_put = 0
         self.first: int | None = None  # earliest and latest file time sent, as far as it is believed
         self.last: int | None = None
@@ -112,12 +112,12 @@ class Pacer:
                 tick()
         return True
 
-    def _begin(self, first: int) -> _Run:
+    def _begin(self, first: int) -> _Anchor:
         delta = time.time_ns() - first if self._shift else self._offset
         window = self._settings.reorder_ms * 1_000_000
-        return _Run(first, time.monotonic_ns(), delta, first + window + FAR_AHEAD)
+        return _Anchor(first, time.monotonic_ns(), delta, first + window + FAR_AHEAD)
 
-    def _paced(self, chunk: Chunk, run: _Run, tick: Callable[[], None] | None) -> bool:
+    def _paced(self, chunk: Chunk, run: _Anchor, tick: Callable[[], None] | None) -> bool:
         """Send the packets of a chunk as they come due; False when stopped."""
         frames, ts = chunk.frames, chunk.frames.ts
         # In the last chunk of a run lie the packets whose times nothing has confirmed; nobody waits for the year 2060.

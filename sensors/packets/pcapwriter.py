@@ -10,12 +10,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 from numba import njit
 
 from infra.errors import CaptureError
-from infra.names import partial_of
+from infra.files import PartialFile
 from sensors.packets.frames import FrameBatch
 
 #: The name of standard output among capture files.
@@ -59,12 +60,9 @@ class PcapWriter:
         if to_stdout and (sys.stdout is None or sys.stdout.isatty()):
             what = "is closed" if sys.stdout is None else "is a terminal"
             raise CaptureError(f"standard output: {what}", "pipe it into another program, or name a file")
-        special = to_stdout or (self.path.exists() and not self.path.is_file())  # /dev/null, a pipe
-        self._real = Path(os.path.realpath(self.path))  # a link stays one
-        self._partial = None if special else partial_of(self._real)
         try:
-            where = self._partial or self.path
-            self._file = os.fdopen(os.dup(1), "wb") if to_stdout else open(where, "wb")  # noqa: SIM115 - closed by close()
+            self._partial = None if to_stdout else PartialFile(self.path)
+            self._file: BinaryIO = self._partial.file if self._partial else os.fdopen(os.dup(1), "wb")
             self._file.write(np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, link_type], "<u4").tobytes())
         except OSError as e:
             raise CaptureError(f"cannot write {path}: {e.strerror}", "name a folder that exists and is writable") from e
@@ -97,9 +95,10 @@ class PcapWriter:
     def close(self) -> None:
         """Flush, close, and give the file its name."""
         try:
-            self._file.close()
-            if self._partial is not None and self._partial.exists():
-                self._partial.replace(self._real)
+            if self._partial is not None:
+                self._partial.commit()
+            else:
+                self._file.close()
         except BrokenPipeError:
             raise
         except OSError as e:
@@ -107,10 +106,10 @@ class PcapWriter:
             raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e
 
     def _discard(self) -> None:
+        if self._partial is not None:
+            self._partial.discard()
         with suppress(OSError):  # what could not be written cannot be flushed either
             self._file.close()
-        if self._partial is not None:
-            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> PcapWriter:
         return self

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.config import SensorSettings
 from schemas.wire import CLOCK_END
 from sensors.packets.capture import CaptureReader
 from sensors.packets.frames import FrameBatch
 from sensors.packets.ordering import Disorder, Reorderer
+from sensors.packets.settings import SensorSettings
 from sensors.packets.sorting import sort_by_time
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Packets in time order and the promise that goes with them.
+    """Packets in time order and the watermark that goes with them.
 
     Attributes
     ----------
@@ -71,16 +71,16 @@ def chunks(
 def ordered(batches: Iterable[FrameBatch], settings: SensorSettings, disorder: Disorder | None = None) -> Iterator[Chunk]:
     """The same for batches from anywhere, in capture order."""
     reorderer = Reorderer(settings.reorder_ms, disorder)
-    run, promised = 0, 0
+    run, watermark = 0, 0
 
     def cut(due: Iterable[tuple[FrameBatch, int]]) -> Iterator[Chunk]:
-        nonlocal run, promised
+        nonlocal run, watermark
         for frames, clock in due:
             for part, upto in _pieces(frames, clock, settings.batch_packets):
-                promised = max(promised, upto)
-                yield Chunk(part, promised, run, promised == CLOCK_END)
+                watermark = max(watermark, upto)
+                yield Chunk(part, watermark, run, watermark == CLOCK_END)
             if clock == CLOCK_END:
-                run, promised = run + 1, 0
+                run, watermark = run + 1, 0
 
     for batch in batches:
         yield from cut(reorderer.feed(batch))
@@ -88,7 +88,7 @@ def ordered(batches: Iterable[FrameBatch], settings: SensorSettings, disorder: D
 
 
 def _pieces(frames: FrameBatch, clock: int, most: int) -> Iterator[tuple[FrameBatch, int]]:
-    """Cut sorted frames into pieces; a piece before the last promises only up to the first packet behind it."""
+    """Cut sorted frames into pieces; the watermark of a piece before the last is the time of the first packet behind it."""
     n = len(frames)
     last = max(0, (n - 1) // most * most)
     for start in range(0, last, most):

@@ -7,9 +7,8 @@ import time
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from infra import crc32c
 from infra.config import KafkaSettings
-from infra.errors import BrokerError
+from infra.errors import BrokerError, one_line
 from infra.kafka.client import client_options
 
 _FOREVER_MS = 2**31 - 1
@@ -23,7 +22,6 @@ def connect(kafka: KafkaSettings, *, client_id: str, max_request_bytes: int, tim
     BrokerError
         No broker answers, or it refuses.
     """
-    crc32c.install()
     try:
         return KafkaProducer(
             **client_options(kafka),
@@ -79,5 +77,5 @@ def refused(kafka: KafkaSettings, error: BaseException) -> BrokerError:
     if isinstance(error, kafka_errors.AuthorizationError) or "Authentication" in name or "Sasl" in name:
         return BrokerError(f"Kafka broker {address} refuses this client ({name})", "check kafka.security and kafka.sasl_username")
     if isinstance(error, ValueError | AssertionError):
-        return BrokerError(f"Kafka broker {address}: {' '.join(str(error).split())}", "check kafka.bootstrap_servers and kafka.security")
+        return BrokerError(f"Kafka broker {address}: {one_line(error)}", "check kafka.bootstrap_servers and kafka.security")
     return BrokerError(f"no Kafka broker answers at {address} ({name})", "start one with flowlake up, or set kafka.bootstrap_servers")

@@ -1,6 +1,6 @@
-"""Sending chunks to ``raw-packets``: every flush tells every partition the sensor's clock.
+"""Sending what a sensor takes to its topic: every flush tells every partition the sensor's clock.
 
-Order and promises: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
+Order and watermarks: one producer, idempotent, retrying for ever, so that a message is never overtaken by a later one of its partition. A
 clock goes out only behind, or together with, the packets below it. What the producer holds is bounded by ``sensor.buffer_mb``: beyond it
 :meth:`Publisher.publish` waits, which is the back-pressure of a replay; a live sensor drops from a queue in front of it.
 """
@@ -10,27 +10,58 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from infra.config import Settings
-from infra.errors import BrokerError
-from schemas.topics import RAW_PACKETS
-from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
-from sensors.packets.encoding import EMPTY, MAX_MESSAGE_BYTES, split
-from sensors.packets.frames import FrameBatch
-from sensors.packets.replay import Chunk
+from infra.errors import BrokerError, one_line
+from schemas.topics import TopicSpec
+from schemas.wire import CLOCK_END, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
 from sensors.publish import broker
+from sensors.publish.settings import PublishSettings
 
 log = logging.getLogger(__name__)
+
+#: A batch of records of a sensor.
+B = TypeVar("B", bound=Sized)
+C = TypeVar("C", bound=Sized, contravariant=True)
+#: A publisher of some kind.
+P = TypeVar("P", bound="Publisher[Any]")
 
 #: What a message costs in the producer beside its value: headers, futures, the batch around it.
 _OVERHEAD = 2048
 _ROOM = 64 * 1024  # headers and batch framing above MAX_MESSAGE_BYTES
+
+
+class Encoder(Protocol[C]):
+    """How the batches of a sensor become messages: what a source brings to the publisher.
+
+    Attributes
+    ----------
+    topic : where they go.
+    content_type : Kafka header of each message.
+    empty : value of a message without records.
+    max_bytes : longest value.
+    headers : further Kafka headers of each message.
+    """
+
+    topic: TopicSpec
+    content_type: str
+    empty: bytes
+    max_bytes: int
+    headers: Sequence[tuple[str, bytes]]
+
+    def split(self, batch: C, partitions: int) -> Iterator[tuple[int, bytes, int]]:
+        """Messages for the partitions that have records: ``(partition, value, records)``, in the order of the partitions.
+
+        What belongs together (the packets of a flow, the readings of a device) goes to one partition, in order.
+        """
+        ...
 
 
 class Stopped(Exception):
@@ -39,7 +70,7 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Counters:
-    """Counted over all runs of one publisher, unless said otherwise. Packets unless said otherwise."""
+    """Counted over all runs of one publisher, unless said otherwise. Records (packets) unless said otherwise."""
 
     received: int = 0  # taken over by the sensor
     sent: int = 0  # acknowledged by the broker
@@ -50,16 +81,20 @@ class Counters:
     send_errors: int = 0  # messages given up
     buffered_bytes: int = 0  # waiting for an acknowledgement now
     runs: int = 0
-    clock: int = 0  # last promise, ns
+    clock: int = 0  # last watermark, ns
 
 
-class Publisher:
-    """Publish chunks of one sensor.
+class Publisher(Generic[B]):
+    """Publish the batches of one sensor.
 
     Parameters
     ----------
     settings
-        ``kafka`` and ``sensor`` are used.
+        Where the broker is.
+    sensor
+        Who the sensor is, and what may wait for the broker.
+    encoder
+        How its batches become messages.
     sensor_id, domain
         Default to the settings'; the domain to the sensor id.
     live
@@ -67,7 +102,7 @@ class Publisher:
     stop
         When set, waiting for the broker ends with :class:`Stopped`.
     buffer_bytes
-        Bound of what waits for an acknowledgement; ``sensor.buffer_mb`` by default.
+        Bound of what waits for an acknowledgement; ``buffer_mb`` of ``sensor`` by default.
 
     Raises
     ------
@@ -78,6 +113,8 @@ class Publisher:
     def __init__(
         self,
         settings: Settings,
+        sensor: PublishSettings,
+        encoder: Encoder[B],
         sensor_id: str | None = None,
         domain: str | None = None,
         live: bool = False,
@@ -86,19 +123,20 @@ class Publisher:
         buffer_bytes: int | None = None,
     ) -> None:
         self.settings = settings
-        self.sensor_id = sensor_id or settings.sensor.name
-        self.domain = domain or settings.sensor.domain or self.sensor_id
+        self.sensor_id = sensor_id or sensor.name
+        self.domain = domain or sensor.domain or self.sensor_id
         self.live = live
         self.counters = Counters()
-        self.topic = settings.topic(RAW_PACKETS.name)
+        self.topic = settings.topic(encoder.topic.name)
+        self._encoder = encoder
         self._stop = stop or threading.Event()
-        self._bound = buffer_bytes or settings.sensor.buffer_mb * 1024 * 1024
+        self._bound = buffer_bytes or sensor.buffer_mb * 1024 * 1024
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._in_run = False
         self._last_run = 0
         self._producer: KafkaProducer = broker.connect(
-            settings.kafka, client_id=f"flowlake-sensor-{self.sensor_id}", max_request_bytes=MAX_MESSAGE_BYTES + _ROOM
+            settings.kafka, client_id=f"flowlake-sensor-{self.sensor_id}", max_request_bytes=encoder.max_bytes + _ROOM
         )
         try:
             self.partitions = broker.partition_count(self._producer, settings.kafka, self.topic)
@@ -108,8 +146,8 @@ class Publisher:
 
     # -- sending ---------------------------------------------------------------------------------------------------------------
 
-    def publish(self, chunk: Chunk) -> None:
-        """Send a chunk; its ``end`` closes the run, and what follows opens the next.
+    def send(self, batch: B | None, clock: int) -> None:
+        """One flush: records (in time order) and the promise ``clock`` (ns), to every partition.
 
         Raises
         ------
@@ -118,54 +156,51 @@ class Publisher:
         Stopped
             The stop signal came while waiting for the broker.
         """
-        if chunk.end or chunk.clock == CLOCK_END:
-            if len(chunk.frames):  # these come with the old promise; the end follows behind them
-                self.send(chunk.frames, self._clock if self._in_run else 0)
-            self.end()
-        else:
-            self.send(chunk.frames, chunk.clock)
-
-    def send(self, frames: FrameBatch, clock: int) -> None:
-        """One flush: frames (in time order) and the promise ``clock`` (ns), to every partition."""
         self._open_run()
         clock = max(clock, self._clock)
-        self._received += len(frames)
-        self.counters.received += len(frames)
+        records = 0 if batch is None else len(batch)
+        self._received += records
+        self.counters.received += records
         self._put_packets = 0
         try:
-            self._flush_to_all(frames, clock)
+            self._flush_to_all(batch, clock)
         except BaseException:
-            self._lost(len(frames) - self._put_packets)
+            self._lost(records - self._put_packets)
             raise
         self._clock = self.counters.clock = clock
 
-    def _flush_to_all(self, frames: FrameBatch, clock: int) -> None:
+    def _flush_to_all(self, batch: B | None, clock: int) -> None:
         spoken = 0
         pending: tuple[int, bytes, int] | None = None
-        for message in split(frames, self.partitions):
+        for message in () if batch is None else self._encoder.split(batch, self.partitions):
             if pending is not None:
                 # Only the last message of a partition's share may carry the new clock.
                 more = message[0] == pending[0]
                 self._put(pending[0], KIND_PACKETS, self._clock if more else clock, pending[1], pending[2])
             for partition in range(spoken, message[0]):
-                self._put(partition, KIND_HEARTBEAT, clock, EMPTY, 0)
+                self._put(partition, KIND_HEARTBEAT, clock, self._encoder.empty, 0)
             spoken = message[0] + 1
             pending = message
         if pending is not None:
             self._put(pending[0], KIND_PACKETS, clock, pending[1], pending[2])
         for partition in range(spoken, self.partitions):
-            self._put(partition, KIND_HEARTBEAT, clock, EMPTY, 0)
+            self._put(partition, KIND_HEARTBEAT, clock, self._encoder.empty, 0)
 
     def heartbeat(self, clock: int) -> None:
         """Tell every partition the clock (ns) alone."""
-        self.send(FrameBatch.empty(), clock)
+        self.send(None, clock)
 
     def end(self) -> None:
         """Close the run: no packet of it will follow. Without an open run, an empty one is opened and closed."""
         self._open_run()
         for partition in range(self.partitions):
-            self._put(partition, KIND_END, CLOCK_END, EMPTY, 0, wait=False)
+            self._put(partition, KIND_END, CLOCK_END, self._encoder.empty, 0, wait=False)
         self._in_run = False
+
+    @property
+    def clock(self) -> int:
+        """The promise made last in the open run, ns; 0 without one."""
+        return self._clock if self._in_run else 0
 
     @property
     def in_run(self) -> bool:
@@ -231,12 +266,12 @@ class Publisher:
         # The kernel counts drops from when the socket was opened, as the first run does; they are not counted again in a later one.
         self._kernel_before = self.counters.kernel_dropped if self.counters.runs > 1 else 0
         self._fixed = [
-            (Header.CONTENT_TYPE, CONTENT_PACKETS.encode()),
+            (Header.CONTENT_TYPE, self._encoder.content_type.encode()),
             (Header.SENSOR, self.sensor_id.encode()),
             (Header.DOMAIN, self.domain.encode()),
             (Header.RUN, b"%d" % self._last_run),
             (Header.PARTITIONS, b"%d" % self.partitions),
-            (Header.SNAPLEN, b"%d" % self.settings.sensor.snaplen),
+            *self._encoder.headers,
         ]
 
     def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True) -> None:
@@ -291,7 +326,8 @@ class Publisher:
         if self._failure is not None:
             error, self._failure = self._failure, None
             raise BrokerError(
-                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: {type(error).__name__}: {error}",
+                f"Kafka broker {self.settings.kafka.bootstrap_servers} refused packets for {self.topic}: "
+                f"{type(error).__name__}: {one_line(error)}",
                 "flowlake topics shows how the topic differs from its declaration",
             ) from error
 
@@ -313,17 +349,14 @@ class Publisher:
 
 
 @contextmanager
-def publishing(
-    settings: Settings, sensor_id: str | None = None, domain: str | None = None, *, stop: threading.Event
-) -> Iterator[Publisher]:
-    """A publisher for a source that ends. On leaving everything is flushed, or after ``stop`` its run is ended early; then it is closed.
+def publishing(publisher: P) -> Iterator[P]:
+    """Use a publisher for what ends. On leaving everything is flushed, or after its ``stop`` its run is ended early; then it is closed.
 
     Raises
     ------
     BrokerError
-        On entering, as :class:`Publisher`; on leaving, when the broker did not take all packets.
+        On leaving: the broker did not take everything.
     """
-    publisher = Publisher(settings, sensor_id, domain, stop=stop)
     lost = 0
     try:
         try:
@@ -337,6 +370,7 @@ def publishing(
     counters = publisher.counters
     if lost or counters.dropped:
         raise BrokerError(
-            f"Kafka broker {settings.kafka.bootstrap_servers} did not take {lost + counters.dropped} of {counters.received} packets",
+            f"Kafka broker {publisher.settings.kafka.bootstrap_servers} did not take "
+            f"{lost + counters.dropped} of {counters.received} packets",
             "flowlake status shows whether it runs",
         )

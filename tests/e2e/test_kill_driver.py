@@ -23,11 +23,11 @@ from infra.kafka import topics
 from infra.kafka.client import client_options
 from jobs.metering.batch import meter_captures
 from jobs.sources.packets.accounts import AccountBook
-from schemas.topics import ACCOUNTS
+from schemas.packets import ACCOUNTS
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import chunks
-from sensors.publish.publisher import Publisher
 from tests.champions import promote_any
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -128,7 +128,7 @@ def test_accounts_close_after_kill_9(
     pieces = list(chunks(capture, made.sensor))
     expected = sorted(i for b in meter_captures([capture], sensor_id="tap", sensor=made.sensor) for i in b["flow_id"].to_pylist())
 
-    publisher = Publisher(made, "tap")
+    publisher = PacketPublisher(made, "tap")
     with driver(conf, home) as process:
         for piece in pieces[: len(pieces) // 2]:
             publisher.publish(piece)

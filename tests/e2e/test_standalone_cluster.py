@@ -18,12 +18,12 @@ from infra.kafka import topics
 from jobs.metering.batch import meter_captures
 from jobs.scoring import registry
 from jobs.sinks.messages import decode_value
-from schemas.topics import PREDICTIONS
+from schemas.packets import FLOWS, PREDICTIONS
 from sensors.generate import generate
 from sensors.generate.scenario import Scenario
 from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import chunks
-from sensors.publish.publisher import Publisher
 from tests.e2e.standalone import Cluster, bare_python, environment, submit
 
 pytestmark = pytest.mark.e2e
@@ -92,7 +92,7 @@ def test_meter_stream_on_the_cluster_closes_the_flows_of_the_batch_meter(
     with PcapWriter(capture) as writer:
         for frames in generate(Scenario(seed=3, duration_s=5.0, rate=300.0)):
             writer.write(frames)
-    publisher = Publisher(local, "e2e", "e2e")
+    publisher = PacketPublisher(local, "e2e", "e2e")
     for chunk in chunks(capture, local.sensor):
         publisher.publish(chunk)
     publisher.flush(30)
@@ -125,7 +125,9 @@ def test_meter_stream_on_the_cluster_closes_the_flows_of_the_batch_meter(
 def register_model(settings: Settings) -> None:
     """A model that fits the feature table; what it says does not matter here."""
     tree = DecisionTreeClassifier(max_depth=1).fit([[0.0], [1.0]], ["BENIGN", "PortScan"])
-    registry.register(settings, tree, columns=["flow_duration"], threshold=0.5, training=registry.Training("nothing", {}, {}), promote=True)
+    registry.register(
+        settings, FLOWS, tree, columns=["flow_duration"], threshold=0.5, training=registry.Training("nothing", {}, {}), promote=True
+    )
 
 
 def predictions(settings: Settings, expected: set[str], driver: subprocess.Popen[bytes], patience_s: float = 480.0) -> set[str]:
@@ -139,7 +141,7 @@ def predictions(settings: Settings, expected: set[str], driver: subprocess.Popen
         while not closed >= expected and driver.poll() is None and time.monotonic() < until:
             for records in consumer.poll(timeout_ms=500).values():
                 for record in records:
-                    table = decode_value(record.value, dict(record.headers))
+                    table = decode_value(record.value, dict(record.headers), FLOWS)
                     closed |= set(table.filter(table["closed"])["flow_id"].to_pylist())
     finally:
         consumer.close()

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from infra.config import ROOT, Settings
 from infra.errors import CheckpointError
 from infra.kafka import topics
-from schemas.topics import PREDICTIONS
+from schemas.packets import PREDICTIONS
 from tests.integration.remake import remake
 from tests.integration.sinkbench import Bench, until
 from tests.sinksdata import flow_id

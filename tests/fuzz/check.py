@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from infra.config import SensorSettings
 from infra.errors import CaptureError
 from jobs.metering.batch import Accounts, meter_captures
 from schemas.flows import RECORD_SCHEMA
@@ -22,6 +21,7 @@ from sensors.packets.capture import CaptureReader
 from sensors.packets.codecs import codec_of
 from sensors.packets.decode import FRAG_FIRST, FRAG_LATER, REJECT_REASONS, decode, tunnel_name
 from sensors.packets.frames import FrameBatch, concat
+from sensors.packets.settings import SensorSettings
 from tests.oracle import meter as oracle
 from tests.oracle.capture import read, write_pcap, write_pcapng
 from tests.oracle.compare import NOT_COMPARED, differences

@@ -12,8 +12,9 @@ from typing import Any
 from infra.config import PostgresSettings
 from jobs.sinks import migrations, postgres
 from jobs.sinks.migrations import Component, Status
-from schemas import alerts, hot
+from schemas import alerts
 from schemas.migrations import Migrations
+from schemas.network_flows import NETWORK_FLOWS
 
 VERSIONS = """
 CREATE TABLE flowlake_schema (component text PRIMARY KEY, version integer NOT NULL,
@@ -112,7 +113,7 @@ RELEASED = {
     "alerts 1": ("alerts", 1, ALERTS_1),
     "alerts 2": ("alerts", 2, ALERTS_2),
 }
-MIGRATIONS: dict[str, Migrations] = {"hot": hot.MIGRATIONS, "alerts": alerts.MIGRATIONS}
+MIGRATIONS: dict[str, Migrations] = {"hot": NETWORK_FLOWS.migrations, "alerts": alerts.MIGRATIONS}
 #: A row of each of the two tables that people read.
 ROWS = {
     "hot": "INSERT INTO network_flows SELECT '2026-03-01', '00000000-0000-0000-0000-000000000001', '10.0.0.1', '10.0.0.2', 1, 2, 6, "

@@ -8,9 +8,8 @@ import pyarrow as pa
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 
-from infra import crc32c
 from infra.config import Settings
-from schemas.topics import RAW_PACKETS
+from schemas.packets import RAW_PACKETS
 
 
 @dataclass
@@ -32,7 +31,6 @@ def create(settings: Settings, partitions: int) -> None:
 
 def read(settings: Settings) -> list[Message]:
     """Everything in the topic, by partition and offset."""
-    crc32c.install()
     topic = settings.topic(RAW_PACKETS.name)
     consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, max_partition_fetch_bytes=8 << 20)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg2
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
@@ -17,6 +18,8 @@ from jobs.sinks.alertstore import AlertStore, Applied
 from jobs.sinks.migrations import migrate
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
+from schemas.packets import FLOWS
+from schemas.wire import arrow_stream
 from tests.integration.sinkbench import Rows, run
 from tests.sinksdata import table as flows
 
@@ -32,7 +35,7 @@ def probe(number: int, source: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def give(store: AlertStore, rows: Rows) -> Applied:
-    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows)), EPISODE)]))
+    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows), FLOWS.alerts), FLOWS.alerts, EPISODE)]))
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def counts(where: Settings) -> list[tuple[str, int]]:
 
 
 def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     assert give(store, [probe(1), probe(2), probe(1, source=2)]) == Applied((), 0, 0, candidates=2)
     assert give(store, [probe(2), probe(3, closed=False), probe(4)]).candidates == 2
     assert counts(where) == []
@@ -71,28 +74,28 @@ def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
 
 
 def test_what_is_no_matter_of_numbers_is_told_at_once(where: Settings) -> None:
-    done = give(AlertStore(where.alerts), [{"name": 1, "attack_type": "DNS_TUNNEL"}, *[probe(i, source=3) for i in range(5)]])
+    done = give(AlertStore(where.alerts, FLOWS), [{"name": 1, "attack_type": "DNS_TUNNEL"}, *[probe(i, source=3) for i in range(5)]])
     assert len(done.raised) == 2
 
 
 def test_a_restart_forgets_no_candidate_and_no_alert(where: Settings) -> None:
     for number in range(1, 5):
-        give(AlertStore(where.alerts), [probe(number)])
-    give(AlertStore(where.alerts), [probe(4)])  # a batch that is repeated
+        give(AlertStore(where.alerts, FLOWS), [probe(number)])
+    give(AlertStore(where.alerts, FLOWS), [probe(4)])  # a batch that is repeated
     assert counts(where) == []
-    give(AlertStore(where.alerts), [probe(5)])
-    give(AlertStore(where.alerts), [probe(6)])  # one flow of an alert that is only in the database
+    give(AlertStore(where.alerts, FLOWS), [probe(5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(6)])  # one flow of an alert that is only in the database
     assert counts(where) == [("10.0.0.1", 6)]
 
 
 def test_the_log_is_written_anew_and_stays_short(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "LOG_ROWS", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for number in range(1, 5):
         for source in range(1, 5):
             give(store, [probe(number, source)])
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 3
-    again = AlertStore(where.alerts)
+    again = AlertStore(where.alerts, FLOWS)
     assert give(again, [probe(5, source=1)]).candidates == 3
     assert give(again, [probe(5, source) for source in range(2, 5)]).candidates == 0
     assert counts(where) == [(f"10.0.0.{source}", 5) for source in range(1, 5)]
@@ -100,7 +103,7 @@ def test_the_log_is_written_anew_and_stays_short(where: Settings, monkeypatch: p
 
 def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     give(store, [probe(1, source) for source in (1, 2)])
     assert give(store, [probe(1, source) for source in (3, 4)]).forgotten == 1
     assert give(store, []).candidates == 3
@@ -108,18 +111,18 @@ def test_the_oldest_candidates_make_room_and_are_counted(where: Settings, monkey
 
 def test_a_long_stop_forgets_nothing_that_can_still_be_told(where: Settings) -> None:
     """Predictions are kept for a day: an episode may go on long after it began."""
-    give(AlertStore(where.alerts), [probe(number) for number in range(1, 5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(number) for number in range(1, 5)])
     run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '30 hours'")
-    give(AlertStore(where.alerts), [probe(5)])
+    give(AlertStore(where.alerts, FLOWS), [probe(5)])
     assert counts(where) == [("10.0.0.1", 5)]
 
 
 def test_after_a_restart_the_newest_are_held_and_no_more_than_there_is_room_for(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 3)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for source in (9, 8, 7, 1):
         give(store, [probe(1, source)])
-    again = AlertStore(where.alerts)
+    again = AlertStore(where.alerts, FLOWS)
     assert give(again, [probe(2, source=1)]).candidates == 3
     held = {item.samples["source"][0] for _, item in again._candidates._held.values()}
     assert held == {"10.0.0.8", "10.0.0.7", "10.0.0.1"}
@@ -127,17 +130,17 @@ def test_after_a_restart_the_newest_are_held_and_no_more_than_there_is_room_for(
 
 def test_the_log_is_bounded_by_its_candidates_too_and_what_is_too_old_goes(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MAX_HELD", 10)
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     for batch in range(12):
         give(store, [probe(1, source) for source in range(batch * 5, batch * 5 + 5)])
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}")[0][0] <= 6
     run(where.alerts, f"UPDATE {table.CANDIDATES} SET written_at = written_at - interval '50 hours'")
-    assert give(AlertStore(where.alerts), [probe(1, source=200)]).candidates == 1
+    assert give(AlertStore(where.alerts, FLOWS), [probe(1, source=200)]).candidates == 1
     assert run(where.alerts, f"SELECT count(*) FROM {table.CANDIDATES}") == [(1,)]
 
 
 def test_a_batch_that_fails_leaves_no_trace_and_can_be_repeated(where: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     give(store, [probe(1), probe(2)])
     with monkeypatch.context() as patch:
 
@@ -159,11 +162,32 @@ def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, d
     run(where.alerts, f"TRUNCATE alerts, {table.CANDIDATES} CASCADE")
     rows = [probe(number, source) for source, count in ((1, 4), (2, 5), (3, 9)) for number in range(count)]
     rows = data.draw(st.permutations(rows + rows[::3]))  # some are seen twice
-    store = AlertStore(where.alerts)
+    store = AlertStore(where.alerts, FLOWS)
     while rows:
         size = data.draw(st.integers(1, len(rows)))
         if data.draw(st.booleans()):
-            store = AlertStore(where.alerts)
+            store = AlertStore(where.alerts, FLOWS)
         give(store, rows[:size])
         rows = rows[size:]
     assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9)]
+
+
+def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Settings) -> None:
+    """What was logged when brute force was called guessing: the fifth flow makes one alert, of the present kind."""
+
+    def attempt(number: int) -> dict[str, Any]:
+        return {"name": f"ssh/{number}", "at": number, "dst_port": 22, "attack_type": "SSH_BRUTE_FORCE"}
+
+    for number in range(1, 5):
+        give(AlertStore(where.alerts), [attempt(number)])
+    logged = run(where.alerts, f"SELECT seq, evidence FROM {table.CANDIDATES}")
+    assert len(logged) == 4
+    for seq, written in logged:
+        rows = alertbook.unpack(bytes(written))
+        at = rows.schema.get_field_index("kind")
+        former = rows.set_column(at, rows.schema.field(at), pa.array(["guessing"] * len(rows)))
+        run(where.alerts, f"UPDATE {table.CANDIDATES} SET evidence = %s WHERE seq = %s", psycopg2.Binary(arrow_stream(former)), seq)
+    assert len(give(AlertStore(where.alerts), [attempt(5)]).raised) == 1
+    assert run(where.alerts, "SELECT kind, flow_count FROM alerts") == [("brute-force", 5)]
+    ((message,),) = run(where.alerts, "SELECT message::jsonb ->> 'kind' FROM alert_outbox")
+    assert message == "brute-force"

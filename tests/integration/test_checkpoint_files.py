@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.runtime import checkpoints, inputs
-from schemas.topics import PREDICTIONS
+from schemas.packets import PREDICTIONS
 from tests.integration.remake import remake, send
 from tests.integration.sinkbench import Bench
 from tests.integration.topics_probe import read_all

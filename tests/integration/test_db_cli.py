@@ -18,8 +18,10 @@ from infra.process import free_port
 from jobs.sinks import alerts, hot
 from jobs.sinks.migrations import migrate
 from ops.cli.main import main
+from schemas.network_flows import NETWORK_FLOWS
 from tests.integration.released import MIGRATIONS, Database, create
 from tests.integration.sinkbench import Bench, drain
+from tests.sinksdata import START
 
 pytestmark = pytest.mark.integration
 OPERATE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operate.md"
@@ -169,7 +171,7 @@ def test_a_right_that_is_missing_is_named(tables: Database, role: str, revoke: s
 
 
 def test_the_stream_starts_and_writes_without_the_right_to_change_tables(spark: Any, bench: Bench, role: str) -> None:
-    for component in (hot.component(bench.settings), alerts.component(bench.settings)):
+    for component in (hot.component(bench.settings, NETWORK_FLOWS), alerts.component(bench.settings)):
         migrate(component)
     owner = Database(bench.settings.hot)
     owner.run(documented_grants(role, bench.settings.hot.database))
@@ -177,8 +179,8 @@ def test_the_stream_starts_and_writes_without_the_right_to_change_tables(spark: 
     limited = bench.settings.model_copy(update=sections)
     for _ in range(2):  # what comes again goes through a temporary table
         bench.rows([{"name": i, "attack_type": "DNS_TUNNEL"} for i in range(3)])
-        drain(hot.start, spark, limited)
-        drain(alerts.start, spark, limited)
+        drain(START["hot"], spark, limited)
+        drain(START["alerts"], spark, limited)
     assert bench.sql("SELECT count(*) FROM network_flows") == [(3,)]
     assert bench.sql("SELECT count(*) FROM alerts") == [(3,)]
     assert bench.sql("SELECT DISTINCT tableowner = %s FROM pg_tables WHERE schemaname = 'public'", role) == [(False,)]

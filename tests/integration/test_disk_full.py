@@ -14,8 +14,10 @@ import pytest
 
 from infra.process import free_port
 from infra.stack.postgres import Postgres
-from jobs.sinks import hot, lake
+from jobs.runtime import lake as tables
+from schemas.packets import FLOWS
 from tests.integration.sinkbench import Bench, run, running, until
+from tests.sinksdata import START
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 
@@ -62,7 +64,7 @@ def test_hot_store_waits_for_room(spark: Any, bench: Bench, tmp_path: Path, disk
         data = next(path for path in (tmp_path / "own").iterdir() if path.is_dir() and (path / "PG_VERSION").is_file())
         os.chown(disk.path, data.stat().st_uid, owner.st_gid)
         own = bench.settings.model_copy(update={"hot": server.settings().model_copy(update={"trigger_ms": 0})})
-        with running(hot.start, spark, own) as query:
+        with running(START["hot"], spark, own) as query:
             bench.rows([{"name": f"a{i}"} for i in range(100)])
             query.processAllAvailable()
             admin = psycopg2.connect(host=own.hot.host, port=own.hot.port, dbname="flowlake", user=own.hot.user)
@@ -84,7 +86,7 @@ def test_hot_store_waits_for_room(spark: Any, bench: Bench, tmp_path: Path, disk
 
 def test_lake_waits_for_room(spark: Any, bench: Bench, disk: Disk, capfd: pytest.CaptureFixture[str]) -> None:
     own = bench.settings.model_copy(update={"lake": bench.settings.lake.model_copy(update={"path": str(disk.path / "flows")})})
-    with running(lake.start, spark, own) as query:
+    with running(START["lake"], spark, own) as query:
         bench.rows([{"name": f"a{i}"} for i in range(100)])
         query.processAllAvailable()
         disk.fill()
@@ -93,5 +95,5 @@ def test_lake_waits_for_room(spark: Any, bench: Bench, disk: Disk, capfd: pytest
         assert query.isActive
         disk.free()
         query.processAllAvailable()
-    found = spark.read.format("delta").load(lake.location(own)).select("flow_id").collect()
+    found = spark.read.format("delta").load(tables.location(own, FLOWS)).select("flow_id").collect()
     assert len(found) == len({row.flow_id for row in found}) == 2100

@@ -11,7 +11,8 @@ import pytest
 
 from infra.config import PostgresSettings
 from jobs.sinks.migrations import Component, migrate
-from schemas import alerts, hot
+from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "query-the-stores.md"
 STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -19,7 +20,7 @@ STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"),
 
 @pytest.fixture(scope="module")
 def tables(postgres_server: PostgresSettings) -> PostgresSettings:
-    migrate(Component("hot", postgres_server, hot.MIGRATIONS))
+    migrate(Component("hot", postgres_server, NETWORK_FLOWS.migrations))
     migrate(Component("alerts", postgres_server, alerts.MIGRATIONS))
     return postgres_server
 

@@ -22,12 +22,14 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from infra.config import ROOT, LakeSettings, Settings
+from infra import config
+from infra.config import ROOT, LakeSettings
 from infra.stack.s3 import ObjectStore
 from jobs.runtime.s3 import storage_options, uri
 from jobs.sinks.parquet import lake_rows
 from ops.demo import report
 from ops.harness import place
+from schemas.packets import FLOWS
 from tests.sinksdata import table
 
 pytestmark = pytest.mark.integration
@@ -51,7 +53,9 @@ pyarrow.fs.PyFileSystem = PyFileSystem
 
 def many_rows() -> pa.Table:
     """A row a day."""
-    return lake_rows(table([{"name": day, "at": day * 86_400, "attack_type": ("BENIGN", "SYN_SCAN")[day % 2]} for day in range(DAYS)]))
+    return lake_rows(
+        table([{"name": day, "at": day * 86_400, "attack_type": ("BENIGN", "SYN_SCAN")[day % 2]} for day in range(DAYS)]), FLOWS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo_line() -> list[str]:
     """What a demo says in the end about how to ask its lake; without the interpreter."""
-    lines = dict(report.queries(Settings(), place.Place(Path("var/demo"))))
+    lines = dict(report.queries(config.build(), place.Place(Path("var/demo"))))
     return shlex.split(lines["lake"])[1:]
 
 

@@ -27,7 +27,6 @@ from infra.process import free_port
 from infra.stack.s3 import ObjectStore
 from jobs.runtime.s3 import storage_options, uri
 from ops.cli.main import main
-from schemas.topics import TOPICS
 from tests.sinksdata import flow_id, headers, table, value
 
 pytestmark = pytest.mark.integration
@@ -111,7 +110,9 @@ def lake(
         log={"level": "debug"},
     )
     admin = KafkaAdminClient(bootstrap_servers=kafka_server)
-    admin.create_topics([NewTopic(made.topic(t.name), made.kafka.partitions.get(t.name, 1), 1, topic_configs=t.config()) for t in TOPICS])
+    admin.create_topics(
+        [NewTopic(made.topic(t.name), made.kafka.partitions.get(t.name, 1), 1, topic_configs=t.config()) for t in made.catalogue.topics]
+    )
     admin.close()
     configure(made, home, monkeypatch)
     built = Lake(made, s3_server, bucket, tmp_path / "output.txt")
@@ -183,7 +184,7 @@ for case in json.loads(sys.argv[1]):
     for name, value in case["hadoop"].items():
         hadoop.set(f"fs.s3a.bucket.{case['bucket']}.{name}", value)
     try:
-        lake.start(spark, settings)
+        START["lake"](spark, settings)
         result[case["name"]] = None
     except FlowlakeError as e:
         result[case["name"]] = [type(e).__name__, str(e), e.hint]

@@ -21,14 +21,17 @@ from jobs.metering.batch import meter_captures
 from jobs.runtime import inputs
 from jobs.sources.packets import query
 from jobs.sources.packets.accounts import AccountBook
-from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA, RECORD_SCHEMA
+from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.labels import BENIGN
-from schemas.topics import ACCOUNTS, DEAD_LETTER, PREDICTIONS, RAW_PACKETS
+from schemas.packets import ACCOUNTS, PREDICTIONS, RAW_PACKETS
+from schemas.records import HEADER_SNAPSHOTS
+from schemas.topics import DEAD_LETTER
 from schemas.wire import CONTENT_JSON, CONTENT_PACKETS
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import chunks
-from sensors.publish.publisher import Publisher
+from sensors.packets.settings import SensorSettings
 from tests.champions import promote_any
 from tests.integration.remake import remake
 from tests.oracle.craft import ethernet, packet
@@ -58,9 +61,9 @@ def capture(tmp_path: Path) -> Path:
     return path
 
 
-def send(settings: Settings, capture: Path, sensor: str, most: int | None = None) -> Publisher:
-    publisher = Publisher(settings, sensor)
-    for n, chunk in enumerate(chunks(capture, settings.sensor)):
+def send(settings: Settings, capture: Path, sensor: str, most: int | None = None) -> PacketPublisher:
+    publisher = PacketPublisher(settings, sensor)
+    for n, chunk in enumerate(chunks(capture, settings.section(SensorSettings))):
         if most is not None and n >= most:
             break
         publisher.publish(chunk)
@@ -68,9 +71,9 @@ def send(settings: Settings, capture: Path, sensor: str, most: int | None = None
     return publisher
 
 
-def send_rest(publisher: Publisher, settings: Settings, capture: Path, since: int) -> int:
+def send_rest(publisher: PacketPublisher, settings: Settings, capture: Path, since: int) -> int:
     """What :func:`send` left out, by the same run of the sensor, and its end; returns the packets sent in all."""
-    for n, chunk in enumerate(chunks(capture, settings.sensor)):
+    for n, chunk in enumerate(chunks(capture, settings.section(SensorSettings))):
         if n >= since:
             publisher.publish(chunk)
     publisher.flush()
@@ -137,11 +140,11 @@ def predictions(settings: Settings) -> tuple[pa.Table, dict[str, bytes]]:
     return pa.concat_tables(tables), by_id
 
 
-def half_read(spark: SparkSession, settings: Settings, capture: Path) -> tuple[Settings, Publisher]:
+def half_read(spark: SparkSession, settings: Settings, capture: Path) -> tuple[Settings, PacketPublisher]:
     """A query that was stopped with flows open and packets waiting, nothing cached, and the sensor in the midst of its run."""
     from jobs.metering import segments
 
-    small = settings.model_copy(update={"sensor": settings.sensor.model_copy(update={"batch_packets": 1000})})
+    small = settings.model_copy(update={"sensor": settings.section(SensorSettings).model_copy(update={"batch_packets": 1000})})
     sensor = send(small, capture, "tap", most=6)
     running = query.start(spark, small)
     wait_for(small, running, lambda t: t.get("packets", 0) == sensor.counters.sent)

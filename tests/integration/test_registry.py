@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -10,12 +11,14 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
+from infra import config
 from infra.config import ScoringSettings, Settings
 from infra.errors import ConfigError, ModelError
 from jobs.scoring import registry
-from jobs.scoring.bench import random_records
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
+from ops.bench.scoring import random_records
+from schemas.packets import FLOWS
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
 
 TRAINING = Training(data="random records", params={"n": 3000}, metrics={"held_out_f1": 0.5})
@@ -24,12 +27,12 @@ TRAINING = Training(data="random records", params={"n": 3000}, metrics={"held_ou
 def at(folder: Path, **changes: str) -> Settings:
     """Settings whose registry lies in ``folder``."""
     places = {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}", "artifact_root": str(folder / "artifacts")}
-    return Settings(scoring=ScoringSettings(**(places | changes)))
+    return config.build(scoring=ScoringSettings(**(places | changes)))
 
 
 def put(settings: Settings, promote: bool = True, **changes: object) -> str:
     arguments = {"columns": COLUMNS, "threshold": 0.375, "training": TRAINING, "promote": promote} | changes
-    return register(settings, fitted(), **arguments)  # type: ignore[arg-type]
+    return register(settings, FLOWS, fitted(), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -47,34 +50,36 @@ def copy(origin: Path, tmp_path: Path) -> Path:
 
 def test_what_was_registered_comes_back(origin: Path) -> None:
     records = random_records(300, seed=1)
-    loaded = load_champion(at(origin))
+    loaded = load_champion(at(origin), FLOWS)
     assert (loaded.version, loaded.threshold, loaded.columns) == ("1", 0.375, COLUMNS)
     assert loaded.score(records).column("confidence_score").equals(champion().score(records).column("confidence_score"))
-    assert registry.champion_metrics(at(origin)) == {"held_out_f1": 0.5}
+    client = MlflowClient(at(origin).scoring.tracking_uri)
+    version = client.get_model_version_by_alias(at(origin).scoring.model_name, at(origin).scoring.alias)
+    assert client.get_run(version.run_id).data.metrics == {"held_out_f1": 0.5}
 
 
 def test_a_registry_lies_where_it_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a URL gives a meaning is a part of the name here."""
     home = tmp_path / "ü %2F%25?a=b#c&d;e:f@g"
     monkeypatch.setenv("FLOWLAKE_HOME", str(home))
-    settings = Settings()
+    settings = config.build()
     assert put(settings) == "1"
-    assert load_champion(settings).version == "1"
+    assert load_champion(settings, FLOWS).version == "1"
     assert put(settings, promote=False) == "2", "opened a second time"
     assert (home / "var" / "mlflow" / "mlflow.db").is_file()
     assert list(tmp_path.iterdir()) == [home]
     monkeypatch.setattr("tempfile.tempdir", str(home))
     with pytest.raises(ConfigError, match=r"TMPDIR: .*'%2F' in it"):
-        load_champion(settings)
+        load_champion(settings, FLOWS)
 
 
 def test_a_registry_that_moved_with_its_project_works_and_takes_new_versions(copy: Path) -> None:
     settings = at(copy)
-    assert load_champion(settings).version == "1"
+    assert load_champion(settings, FLOWS).version == "1"
     assert put(settings, promote=False) == "2"
-    assert load_champion(settings).version == "1"
+    assert load_champion(settings, FLOWS).version == "1"
     assert put(settings) == "3"
-    assert load_champion(settings).version == "3"
+    assert load_champion(settings, FLOWS).version == "3"
     assert len(list((copy / "artifacts").glob("*/artifacts/model/MLmodel"))) == 3  # nothing was written to the old place
 
 
@@ -82,27 +87,28 @@ def test_a_relative_uri_lies_under_the_home(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("FLOWLAKE_HOME", str(tmp_path))
     shutil.copytree(origin, tmp_path / "var" / "mlflow")
     monkeypatch.chdir("/")
-    assert load_champion(Settings()).version == "1"
+    assert load_champion(config.build(), FLOWS).version == "1"
 
 
 def test_no_registry_and_none_is_made_by_looking(tmp_path: Path) -> None:
     with pytest.raises(ModelMissingError, match="no model registry at") as e:
-        load_champion(at(tmp_path))
+        load_champion(at(tmp_path), FLOWS)
     assert "flowlake train" in e.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_champion(copy: Path) -> None:
     with pytest.raises(ModelMissingError, match="no model 'flowlake-flows' with alias 'canary'"):
-        load_champion(at(copy, alias="canary"))
+        load_champion(at(copy, alias="canary"), FLOWS)
     with pytest.raises(ModelMissingError, match="no model 'other'"):
-        load_champion(at(copy, model_name="other"))
+        load_champion(at(copy, model_name="other"), FLOWS)
 
 
-def test_another_feature_version_is_refused_and_both_are_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "FEATURE_VERSION", "2")  # the program moves on, the model stays
+def test_another_feature_version_is_refused_and_both_are_named(copy: Path) -> None:
+    assert FLOWS.features is not None
+    moved_on = replace(FLOWS, features=replace(FLOWS.features, version="2"))  # the program moves on, the model stays
     with pytest.raises(ModelVersionError, match="feature-schema version 1, this flowlake computes version 2"):
-        load_champion(at(copy))
+        load_champion(at(copy), moved_on)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove", "MLmodel", "folder"])
@@ -122,7 +128,7 @@ def test_a_damaged_artefact_is_refused(copy: Path, damage: str) -> None:
     else:
         shutil.rmtree(model)
     with pytest.raises(ModelError, match=r"model flowlake-flows version 1: (corrupt artefact|artefact missing)") as e:
-        load_champion(at(copy))
+        load_champion(at(copy), FLOWS)
     assert "\n" not in str(e.value)
     assert "flowlake train" in e.value.hint
 
@@ -130,7 +136,7 @@ def test_a_damaged_artefact_is_refused(copy: Path, damage: str) -> None:
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be taken for one" * 20, b"SQLite format 3\0" + b"\xff" * 2000])
 def test_a_registry_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mlflow.db").write_bytes(content)
-    for use in (load_champion, put):
+    for use in (lambda settings: load_champion(settings, FLOWS), put):
         with pytest.raises(ModelError, match="model registry"):
             use(at(tmp_path))
 
@@ -142,9 +148,9 @@ def test_a_registry_where_none_can_be_written(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    settings = Settings(scoring=ScoringSettings(tracking_uri="http://user:secret@127.0.0.1:9"))
+    settings = config.build(scoring=ScoringSettings(tracking_uri="http://user:secret@127.0.0.1:9"))
     with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9") as e:
-        load_champion(settings)
+        load_champion(settings, FLOWS)
     assert "secret" not in str(e.value) + e.value.hint
 
 
@@ -159,20 +165,20 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
     version = client.create_model_version("flowlake-flows", folder.as_uri()).version
     client.set_registered_model_alias("flowlake-flows", "champion", version)
     with pytest.raises(ModelError, match="lacks feature_version, threshold, columns"):
-        load_champion(settings)
+        load_champion(settings, FLOWS)
     for key, value in {"feature_version": "1", "threshold": "0.5", "columns": '["flow_duration", "no_such_feature"]'}.items():
         client.set_model_version_tag("flowlake-flows", version, key, value)
     with pytest.raises(ModelError, match="unknown columns no_such_feature"):
-        load_champion(settings)
+        load_champion(settings, FLOWS)
     client.set_model_version_tag("flowlake-flows", version, "columns", '["flow_duration"]')
     with pytest.raises(ModelError, match="4 columns, its description 1"):
-        load_champion(settings)
+        load_champion(settings, FLOWS)
     client.set_model_version_tag("flowlake-flows", version, "columns", str(list(COLUMNS)).replace("'", '"'))
     client.set_model_version_tag("flowlake-flows", version, "threshold", "high")
     with pytest.raises(ModelError, match="threshold unreadable"):
-        load_champion(settings)
+        load_champion(settings, FLOWS)
     client.set_model_version_tag("flowlake-flows", version, "threshold", "0.5")
-    assert load_champion(settings).score(records).num_rows == 500
+    assert load_champion(settings, FLOWS).score(records).num_rows == 500
 
 
 def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path) -> None:

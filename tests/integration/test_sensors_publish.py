@@ -28,8 +28,8 @@ from sensors.packets.capture import CaptureReader
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.live import LiveSensor
 from sensors.packets.pacing import Pacer
+from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import Chunk, chunks
-from sensors.publish.publisher import Publisher
 from tests.integration import sensors_topic as topic
 
 pytestmark = pytest.mark.integration
@@ -48,7 +48,7 @@ def test_replay_arrives_once_in_order_with_headers(tmp_path: Path, kafka_server:
     write_capture(tmp_path / "a.pcap", 40_000)
     own = settings(kafka={"bootstrap_servers": kafka_server})
     topic.create(own, 3)
-    publisher = Publisher(own, "probe", "site")
+    publisher = PacketPublisher(own, "probe", "site")
     for chunk in chunks(tmp_path / "a.pcap", own.sensor):
         publisher.publish(chunk)
     assert publisher.close() == 0
@@ -70,7 +70,7 @@ def test_replay_arrives_once_in_order_with_headers(tmp_path: Path, kafka_server:
 def test_large_share_of_one_pair_and_heartbeats(kafka_server: str, settings: Callable[..., Settings]) -> None:
     own = settings(kafka={"bootstrap_servers": kafka_server}, sensor={"snaplen": 65_535})
     topic.create(own, 2)
-    publisher = Publisher(own, "big")
+    publisher = PacketPublisher(own, "big")
     frames = FrameBatch.from_frames([os.urandom(60_000) for _ in range(60)], [1000 + i for i in range(60)])
     publisher.heartbeat(1000)
     publisher.send(frames, 1060)
@@ -87,7 +87,7 @@ def test_pace_shift_and_stop(tmp_path: Path, kafka_server: str, settings: Callab
     write_capture(tmp_path / "a.pcap", 60_000)  # 0.6 s of traffic
     own = settings(kafka={"bootstrap_servers": kafka_server}, sensor={"heartbeat_ms": 50, "flush_ms": 20})
     topic.create(own, 2)
-    publisher = Publisher(own)
+    publisher = PacketPublisher(own)
     before = time.time_ns()
     pacer = Pacer(publisher, own.sensor, speed=1.0, shift_to_now=True)
     assert pacer.send(chunks(tmp_path / "a.pcap", own.sensor))
@@ -107,7 +107,7 @@ def test_pace_shift_and_stop(tmp_path: Path, kafka_server: str, settings: Callab
 def test_a_time_far_ahead_is_not_waited_for(tmp_path: Path, kafka_server: str, settings: Callable[..., Settings]) -> None:
     own = settings(kafka={"bootstrap_servers": kafka_server})
     topic.create(own, 1)
-    publisher = Publisher(own)
+    publisher = PacketPublisher(own)
     chunk = Chunk(FrameBatch.from_frames([b"a", b"b"], [10**18, 4 * 10**18]), CLOCK_END, 0, True)
     assert Pacer(publisher, own.sensor, speed=1.0).send([chunk])
     assert publisher.close() == 0
@@ -116,9 +116,9 @@ def test_a_time_far_ahead_is_not_waited_for(tmp_path: Path, kafka_server: str, s
 
 def test_no_broker_and_no_topic(kafka_server: str, settings: Callable[..., Settings]) -> None:
     with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 "):
-        Publisher(settings())
+        PacketPublisher(settings())
     with pytest.raises(BrokerError, match="is not on the broker"):
-        Publisher(settings(kafka={"bootstrap_servers": kafka_server}))
+        PacketPublisher(settings(kafka={"bootstrap_servers": kafka_server}))
 
 
 def test_broker_killed_and_back_mid_replay(tmp_path: Path, settings: Callable[..., Settings]) -> None:
@@ -131,7 +131,7 @@ def test_broker_killed_and_back_mid_replay(tmp_path: Path, settings: Callable[..
         write_capture(tmp_path / "a.pcap", 200_000)
         own = settings(kafka={"bootstrap_servers": broker.bootstrap}, sensor={"buffer_mb": 1, "batch_packets": 4096})
         topic.create(own, 2)
-        publisher = Publisher(own)
+        publisher = PacketPublisher(own)
         waited = threading.Event()
 
         def send() -> None:

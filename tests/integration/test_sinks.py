@@ -16,11 +16,15 @@ from infra.errors import StoreError
 from infra.process import free_port
 from infra.stack.postgres import Postgres
 from jobs.runtime import dead_letter
+from jobs.runtime import lake as tables
 from jobs.sinks import alerts, hot, lake, parquet
 from jobs.sinks.migrations import migrate
-from schemas.flows import HEADER_SNAPSHOTS, PREDICTION_SCHEMA
+from schemas.flows import PREDICTION_SCHEMA
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
+from schemas.records import HEADER_SNAPSHOTS
 from tests.integration.sinkbench import Bench, Rows, drain, run, running, until
-from tests.sinksdata import flow_id, headers, table, value
+from tests.sinksdata import START, flow_id, headers, table, value
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 
@@ -45,7 +49,7 @@ def closed_ids(rows: Rows) -> set[str]:
 
 
 def lake_table(spark: Any, settings: Settings) -> Any:
-    return spark.read.format("delta").load(lake.location(settings))
+    return spark.read.format("delta").load(tables.location(settings, FLOWS))
 
 
 def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> None:
@@ -55,16 +59,16 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     bench.rows(rows[:25] + rows[:5], "m1")
     bench.rows(rows, "m1", partition=1)
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)
+        drain(START[sink.SINK], spark, bench.settings)
     more = [{"name": f"n{i}", "at": i} for i in range(10)]
     bench.rows(rows + more, "m2")
     bench.rows([{"name": 3, "closed": False}])
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)  # goes on from its checkpoint
+        drain(START[sink.SINK], spark, bench.settings)  # goes on from its checkpoint
     moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
     bench.rows([{"name": "last"}])
     for sink in (lake, hot):
-        drain(sink.start, spark, moved)  # a new checkpoint reads everything again
+        drain(START[sink.SINK], spark, moved)  # a new checkpoint reads everything again
     expected = closed_ids(rows) | closed_ids(more) | {flow_id("last")}
 
     stored = lake_table(spark, bench.settings)
@@ -73,7 +77,7 @@ def test_lake_and_hot_hold_each_closed_record_once(spark: Any, bench: Bench) -> 
     assert list(stored.columns) == [*PREDICTION_SCHEMA.names, "event_date"]
     # files of records that were there already are not left lying about
     files = {Path(f).name for f in stored.inputFiles()}
-    assert {f.name for f in Path(lake.location(bench.settings)).rglob("event_date=*/*.parquet")} == files
+    assert {f.name for f in Path(tables.location(bench.settings, FLOWS)).rglob("event_date=*/*.parquet")} == files
     days = {str(r.event_date): r["count"] for r in stored.groupBy("event_date").count().collect()}
     assert set(days) == {"2026-03-01", "2026-03-02"}
 
@@ -89,7 +93,7 @@ def test_messages_of_snapshots_alone_are_for_the_alerts(spark: Any, bench: Bench
     about = [*headers("s/0"), (HEADER_SNAPSHOTS, b"1")]
     attack = {"name": "s", "closed": False, "attack_type": "SYN_SCAN"}
     bench.send((value(table([attack])), about), (value(table(mixed(4))), headers("c/0")), (b"no message", about), (b"no headers", []))
-    for start in (lake.start, hot.start, alerts.start):
+    for start in (START["lake"], START["hot"], START["alerts"]):
         drain(start, spark, bench.settings)
     assert {row.flow_id for row in lake_table(spark, bench.settings).select("flow_id").collect()} == closed_ids(mixed(4))
     assert {str(row[0]) for row in bench.sql("SELECT flow_id FROM network_flows")} == closed_ids(mixed(4))
@@ -109,7 +113,7 @@ def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Benc
     import pyarrow as pa
 
     still_open = everything.set_column(index, everything.schema.field("closed"), pa.array([False] * flows))
-    with running(alerts.start, spark, bench.settings) as query:
+    with running(START["alerts"], spark, bench.settings) as query:
         for step in range(0, flows, 10_000):
             bench.send((value(still_open.slice(step, 10_000)), headers(f"i/{step}")), partition=step // 10_000 % 2)
         query.processAllAvailable()
@@ -129,7 +133,7 @@ def test_alerts_come_from_snapshots_and_count_flows_once(spark: Any, bench: Benc
     # Counting goes on from what the database knows, not from this process: a new start, a new checkpoint, everything again.
     moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
     bench.rows([{"name": "one more", "attack_type": "SYN_FLOOD"}])
-    drain(alerts.start, spark, moved)
+    drain(START["alerts"], spark, moved)
     assert bench.sql("SELECT flow_count FROM alerts") == [(flows + 1,)]
     until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
     (sent,) = bench.topic("alerts")
@@ -145,7 +149,7 @@ def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> No
     rows += [{"name": f"b{i}", "closed": c, **beacon} for i in range(3) for c in (False, True)]
     rows += [{"name": f"x{i}"} for i in range(20)]
     bench.rows(rows)
-    with running(alerts.start, spark, bench.settings) as query:
+    with running(START["alerts"], spark, bench.settings) as query:
         query.processAllAvailable()
         until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
     found = bench.sql("SELECT attack_type, host(src_ip), host(dst_ip), flow_count, details FROM alerts ORDER BY attack_type, id")
@@ -163,9 +167,9 @@ def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> No
 
 def test_messages_survive_a_crash_between_commit_and_sending(spark: Any, bench: Bench) -> None:
     """What a former process left in the outbox is sent at the next start."""
-    drain(alerts.start, spark, bench.settings)
+    drain(START["alerts"], spark, bench.settings)
     bench.sql("INSERT INTO alert_outbox (alert_id, key, message) VALUES (gen_random_uuid(), 'k', '{\"id\": 1}') RETURNING seq")
-    with running(alerts.start, spark, bench.settings):
+    with running(START["alerts"], spark, bench.settings):
         until(lambda: bench.sql("SELECT count(*) FROM alert_outbox") == [(0,)])
     assert [m.value for m in bench.topic("alerts")] == [b'{"id": 1}']
 
@@ -182,7 +186,7 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_is_stored(spark: Any, ben
     ]
     bench.send((good, headers()), *garbage[:2], (good, headers()), *garbage[2:])
     for sink in (lake, hot):
-        drain(sink.start, spark, bench.settings)
+        drain(START[sink.SINK], spark, bench.settings)
     assert bench.sql("SELECT flow_id::text FROM network_flows") == [(flow_id("ok"),)]
     assert {r.flow_id for r in lake_table(spark, bench.settings).collect()} == {flow_id("ok"), flow_id("odd")}
     letters: dict[str, dict[int, tuple[str, Any]]] = {"lake": {}, "hot": {}}
@@ -203,7 +207,7 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_is_stored(spark: Any, ben
 def test_a_value_the_alerts_cannot_take_is_refused_too(spark: Any, bench: Bench) -> None:
     bench.rows([{"name": "odd", "src_ip": "not an address", "attack_type": "DNS_TUNNEL"}])
     bench.rows([{"name": "ok", "attack_type": "DNS_TUNNEL"}])
-    drain(alerts.start, spark, bench.settings)
+    drain(START["alerts"], spark, bench.settings)
     assert bench.sql("SELECT details->>'flow_id' FROM alerts") == [(flow_id("ok"),)]
     (letter,) = bench.topic("dead-letter")
     assert dict(letter.headers)[dead_letter.HEADER_REASON].startswith(b"address:")
@@ -224,7 +228,7 @@ def test_database_restarted_while_the_stream_runs(spark: Any, bench: Bench, tmp_
             if sink is hot
             else "SELECT count(*), max(flow_count) FROM alerts"
         )
-        with running(sink.start, spark, own) as query:
+        with running(START[sink.SINK], spark, own) as query:
             bench.rows([{"name": f"a{i}", "attack_type": "UDP_FLOOD"} for i in range(100)])
             query.processAllAvailable()
             server.stop()
@@ -245,7 +249,7 @@ def test_stopping_does_not_wait_for_a_store_that_is_away(spark: Any, bench: Benc
     try:
         server.create_database("flowlake")
         own = bench.settings.model_copy(update={"hot": server.settings()})
-        query = hot.start(spark, own)
+        query = START["hot"](spark, own)
         query.processAllAvailable()
         server.stop()
         bench.rows([{"name": 1}])
@@ -253,7 +257,7 @@ def test_stopping_does_not_wait_for_a_store_that_is_away(spark: Any, bench: Benc
         query.stop()
         assert not query.isActive
         server.start()
-        drain(hot.start, spark, own)  # nothing was lost
+        drain(START["hot"], spark, own)  # nothing was lost
         assert run(own.hot, "SELECT count(*) FROM network_flows") == [(1,)]
     finally:
         server.stop()
@@ -266,7 +270,7 @@ def test_database_absent_at_start_is_one_line(spark: Any, bench: Bench, sink: An
         update={name: getattr(bench.settings, name).model_copy(update={"port": nobody}) for name in ("hot", "alerts")}
     )
     with pytest.raises(StoreError, match=f":{nobody}/") as failure:
-        sink.start(spark, own)
+        START[sink.SINK](spark, own)
     assert "\n" not in str(failure.value)
     assert failure.value.hint
 
@@ -274,7 +278,7 @@ def test_database_absent_at_start_is_one_line(spark: Any, bench: Bench, sink: An
 def test_missing_database_and_permission_are_refusals(spark: Any, bench: Bench) -> None:
     absent = bench.settings.model_copy(update={"hot": bench.settings.hot.model_copy(update={"database": "nothere"})})
     with pytest.raises(StoreError, match="nothere"):
-        hot.start(spark, absent)
+        START["hot"](spark, absent)
 
 
 def test_a_lake_that_only_spark_reaches_is_the_same(spark: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,18 +286,18 @@ def test_a_lake_that_only_spark_reaches_is_the_same(spark: Any, bench: Bench, mo
     rows = mixed()
     bench.rows(rows)
     monkeypatch.setattr(parquet, "reaches", lambda path: False)
-    drain(lake.start, spark, bench.settings)
+    drain(START["lake"], spark, bench.settings)
     moved = bench.settings.model_copy(update={"paths": bench.settings.paths.model_copy(update={"checkpoints": "var/other"})})
     bench.rows([{"name": "last"}])
-    drain(lake.start, spark, moved)
+    drain(START["lake"], spark, moved)
     stored = lake_table(spark, bench.settings)
     assert sorted(r.flow_id for r in stored.select("flow_id").collect()) == sorted(closed_ids(rows) | {flow_id("last")})
-    assert "Apache-Spark" in last_commit(Path(lake.location(bench.settings)))["engineInfo"]
+    assert "Apache-Spark" in last_commit(Path(tables.location(bench.settings, FLOWS)))["engineInfo"]
     monkeypatch.undo()
     bench.rows([{"name": "more"}])
-    drain(lake.start, spark, moved)  # both write the same table
+    drain(START["lake"], spark, moved)  # both write the same table
     assert lake_table(spark, bench.settings).count() == len(closed_ids(rows)) + 2
-    assert "Apache-Spark" not in last_commit(Path(lake.location(bench.settings))).get("engineInfo", "")
+    assert "Apache-Spark" not in last_commit(Path(tables.location(bench.settings, FLOWS))).get("engineInfo", "")
 
 
 def last_commit(table: Path) -> dict[str, Any]:
@@ -307,20 +311,20 @@ def test_lake_folder_that_cannot_be_written(spark: Any, bench: Bench, tmp_path: 
     path = str(tmp_path / "file" / "flows")
     own = bench.settings.model_copy(update={"lake": bench.settings.lake.model_copy(update={"path": path})})
     with pytest.raises(StoreError, match="cannot be written") as failure:
-        lake.start(spark, own)
+        START["lake"](spark, own)
     assert path in str(failure.value)
     assert "\n" not in str(failure.value)
 
 
 def test_lake_table_of_other_columns(spark: Any, bench: Bench) -> None:
-    spark.range(1).write.format("delta").save(lake.location(bench.settings))
+    spark.range(1).write.format("delta").save(tables.location(bench.settings, FLOWS))
     with pytest.raises(StoreError, match="lake"):
-        lake.start(spark, bench.settings)
+        START["lake"](spark, bench.settings)
 
 
 def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
     own = bench.settings.model_copy(update={"lake": bench.settings.lake.model_copy(update={"compact_every": 3})})
-    with running(lake.start, spark, own) as query:
+    with running(START["lake"], spark, own) as query:
         for i in range(3):
             bench.rows([{"name": f"{i}/{j}"} for j in range(5)])
             query.processAllAvailable()
@@ -332,9 +336,9 @@ def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
 def test_migrations_can_be_repeated(bench: Bench) -> None:
 
     for _ in range(2):
-        migrate(hot.component(bench.settings))
-        assert migrate(alerts.component(bench.settings)) == 2
-    assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 2), ("hot", 1)]
+        migrate(hot.component(bench.settings, NETWORK_FLOWS))
+        assert migrate(alerts.component(bench.settings)) == max(alerts.table.MIGRATIONS)
+    assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 3), ("hot", 1)]
     bench.sql("UPDATE flowlake_schema SET version = 99 RETURNING 1")
     with pytest.raises(StoreError, match="version 99"):
-        migrate(hot.component(bench.settings))
+        migrate(hot.component(bench.settings, NETWORK_FLOWS))

@@ -16,13 +16,15 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from infra.config import PostgresSettings, Settings
+from infra.console import looks
 from infra.process import free_port
-from jobs.sinks import alertbook, alerts, evidence, hot, postgres
+from jobs.sinks import alertbook, alerts, ask, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import lake_rows
-from ops.cli import looks
 from ops.cli.main import main
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
 
 pytestmark = pytest.mark.integration
@@ -40,15 +42,15 @@ def stores(postgres_server: PostgresSettings, settings: Callable[..., Settings],
     monkeypatch.setenv("FLOWLAKE_HOT__PASSWORD", made.hot.password.get_secret_value())
     monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", made.hot.password.get_secret_value())
     rows = table(ROWS)
-    write_deltalake(str(home / "lake"), lake_rows(rows), partition_by=["event_date"])
-    migrate(hot.component(made))
+    write_deltalake(str(home / "lake"), lake_rows(rows, FLOWS), partition_by=["event_date"])
+    migrate(hot.component(made, NETWORK_FLOWS))
     migrate(alerts.component(made))
-    looks.query(made.hot, "TRUNCATE network_flows, alerts CASCADE")
+    ask.query(made.hot, "TRUNCATE network_flows, alerts CASCADE")
     connection = postgres.connect(made.hot, "test")
-    hot.insert(connection, hot.hot_rows(rows), ("q", 0, 0, "x"))
-    looks.query(made.hot, "DELETE FROM hot_batches")
+    hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
+    ask.query(made.hot, "DELETE FROM hot_batches")
     connection.close()
-    AlertStore(made.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(rows), 3600)]))
+    AlertStore(made.alerts, FLOWS).apply(alertbook.gather([evidence.partials(evidence.attacks(rows, FLOWS.alerts), FLOWS.alerts, 3600)]))
     return made
 
 
@@ -84,18 +86,35 @@ def test_alerts_and_resolve(stores: Settings, capsys: pytest.CaptureFixture[str]
     assert code == 5
     assert "resolved before, by anna" in err
     # More evidence does not undo what a person did.
-    AlertStore(stores.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(table([{**ROWS[6], "lasts": 50}])), 3600)]))
-    (row,) = looks.query(
+    AlertStore(stores.alerts, FLOWS).apply(
+        alertbook.gather([evidence.partials(evidence.attacks(table([{**ROWS[6], "lasts": 50}]), FLOWS.alerts), FLOWS.alerts, 3600)])
+    )
+    (row,) = ask.query(
         stores.alerts, "SELECT resolved_by, action_taken, last_seen - first_seen AS span FROM alerts WHERE id = %s::uuid", [rows[0]["id"]]
     )
     assert (row["resolved_by"], row["action_taken"], row["span"].total_seconds()) == ("anna", "blocked", 50)
+
+
+@pytest.mark.parametrize("spelled", ["brute-force", "guessing"])
+@pytest.mark.parametrize("stored", ["brute-force", "guessing"])
+def test_kinds_are_found_by_their_former_names_too(stores: Settings, capsys: pytest.CaptureFixture[str], spelled: str, stored: str) -> None:
+    """Scripts keep the old word; a database that the stream of this version has not opened yet holds it."""
+    rows = table([{"name": "ssh", "attack_type": "SSH_BRUTE_FORCE"}])
+    AlertStore(stores.alerts.model_copy(update={"min_flows": 1})).apply(alertbook.gather([evidence.partials(evidence.attacks(rows), 3600)]))
+    looks.query(stores.alerts, "UPDATE alerts SET kind = %s WHERE attack_type = 'SSH_BRUTE_FORCE'", [stored])
+    code, out, _ = call(capsys, "alerts", "--json", "--kind", spelled)
+    assert code == 0
+    assert [(row["attack_type"], row["kind"]) for row in json.loads(out)] == [("SSH_BRUTE_FORCE", "brute-force")]
+    looks.query(stores.alerts, "DELETE FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'")
+    code, out, _ = call(capsys, "alerts", "--json", "--kind", spelled)
+    assert (code, json.loads(out)) == (0, [])
 
 
 def test_follow_prints_the_backlog_and_then_what_is_raised(
     stores: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is new is what was raised since, whatever the date of its packets: a replay's alerts are as old as its capture."""
-    looks.query(stores.alerts, "UPDATE alerts SET created_at = created_at - interval '1 hour'")
+    ask.query(stores.alerts, "UPDATE alerts SET created_at = created_at - interval '1 hour'")
     polls = iter(range(3))
 
     def sleep(_: float) -> None:
@@ -104,7 +123,9 @@ def test_follow_prints_the_backlog_and_then_what_is_raised(
             raise KeyboardInterrupt
         if n == 1:
             old = table([{"name": "replayed", "at": -86_400 * 50, "attack_type": "EXFILTRATION"}])
-            AlertStore(stores.alerts).apply(alertbook.gather([evidence.partials(evidence.attacks(old), 3600)]))
+            AlertStore(stores.alerts, FLOWS).apply(
+                alertbook.gather([evidence.partials(evidence.attacks(old, FLOWS.alerts), FLOWS.alerts, 3600)])
+            )
 
     monkeypatch.setattr("ops.cli.alerts.time.sleep", sleep)
     _, out, _ = call(capsys, "alerts", "--follow", "--limit", "2", "--json")
@@ -178,10 +199,10 @@ def test_a_lake_folder_without_a_table_says_what_to_do(stores: Settings, home: P
 
 
 def test_lists_of_everything_are_empty_not_broken(stores: Settings, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    looks.query(stores.hot, "TRUNCATE network_flows, alerts CASCADE")
+    ask.query(stores.hot, "TRUNCATE network_flows, alerts CASCADE")
     DeltaTable(str(home / "lake")).delete()
     for arguments in (["alerts"], ["flows", "--store", "hot"], ["flows"], ["alerts", "--open"], ["flows", "--attacks", "--since", "1h"]):
         code, out, err = call(capsys, *arguments, "--json")
         assert (code, out.strip()) == (0, "[]")
         assert re.search(r"^no (flows|alerts) in (lake /|PostgreSQL at ).* yet\n  flowlake status ", err), err
-    assert isinstance(evidence.attacks(table([])), pa.Table)
+    assert isinstance(evidence.attacks(table([]), FLOWS.alerts), pa.Table)

@@ -19,16 +19,16 @@ from infra.errors import BrokerError, CheckpointError
 from infra.kafka import progress as queries
 from infra.kafka import topics
 from jobs.runtime import checkpoints, inputs, runner
-from jobs.sinks import alerts, hot, lake
+from jobs.runtime import lake as tables
 from schemas.flows import RECORD_VERSION
-from schemas.topics import PREDICTIONS
+from schemas.packets import FLOWS, PREDICTIONS
 from tests.integration import topics_probe as probe
 from tests.integration.remake import create, delete, drop_before, remake, send
 from tests.integration.sinkbench import Bench, drain, running, until
-from tests.sinksdata import flow_id
+from tests.sinksdata import START, flow_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
-SINKS = {"lake": lake.start, "hot": hot.start, "alerts": alerts.start}
+SINKS = {"lake": START["lake"], "hot": START["hot"], "alerts": START["alerts"]}
 TOPIC = PREDICTIONS.name
 
 
@@ -47,7 +47,7 @@ def note(settings: Settings, query: str) -> dict[str, Any]:
 
 def stored(spark: Any, bench: Bench) -> dict[str, list[Any]]:
     """Flow ids by store, each as often as it is there; of alerts the number of flows."""
-    table = spark.read.format("delta").load(lake.location(bench.settings)).select("flow_id").collect()
+    table = spark.read.format("delta").load(tables.location(bench.settings, FLOWS)).select("flow_id").collect()
     return {
         "lake": sorted(row.flow_id for row in table),
         "hot": sorted(row[0] for row in bench.sql("SELECT flow_id::text FROM network_flows")),
@@ -94,7 +94,7 @@ def test_told_at_the_start_and_one_option_reads_the_new_topic_once(spark: Any, b
 def test_a_checkpoint_of_the_version_before_takes_the_id_or_is_refused(spark: Any, bench: Bench) -> None:
     bench.rows(rows(1), "a")
     bench.rows(rows(2), "b")
-    drain(hot.start, spark, bench.settings)
+    drain(START["hot"], spark, bench.settings)
     beside = place(bench.settings, "hot").with_suffix(".json")
 
     def forget() -> None:
@@ -102,17 +102,17 @@ def test_a_checkpoint_of_the_version_before_takes_the_id_or_is_refused(spark: An
 
     forget()
     bench.rows(rows(3), "c")
-    drain(hot.start, spark, bench.settings)
+    drain(START["hot"], spark, bench.settings)
     name = bench.settings.topic(TOPIC)
     assert note(bench.settings, "hot")["input"]["ids"] == {name: topics.extents(bench.settings, [name])[name].id}
     forget()
     remake(bench.settings, TOPIC)
     bench.rows(rows(4), "d")
     with pytest.raises(CheckpointError, match="partition 0 was read to offset 3 and ends at 1") as caught:
-        hot.start(spark, bench.settings)
+        START["hot"](spark, bench.settings)
     assert queries.ACCEPT in caught.value.hint
     inputs.accept(bench.settings, "hot")
-    drain(hot.start, spark, bench.settings)
+    drain(START["hot"], spark, bench.settings)
     assert bench.sql("SELECT count(*) FROM network_flows") == [(4,)]
 
 
@@ -121,16 +121,16 @@ def test_fewer_partitions_and_a_query_that_never_finished_a_batch(spark: Any, be
     bench.rows(rows(1), "a", partition=1)
     bench.rows(rows(2), "b", partition=1)
     drop_before(bench.settings, TOPIC, 2, partition=1)
-    with running(hot.start, spark, bench.settings):
+    with running(START["hot"], spark, bench.settings):
         until(lambda: (place(bench.settings, "hot") / "sources" / "0" / "0").exists())
     for file in [*(place(bench.settings, "hot") / "commits").iterdir(), *(place(bench.settings, "hot") / "offsets").iterdir()]:
         file.unlink()
     remake(bench.settings, TOPIC, partitions=1)
     bench.rows(rows(3), "c")
     with pytest.raises(CheckpointError, match="was deleted and made anew"):
-        hot.start(spark, bench.settings)
+        START["hot"](spark, bench.settings)
     inputs.accept(bench.settings, "hot")
-    drain(hot.start, spark, bench.settings)
+    drain(START["hot"], spark, bench.settings)
     assert bench.sql("SELECT flow_id::text FROM network_flows") == [(flow_id(3),)]
 
 

@@ -6,20 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.config import Settings
-from jobs.sinks import source
-from jobs.sinks.stores import Handle
+from jobs.sinks import sink
+from jobs.sinks.sink import Applied
+from jobs.sinks.stores import QueryHandle
+from schemas.packets import FLOWS
 
 NAME = "probe"
 
 
 def start(spark: Any, settings: Settings, take: Callable[[Any, int], Any] = lambda frame, _: frame.collect()) -> Any:
     """Start it; ``take(batch, batch_id)`` reads the batches."""
+    return sink.run(spark, settings, Probe(take))
 
-    def apply(frame: Any, batch_id: int) -> dict[str, Any]:
-        take(frame.select("offset"), batch_id)
-        return {}
 
-    return source.run(source.read(spark, settings, snapshots=True), settings, NAME, 0, Handle(NAME), apply)
+class Probe:
+    """A store of which nothing is known but what came."""
+
+    name, record, final, store, hint, trigger_ms = NAME, FLOWS, False, "nothing", "", 0
+
+    def __init__(self, take: Callable[[Any, int], Any]) -> None:
+        self._take = take
+
+    def prepare(self) -> None: ...
+
+    def begin(self, handle: QueryHandle) -> None: ...
+
+    def apply(self, frame: Any, batch_id: int, *, again: bool) -> Applied:
+        self._take(frame.select("offset"), batch_id)
+        return Applied()
+
+    def applied(self, frame: Any, batch_id: int, done: Applied) -> None: ...
 
 
 def read_all(spark: Any, settings: Settings) -> list[int]:

@@ -9,9 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.flows import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, PREDICTION_SCHEMA, RECORD_VERSION
+from jobs.sinks.queries import stored
+from schemas.flows import PREDICTION_SCHEMA, RECORD_VERSION
+from schemas.packets import FLOWS
+from schemas.records import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION
 from schemas.wire import CONTENT_FLOWS, Header
 
+#: What starts the query of each store.
+START = {query.name: query.start for query in stored(FLOWS)}
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _NAMESPACE = uuid.UUID("11111111-2222-5333-8444-555555555555")
 

@@ -9,23 +9,26 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from infra import log, metrics
 from infra.config import Settings
+from infra.errors import one_line
 from schemas.accounts import SHARED_ID
-from schemas.topics import ACCOUNTS
+from schemas.packets import ACCOUNTS
 
 LOG = log.get("accounts")
 _NOT_COUNTS = frozenset({"query", "domain", "bucket", "version"})
+#: The label of the meter's metrics.
+_METER = "meter"
 
 
 class AccountBook:
-    """The newest account of every query, domain and bucket."""
+    """The newest account of every query, domain and bucket; a query here is a checkpoint's id."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._rows: dict[tuple[str, str, int], Counter[str]] = {}
+        self._versions: dict[tuple[str, str, int], int] = {}
 
     def add(self, value: bytes | None) -> None:
         """Take one message; an older version than the one known is ignored, and so is what is no account."""
@@ -35,23 +38,24 @@ class AccountBook:
             version = int(row["version"])
         except (ValueError, KeyError, TypeError):
             return
-        known = self._rows.get(key)
-        if known is None or version >= known["version"]:
-            self._rows[key] = row
+        if version >= self._versions.get(key, version):
+            self._versions[key] = version
+            self._rows[key] = Counter({k: v for k, v in row.items() if isinstance(v, int) and k not in _NOT_COUNTS})
 
     def totals(self, query: str | None = None, domain: str | None = None) -> Counter[str]:
         """Sums by name (``packets``, ``metered``, ``rejected``, ``rejected_late``, ``flows``, ``flows_idle``, ``waiting``, ...)."""
         total: Counter[str] = Counter()
-        for (of_query, of_domain, _), row in self._rows.items():
+        for (of_query, of_domain, _), counts in self._rows.items():
             if query in (None, of_query) and domain in (None, of_domain):
-                total.update({k: v for k, v in row.items() if k not in _NOT_COUNTS})
+                total.update(counts)
         return total
 
-    def sharing_ids(self) -> Counter[str]:
+    def sharing_ids(self, query: str | None = None) -> Counter[str]:
         """Messages that show two live sensors with one id, by domain."""
         found: Counter[str] = Counter()
-        for (_, domain, _), row in self._rows.items():
-            found[domain] += row.get(SHARED_ID, 0)
+        for (of_query, domain, _), counts in self._rows.items():
+            if query in (None, of_query):
+                found[domain] += counts[SHARED_ID]
         return +found
 
     def domains(self) -> list[str]:
@@ -59,67 +63,98 @@ class AccountBook:
         return sorted({domain for _, domain, _ in self._rows})
 
 
-class Exporter(threading.Thread):
-    """Follows the topic and keeps the Prometheus counters of the meter."""
+class Exporter:
+    """Keeps the Prometheus metrics of the meter: follows the topic in a thread of its own, from :meth:`start` to :meth:`stop`.
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(name="accounts-exporter", daemon=True)
+    The topic holds the accounts of earlier checkpoints too, and of other meters; only those of the live one count, and of its counters
+    only what came since the start.
+
+    Parameters
+    ----------
+    settings
+        Where the broker is.
+    live
+        Gives the id of the checkpoint that the meter's query goes on from; None as long as it has not begun. Asked again and again: the
+        topic is read before the query begins, and a query that is started again may have a new checkpoint.
+    """
+
+    def __init__(self, settings: Settings, live: Callable[[], str | None]) -> None:
         self._settings = settings
+        self._live = live
         self._ending = threading.Event()
-        self.book = AccountBook()
-        self._shown: Counter[str] = Counter()
-        self._sharing: Counter[str] = Counter()  # messages of sensors that share an id, by domain
+        self._thread: threading.Thread | None = None
+        self._book = AccountBook()
+        self._before = AccountBook()  # as of the start
+        self._shown: dict[str, Counter[str]] = {}  # by checkpoint: what the metrics have of it
+        self._sharing: dict[str, Counter[str]] = {}  # the same of messages of sensors that share an id, by domain
         self._warned: set[str] = set()
+
+    def start(self) -> None:
+        """Begin to follow; a broker that is away is waited for."""
+        began_ms = int(time.time() * 1000)  # as Kafka's clients stamp a message
+        self._thread = threading.Thread(target=self._run, args=(began_ms,), name="accounts-exporter", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread; returns at once."""
         self._ending.set()
 
-    def run(self) -> None:
-        """Read until stopped; a broker that is away is waited for."""
-        began_ms = time.time() * 1000
+    def _run(self, began_ms: int) -> None:
         while not self._ending.is_set():
             try:
-                for value, written_ms in follow(self._settings, self._ending):
-                    self.book.add(value)
-                    self._export()
-                    self.tell(new=written_ms >= began_ms)
+                for messages in follow(self._settings, self._ending):
+                    for value, written_ms in messages:
+                        self.take(value, new=written_ms >= began_ms)
+                    self.show()
             except Exception as e:  # the stream must not end because nobody counts
-                LOG.debug("accounts cannot be read, trying again", cause=str(e)[:200])
+                LOG.debug("accounts cannot be read, trying again", cause=one_line(e, 200))
                 self._ending.wait(5)
 
-    def tell(self, *, new: bool) -> None:
-        """Count what two live sensors of one id send, and log it once for each domain; unless not ``new``: then it was told before."""
-        for domain, messages in self.book.sharing_ids().items():
-            gained = messages - self._sharing[domain]
-            self._sharing[domain] = messages
-            if not new or gained <= 0:
-                continue
-            metrics.SHARED_ID.labels(domain=domain).inc(gained)
-            if domain not in self._warned:
-                self._warned.add(domain)
-                LOG.warning(
-                    "two live sensors have the same id; both are metered, but their records cannot be told apart",
-                    domain=domain,
-                    hint="give each sensor its own: sensor.id, FLOWLAKE_SENSOR__ID or --sensor-id",
-                )
+    def take(self, value: bytes | None, *, new: bool) -> None:
+        """Note a message; unless ``new`` it was written before the start, and what it counts is not counted again."""
+        self._book.add(value)
+        if not new:
+            self._before.add(value)
 
-    def _export(self) -> None:
-        now = self.book.totals()
-        gained = now - self._shown
-        self._shown = now
-        for name, n in gained.items():
+    def show(self) -> None:
+        """Bring the metrics up to what was taken of the live checkpoint."""
+        query = self._live()
+        if query is None:
+            return
+        now = self._book.totals(query)
+        metrics.OPEN_FLOWS.labels(query=_METER).set(now["open"])
+        for name, n in _gained(self._shown, query, now - self._before.totals(query)).items():
             if name == "metered":
-                metrics.PACKETS.labels(query="meter").inc(n)
+                metrics.PACKETS.labels(query=_METER).inc(n)
             elif name.startswith("rejected_"):
-                metrics.REJECTED.labels(query="meter", reason=name.removeprefix("rejected_")).inc(n)
+                metrics.REJECTED.labels(query=_METER, reason=name.removeprefix("rejected_")).inc(n)
             elif name.startswith("flows_"):
-                metrics.FLOWS.labels(query="meter", reason=name.removeprefix("flows_")).inc(n)
-        metrics.OPEN_FLOWS.labels(query="meter").set(now["open"])
+                metrics.FLOWS.labels(query=_METER, reason=name.removeprefix("flows_")).inc(n)
+        sharing = self._book.sharing_ids(query) - self._before.sharing_ids(query)
+        for domain, n in _gained(self._sharing, query, sharing).items():
+            metrics.SHARED_ID.labels(domain=domain).inc(n)
+            self._tell(domain)
+
+    def _tell(self, domain: str) -> None:
+        """Log once that two live sensors have the id of ``domain``."""
+        if domain not in self._warned:
+            self._warned.add(domain)
+            LOG.warning(
+                "two live sensors have the same id; both are metered, but their records cannot be told apart",
+                domain=domain,
+                hint="give each sensor its own: sensor.id, FLOWLAKE_SENSOR__ID or --sensor-id",
+            )
 
 
-def follow(settings: Settings, ending: threading.Event) -> Iterator[tuple[bytes | None, int]]:
-    """Values of the topic from its beginning, and when they were written (ms), until ``ending`` is set."""
+def _gained(shown: dict[str, Counter[str]], query: str, now: Counter[str]) -> Counter[str]:
+    """What ``now`` has more than was shown of ``query``; it is shown then."""
+    more = now - shown.get(query, Counter())
+    shown[query] = now
+    return more
+
+
+def follow(settings: Settings, ending: threading.Event) -> Iterator[list[tuple[bytes | None, int]]]:
+    """Values of the topic from its beginning, with when they were written (ms), until ``ending`` is set; nothing new: an empty list."""
     from kafka import KafkaConsumer
 
     from infra.kafka.client import client_options
@@ -127,8 +162,7 @@ def follow(settings: Settings, ending: threading.Event) -> Iterator[tuple[bytes 
     consumer = KafkaConsumer(settings.topic(ACCOUNTS.name), auto_offset_reset="earliest", **client_options(settings.kafka))
     try:
         while not ending.is_set():
-            for messages in consumer.poll(timeout_ms=500).values():
-                for message in messages:
-                    yield message.value, message.timestamp
+            polled = consumer.poll(timeout_ms=500).values()
+            yield [(message.value, message.timestamp) for messages in polled for message in messages]
     finally:
         consumer.close()

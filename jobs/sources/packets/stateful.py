@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,25 +14,25 @@ from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from infra.config import MeterSettings
+from infra import files
 from jobs.metering import segments
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.emission import pack
+from jobs.metering.layout import AccountRows, Digest, LayoutError, RefusedBlob, Tick, decode
+from jobs.metering.settings import MeterSettings
 from jobs.runtime.workers import settle, settled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: Kinds of rows before the state: a digest, a refused message, the wall clock.
-DIGEST, REFUSED, TICK = 0, 1, 2
-#: Kinds of rows behind it.
-FLOWS, DEAD_LETTER, ACCOUNTS = 0, 1, 2
+#: Blobs (:mod:`jobs.metering.layout`) before the state: digests, refused messages, the wall clock.
+IN_DDL = "key int, bucket int, blob binary"
+_IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("blob", pa.binary())])
+#: And behind it: flow rows, refused messages, accounts.
+OUT_DDL = "bucket int, blob binary"
 
-IN_DDL = "key int, bucket int, kind tinyint, blob binary"
-_IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("kind", pa.int8()), ("blob", pa.binary())])
-OUT_DDL = "bucket int, kind tinyint, blob binary"
-
-#: Version of everything a meter checkpoint holds: rows of the flow table, envelopes, segments.
+#: Version of what Spark keeps in a meter checkpoint: one map a bucket, of blobs that have versions of their own. Another number is another
+#: folder, and a checkpoint cannot be moved: Spark notes its full path in it.
 STATE_VERSION = 5
 
 _BLOB = StructType([StructField("blob", BinaryType())])
@@ -78,15 +76,14 @@ def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_late
         partitions, offsets = columns[2].to_pylist(), columns[3].to_pylist()
         for i, value in enumerate(columns[0]):
             pairs = {h["key"]: h["value"] or b"" for h in headers[i] or ()}
-            digester.add(Message(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
-    rows = [(b, DIGEST, blob) for b, blob in digester.finish()]
+            digester.add(KafkaMessage(value.as_py(), pairs, partitions[i], offsets[i], (times[i] or 0) // 1000))
+    rows = list(digester.finish())
     for message, reason in digester.refused:
-        letter = pickle.dumps((message.value, reason, message.partition, message.offset))
-        rows.append((message.partition % len(keys), REFUSED, letter))
-    for b, kind, blob in rows:
+        refused = RefusedBlob(message.value, reason, message.partition, message.offset)
+        rows.append((message.partition % len(keys), refused.encode()))
+    for b, blob in rows:
         yield pa.RecordBatch.from_arrays(
-            [pa.array([keys[b]], pa.int32()), pa.array([b], pa.int32()), pa.array([kind], pa.int8()), pa.array([blob], pa.binary())],
-            schema=_IN_SCHEMA,
+            [pa.array([keys[b]], pa.int32()), pa.array([b], pa.int32()), pa.array([blob], pa.binary())], schema=_IN_SCHEMA
         )
 
 
@@ -125,10 +122,7 @@ class _MapStore:
     def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
         self._state.updateValue((version,), (segment,))
         with suppress(OSError):  # a full disk makes it slower, not wrong
-            file = self._file(version, nonce)
-            partial = file.with_suffix(".part")
-            partial.write_bytes(plain())
-            partial.rename(file)
+            files.replace(self._file(version, nonce), plain())
             for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
                 old.unlink()
 
@@ -158,29 +152,32 @@ class MeterProcessor(StatefulProcessor):
         self._state = handle.getMapState("log", _VERSION, _BLOB)
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
-        digests: list[bytes] = []
-        out: list[tuple[int, bytes]] = []
+        digests: list[Digest] = []
+        out: list[bytes] = []
         now_ms = 0
         bucket = -1
         for frame in rows:
-            for number, kind, blob in zip(frame["bucket"], frame["kind"], frame["blob"], strict=True):
+            for number, blob in zip(frame["bucket"], frame["blob"], strict=True):
                 bucket = int(number)
-                if kind == DIGEST:
-                    digests.append(bytes(blob))
-                elif kind == REFUSED:
-                    out.append((DEAD_LETTER, bytes(blob)))
-                else:
-                    now_ms = max(now_ms, int(blob))
+                match decode(blob):
+                    case Digest() as digest:
+                        digests.append(digest)
+                    case Tick(ms):
+                        now_ms = max(now_ms, ms)
+                    case RefusedBlob():
+                        out.append(blob)
+                    case other:
+                        raise LayoutError(f"{type(other).__name__} before the stateful step, which is what comes out of it")
         store = _MapStore(self._state, self._nearby(bucket))
         state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store)
         emission = state.meter.ingest(digests, now_ms)
         store.set_meta(segments.save(self._query, state, emission, store))
-        out += [(FLOWS, blob) for blob in pack(emission, bucket, state.version)]
+        out += [flows.encode() for flows in pack(emission, bucket, state.version)]
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
-            out.append((ACCOUNTS, json.dumps([{"version": state.version, **row} for row in accounts]).encode()))
+            out.append(AccountRows(state.version, accounts).encode())
         if out:
-            yield pd.DataFrame({"bucket": bucket, "kind": [k for k, _ in out], "blob": [b for _, b in out]})
+            yield pd.DataFrame({"bucket": bucket, "blob": out})
 
     def _nearby(self, bucket: int) -> Path:
         """Folder of this application on this executor for the bucket's last segments; Spark removes it at its end."""
@@ -212,7 +209,7 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
         .option("numPartitions", 1)
         .load()
         .select(F.posexplode(F.array(*[F.lit(k) for k in keys])).alias("bucket", "key"), F.unix_millis("timestamp").alias("ms"))
-        .select("key", "bucket", F.lit(TICK).cast("tinyint").alias("kind"), F.col("ms").cast("string").cast("binary").alias("blob"))
+        .select("key", "bucket", F.concat(F.lit(bytearray(Tick.HEAD)), F.col("ms").cast("string").cast("binary")).alias("blob"))
     )
     return (
         digests.unionByName(ticks)

@@ -12,7 +12,7 @@ from kafka.admin import KafkaAdminClient
 from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.progress import Standing, standings
-from schemas.topics import RAW_PACKETS
+from schemas.packets import RAW_PACKETS
 from tests.integration.remake import drop_before, remake, send
 
 pytestmark = pytest.mark.integration

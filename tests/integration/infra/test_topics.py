@@ -9,7 +9,7 @@ import pytest
 from infra.config import Settings
 from infra.errors import BrokerError
 from infra.kafka import topics
-from schemas.topics import RAW_PACKETS, TOPICS
+from schemas.packets import RAW_PACKETS
 
 pytestmark = pytest.mark.integration
 Factory = Callable[..., Settings]
@@ -21,7 +21,7 @@ def local(settings: Factory, kafka_server: str) -> Settings:
 
 
 def test_created_once_as_declared(local: Settings) -> None:
-    assert [t.missing for t in topics.inspect(local).topics] == [True] * len(TOPICS)
+    assert [t.missing for t in topics.inspect(local).topics] == [True] * len(local.catalogue.topics)
     first = topics.ensure(local)
     assert all(t.created for t in first.topics)
     assert first.differences == []

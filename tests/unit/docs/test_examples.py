@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from jobs.metering.digest import Digester, Message, open_digest
+from jobs.metering.digest import Digester, KafkaMessage
+from jobs.metering.layout import Digest
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.wire import CONTENT_JSON, Header
 
@@ -68,9 +69,10 @@ def test_json_example_is_a_packet_the_meter_takes() -> None:
     assert topic == "raw-packets"
     assert dict(headers) == {Header.CONTENT_TYPE: CONTENT_JSON.encode()}
     digester = Digester(1, 2 * 10**9)
-    digester.add(Message(value, dict(headers), 0, 0, 0))
+    digester.add(KafkaMessage(value, dict(headers), 0, 0, 0))
     assert digester.refused == []
     ((_, blob),) = digester.finish()
-    (envelope,), packets = open_digest(blob)
+    digest = Digest.decode(blob)
+    (envelope,), packets = digest.envelopes, digest.packets
     assert (envelope.sensor, envelope.rejected, len(packets)) == ("lab", {}, 1)
     assert int(packets["dport"][0]) == 53

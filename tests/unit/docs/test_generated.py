@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from docs import generate
-from infra.config import Settings
 from schemas.features import ALL_FEATURES
-from schemas.flows import IDENTITY_FIELDS, PREDICTION_FIELDS
+from schemas.flows import IDENTITY_FIELDS
+from schemas.records import PREDICTION_FIELDS
 from schemas.wire import Header
 
 
@@ -19,7 +19,7 @@ def test_page_is_current(name: str) -> None:
 
 def test_every_setting_is_described() -> None:
     page = generate.configuration()
-    for section, info in Settings.model_fields.items():
+    for section, info in generate._settings().model_fields.items():
         assert info.annotation is not None
         for name, field in info.annotation.model_fields.items():
             assert field.description, f"{section}.{name} has no description in infra/config.py"
@@ -65,7 +65,8 @@ def test_patterns_of_defects_match_features() -> None:
 
 
 def test_every_column_and_header_has_a_meaning() -> None:
-    columns = generate.comments("schemas/flows.py", r'\s+pa\.field\("(\w+)"')
+    pattern = r'\s+pa\.field\("(\w+)"'
+    columns = generate.comments("schemas/flows.py", pattern) | generate.comments("schemas/records.py", pattern)
     assert [f.name for f in (*IDENTITY_FIELDS, *PREDICTION_FIELDS) if not columns.get(f.name)] == []
     headers = generate.comments("schemas/wire.py", r"    ([A-Z_]+) = ")
     assert [n for n in vars(Header) if n.isupper() and not headers.get(n)] == []

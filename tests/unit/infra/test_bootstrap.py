@@ -11,15 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from infra import bootstrap
+from infra import bootstrap, pythons
 from infra.config import ROOT
 from tests.unit.infra.test_java import fake_java
-
-
-def test_every_direct_dependency_is_locked_in_its_version() -> None:
-    direct = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "requirements.in").read_text(), re.MULTILINE)
-    assert len(direct) > 20
-    assert {(bootstrap._plain(name), version) for name, version in direct} <= set(bootstrap.pinned().items())
 
 
 def test_lock_has_hashes_and_no_address() -> None:
@@ -35,7 +29,7 @@ def test_this_environment_is_complete() -> None:
 def test_package_whose_files_are_gone_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The metadata of a package is there, its code is not."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
-    site = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    site = tmp_path / "venv" / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
     for part in ("iniconfig", f"iniconfig-{bootstrap.pinned()['iniconfig']}.dist-info"):
         shutil.copytree(next(Path(p) for p in sys.path if (Path(p) / part).is_dir()) / part, site / part)
     (tmp_path / "venv" / "bin" / "flowlake").touch()
@@ -64,14 +58,44 @@ def test_old_jdk_stops_before_anything_is_installed(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-def test_other_python_is_named_in_one_line(tmp_path: Path) -> None:
-    """The check runs before anything else: a copy that believes to be run by Python 3.9."""
-    source = (ROOT / "infra" / "bootstrap.py").read_text().replace("import sys\n", "import sys\nsys.version_info = (3, 9, 2)\n", 1)
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=tmp_path)
+@pytest.mark.parametrize("version", [(3, 6, 15), (3, 9, 2), (3, 10, 12), (3, 14, 0)])
+def test_other_python_is_named_in_one_line(version: tuple[int, int, int], tmp_path: Path) -> None:
+    """The check runs before anything else: bootstrap under an interpreter that believes to be another."""
+    done = believing(f"sys.version_info = {version}", tmp_path)
     assert done.returncode == 7
-    assert "Python 3.11 is needed" in done.stderr
-    assert "is 3.9" in done.stderr
+    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
+    assert f"is {version[0]}.{version[1]}\n" in done.stderr
+    assert "make setup PYTHON=" in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("belief", "words"),
+    [
+        ("sys.implementation.name = 'pypy'", "is pypy, for which"),
+        ("import sysconfig; sysconfig.get_config_vars()['Py_GIL_DISABLED'] = 1", "without the interpreter lock"),
+    ],
+)
+def test_python_of_another_kind_is_refused(belief: str, words: str, tmp_path: Path) -> None:
+    done = believing(belief, tmp_path)
+    assert done.returncode == 7
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("version", pythons.SUPPORTED)
+def test_supported_python_goes_on(version: tuple[int, int], tmp_path: Path) -> None:
+    """It comes as far as the next thing that can be wrong: a folder that no script could start from."""
+    done = believing(f"sys.version_info = ({version[0]}, {version[1]}, 0)", tmp_path, FLOWLAKE_VENV=str(tmp_path / "a:b"))
+    assert "FLOWLAKE_VENV" in done.stderr
+    assert "is needed" not in done.stderr
+
+
+def believing(belief: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Bootstrap run after ``belief``, a statement on ``sys``."""
+    script = str(ROOT / "infra" / "bootstrap.py")
+    program = f"import runpy, sys; {belief}; sys.argv[1:] = []; runpy.run_path({script!r}, run_name='__main__')"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd, env=os.environ | environment)
 
 
 #: Of a checkout. Only a shell's own characters cannot be: the environment's scripts would not start.
@@ -95,9 +119,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def make(cwd: Path, *arguments: str, **environment: str) -> list[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "FLOWLAKE_"))}
-    argv = ["make", "-s", "--no-print-directory", f"PYTHON={sys.executable}", *arguments]
+def make(cwd: Path, *arguments: str, python: str | None = sys.executable, **environment: str) -> list[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "FLOWLAKE_", "PYTHON"))}
+    argv = [str(shutil.which("make")), "-s", "--no-print-directory", *([f"PYTHON={python}"] if python else []), *arguments]
     done = subprocess.run(argv, cwd=cwd, env=kept | {"PWD": str(cwd)} | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -123,3 +147,56 @@ def test_make_demo_passes_a_capture_relative_to_the_caller(checkout: Path, tmp_p
 
 def test_make_uses_the_environment_that_setup_made(checkout: Path) -> None:
     assert make(checkout, "demo", FLOWLAKE_VENV="my env")[1] == f"mine in {checkout}"
+
+
+def pretenders(folder: Path, **programs: str) -> str:
+    """PATH on which only the named Pythons are, each a shell script; and what the Makefile calls besides."""
+    folder.mkdir(parents=True)
+    for tool in ("bash", "dirname", "sed", "printf", "cat"):
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    for name, text in programs.items():
+        program = folder / name.replace("_", ".")
+        program.write_text(f"#!{shutil.which('bash')}\n{text}\n")
+        program.chmod(0o755)
+    return str(folder)
+
+
+#: Starts for a question (-c), and says its name when it is to set up.
+GOOD = '[ "$1" = -c ] || echo "${0##*/}"'
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        ({"python3_13": GOOD, "python3": GOOD}, "python3.13"),
+        ({"python3_12": GOOD, "python3_13": GOOD}, "python3.12"),
+        ({"python3_11": GOOD, "python3_12": GOOD}, "python3.11"),
+        ({"python3_11": "echo not chosen >&2; exit 127", "python3_12": GOOD}, "python3.12"),  # as pyenv's shims do
+        ({"python3": GOOD}, "python3"),
+    ],
+)
+def test_make_takes_a_python_that_starts(there: dict[str, str], taken: str, checkout: Path, tmp_path: Path) -> None:
+    path = pretenders(tmp_path / "my bin", **there)
+    assert make(checkout, "setup", python=None, PATH=path) == [taken]
+
+
+def test_make_keeps_the_python_of_the_environment(checkout: Path, tmp_path: Path) -> None:
+    """Who chose another one is not given the first on the path by the next command."""
+    path = pretenders(tmp_path / "my bin", python3_11=GOOD)
+    pretenders(tmp_path / "it's 3.13", python3_13=GOOD)
+    chosen = tmp_path / "it's 3.13" / "python3.13"
+    (checkout / "my env" / "pyvenv.cfg").write_text(f"home = {chosen.parent}\nexecutable = {chosen}\n")
+    assert make(checkout, "setup", python=None, PATH=path, FLOWLAKE_VENV="my env") == ["python3.13"]
+    assert make(checkout, "setup", "FLOWLAKE_VENV=my env", python=None, PATH=path) == ["python3.13"]
+    assert make(checkout, "setup", python=None, PATH=path) == ["python3.11"]
+    chosen.unlink()
+    assert make(checkout, "setup", python=None, PATH=path, FLOWLAKE_VENV="my env") == ["python3.11"]
+
+
+def test_make_without_a_python_says_which(checkout: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(shutil.which("make")), "-s", "setup"], cwd=checkout, env={"PATH": pretenders(tmp_path / "bin")}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "no Python 3 on PATH" in done.stderr
+    assert pythons.names() in done.stderr

@@ -173,3 +173,26 @@ def test_tail_reads_across_blocks(tmp_path: Path) -> None:
     assert lines[-1].startswith("line 1999 ")
     assert tail(file, 0) == []
     assert tail(tmp_path / "none", 5) == []
+
+
+def test_a_process_that_ended_is_not_ready_because_another_answers(daemon: Daemon) -> None:
+    """Its port was taken by another between the look and the start: it ends, and what answers is not it."""
+    process = daemon.start([sys.executable, "-c", "import sys; sys.exit('FATAL: address in use')"])
+
+    def another_answers() -> bool:
+        process.wait(20)
+        return True
+
+    with pytest.raises(StackError, match="address in use"):
+        daemon.wait_ready(another_answers, 30)
+
+
+def test_owner_of_an_ipv6_port() -> None:
+    with socket.socket(socket.AF_INET6) as s:
+        try:
+            s.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        s.listen()
+        port = s.getsockname()[1]
+        assert f"(pid {os.getpid()})" in str(port_owner(port, "::1"))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.metering.digest import Digester, Message, json_frame, json_time, open_digest
+from jobs.metering.digest import Digester, KafkaMessage, json_frame, json_time
+from jobs.metering.layout import Digest
 from schemas.wire import CONTENT_JSON, CONTENT_PACKETS, PACKET_SCHEMA, Header
 from tests.oracle.craft import ethernet, packet
 
@@ -34,13 +35,13 @@ def arrow(frames: list[bytes], schema: pa.Schema = PACKET_SCHEMA) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def message(value: bytes | None, partition: int = 0, offset: int = 0, **headers: str | None) -> Message:
+def message(value: bytes | None, partition: int = 0, offset: int = 0, **headers: str | None) -> KafkaMessage:
     named = {getattr(Header, k.upper()): v for k, v in headers.items()}
     merged = {**GOOD, **named}
-    return Message(value, {k: v.encode() for k, v in merged.items() if v is not None}, partition, offset, 1000)
+    return KafkaMessage(value, {k: v.encode() for k, v in merged.items() if v is not None}, partition, offset, 1000)
 
 
-def reason(m: Message) -> str:
+def reason(m: KafkaMessage) -> str:
     digester = Digester(2, 2 * 10**9)
     digester.add(m)
     assert len(digester.refused) == 1
@@ -85,7 +86,7 @@ FRAME = ethernet(packet("10.0.0.1", "10.0.0.2", 6, 1, 2, flags=2))
         (message(b'{"timestamp": 1, "raw_bytes": "00", "sensor_id": 7}', content_type=CONTENT_JSON), "json: sensor_id"),
     ],
 )
-def test_a_bad_message_is_refused_with_its_reason(bad: Message, says: str) -> None:
+def test_a_bad_message_is_refused_with_its_reason(bad: KafkaMessage, says: str) -> None:
     assert reason(bad).startswith(says)
 
 
@@ -94,9 +95,9 @@ def test_a_bad_message_does_not_disturb_its_neighbours() -> None:
     for i, value in enumerate([arrow([FRAME]), b"junk", arrow([FRAME, FRAME])]):
         digester.add(message(value, offset=i, seq=str(i)))
     ((_, blob),) = digester.finish()
-    envelopes, packets = open_digest(blob)
-    assert [e.packets for e in envelopes] == [1, 2]
-    assert len(packets) == 3
+    digest = Digest.decode(blob)
+    assert [e.packets for e in digest.envelopes] == [1, 2]
+    assert len(digest.packets) == 3
     assert [m.offset for m, _ in digester.refused] == [1]
 
 
@@ -122,7 +123,7 @@ def test_epoch_seconds_keep_their_microseconds() -> None:
     body = b'{"timestamp": 1795248000.123457, "raw_bytes": "' + FRAME.hex().encode() + b'", "more": [1]}'
     digester.add(message(body, content_type=CONTENT_JSON))
     ((_, blob),) = digester.finish()
-    assert open_digest(blob)[1]["ts"].tolist() == [1_795_248_000_123_457_000]
+    assert Digest.decode(blob).packets["ts"].tolist() == [1_795_248_000_123_457_000]
 
 
 @pytest.mark.parametrize("text", ["0a0b", "0x0A0B", "0a:0b", "0a 0b"])
@@ -133,16 +134,16 @@ def test_json_hex_forms(text: str) -> None:
 def test_json_without_headers_is_recognised() -> None:
     digester = Digester(1, 2 * 10**9)
     body = json.dumps({"timestamp": 1, "raw_bytes": FRAME.hex()}).encode()
-    digester.add(Message(body, {}, 0, 0, 0))
+    digester.add(KafkaMessage(body, {}, 0, 0, 0))
     ((_, blob),) = digester.finish()
-    assert open_digest(blob)[1]["sport"].tolist() == [1]
+    assert Digest.decode(blob).packets["sport"].tolist() == [1]
 
 
 def test_json_and_arrow_give_the_same_packet() -> None:
     one, two = Digester(1, 2 * 10**9), Digester(1, 2 * 10**9)
     one.add(message(arrow([FRAME])))
     two.add(message(json.dumps({"timestamp": 0, "raw_bytes": FRAME.hex(), "wire_len": 60}).encode(), content_type=CONTENT_JSON))
-    a, b = (open_digest(next(d.finish())[1])[1] for d in (one, two))
+    a, b = (Digest.decode(next(d.finish())[1]).packets for d in (one, two))
     for name in a.dtype.names:
         assert np.array_equal(a[name], b[name]), name  # also the hash, of which the Arrow message carries an arbitrary one
 
@@ -152,8 +153,8 @@ def test_every_bucket_learns_every_clock() -> None:
     digester.add(message(arrow([FRAME]), clock="123"))
     blobs = list(digester.finish())
     assert [b for b, _ in blobs] == [0, 1, 2, 3, 4]
-    assert all(open_digest(blob)[0][0].clock == 123 for _, blob in blobs)
-    assert sum(len(open_digest(blob)[1]) for _, blob in blobs) == 1
+    assert all(Digest.decode(blob).envelopes[0].clock == 123 for _, blob in blobs)
+    assert sum(len(Digest.decode(blob).packets) for _, blob in blobs) == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -191,5 +192,4 @@ def test_json_names_half_a_surrogate_pair() -> None:
     digester = Digester(1, 2 * 10**9)
     digester.add(message(b'{"timestamp": 1, "raw_bytes": "00", "sensor_id": "\\ud800x"}', content_type=CONTENT_JSON))
     ((_, blob),) = digester.finish()
-    envelopes, _ = open_digest(blob)
-    assert [(e.sensor, e.domain) for e in envelopes] == [(r"\ud800x", r"\ud800x")]
+    assert [(e.sensor, e.domain) for e in Digest.decode(blob).envelopes] == [(r"\ud800x", r"\ud800x")]

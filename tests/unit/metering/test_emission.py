@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infra.config import MeterSettings
 from jobs.metering import emission as module
 from jobs.metering.batch import records_of as batch_records_of
 from jobs.metering.bucket import BucketMeter, Emission
-from jobs.metering.digest import Envelope
-from jobs.metering.emission import pack, records_of, together, unpack
+from jobs.metering.emission import pack, records_of, together
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
-from jobs.metering.table import IDLE, ROW_DTYPE
+from jobs.metering.layout import FlowRows
+from jobs.metering.row import IDLE, ROW_DTYPE
+from jobs.metering.settings import MeterSettings
 from schemas.wire import CLOCK_END, KIND_END
 from sensors.packets.decode import decode
 from sensors.packets.frames import FrameBatch
@@ -38,6 +39,11 @@ def rows(n: int, first: int = 0, domains: int = 1) -> np.ndarray:
     return made
 
 
+def passed(flows: FlowRows) -> FlowRows:
+    """As the next step gets it."""
+    return FlowRows.decode(flows.encode())
+
+
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test reaches."""
@@ -47,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rows_become_the_records_they_would_have_been() -> None:
     sent = Emission(rows(9, domains=2), rows(5, 100, domains=2), ["a", "b"], ["s"])
-    blobs = [unpack(blob) for blob in pack(sent, bucket=3, version=7)]
+    blobs = [passed(flows) for flows in pack(sent, bucket=3, version=7)]
     assert [(f.first, f.closed, f.n) for f in blobs] == [(0, True, 4), (4, True, 4), (8, True, 1), (9, False, 4), (13, False, 1)]
     assert {(f.bucket, f.version) for f in blobs} == {(3, 7)}
     groups = list(together(blobs))
@@ -62,14 +68,14 @@ def test_the_seed_of_the_community_ids_is_that_of_the_settings_on_both_ways() ->
     packets, _ = decode(*(getattr(FRAMES, name) for name in ("data", "offsets", "ts", "wire_len", "link_type")))
     envelope = Envelope("s", "s", 1, 0, 1, 0, KIND_END, CLOCK_END, 0, packets=1)
     emission = BucketMeter(0, 1, settings).ingest_decoded([([envelope], packets)], 0)
-    (streamed,) = (records_of(group) for group in together(unpack(blob) for blob in pack(emission, 0, 1)))
+    (streamed,) = (records_of(group) for group in together(map(passed, pack(emission, 0, 1))))
     (batched,) = (batch for batch in batch_records_of(emission) if batch.num_rows)
     expected = community_id(b"\x0a\0\0\1", b"\x0a\0\0\2", 17, 1, 2, seed=513)
     assert streamed["community_id"].to_pylist() == batched["community_id"].to_pylist() == [expected]
 
 
 def test_closed_and_open_flows_share_a_batch() -> None:
-    (group,) = together(unpack(b) for b in pack(Emission(rows(2), rows(3, 50), ["a"], ["s"]), 0, 1))
+    (group,) = together(map(passed, pack(Emission(rows(2), rows(3, 50), ["a"], ["s"]), 0, 1)))
     made = records_of(group)
     assert made["closed"].to_pylist() == [True, True, False, False, False]
     assert made["end_reason"].to_pylist() == ["idle", "idle", None, None, None]
@@ -77,7 +83,7 @@ def test_closed_and_open_flows_share_a_batch() -> None:
 
 def test_buckets_that_know_other_names_are_kept_apart() -> None:
     one, two = Emission(rows(2), rows(0), ["a"], ["s"]), Emission(rows(2), rows(0), ["b"], ["s"])
-    blobs = [unpack(blob) for e in (one, two, two) for blob in pack(e, 0, 1)]
+    blobs = [passed(flows) for e in (one, two, two) for flows in pack(e, 0, 1)]
     made = [records_of(group)["domain"].to_pylist() for group in together(blobs)]
     assert made == [["a", "a"], ["b", "b", "b", "b"]]
 
@@ -88,15 +94,15 @@ def test_nothing_gives_no_blob() -> None:
 
 
 def test_a_blob_cut_short_is_refused() -> None:
-    (blob,) = pack(Emission(rows(3), rows(0), ["a"], ["s"]), 0, 1)
+    (flows,) = pack(Emission(rows(3), rows(0), ["a"], ["s"]), 0, 1)
     with pytest.raises(ValueError, match="are not 3 rows"):
-        records_of([unpack(blob[:-4])])
+        records_of([FlowRows.decode(flows.encode()[:-4])])
 
 
 def test_a_row_whose_domain_has_no_name_is_refused() -> None:
     """Damaged, or of another build: the compiled code would read beyond the names."""
     bad = rows(3)
     bad["domain"] = 1
-    (blob,) = pack(Emission(bad, rows(0), ["a"], ["s"]), 0, 1)
+    (flows,) = pack(Emission(bad, rows(0), ["a"], ["s"]), 0, 1)
     with pytest.raises(ValueError, match="domain 1 of a flow row has no name among 1"):
-        records_of([unpack(blob)])
+        records_of([passed(flows)])

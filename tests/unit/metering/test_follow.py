@@ -19,7 +19,7 @@ import pytest
 from infra.errors import CaptureError, ConfigError
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.files import RecordWriter
-from ops.cli import meter as meter_command
+from jobs.sources.packets.commands import meter as meter_command
 from ops.cli.main import run
 from schemas.flows import RECORD_SCHEMA
 from sensors.generate import generate, preset

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.config import MeterSettings
 from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
-from jobs.metering.digest import Envelope
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
+from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, KIND_END, KIND_PACKETS
 from sensors.packets.decode import decode

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobs.metering.hashing import blake2b, sha1_short
 from jobs.metering.identity import address_texts, community_ids, flow_ids
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from schemas.cicflowmeter import cic_table
 from schemas.flows import RECORD_SCHEMA
 

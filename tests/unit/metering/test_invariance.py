@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings, SensorSettings
+from infra.errors import CheckpointError
 from jobs.metering import segments
 from jobs.metering.batch import Accounts, meter_captures
-from jobs.metering.digest import Digester, Envelope, Message
+from jobs.metering.digest import Digester, KafkaMessage
+from jobs.metering.envelope import Envelope
 from jobs.metering.features import records
+from jobs.metering.layout import Digest, Segment
+from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CLOCK_END, CONTENT_PACKETS, KIND_END, KIND_PACKETS, Header, arrow_stream
 from sensors.generate import generate, preset
@@ -24,6 +27,7 @@ from sensors.packets.encoding import EMPTY, split, to_arrow
 from sensors.packets.frames import FrameBatch
 from sensors.packets.pcapwriter import PcapWriter
 from sensors.packets.replay import chunks
+from sensors.packets.settings import SensorSettings
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame
@@ -72,9 +76,9 @@ def expected(capture: Path) -> pa.Table:
 Spread = Callable[[FrameBatch, int], Iterator[tuple[int, bytes, int]]]
 
 
-def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spread = split) -> list[list[Message]]:
+def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spread = split) -> list[list[KafkaMessage]]:
     """The capture as a sensor would send it: one list of messages per partition, in order."""
-    lanes: list[list[Message]] = [[] for _ in range(PARTITIONS)]
+    lanes: list[list[KafkaMessage]] = [[] for _ in range(PARTITIONS)]
     clock = 0
 
     def header(partition: int, kind: str, clock: int) -> dict[str, bytes]:
@@ -98,13 +102,13 @@ def messages(capture: Path, batch_packets: int, snaplen: int = 192, spread: Spre
         for partition in range(PARTITIONS):
             for value in values.get(partition, []):
                 lane = lanes[partition]
-                lane.append(Message(value, header(partition, KIND_PACKETS, clock), partition, len(lane), 0))
+                lane.append(KafkaMessage(value, header(partition, KIND_PACKETS, clock), partition, len(lane), 0))
     for partition in range(PARTITIONS):
-        lanes[partition].append(Message(EMPTY, header(partition, KIND_END, CLOCK_END), partition, len(lanes[partition]), 0))
+        lanes[partition].append(KafkaMessage(EMPTY, header(partition, KIND_END, CLOCK_END), partition, len(lanes[partition]), 0))
     return lanes
 
 
-def micro_batches(lanes: list[list[Message]], rng: random.Random, most: int, repeats: float) -> Iterator[list[list[Message]]]:
+def micro_batches(lanes: list[list[KafkaMessage]], rng: random.Random, most: int, repeats: float) -> Iterator[list[list[KafkaMessage]]]:
     """Random cuts: a list of tasks per batch, each the messages of some partitions, some of them delivered twice."""
     at = [0] * len(lanes)
     while any(at[p] < len(lanes[p]) for p in range(len(lanes))):
@@ -147,9 +151,9 @@ def run_stream(
                     segments._cache.pop(("q", b), None)
                 if rng.random() < trouble:  # killed before the commit: the cache is ahead, the store is not
                     lost = segments.load("q", b, buckets, settings, metas[b], stores[b])
-                    segments.save("q", lost, lost.meter.ingest(digests[b], 0), Store(stores[b]))
+                    segments.save("q", lost, lost.meter.ingest(map(Digest.decode, digests[b]), 0), Store(stores[b]))
                 handle = segments.load("q", b, buckets, settings, metas[b], stores[b])
-                emission = handle.meter.ingest(digests[b], 0)
+                emission = handle.meter.ingest(map(Digest.decode, digests[b]), 0)
                 out.append(records(emission.closed, emission.domains, emission.sensors))
                 metas[b] = segments.save("q", handle, emission, stores[b])
     finally:
@@ -244,7 +248,7 @@ def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.Mon
         for message in (m for task in tasks for m in task):
             digester.add(message)
         handle = segments.load("shrink", 0, 1, settings, meta, store)
-        emission = handle.meter.ingest([blob for _, blob in digester.finish()], 0)
+        emission = handle.meter.ingest([Digest.decode(blob) for _, blob in digester.finish()], 0)
         meta = segments.save("shrink", handle, emission, store)
         assert handle.log_rows <= 2 * len(handle.meter.table) + segments.COMPACT_ROWS
     assert len(handle.meter.table) == 0
@@ -255,14 +259,15 @@ def test_the_log_shrinks_when_flows_close(capture: Path, monkeypatch: pytest.Mon
 
 
 def test_a_segment_survives_its_bytes(capture: Path) -> None:
-    from jobs.metering.table import ROW_DTYPE
+    from jobs.metering.row import ROW_DTYPE
 
     rows = np.zeros(3, ROW_DTYPE)
     rows["slot"] = [4, 5, 6]
-    nonce, released, back = segments.unpack_segment(segments.pack_segment(b"12345678", np.array([1, 2], np.uint64), rows))
-    assert nonce == b"12345678"
-    assert released.tolist() == [1, 2]
-    assert back.tobytes() == rows.tobytes()
+    for plain in (False, True):
+        back = Segment.decode(Segment(b"12345678", np.array([1, 2], np.uint64), rows).encode(plain=plain))
+        assert back.nonce == b"12345678"
+        assert back.released.tolist() == [1, 2]
+        assert back.rows.tobytes() == rows.tobytes()
 
 
 def test_a_missing_or_foreign_segment_is_an_error_not_a_loss(capture: Path) -> None:
@@ -272,13 +277,13 @@ def test_a_missing_or_foreign_segment_is_an_error_not_a_loss(capture: Path) -> N
     for message in messages(capture, 100_000)[0][:1]:
         digester.add(message)
     handle = segments.load("gone", 0, 1, settings, None, store)
-    meta = segments.save("gone", handle, handle.meter.ingest([b for _, b in digester.finish()], 0), store)
+    meta = segments.save("gone", handle, handle.meter.ingest([Digest.decode(blob) for _, blob in digester.finish()], 0), store)
     segments.clear_cache()
     store.clear()
-    with pytest.raises(RuntimeError, match="segment 1 is missing"):
+    with pytest.raises(CheckpointError, match="segment 1 is missing"):
         segments.load("gone", 0, 1, settings, meta, store)
-    store[1] = segments.pack_segment(b"another!", np.zeros(0, np.uint64), handle.meter.table.rows[:0])
-    with pytest.raises(RuntimeError, match="segment 1 is of another run"):
+    store[1] = Segment(b"another!", np.zeros(0, np.uint64), handle.meter.table.rows[:0]).encode()
+    with pytest.raises(CheckpointError, match="segment 1 is of another run"):
         segments.load("gone", 0, 1, settings, meta, store)
 
 

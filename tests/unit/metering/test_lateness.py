@@ -10,14 +10,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings, SensorSettings
 from jobs.metering.batch import Accounts, meter_captures
 from jobs.metering.bucket import BucketMeter
-from jobs.metering.digest import Digester, Message
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.features import records
+from jobs.metering.layout import Digest
+from jobs.metering.settings import MeterSettings
 from schemas.flows import RECORD_SCHEMA
 from schemas.wire import CONTENT_JSON
 from sensors.packets.following import Follow
+from sensors.packets.settings import SensorSettings
 from tests.oracle.capture import write_pcap
 from tests.oracle.craft import ethernet, ip, udp
 from tests.oracle.meter import Frame
@@ -118,26 +120,26 @@ def test_halves_that_lie_the_wrong_way_round(tmp_path: Path) -> None:
     assert not in_order.disorder
 
 
-def json_log(n: int, partitions: int) -> list[list[Message]]:
+def json_log(n: int, partitions: int) -> list[list[KafkaMessage]]:
     """JSON packets on each partition, up to three seconds out of order (two are waited for), and one from the year 1971."""
     rng = random.Random(2)
-    lanes: list[list[Message]] = [[] for _ in range(partitions)]
+    lanes: list[list[KafkaMessage]] = [[] for _ in range(partitions)]
     for i in range(n):
         f = frame(i / 10 + rng.uniform(0, 3) - (10**9 if i == 50 else 0), i % 3)
         value = json.dumps({"timestamp": f.ns, "raw_bytes": f.data.hex(), "sensor_id": "probe"}).encode()
         lane = lanes[i % partitions]
-        lane.append(Message(value, {"content-type": CONTENT_JSON.encode()}, i % partitions, len(lane), 1_000_000 + i * 100))
+        lane.append(KafkaMessage(value, {"content-type": CONTENT_JSON.encode()}, i % partitions, len(lane), 1_000_000 + i * 100))
     return lanes
 
 
-def metered_json(lanes: list[list[Message]], cuts: list[list[int]], buckets: int, now_ms: int) -> tuple[pa.Table, Counter[str]]:
+def metered_json(lanes: list[list[KafkaMessage]], cuts: list[list[int]], buckets: int, now_ms: int) -> tuple[pa.Table, Counter[str]]:
     """The log read in micro-batches that end at ``cuts`` (offsets by partition)."""
     settings = MeterSettings(buckets=buckets)
     meters = [BucketMeter(b, buckets, settings) for b in range(buckets)]
     found, at_ = [], [0] * len(lanes)
     ends = [*cuts, [len(lane) for lane in lanes], None]
     for end in ends:
-        digests: list[list[bytes]] = [[] for _ in range(buckets)]
+        digests: list[list[Digest]] = [[] for _ in range(buckets)]
         if end is not None:
             digester = Digester(buckets, round(settings.json_lateness_s * 1e9))
             for lane, a, b in zip(lanes, at_, end, strict=True):
@@ -145,7 +147,7 @@ def metered_json(lanes: list[list[Message]], cuts: list[list[int]], buckets: int
                     digester.add(message)
             at_ = end
             for b, blob in digester.finish():
-                digests[b].append(blob)
+                digests[b].append(Digest.decode(blob))
         for b, meter in enumerate(meters):
             emission = meter.ingest(digests[b], now_ms)
             found.append(records(emission.closed, emission.domains, emission.sensors))

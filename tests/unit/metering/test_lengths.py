@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.metering.digest import Digester, Message, open_digest
+from jobs.metering.digest import Digester, KafkaMessage
+from jobs.metering.layout import Digest
 from schemas.wire import CONTENT_JSON, Header
 from sensors.packets.capture import CaptureReader
 from sensors.packets.decode import MAX_WIRE, decode, flow_hashes
@@ -175,38 +176,38 @@ def test_a_tunnel_ends_where_its_packet_ends_at_every_snap_length(name: str) -> 
     assert len(seen) == 1
 
 
-def digested(frames: FrameBatch, of: Callable[[FrameBatch], list[Message]]) -> np.ndarray:
+def digested(frames: FrameBatch, of: Callable[[FrameBatch], list[KafkaMessage]]) -> np.ndarray:
     digester = Digester(4, 2 * 10**9)
     for message in of(frames):
         digester.add(message)
     assert not digester.refused
-    found = [open_digest(blob)[1] for _, blob in digester.finish()]
+    found = [Digest.decode(blob).packets for _, blob in digester.finish()]
     for b, packets in enumerate(found):
         assert (packets["flow_hash"] % 4 == b).all()
     packets = np.concatenate(found)
     return packets[np.argsort(packets["ts"])]
 
 
-def arrow_messages(frames: FrameBatch) -> list[Message]:
+def arrow_messages(frames: FrameBatch) -> list[KafkaMessage]:
     out = []
     for seq, (partition, value, _) in enumerate(split(frames, 3)):
         headers = {Header.SENSOR: "s", Header.RUN: "1", Header.CLOCK: "0", Header.PARTITIONS: "3", Header.SEQ: str(seq)}
         headers[Header.CONTENT_TYPE] = "application/vnd.flowlake.packets+arrow; v=1"
-        out.append(Message(value, {k: v.encode() for k, v in headers.items()}, partition, seq, 0))
+        out.append(KafkaMessage(value, {k: v.encode() for k, v in headers.items()}, partition, seq, 0))
     return out
 
 
-def json_messages(frames: FrameBatch) -> list[Message]:
+def json_messages(frames: FrameBatch) -> list[KafkaMessage]:
     out = []
     for i in range(len(frames)):
         value = {"timestamp": i / 1e9, "raw_bytes": frames.frame(i).hex(), "wire_len": int(frames.wire_len[i])}
-        out.append(Message(json.dumps(value).encode(), {Header.CONTENT_TYPE: CONTENT_JSON.encode()}, 0, i, 0))
+        out.append(KafkaMessage(json.dumps(value).encode(), {Header.CONTENT_TYPE: CONTENT_JSON.encode()}, 0, i, 0))
     return out
 
 
 @pytest.mark.parametrize("stated", [0, 1, 60, 1000, MAX_WIRE + 1, 0xFFFFFFFF])
 @pytest.mark.parametrize("messages", [arrow_messages, json_messages])
-def test_more_captured_than_stated_is_what_there_was(stated: int, messages: Callable[[FrameBatch], list[Message]]) -> None:
+def test_more_captured_than_stated_is_what_there_was(stated: int, messages: Callable[[FrameBatch], list[KafkaMessage]]) -> None:
     """Also in messages of sensors that pass on what a capture says."""
     frames = list(OPEN.values())
     right = batch(frames, [len(f) for f in frames], 65_535)

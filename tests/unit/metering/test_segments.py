@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 import random
-import struct
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from infra.config import MeterSettings
+from infra.errors import CheckpointError
 from jobs.metering import segments
 from jobs.metering.bucket import BucketMeter
-from jobs.metering.digest import Envelope
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.envelope import Envelope
+from jobs.metering.layout import BucketState, Entry, Segment
+from jobs.metering.row import ROW_DTYPE
+from jobs.metering.settings import MeterSettings
 from schemas.wire import KIND_PACKETS
 from sensors.packets.decode import PACKET_DTYPE
 from tests.unit.metering.test_invariance import Store
@@ -56,14 +56,14 @@ def test_compaction_is_bounded_and_the_log_can_be_rebuilt_at_any_time(monkeypatc
     assert handle.log_rows <= 2 * 4000 + 200
 
 
-def damaged(**change: int) -> bytes:
+def damaged(**change: int) -> Segment:
     """A segment of three flows, one of which says something that cannot be."""
     rows = np.zeros(3, ROW_DTYPE)
     rows["slot"] = [0, 1, 2]
     released = np.array([change.pop("released", 0)], np.uint64)
     for name, value in change.items():
         rows[name][1] = value
-    return segments.pack_segment(bytes(8), released, rows)
+    return Segment(bytes(8), released, rows)
 
 
 @pytest.mark.parametrize("change", [{"released": 1 << 63}, {"released": 1 << 40}, {"slot": 1 << 63}, {"slot": 1 << 40}])
@@ -75,16 +75,14 @@ def test_a_slot_that_no_table_has_is_refused(change: dict[str, int]) -> None:
 
 
 def test_rows_of_a_domain_that_is_not_known_are_refused() -> None:
-    store = {1: damaged(domain=7)}
+    store = {1: damaged(domain=7).encode()}
     meter = BucketMeter(0, 1, MeterSettings())
-    state = {"version": 1, "segments": {1: segments.Entry(bytes(8), 3)}, "meter": {**meter.meta(), "names": {0: "s"}}}
-    blob = pickle.dumps(state)
-    meta = struct.pack("<Q", len(blob)) + pa.compress(blob, codec="lz4", asbytes=True)
+    meta = BucketState(1, {1: Entry(bytes(8), 3)}, replace(meter.state(), names={0: "s"})).encode()
 
     class Store:
         def get(self, version: int, nonce: bytes) -> bytes:
             return store[version]
 
     segments.clear_cache()
-    with pytest.raises(RuntimeError, match=r"rows of domains \[7\] that have no name"):
+    with pytest.raises(CheckpointError, match=r"rows of domains \[7\] that have no name"):
         segments.load("damaged", 0, 1, MeterSettings(), meta, Store())  # type: ignore[arg-type]

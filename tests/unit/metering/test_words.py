@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.metering.table import ROW_DTYPE
+from jobs.metering.row import ROW_DTYPE
 from jobs.metering.words import columns, expand, squeeze
 from sensors.packets.decode import PACKET_DTYPE
 

@@ -61,20 +61,20 @@ BROKER = "x\nCaused by: org.apache.kafka.common.errors.TimeoutException: Timed o
 )
 def test_texts(text: str, line: str, kind: type | None) -> None:
     error = RuntimeError(text)
-    assert causes.one_line(error) == line
+    assert causes.summary(error) == line
     assert causes.kind(error) is kind
 
 
 def test_ours_in_the_chain_wins_over_what_carries_it() -> None:
     carrier = RuntimeError("outer")
     carrier.__cause__ = ModelError("model m is corrupt", "flowlake train")
-    assert causes.one_line(carrier) == "model m is corrupt"
+    assert causes.summary(carrier) == "model m is corrupt"
     assert causes.kind(carrier) is ModelError
     assert runner.exit_code(carrier) == ModelError.exit_code
 
 
 def test_one_line_is_one_line_of_bounded_length() -> None:
-    line = causes.one_line(ValueError("a\nb " + "x" * 5000))
+    line = causes.summary(ValueError("a\nb " + "x" * 5000))
     assert "\n" not in line
     assert len(line) <= 500
 
@@ -82,7 +82,7 @@ def test_one_line_is_one_line_of_bounded_length() -> None:
 def test_a_cycle_of_causes_ends() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
-    assert causes.one_line(first) == "ValueError: first"
+    assert causes.summary(first) == "ValueError: first"
 
 
 def test_report_shows_line_and_hint_and_no_trace(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

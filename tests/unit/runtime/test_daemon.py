@@ -16,8 +16,9 @@ def test_everything_is_loaded_before_the_first_fork() -> None:
     """In a process of its own, as Spark starts it; a fork of it meters without importing anything."""
     code = """
 import os, sys
+from infra.sources import discover
 from jobs.runtime import daemon
-daemon.prepare()
+daemon.prepare(discover(("jobs.sources",)).sources)
 before = set(sys.modules)
 if os.fork() == 0:
     from jobs.sources.packets import warm
@@ -30,9 +31,8 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "Spark reads the daemon's port from its standard output"
 
 
-def test_what_cannot_be_loaded_is_told_and_left_to_the_workers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(daemon, "MODULES", ("no_such_module",))
-    daemon.prepare()
+def test_what_cannot_be_loaded_is_told_and_left_to_the_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.prepare((), ("no_such_module",))
     gc.unfreeze()
     told = capsys.readouterr()
     assert told.out == ""

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 from sklearn.ensemble import RandomForestClassifier
 
-from jobs.scoring.bench import random_records
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Champion
+from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
+from schemas.packets import FLOWS
 
 COLUMNS = ("flow_duration", "total_fwd_packets", "flow_iat_mean", "syn_flag_count")
 
@@ -33,4 +34,6 @@ def fitted(n: int = 3000, **parameters: object) -> RandomForestClassifier:
 
 def champion(threshold: float = 0.5, **parameters: object) -> Champion:
     """A champion around :func:`fitted`."""
-    return Champion.from_estimator(fitted(**parameters), columns=COLUMNS, threshold=threshold, feature_version=FEATURE_VERSION, version="7")
+    return Champion.from_estimator(
+        fitted(**parameters), FLOWS, columns=COLUMNS, threshold=threshold, feature_version=FEATURE_VERSION, version="7"
+    )

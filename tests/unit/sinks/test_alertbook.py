@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from jobs.sinks import alertbook, evidence, sketch
 from jobs.sinks.alertbook import Alert
-from schemas.alerts import MANY_FLOWS, NAMESPACE, SAMPLE_SIZE, SKETCH_SIZE, alert_id, kind_of, severity
+from schemas.alerts import MANY_FLOWS, NAMESPACE, SAMPLE_SIZE, SKETCH_SIZE, alert_id, alert_key, kind_of, severity
+from schemas.labels import BY_NAME
+from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
 
 Rows = list[dict[str, Any]]
@@ -24,9 +26,9 @@ def fold(batches: list[Rows], known: dict[UUID, Alert] | None = None, **options:
     """Alerts after several batches, each as two tasks would hand it over."""
     known = dict(known or {})
     for rows in batches:
-        found = evidence.attacks(table(rows))
+        found = evidence.attacks(table(rows), FLOWS.alerts)
         half = found.num_rows // 2
-        parts = [evidence.partials(found.slice(0, half), 3600), evidence.partials(found.slice(half), 3600)]
+        parts = [evidence.partials(found.slice(0, half), FLOWS.alerts, 3600), evidence.partials(found.slice(half), FLOWS.alerts, 3600)]
         for item in alertbook.gather(parts):
             change = alertbook.apply(known.get(item.id), item, **options)
             if change is not None:
@@ -56,7 +58,7 @@ def test_a_flood_is_one_alert_of_its_target() -> None:
 
 
 def test_identity_by_kind() -> None:
-    """Two sources, two targets: floods by target, scans by source, guessing by both, others by flow."""
+    """Two sources, two targets: floods by target, scans by source, brute force by both, others by flow."""
     types, sources, targets = ("UDP_FLOOD", "SYN_SCAN", "SSH_BRUTE_FORCE", "DNS_TUNNEL"), ("1.1.1.1", "2.2.2.2"), ("3.3.3.3", "4.4.4.4")
     rows = [{"name": f"{t}{s}{d}", "attack_type": t, "src_ip": s, "dst_ip": d} for t in types for s in sources for d in targets]
     alerts = fold([rows])
@@ -113,7 +115,7 @@ def test_any_order_and_repetition_comes_to_the_same(data: st.DataObject) -> None
 
 def test_nothing_new_is_no_change() -> None:
     known = fold([flood(10)])
-    (item,) = alertbook.gather([evidence.partials(evidence.attacks(table(flood(10))), 3600)])
+    (item,) = alertbook.gather([evidence.partials(evidence.attacks(table(flood(10)), FLOWS.alerts), FLOWS.alerts, 3600)])
     assert alertbook.apply(one(known), item) is None
 
 
@@ -129,26 +131,26 @@ def test_the_closed_record_names_a_per_flow_alert() -> None:
 def test_unknown_label_is_an_alert_per_flow_of_severity_3() -> None:
     alert = one(fold([[{"attack_type": "Heartbleed"}]]))
     assert (alert.kind, alert.severity, alert.attack_type) == ("per-flow", 3, "Heartbleed")
-    assert kind_of("BENIGN") == "per-flow"
+    assert kind_of("BENIGN", BY_NAME) == "per-flow"
 
 
 def test_severity() -> None:
-    assert severity("SYN_SCAN", 0.9, 1) == 2
-    assert severity("SYN_SCAN", 0.9, MANY_FLOWS) == 3
-    assert severity("SYN_SCAN", 0.5, 1) == 1
-    assert severity("SYN_FLOOD", 0.99, 10**6) == 5
+    assert severity("SYN_SCAN", 0.9, 1, BY_NAME) == 2
+    assert severity("SYN_SCAN", 0.9, MANY_FLOWS, BY_NAME) == 3
+    assert severity("SYN_SCAN", 0.5, 1, BY_NAME) == 1
+    assert severity("SYN_FLOOD", 0.99, 10**6, BY_NAME) == 5
 
 
 def test_severity_never_falls_and_min_severity_holds_messages_back() -> None:
     scan = [{"name": i, "attack_type": "SYN_SCAN", "dst_ip": "10.1.1.1", "dst_port": i} for i in range(MANY_FLOWS)]
     known = fold([scan[:5]], min_severity=3)
     assert one(known).severity == 2
-    (item,) = alertbook.gather([evidence.partials(evidence.attacks(table(scan)), 3600)])
+    (item,) = alertbook.gather([evidence.partials(evidence.attacks(table(scan), FLOWS.alerts), FLOWS.alerts, 3600)])
     change = alertbook.apply(one(known), item, min_severity=3)
     assert change is not None
     assert change.notify
     assert change.alert.severity == 3
-    assert evidence.attacks(table(scan[:5]), min_severity=4).num_rows == 0  # not even its thousandth flow could make it 4
+    assert evidence.attacks(table(scan[:5]), FLOWS.alerts, min_severity=4).num_rows == 0  # not even its thousandth flow could make it 4
 
 
 def test_memory_is_bounded_and_the_count_goes_on() -> None:
@@ -185,8 +187,8 @@ def test_message_has_the_contract_and_the_key_is_the_source() -> None:
 
 
 def test_partials_of_nothing() -> None:
-    assert evidence.partials(evidence.attacks(table([])), 60).num_rows == 0
-    assert isinstance(evidence.partials(evidence.attacks(table(flood(3))), 60), pa.Table)
+    assert evidence.partials(evidence.attacks(table([]), FLOWS.alerts), FLOWS.alerts, 60).num_rows == 0
+    assert isinstance(evidence.partials(evidence.attacks(table(flood(3)), FLOWS.alerts), FLOWS.alerts, 60), pa.Table)
 
 
 def test_ids_are_version_5_uuids() -> None:
@@ -198,13 +200,29 @@ def test_one_flow_says_the_same_as_the_same_flow_twice() -> None:
         {"name": i, "attack_type": kind, "src_ip": f"10.0.0.{i}", "dst_ip": f"10.1.0.{i}", "dst_port": i, "at": i, "lasts": i}
         for i, kind in enumerate(("SYN_SCAN", "UDP_FLOOD", "SSH_BRUTE_FORCE", "SYN_SCAN"))
     ]
-    once, twice = (evidence.partials(evidence.attacks(table(r)), 3600).sort_by("id") for r in (rows, rows + rows))
+    once, twice = (
+        evidence.partials(evidence.attacks(table(r), FLOWS.alerts), FLOWS.alerts, 3600).sort_by("id") for r in (rows, rows + rows)
+    )
     assert once.num_rows == 4
     assert once.to_pylist() == twice.to_pylist()
 
 
 def test_times_that_no_date_can_tell_are_found() -> None:
-    rows = evidence.attacks(table([{"name": i, "attack_type": "DNS_TUNNEL"} for i in range(2)]))
+    rows = evidence.attacks(table([{"name": i, "attack_type": "DNS_TUNNEL"} for i in range(2)]), FLOWS.alerts)
     assert evidence.bad_times(rows) == []
     far = pa.array([0, 1 << 62], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     assert evidence.bad_times(rows.set_column(rows.schema.get_field_index("end_time"), "end_time", far)) == [1 << 62]
+
+
+@pytest.mark.parametrize(
+    ("attack_type", "given_before"),
+    [
+        ("SSH_BRUTE_FORCE", "bb371384-b969-59c6-872f-11360fe66e83"),
+        ("SYN_SCAN", "ed4f55be-e439-5ac1-b313-27514c05b919"),
+        ("SYN_FLOOD", "29dec612-ba34-577a-92c8-67e949512add"),
+        ("DNS_TUNNEL", "499a788d-ba2d-55e6-82f2-824df99480dc"),
+    ],
+)
+def test_ids_are_those_of_earlier_versions(attack_type: str, given_before: str) -> None:
+    key = alert_key(kind_of(attack_type), attack_type, "d1", 7, "10.0.0.1", "10.0.0.2", "f1")
+    assert alert_id(key) == UUID(given_before)

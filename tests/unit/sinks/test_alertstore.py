@@ -11,6 +11,7 @@ from infra.config import AlertSettings
 from jobs.sinks import alertstore
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore
+from schemas.packets import FLOWS
 
 
 def scan(flows: int) -> Alert:
@@ -19,7 +20,7 @@ def scan(flows: int) -> Alert:
 
 def test_the_least_recent_alerts_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alertstore, "_KEPT_ALERTS", 3)
-    store = AlertStore(AlertSettings())
+    store = AlertStore(AlertSettings(), FLOWS)
     alerts = [scan(1) for _ in range(4)]
     store._remember(alerts[:3])
     store._remember([alerts[0]])  # changed again: the most recent now
@@ -29,7 +30,7 @@ def test_the_least_recent_alerts_are_forgotten_first(monkeypatch: pytest.MonkeyP
 
 def test_flows_are_counted_once_an_alert(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alertstore, "_KEPT_FLOWS", 100)
-    store = AlertStore(AlertSettings())
+    store = AlertStore(AlertSettings(), FLOWS)
     grown = scan(40)
     store._remember([grown])
     grown = Alert(grown.id, kind="scan", segments=[*grown.segments, np.arange(40, 60, dtype=np.uint64)])
@@ -42,6 +43,6 @@ def test_flows_are_counted_once_an_alert(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_alerts_of_one_flow_need_no_memory() -> None:
-    store = AlertStore(AlertSettings())
+    store = AlertStore(AlertSettings(), FLOWS)
     store._remember([Alert(uuid.uuid4(), kind="per-flow")])
     assert not store._kept

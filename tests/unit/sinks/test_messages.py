@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from jobs.sinks import messages
-from schemas.flows import HEADER_RECORD_VERSION, PREDICTION_SCHEMA
+from schemas.flows import PREDICTION_SCHEMA
+from schemas.packets import FLOWS
+from schemas.records import HEADER_RECORD_VERSION
 from schemas.wire import CONTENT_PACKETS, Header
 from tests.sinksdata import headers, kafka_rows, table, value
 
@@ -21,18 +23,18 @@ def replaced(name: str, new: bytes | None) -> list[tuple[str, bytes]]:
 
 
 def test_decodes_rows_ids_and_places() -> None:
-    found, letters = messages.decode(kafka_rows([(GOOD, headers("m1")), (GOOD, replaced("message-id", None))]), query="q")
+    found, letters = messages.decode(kafka_rows([(GOOD, headers("m1")), (GOOD, replaced("message-id", None))]), FLOWS, query="q")
     assert not letters
     assert [m.message_id for m in found] == ["m1", "predictions/0/1"]
-    assert messages.joined(found).schema.equals(PREDICTION_SCHEMA)
-    assert messages.joined(found).num_rows == 4
+    assert messages.joined(found, FLOWS).schema.equals(PREDICTION_SCHEMA)
+    assert messages.joined(found, FLOWS).num_rows == 4
     assert found[0].rows["end_reason"].to_pylist() == ["fin", None]
 
 
 def test_columns_are_chosen_in_the_order_of_the_schema() -> None:
-    found, _ = messages.decode(kafka_rows([(GOOD, headers())]), query="q", columns=("closed", "flow_id"))
+    found, _ = messages.decode(kafka_rows([(GOOD, headers())]), FLOWS, query="q", columns=("closed", "flow_id"))
     assert found[0].rows.column_names == ["flow_id", "closed"]
-    assert messages.joined([], ("closed", "flow_id")).schema.names == ["flow_id", "closed"]
+    assert messages.joined([], FLOWS, ("closed", "flow_id")).schema.names == ["flow_id", "closed"]
 
 
 def without_end() -> bytes:
@@ -78,7 +80,7 @@ def with_null() -> bytes:
     ],
 )
 def test_refused_with_reason_and_place_and_the_others_go_on(data: bytes | None, pairs: list[tuple[str, bytes]], code: str) -> None:
-    found, letters = messages.decode(kafka_rows([(GOOD, headers()), (data, pairs), (GOOD, headers())]), query="q")
+    found, letters = messages.decode(kafka_rows([(GOOD, headers()), (data, pairs), (GOOD, headers())]), FLOWS, query="q")
     assert [m.offset for m in found] == [0, 2]
     (letter,) = letters
     assert letter.code == code, letter.reason
@@ -95,12 +97,12 @@ def test_flipped_bytes_never_raise(seed: int) -> None:
     data = bytearray(GOOD)
     for _ in range(rng.choice([1, 3, 30])):
         data[rng.randrange(len(data))] = rng.randrange(256)
-    found, letters = messages.decode(kafka_rows([(bytes(data), headers())]), query="q")
+    found, letters = messages.decode(kafka_rows([(bytes(data), headers())]), FLOWS, query="q")
     assert len(found) + len(letters) == 1
 
 
 def test_chunks_keep_order_and_bound() -> None:
-    found, _ = messages.decode(kafka_rows([(GOOD, headers(str(i))) for i in range(5)]), query="q")
+    found, _ = messages.decode(kafka_rows([(GOOD, headers(str(i))) for i in range(5)]), FLOWS, query="q")
     groups = list(messages.chunks(found, 4))
     assert [len(g) for g in groups] == [2, 2, 1]
     assert [m.message_id for g in groups for m in g] == ["0", "1", "2", "3", "4"]

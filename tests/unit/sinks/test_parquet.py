@@ -13,22 +13,23 @@ from deltalake import DeltaTable
 
 from infra.config import LakeSettings
 from jobs.sinks import parquet
+from schemas.packets import FLOWS
 from tests.sinksdata import table
 
 LAKE = LakeSettings()
 
 
 def rows(*cells: dict[str, Any]) -> pa.Table:
-    return parquet.lake_rows(table(list(cells)))
+    return parquet.lake_rows(table(list(cells)), FLOWS)
 
 
 def written(root: Path, *tables: pa.Table) -> list[dict[str, Any]]:
-    return [file for batch in parquet.write(tables, str(root), LAKE) for file in batch.to_pylist()]
+    return [file for batch in parquet.write(tables, str(root), LAKE, parquet.statistics_of(FLOWS)) for file in batch.to_pylist()]
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    DeltaTable.create(str(tmp_path), parquet.LAKE_SCHEMA, partition_by=[parquet.PARTITION])
+    DeltaTable.create(str(tmp_path), parquet.lake_schema(FLOWS), partition_by=[parquet.PARTITION])
     return tmp_path
 
 
@@ -42,7 +43,7 @@ def test_a_file_a_day(tmp_path: Path) -> None:
         assert path.stat().st_size == file["size"]
         content = pq.read_table(path, partitioning=None)
         assert content.num_rows == 3
-        assert content.schema.names == [f.name for f in parquet.LAKE_SCHEMA if f.name != parquet.PARTITION]
+        assert content.schema.names == [f.name for f in parquet.lake_schema(FLOWS) if f.name != parquet.PARTITION]
 
 
 def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +56,9 @@ def test_many_rows_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_statistics_hold_every_value() -> None:
     """Bounds that were too narrow would make readers skip files with rows they look for: times are rounded outwards."""
     some = rows({"name": 1, "at": 0.0001, "dst_port": 443, "src_ip": "10.0.0.9"}, {"name": 2, "at": 1.9999, "dst_port": 22})
-    told = json.loads(parquet.statistics(some))
+    told = json.loads(parquet.statistics(some, parquet.statistics_of(FLOWS)))
     assert told["numRecords"] == 2
-    assert set(told["nullCount"]) == set(parquet.STATISTICS)
+    assert set(told["nullCount"]) == set(parquet.statistics_of(FLOWS))
     low, high = told["minValues"], told["maxValues"]
     assert low["dst_port"] == 22
     assert high["dst_port"] == 443
@@ -98,7 +99,7 @@ def test_keys_of_a_bucket(root: str, bucket: str, start: str, monkeypatch: pytes
             put.append(what)
 
     monkeypatch.setattr(parquet.s3, "client", lambda lake: Client())
-    (file,) = [f for batch in parquet.write([rows({"name": 1})], root, LAKE) for f in batch.to_pylist()]
+    (file,) = [f for batch in parquet.write([rows({"name": 1})], root, LAKE, ()) for f in batch.to_pylist()]
     assert put[0]["Bucket"] == bucket
     assert put[0]["Key"].startswith(start)
     assert put[0]["Key"].endswith(file["path"])

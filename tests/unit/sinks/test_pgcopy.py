@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.sinks.pgcopy import encode
-from schemas import alerts, hot
+from schemas import alerts
+from schemas.network_flows import NETWORK_FLOWS
 
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
@@ -78,5 +79,5 @@ def test_what_is_no_such_value_is_named(sql: str, value: Any) -> None:
 
 
 def test_the_stores_have_no_type_that_cannot_be_sent() -> None:
-    for types in (hot.COLUMN_TYPES, alerts.WRITTEN_TYPES):
+    for types in (NETWORK_FLOWS.types, alerts.WRITTEN_TYPES):
         encode(pa.table({name: pa.array([None], pa.string()) for name in types}), types)

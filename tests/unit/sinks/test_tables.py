@@ -9,10 +9,12 @@ import pytest
 from infra.config import LakeSettings, PostgresSettings, Settings
 from infra.errors import StoreError
 from jobs.sinks import hot, lake, parquet, postgres, stores
-from jobs.sinks.stores import Handle, Stopped, StoreUnavailable
+from jobs.sinks.stores import QueryHandle, QueryStopped, StoreUnavailable
 from schemas import alerts as alerts_schema
 from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
 from tests.sinksdata import table
 
 CONTRACT = [
@@ -50,14 +52,14 @@ CONTRACT = [
 
 
 def test_hot_columns_are_the_contract_then_ours() -> None:
-    assert list(hot_schema.COLUMN_NAMES[: len(CONTRACT)]) == CONTRACT
-    assert hot_schema.COLUMN_NAMES[len(CONTRACT) :] == ("attack_type", "community_id", "end_reason", "tcp_state", "sensor_id")
-    assert set(hot_schema.SOURCE_NAMES) <= set(PREDICTION_SCHEMA.names)
+    assert list(NETWORK_FLOWS.types)[: len(CONTRACT)] == CONTRACT
+    assert list(NETWORK_FLOWS.types)[len(CONTRACT) :] == ["attack_type", "community_id", "end_reason", "tcp_state", "sensor_id"]
+    assert set(NETWORK_FLOWS.sources) <= set(PREDICTION_SCHEMA.names)
 
 
 def test_hot_types_hold_what_the_records_hold() -> None:
     kinds = {"bigint": pa.types.is_integer, "double precision": pa.types.is_floating, "real": pa.types.is_floating}
-    for column in hot_schema.HOT_COLUMNS:
+    for column in NETWORK_FLOWS.columns:
         found = PREDICTION_SCHEMA.field(column.source).type
         for sql, fits in kinds.items():
             if column.sql.startswith(sql):
@@ -84,16 +86,16 @@ def test_alert_columns_are_the_contract() -> None:
 
 
 def test_timescale_statements_can_be_repeated() -> None:
-    for statement in hot_schema.timescale_statements():
+    for statement in hot_schema.timescale_statements(NETWORK_FLOWS):
         assert "if_not_exists => TRUE" in statement or "IF NOT EXISTS" in statement or statement.startswith("ALTER TABLE")
-    assert any("90 days" in s and "retention" in s for s in hot_schema.timescale_statements())
+    assert any("90 days" in s and "retention" in s for s in hot_schema.timescale_statements(NETWORK_FLOWS))
 
 
 def test_rows_of_both_stores_are_closed_records_only() -> None:
     rows = table([{"name": 1}, {"name": 2, "closed": False}, {"name": 3, "at": -86400 * 3}])
-    assert hot.hot_rows(rows).num_rows == 2
-    stored = parquet.lake_rows(rows)
-    assert stored.schema.names == parquet.LAKE_SCHEMA.names
+    assert hot.hot_rows(rows, FLOWS).num_rows == 2
+    stored = parquet.lake_rows(rows, FLOWS)
+    assert stored.schema.names == parquet.lake_schema(FLOWS).names
     assert [str(d) for d in stored["event_date"].to_pylist()] == ["2026-03-01", "2026-02-26"]
 
 
@@ -118,18 +120,18 @@ def test_waiting_goes_on_until_the_store_is_back(monkeypatch: pytest.MonkeyPatch
             raise StoreUnavailable("away")
         return "done"
 
-    assert stores.until_done(operation, Handle("t"), store="s", on_wait=causes.append) == "done"
+    assert stores.until_done(operation, QueryHandle("t"), store="s", on_wait=causes.append) == "done"
     assert causes == ["away"] * 3
 
 
 def test_waiting_ends_with_the_query() -> None:
-    handle = Handle("t")
+    handle = QueryHandle("t")
     handle.stop()
 
     def operation() -> None:
         raise StoreUnavailable("away")
 
-    with pytest.raises(Stopped):
+    with pytest.raises(QueryStopped):
         stores.until_done(operation, handle, store="s")
 
 
@@ -138,14 +140,16 @@ def test_a_refusal_is_not_waited_for() -> None:
         raise StoreError("no")
 
     with pytest.raises(StoreError):
-        stores.until_done(operation, Handle("t"), store="s")
+        stores.until_done(operation, QueryHandle("t"), store="s")
 
 
 def test_lake_problems_are_told_apart() -> None:
     settings = Settings(lake=LakeSettings(path="/l"))
-    assert isinstance(lake._problem(Exception("x\njava.io.IOException: No space left on device"), settings), StoreUnavailable)
-    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), settings)
+    assert isinstance(
+        lake._problem(Exception("x\njava.io.IOException: No space left on device"), settings, settings.lake.path), StoreUnavailable
+    )
+    denied = lake._problem(Exception("at a.b\njava.nio.file.AccessDeniedException: /l/_delta_log"), settings, settings.lake.path)
     assert isinstance(denied, StoreError)
     assert "AccessDeniedException" in str(denied)
     odd = ValueError("a bug")
-    assert lake._problem(odd, settings) is odd
+    assert lake._problem(odd, settings, settings.lake.path) is odd

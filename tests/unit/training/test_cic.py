@@ -112,10 +112,10 @@ def test_unreadable_times_mean_no_split_by_day() -> None:
 
 @pytest.mark.skipif("FLOWLAKE_DATA" not in os.environ, reason="FLOWLAKE_DATA is not set")
 def test_the_corrected_sample_trains_and_both_splits_are_reported() -> None:
-    from infra.config import Settings
+    from infra import config
     from jobs.training.train import train
 
-    report = train(Settings(), records=Path(os.environ["FLOWLAKE_DATA"]) / "cicids2017_corrected_sample.parquet", register=False)
+    report = train(config.build(), records=Path(os.environ["FLOWLAKE_DATA"]) / "cicids2017_corrected_sample.parquet", register=False)
     assert report.quality["random"].recall > 0.98
     assert report.quality["random"].false_positive_rate < 0.01
     assert report.quality["by_day"].records == 43_419

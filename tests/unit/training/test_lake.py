@@ -10,9 +10,9 @@ import pytest
 from deltalake import write_deltalake
 
 from infra.errors import FlowlakeError, ModelError
-from jobs.scoring.bench import random_records
 from jobs.training.lake import load_lake
 from jobs.training.truth import KEY, SPAN
+from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 
 

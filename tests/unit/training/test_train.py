@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infra.config import Settings
+from infra import config
 from infra.errors import ConfigError, ModelError
 from jobs.training.evaluate import evaluate
 from jobs.training.fit import CANDIDATES, Choices, choose_features, class_weights, fit
@@ -102,4 +102,4 @@ def test_training_needs_benign_and_attacks(flows: dict[int, LabelledFlows]) -> N
 @pytest.mark.parametrize("seeds", [(1, 2), (1, 2, 2)])
 def test_three_distinct_seeds(seeds: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="three distinct"):
-        train(Settings(), seeds=seeds, register=False)
+        train(config.build(), seeds=seeds, register=False)

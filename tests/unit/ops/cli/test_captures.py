@@ -17,7 +17,7 @@ import pytest
 
 from infra.errors import CaptureError, ConfigError
 from ops.cli.main import run
-from sensors.generate import Run, preset, write_truth
+from sensors.generate import TrafficGenerator, preset, write_truth
 from sensors.packets.pcapwriter import PcapWriter
 from tests.unit.metering.test_follow import T0, udp
 from tests.unit.sensors.packets import captures as c
@@ -171,7 +171,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, encoding: str) -> None:
     """Of the capture, the ground truth and the output: all work, and show escaped the same way everywhere."""
     folder = tmp_path / LATIN1
     folder.mkdir()
-    made = Run(preset("demo", seed=5, duration_s=1))
+    made = TrafficGenerator(preset("demo", seed=5, duration_s=1))
     with PcapWriter(folder / f"{LATIN1}.pcap") as out:
         for batch in made:
             out.write(batch)

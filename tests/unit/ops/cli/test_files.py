@@ -15,7 +15,7 @@ import pytest
 
 from infra.errors import CaptureError, ConfigError
 from ops.cli.main import run
-from sensors.generate import Run, generate, preset, write_truth
+from sensors.generate import TrafficGenerator, generate, preset, write_truth
 from sensors.packets.pcapwriter import PcapWriter
 
 FLOWLAKE = [sys.executable, "-m", "ops.cli.main"]
@@ -25,7 +25,7 @@ FLOWLAKE = [sys.executable, "-m", "ops.cli.main"]
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A capture of some hundred flows, its truth beside it."""
     path = tmp_path_factory.mktemp("traffic") / "t.pcap"
-    made = Run(preset("demo", seed=5, duration_s=3))
+    made = TrafficGenerator(preset("demo", seed=5, duration_s=3))
     with PcapWriter(path) as out:
         for batch in made:
             out.write(batch)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra import config
 from ops.cli import main as cli
+
+COMMANDS = cli.commands(config.catalogue())
+SOURCES = [name for name, group in COMMANDS.items() if group.below]
 
 
 def run(*arguments: str) -> int:
@@ -21,20 +29,17 @@ def run(*arguments: str) -> int:
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+    assert all(f"\n  {name} " in out for name in COMMANDS)
     assert "flowlake up" in out
 
 
 def test_overview_imports_no_command() -> None:
-    import subprocess
-    import sys
-
-    heavy = "('typer', 'pyspark', 'pandas', 'numba')"
-    code = f"import sys; from ops.cli import main; main.overview(); print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    heavy = "('typer', 'pyspark', 'pandas', 'numba', 'sklearn', 'kafka')"
+    code = f"import sys; from ops.cli import main; main.run(['--help']); print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, "--help") == 0
     out = capsys.readouterr().out
@@ -51,11 +56,19 @@ def helps(command: Any, path: str) -> Iterator[tuple[str, str]]:
         yield from helps(below, f"{path} {name}")
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SOURCES])
 def test_help_is_for_a_terminal(name: str) -> None:
     """No markup of docstrings, and no metavar whose dots Typer adds once more."""
-    for path, text in helps(cli.load(name), f"flowlake {name}"):
+    for path, text in helps(cli.load(name, COMMANDS), f"flowlake {name}"):
         assert not re.search(r"``|:\w+:`|\.\.\.[}\]]\.\.\.|\.{4}", text), f"{path}:\n{text}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_commands_of_a_source_are_a_group(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for below in COMMANDS[name].below:
+        assert run(name, below, "--help") == 0
+        assert f"Usage: flowlake {name} {below}" in capsys.readouterr().out
+    assert run(name, "nonsense") == 2
 
 
 def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +124,7 @@ def test_config_show_as_yaml_can_be_read_back(capsys: pytest.CaptureFixture[str]
     from infra import config
 
     assert run("config", "show") == 0
-    assert config.Settings(**yaml.safe_load(capsys.readouterr().out)) == config.load()
+    assert config.build(**yaml.safe_load(capsys.readouterr().out)) == config.load()
 
 
 def test_logs_of_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,3 +144,20 @@ def test_doctor_names_the_wrong_jdk(capsys: pytest.CaptureFixture[str], monkeypa
     assert "11.0.2" in findings["JDK"]["detail"]
     assert findings["JDK"]["mend"]
     assert findings["python"]["state"] == "ok"
+
+
+def test_doctor_says_whether_filters_can_be_compiled() -> None:
+    from ops.cli.doctor import check_filters
+
+    assert check_filters().state == "ok"
+
+
+def test_doctor_says_how_to_get_a_compiler_of_filters(tmp_path: Path) -> None:
+    (tmp_path / "pcapy.py").write_text("raise ImportError('libpcap.so.1: cannot open shared object file')")
+    program = "from ops.cli.doctor import check_filters as c; f = c(); print(f.state, f.detail, f.mend, sep='|')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    state, detail, mend = done.stdout.strip().split("|")
+    assert state == "warning"
+    assert "libpcap.so.1: cannot open" in detail
+    assert "make setup" in mend

@@ -6,7 +6,7 @@ import pytest
 from rich.text import Text
 
 from infra.kafka.topics import Report, TopicState
-from infra.stack.local import PartState
+from infra.stack.parts import PartState
 from ops.cli import tables
 
 LAKE = "/srv/some/where/[else]/projects/of a team/flowlake/var/lake/flows-of-this-year"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from ops.demo.quality import judge
 from ops.harness import accounts, latency
-from ops.harness.observe import COLUMNS, AlertRow, ids_of
-from ops.harness.run import Outcome
+from ops.harness.observe import COLUMNS
+from ops.harness.outcome import Outcome
+from ops.harness.quality import judge
+from ops.harness.stores import AlertRow, ids_of
 from ops.harness.traffic import Source
 from schemas.flows import PREDICTION_SCHEMA
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infra.config import Settings
-from ops.demo import html, quality, report, series, svg
-from ops.harness import place
+from infra import config
+from ops.demo import html, report, series, svg
+from ops.harness import place, quality
 from ops.harness.accounts import Check
 from ops.harness.traffic import Source
 from tests.unit.ops.demo import cases
@@ -50,14 +51,12 @@ def test_quality_counts_flows_against_their_truth():
 
 
 def test_without_truth_quality_is_null_and_not_zero():
-    values = report.as_dict(cases.outcome(detection=quality.judge(cases.closed(), None)))
+    values = cases.outcome(detection=quality.judge(cases.closed(), None)).as_dict()
     assert values["quality"] == {"precision": None, "recall": None, "false_positive_rate": None}
 
 
 class _Parser(HTMLParser):
     """Collects references, and checks that what is opened is closed."""
-
-    VOID = frozenset({"meta", "br", "line", "rect", "circle", "path"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +109,26 @@ def test_the_page_escapes_what_comes_from_traffic():
     assert "&lt;b&gt;10.0.0.2" in text
 
 
+@pytest.mark.parametrize("field", ["model_version", "checks", "delays", "phases", "memory_parts_mb", "detection", "totals", "source"])
+def test_nothing_that_is_a_name_is_taken_for_markup(field: str):
+    """Whatever reaches the page, by the way of each part of an outcome."""
+    bad = "<script>x</script>&'\""
+    confusion = {bad: {bad: 1}}
+    values = {
+        "model_version": bad,
+        "checks": [Check(bad, False, bad)],
+        "delays": {bad: cases.outcome().delays["capture -> alert row"]},
+        "phases": {bad: 1.0},
+        "memory_parts_mb": {bad: 1},
+        "detection": dataclasses.replace(cases.outcome().detection, kinds=[quality.KindQuality(bad, 1, 1, 1)], confusion=confusion),
+        "totals": {**cases.outcome().totals, f"rejected_{bad}": 3, f"flows_{bad}": 3},
+        "source": Source("replay", f"x{bad.replace('/', '')}.pcap"),
+    }
+    text = html.page(cases.outcome(**{field: values[field]}))
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
 def test_the_page_says_when_accounts_do_not_close():
     assert "every packet and every flow is accounted for" in html.page(OUTCOMES["generated"])
     text = html.page(OUTCOMES["open"])
@@ -143,5 +162,5 @@ def test_a_capture_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.Capture
     assert report.write(outcome, tmp_path / "report.json")["source"]["name"] == r"/x/[red]caf\xe9.pcap"
     html.write(outcome, tmp_path / "report.html")
     assert r"[red]caf\xe9.pcap" in (tmp_path / "report.html").read_text()
-    report.summary(Console(width=200), outcome, Settings(), place.place(Settings()), [], False)
+    report.summary(Console(width=200), outcome, config.build(), place.place(config.build()), [], False)
     assert r"/x/[red]caf\xe9.pcap is cut or damaged" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from ops.demo import view
-from ops.harness.run import Now
+from ops.harness.outcome import Now
 from tests.unit.ops.demo import cases
 
 NOW = Now(

@@ -13,7 +13,7 @@ from scapy.packet import Packet, Raw
 
 from sensors.generate import templates as tp
 from sensors.generate.render import render
-from sensors.generate.table import FlowTable
+from sensors.generate.table import ConversationTable
 
 RNG = random.Random(11)
 POOL = np.frombuffer(RNG.randbytes(4096), np.uint8)
@@ -128,7 +128,7 @@ def _scapy(flow: dict[str, int], row: dict[str, int], payload: bytes) -> Packet:
 
 
 def _render(flows: list[dict[str, int]], rows: list[dict[str, int]]) -> list[bytes]:
-    table = FlowTable()
+    table = ConversationTable()
     for values in flows:
         view = table.reserve(1)
         for name, value in values.items():
@@ -192,7 +192,7 @@ def test_short_frames_are_padded_where_a_port_received_them() -> None:
 
 def test_a_zero_udp_checksum_is_sent_as_ones() -> None:
     flow, row = _flow(4, 0, 17), _row(tp.UDP_KIND, 0, 2)
-    table = FlowTable()
+    table = ConversationTable()
     view = table.reserve(1)
     for name, value in flow.items():
         view[name] = value

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import CaptureError, ConfigError
-from ops.cli.generate import start_time
+from jobs.sources.packets.commands.generate import start_time
 from sensors.generate import TRUTH_SCHEMA, generate, preset, truth, truth_path
 from sensors.generate.cut import cut
 from sensors.packets.capture import CaptureReader

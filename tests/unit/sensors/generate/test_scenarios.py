@@ -14,7 +14,7 @@ import pytest
 
 from infra.errors import ConfigError
 from schemas.labels import ATTACKS
-from sensors.generate import PRESETS, TRUTH_SCHEMA, Run, Scenario, generate, preset, truth
+from sensors.generate import PRESETS, TRUTH_SCHEMA, Scenario, TrafficGenerator, generate, preset, truth
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
 from sensors.packets.frames import FrameBatch
 from tests.unit.sensors.generate.independent import Packet, count_by_key, packets
@@ -38,14 +38,14 @@ def _digest(scenario: Scenario) -> str:
 
 
 @pytest.fixture(scope="module", params=sorted(SMALL))
-def made(request: pytest.FixtureRequest) -> tuple[Run, list[FrameBatch], list[Packet]]:
+def made(request: pytest.FixtureRequest) -> tuple[TrafficGenerator, list[FrameBatch], list[Packet]]:
     run = generate(SMALL[request.param])
     batches = list(run)
     return run, batches, packets(batches)
 
 
 @pytest.fixture(scope="module")
-def demo() -> tuple[Run, list[Packet]]:
+def demo() -> tuple[TrafficGenerator, list[Packet]]:
     run = generate(PRESETS["demo"])
     batches = list(run)
     return run, packets(batches)
@@ -57,7 +57,7 @@ def test_same_seed_same_bytes(name: str) -> None:
     assert _digest(SMALL[name]) != _digest(replace(SMALL[name], seed=99))
 
 
-def test_frames_come_in_time_order_within_the_scenario(made: tuple[Run, list[FrameBatch], list[Packet]]) -> None:
+def test_frames_come_in_time_order_within_the_scenario(made: tuple[TrafficGenerator, list[FrameBatch], list[Packet]]) -> None:
     run, batches, _ = made
     ts = np.concatenate([b.ts for b in batches])
     assert (np.diff(ts) >= 0).all()
@@ -65,7 +65,7 @@ def test_frames_come_in_time_order_within_the_scenario(made: tuple[Run, list[Fra
     assert ts[-1] < run.scenario.end_ns
 
 
-def test_truth_counts_what_the_frames_hold(made: tuple[Run, list[FrameBatch], list[Packet]]) -> None:
+def test_truth_counts_what_the_frames_hold(made: tuple[TrafficGenerator, list[FrameBatch], list[Packet]]) -> None:
     """Recounted by an independent parser: per direction, per key, to the packet; times are first and last packet's."""
     run, _, items = made
     table = truth(run)
@@ -94,7 +94,7 @@ def test_truth_counts_what_the_frames_hold(made: tuple[Run, list[FrameBatch], li
     assert set(off) == ambiguous
 
 
-def test_the_initiator_is_the_source_of_the_first_packet(made: tuple[Run, list[FrameBatch], list[Packet]]) -> None:
+def test_the_initiator_is_the_source_of_the_first_packet(made: tuple[TrafficGenerator, list[FrameBatch], list[Packet]]) -> None:
     run, _, items = made
     keys = {(r["src_ip"], r["src_port"], r["dst_ip"], r["dst_port"], r["protocol"]) for r in truth(run).to_pylist()}
     seen: set[tuple[str, int, str, int, int]] = set()
@@ -105,7 +105,7 @@ def test_the_initiator_is_the_source_of_the_first_packet(made: tuple[Run, list[F
             seen.add(here)
 
 
-def test_one_label_for_each_key_at_a_time(made: tuple[Run, list[FrameBatch], list[Packet]]) -> None:
+def test_one_label_for_each_key_at_a_time(made: tuple[TrafficGenerator, list[FrameBatch], list[Packet]]) -> None:
     """Two conversations of one key may follow each other; where their labels differ they must not overlap."""
     run, _, _ = made
     by_key: dict[tuple[object, ...], list[tuple[object, object, str]]] = defaultdict(list)
@@ -118,7 +118,7 @@ def test_one_label_for_each_key_at_a_time(made: tuple[Run, list[FrameBatch], lis
             assert label == other or start > end
 
 
-def test_demo_has_every_kind_and_the_first_attack_early(demo: tuple[Run, list[Packet]]) -> None:
+def test_demo_has_every_kind_and_the_first_attack_early(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
     run, _ = demo
     table = truth(run)
     labels = Counter(table["label"].to_pylist())
@@ -143,7 +143,7 @@ def test_every_kind_alone(kind: str) -> None:
     assert set(found) <= {label, "BENIGN"}
 
 
-def test_benign_traffic_has_failures_too(demo: tuple[Run, list[Packet]]) -> None:
+def test_benign_traffic_has_failures_too(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
     """Refused, unanswered and reset benign connections exist, so that these alone do not give an attack away."""
     run, items = demo
     benign = {
@@ -165,7 +165,7 @@ def test_benign_traffic_has_failures_too(demo: tuple[Run, list[Packet]]) -> None
     assert kinds["other"] > 5 * (kinds["unanswered"] + kinds["refused"])
 
 
-def test_tcp_is_plausible(demo: tuple[Run, list[Packet]]) -> None:
+def test_tcp_is_plausible(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
     """SYN first; SYN-ACK acknowledges it; data is acknowledged only when sent; retransmissions and both ends of a close exist."""
     _, items = demo
     flows: dict[tuple[tuple[str, int], tuple[str, int]], list[Packet]] = defaultdict(list)
@@ -202,13 +202,13 @@ def test_tcp_is_plausible(demo: tuple[Run, list[Packet]]) -> None:
     assert resets > 100
 
 
-def test_segments_fit_the_mtu(demo: tuple[Run, list[Packet]]) -> None:
+def test_segments_fit_the_mtu(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
     _, items = demo
     assert max(p.payload for p in items) <= 1472
     assert max(p.payload for p in items if p.protocol == 6) in range(1300, 1461)
 
 
-def test_attacks_and_benign_share_addresses_and_ttls(demo: tuple[Run, list[Packet]]) -> None:
+def test_attacks_and_benign_share_addresses_and_ttls(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
     run, items = demo
     by_label: dict[bool, set[str]] = {True: set(), False: set()}
     for r in truth(run).to_pylist():
@@ -250,7 +250,7 @@ def test_bench_has_short_flows() -> None:
     assert 5 <= pc.sum(table["packets"]).as_py() / table.num_rows <= 8
 
 
-def test_flood_of_one_packet_flows_beside_ordinary_traffic(made: tuple[Run, list[FrameBatch], list[Packet]]) -> None:
+def test_flood_of_one_packet_flows_beside_ordinary_traffic(made: tuple[TrafficGenerator, list[FrameBatch], list[Packet]]) -> None:
     run = generate(SMALL["flood"])
     for _ in run:
         pass

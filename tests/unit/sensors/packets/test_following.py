@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from infra.config import SensorSettings
 from infra.errors import CaptureError, ConfigError
-from ops.cli import sensor as command
+from jobs.sources.packets.commands import sensor as command
+from sensors.packets import publisher as publisher_module
 from sensors.packets.capture import CaptureReader
 from sensors.packets.following import Ending, Follow, Heartbeats
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.replay import Chunk, chunks
-from sensors.publish import publisher as publisher_module
+from sensors.packets.settings import SensorSettings
 from sensors.publish.publisher import Counters
 from tests.unit.sensors.packets import captures as c
 

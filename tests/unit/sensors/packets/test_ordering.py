@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.config import SensorSettings
 from infra.errors import CaptureError
 from schemas.wire import CLOCK_END
 from sensors.packets import ordering
 from sensors.packets.frames import FrameBatch
 from sensors.packets.ordering import Disorder, Reorderer
 from sensors.packets.replay import Chunk, ordered
+from sensors.packets.settings import SensorSettings
 from sensors.packets.sorting import sort_by_time
 
 S = 1_000_000_000
@@ -59,11 +59,11 @@ def test_disorder_within_the_window_is_put_right_and_equal_times_keep_their_orde
 def test_the_clock_is_a_promise() -> None:
     rng = np.random.default_rng(5)
     times = (T0 + np.arange(5000) * 10_000_000 + rng.integers(-400_000_000, 400_000_000, 5000)).tolist()
-    promised = 0
+    watermark = 0
     for packets, clock in run(times, size=137):
-        assert all(t >= promised for t, _ in packets)
-        assert clock >= promised
-        promised = clock
+        assert all(t >= watermark for t, _ in packets)
+        assert clock >= watermark
+        watermark = clock
 
 
 def test_a_packet_far_ahead_does_not_move_the_clock() -> None:
@@ -146,15 +146,15 @@ times_strategy = st.lists(
 
 
 def metered(times: list[int], size: int, window_ms: int = 1000) -> list[tuple[list[int], list[int]]]:
-    """By run: the packets that the meter takes, in time order, and those that it counts as late, by the promises that came before them."""
+    """By run: the packets that the meter takes, in time order, and those that it counts as late, by the watermarks before them."""
     found: list[tuple[list[int], list[int]]] = [([], [])]
-    promised = 0
+    watermark = 0
     for packets, clock in run(times, window_ms, size):
         for t, i in packets:
-            found[-1][t < promised].append(i)
-        promised = clock
+            found[-1][t < watermark].append(i)
+        watermark = clock
         if clock == CLOCK_END:
-            promised = 0
+            watermark = 0
             found.append(([], []))
     return [(sorted(good, key=lambda i: (times[i], i)), sorted(late)) for good, late in found[:-1]]
 
@@ -230,10 +230,10 @@ def test_chunks_are_cut_and_promise_no_more_than_they_keep() -> None:
     assert sum(len(x.frames) for x in found) == 1000
     assert max(len(x.frames) for x in found) == 64
     assert [x.end for x in found] == [False] * (len(found) - 1) + [True]
-    promised = 0
+    watermark = 0
     for chunk in found:
-        assert len(chunk.frames) == 0 or int(chunk.frames.ts.min()) >= promised
-        promised = chunk.clock
+        assert len(chunk.frames) == 0 or int(chunk.frames.ts.min()) >= watermark
+        watermark = chunk.clock
 
 
 def test_no_packets_give_one_closing_chunk() -> None:

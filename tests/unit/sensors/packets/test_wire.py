@@ -1,4 +1,4 @@
-"""Frame batches, splitting by flow hash, Arrow encoding, CRC-32C, client options, live queue."""
+"""Frame batches, splitting by flow hash, Arrow encoding, client options, live queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.config import KafkaSettings
-from infra.crc32c import crc32c
 from infra.errors import ConfigError
 from infra.kafka.client import client_options
 from schemas.wire import CLOCK_END, PACKET_SCHEMA
@@ -81,15 +80,6 @@ def test_empty_message_is_one_empty_batch() -> None:
         batches = list(reader)
     assert [b.num_rows for b in batches] == [0]
     assert list(encoding.split(FrameBatch.empty(), 3)) == []
-
-
-def test_crc32c_check_value_and_equality_with_the_client_library() -> None:
-    from kafka.record._crc32c import crc
-
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of the polynomial
-    for n in range(70):
-        data = os.urandom(n)
-        assert crc32c(memoryview(data)) == crc(data)
 
 
 def test_client_options() -> None:

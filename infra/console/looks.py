@@ -1,0 +1,121 @@
+"""What commands that show rows share: moments in time, output for people and programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from infra.errors import ConfigError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+Row = Mapping[str, Any]
+
+
+#: What to do where a store has no table.
+NO_TABLE = "start the stream first: flowlake stream; what the demo wrote: --conf-file var/demo/conf.yaml"
+#: What to do where a table has no rows.
+_NO_ROWS = "flowlake status shows whether packets arrive and which query is behind; what the demo wrote: --conf-file var/demo/conf.yaml"
+
+
+def since(text: str | None) -> datetime | None:
+    """A moment: ``15m``, ``2h``, ``7d`` ago, or ISO 8601 (UTC unless it says otherwise).
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    if not text:
+        return None
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON and CSV."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value) if isinstance(value, date) else value
+
+
+def show(rows: Sequence[Row], columns: Sequence[str], *, form: str, title: str) -> None:
+    """Print rows as ``table`` (Rich), ``json`` (an array) or ``csv``."""
+    if form == "json":
+        print(json.dumps([{name: plain(row[name]) for name in row} for row in rows], indent=1, default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        names = list(rows[0]) if rows else list(columns)
+        writer.writerow(names)
+        writer.writerows([plain(row[name]) for name in names] for row in rows)
+    else:
+        _table(rows, columns, title)
+
+
+def explain_nothing(what: str, conditions: Sequence[str], newest: datetime | None) -> None:
+    """Say on stderr why a list is empty, and what to do next.
+
+    Parameters
+    ----------
+    what
+        What was looked for, and where: ``flows in lake var/lake/flows``.
+    conditions
+        Options that left rows out, as they were written.
+    newest
+        Time of the newest row without them; None when there is none at all.
+    """
+    if newest is None:
+        text = f"no {what} yet\n  {_NO_ROWS}"
+    else:
+        text = (
+            f"no {what} match {', '.join(conditions)}; without, the newest is of {plain(newest)}\n"
+            "  leave out a condition, or look further back"
+        )
+    print(text, file=sys.stderr)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if sys.stdout.isatty() and _natural(rows, columns) > console.width:
+        # Too narrow for a table: a record after the other, as psql does.
+        console.print(title)
+        width = max(map(len, columns))
+        for row in rows:
+            print()
+            for name in columns:
+                print(f"{name:<{width}}  {_cell(row.get(name))}")
+        return
+    shown = Table(title=title, title_justify="left")
+    for name in columns:
+        shown.add_column(name, overflow="fold", justify="right" if rows and isinstance(rows[0].get(name), int | float) else "left")
+    for row in rows:
+        shown.add_row(*(Text(_cell(row.get(name)), style="red" if row.get("predicted_label") == 1 else "") for name in columns))
+    console.print(shown)
+
+
+def _natural(rows: Sequence[Row], columns: Sequence[str]) -> int:
+    """Characters that a table needs to have each cell in one line; borders and padding take three a column."""
+    return sum(3 + max([len(name), *(len(_cell(row.get(name))) for row in rows)]) for name in columns) + 1
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,285 @@
+"""What a source is, and how sources are found.
+
+A source is a folder below one of the packages named by ``sources.packages``: a module ``source`` in it holds ``SOURCE``, a
+:class:`Source`. Nothing lists the sources; what is general (topics, settings, metrics, commands, lag, the warm-up of workers, pages of
+the reference) is derived from what they declare. A declaration imports little: whatever is heavy is named as ``module:attribute``, or
+imported inside the function that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from infra.errors import ConfigError
+from schemas.records import RecordType
+from schemas.topics import PLATFORM, TopicSpec
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from infra.config import Settings
+
+#: Module of a source's folder that declares it, and its attribute.
+MODULE, ATTRIBUTE = "source", "SOURCE"
+
+
+class Service(Protocol):
+    """What runs beside a query in its driver. Making one does nothing; it works from ``start`` to ``stop``."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Query:
+    """A streaming query.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case letters, digits, underscores; unique over all sources. Its checkpoint, metrics and log lines go by it.
+    start : callable
+        Starts it: a ``SparkSession`` and the settings in, a ``StreamingQuery`` out. Called again after a failure.
+    reads : tuple of TopicSpec
+        Topics that it reads.
+    essential : bool
+        When it ends for good, so does its driver: the others live on it.
+    service : callable, optional
+        Makes what runs beside it.
+    stores : frozenset of str
+        Stores that it writes: ``lake``, ``hot``, ``alerts``.
+    """
+
+    name: str
+    start: Callable[[Any, Settings], Any]
+    reads: tuple[TopicSpec, ...]
+    essential: bool = False
+    service: Callable[[Settings], Service] | None = None
+    stores: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a source: ``flowlake <source> <name>``.
+
+    Parameters
+    ----------
+    name : str
+        Its word.
+    target : str
+        ``module:attribute``: a function is one command, a Typer app a group. Imported only when it is used.
+    help : str
+        The line that an overview shows.
+    top : bool
+        Whether ``flowlake <name>`` is understood too.
+    """
+
+    name: str
+    target: str
+    help: str
+    top: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of records, declared in one place.
+
+    Parameters
+    ----------
+    name : str
+        One word in lower case; its group of commands.
+    title : str
+        One line for people.
+    sections : mapping of str to type
+        Sections of the settings -> their models (:class:`infra.config.Section`).
+    topics : tuple of TopicSpec
+        Topics that it brings.
+    records : tuple of RecordType
+        Record types that it publishes.
+    queries : tuple of Query
+        In the order in which a driver starts them.
+    commands : tuple of Command
+        Its commands.
+    warm : str
+        ``module:function`` that a worker's parent calls once before the first task, with the settings' defaults: imports, kernels.
+    modules : tuple of str
+        Modules that its tasks import.
+    """
+
+    name: str
+    title: str
+    sections: Mapping[str, type[BaseModel]]
+    topics: tuple[TopicSpec, ...]
+    records: tuple[RecordType, ...]
+    queries: tuple[Query, ...]
+    commands: tuple[Command, ...] = ()
+    warm: str = ""
+    modules: tuple[str, ...] = ()
+
+
+class Catalogue:
+    """The sources of a process, and what follows from them.
+
+    Parameters
+    ----------
+    packages
+        Names of the packages that they were found in.
+    sources
+        In the order in which they were found.
+
+    Raises
+    ------
+    ConfigError
+        Two of them declare one name.
+    """
+
+    def __init__(self, packages: Sequence[str], sources: Sequence[Source]) -> None:
+        self.packages = tuple(packages)
+        self.sources = tuple(sources)
+        _unique("sources", (s.name for s in sources))
+        _unique("sections of the settings", (name for s in sources for name in s.sections))
+        _unique("topics", (t.name for t in self.topics))
+        _unique("record types", (r.name for r in self.records))
+        _unique("queries", (q.name for q in self.queries))
+        _unique("tables of the hot store", (r.hot.name for r in self.records if r.hot))
+        _unique("components of the hot store", (r.hot.component for r in self.records if r.hot))
+        _unique("tables of the lake", (r.lake.name for r in self.records if r.lake))
+        _unique("commands", (name for name in (*(s.name for s in sources), *(c.name for s in sources for c in s.commands if c.top))))
+
+    @cached_property
+    def sections(self) -> dict[str, type[BaseModel]]:
+        """Sections of the settings that the sources bring."""
+        return {name: model for s in self.sources for name, model in s.sections.items()}
+
+    @cached_property
+    def topics(self) -> tuple[TopicSpec, ...]:
+        """All topics: those of the sources, then those of the platform."""
+        return (*(t for s in self.sources for t in s.topics), *PLATFORM)
+
+    @cached_property
+    def records(self) -> tuple[RecordType, ...]:
+        """All record types."""
+        return tuple(r for s in self.sources for r in s.records)
+
+    @cached_property
+    def queries(self) -> tuple[Query, ...]:
+        """All queries, in the order in which a driver starts them."""
+        return tuple(q for s in self.sources for q in s.queries)
+
+    def record(self, name: str) -> RecordType:
+        """The record type of that name.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        return _named("record type", name, {r.name: r for r in self.records})
+
+    def source(self, name: str) -> Source:
+        """The source of that name.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        return _named("source", name, {s.name: s for s in self.sources})
+
+    def select(self, names: Iterable[str], origin: str = "--only") -> list[Query]:
+        """The queries of these names, in their own order; all of them for none.
+
+        Raises
+        ------
+        ConfigError
+            A name is unknown.
+        """
+        wanted = list(names)
+        known = {q.name: q for q in self.queries}
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(f"{origin} {','.join(wanted)}: no query {name!r}", f"queries: {', '.join(known)}")
+        return [q for q in self.queries if not wanted or q.name in wanted]
+
+
+def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise ConfigError(f"no {what} {name!r}", f"known: {', '.join(known) or 'none'}; sources are looked for in sources.packages")
+    return known[name]
+
+
+def _unique(what: str, names: Iterable[str]) -> None:
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise ConfigError(
+            f"two sources declare {what} of one name: {', '.join(map(repr, twice))}", "rename one, or shorten sources.packages"
+        )
+
+
+@lru_cache(maxsize=8)
+def discover(packages: tuple[str, ...]) -> Catalogue:
+    """The sources below some packages.
+
+    A package that is itself a source (it has a module ``source``) is one; else its sub-packages are looked through, in the order of their
+    names. Works inside a zip as well.
+
+    Parameters
+    ----------
+    packages
+        Dotted names.
+
+    Raises
+    ------
+    ConfigError
+        A package cannot be imported, holds no source, or declares what another one does.
+    """
+    found = [source for package in packages for source in _below(package)]
+    return Catalogue(packages, found)
+
+
+def _below(package: str) -> Iterator[Source]:
+    try:
+        module = importlib.import_module(package)
+    except ImportError as e:
+        raise ConfigError(
+            f"sources.packages: {package!r} cannot be imported: {e}", "name packages that Python finds; PYTHONPATH says where it looks"
+        ) from e
+    if importlib.util.find_spec(f"{package}.{MODULE}"):
+        yield _declared(package)
+        return
+    below = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", [])) if found.ispkg]
+    declared = [f"{package}.{name}" for name in sorted(below) if importlib.util.find_spec(f"{package}.{name}.{MODULE}")]
+    if not declared:
+        raise ConfigError(
+            f"sources.packages: there is no source in {package!r}", f"a source is a folder with {MODULE}.py, which holds {ATTRIBUTE}"
+        )
+    yield from map(_declared, declared)
+
+
+def _declared(package: str) -> Source:
+    try:
+        source = getattr(importlib.import_module(f"{package}.{MODULE}"), ATTRIBUTE)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ConfigError(f"source {package}.{MODULE}: {type(e).__name__}: {e}", "docs/how-to/add-a-source.md shows one") from e
+    if not isinstance(source, Source):
+        raise ConfigError(f"source {package}.{MODULE}: {ATTRIBUTE} is a {type(source).__name__}, not a Source")
+    return source
+
+
+def resolve(target: str) -> Any:
+    """What ``module:attribute`` names.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        It is not there: a fault of the program, not of its user.
+    """
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

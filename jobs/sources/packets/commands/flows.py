@@ -1,0 +1,139 @@
+"""``flowlake flows``: the newest flow records of the lake (DuckDB over delta-rs, no JVM) or of the hot store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from infra import config, paths
+from infra.config import Settings
+from infra.console import looks
+from infra.console.options import ConfFile, Json
+from infra.errors import ConfigError, StoreError, one_line
+from jobs.runtime import lake, s3
+from jobs.sinks import ask
+from schemas.network_flows import TABLE
+
+
+class RecordStore(StrEnum):
+    """Where records are looked up."""
+
+    lake = "lake"
+    hot = "hot"
+
+
+_SHOWN = (
+    "start_time",
+    "src_ip",
+    "src_port",
+    "dst_ip",
+    "dst_port",
+    "protocol",
+    "packets",
+    "bytes",
+    "duration_s",
+    "end_reason",
+    "attack_type",
+    "confidence_score",
+)
+_DERIVED = (
+    "total_fwd_packets + total_backward_packets AS packets, total_length_fwd_packets + total_length_bwd_packets AS bytes, "
+    "flow_duration / 1e6 AS duration_s, end_reason, attack_type, confidence_score, predicted_label, flow_id"
+)
+
+
+def flows(
+    store: Annotated[RecordStore, typer.Option(help="Which store to look into.")] = RecordStore.lake,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest records, so many.")] = 20,
+    attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
+    since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest flow records of the lake or the hot store."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv exclude each other", "choose one")
+    settings = config.load(conf_file)
+    rows = read(settings, store, limit=limit, attacks=attacks, since=looks.since(since))
+    looks.show(
+        rows, _SHOWN, form="json" if as_json else "csv" if as_csv else "table", title=f"{len(rows)} flows, newest first ({store.value})"
+    )
+    if not rows:
+        conditions = [*(["--attacks"] if attacks else []), *([f"--since {since}"] if since else [])]
+        newest = read(settings, store, limit=1) if conditions else []
+        looks.explain_nothing(f"flows in {_place(settings, store)}", conditions, newest[0]["start_time"] if newest else None)
+
+
+flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
+
+
+def read(
+    settings: Settings, store: RecordStore, *, limit: int, attacks: bool = False, since: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Newest records first.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be reached, or holds no records yet.
+    """
+    return (_hot if store is RecordStore.hot else _lake)(settings, limit, attacks, since)
+
+
+def _place(settings: Settings, store: RecordStore) -> str:
+    """The store as a person names it."""
+    from jobs.sinks import postgres
+
+    return postgres.where(settings.hot) if store is RecordStore.hot else f"lake {_lake_path(settings)}"
+
+
+def _lake_path(settings: Settings) -> str:
+    return settings.lake.path if "://" in settings.lake.path else str(settings.path(settings.lake.path))
+
+
+def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
+    where, values = ["true"], []
+    if attacks:
+        where.append("predicted_label = 1")
+    if since:
+        where.append("timestamp >= %s")
+        values.append(since)
+    sql = (
+        "SELECT timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol, "
+        f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
+    )
+    return ask.query(settings.hot, sql, [*values, limit])
+
+
+def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None) -> list[dict[str, Any]]:
+    import duckdb
+    import pyarrow.dataset as ds
+    from deltalake.exceptions import TableNotFoundError
+
+    paths.check_lake(settings)
+    where = _lake_path(settings)
+    try:
+        source = lake.dataset(where, settings.lake)
+        condition = None
+        if since:
+            condition = (ds.field("start_time") >= since) & (ds.field("event_date") >= since.date())
+        if attacks:
+            label = ds.field("predicted_label") == 1
+            condition = label if condition is None else condition & label
+        filtered = source.filter(condition) if condition is not None else source  # noqa: F841 - DuckDB finds it by name
+        columns = f"start_time, src_ip, src_port, dst_ip, dst_port, protocol, {_DERIVED}"
+        sql = f"SELECT {columns} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+            return found
+    except TableNotFoundError as e:
+        raise StoreError(f"lake {where} holds no table yet", looks.NO_TABLE) from e
+    except (OSError, RuntimeError, ValueError, duckdb.Error) as e:
+        if store := s3.trouble(str(e), where, settings.lake):
+            raise StoreError(store.message, store.hint) from e
+        raise StoreError(f"lake {where} cannot be read: {one_line(e)}", "check lake.path and lake.s3_endpoint") from e

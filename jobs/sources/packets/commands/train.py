@@ -1,0 +1,136 @@
+"""``flowlake train``: train a model, say how good it is, register it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra import config
+from infra.console.options import ConfFile, Json
+from infra.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jobs.training.train import TrainingReport
+
+
+def train(
+    seeds: Annotated[
+        str, typer.Option(help="Generator seeds: a list (1,2,3) or a range (1-16), at least three; the last ones are held out.")
+    ] = "",
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds of generated traffic of each seed.")] = 18.0,
+    records: Annotated[
+        Path | None, typer.Option(help="Labelled records instead: a Parquet file, or the folder of the lake's table.", show_default=False)
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Truth table (Parquet) for the records of a lake.", show_default=False)] = None,
+    features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets.")] = 20,
+    max_fpr: Annotated[
+        float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold keeps on validation flows.")
+    ] = 0.005,
+    register: Annotated[bool, typer.Option("--register/--no-register", help="Log to MLflow and register a version.")] = True,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it champion in any case; else only where there is none, or a worse one.")
+    ] = False,
+    conf_file: ConfFile = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model and register it. Without options: on generated traffic, through the meter itself."""
+    from jobs.training.fit import Choices
+    from jobs.training.train import SEEDS
+    from jobs.training.train import train as run
+
+    if labels is not None and records is None:
+        raise ConfigError("--labels without --records", "labels are joined to the records of a lake")
+    if promote and not register:
+        raise ConfigError("--promote with --no-register", "only a registered version can become champion")
+    settings = config.load(conf_file)
+    report = run(
+        settings,
+        seeds=parse_seeds(seeds) if seeds else SEEDS,
+        seconds=seconds,
+        records=records,
+        labels=labels,
+        choices=Choices(features=features, max_fpr=max_fpr),
+        register=register,
+        promote=promote,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if as_json:
+        print(json.dumps(plain(report), indent=2))
+    else:
+        _show(report)
+
+
+train.epilog = (  # type: ignore[attr-defined]  # shown under --help
+    "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   "
+    "flowlake train --records cicids2017.parquet --no-register   |   flowlake train --records var/lake/flows --labels traffic.truth.parquet"
+)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``1,2,3`` or ``1-16``, or both, as numbers.
+
+    Raises
+    ------
+    ConfigError
+        Not a list of numbers.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            seeds.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+    except ValueError as e:
+        raise ConfigError(f"--seeds {text!r}: not a list of whole numbers", "for example 1,2,3 or 1-16") from e
+    return seeds
+
+
+def plain(report: TrainingReport) -> dict[str, Any]:
+    """The report as JSON values; undefined numbers are null."""
+    return {
+        "version": report.version,
+        "promoted": report.promoted,
+        "why": report.why,
+        "threshold": report.model.threshold,
+        "feature_version": report.model.feature_version,
+        "columns": list(report.model.columns),
+        "importance": dict(report.importance),
+        "quality": {name: {k: v if v == v else None for k, v in vars(q).items()} for name, q in report.quality.items()},
+        "classes": [asdict(c) for c in report.classes],
+        "confusion": {"labels": list(report.confusion.labels), "counts": report.confusion.counts.tolist()},
+        "notes": list(report.notes),
+        "seconds": round(report.seconds, 2),
+    }
+
+
+def _show(report: TrainingReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from jobs.training.evaluate import Quality
+
+    console = Console()
+    quality = Table(title=f"Detection quality at threshold {report.model.threshold:g}")
+    quality.add_column("")
+    for name in report.quality:
+        quality.add_column(name.replace("_", " "), justify="right")
+    for field in fields(Quality):
+        values = [getattr(q, field.name) for q in report.quality.values()]
+        shown = (f"{v:,}" if isinstance(v, int) else f"{v:.4f}" if v == v else "-" for v in values)
+        quality.add_row(field.name.replace("_", " "), *shown)
+    console.print(quality)
+    classes = Table(title=f"By label ({next(iter(report.quality)).replace('_', ' ')})")
+    for name in ("label", "records", "taken for an attack", "type right"):
+        classes.add_column(name, justify="left" if name == "label" else "right")
+    for c in report.classes:
+        classes.add_row(c.label, f"{c.records:,}", f"{c.flagged / c.records:.1%}", f"{c.typed / c.records:.1%}")
+    console.print(classes)
+    console.print("Features: " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True)
+    for note in report.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
+    state = "champion" if report.promoted else "not promoted"
+    console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True)

@@ -1,0 +1,59 @@
+"""The hot table of flows: ``network_flows``.
+
+Column names and the primary key are the users' contract. :data:`COLUMNS` is the only place that says which column of a record
+(:data:`schemas.flows.PREDICTION_SCHEMA`) goes into which column of the table; DDL and writer are made from it.
+"""
+
+from __future__ import annotations
+
+from schemas.hot import first_migration
+from schemas.migrations import Statement
+from schemas.records import HotColumn, HotTable, Timescale
+
+TABLE = "network_flows"
+_KEY = ("timestamp", "flow_id")
+
+
+def _same(sql: str, *names: str) -> tuple[HotColumn, ...]:
+    return tuple(HotColumn(name, sql, name) for name in names)
+
+
+COLUMNS: tuple[HotColumn, ...] = (
+    HotColumn("timestamp", "timestamptz NOT NULL", "start_time"),
+    *_same("uuid NOT NULL", "flow_id"),
+    *_same("inet NOT NULL", "src_ip", "dst_ip"),
+    *_same("integer NOT NULL", "src_port", "dst_port"),
+    *_same("smallint NOT NULL", "protocol"),
+    *_same("bigint NOT NULL", "flow_duration"),
+    *_same("bigint NOT NULL", "total_fwd_packets", "total_backward_packets", "total_length_fwd_packets", "total_length_bwd_packets"),
+    *_same("double precision NOT NULL", "flow_bytes_per_sec", "flow_packets_per_sec", "flow_iat_mean"),
+    *_same("bigint NOT NULL", "fwd_iat_total", "bwd_iat_total", "fwd_psh_flags", "fwd_header_length"),
+    *_same("double precision NOT NULL", "fwd_packets_per_sec"),
+    *_same("bigint NOT NULL", "min_packet_length", "max_packet_length"),
+    *_same("double precision NOT NULL", "packet_length_mean", "packet_length_std", "packet_length_variance"),
+    *_same("bigint NOT NULL", "ack_flag_count"),
+    *_same("double precision NOT NULL", "average_packet_size"),
+    *_same("integer NOT NULL CHECK (predicted_label IN (0, 1))", "predicted_label"),
+    *_same("real NOT NULL CHECK (confidence_score >= 0 AND confidence_score <= 1)", "confidence_score"),
+    *_same("text NOT NULL", "model_version"),
+    # what the platform adds
+    *_same("text NOT NULL", "attack_type", "community_id"),
+    *_same("text", "end_reason"),
+    *_same("text NOT NULL", "tcp_state", "sensor_id"),
+)
+
+
+#: What holds for them: :mod:`schemas.migrations`.
+MIGRATIONS: dict[int, tuple[Statement, ...]] = {
+    1: first_migration(
+        TABLE,
+        COLUMNS,
+        _KEY,
+        # The primary key serves ranges of time; these serve "what did this address do lately".
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_src_time ON {TABLE} (src_ip, timestamp DESC)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_dst_time ON {TABLE} (dst_ip, timestamp DESC)",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_attacks ON {TABLE} (timestamp DESC) WHERE predicted_label = 1",
+    ),
+}
+
+NETWORK_FLOWS = HotTable(TABLE, "hot", COLUMNS, _KEY, MIGRATIONS, Timescale(segment_by="sensor_id"))

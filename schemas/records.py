@@ -1,0 +1,242 @@
+"""What a record type is: everything that the general parts of the platform must know of the records of a source.
+
+The lake, the hot store, alerts, scoring, the model registry and the dead letters take a :class:`RecordType` as an argument, and know no
+source. A source declares its record types in a module of its own beside this one (:mod:`schemas.packets` is that of packets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+
+from schemas.labels import Label
+from schemas.migrations import Migrations
+from schemas.topics import TopicSpec
+
+_TS = pa.timestamp("us", tz="UTC")
+
+#: Kafka header of a message of records: identifies its content, so that a reader can recognise the copy that a replayed
+#: micro-batch writes again ("checkpoint-id/bucket/version/first row").
+HEADER_MESSAGE_ID = "message-id"
+HEADER_RECORD_VERSION = "record-version"
+#: On messages that hold no final record: readers of those need not open them.
+HEADER_SNAPSHOTS = "snapshots-only"
+
+#: What scoring adds to a record, whatever its type.
+PREDICTION_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("confidence_score", pa.float64(), nullable=False),  # P(attack), [0, 1]
+    pa.field("predicted_label", pa.int8(), nullable=False),  # 1 when confidence_score >= the model's threshold
+    pa.field("attack_type", pa.string(), nullable=False),  # "BENIGN" when predicted_label is 0
+    pa.field("model_version", pa.string(), nullable=False),  # version of the champion that scored the record
+    pa.field("scored_at", _TS, nullable=False),  # wall clock of the scoring step
+)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model reads of a record.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Columns a model may read; numeric.
+    version : str
+        Version of their meaning. A model stores it; a mismatch stops scoring before the first record.
+    model : str
+        Name of the registered model, where ``scoring.models`` gives no other.
+    train : str
+        The command that trains one; shown where there is none.
+    """
+
+    names: tuple[str, ...]
+    version: str
+    model: str
+    train: str
+
+
+@dataclass(frozen=True)
+class HotColumn:
+    """One column: its name and SQL type in the table, and the record column it is filled from."""
+
+    name: str
+    sql: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Timescale:
+    """What TimescaleDB does for a hot table, where the server has the extension."""
+
+    chunk_hours: int = 24
+    compress_after_days: int = 7
+    retention_days: int = 90
+    segment_by: str = ""
+
+
+@dataclass(frozen=True)
+class HotTable:
+    """A table of the hot store (PostgreSQL).
+
+    Parameters
+    ----------
+    name : str
+        Of the table.
+    component : str
+        Its line in the table of schema versions.
+    columns : tuple of HotColumn
+        In their order.
+    key : tuple of str
+        Primary key; the first is the time, by which TimescaleDB cuts chunks.
+    migrations : Migrations
+        Version -> statements (:mod:`schemas.migrations`; :func:`schemas.hot.first_migration` makes the first).
+    timescale : Timescale
+        Chunks, compression, retention.
+    """
+
+    name: str
+    component: str
+    columns: tuple[HotColumn, ...]
+    key: tuple[str, ...]
+    migrations: Migrations
+    timescale: Timescale = Timescale()
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """SQL type by column, without constraints."""
+        return {column.name: column.sql.split(" NOT NULL")[0] for column in self.columns}
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Record columns that the table is filled from."""
+        return tuple(column.source for column in self.columns)
+
+
+@dataclass(frozen=True)
+class LakeTable:
+    """A Delta table of the lake: every column of a record, partitioned by the UTC date of its event time (``event_date``).
+
+    Parameters
+    ----------
+    name : str
+        Of its folder, beside ``lake.path``, where ``lake.tables`` gives no other place. Empty: ``lake.path`` itself.
+    statistics : tuple of str
+        Columns with statistics in the table's log: those that questions filter by.
+    comment : str
+        Of the table.
+    """
+
+    name: str
+    statistics: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class AlertRules:
+    """How alerts are made of scored records.
+
+    Parameters
+    ----------
+    labels : tuple of Label
+        What a model of these records may say: severity, and by what an alert is one alert. An unknown label is one alert a record.
+    columns : mapping of str to str
+        Column of the evidence (:data:`schemas.alerts.EVIDENCE_COLUMNS`) -> record column of another name. A column that the record has
+        under neither name is empty: an alert about no address has none.
+    details : tuple of str
+        Record columns that an alert about one record shows in its ``details``.
+    namespace : str
+        Put before the identity of an alert, so that alerts of two record types never meet.
+    """
+
+    labels: tuple[Label, ...]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
+    namespace: str = ""
+
+    @cached_property
+    def by_name(self) -> dict[str, Label]:
+        """Labels by their names."""
+        return {label.name: label for label in self.labels}
+
+
+@dataclass(frozen=True, eq=False)
+class RecordType:
+    """One type of record, as it is published on its topic.
+
+    Parameters
+    ----------
+    name : str
+        Lower case, ``_`` between words; unique over all sources.
+    version : int
+        Of the columns (names, order, types). Part of the checkpoint paths of every query that reads or writes them.
+    schema : pa.Schema
+        Columns of a record before it is scored.
+    key : str
+        Column of the identity: text of at most 36 ASCII characters, the same however often the record is made again.
+    event_time : str
+        Column of the time that it belongs to, ``timestamp[us, UTC]``.
+    topic : TopicSpec
+        Where records are published.
+    content_type : str
+        Kafka header ``content-type`` of their messages: one Arrow IPC stream, one record batch.
+    final : str
+        Boolean column that is False while a record may still change; only final ones are stored. Empty: all are final.
+    end_time : str
+        Column of the time of the last observation in a record, from which latency is measured; default: ``event_time``.
+    features, lake, hot, alerts : optional
+        Whether and how it is scored, stored and alerted about.
+    queries : mapping of str to str
+        Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+    key: str
+    event_time: str
+    topic: TopicSpec
+    content_type: str
+    final: str = ""
+    end_time: str = ""
+    features: Features | None = None
+    lake: LakeTable | None = None
+    hot: HotTable | None = None
+    alerts: AlertRules | None = None
+    queries: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what, column in (("key", self.key), ("event time", self.event_time), ("final", self.final), ("end time", self.end_time)):
+            if column and column not in self.schema.names:
+                raise ValueError(f"record type {self.name}: {what} {column!r} is none of its columns")
+        known = set(self.published.names)
+        named = {
+            "features": self.features.names if self.features else (),
+            "lake statistics": self.lake.statistics if self.lake else (),
+            "hot columns": self.hot.sources if self.hot else (),
+            "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
+        }
+        for what, columns in named.items():
+            if unknown := [column for column in columns if column not in known]:
+                raise ValueError(f"record type {self.name}: {what}: no column {unknown[0]!r}")
+        if self.alerts and not self.features:
+            raise ValueError(f"record type {self.name}: alerts are made of scored records: it needs features")
+
+    @cached_property
+    def published(self) -> pa.Schema:
+        """Columns of a message: those of a record and, where it is scored, :data:`PREDICTION_FIELDS`."""
+        return pa.schema([*self.schema, *PREDICTION_FIELDS]) if self.features else self.schema
+
+    @property
+    def ended(self) -> str:
+        """Column of the time of the last observation."""
+        return self.end_time or self.event_time
+
+    def query(self, sink: str) -> str:
+        """Name of the query that carries records to a sink (``lake``, ``hot``, ``alerts``)."""
+        return self.queries.get(sink, f"{sink}_{self.name}")
+
+    def finals(self, table: pa.Table) -> pa.Table:
+        """Rows that are final."""
+        return table.filter(table[self.final]) if self.final else table
