@@ -119,13 +119,15 @@ def complete() -> bool:
     """Whether every pinned package is there in its version with its code, and the ``flowlake`` command too."""
     if not runs() or not (VENV / "bin" / "flowlake").is_file():
         return False
-    # The first file of each package's record stands for the rest: enough to notice a folder that was removed.
+    # The first file of each package's record stands for the rest: enough to notice a folder that was removed. The record itself is
+    # read: from Python 3.12 on Distribution.files leaves out what is not there.
     probe = (
-        "import re, sys\nfrom importlib import metadata\n"
+        "import csv, os, re\nfrom importlib import metadata\n"
         "for d in metadata.distributions():\n"
         " n = re.sub(r'[-_.]+', '-', d.metadata['Name']).lower()\n"
-        " code = [f for f in (d.files or []) if f.suffix == '.py' and f.parts[0] != '..'][:1]\n"
-        " print(n, d.version, all(f.locate().is_file() for f in code))"
+        " record = csv.reader((d.read_text('RECORD') or '').splitlines())\n"
+        " code = [row[0] for row in record if row and row[0].endswith('.py') and not row[0].startswith('..')][:1]\n"
+        " print(n, d.version, all(os.path.isfile(d.locate_file(name)) for name in code))"
     )
     done = subprocess.run([str(PYTHON), "-I", "-c", probe], capture_output=True, encoding="utf-8", errors="replace")
     there = {tuple(line.split()[:2]) for line in done.stdout.splitlines() if line.endswith(" True")}

@@ -7,7 +7,7 @@ Numba compiles again when the file of the kernel changes. The pieces, and the co
 would go on running after those have changed; so a kernel depends on all that it is made of.
 
 Neither counts references, which takes more time than reading a header does: both only work on arrays that their caller holds, and make
-none.
+none. An :func:`allocating_kernel` may.
 """
 
 from __future__ import annotations
@@ -26,15 +26,23 @@ _UNCOUNTED: dict[str, Any] = {"_nrt": False}
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` on its first call, and keep it on disk for as long as all that it is made of stays the same."""
-    compiled: Any = njit(cache=True, nogil=True, **_UNCOUNTED)(function)
-    file = compiled._cache._cache_file  # Numba has no public way to say what else a kernel depends on
-    file._source_stamp = (file._source_stamp, fingerprint(compiled.py_func))
-    return compiled
+    return _kept(njit(cache=True, nogil=True, **_UNCOUNTED)(function))
+
+
+def allocating_kernel(function: Callable[..., Any]) -> Any:
+    """The same for a function that makes arrays, which needs the counting of references."""
+    return _kept(njit(cache=True, nogil=True)(function))
 
 
 def piece(function: Callable[..., Any]) -> Any:
     """Compile ``function`` into the kernels that call it."""
     return njit(forceinline=True, **_UNCOUNTED)(function)
+
+
+def _kept(compiled: Any) -> Any:
+    file = compiled._cache._cache_file  # Numba has no public way to say what else a kernel depends on
+    file._source_stamp = (file._source_stamp, fingerprint(compiled.py_func))
+    return compiled
 
 
 def fingerprint(function: FunctionType) -> str:

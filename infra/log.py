@@ -60,8 +60,16 @@ def setup(settings: LogSettings | None = None) -> None:
     # Our own loggers pass at the configured level; everybody else's chatter starts at warnings.
     for package in ("infra", "jobs", "sensors", "schemas", "flowlake"):
         logging.getLogger(package).setLevel(level)
-    # kafka-python warns of consumers without a group, and logs each attempt to connect as an error; failures come as exceptions
-    logging.getLogger("kafka").setLevel(logging.WARNING if level <= logging.DEBUG else logging.CRITICAL)
+    # Both log failures that come as exceptions too: kafka-python each attempt to connect (and it warns of consumers without a group),
+    # py4j's callbacks the stack trace of a batch that fails, or is interrupted.
+    for library in ("kafka", "py4j.clientserver"):
+        logging.getLogger(library).setLevel(logging.WARNING if level <= logging.DEBUG else logging.CRITICAL)
+    root.addFilter(_no_interruptions)
+
+
+def _no_interruptions(record: logging.LogRecord) -> bool:
+    """Filter: Ctrl-C within a call to the JVM, which py4j logs with its stack trace before it passes it on."""
+    return not (record.exc_info and record.exc_info[0] is not None and issubclass(record.exc_info[0], KeyboardInterrupt))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
+from infra.kernels import allocating_kernel
 from jobs.metering.hashing import blake2b, sha1_short
 from jobs.metering.row import OPENED_LATE
 
@@ -48,7 +49,7 @@ def _pack_address(version, hi, lo, out, at):  # type: ignore[no-untyped-def]
     return at + 4
 
 
-@njit(cache=True, nogil=True)
+@allocating_kernel
 def _flow_ids(rows, names, name_at, out):  # type: ignore[no-untyped-def]
     h, v, m = np.empty(8, np.uint64), np.empty(16, np.uint64), np.empty(16, np.uint64)
     longest = 0
@@ -89,7 +90,7 @@ def _flow_ids(rows, names, name_at, out):  # type: ignore[no-untyped-def]
             k += 2
 
 
-@njit(cache=True, nogil=True)
+@allocating_kernel
 def _community_ids(rows, seed, out):  # type: ignore[no-untyped-def]
     h, w = np.empty(5, np.uint32), np.empty(80, np.uint32)
     message = np.zeros(56, np.uint8)

@@ -78,7 +78,7 @@ def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool,
     topics.ensure(settings)
     spark = session.build(settings, app)
     with ExitStack() as ends:
-        ends.callback(spark.stop)
+        ends.callback(runner.shut_down, spark)
         if reset:
             for query in queries:
                 for path in checkpoints.reset(settings, query.name):

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from infra import log
@@ -34,6 +34,9 @@ _SHUT_DOWN = "SparkContext was shut down"
 
 #: New objects between two collections. A batch of alerts makes some 10,000 and keeps most: looking after each 700 finds nothing.
 _YOUNG = 20_000
+
+#: Exit code of a driver that was told twice to stop (128 + SIGINT, as a shell has it).
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ def run(
 ) -> int:
     """Start the queries and stay until they are stopped or have ended.
 
-    SIGTERM and SIGINT stop all of them after their current batch. A query that ends by itself (``trigger(availableNow=True)``) is done. One
-    that cannot even be started for a cause we know (no broker, a database that refuses, no model) ends all of them: the driver does not
-    begin half. Once it has run, it is started again, however often its store goes away.
+    SIGTERM and SIGINT stop all of them after their current batch, a second one in the midst of it, a third ends the process. A query that
+    ends by itself (``trigger(availableNow=True)``) is done. One that cannot even be started for a cause we know (no broker, a database that
+    refuses, no model) ends all of them: the driver does not begin half. Once it has run, it is started again, however often its store goes
+    away.
 
     Parameters
     ----------
@@ -128,15 +132,16 @@ def run(
     Returns
     -------
     int
-        0, or the exit code of the first query that ended for good.
+        0, the exit code of the first query that ended for good, or :data:`INTERRUPTED` after a second signal.
     """
     restart = restart or Restart()
     stop = stop or threading.Event()
     states = [_Running(q) for q in queries]
     frozen = False
+    hurry = threading.Event()
     watching = listener.attach(spark, observer)
-    try:
-        with _signals(stop):
+    with _signals(stop, hurry):
+        try:
             while not stop.is_set():
                 for state in states:
                     _look(state, restart)
@@ -151,11 +156,19 @@ def run(
                     gc.set_threshold(_YOUNG, 20, 10)
                     frozen = True
                 stop.wait(poll_s)
-            _stop(states)
-    finally:
-        spark.streams.removeListener(watching)
+            _stop(states, hurry)
+        finally:
+            spark.streams.removeListener(watching)
+    if hurry.is_set():
+        LOG.warning("interrupted: batches that were running are done again at the next start")
     ends = sorted((s for s in states if s.dead), key=lambda s: not s.stops_all)
-    return report(ends[0].dead) if ends and ends[0].dead else 0
+    return report(ends[0].dead) if ends and ends[0].dead else INTERRUPTED if hurry.is_set() else 0
+
+
+def shut_down(spark: SparkSession) -> None:
+    """Stop the session. A signal does not break into that; a second one ends the process."""
+    with _signals(threading.Event()):
+        spark.stop()
 
 
 def exit_code(error: BaseException) -> int:
@@ -241,8 +254,8 @@ def _halt(name: str, handle: StreamingQuery) -> None:
         LOG.warning("query did not stop cleanly", query=name, cause=causes.summary(e))
 
 
-def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
-    """Stop what runs, all at once, each after its current batch.
+def _stop(states: Sequence[_Running], hurry: threading.Event, patience_s: float = 30.0) -> None:
+    """Stop what runs, all at once, each after its current batch, or in the midst of it when ``hurry`` is set.
 
     ``StreamingQuery.stop`` alone cancels a running batch. So each is first given up to ``patience_s`` to come between two batches, or
     to end the one that was running: the next, just begun, is then cancelled, and done again after a restart.
@@ -256,7 +269,8 @@ def _stop(states: Sequence[_Running], patience_s: float = 30.0) -> None:
             before = _batch(handle)
             until = monotonic() + patience_s
             while handle.isActive and handle.status["isTriggerActive"] and _batch(handle) == before and monotonic() < until:
-                sleep(0.02)
+                if hurry.wait(0.02):
+                    break
         except Exception as e:
             LOG.warning("query did not end its batch", query=name, cause=causes.summary(e))
         _halt(name, handle)
@@ -277,9 +291,10 @@ def _batch(handle: StreamingQuery) -> int:
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set the event while inside; a second one interrupts the stopping.
+def _signals(*steps: threading.Event) -> Iterator[None]:
+    """Each SIGTERM or SIGINT while inside sets the next of the events; one too many ends the process at once.
 
+    None of them raises: an exception within a call to the JVM would leave that call half done, and py4j prints its stack trace.
     Left alone outside the main thread, where Python allows no handler.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -287,9 +302,11 @@ def _signals(stop: threading.Event) -> Iterator[None]:
         return
 
     def handler(_number: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
+        step = next((step for step in steps if not step.is_set()), None)
+        if step is None:
+            os.write(2, b"interrupted\n")
+            os._exit(INTERRUPTED)
+        step.set()
 
     old = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from infra.config import PostgresSettings
 from infra.errors import StoreError, one_line
 from jobs.runtime import meanings
-from jobs.runtime.meanings import About
+from jobs.runtime.meanings import About, Remedy
 from jobs.sinks import pgcopy
 from jobs.sinks.stores import StoreUnavailable
 

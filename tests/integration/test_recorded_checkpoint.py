@@ -17,6 +17,7 @@ from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
 from jobs.metering import segments
+from jobs.metering.digest import KafkaMessage
 from jobs.runtime import inputs
 from jobs.sources.packets import query
 from schemas.packets import RAW_PACKETS

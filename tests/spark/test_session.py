@@ -175,10 +175,12 @@ def test_a_store_that_refuses_at_the_first_start_ends_the_driver_at_once(spark: 
 DRIVER = """
 import sys, time
 from pathlib import Path
-from infra import config
+from infra import config, log
 from jobs.runtime import runner, session
 out = Path(sys.argv[1])
-spark = session.build(config.load(), "stopping")
+settings = config.load()
+log.setup(settings.log)
+spark = session.build(settings, "stopping")
 def write(frame, batch):
     frame.count()
     (out / f"begun-{batch}").touch()
@@ -188,24 +190,70 @@ def start():
     rows = spark.readStream.format("rate").option("rowsPerSecond", 5).load()
     return rows.writeStream.foreachBatch(write).option("checkpointLocation", str(out / "cp")).start()
 code = runner.run(spark, [runner.Query("slow", start)])
-spark.stop()
+(out / "stopping").touch()
+runner.shut_down(spark)
 sys.exit(code)
 """
 
 
-def test_sigterm_lets_the_running_batch_end(tmp_path: Path) -> None:
+def interrupted(folder: Path, program: str, when: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+    """Exit code and standard error of a driver to which ``when`` sends signals."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
-    environment |= {"PYTHONPATH": str(ROOT), "FLOWLAKE_HOME": str(tmp_path), "FLOWLAKE_SPARK__DRIVER_MEMORY": "512m"}
+    environment |= {"PYTHONPATH": str(ROOT), "FLOWLAKE_HOME": str(folder), "FLOWLAKE_SPARK__DRIVER_MEMORY": "512m"}
     environment["FLOWLAKE_JARS"] = os.environ.get("FLOWLAKE_JARS", str(ROOT / "var" / "jars"))
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], env=environment, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen([sys.executable, "-c", program, str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        until(lambda: bool(list(tmp_path.glob("begun-*"))) or driver.poll() is not None, 120)
-        driver.send_signal(signal.SIGTERM)
+        when(driver)
         _, said = driver.communicate(timeout=60)
     finally:
         driver.kill()
         driver.wait()
-    assert driver.returncode == 0, said
+    return driver.returncode, said
+
+
+def begun(folder: Path, driver: subprocess.Popen[str]) -> None:
+    until(lambda: bool(list(folder.glob("begun-*"))) or driver.poll() is not None, 120)
+
+
+def test_a_second_signal_ends_it_in_the_midst_of_a_batch(tmp_path: Path) -> None:
+    def twice(driver: subprocess.Popen[str]) -> None:
+        begun(tmp_path, driver)
+        driver.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        driver.send_signal(signal.SIGINT)
+
+    endless = DRIVER.replace("time.sleep(1.5)", "spark.range(10**14).selectExpr('max(hash(id))').collect()")
+    code, said = interrupted(tmp_path, endless, twice)
+    assert code == runner.INTERRUPTED, said
+    assert "interrupted: batches that were running are done again" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "ended-0").exists()
+
+
+def test_a_signal_while_spark_is_shut_down_is_no_trace(tmp_path: Path) -> None:
+    """Within a call to the JVM: the second Ctrl-C of somebody in a hurry mostly comes then."""
+    program = DRIVER.replace(
+        "runner.shut_down(spark)",
+        "import os, signal, threading\nthreading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()\nrunner.shut_down(spark)",
+    )
+
+    def once(driver: subprocess.Popen[str]) -> None:
+        begun(tmp_path, driver)
+        driver.send_signal(signal.SIGINT)
+
+    code, said = interrupted(tmp_path, program, once)
+    assert code == 0, said
+    assert "Traceback" not in said
+    assert "KeyboardInterrupt" not in said
+
+
+def test_sigterm_lets_the_running_batch_end(tmp_path: Path) -> None:
+    def once(driver: subprocess.Popen[str]) -> None:
+        begun(tmp_path, driver)
+        driver.send_signal(signal.SIGTERM)
+
+    code, said = interrupted(tmp_path, DRIVER, once)
+    assert code == 0, said
     assert (tmp_path / "ended-0").exists()
     assert "Traceback" not in said
     assert "\tat " not in said

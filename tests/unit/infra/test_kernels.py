@@ -38,9 +38,10 @@ def run(folder: Path) -> tuple[int, int]:
         ("numbers_used", "(1, 2)", "(1, 3)", 15),
     ],
 )
-def test_changes_of_other_modules_are_seen(tmp_path: Path, module: str, old: str, new: str, result: int) -> None:
+@pytest.mark.parametrize("kind", ["kernel", "allocating_kernel"])
+def test_changes_of_other_modules_are_seen(tmp_path: Path, kind: str, module: str, old: str, new: str, result: int) -> None:
     for name, text in MODULES.items():
-        (tmp_path / f"{name}.py").write_text(text)
+        (tmp_path / f"{name}.py").write_text(text.replace("kernel\n", f"{kind}\n"))
     assert run(tmp_path) == (10, 1)
     assert run(tmp_path) == (10, 0)  # from disk
     (tmp_path / f"{module}.py").write_text(MODULES[module].replace(old, new))

@@ -53,3 +53,16 @@ def test_setup_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup(LogSettings(format="json"))
     log.get("jobs.test").warning("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_ctrl_c_within_a_call_to_the_jvm_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """As py4j does it, on the root logger; whoever called hears of it as an exception."""
+    log.setup(LogSettings())
+    for error in (KeyboardInterrupt, ValueError):
+        try:
+            raise error("within a call")
+        except BaseException:
+            logging.exception("while sending %s", error.__name__)
+    shown = capsys.readouterr().err
+    assert "while sending ValueError" in shown
+    assert "while sending KeyboardInterrupt" not in shown

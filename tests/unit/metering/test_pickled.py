@@ -14,11 +14,11 @@ import pytest
 
 from infra.errors import CheckpointError
 from jobs.metering import pickled, segments
-from jobs.metering.digest import Digester
+from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.features import records
 from jobs.metering.layout import BucketState, Digest, Kind, LayoutError, kind_of
 from jobs.metering.settings import MeterSettings
-from jobs.metering.words import deflate
+from jobs.metering.words import compress
 from schemas.flows import RECORD_SCHEMA
 from tests.recorded_meter import BUCKETS, DATA, HALF, batches, messages
 from tests.unit.metering.test_invariance import Store
@@ -120,7 +120,7 @@ class Elsewhere:
 
 @pytest.mark.parametrize("foreign", [Elsewhere(), print], ids=["class", "function"])
 def test_a_pickle_may_name_nothing_else(foreign: Any) -> None:
-    blob = deflate(pickle.dumps({"version": 1, "segments": {}, "meter": foreign}), "lz4")
+    blob = compress(pickle.dumps({"version": 1, "segments": {}, "meter": foreign}), "lz4")
     with pytest.raises(LayoutError, match=r"a pickled state that names \S+(Elsewhere|print), which none has"):
         pickled.bucket_state(blob)
 

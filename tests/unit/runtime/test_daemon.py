@@ -27,7 +27,9 @@ if os.fork() == 0:
     os._exit(0 if good else 9)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    # From Python 3.12 on a fork beside native threads (Arrow's, which mind it) warns; Spark's own module forks, where it is not shown.
+    python = [sys.executable, "-W", "ignore:This process:DeprecationWarning"]
+    done = subprocess.run([*python, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "Spark reads the daemon's port from its standard output"
 
 
