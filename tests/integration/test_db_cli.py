@@ -19,12 +19,13 @@ from jobs.sinks import alerts, hot
 from jobs.sinks.migrations import migrate
 from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
-from tests.integration.released import Database, create
+from tests.integration.released import MIGRATIONS, Database, create
 from tests.integration.sinkbench import Bench, drain
 from tests.sinksdata import START
 
 pytestmark = pytest.mark.integration
 OPERATE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operate.md"
+NEWEST = max(MIGRATIONS["alerts"])
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -73,7 +74,7 @@ def test_from_nothing_to_current(tables: Database, call: Call) -> None:
     assert tables.state() == set()
     code, out, _ = call("migrate")
     assert code == 0
-    assert "alerts: to version 1 of 2\nalerts: to version 2 of 2\nalerts: current, version 2" in out
+    assert f"alerts: to version {NEWEST} of {NEWEST}\nalerts: current, version {NEWEST}" in out
     made = tables.state()
     code, out, _ = call("status")
     assert (code, out.count("current")) == (0, 2)
@@ -92,7 +93,7 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     assert code == 1
     assert {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)} == {
         "hot": (1, 1, ["index network_flows_attacks of network_flows"], False),
-        "alerts": (2, 2, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
+        "alerts": (NEWEST, NEWEST, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
     }
     assert "index network_flows_attacks of network_flows" in call("status")[1]
     code, out, _ = call("migrate")
@@ -103,14 +104,14 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
 
 def test_what_a_person_must_see_to(tables: Database, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     call("migrate")
-    tables.run("UPDATE flowlake_schema SET version = 7 WHERE component = 'alerts'; DROP INDEX network_flows_attacks")
+    tables.run("UPDATE flowlake_schema SET version = 77 WHERE component = 'alerts'; DROP INDEX network_flows_attacks")
     code, out, _ = call("status", "--json")
     assert code == 5
     found = {item["component"]: item for item in json.loads(out)}
-    assert "version 7, this program knows 2" in found["alerts"]["problem"]
+    assert f"version 77, this program knows {NEWEST}" in found["alerts"]["problem"]
     assert found["hot"]["missing"]  # the other is still shown
     code, _, err = call("migrate")
-    assert (code, "version 7" in err) == (5, True)
+    assert (code, "version 77" in err) == (5, True)
     monkeypatch.setenv("FLOWLAKE_ALERTS__PORT", str(free_port()))
     code, out, _ = call("status", "--json")
     assert code == 5
@@ -130,14 +131,14 @@ def test_a_user_who_may_not_change_tables(tables: Database, call: Call, role: st
     assert call("status")[0] == 0
     code, out, _ = call("migrate")
     assert code == 0
-    assert "alerts: current, version 2" in out
+    assert f"alerts: current, version {NEWEST}" in out
     tables.run("DROP TABLE alert_candidates; UPDATE flowlake_schema SET version = 1 WHERE component = 'alerts'")
     assert call("status")[0] == 1
     code, _, err = call("migrate")
     assert code == 5
     assert "version 2 of 'alerts' failed at statement 1" in err
     assert "have the owner of the tables run: flowlake db migrate" in err
-    tables.run("UPDATE flowlake_schema SET version = 2 WHERE component = 'alerts'; DROP INDEX alerts_src")
+    tables.run(f"UPDATE flowlake_schema SET version = {NEWEST} WHERE component = 'alerts'; DROP INDEX alerts_src")
     code, _, err = call("migrate")
     assert code == 5
     assert "lacks index alerts_src" in err
