@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,26 @@ Sort = Annotated[
     bool,
     typer.Option("--sort", help="Put all packets of a file in time order first, in bounded memory; else sensor.reorder_ms is put right."),
 ]
+
+
+def names(option: str, given: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in the comma-separated value of an option; all of ``known`` when it was not given.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown, or there is none.
+    """
+    if given is None:
+        return tuple(known)
+    chosen = [name.strip() for name in given.split(",") if name.strip()]
+    choice = f"one or more of: {', '.join(known)}"
+    if not chosen:
+        raise ConfigError(f"{option} {given!r}: no name", choice)
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"{option} {given}: no part {name!r}", choice)
+    return tuple(chosen)
 
 
 def group(purpose: str, example: str) -> typer.Typer:
