@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from infra import bootstrap, pythons
-from infra.errors import FlowlakeError, StackError
+from infra.errors import FlowlakeError, StackError, one_line
 
 #: The C library that the wheels ask for: glibc 2.28 (Debian 10, RHEL 8, Ubuntu 20.04) or newer.
 PLATFORM = "{machine}-manylinux_2_28"
@@ -76,7 +76,7 @@ def _reason(stderr: str) -> str:
     """uv's own words, in one line: the last cause, or the error itself."""
     words = [line.strip() for line in stderr.splitlines()]
     telling = [line for line in words if line.startswith(("error:", "cause:", "Caused by:", "×", "╰"))]
-    return " ".join((telling or words or ["?"])[-1].split())[:300]
+    return one_line((telling or words or ["?"])[-1])
 
 
 def main(arguments: list[str]) -> int:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from infra.errors import ConfigError
+
 ConfFile = Annotated[
     Path | None, typer.Option("--conf-file", help="Configuration file; default: FLOWLAKE_CONF, else conf/local.yaml.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def names(option: str, given: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The names in the comma-separated value of an option; all of ``known`` when it was not given.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown, or there is none.
+    """
+    if given is None:
+        return tuple(known)
+    chosen = [name.strip() for name in given.split(",") if name.strip()]
+    choice = f"one or more of: {', '.join(known)}"
+    if not chosen:
+        raise ConfigError(f"{option} {given!r}: no name", choice)
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"{option} {given}: no part {name!r}", choice)
+    return tuple(chosen)
 
 
 def group(purpose: str, example: str) -> typer.Typer:

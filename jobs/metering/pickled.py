@@ -33,36 +33,40 @@ class _Plain:
     """Stands for an instance of one of the meter's classes; its fields are set by the unpickler."""
 
 
-class _Domain(_Plain):
+class _OldDomain(_Plain):
     pass
 
 
-class _JsonDomain(_Plain):
+class _OldJsonDomain(_Plain):
     pass
 
 
-class _Run(_Plain):
+class _OldRun(_Plain):
     pass
 
 
-class _Lane(_Plain):
+class _OldLane(_Plain):
     pass
 
 
-class _JsonLane(_Plain):
+class _OldJsonLane(_Plain):
     pass
 
 
 #: Everything that a pickled state may name.
 _NAMES: dict[tuple[str, str], Any] = {
     ("jobs.metering.segments", "Entry"): Entry,
-    ("jobs.metering.domains", "Domain"): _Domain,
-    ("jobs.metering.domains", "JsonDomain"): _JsonDomain,
-    ("jobs.metering.domains", "Run"): _Run,
-    ("jobs.metering.domains", "Lane"): _Lane,
-    ("jobs.metering.domains", "_JsonLane"): _JsonLane,
+    ("jobs.metering.domains", "Domain"): _OldDomain,
+    ("jobs.metering.domains", "JsonDomain"): _OldJsonDomain,
+    ("jobs.metering.domains", "Run"): _OldRun,
+    ("jobs.metering.domains", "Lane"): _OldLane,
+    ("jobs.metering.domains", "_JsonLane"): _OldJsonLane,
     ("collections", "Counter"): Counter,
 }
+
+
+#: Fields that have other names now.
+_RENAMED = {"frontier": "watermark"}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -131,8 +135,8 @@ def _meter(meta: dict[str, Any]) -> MeterState:
 
 
 def _domain(old: _Plain) -> AnyDomain:
-    fields = vars(old)
-    if isinstance(old, _JsonDomain):
+    fields = {_RENAMED.get(name, name): value for name, value in vars(old).items()}
+    if isinstance(old, _OldJsonDomain):
         return JsonDomain(**{**fields, "lanes": {p: JsonLane(**vars(lane)) for p, lane in fields["lanes"].items()}})
     return Domain(**{**fields, "runs": {key: _run(run) for key, run in fields["runs"].items()}})
 

@@ -93,7 +93,7 @@ def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool,
             ends.callback(service.stop)
         logger.info("stream starts", queries=[query.name for query in queries], broker=settings.kafka.bootstrap_servers)
         ready = [
-            runner.Query(q.name, partial(q.start, spark, settings), q.essential or len(queries) == 1, partial(watcher.fault, q.name))
+            runner.StartedQuery(q.name, partial(q.start, spark, settings), q.essential or len(queries) == 1, partial(watcher.fault, q.name))
             for q in queries
         ]
         return runner.run(spark, ready, observer=watcher.observe)

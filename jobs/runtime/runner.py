@@ -40,7 +40,7 @@ INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Query:
+class StartedQuery:
     """One query of a driver.
 
     Parameters
@@ -84,7 +84,7 @@ class Restart:
 class _Running:
     """What the runner knows of one query."""
 
-    query: Query
+    query: StartedQuery
     handle: StreamingQuery | None = None
     failures: int = 0
     due: float = 0.0
@@ -100,7 +100,7 @@ class _Running:
 
 def run(
     spark: SparkSession,
-    queries: Sequence[Query],
+    queries: Sequence[StartedQuery],
     *,
     restart: Restart | None = None,
     stop: threading.Event | None = None,
@@ -118,7 +118,7 @@ def run(
     ----------
     spark : SparkSession
         Their session; metrics are attached to it.
-    queries : sequence of Query
+    queries : sequence of StartedQuery
         At least one; names are unique.
     restart : Restart, optional
         Waiting times.

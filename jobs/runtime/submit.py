@@ -51,7 +51,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Command:
+class Submission:
     """A program to become: its arguments, and what it gets added to the environment."""
 
     argv: list[str]
@@ -93,7 +93,7 @@ def parse(argv: Sequence[str]) -> Request:
     return Request(known.job, known.master, known.deploy_mode, known.conf_file, known.python_env, known.dry_run, tuple(rest), tuple(own))
 
 
-def command(request: Request) -> Command:
+def command(request: Request) -> Submission:
     """What to run for a request. Checks everything that can be checked here, and writes the zip and the driver's main file.
 
     Raises
@@ -148,7 +148,7 @@ def command(request: Request) -> Command:
         argv += ["--driver-memory", settings.spark.driver_memory]
     if not _given(options, "--name", "spark.app.name"):
         argv += ["--name", f"flowlake-{Path(request.job).stem}"]
-    return Command([*argv, *options, str(main), *request.arguments], environment)
+    return Submission([*argv, *options, str(main), *request.arguments], environment)
 
 
 def _script(job: str) -> Path | None:
@@ -233,7 +233,7 @@ def _spark_home() -> Path:
     return Path(pyspark.__file__).parent
 
 
-def shown(what: Command) -> str:
+def shown(what: Submission) -> str:
     """A command as one could type it. It holds no secret: those stay in the environment."""
     given = " ".join(f"{name}={shlex.quote(value)}" for name, value in what.environment.items())
     return f"{given} {shlex.join(what.argv)}"

@@ -38,7 +38,7 @@ _INSERT_ONLY = frozenset({"id"})
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedEvidence:
     """What a batch did: alerts raised, alerts changed, messages put into the outbox."""
 
     raised: tuple[Alert, ...]
@@ -64,7 +64,7 @@ class AlertStore:
         self._kept_flows = 0
         self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600, record.name)
 
-    def apply(self, evidence: Sequence[Evidence]) -> Applied:
+    def apply(self, evidence: Sequence[Evidence]) -> AppliedEvidence:
         """Merge evidence into the alerts, exactly once whatever is repeated.
 
         Parameters
@@ -78,7 +78,7 @@ class AlertStore:
             Nothing was applied, or - if the connection broke in the commit - everything; the same evidence may be applied again.
         """
         if not evidence:
-            return Applied((), 0, 0, len(self._candidates))
+            return AppliedEvidence((), 0, 0, len(self._candidates))
         connection = postgres.kept(self._settings, _APPLICATION)
         try:
             with connection, connection.cursor() as cursor:
@@ -102,7 +102,7 @@ class AlertStore:
         self._remember([change.alert for change in changes])
         forgotten = self._candidates.commit()
         raised = tuple(change.alert for change in changes if change.is_new)
-        return Applied(raised, len(changes) - len(raised), sent, len(self._candidates), forgotten)
+        return AppliedEvidence(raised, len(changes) - len(raised), sent, len(self._candidates), forgotten)
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 

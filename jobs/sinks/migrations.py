@@ -18,7 +18,7 @@ from infra.config import PostgresSettings
 from infra.errors import StoreError, one_line
 from infra.log import get
 from jobs.sinks import pgcatalogue, pgrepair, postgres
-from jobs.sinks.pgcatalogue import Catalogue, WrongStatement
+from jobs.sinks.pgcatalogue import SchemaCatalogue, WrongStatement
 from jobs.sinks.pgrepair import Repair
 from jobs.sinks.stores import StoreUnavailable
 from schemas.migrations import LEDGER, InBatches, Migrations, Statement, ledger_ddl
@@ -101,7 +101,7 @@ class _Survey:
 
     version: int
     recorded: int | None  # by the ledger
-    expected: dict[int, Catalogue]
+    expected: dict[int, SchemaCatalogue]
     repairs: tuple[Repair, ...]
     problem: StoreError | None
 
@@ -232,7 +232,7 @@ def _survey(cursor: Any, component: Component) -> _Survey:
     return _Survey(version, recorded, expected, repairs, problem)
 
 
-def _recorded(cursor: Any, component: Component, found: Catalogue) -> int | None:
+def _recorded(cursor: Any, component: Component, found: SchemaCatalogue) -> int | None:
     if not {(LEDGER, "component"), (LEDGER, "version")} <= set(found.columns):
         return None
     cursor.execute(f"SELECT max(version) FROM {LEDGER} WHERE component = %s", (component.name,))
@@ -240,7 +240,7 @@ def _recorded(cursor: Any, component: Component, found: Catalogue) -> int | None
     return version
 
 
-def _nearest(expected: Mapping[int, Catalogue], found: Catalogue) -> int:
+def _nearest(expected: Mapping[int, SchemaCatalogue], found: SchemaCatalogue) -> int:
     """The version of which least is missing, the oldest of several: what is run again does no harm, what is left out may.
 
     None where half of the first version's tables are not there: what is may be shared with another component.
@@ -262,7 +262,7 @@ def _nearest(expected: Mapping[int, Catalogue], found: Catalogue) -> int:
     return min((version for version in expected if version), key=lambda version: (lacks(version), version))
 
 
-def _repairs(cursor: Any, component: Component, version: int, wanted: Catalogue, found: Catalogue) -> list[Repair]:
+def _repairs(cursor: Any, component: Component, version: int, wanted: SchemaCatalogue, found: SchemaCatalogue) -> list[Repair]:
     statements = [ledger_ddl()]
     for number in range(1, version + 1):
         statements += [s for s in component.migrations[number] if not isinstance(s, InBatches)]
@@ -312,7 +312,7 @@ def _apply(cursor: Any, component: Component, number: int, done: set[tuple[int, 
     return None
 
 
-def _settle(cursor: Any, component: Component, wanted: Catalogue, say: Say) -> None:
+def _settle(cursor: Any, component: Component, wanted: SchemaCatalogue, say: Say) -> None:
     """A migration says IF NOT EXISTS: what was there before, and was not as it makes it, is mended now."""
     found = pgcatalogue.read(cursor, wanted.relations)
     problem = pgrepair.conflict(wanted, found, component.where)
@@ -438,8 +438,7 @@ def _failure(error: psycopg2.Error, component: Component, text: str, hint: str =
 
 def _failed(error: psycopg2.Error, component: Component, number: int, position: int) -> str:
     statement = component.migrations[number][position - 1]
-    text = " ".join((statement.statement if isinstance(statement, InBatches) else statement).split())
-    short = text if len(text) <= 80 else f"{text[:77]}..."
+    short = one_line(statement.statement if isinstance(statement, InBatches) else statement, 80)
     return f"{component.where}: version {number} of {component.name!r} failed at statement {position} ({short}): {_reason(error)}"
 
 
@@ -448,4 +447,4 @@ def _not_compared(error: psycopg2.Error, component: Component) -> str:
 
 
 def _reason(error: psycopg2.Error) -> str:
-    return one_line(error)[:300]
+    return one_line(error)

@@ -75,7 +75,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class SchemaCatalogue:
     """Tables and what belongs to them. Constraints and indexes go by their definitions: PostgreSQL may have chosen their names."""
 
     #: Table or view -> which of these it is.
@@ -98,7 +98,7 @@ class WrongStatement(Exception):
         self.position = position
 
 
-def read(cursor: Any, tables: Collection[str] | None = None) -> Catalogue:
+def read(cursor: Any, tables: Collection[str] | None = None) -> SchemaCatalogue:
     """What the schema holds in which unqualified names are created, of these tables alone or of all."""
     wanted = {"tables": None if tables is None else list(tables)}
 
@@ -106,7 +106,7 @@ def read(cursor: Any, tables: Collection[str] | None = None) -> Catalogue:
         cursor.execute(query, wanted)
         return list(cursor.fetchall())
 
-    return Catalogue(
+    return SchemaCatalogue(
         relations=dict(rows(_RELATIONS)),
         columns={(table, name): Column(*rest) for table, name, *rest in rows(_COLUMNS)},
         constraints={(table, definition): foreign for table, definition, foreign in rows(_CONSTRAINTS)},
@@ -120,7 +120,7 @@ def names_taken(cursor: Any, names: Collection[str]) -> set[str]:
     return {name for (name,) in cursor.fetchall()}
 
 
-def expected(cursor: Any, migrations: Migrations) -> dict[int, Catalogue]:
+def expected(cursor: Any, migrations: Migrations) -> dict[int, SchemaCatalogue]:
     """How the tables are to be after each version, and at 0, before the first (the ledger alone).
 
     Parameters

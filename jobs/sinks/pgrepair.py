@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from infra.errors import StoreError
-from jobs.sinks.pgcatalogue import Catalogue, Column
+from jobs.sinks.pgcatalogue import Column, SchemaCatalogue
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Repair:
         return f"table {self.table} lacks {self.what}" if self.table else f"there is no {self.what}"
 
 
-def repairs(wanted: Catalogue, found: Catalogue, statements: Sequence[str], taken: AbstractSet[str]) -> list[Repair]:
+def repairs(wanted: SchemaCatalogue, found: SchemaCatalogue, statements: Sequence[str], taken: AbstractSet[str]) -> list[Repair]:
     """What is missing, in an order in which it can be put back: whatever needs something else comes after it.
 
     Parameters
@@ -57,7 +57,7 @@ def repairs(wanted: Catalogue, found: Catalogue, statements: Sequence[str], take
     ]
 
 
-def conflict(wanted: Catalogue, found: Catalogue, place: str) -> StoreError | None:
+def conflict(wanted: SchemaCatalogue, found: SchemaCatalogue, place: str) -> StoreError | None:
     """What a person must decide about, if there is such a thing; ``place``: the database as a person names it."""
     for table, kind in wanted.relations.items():
         if table in found.relations and found.relations[table] != kind:
@@ -99,7 +99,7 @@ def _tables(gone: Sequence[str], statements: Iterable[str]) -> Iterator[Repair]:
         yield Repair(f"{kind} {', '.join(gone)}", "", tuple(s for s in statements if about.search(s)))
 
 
-def _columns(wanted: Catalogue, found: Catalogue, there: AbstractSet[str]) -> Iterator[Repair]:
+def _columns(wanted: SchemaCatalogue, found: SchemaCatalogue, there: AbstractSet[str]) -> Iterator[Repair]:
     for (table, name), column in wanted.columns.items():
         if table not in there:
             continue
@@ -134,13 +134,13 @@ def _constraint(table: str, definition: str) -> Repair:
     return Repair(f"constraint {definition}", table, (f"ALTER TABLE {table} ADD {definition}",))
 
 
-def _indexes(wanted: Catalogue, found: Catalogue, there: AbstractSet[str], taken: AbstractSet[str]) -> Iterator[Repair]:
+def _indexes(wanted: SchemaCatalogue, found: SchemaCatalogue, there: AbstractSet[str], taken: AbstractSet[str]) -> Iterator[Repair]:
     for (table, definition), name in wanted.indexes.items():
         if table in there and (table, definition) not in found.indexes:
             yield _index(table, definition, "" if name in taken else name)
 
 
-def _indexes_without_name(wanted: Catalogue, gone: Sequence[str], taken: AbstractSet[str]) -> Iterator[Repair]:
+def _indexes_without_name(wanted: SchemaCatalogue, gone: Sequence[str], taken: AbstractSet[str]) -> Iterator[Repair]:
     """An index of a table that was renamed keeps its name, by which IF NOT EXISTS takes it for that of the new table."""
     for (table, definition), name in wanted.indexes.items():
         if table in gone and name in taken:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra import config
-from infra.console.options import ConfFile, Json
+from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError, FlowlakeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def up(
     from infra.stack.local import SERVERS
     from ops.cli.tables import console, topics_table
 
-    chosen = parts_named(only, SERVERS)
+    chosen = names("--only", only, SERVERS)
     report = _stack(conf_file).up(say=print, only=chosen)
     if report and report.differences:
         console().print(topics_table(report))
@@ -68,7 +68,7 @@ def down(
     """
     from infra.stack.local import SERVERS, STREAM
 
-    chosen = parts_named(only, (*SERVERS, STREAM))
+    chosen = names("--only", only, (*SERVERS, STREAM))
     _stack(conf_file).down(say=print, only=chosen)
 
 
@@ -152,26 +152,6 @@ def _follow(files: dict[str, Path], width: int) -> None:
                 for line in whole.decode("utf-8", "replace").splitlines():
                     print(f"{name:<{width}} | {line}" if width else line, flush=True)
         time.sleep(0.2)
-
-
-def parts_named(only: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The names in the comma-separated value of ``--only``; all of ``known`` when it was not given.
-
-    Raises
-    ------
-    ConfigError
-        A name is unknown, or there is none.
-    """
-    if only is None:
-        return tuple(known)
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
-    choice = f"one or more of: {', '.join(known)}"
-    if not chosen:
-        raise ConfigError(f"--only {only!r}: no name", choice)
-    for name in chosen:
-        if name not in known:
-            raise ConfigError(f"--only {only}: no part {name!r}", choice)
-    return tuple(chosen)
 
 
 def _stack(conf_file: Path | None) -> LocalStack:

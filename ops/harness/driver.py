@@ -80,7 +80,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> int:
                 return 0
         link.write(folder / STATE, {"state": "running"})
         queries = [
-            runner.Query(query.name, functools.partial(query.start, spark, settings), query.essential)
+            runner.StartedQuery(query.name, functools.partial(query.start, spark, settings), query.essential)
             for query in settings.catalogue.source("packets").queries
             if not names or query.name in names
         ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from infra.config import Settings
 from jobs.sinks import alertbook, alerts, candidates, evidence, postgres
-from jobs.sinks.alertstore import AlertStore, Applied
+from jobs.sinks.alertstore import AlertStore, AppliedEvidence
 from jobs.sinks.migrations import migrate
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
@@ -34,7 +34,7 @@ def probe(number: int, source: int = 1, **more: Any) -> dict[str, Any]:
     return {**row, "attack_type": "SYN_SCAN", **more}
 
 
-def give(store: AlertStore, rows: Rows) -> Applied:
+def give(store: AlertStore, rows: Rows) -> AppliedEvidence:
     return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows), FLOWS.alerts), FLOWS.alerts, EPISODE)]))
 
 
@@ -56,7 +56,7 @@ def counts(where: Settings) -> list[tuple[str, int]]:
 
 def test_the_fifth_flow_makes_the_alert(where: Settings) -> None:
     store = AlertStore(where.alerts, FLOWS)
-    assert give(store, [probe(1), probe(2), probe(1, source=2)]) == Applied((), 0, 0, candidates=2)
+    assert give(store, [probe(1), probe(2), probe(1, source=2)]) == AppliedEvidence((), 0, 0, candidates=2)
     assert give(store, [probe(2), probe(3, closed=False), probe(4)]).candidates == 2
     assert counts(where) == []
     assert run(where.alerts, "SELECT count(*) FROM alert_outbox") == [(0,)]

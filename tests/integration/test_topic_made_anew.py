@@ -228,7 +228,7 @@ def test_while_it_runs_the_query_ends_with_the_way_out(spark: Any, bench: Bench,
         watcher.observe(progress)
         read.append(progress["numInputRows"])
 
-    query = runner.Query("probe", partial(probe.start, spark, settings), essential=True, fault=partial(watcher.fault, "probe"))
+    query = runner.StartedQuery("probe", partial(probe.start, spark, settings), essential=True, fault=partial(watcher.fault, "probe"))
     fast = runner.Restart(first_s=0.2, most_s=0.4)
     watcher.start()
     try:

@@ -105,7 +105,7 @@ def test_a_failing_query_goes_on_by_itself_and_stops_no_other(spark: SparkSessio
     bad.error = StoreError("store is away")
     stop = threading.Event()
     codes: list[int] = []
-    queries = [runner.Query("t_good", good.start), runner.Query("t_bad", bad.start)]
+    queries = [runner.StartedQuery("t_good", good.start), runner.StartedQuery("t_bad", bad.start)]
     thread = threading.Thread(target=lambda: codes.append(runner.run(spark, queries, restart=FAST, stop=stop, poll_s=0.02)))
     thread.start()
     try:
@@ -126,7 +126,7 @@ def test_a_failing_query_goes_on_by_itself_and_stops_no_other(spark: SparkSessio
 def test_each_query_is_told_of_when_it_has_stopped(spark: SparkSession, tmp_path: Path) -> None:
     sinks = {name: Sink(spark, tmp_path / name, name) for name in ("t_one", "t_two", "t_three", "t_four")}
     stop = threading.Event()
-    queries = [runner.Query(name, sink.start) for name, sink in sinks.items()]
+    queries = [runner.StartedQuery(name, sink.start) for name, sink in sinks.items()]
     with structlog.testing.capture_logs() as logged:
         thread = threading.Thread(target=lambda: runner.run(spark, queries, restart=FAST, stop=stop, poll_s=0.02))
         thread.start()
@@ -141,7 +141,7 @@ def test_each_query_is_told_of_when_it_has_stopped(spark: SparkSession, tmp_path
 def test_a_permanent_cause_ends_one_query_and_sets_the_exit_code(spark: SparkSession, tmp_path: Path) -> None:
     sink = Sink(spark, tmp_path, "t_dead")
     sink.error = ModelError("model is of another version")
-    assert runner.run(spark, [runner.Query("t_dead", sink.start)], restart=FAST, poll_s=0.02) == ModelError.exit_code
+    assert runner.run(spark, [runner.StartedQuery("t_dead", sink.start)], restart=FAST, poll_s=0.02) == ModelError.exit_code
 
 
 def test_an_unknown_error_is_given_up_after_some_attempts_and_takes_the_others_along_when_essential(
@@ -149,7 +149,7 @@ def test_an_unknown_error_is_given_up_after_some_attempts_and_takes_the_others_a
 ) -> None:
     good, sink = Sink(spark, tmp_path / "good", "t_other"), Sink(spark, tmp_path / "bad", "t_unknown")
     sink.error = ValueError("a mistake of ours")
-    queries = [runner.Query("t_other", good.start), runner.Query("t_unknown", sink.start, essential=True)]
+    queries = [runner.StartedQuery("t_other", good.start), runner.StartedQuery("t_unknown", sink.start, essential=True)]
     assert runner.run(spark, queries, restart=FAST, poll_s=0.02) == 1
     assert not spark.streams.active
 
@@ -158,7 +158,7 @@ def test_a_start_that_fails_counts_like_a_query_that_fails(spark: SparkSession) 
     def start() -> StreamingQuery:
         raise ModelError("no champion")
 
-    assert runner.run(spark, [runner.Query("t_start", start)], restart=FAST, poll_s=0.02) == ModelError.exit_code
+    assert runner.run(spark, [runner.StartedQuery("t_start", start)], restart=FAST, poll_s=0.02) == ModelError.exit_code
 
 
 def test_a_store_that_refuses_at_the_first_start_ends_the_driver_at_once(spark: SparkSession, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_store_that_refuses_at_the_first_start_ends_the_driver_at_once(spark: 
         attempts.append(1)
         raise StoreError("PostgreSQL refuses the password")
 
-    queries = [runner.Query("t_first", good.start), runner.Query("t_refused", start)]
+    queries = [runner.StartedQuery("t_first", good.start), runner.StartedQuery("t_refused", start)]
     assert runner.run(spark, queries, restart=FAST, poll_s=0.02) == StoreError.exit_code
     assert len(attempts) == 1
     assert not spark.streams.active
@@ -192,7 +192,7 @@ def write(frame, batch):
 def start():
     rows = spark.readStream.format("rate").option("rowsPerSecond", 5).load()
     return rows.writeStream.foreachBatch(write).option("checkpointLocation", str(out / "cp")).start()
-code = runner.run(spark, [runner.Query("slow", start)])
+code = runner.run(spark, [runner.StartedQuery("slow", start)])
 (out / "stopping").touch()
 runner.shut_down(spark)
 sys.exit(code)

@@ -85,11 +85,12 @@ def test_a_stale_page_is_told(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_every_table_of_every_migration_is_shown() -> None:
     from schemas import alerts, hot
     from schemas.migrations import LEDGER
+    from schemas.network_flows import NETWORK_FLOWS
 
     page = (generate.REFERENCE / "tables.md").read_text(encoding="utf-8")
-    for name in (hot.TABLE, hot.LEDGER, alerts.TABLE, alerts.STATE, alerts.FLOWS, alerts.OUTBOX, alerts.CANDIDATES, LEDGER):
+    for name in (NETWORK_FLOWS.name, hot.LEDGER, alerts.TABLE, alerts.STATE, alerts.FLOWS, alerts.OUTBOX, alerts.CANDIDATES, LEDGER):
         assert f"CREATE TABLE IF NOT EXISTS {name} (\n" in page
-    for versions in (hot.MIGRATIONS, alerts.MIGRATIONS):
+    for versions in (NETWORK_FLOWS.migrations, alerts.MIGRATIONS):
         assert all(f"\n-- version {number}\n" in page for number in versions)
 
 

@@ -119,12 +119,12 @@ def test_logins(said: str, kind: type, hint: str) -> None:
 def test_failures_of_the_lake(text: str, remedy: Remedy | None) -> None:
     settings = Settings(lake=LakeSettings(path="/lake"))
     error = RuntimeError(f"An error occurred while calling o1.save.\n  : {text}\n\tat org.apache.spark.Foo")
-    found = lake._problem(error, settings)
+    found = lake._problem(error, settings, settings.lake.path)
     told = text.split("\n")[0]
     if remedy is Remedy.WAIT:
         assert isinstance(found, StoreUnavailable)
         assert str(found) == f"lake /lake: : {told}"
-        last = lake._problem(error, settings, final=True)
+        last = lake._problem(error, settings, settings.lake.path, final=True)
         assert isinstance(last, StoreError)
         assert last.hint == "check lake.path and lake.s3_endpoint"
     elif remedy is Remedy.STOP:

@@ -224,5 +224,5 @@ def test_times_that_no_date_can_tell_are_found() -> None:
     ],
 )
 def test_ids_are_those_of_earlier_versions(attack_type: str, given_before: str) -> None:
-    key = alert_key(kind_of(attack_type), attack_type, "d1", 7, "10.0.0.1", "10.0.0.2", "f1")
+    key = alert_key(kind_of(attack_type, BY_NAME), attack_type, "d1", 7, "10.0.0.1", "10.0.0.2", "f1")
     assert alert_id(key) == UUID(given_before)

@@ -1,11 +1,11 @@
-"""Which parts ``--only`` names."""
+"""Values of options that several commands share."""
 
 from __future__ import annotations
 
 import pytest
 
+from infra.console.options import names
 from infra.errors import ConfigError
-from ops.cli.stack import parts_named
 
 KNOWN = ("kafka", "postgres")
 
@@ -15,11 +15,11 @@ KNOWN = ("kafka", "postgres")
     [(None, KNOWN), ("kafka", ("kafka",)), ("postgres, kafka", ("postgres", "kafka")), ("kafka,", ("kafka",))],
 )
 def test_names(given: str | None, chosen: tuple[str, ...]) -> None:
-    assert parts_named(given, KNOWN) == chosen
+    assert names("--only", given, KNOWN) == chosen
 
 
 @pytest.mark.parametrize("given", ["", ",", "kafak", "Kafka", "kafka,redis", "kafka postgres", "topics"])
 def test_no_such_name(given: str) -> None:
     with pytest.raises(ConfigError, match="--only") as failure:
-        parts_named(given, KNOWN)
+        names("--only", given, KNOWN)
     assert failure.value.hint == "one or more of: kafka, postgres"
