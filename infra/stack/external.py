@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from infra.config import PostgresSettings, Settings
-from infra.errors import BrokerError, StoreError
+from infra.errors import BrokerError, StoreError, one_line
 from infra.kafka import topics
 from infra.paths import variable
 from infra.stack import postgres
@@ -48,7 +48,7 @@ def admit_broker(settings: Settings, owner: str) -> None:
                 return
         except BrokerError as e:
             refused, cause = e, _telling(failures) or e.__cause__ or e
-    words = " ".join(str(cause).split())[:200] or type(cause).__name__
+    words = one_line(cause, 200)
     raise BrokerError(
         f"Kafka at {settings.kafka.bootstrap_servers}, {owner}, does not let us in: {words}",
         "kafka.security and kafka.sasl_username must be as its listener wants them, and what it advertises "

@@ -86,7 +86,7 @@ def create_database(connection: Connection, name: str) -> bool:
 
 def words(error: psycopg2.Error) -> str:
     """What the server said, in one line without the client's words around it."""
-    return " ".join(str(error).split()).rsplit("FATAL: ", 1)[-1].strip()[:300]
+    return one_line(one_line(error, 1000).rsplit("FATAL: ", 1)[-1])
 
 
 def binaries() -> Path:

@@ -329,7 +329,7 @@ def _put_back(cursor: Any, component: Component, repairs: Sequence[Repair], say:
                 cursor.execute(statement)
             except psycopg2.Error as e:
                 hint = (
-                    f"mend the rows or restore a backup ({statement}), or {pgrepair.rename(repair.table)}" if repair.table else _AS_IT_WAS
+                    f"mend the rows or restore a backup ({statement}), or {pgrepair.renaming(repair.table)}" if repair.table else _AS_IT_WAS
                 )
                 text = f"{component.where}: {repair.problem}, and it cannot be put back: {_reason(e)}"
                 raise _failure(e, component, text, hint) from e

@@ -70,7 +70,7 @@ def conflict(wanted: SchemaCatalogue, found: SchemaCatalogue, place: str) -> Sto
         if ours and ours.type != column.type:
             return StoreError(
                 f"{place}: column {name} of table {table} is {column.type}, expected {ours.type}",
-                f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {ours.type}, or {rename(table)}",
+                f"ALTER TABLE {table} ALTER COLUMN {name} TYPE {ours.type}, or {renaming(table)}",
             )
         if table in wanted.relations and not ours and column.required:
             return StoreError(
@@ -80,7 +80,7 @@ def conflict(wanted: SchemaCatalogue, found: SchemaCatalogue, place: str) -> Sto
     return None
 
 
-def rename(table: str) -> str:
+def renaming(table: str) -> str:
     """A way out of everything: begin anew."""
     return f"rename the table (ALTER TABLE {table} RENAME TO {_old(table)}): the next start makes a new one"
 

@@ -18,7 +18,7 @@ from ops.harness import driver
 from ops.harness.memory import tree_mb
 from ops.harness.observe import Follower
 from ops.harness.run import Trial
-from ops.harness.traffic import SEND, Source
+from ops.harness.traffic import SEND, Traffic
 
 #: The packets lie this far apart in capture time, as at this rate; the batches are what ``meter.max_offsets_per_trigger`` lets through.
 RATE = 100_000.0
@@ -45,7 +45,7 @@ def run(settings: Settings, *, packets: int, queries: tuple[str, ...] = ("meter"
     """
     facts = machine()
     with stack(settings) as (own, where):
-        source = Source("generate", "bench", speed=0.0, seconds=packets / RATE, rate=RATE)
+        source = Traffic("generate", "bench", speed=0.0, seconds=packets / RATE, rate=RATE)
         trial = Trial(own, where, source, say, light=True, queries=queries)
         follower = Follower(own, timed=False, light=True)
         try:

@@ -23,7 +23,7 @@ from ops.bench.stream import cpu_seconds, logged
 from ops.harness import driver
 from ops.harness.observe import Follower
 from ops.harness.run import Trial
-from ops.harness.traffic import Source
+from ops.harness.traffic import Traffic
 from sensors.packets.frames import FrameBatch
 from sensors.packets.publisher import PacketPublisher, publishing
 
@@ -71,7 +71,7 @@ def run(settings: Settings, *, say: Callable[[str], None] = print) -> dict[str, 
     rules = {"idle_timeout_s": 36_000.0, "active_timeout_s": 72_000.0, "max_open_flows": 4 * max(OPEN), "interim": False}
     settings = settings.model_copy(update={"meter": settings.section(MeterSettings).model_copy(update=rules)})
     with stack(settings) as (own, where):
-        trial = Trial(own, where, Source("generate", "bench"), say, light=True, queries=("meter",))
+        trial = Trial(own, where, Traffic("generate", "bench"), say, light=True, queries=("meter",))
         follower = Follower(own, timed=False, light=True)
         try:
             trial.prepare()

@@ -27,7 +27,7 @@ from ops.harness import driver, latency
 from ops.harness.memory import family
 from ops.harness.outcome import Outcome
 from ops.harness.run import Trial
-from ops.harness.traffic import Source
+from ops.harness.traffic import Traffic
 
 #: Seconds at the beginning that do not count for the lag's slope: until flows begin to end by their idle timeout the load is a lighter one.
 WARM_S = 60.0
@@ -97,7 +97,7 @@ def run(
         capture = where.base / "bench.pcap"
         packets = traffic.write(own, capture, preset=preset, rate=rate, seconds=seconds, say=say)
         say(f"{packets:,} packets in a capture file")
-        source = Source("replay", str(capture), shift_to_now=True)
+        source = Traffic("replay", str(capture), shift_to_now=True)
         trial = Trial(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
         samples = Samples()
         try:

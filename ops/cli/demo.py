@@ -19,7 +19,7 @@ from sensors.packets.settings import SensorSettings
 if TYPE_CHECKING:
     from infra.config import Settings
     from ops.harness.place import Place
-    from ops.harness.traffic import Source
+    from ops.harness.traffic import Traffic
 
 
 def demo(
@@ -85,7 +85,7 @@ def _source(
     seed: int | None,
     speed: float | None,
     shift: bool,
-) -> Source:
+) -> Traffic:
     """What to send; a file or an interface that cannot be read is told before anything starts.
 
     Raises
@@ -95,7 +95,7 @@ def _source(
     CaptureError
         The file or the interface cannot be read.
     """
-    from ops.harness.traffic import Source
+    from ops.harness.traffic import Traffic
 
     if pcap is not None and iface is not None:
         raise ConfigError("--pcap and --iface are both given", "one of them")
@@ -123,18 +123,18 @@ def _source(
             )
         CaptureReader(pcap).close()
         truth = truth_path(pcap)
-        return Source(
+        return Traffic(
             "replay", str(pcap.resolve()), 0.0 if speed is None else speed, shift, truth=str(truth.resolve()) if truth.is_file() else ""
         )
     if iface is not None:
         from sensors.packets.afpacket import PacketSocket
 
         PacketSocket(iface, settings.section(SensorSettings).snaplen, "", 1 << 20).close()
-        return Source("live", iface, seconds=seconds or 30.0)
-    return Source("generate", "demo", 1.0 if speed is None else speed, seconds=seconds, seed=seed, truth=str(where.truth))
+        return Traffic("live", iface, seconds=seconds or 30.0)
+    return Traffic("generate", "demo", 1.0 if speed is None else speed, seconds=seconds, seed=seed, truth=str(where.truth))
 
 
-def _run(settings: Settings, where: Place, source: Source, console: Any, *, keep: bool, page: bool, as_json: bool) -> int:
+def _run(settings: Settings, where: Place, source: Traffic, console: Any, *, keep: bool, page: bool, as_json: bool) -> int:
     from ops.demo import report, view
     from ops.harness.run import Trial
 

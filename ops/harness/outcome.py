@@ -13,7 +13,7 @@ from ops.harness import latency
 from ops.harness.accounts import Check, rejected_by_reason
 from ops.harness.quality import Detection
 from ops.harness.stores import AlertRow
-from ops.harness.traffic import Source
+from ops.harness.traffic import Traffic
 
 _SENSOR = ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
 
@@ -38,7 +38,7 @@ class Now:
 class Outcome:
     """What a trial came to."""
 
-    source: Source
+    source: Traffic
     sent: dict[str, Any]
     totals: dict[str, int]
     closed: pa.Table

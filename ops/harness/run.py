@@ -21,7 +21,7 @@ from ops.harness.place import Place, write_conf
 from ops.harness.quality import judge
 from ops.harness.servers import Servers
 from ops.harness.stores import Stores, ids_of
-from ops.harness.traffic import SEND, Source
+from ops.harness.traffic import SEND, Traffic
 
 #: Nothing moving for so long means that a part is stuck, seconds.
 STALL_S = 180.0
@@ -50,7 +50,7 @@ class Trial:
         self,
         settings: Settings,
         where: Place,
-        source: Source,
+        source: Traffic,
         say: Callable[[str], None],
         *,
         light: bool = False,

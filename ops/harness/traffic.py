@@ -1,7 +1,7 @@
 """The demo's sensor, as a process of its own: generated traffic, a capture file, or an interface, into ``raw-packets``.
 
 ``python -m ops.harness.traffic STATE_FILE JSON``: tells about itself in the state file several times a second. The JSON says what to send
-(:class:`Source`). It makes itself ready and waits for the file ``send`` beside the state file.
+(:class:`Traffic`). It makes itself ready and waits for the file ``send`` beside the state file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SEND = "send"
 
 
 @dataclass(frozen=True)
-class Source:
+class Traffic:
     """What the demo sends.
 
     Attributes
@@ -90,7 +90,7 @@ class Teller:
         link.write(self._file, {"state": state, "at": time.time(), **values, **more})
 
 
-def main(file: Path, source: Source) -> None:
+def main(file: Path, source: Traffic) -> None:
     """Send; returns when everything is acknowledged by the broker, or it was told to stop.
 
     Raises
@@ -116,7 +116,7 @@ def main(file: Path, source: Source) -> None:
         _send(settings, source, teller, stop)
 
 
-def _live(settings: Settings, source: Source, teller: Teller, stop: threading.Event) -> None:
+def _live(settings: Settings, source: Traffic, teller: Teller, stop: threading.Event) -> None:
     from sensors.packets.live import LiveSensor
 
     sensor = LiveSensor(settings, source.name, filter_text=_without_ourselves(settings), duration_s=source.seconds)
@@ -136,7 +136,7 @@ def _without_ourselves(settings: Settings) -> str:
     return " and ".join(f"not port {port}" for port in ports)
 
 
-def _send(settings: Settings, source: Source, teller: Teller, stop: threading.Event) -> None:
+def _send(settings: Settings, source: Traffic, teller: Teller, stop: threading.Event) -> None:
     from sensors.packets.pacing import Pacer
     from sensors.packets.publisher import publishing
 
@@ -155,7 +155,7 @@ def _done(more: dict[str, Any]) -> dict[str, Any]:
     return {"share": reader.bytes_read / reader.size if reader.size else 1.0, "truncated": bool(reader.truncated)}
 
 
-def _pump(pacer: Any, settings: Settings, source: Source, more: dict[str, Any], tick: Any, stop: threading.Event) -> None:
+def _pump(pacer: Any, settings: Settings, source: Traffic, more: dict[str, Any], tick: Any, stop: threading.Event) -> None:
     if source.kind == "replay":
         from sensors.packets.capture import CaptureReader
         from sensors.packets.replay import chunks
@@ -188,7 +188,7 @@ def _from_their_time(chunks: Iterable[Chunk], stop: threading.Event) -> Iterator
 if __name__ == "__main__":
     state = Path(sys.argv[1])
     try:
-        main(state, Source(**json.loads(sys.argv[2])))
+        main(state, Traffic(**json.loads(sys.argv[2])))
     except FlowlakeError as e:
         link.write(state, {**link.read(state), "state": "failed", "error": str(e), "hint": e.hint, "code": e.exit_code})
         sys.exit(e.exit_code)

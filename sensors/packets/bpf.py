@@ -13,7 +13,7 @@ import struct
 
 import pcapy
 
-from infra.errors import CaptureError
+from infra.errors import CaptureError, one_line
 
 #: Instructions ``(code, jt, jf, k)``.
 Program = list[tuple[int, int, int, int]]
@@ -49,7 +49,7 @@ def compile_filter(text: str, link_type: int) -> Program:
     try:
         compiled = pcapy.compile(_DLT.get(link_type, link_type), _ACCEPT, text, _OPTIMIZE, _NETMASK_UNKNOWN)
     except (pcapy.PcapError, pcapy.BPFError, ValueError) as e:  # ValueError: a NUL, or bytes that are no text
-        raise CaptureError(f"filter {text!r}: {' '.join(str(e).split())}", _HINT) from e
+        raise CaptureError(f"filter {text!r}: {one_line(e)}", _HINT) from e
     return [(code, jt, jf, k & 0xFFFFFFFF) for code, jt, jf, k in compiled.get_bpf()]
 
 

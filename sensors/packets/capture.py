@@ -26,7 +26,7 @@ from schemas.wire import DEFAULT_SNAPLEN
 from sensors.packets import codecs, formats
 from sensors.packets.bytestream import ByteStream, described
 from sensors.packets.following import Ending, Follow, FollowedStream
-from sensors.packets.formats import MAX_RECORD, Interfaces, Status
+from sensors.packets.formats import MAX_RECORD, Interfaces, ScanStatus
 from sensors.packets.frames import FrameBatch
 
 log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ class CaptureReader:
                 cursor[2] = self._start
                 status = self._walk(ts, wire, link, offsets, data, cursor)
                 self._start = int(cursor[2])
-                if status == Status.FULL or (cursor[0] and self._would_wait(status)):
+                if status == ScanStatus.FULL or (cursor[0] and self._would_wait(status)):
                     break
                 done = self._after(status)
                 if done:
@@ -277,15 +277,15 @@ class CaptureReader:
 
     def _would_wait(self, status: int) -> bool:
         """Going on means waiting for the file to grow: what there is must be handed over first."""
-        if not self._stream.live or self._eof or status in (Status.DAMAGED, Status.INTERFACE):
+        if not self._stream.live or self._eof or status in (ScanStatus.DAMAGED, ScanStatus.INTERFACE):
             return False
         left = self._end - self._start
-        return self._stream.dry() or (status == Status.BLOCK and self._needed(left) > left)
+        return self._stream.dry() or (status == ScanStatus.BLOCK and self._needed(left) > left)
 
     def _after(self, status: int) -> bool:
         """Deal with what stopped a kernel; True at the end of what can be read."""
         left = self._end - self._start
-        if status == Status.MORE:
+        if status == ScanStatus.MORE:
             if not self._eof:
                 self._refill()
                 return False
@@ -295,7 +295,7 @@ class CaptureReader:
                     f"ends within a record ({left} of {need} bytes there)" if need > left else "ends within a record", need - left
                 )
             return True
-        if status == Status.FILE_HEADER:
+        if status == ScanStatus.FILE_HEADER:
             head = self._block[self._start : min(self._start + _PCAP_HEADER, self._end)].tobytes()
             if len(head) < _PCAP_HEADER:
                 if not self._eof:
@@ -306,9 +306,9 @@ class CaptureReader:
                 return True
             self._pcap_header(head)
             return False
-        if status == Status.BLOCK:
+        if status == ScanStatus.BLOCK:
             return self._block_other()
-        self._damaged(self._undescribed() if status == Status.INTERFACE else "impossible record length", 0)
+        self._damaged(self._undescribed() if status == ScanStatus.INTERFACE else "impossible record length", 0)
         return True
 
     def _undescribed(self) -> str:

@@ -34,7 +34,7 @@ MOST_INTERFACES = 1 << 20
 _MAX_TIME = 1 << 62  # ns; year 2116: what lies beyond is clamped, so that sums of times cannot overflow
 
 
-class Status(IntEnum):
+class ScanStatus(IntEnum):
     """Why a kernel stopped."""
 
     MORE = 0  # the record is not complete in the block
@@ -45,7 +45,7 @@ class Status(IntEnum):
     INTERFACE = 5  # pcapng: a packet of an interface that is not described
 
 
-_MORE, _FULL, _DAMAGED, _BLOCK, _FILE_HEADER, _INTERFACE = (int(s) for s in Status)
+_MORE, _FULL, _DAMAGED, _BLOCK, _FILE_HEADER, _INTERFACE = (int(s) for s in ScanStatus)
 
 
 def byte_order_of(magic: bytes) -> str | None:
@@ -147,7 +147,7 @@ def walk_pcap(block, end, swapped, scale, header, link_type, snaplen, ts, wire, 
     """Take records from ``block[cursor[2]:end]`` until something stops it.
 
     ``cursor``: int64[4] = packets in the batch, frame bytes in the batch, position in the block, last time; moved along.
-    Returns a :class:`Status`.
+    Returns a :class:`ScanStatus`.
     """
     n, total, at = cursor[0], cursor[1], cursor[2]
     room = len(data) - snaplen

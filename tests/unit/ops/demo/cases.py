@@ -12,7 +12,7 @@ from ops.harness.observe import COLUMNS
 from ops.harness.outcome import Outcome
 from ops.harness.quality import judge
 from ops.harness.stores import AlertRow, ids_of
-from ops.harness.traffic import Source
+from ops.harness.traffic import Traffic
 from schemas.flows import PREDICTION_SCHEMA
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -60,7 +60,7 @@ def outcome(**changes: Any) -> Outcome:
     records = closed()
     ids = ids_of(records["flow_id"])
     values: dict[str, Any] = {
-        "source": Source("generate", "demo"),
+        "source": Traffic("generate", "demo"),
         "sent": {"sent": 52, "received": 52, "dropped": 0},
         "totals": {"packets": 52, "metered": 50, "rejected": 2, "rejected_late": 2, "flows": 5, "flows_fin": 4, "flows_forced": 1},
         "closed": records,

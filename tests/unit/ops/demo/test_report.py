@@ -17,7 +17,7 @@ from infra import config
 from ops.demo import html, report, series, svg
 from ops.harness import place, quality
 from ops.harness.accounts import Check
-from ops.harness.traffic import Source
+from ops.harness.traffic import Traffic
 from tests.unit.ops.demo import cases
 
 
@@ -83,7 +83,7 @@ class _Parser(HTMLParser):
 
 OUTCOMES = {
     "generated": cases.outcome(),
-    "replay": cases.outcome(source=Source("replay", "a<b>.pcap", speed=0.0), delay_values=[], delays={}, alerts=[]),
+    "replay": cases.outcome(source=Traffic("replay", "a<b>.pcap", speed=0.0), delay_values=[], delays={}, alerts=[]),
     "empty": cases.outcome(closed=cases.closed().slice(0, 0), alerts=[], delay_values=[], delays={}, detection=quality.Detection()),
     "open": cases.outcome(checks=[Check("lake", False, "lake: 1 missing, e.g. <id>")]),
 }
@@ -122,7 +122,7 @@ def test_nothing_that_is_a_name_is_taken_for_markup(field: str):
         "memory_parts_mb": {bad: 1},
         "detection": dataclasses.replace(cases.outcome().detection, kinds=[quality.KindQuality(bad, 1, 1, 1)], confusion=confusion),
         "totals": {**cases.outcome().totals, f"rejected_{bad}": 3, f"flows_{bad}": 3},
-        "source": Source("replay", f"x{bad.replace('/', '')}.pcap"),
+        "source": Traffic("replay", f"x{bad.replace('/', '')}.pcap"),
     }
     text = html.page(cases.outcome(**{field: values[field]}))
     assert "<script>" not in text
@@ -157,7 +157,7 @@ def test_numbers_are_spelled_shortly():
 
 
 def test_a_capture_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = cases.outcome(source=Source("replay", os.fsdecode(b"/x/[red]caf\xe9.pcap")))
+    outcome = cases.outcome(source=Traffic("replay", os.fsdecode(b"/x/[red]caf\xe9.pcap")))
     outcome.sent["truncated"] = True
     assert report.write(outcome, tmp_path / "report.json")["source"]["name"] == r"/x/[red]caf\xe9.pcap"
     html.write(outcome, tmp_path / "report.html")
