@@ -1,7 +1,9 @@
-"""Prometheus metrics of the stream: every name in one place, and the page that shows them (sensors: :mod:`sensors.publish.metrics`).
+"""Prometheus metrics of the stream: what every query has, and the page that shows them.
+
+A part declares its own beside itself, in :data:`REGISTRY` (:mod:`jobs.sinks.counters`; of packets :mod:`jobs.sources.packets.metrics`).
 
 Counters count since the process started. Query metrics carry the label ``query`` (its name, e.g. ``meter``).
-Import the object and move it: ``SINK_ROWS.labels(query="lake").inc(rows)``.
+Import the object and move it: ``INPUT_ROWS.labels(query="lake").inc(rows)``.
 """
 
 from __future__ import annotations
@@ -17,29 +19,10 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
 
-_LATENCY_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _BATCH_S = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
-# --- meter
-PACKETS = Counter("flowlake_packets", "Packets metered", ["query"], registry=REGISTRY)
+# --- every query
 REJECTED = Counter("flowlake_rejected", "Packets and messages not metered, by reason", ["query", "reason"], registry=REGISTRY)
-FLOWS = Counter("flowlake_flows", "Flow records closed, by end reason", ["query", "reason"], registry=REGISTRY)
-SHARED_ID = Counter("flowlake_shared_id_messages", "Messages of a sensor whose id another live one has", ["domain"], registry=REGISTRY)
-OPEN_FLOWS = Gauge("flowlake_open_flows", "Flows open now", ["query"], registry=REGISTRY)
-
-# --- sinks
-SINK_ROWS = Counter("flowlake_sink_rows", "Rows written to a store, copies left out", ["query"], registry=REGISTRY)
-SINK_COPIES = Counter("flowlake_sink_copies", "Rows that were in the store already", ["query"], registry=REGISTRY)
-ALERTS = Counter("flowlake_alerts", "Alerts raised, by attack type", ["attack_type"], registry=REGISTRY)
-LATENCY = Histogram(
-    "flowlake_latency_seconds",
-    "Capture of the last packet of a record until its row is in the store",
-    ["query"],
-    buckets=_LATENCY_S,
-    registry=REGISTRY,
-)
-
-# --- queries (jobs.runtime.listener)
 BATCH_SECONDS = Histogram("flowlake_batch_seconds", "Duration of a micro-batch", ["query"], buckets=_BATCH_S, registry=REGISTRY)
 BATCHES = Counter("flowlake_batches", "Micro-batches ended", ["query"], registry=REGISTRY)
 LAST_BATCH = Gauge("flowlake_last_batch_timestamp_seconds", "When the last micro-batch ended", ["query"], registry=REGISTRY)

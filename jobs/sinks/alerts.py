@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from infra import metrics
 from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
@@ -76,9 +75,9 @@ def _measure(raised: Iterable[Alert], query: str) -> None:
     """Count new alerts, and how long after the capture of the packet that sufficed their rows are there."""
     now = time.time()
     for alert in raised:
-        metrics.ALERTS.labels(attack_type=alert.attack_type).inc()
+        counters.ALERTS.labels(attack_type=alert.attack_type).inc()
         evident = datetime.fromisoformat(alert.details["evidence_time"]).timestamp()
-        metrics.LATENCY.labels(query=query).observe(max(now - evident, 0.0))
+        counters.LATENCY.labels(query=query).observe(max(now - evident, 0.0))
 
 
 def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:

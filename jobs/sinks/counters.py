@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
-from infra.metrics import REGISTRY, REJECTED, SINK_COPIES, SINK_ROWS
+from infra.metrics import REGISTRY, REJECTED
+
+_LATENCY_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+SINK_ROWS = Counter("flowlake_sink_rows", "Rows written to a store, copies left out", ["query"], registry=REGISTRY)
+SINK_COPIES = Counter("flowlake_sink_copies", "Rows that were in the store already", ["query"], registry=REGISTRY)
+ALERTS = Counter("flowlake_alerts", "Alerts raised, by attack type", ["attack_type"], registry=REGISTRY)
+LATENCY = Histogram(
+    "flowlake_latency_seconds",
+    "Capture of the last packet of a record until its row is in the store",
+    ["query"],
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
 
 WAITS = Counter("flowlake_sink_waits", "Attempts that found the store away", ["query"], registry=REGISTRY)
 CANDIDATES = Gauge(

@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from infra import log, metrics
+from infra import log
 from infra.config import Settings
 from infra.errors import one_line
+from infra.metrics import REJECTED
+from jobs.sources.packets import metrics
 from schemas.accounts import SHARED_ID
 from schemas.packets import ACCOUNTS
 
@@ -127,7 +129,7 @@ class Exporter:
             if name == "metered":
                 metrics.PACKETS.labels(query=_METER).inc(n)
             elif name.startswith("rejected_"):
-                metrics.REJECTED.labels(query=_METER, reason=name.removeprefix("rejected_")).inc(n)
+                REJECTED.labels(query=_METER, reason=name.removeprefix("rejected_")).inc(n)
             elif name.startswith("flows_"):
                 metrics.FLOWS.labels(query=_METER, reason=name.removeprefix("flows_")).inc(n)
         sharing = self._book.sharing_ids(query) - self._before.sharing_ids(query)

@@ -10,27 +10,22 @@ import pyarrow as pa
 
 from jobs.metering.emission import records_of, together
 from jobs.metering.layout import AccountRows, FlowRows, LayoutError, RefusedBlob, decode
+from jobs.runtime import outgoing
 from jobs.runtime.dead_letter import DeadLetter
+from jobs.runtime.outgoing import Row
 from jobs.scoring.model import Champion
-from schemas.flows import RECORD_VERSION
-from schemas.packets import ACCOUNTS, PREDICTIONS, RAW_PACKETS
-from schemas.records import HEADER_MESSAGE_ID, HEADER_RECORD_VERSION, HEADER_SNAPSHOTS
-from schemas.topics import DEAD_LETTER
-from schemas.wire import CONTENT_FLOWS, CONTENT_JSON, Header, arrow_stream
-
-KAFKA_DDL = "topic string, key binary, value binary, headers array<struct<key: string, value: binary>>"
-_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
-KAFKA_SCHEMA = pa.schema([("topic", pa.string()), ("key", pa.binary()), ("value", pa.binary()), ("headers", _HEADERS)])
+from schemas.packets import ACCOUNTS, FLOWS, RAW_PACKETS
+from schemas.wire import CONTENT_JSON, Header
 
 
 def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
-    """Rows of the meter (bucket, blob) of one task -> rows of ``KAFKA_DDL``.
+    """Rows of the meter (bucket, blob) of one task -> rows of :data:`jobs.runtime.outgoing.KAFKA_DDL`.
 
     All flows of the task are scored in one call; a message holds the rows of one blob, of one bucket and batch, so that its identity
     (``message-id``) means the same content however often the batch is repeated.
     """
     flows: list[FlowRows] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for batch in batches:
         for blob in batch.column(1).to_pylist():
             match decode(blob):
@@ -46,37 +41,22 @@ def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, p
         groups = list(together(flows))
         for group, scored in zip(groups, champion.score_each([records_of(group) for group in groups]), strict=True):
             rows.extend(_messages(group, scored, query, prefix))
-    for row in rows:
-        yield pa.RecordBatch.from_pylist([row], KAFKA_SCHEMA)
+    yield from outgoing.batches(rows)
 
 
-def _messages(group: list[FlowRows], scored: pa.RecordBatch, query: str, prefix: str) -> Iterator[dict[str, Any]]:
+def _messages(group: list[FlowRows], scored: pa.RecordBatch, query: str, prefix: str) -> Iterator[Row]:
     at = 0
     for f in group:
         message = f"{query}/{f.bucket}/{f.version}/{f.first}"
-        about = {Header.CONTENT_TYPE: CONTENT_FLOWS, HEADER_MESSAGE_ID: message, HEADER_RECORD_VERSION: str(RECORD_VERSION)}
-        yield {
-            "topic": prefix + PREDICTIONS.name,
-            "key": str(f.bucket).encode(),
-            "value": arrow_stream(scored.slice(at, f.n)),
-            "headers": _headers(about if f.closed else {**about, HEADER_SNAPSHOTS: "1"}),
-        }
+        yield outgoing.records(FLOWS, scored.slice(at, f.n), str(f.bucket), message, prefix=prefix, final=f.closed)
         at += f.n
 
 
-def _letter(refused: RefusedBlob, query: str, prefix: str) -> dict[str, Any]:
+def _letter(refused: RefusedBlob, query: str, prefix: str) -> Row:
     letter = DeadLetter(refused.value, refused.reason, prefix + RAW_PACKETS.name, refused.partition, refused.offset, query)
-    return {"topic": prefix + DEAD_LETTER.name, **letter.row()}
+    return outgoing.dead_letter(letter, prefix=prefix)
 
 
-def _account(row: dict[str, Any], query: str, prefix: str) -> dict[str, Any]:
-    return {
-        "topic": prefix + ACCOUNTS.name,
-        "key": f"{query}/{row['domain']}/{row['bucket']}".encode(),
-        "value": json.dumps({"query": query, **row}).encode(),
-        "headers": _headers({Header.CONTENT_TYPE: CONTENT_JSON}),
-    }
-
-
-def _headers(pairs: dict[str, str]) -> list[dict[str, Any]]:
-    return [{"key": k, "value": v.encode()} for k, v in pairs.items()]
+def _account(row: dict[str, Any], query: str, prefix: str) -> Row:
+    key, value = f"{query}/{row['domain']}/{row['bucket']}", json.dumps({"query": query, **row}).encode()
+    return outgoing.message(prefix + ACCOUNTS.name, key, value, {Header.CONTENT_TYPE: CONTENT_JSON})

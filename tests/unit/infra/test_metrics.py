@@ -14,11 +14,11 @@ from infra.process import free_port
 
 def test_served_once_however_often_asked() -> None:
     port = free_port()
-    metrics.FLOWS.labels("t_serve", "idle").inc(3)
+    metrics.REJECTED.labels("t_serve", "idle").inc(3)
     assert metrics.serve("127.0.0.1", port) == port
     assert metrics.serve("127.0.0.1", port) == port
     page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-    assert 'flowlake_flows_total{query="t_serve",reason="idle"} 3.0' in page
+    assert 'flowlake_rejected_total{query="t_serve",reason="idle"} 3.0' in page
 
 
 def test_port_zero_is_off() -> None:
