@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, one_line
 from schemas.records import RecordType
 from schemas.topics import PLATFORM, TopicSpec
 
@@ -145,6 +146,11 @@ class Catalogue:
         self.packages = tuple(packages)
         self.sources = tuple(sources)
         _unique("sources", (s.name for s in sources))
+        _spelled("source", _WORD, (s.name for s in sources))
+        _spelled("section", _NAME, (name for s in sources for name in s.sections))
+        _spelled("query", _NAME, (q.name for q in self.queries))
+        _spelled("command", _WORD, (c.name for s in sources for c in s.commands))
+        _spelled("topic", _TOPIC, (t.name for t in self.topics))
         _unique("sections of the settings", (name for s in sources for name in s.sections))
         _unique("topics", (t.name for t in self.topics))
         _unique("record types", (r.name for r in self.records))
@@ -216,6 +222,15 @@ def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
+#: A word of the command line; a name in settings, checkpoints and metrics; a topic (Kafka's own rule).
+_WORD, _NAME, _TOPIC = re.compile(r"[a-z][a-z0-9-]*"), re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[a-zA-Z0-9._-]{1,200}")
+
+
+def _spelled(what: str, pattern: re.Pattern[str], names: Iterable[str]) -> None:
+    if odd := [name for name in names if not pattern.fullmatch(name)]:
+        raise ConfigError(f"a source declares {what} {odd[0]!r}: it must match {pattern.pattern}", "rename it")
+
+
 def _unique(what: str, names: Iterable[str]) -> None:
     if twice := [name for name, n in Counter(names).items() if n > 1]:
         raise ConfigError(
@@ -247,14 +262,17 @@ def discover(packages: tuple[str, ...]) -> Catalogue:
 def _below(package: str) -> Iterator[Source]:
     try:
         module = importlib.import_module(package)
-    except ImportError as e:
+    except Exception as e:
         raise ConfigError(
-            f"sources.packages: {package!r} cannot be imported: {e}", "name packages that Python finds; PYTHONPATH says where it looks"
+            f"sources.packages: {package!r} cannot be imported: {one_line(e)}",
+            "name packages that Python finds; PYTHONPATH says where it looks",
         ) from e
+    if not hasattr(module, "__path__"):
+        raise ConfigError(f"sources.packages: {package!r} is a module, not a package", "name the folder that it lies in")
     if importlib.util.find_spec(f"{package}.{MODULE}"):
         yield _declared(package)
         return
-    below = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", [])) if found.ispkg]
+    below = [found.name for found in pkgutil.iter_modules(module.__path__) if found.ispkg]
     declared = [f"{package}.{name}" for name in sorted(below) if importlib.util.find_spec(f"{package}.{name}.{MODULE}")]
     if not declared:
         raise ConfigError(
@@ -266,8 +284,9 @@ def _below(package: str) -> Iterator[Source]:
 def _declared(package: str) -> Source:
     try:
         source = getattr(importlib.import_module(f"{package}.{MODULE}"), ATTRIBUTE)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise ConfigError(f"source {package}.{MODULE}: {type(e).__name__}: {e}", "docs/how-to/add-a-source.md shows one") from e
+    except Exception as e:  # a module of somebody else's: whatever it raises is told with its name
+        hint = "docs/how-to/add-a-source.md shows one"
+        raise ConfigError(f"source {package}.{MODULE}: {type(e).__name__}: {one_line(e)}", hint) from e
     if not isinstance(source, Source):
         raise ConfigError(f"source {package}.{MODULE}: {ATTRIBUTE} is a {type(source).__name__}, not a Source")
     return source

@@ -6,6 +6,7 @@ source. A source declares its record types in a module of its own beside this on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,8 @@ HEADER_MESSAGE_ID = "message-id"
 HEADER_RECORD_VERSION = "record-version"
 #: On messages that hold no final record: readers of those need not open them.
 HEADER_SNAPSHOTS = "snapshots-only"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 #: What scoring adds to a record, whatever its type.
 PREDICTION_FIELDS: tuple[pa.Field, ...] = (
@@ -207,9 +210,20 @@ class RecordType:
     queries: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
+            if name and not _NAME.fullmatch(name):
+                raise ValueError(f"record type {self.name!r}: {what} {name!r} must match {_NAME.pattern}")
         for what, column in (("key", self.key), ("event time", self.event_time), ("final", self.final), ("end time", self.end_time)):
             if column and column not in self.schema.names:
                 raise ValueError(f"record type {self.name}: {what} {column!r} is none of its columns")
+        for what, column, kind in (
+            ("key", self.key, pa.string()),
+            ("event time", self.event_time, _TS),
+            ("end time", self.end_time, _TS),
+            ("final", self.final, pa.bool_()),
+        ):
+            if column and self.schema.field(column).type != kind:
+                raise ValueError(f"record type {self.name}: {what} {column!r} is {self.schema.field(column).type}, it must be {kind}")
         known = set(self.published.names)
         named = {
             "features": self.features.names if self.features else (),
