@@ -246,8 +246,15 @@ def composed(packages: Sequence[str]) -> type[Settings]:
 @cache
 def _composed(packages: tuple[str, ...]) -> type[Settings]:
     catalogue = discover(packages)
-    if taken := sorted(catalogue.sections.keys() & Settings.model_fields.keys()):
-        raise ConfigError(f"a source declares section {taken[0]!r} of the settings, which is one of the platform's", "give it another name")
+    for name, model in catalogue.sections.items():
+        if hasattr(Settings, name) or name in Settings.model_fields or "__" in name or f"{PREFIX}{name}".upper() in NOT_SETTINGS:
+            raise ConfigError(
+                f"a source declares section {name!r} of the settings, which is a name of the platform's", "give it another name"
+            )
+        if not (isinstance(model, type) and issubclass(model, Section)):
+            raise ConfigError(
+                f"a source declares section {name!r} of the settings as {model!r}", "a class derived from infra.config.Section"
+            )
     fields: dict[str, Any] = {name: (model, model()) for name, model in catalogue.sections.items()}
     made: type[Settings] = create_model("Settings", __base__=Settings, **fields)
     made.catalogue = catalogue
@@ -335,7 +342,7 @@ def catalogue(file: str | Path | None = None) -> Catalogue:
 
 
 def _packages(raw: dict[Any, Any]) -> tuple[str, ...]:
-    return _Packages(**{"sources": raw["sources"]} if raw.get("sources") else {}).sources.packages
+    return _Packages(**{"sources": raw["sources"]} if "sources" in raw else {}).sources.packages
 
 
 def _file(file: str | Path | None) -> Path:

@@ -157,7 +157,7 @@ class Catalogue:
         _unique("queries", (q.name for q in self.queries))
         _unique("tables of the hot store", (r.hot.name for r in self.records if r.hot))
         _unique("components of the hot store", (r.hot.component for r in self.records if r.hot))
-        _unique("tables of the lake", (r.lake.name for r in self.records if r.lake))
+        _unique("tables of the lake", (r.lake.name or "flows" for r in self.records if r.lake))
         _unique("commands", (name for name in (*(s.name for s in sources), *(c.name for s in sources for c in s.commands if c.top))))
 
     @cached_property
@@ -208,7 +208,7 @@ class Catalogue:
         ConfigError
             A name is unknown.
         """
-        wanted = list(names)
+        wanted = [name for name in names if name]
         known = {q.name: q for q in self.queries}
         for name in wanted:
             if name not in known:
@@ -273,12 +273,19 @@ def _below(package: str) -> Iterator[Source]:
         yield _declared(package)
         return
     below = [found.name for found in pkgutil.iter_modules(module.__path__) if found.ispkg]
-    declared = [f"{package}.{name}" for name in sorted(below) if importlib.util.find_spec(f"{package}.{name}.{MODULE}")]
+    declared = [f"{package}.{name}" for name in sorted(below) if _has_module(f"{package}.{name}")]
     if not declared:
         raise ConfigError(
             f"sources.packages: there is no source in {package!r}", f"a source is a folder with {MODULE}.py, which holds {ATTRIBUTE}"
         )
     yield from map(_declared, declared)
+
+
+def _has_module(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"{package}.{MODULE}") is not None
+    except Exception as e:  # of its __init__, which is imported for it
+        raise ConfigError(f"source {package}: {type(e).__name__}: {one_line(e)}", "docs/how-to/add-a-source.md shows one") from e
 
 
 def _declared(package: str) -> Source:

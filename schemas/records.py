@@ -7,7 +7,7 @@ source. A source declares its record types in a module of its own beside this on
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,6 +27,20 @@ HEADER_RECORD_VERSION = "record-version"
 HEADER_SNAPSHOTS = "snapshots-only"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+#: SQL types that a hot table may have, as the writer knows them, and what fits into each.
+SQL_TYPES: dict[str, Callable[[pa.DataType], bool]] = {
+    "smallint": pa.types.is_integer,
+    "integer": pa.types.is_integer,
+    "bigint": pa.types.is_integer,
+    "real": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
+    "double precision": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
+    "timestamptz": pa.types.is_timestamp,
+    "uuid": pa.types.is_string,
+    "inet": pa.types.is_string,
+    "text": pa.types.is_string,
+    "jsonb": pa.types.is_string,
+}
 
 #: What scoring adds to a record, whatever its type.
 PREDICTION_FIELDS: tuple[pa.Field, ...] = (
@@ -109,7 +123,7 @@ class HotTable:
     @cached_property
     def types(self) -> dict[str, str]:
         """SQL type by column, without constraints."""
-        return {column.name: column.sql.split(" NOT NULL")[0] for column in self.columns}
+        return {column.name: re.split(r"\s+(?:NOT\s+NULL|DEFAULT|CHECK)\b", column.sql, flags=re.IGNORECASE)[0] for column in self.columns}
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -234,8 +248,46 @@ class RecordType:
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:
                 raise ValueError(f"record type {self.name}: {what}: no column {unknown[0]!r}")
+        if problem := next(self._problems(), ""):
+            raise ValueError(f"record type {self.name}: {problem}")
         if self.alerts and not self.features:
             raise ValueError(f"record type {self.name}: alerts are made of scored records: it needs features")
+
+    def _problems(self) -> Iterator[str]:
+        """What else would fail with the first record, or be lost silently."""
+        names = [*self.published.names, *(["event_date"] if self.lake else [])]
+        yield from (
+            f"column {name!r} is there twice (scoring and the lake add columns of their own)" for name in names if names.count(name) > 1
+        )
+        yield from (
+            f"{what} {column!r} must not be null: nullable=False"
+            for what, column in (("key", self.key), ("event time", self.event_time))
+            if not column or self.schema.field(column).nullable
+        )
+        if self.features:
+            numbers = {
+                f.name for f in self.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_boolean(f.type)
+            }
+            yield from (f"feature {name!r} is no number" for name in self.features.names if name not in numbers)
+        if self.hot:
+            yield from self._hot_problems(self.hot)
+        if self.alerts:
+            have = {source for name in ("flow_id", "start_time", "end_time") if (source := self.alerts.columns.get(name, name))}
+            yield from (f"alert rules name no column for {name!r}" for name in sorted(have - set(self.published.names)))
+            yield from (
+                f"alert detail {name!r} is a time of the alert itself" for name in self.alerts.details if name in ("start_time", "end_time")
+            )
+
+    def _hot_problems(self, table: HotTable) -> Iterator[str]:
+        for column in table.columns:
+            sql = table.types[column.name]
+            if sql not in SQL_TYPES:
+                yield f"hot column {column.name!r} is {column.sql!r}; types that can be written: {', '.join(SQL_TYPES)}"
+            elif not SQL_TYPES[sql](self.published.field(column.source).type):
+                yield f"hot column {column.name!r} is {sql}, and {column.source!r} is {self.published.field(column.source).type}"
+        yield from (f"key {name!r} is no column of hot table {table.name}" for name in table.key if name not in table.types)
+        if not table.key or not table.migrations:
+            yield f"hot table {table.name} has no key, or no migrations"
 
     @cached_property
     def published(self) -> pa.Schema:

@@ -10,7 +10,7 @@ from functools import partial
 
 from infra import config, log, metrics, paths, process
 from infra.config import Settings
-from infra.errors import FlowlakeError
+from infra.errors import ConfigError, FlowlakeError
 from infra.kafka.progress import ACCEPT
 from infra.sources import Query
 
@@ -39,7 +39,12 @@ def main(app: str, names: Sequence[str] = (), argv: Sequence[str] | None = None)
 
     try:
         settings = config.load(arguments.conf_file)
-        chosen = settings.catalogue.select(listed(arguments.only) or names)
+        chosen = settings.catalogue.select(names, app)
+        if wanted := listed(arguments.only):
+            inside = {query.name for query in chosen}
+            if outside := [name for name in wanted if names and name not in inside]:
+                raise ConfigError(f"--only {arguments.only}: no query {outside[0]!r} of {app}", f"queries: {', '.join(names)}")
+            chosen = settings.catalogue.select(wanted)
         sys.exit(run(settings, app, chosen, reset=arguments.reset_checkpoint, accept=arguments.accept))
     except FlowlakeError as e:
         sys.exit(runner.report(e))
@@ -70,8 +75,9 @@ def run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool =
 
 def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool, accept: bool) -> int:
     from infra.kafka import topics
-    from jobs.runtime import checkpoints, inputs, runner, session
+    from jobs.runtime import checkpoints, inputs, lake, runner, session
 
+    lake.check(settings)
     log.setup(settings.log)
     logger = log.get("driver")
     metrics.serve(settings.metrics.host, settings.metrics.stream_port)

@@ -51,6 +51,27 @@ def location(settings: Settings, record: RecordType) -> str:
     return path if "://" in path else str(settings.path(path))
 
 
+def check(settings: Settings) -> None:
+    """See that no two record types share a table, and that ``lake.tables`` names record types.
+
+    Raises
+    ------
+    ConfigError
+        Names both, or the one that is not there.
+    """
+    stored = [record for record in settings.catalogue.records if record.lake]
+    if unknown := sorted(settings.lake.tables.keys() - {record.name for record in stored}):
+        raise ConfigError(f"lake.tables: no record type {unknown[0]!r}", f"record types: {', '.join(r.name for r in stored) or 'none'}")
+    places: dict[str, str] = {}
+    for record in stored:
+        place = location(settings, record).rstrip("/")
+        if place in places:
+            raise ConfigError(
+                f"lake: {places[place]} and {record.name} would share the table {place}", "give one another place: lake.tables"
+            )
+        places[place] = record.name
+
+
 def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:
     """The rows of a lake, read when they are asked for: by DuckDB, or with ``to_table``, ``to_batches``, ``filter``.
 

@@ -64,14 +64,23 @@ def contents(root: Path, sources: Sequence[str] = ()) -> bytes:
                 _entry(archive, f"{'/'.join(parts[:depth])}/", b"")
                 if init := _init_of(".".join(parts[:depth])):
                     _entry(archive, f"{'/'.join(parts[:depth])}/__init__.py", init)
-            _add(archive, _folder_of(name), name.replace(".", "/"))
+            for folder in _folders_of(name):
+                _add(archive, folder, name.replace(".", "/"), every=True)
     return buffer.getvalue()
 
 
-def _add(archive: zipfile.ZipFile, folder: Path, name: str) -> None:
+def _add(archive: zipfile.ZipFile, folder: Path, name: str, *, every: bool = False) -> None:
+    """Files of a folder; ``every``: whatever their kind, as nobody knows what a source reads. What is hidden, or a link, stays."""
+    if every:
+        _entry(archive, f"{name}/", b"")
     for file in sorted(folder.rglob("*")):
-        if file.suffix in SUFFIXES and "__pycache__" not in file.parts and file.is_file():
-            _entry(archive, f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+        inside = file.relative_to(folder)
+        if any(part.startswith(".") or part == "__pycache__" for part in inside.parts) or file.is_symlink():
+            continue
+        if file.is_dir() and every:
+            _entry(archive, f"{name}/{inside.as_posix()}/", b"")
+        elif file.is_file() and (every or file.suffix in SUFFIXES):
+            _entry(archive, f"{name}/{inside.as_posix()}", file.read_bytes())
 
 
 def _entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -83,14 +92,18 @@ def _entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(entry, content)
 
 
-def _folder_of(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if not places or not Path(places[0]).is_dir():
+def _folders_of(package: str) -> list[Path]:
+    """Where Python finds a package; a namespace may lie in several folders."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError) as e:
+        raise StackError(f"package {package} (sources.packages) cannot be found: {e}", "PYTHONPATH says where Python looks") from e
+    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    if not places or not all(place.is_dir() for place in places):
         raise StackError(
             f"package {package} (sources.packages) is no folder that could be shipped", "install it on the cluster, or name a folder"
         )
-    return Path(places[0])
+    return places
 
 
 def _init_of(package: str) -> bytes | None:

@@ -233,7 +233,7 @@ def launch_properties(settings: Settings, master: str) -> dict[str, str]:
     else:
         from jobs.runtime import package
 
-        code = package.build(submit_folder(settings))
+        code = package.build(submit_folder(settings), sources=settings.catalogue.packages)
         conf["spark.jars"] = ",".join(files)
         conf["spark.submit.pyFiles"] = str(code)
     return conf

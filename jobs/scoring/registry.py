@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra import paths
-from infra.config import ScoringSettings, Settings
+from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.model import Champion
+from jobs.scoring.names import features_of, model_name
 from schemas.records import Features, RecordType
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "flowlake"
-#: The model that ``scoring.model_name`` renames, from when there was one.
-_FLOWS = ScoringSettings.model_fields["model_name"].default
 _ARTIFACT = "model"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -95,20 +94,6 @@ def check(settings: Settings) -> None:
     """
     with _registry(settings, create=True) as client:
         client.search_registered_models(max_results=1)
-
-
-def features_of(record: RecordType) -> Features:
-    """What a model reads of a record type that is scored."""
-    if record.features is None:
-        raise ValueError(f"record type {record.name} is not scored")
-    return record.features
-
-
-def model_name(settings: Settings, record: RecordType) -> str:
-    """Name of the registered model of a record type: the settings' (``scoring.models``; of flows ``scoring.model_name``), else its own."""
-    own = features_of(record).model
-    first = settings.scoring.model_name if own == _FLOWS else own
-    return settings.scoring.models.get(record.name, first)
 
 
 def register(

@@ -87,7 +87,8 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> t
     rules = rules_of(record)
     rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity)
     addresses = [name for name in ("src_ip", "dst_ip") if rules.columns.get(name, name) in record.published.names]
-    bad = [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows, addresses)] + [
+    bad = [f"text: {what}" for what in evidence.bad_text(rows)]
+    bad = bad or [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows, addresses)] + [
         f"time: {us} us" for us in evidence.bad_times(rows)
     ]
     if not bad:

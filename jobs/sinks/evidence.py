@@ -8,7 +8,9 @@ sketches only.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import pyarrow.compute as pc
 from jobs.sinks import sketch
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
-from schemas.alerts import PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
+from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
 from schemas.records import AlertRules
 
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
@@ -49,9 +51,13 @@ def bad_times(table: pa.Table) -> list[int]:
     """Starts and ends (us since the epoch) outside the years 1 to 9999, which no alert can be about."""
     found: list[int] = []
     for name in ("start_time", "end_time"):
-        us = table[name].cast(pa.int64()).to_numpy()
+        us = table[name].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
         found += us[(us < _YEAR_1_US) | (us >= _YEAR_10000_US)].tolist()
     return found
+
+
+def _microseconds(times: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    return np.asarray(times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy(), np.int64)
 
 
 def _is_address(text: str) -> bool:
@@ -83,8 +89,8 @@ def partials(table: pa.Table, rules: AlertRules, episode_s: float) -> pa.Table:
         return PARTIAL_SCHEMA.empty_table()
     columns = {name: table[name].to_pandas() for name in table.column_names if name not in ("start_time", "end_time")}
     frame = pd.DataFrame(columns)
-    frame["start"] = table["start_time"].cast(pa.int64()).to_numpy()
-    frame["end"] = table["end_time"].cast(pa.int64()).to_numpy()
+    frame["start"] = _microseconds(table["start_time"])
+    frame["end"] = _microseconds(table["end_time"])
     kinds = {label: kind_of(label, rules.by_name) for label in frame["attack_type"].unique()}
     frame["kind"] = frame["attack_type"].map(kinds)
     single = (frame["kind"] == "per-flow").to_numpy()
@@ -180,6 +186,29 @@ def _packed(hashes: Hashes) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(8), len(hashes), [None, pa.py_buffer(sketch.pack(hashes))]).cast(pa.binary())
 
 
+def _plain(value: Any) -> Any:
+    """A value of a record as JSON has it: what is no number is null, a time is ISO 8601 in UTC."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime | pd.Timestamp):
+        return value.isoformat().replace("+00:00", "Z")
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def bad_text(table: pa.Table) -> list[str]:
+    """Columns with a text that no alert can hold: missing where an alert needs it, or with a NUL, which PostgreSQL has no place for."""
+    found = []
+    for field in table.schema:
+        if not pa.types.is_string(field.type):
+            continue
+        column = table[field.name]
+        if field.name in EVIDENCE_COLUMNS and column.null_count:
+            found.append(f"{field.name} is null")
+        elif pc.any(pc.match_substring(column, "\0")).as_py():
+            found.append(f"{field.name} holds a NUL")
+    return found
+
+
 def _key(head: Mapping[str, Any], rules: AlertRules) -> str:
     names = ("kind", "attack_type", "domain", "episode", "src_ip", "dst_ip", "flow_id")
     return alert_key(*(head[name] for name in names), namespace=rules.namespace)
@@ -213,7 +242,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "port_sample": [],
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
-                "flow": json.dumps(about, separators=(",", ":"), default=str),
+                "flow": json.dumps({name: _plain(value) for name, value in about.items()}, separators=(",", ":"), allow_nan=False),
             }
         )
     return rows

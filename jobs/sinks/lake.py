@@ -94,7 +94,8 @@ class _Identified:
                 continue
             ids = rows[self._record.key].combine_chunks()
             length = pc.binary_length(ids)
-            fine = pc.and_(pc.and_(pc.less_equal(length, _ID), pc.greater(length, 0)), pc.string_is_ascii(ids))
+            short = pc.and_(pc.less_equal(length, _ID), pc.greater(length, 0))
+            fine = pc.and_(pc.and_(short, pc.string_is_ascii(ids)), pc.invert(pc.match_substring(ids, "\0")))
             if not pc.all(fine).as_py():
                 odd = ids.filter(pc.invert(fine))[0].as_py()
                 self._letters.append(message.refused(f"{self._record.key.replace('_', '-')}: {odd[:100]!r}", self._query))

@@ -85,7 +85,7 @@ def encode(rows: pa.Table, types: Mapping[str, str]) -> bytes:
 def _fixed(column: pa.Array, sql: str) -> NDArray[Any]:
     """Values without nulls, as they lie in the stream."""
     if sql == "timestamptz":
-        times = column.cast(pa.int64()).to_numpy()
+        times = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
         if (times < _EARLIEST_US).any():
             raise ValueError(f"time out of range: {times.min()} us")
         return (times - _EPOCH_US).astype(">i8")

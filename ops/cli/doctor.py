@@ -22,6 +22,7 @@ from infra.errors import FlowlakeError, one_line
 if TYPE_CHECKING:
     from infra.config import Settings
     from infra.stack.local import LocalStack
+    from schemas.records import RecordType
 
 #: GiB: the whole stack in the demo stays below 6, jars and data of a demo below 2.
 MEMORY_NEEDED, MEMORY_WISHED, DISK_NEEDED = 4.0, 6.0, 2.0
@@ -74,7 +75,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from check_servers(LocalStack(settings))
     yield check_capture()
     yield check_filters()
-    yield check_model(settings)
+    for record in settings.catalogue.records:
+        if record.features:
+            yield check_model(settings, record)
 
 
 def check_python() -> Finding:
@@ -221,11 +224,15 @@ def check_filters() -> Finding:
     return Finding("filters", "ok", "libpcap compiles filters for live capture")
 
 
-def check_model(settings: Settings) -> Finding:
-    """Whether a champion is registered; asked of the SQLite file itself, since importing MLflow takes seconds."""
+def check_model(settings: Settings, record: RecordType) -> Finding:
+    """Whether a champion of a record type is registered; asked of the SQLite file itself, since importing MLflow takes seconds."""
     scoring = settings.scoring
-    name = f"{scoring.model_name}@{scoring.alias}"
-    absent = Finding("model", "warning", f"{name} is not registered yet", "flowlake train   (make demo does it by itself)")
+    from jobs.scoring.names import model_name
+
+    model = model_name(settings, record)
+    name = f"{model}@{scoring.alias}"
+    train = record.features.train if record.features else ""
+    absent = Finding("model", "warning", f"{name} is not registered yet", f"{train}; make demo does it by itself")
     file = paths.registry_file(settings)
     if file is None:
         return Finding("model", "ok", f"{name} at {scoring.tracking_uri} (not asked)")
@@ -235,10 +242,10 @@ def check_model(settings: Settings) -> Finding:
         connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=2)
         try:
             row = connection.execute(
-                "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?", (scoring.model_name, scoring.alias)
+                "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?", (model, scoring.alias)
             ).fetchone()
         finally:
             connection.close()
     except sqlite3.Error as e:
-        return Finding("model", "warning", f"registry {file}: {one_line(e)}", f"move {file} away, then: flowlake train")
+        return Finding("model", "warning", f"registry {file}: {one_line(e)}", f"move {file} away; {train}")
     return Finding("model", "ok", f"{name} is version {row[0]}") if row else absent

@@ -64,7 +64,9 @@ def commands(catalogue: Catalogue) -> dict[str, Group]:
 def _catalogue(arguments: Sequence[str]) -> Catalogue:
     """The sources of the configuration that a command line names."""
     file: str | None = None
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        if word == "--":
+            break
         if word == "--conf-file":
             file = following
         elif word.startswith("--conf-file="):
@@ -79,7 +81,7 @@ EXAMPLES = """Examples:
   flowlake down"""
 
 
-def load(name: str, known: Mapping[str, Group]) -> Any:
+def load(name: str, known: Mapping[str, Group], path: str = "flowlake") -> Any:
     """Import one command and return it ready to run (Typer's command object).
 
     Raises
@@ -91,7 +93,8 @@ def load(name: str, known: Mapping[str, Group]) -> Any:
     """
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        raise ConfigError(f"no command {name!r}", f"did you mean: flowlake {near[0]}" if near else "see: flowlake --help")
+        hint = f"did you mean: {path} {near[0]}" if near else f"see: {path} --help; sources are looked for in sources.packages"
+        raise ConfigError(f"no command {name!r}", hint)
     import typer
 
     found = resolve(known[name].target)
@@ -170,7 +173,7 @@ def run(arguments: list[str]) -> int:
             return 0
         name, arguments = arguments[0], arguments[1:]
         if name not in known or known[name].target:
-            return _run(f"{path} {name}", load(name, known), arguments)
+            return _run(f"{path} {name}", load(name, known, path), arguments)
         group, path = known[name], f"{path} {name}"
         known = group.below
 

@@ -18,7 +18,10 @@ def sources(as_json: Json = False, conf_file: ConfFile = None) -> None:
 
     Example:  flowlake sources --json
     """
+    from jobs.runtime import lake
+
     settings = config.load(conf_file)
+    lake.check(settings)
     found = [told(settings, source) for source in settings.catalogue.sources]
     if as_json:
         print(json.dumps(found, indent=2))

@@ -72,13 +72,18 @@ def reader(kafka: KafkaSettings) -> Callable[[Iterable[pa.RecordBatch]], Iterato
             for row in batch.select(["value", "headers", "topic", "partition", "offset"]).to_pylist():
                 headers = {pair["key"]: pair["value"] or b"" for pair in row["headers"] or ()}
                 sensor = headers.get(Header.SENSOR, b"unknown").decode("utf-8", "replace")
+                bad: list[tuple[bytes, str]] = []
                 for line in (row["value"] or b"").splitlines():
                     try:
                         reading = parse(line)
                     except ValueError as e:
-                        letters.append(DeadLetter(line, str(e), row["topic"], row["partition"], row["offset"], NAME))
+                        bad.append((line, str(e)))
                         continue
                     rows.append({"device": reading.device, "sensor_id": sensor, "time_us": reading.time_us, "value": reading.value})
+                if bad:  # one letter a message: its place in the topic is its identity
+                    reason = f"{bad[0][1]} ({len(bad)} of its lines refused)"
+                    value = b"\n".join(line for line, _ in bad)
+                    letters.append(DeadLetter(value, reason, row["topic"], row["partition"], row["offset"], NAME))
             if rows:
                 yield pa.RecordBatch.from_pylist(rows, _READ)
         send_letters(letters, kafka)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -17,11 +18,11 @@ import pytest
 from infra import config
 from infra.config import ROOT
 from infra.errors import ConfigError
-from infra.sources import discover
+from infra.sources import discover, resolve
 from jobs.metering.settings import MeterSettings
 from jobs.runtime import lake, package
 from schemas.packets import FLOWS
-from schemas.records import LakeTable, RecordType
+from schemas.records import Features, HotColumn, HotTable, LakeTable, RecordType
 from schemas.topics import TopicSpec
 from tests.toy_source.records import READING
 from tests.toy_source.settings import ReadingsSettings
@@ -40,6 +41,11 @@ class Own(Section):
 RAW = TopicSpec("raw-x", 1, 1000, "x")
 SOURCE = Source("x", "An X.", {"x": Own}, (RAW,), (), (Query("x", print, (RAW,)),), (Command("do", "x:y", "Does."),))
 """
+
+
+def hot(sql: str, source: str, key: tuple[str, ...] = ("c",)) -> HotTable:
+    return HotTable("t", "t", (HotColumn("c", sql, source),), key, {1: ("SELECT 1",)})
+
 
 Write = Callable[..., tuple[str, ...]]
 
@@ -118,7 +124,7 @@ def test_a_wrong_declaration_is_one_line_with_its_name(write: Write, text: str, 
 
 
 def test_a_section_of_the_platform_is_taken(write: Write) -> None:
-    with pytest.raises(ConfigError, match="section 'kafka'"):
+    with pytest.raises(ConfigError, match=r"section 'kafka'.*platform"):
         config.composed(write(x=GOOD.replace('{"x": Own}', '{"kafka": Own}')))
 
 
@@ -146,10 +152,16 @@ def test_packages_that_are_no_list_are_told_with_their_variable(value: str, monk
         ({"lake": LakeTable("../up", (), "")}, "lake table '../up'"),
         ({"lake": LakeTable("x", ("nobody",), "")}, "lake statistics: no column 'nobody'"),
         ({"alerts": FLOWS.alerts}, "alert columns: no column 'community_id'"),
+        ({"key": "maybe"}, "key 'maybe' must not be null"),
+        ({"features": Features(("id",), "1", "m", "")}, "feature 'id' is no number"),
+        ({"hot": hot("numeric", "n")}, "hot column 'c' is 'numeric'; types that can be written: smallint"),
+        ({"hot": hot("text not null", "n")}, "hot column 'c' is text, and 'n' is int64"),
+        ({"hot": hot("bigint", "n", key=("x",))}, "key 'x' is no column of hot table"),
     ],
 )
 def test_a_record_type_that_contradicts_itself_is_refused(change: dict[str, object], told: str) -> None:
-    schema = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", tz="UTC")), ("n", pa.int64())])
+    at = pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False)
+    schema = pa.schema([pa.field("id", pa.string(), nullable=False), at, ("n", pa.int64()), pa.field("maybe", pa.string())])
     good = {
         "name": "x",
         "version": 1,
@@ -198,3 +210,23 @@ def test_a_source_is_in_the_zip_and_found_there(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(code)}
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['packets', 'readings'] True", done.stderr
+
+
+def test_what_is_named_by_text_is_there_and_lies_below_ops() -> None:
+    """The import contracts do not see a text."""
+    for source in discover(TOY).sources:
+        targets = [*(command.target for command in source.commands), *([source.warm] if source.warm else [])]
+        for target in targets:
+            assert resolve(target)
+        for name in [*(target.partition(":")[0] for target in targets), *source.modules]:
+            assert importlib.import_module(name)
+            assert name.partition(".")[0] != "ops"
+
+
+def test_two_record_types_do_not_share_a_table() -> None:
+    shared = config.build(sources={"packages": list(TOY)}, lake={"tables": {"readings": "var/lake/flows"}})
+    with pytest.raises(ConfigError, match="flows and readings would share the table"):
+        lake.check(shared)
+    with pytest.raises(ConfigError, match="no record type 'nosuch'"):
+        lake.check(config.build(lake={"tables": {"nosuch": "x"}}))
+    lake.check(config.build(sources={"packages": list(TOY)}))

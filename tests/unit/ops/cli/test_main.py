@@ -26,6 +26,11 @@ def run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+def test_without_a_word_it_is_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    assert "Usage: flowlake" in capsys.readouterr().out
+
+
 def test_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
