@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from infra.config import LakeSettings
 from jobs.runtime import meanings
 from jobs.runtime.meanings import About
@@ -45,9 +47,13 @@ def trouble(text: str, path: str, lake: LakeSettings) -> Trouble | None:
     return Trouble(message, found.hint, found.passing)
 
 
-@lru_cache(maxsize=4)
 def client(lake: LakeSettings) -> Any:
     """boto3's client for a lake on S3, made once a process: that takes some 100 ms."""
+    return _client(lake.s3_endpoint, lake.s3_access_key, lake.s3_secret_key, region(lake))
+
+
+@lru_cache(maxsize=4)
+def _client(endpoint: str, access_key: SecretStr, secret_key: SecretStr, where: str) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -60,10 +66,10 @@ def client(lake: LakeSettings) -> Any:
     return boto3.client(
         "s3",
         config=patience,
-        endpoint_url=lake.s3_endpoint or None,
-        aws_access_key_id=lake.s3_access_key.get_secret_value() or None,
-        aws_secret_access_key=lake.s3_secret_key.get_secret_value() or None,
-        region_name=region(lake) or None,
+        endpoint_url=endpoint or None,
+        aws_access_key_id=access_key.get_secret_value() or None,
+        aws_secret_access_key=secret_key.get_secret_value() or None,
+        region_name=where or None,
     )
 
 

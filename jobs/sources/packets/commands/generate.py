@@ -161,7 +161,8 @@ def _tell(report: dict[str, Any], packets: int, out: Path | None, as_json: bool)
     if report["stopped"]:
         print("stopped by a signal before its end", file=sys.stderr)
     where = printable(out) if out else "to raw-packets"
-    print(f"{packets:,} packets, {report['seconds']:.1f} s, {report['pps']:,.0f} packets/s, {where}", file=told)
+    speed = f"in {report['seconds']:.1f} s ({report['pps']:,.0f} packets/s)"
+    print(f"{packets:,} packets written {speed}, {where}", file=told)
     if "truth" in report:
         print(f"ground truth: {report['truth']}, {report['flows']:,} flows", file=told)
 
