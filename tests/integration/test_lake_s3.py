@@ -172,7 +172,6 @@ from infra import config
 from infra.config import Settings
 from infra.errors import FlowlakeError
 from jobs.runtime import session
-from jobs.sinks import lake
 
 base = config.load()
 spark = session.build(base, "refusals")
@@ -184,7 +183,7 @@ for case in json.loads(sys.argv[1]):
     for name, value in case["hadoop"].items():
         hadoop.set(f"fs.s3a.bucket.{case['bucket']}.{name}", value)
     try:
-        START["lake"](spark, settings)
+        next(query for query in settings.catalogue.queries if query.name == "lake").start(spark, settings)
         result[case["name"]] = None
     except FlowlakeError as e:
         result[case["name"]] = [type(e).__name__, str(e), e.hint]
