@@ -179,7 +179,7 @@ def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Se
         return {"name": f"ssh/{number}", "at": number, "dst_port": 22, "attack_type": "SSH_BRUTE_FORCE"}
 
     for number in range(1, 5):
-        give(AlertStore(where.alerts), [attempt(number)])
+        give(AlertStore(where.alerts, FLOWS), [attempt(number)])
     logged = run(where.alerts, f"SELECT seq, evidence FROM {table.CANDIDATES}")
     assert len(logged) == 4
     for seq, written in logged:
@@ -187,7 +187,7 @@ def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Se
         at = rows.schema.get_field_index("kind")
         former = rows.set_column(at, rows.schema.field(at), pa.array(["guessing"] * len(rows)))
         run(where.alerts, f"UPDATE {table.CANDIDATES} SET evidence = %s WHERE seq = %s", psycopg2.Binary(arrow_stream(former)), seq)
-    assert len(give(AlertStore(where.alerts), [attempt(5)]).raised) == 1
+    assert len(give(AlertStore(where.alerts, FLOWS), [attempt(5)]).raised) == 1
     assert run(where.alerts, "SELECT kind, flow_count FROM alerts") == [("brute-force", 5)]
     ((message,),) = run(where.alerts, "SELECT message::jsonb ->> 'kind' FROM alert_outbox")
     assert message == "brute-force"

@@ -328,6 +328,8 @@ def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
         for i in range(3):
             bench.rows([{"name": f"{i}/{j}"} for j in range(5)])
             query.processAllAvailable()
+            # A topic that was made a moment ago may not be seen yet: each message is to be a batch.
+            until(lambda stored=5 * (i + 1): lake_table(spark, own).count() == stored)
     stored = lake_table(spark, own)
     assert stored.count() == 15
     assert len(stored.inputFiles()) == 1

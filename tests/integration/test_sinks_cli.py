@@ -100,12 +100,13 @@ def test_alerts_and_resolve(stores: Settings, capsys: pytest.CaptureFixture[str]
 def test_kinds_are_found_by_their_former_names_too(stores: Settings, capsys: pytest.CaptureFixture[str], spelled: str, stored: str) -> None:
     """Scripts keep the old word; a database that the stream of this version has not opened yet holds it."""
     rows = table([{"name": "ssh", "attack_type": "SSH_BRUTE_FORCE"}])
-    AlertStore(stores.alerts.model_copy(update={"min_flows": 1})).apply(alertbook.gather([evidence.partials(evidence.attacks(rows), 3600)]))
-    looks.query(stores.alerts, "UPDATE alerts SET kind = %s WHERE attack_type = 'SSH_BRUTE_FORCE'", [stored])
+    store = AlertStore(stores.alerts.model_copy(update={"min_flows": 1}), FLOWS)
+    store.apply(alertbook.gather([evidence.partials(evidence.attacks(rows, FLOWS.alerts), FLOWS.alerts, 3600)]))
+    ask.query(stores.alerts, "UPDATE alerts SET kind = %s WHERE attack_type = 'SSH_BRUTE_FORCE'", [stored])
     code, out, _ = call(capsys, "alerts", "--json", "--kind", spelled)
     assert code == 0
     assert [(row["attack_type"], row["kind"]) for row in json.loads(out)] == [("SSH_BRUTE_FORCE", "brute-force")]
-    looks.query(stores.alerts, "DELETE FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'")
+    ask.query(stores.alerts, "DELETE FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'")
     code, out, _ = call(capsys, "alerts", "--json", "--kind", spelled)
     assert (code, json.loads(out)) == (0, [])
 
