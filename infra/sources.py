@@ -180,16 +180,6 @@ class Catalogue:
         """All queries, in the order in which a driver starts them."""
         return tuple(q for s in self.sources for q in s.queries)
 
-    def record(self, name: str) -> RecordType:
-        """The record type of that name.
-
-        Raises
-        ------
-        ConfigError
-            There is none.
-        """
-        return _named("record type", name, {r.name: r for r in self.records})
-
     def source(self, name: str) -> Source:
         """The source of that name.
 
@@ -198,7 +188,10 @@ class Catalogue:
         ConfigError
             There is none.
         """
-        return _named("source", name, {s.name: s for s in self.sources})
+        known = {s.name: s for s in self.sources}
+        if name not in known:
+            raise ConfigError(f"no source {name!r}", f"known: {', '.join(known) or 'none'}; sources are looked for in sources.packages")
+        return known[name]
 
     def select(self, names: Iterable[str], origin: str = "--only") -> list[Query]:
         """The queries of these names, in their own order; all of them for none.
@@ -214,12 +207,6 @@ class Catalogue:
             if name not in known:
                 raise ConfigError(f"{origin} {','.join(wanted)}: no query {name!r}", f"queries: {', '.join(known)}")
         return [q for q in self.queries if not wanted or q.name in wanted]
-
-
-def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
-    if name not in known:
-        raise ConfigError(f"no {what} {name!r}", f"known: {', '.join(known) or 'none'}; sources are looked for in sources.packages")
-    return known[name]
 
 
 #: A word of the command line; a name in settings, checkpoints and metrics; a topic (Kafka's own rule).
@@ -269,7 +256,7 @@ def _below(package: str) -> Iterator[Source]:
         ) from e
     if not hasattr(module, "__path__"):
         raise ConfigError(f"sources.packages: {package!r} is a module, not a package", "name the folder that it lies in")
-    if importlib.util.find_spec(f"{package}.{MODULE}"):
+    if _has_module(package):
         yield _declared(package)
         return
     below = [found.name for found in pkgutil.iter_modules(module.__path__) if found.ispkg]
