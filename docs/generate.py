@@ -62,8 +62,9 @@ def docstring(file: str) -> str:
 def _settings() -> type[Any]:
     """Settings of the sources that the project brings; the environment of whoever runs this must not show up in a page."""
     from infra import config
+    from infra.sections import SourcesSettings
 
-    return config.composed(config.SourcesSettings().packages)
+    return config.composed(SourcesSettings().packages)
 
 
 # --- configuration
@@ -99,7 +100,7 @@ def configuration() -> str:
         "## Variables that are no settings",
         table(("variable", "meaning"), [(code(name), _VARIABLES[name]) for name in sorted(NOT_SETTINGS)]),
     ]
-    return page("Configuration", "infra/config.py", *parts)
+    return page("Configuration", "infra/sections.py", *parts)
 
 
 _VARIABLES = {

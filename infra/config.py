@@ -10,14 +10,29 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, field_validator
+from pydantic import BaseModel, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from infra import paths
 from infra.errors import ConfigError, one_line
+from infra.sections import (
+    AlertSettings,
+    ArchiveSettings,
+    HotSettings,
+    KafkaSettings,
+    LakeSettings,
+    LogSettings,
+    MetricsSettings,
+    PathSettings,
+    QualitySettings,
+    ScoringSettings,
+    Section,
+    SinkSettings,
+    SourcesSettings,
+    SparkSettings,
+)
 from infra.sources import Catalogue, discover
 
 
@@ -36,139 +51,6 @@ NOT_SETTINGS = frozenset(f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG"
 S = TypeVar("S", bound=BaseModel)
 
 
-class Section(BaseModel):
-    """A section of the settings: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SourcesSettings(Section):
-    """Which sources there are."""
-
-    packages: tuple[str, ...] = Field(("jobs.sources",), description="Python packages that sources are looked for in")
-
-
-class KafkaSettings(Section):
-    """Broker and topics."""
-
-    bootstrap_servers: str = Field("127.0.0.1:19092", description="host:port of one or more brokers, comma-separated")
-    partitions: dict[str, int] = Field(default_factory=dict, description="topic -> partitions, where fewer than declared")
-    replication_factor: int = Field(3, ge=1, le=7, description="of topics that are created")
-    topic_prefix: str = Field("", description="put before every topic name, so that runs do not meet")
-    security: dict[str, str] = Field(default_factory=dict, description="Kafka client options by Kafka's names, e.g. security.protocol")
-    sasl_username: str = Field("", description="user for SASL; empty: none")
-    sasl_password: SecretStr = Field(SecretStr(""), description="its password")
-
-
-class ScoringSettings(Section):
-    """Model registry and scoring."""
-
-    tracking_uri: str = Field("sqlite:///var/mlflow/mlflow.db", description="MLflow tracking and registry")
-    artifact_root: str = Field("var/mlflow/artifacts", description="folder of the model files")
-    model_name: str = Field("flowlake-flows", description="registered model of flows")
-    models: dict[str, str] = Field(default_factory=dict, description="record type -> registered model, where another than it declares")
-    alias: str = Field("champion", description="which of its versions is served")
-
-    @field_validator("artifact_root")
-    @classmethod
-    def _local(cls, path: str) -> str:
-        return paths.local(path)
-
-    @field_validator("tracking_uri")
-    @classmethod
-    def _unambiguous(cls, uri: str) -> str:
-        return paths.registry(uri)
-
-
-class LakeSettings(Section):
-    """Delta table of flow records."""
-
-    path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
-    tables: dict[str, str] = Field(
-        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
-    )
-    trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
-    s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
-    s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
-    s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
-
-    @field_validator("path")
-    @classmethod
-    def _one_spelling(cls, path: str) -> str:
-        return paths.lake(path)
-
-    @field_validator("tables")
-    @classmethod
-    def _one_spelling_each(cls, tables: dict[str, str]) -> dict[str, str]:
-        return {name: paths.lake(path) for name, path in tables.items()}
-
-
-class PostgresSettings(Section):
-    """One PostgreSQL database."""
-
-    host: str = Field("127.0.0.1", description="address of the server")
-    port: int = Field(15432, ge=1, le=65535, description="its port")
-    database: str = Field("flowlake", description="name of the database")
-    user: str = Field("postgres", description="role to log in as")
-    password: SecretStr = Field(SecretStr(""), description="its password")
-    connect_timeout_s: int = Field(5, ge=1, le=120, description="seconds to wait for a connection")
-    trigger_ms: int = Field(1000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-
-
-class AlertSettings(PostgresSettings):
-    """Alerts: the database, and when an alert is raised."""
-
-    trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
-    episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
-    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
-    escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
-
-
-class SinkSettings(Section):
-    """What the sinks (lake, hot, alerts) have in common."""
-
-    max_messages: int = Field(2000, ge=1, description="messages of predictions in one batch of a sink at most")
-    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
-
-
-class SparkSettings(Section):
-    """Spark session."""
-
-    master: str = Field("local[2]", description="Spark master URL")
-    driver_memory: str = Field("1536m", description="heap of the driver's JVM")
-    shuffle_partitions: int = Field(2, ge=1, le=10_000, description="tasks of the stateful step; frozen into the checkpoint")
-    conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
-
-
-class PathSettings(Section):
-    """Where things lie on this machine (relative: to the project's folder)."""
-
-    var: str = Field("var", description="data, logs and jars of the local stack")
-    checkpoints: str = Field("var/checkpoints", description="folder or URI of the queries' checkpoints")
-
-    @field_validator("var", "checkpoints")
-    @classmethod
-    def _local(cls, path: str) -> str:
-        return paths.local(path)
-
-
-class MetricsSettings(Section):
-    """Prometheus exposition; port 0 turns it off."""
-
-    host: str = Field("127.0.0.1", description="address to serve metrics on")
-    stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
-    sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
-
-
-class LogSettings(Section):
-    """What is logged, and for whom."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
-    format: Literal["console", "json"] = Field("console", description="console for people, json for programs")
-
-
 class Settings(BaseSettings):
     """The platform's settings, and those of the sources.
 
@@ -182,8 +64,10 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     scoring: ScoringSettings = ScoringSettings()
     lake: LakeSettings = LakeSettings()
-    hot: PostgresSettings = PostgresSettings()
+    hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    quality: QualitySettings = QualitySettings()
     sinks: SinkSettings = SinkSettings()
     spark: SparkSettings = SparkSettings()
     paths: PathSettings = PathSettings()
@@ -253,7 +137,7 @@ def _composed(packages: tuple[str, ...]) -> type[Settings]:
             )
         if not (isinstance(model, type) and issubclass(model, Section)):
             raise ConfigError(
-                f"a source declares section {name!r} of the settings as {model!r}", "a class derived from infra.config.Section"
+                f"a source declares section {name!r} of the settings as {model!r}", "a class derived from infra.sections.Section"
             )
     fields: dict[str, Any] = {name: (model, model()) for name, model in catalogue.sections.items()}
     made: type[Settings] = create_model("Settings", __base__=Settings, **fields)

@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from infra.config import LogSettings
 from infra.names import valid_text
+from infra.sections import LogSettings
 
 MASK = "********"
 _SECRET_WORDS = ("password", "secret", "token", "access_key", "credential")

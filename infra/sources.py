@@ -100,7 +100,7 @@ class Source:
     title : str
         One line for people.
     sections : mapping of str to type
-        Sections of the settings -> their models (:class:`infra.config.Section`).
+        Sections of the settings -> their models (:class:`infra.sections.Section`).
     topics : tuple of TopicSpec
         Topics that it brings.
     records : tuple of RecordType

@@ -20,8 +20,9 @@ import pytest
 import yaml
 
 from infra import config
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.process import free_port
+from infra.sections import PostgresSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

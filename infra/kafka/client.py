@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.config import KafkaSettings
 from infra.errors import ConfigError
+from infra.sections import KafkaSettings
 
 #: Kafka's client options -> kafka-python's. Those of the JVM alone are left to Spark.
 _OPTIONS = {

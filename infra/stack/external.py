@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import BrokerError, StoreError, one_line
 from infra.kafka import topics
 from infra.paths import variable
+from infra.sections import PostgresSettings
 from infra.stack import postgres
 
 if TYPE_CHECKING:

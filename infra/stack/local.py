@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra import paths
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import ConfigError, StackError, StoreError
 from infra.kafka import topics
 from infra.process import Daemon, query
+from infra.sections import PostgresSettings
 from infra.stack.kafka import Kafka
 from infra.stack.parts import Broker, Database, PartState, Server, Whose, running_state
 from infra.stack.postgres import Postgres
@@ -73,7 +74,8 @@ class LocalStack:
     def databases(self) -> list[Database]:
         """The servers of the stores, on loopback or elsewhere, whoever runs them: one, or one for the hot store and one for the alerts."""
         servers: dict[tuple[str, int], dict[str, PostgresSettings]] = {}
-        for section, store in (("hot", self.settings.hot), ("alerts", self.settings.alerts)):
+        stores_of: tuple[tuple[str, PostgresSettings], ...] = (("hot", self.settings.hot), ("alerts", self.settings.alerts))
+        for section, store in stores_of:
             host = "127.0.0.1" if store.host == "localhost" else store.host
             servers.setdefault((host, store.port), {})[section] = store
         found = []

@@ -9,9 +9,10 @@ from enum import Enum
 
 import psutil
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import FlowlakeError, StackError
 from infra.process import Daemon, port_owner
+from infra.sections import PostgresSettings
 from infra.stack import external, kafka, postgres
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres

@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.config import PostgresSettings
 from infra.errors import StackError, one_line
 from infra.process import Daemon, require_port, require_same_port
+from infra.sections import PostgresSettings
 from infra.stack import unprivileged
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from infra.config import Section
+from infra.sections import Section
 
 #: Bound of the meter's times (years), so that sums of them and capture times fit 64 bits of nanoseconds.
 MOST_SECONDS = 1e9

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.config import KafkaSettings
 from infra.errors import one_line
 from infra.kafka.client import client_options
+from infra.sections import KafkaSettings
 from schemas.topics import DEAD_LETTER
 
 HEADER_REASON = "reason"

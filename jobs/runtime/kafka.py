@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra.config import KafkaSettings, Settings
+from infra.config import Settings
+from infra.sections import KafkaSettings
 from schemas.records import HEADER_SNAPSHOTS, RecordType
 from schemas.topics import TopicSpec
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra.config import LakeSettings, Settings
+from infra.config import Settings
 from infra.errors import ConfigError
+from infra.sections import LakeSettings
 from jobs.runtime import s3
 from schemas.records import RecordType
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from infra.config import LakeSettings
+from infra.sections import LakeSettings
 from jobs.runtime import meanings
 from jobs.runtime.meanings import About
 

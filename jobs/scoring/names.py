@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from infra.config import ScoringSettings, Settings
+from infra.config import Settings
+from infra.sections import ScoringSettings
 from schemas.records import Features, RecordType
 
 #: The model that ``scoring.model_name`` renames, from when there was one.

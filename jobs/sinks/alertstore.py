@@ -18,8 +18,8 @@ import psycopg2
 import pyarrow as pa
 from psycopg2.extras import execute_values
 
-from infra.config import AlertSettings
 from infra.errors import StoreError
+from infra.sections import AlertSettings
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 
-from infra.config import PostgresSettings
 from infra.console.looks import NO_TABLE
 from infra.errors import StoreError, one_line
+from infra.sections import PostgresSettings
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 

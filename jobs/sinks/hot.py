@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pyarrow as pa
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
+from infra.sections import PostgresSettings
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink

@@ -25,9 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import paths
-from infra.config import LakeSettings, Settings
+from infra.config import Settings
 from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
+from infra.sections import LakeSettings
 from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.meanings import About

@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg2
 
-from infra.config import PostgresSettings
 from infra.errors import StoreError, one_line
 from infra.log import get
+from infra.sections import PostgresSettings
 from jobs.sinks import pgcatalogue, pgrepair, postgres
 from jobs.sinks.pgcatalogue import SchemaCatalogue, WrongStatement
 from jobs.sinks.pgrepair import Repair

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.config import LakeSettings
 from infra.errors import one_line
 from infra.log import get
+from infra.sections import LakeSettings
 from jobs.runtime import s3
 from schemas.records import RecordType
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 
-from infra.config import PostgresSettings
 from infra.errors import StoreError, one_line
+from infra.sections import PostgresSettings
 from jobs.runtime import meanings
 from jobs.runtime.meanings import About, Remedy
 from jobs.sinks import pgcopy

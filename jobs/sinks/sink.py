@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.config import KafkaSettings, Settings
+from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
+from infra.sections import KafkaSettings
 from jobs.runtime import dead_letter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.kafka import read_records

@@ -7,9 +7,9 @@ import time
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from infra.config import KafkaSettings
 from infra.errors import BrokerError, one_line
 from infra.kafka.client import client_options
+from infra.sections import KafkaSettings
 
 _FOREVER_MS = 2**31 - 1
 

@@ -6,7 +6,7 @@ import socket
 
 from pydantic import Field
 
-from infra.config import Section
+from infra.sections import Section
 
 
 class PublishSettings(Section):

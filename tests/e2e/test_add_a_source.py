@@ -87,7 +87,7 @@ def test_the_page_is_followed(kafka_server: str, postgres_server: Any, database:
 
 def there(stream: subprocess.Popen[bytes] | None, log: Path, database: dict[str, Any]) -> bool:
     """Whether the readings, and the alert about one of them, have come to the stores."""
-    from infra.config import PostgresSettings
+    from infra.sections import PostgresSettings
 
     assert stream is not None
     assert stream.poll() is None, log.read_text(errors="replace")[-3000:]

@@ -18,9 +18,10 @@ import pytest
 import yaml
 from deltalake import DeltaTable
 
-from infra.config import ROOT, PostgresSettings, Settings
+from infra.config import ROOT, Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
+from infra.sections import PostgresSettings
 from jobs.metering.batch import meter_captures
 from jobs.sources.packets.accounts import AccountBook
 from schemas.packets import ACCOUNTS

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.config import ROOT, PostgresSettings, Settings
+from infra.config import ROOT, Settings
 from infra.process import Daemon, free_port
+from infra.sections import PostgresSettings
 from infra.stack.postgres import Postgres
 from tests.champions import promote_any
 

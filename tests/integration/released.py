@@ -9,7 +9,7 @@ import uuid
 from contextlib import closing
 from typing import Any
 
-from infra.config import PostgresSettings
+from infra.sections import PostgresSettings
 from jobs.sinks import migrations, postgres
 from jobs.sinks.migrations import Component, Status
 from schemas import alerts

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg2
 from kafka import KafkaConsumer, KafkaProducer
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
+from infra.sections import PostgresSettings
 from tests.sinksdata import headers, table, value
 
 Rows = list[dict[str, Any]]

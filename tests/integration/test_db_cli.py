@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.config import PostgresSettings
 from infra.errors import StoreError
 from infra.process import free_port
+from infra.sections import PostgresSettings
 from jobs.sinks import alerts, hot
 from jobs.sinks.migrations import migrate
 from ops.cli.main import main

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from infra.config import PostgresSettings
+from infra.sections import PostgresSettings
 from jobs.sinks.migrations import Component, migrate
 from schemas import alerts
 from schemas.network_flows import NETWORK_FLOWS

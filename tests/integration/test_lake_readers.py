@@ -23,7 +23,8 @@ import pytest
 from deltalake import write_deltalake
 
 from infra import config
-from infra.config import ROOT, LakeSettings
+from infra.config import ROOT
+from infra.sections import LakeSettings
 from infra.stack.s3 import ObjectStore
 from jobs.runtime.s3 import storage_options, uri
 from jobs.sinks.parquet import lake_rows

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from infra.config import PostgresSettings
 from infra.errors import StoreError
+from infra.sections import PostgresSettings
 from jobs.sinks import migrations, postgres
 from jobs.sinks.migrations import Component
 from schemas.migrations import InBatches, Migrations

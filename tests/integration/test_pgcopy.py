@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.config import PostgresSettings
+from infra.sections import PostgresSettings
 from jobs.sinks import postgres
 
 pytestmark = pytest.mark.integration

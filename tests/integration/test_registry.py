@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
 
 from infra import config
-from infra.config import ScoringSettings, Settings
+from infra.config import Settings
 from infra.errors import ConfigError, ModelError
+from infra.sections import ScoringSettings
 from jobs.scoring import registry
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from chispa import assert_df_equality
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import StoreError
 from infra.process import free_port
+from infra.sections import PostgresSettings
 from infra.stack.postgres import Postgres
 from jobs.runtime import dead_letter
 from jobs.runtime import lake as tables

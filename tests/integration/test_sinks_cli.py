@@ -15,9 +15,10 @@ import pytest
 import yaml
 from deltalake import DeltaTable, write_deltalake
 
-from infra.config import PostgresSettings, Settings
+from infra.config import Settings
 from infra.console import looks
 from infra.process import free_port
+from infra.sections import PostgresSettings
 from jobs.sinks import alertbook, alerts, ask, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate

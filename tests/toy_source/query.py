@@ -12,7 +12,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
-from infra.config import KafkaSettings, Settings
+from infra.config import Settings
+from infra.sections import KafkaSettings
 from jobs.runtime import checkpoints, inputs, outgoing
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.dead_letter import send as send_letters

@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from infra.config import PostgresSettings
 from infra.jvm import jars
 from infra.process import free_port
+from infra.sections import PostgresSettings
 from infra.stack.kafka import Kafka
 from infra.stack.postgres import Postgres
 from ops.cli import main as cli

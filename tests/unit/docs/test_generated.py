@@ -22,7 +22,7 @@ def test_every_setting_is_described() -> None:
     for section, info in generate._settings().model_fields.items():
         assert info.annotation is not None
         for name, field in info.annotation.model_fields.items():
-            assert field.description, f"{section}.{name} has no description in infra/config.py"
+            assert field.description, f"{section}.{name} has no description in infra/sections.py"
             assert f"`FLOWLAKE_{section}__{name}`".upper() in page
 
 

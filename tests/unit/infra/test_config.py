@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.config import LakeSettings, load
+from infra.config import load
 from infra.errors import ConfigError
+from infra.sections import LakeSettings
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra import log
-from infra.config import LogSettings
+from infra.sections import LogSettings
 
 
 @pytest.fixture(autouse=True)

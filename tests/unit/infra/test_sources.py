@@ -30,7 +30,7 @@ from tests.toy_source.settings import ReadingsSettings
 TOY = ("jobs.sources", "tests.toy_source")
 GOOD = """
 from pydantic import Field, SecretStr
-from infra.config import Section
+from infra.sections import Section
 from infra.sources import Command, Query, Source
 from schemas.topics import TopicSpec
 

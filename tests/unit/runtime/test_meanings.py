@@ -7,8 +7,9 @@ from string import Formatter
 import psycopg2
 import pytest
 
-from infra.config import LakeSettings, PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import BrokerError, StoreError
+from infra.sections import LakeSettings, PostgresSettings
 from jobs.runtime import meanings
 from jobs.runtime.meanings import TABLE, About, Remedy
 from jobs.sinks import lake, postgres

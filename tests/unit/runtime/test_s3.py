@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.config import LakeSettings
+from infra.sections import LakeSettings
 from jobs.runtime import s3
 
 LAKE = LakeSettings(path="s3a://flows/table", s3_endpoint="http://minio:9000")

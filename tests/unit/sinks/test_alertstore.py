@@ -7,7 +7,7 @@ import uuid
 import numpy as np
 import pytest
 
-from infra.config import AlertSettings
+from infra.sections import AlertSettings
 from jobs.sinks import alertstore
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.alertstore import AlertStore

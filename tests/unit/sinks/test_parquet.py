@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from infra.config import LakeSettings
+from infra.sections import LakeSettings
 from jobs.sinks import parquet
 from schemas.packets import FLOWS
 from tests.sinksdata import table

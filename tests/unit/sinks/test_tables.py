@@ -6,8 +6,9 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from infra.config import LakeSettings, PostgresSettings, Settings
+from infra.config import Settings
 from infra.errors import StoreError
+from infra.sections import LakeSettings, PostgresSettings
 from jobs.sinks import hot, lake, parquet, postgres, stores
 from jobs.sinks.stores import QueryHandle, QueryStopped, StoreUnavailable
 from schemas import alerts as alerts_schema

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.config import KafkaSettings
 from infra.errors import ConfigError
 from infra.kafka.client import client_options
+from infra.sections import KafkaSettings
 from schemas.wire import CLOCK_END, PACKET_SCHEMA
 from sensors.packets import encoding
 from sensors.packets.frames import FrameBatch, concat

@@ -1,0 +1,172 @@
+"""The platform's sections of the settings: every key, its type, its default and what it means.
+
+:mod:`infra.config` reads them from the file and the environment. A source brings sections of its own (:class:`Section`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from infra import paths
+
+
+class Section(BaseModel):
+    """A section of the settings: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SourcesSettings(Section):
+    """Which sources there are."""
+
+    packages: tuple[str, ...] = Field(("jobs.sources",), description="Python packages that sources are looked for in")
+
+
+class KafkaSettings(Section):
+    """Broker and topics."""
+
+    bootstrap_servers: str = Field("127.0.0.1:19092", description="host:port of one or more brokers, comma-separated")
+    partitions: dict[str, int] = Field(default_factory=dict, description="topic -> partitions, where fewer than declared")
+    replication_factor: int = Field(3, ge=1, le=7, description="of topics that are created")
+    topic_prefix: str = Field("", description="put before every topic name, so that runs do not meet")
+    security: dict[str, str] = Field(default_factory=dict, description="Kafka client options by Kafka's names, e.g. security.protocol")
+    sasl_username: str = Field("", description="user for SASL; empty: none")
+    sasl_password: SecretStr = Field(SecretStr(""), description="its password")
+
+
+class ScoringSettings(Section):
+    """Model registry and scoring."""
+
+    tracking_uri: str = Field("sqlite:///var/mlflow/mlflow.db", description="MLflow tracking and registry")
+    artifact_root: str = Field("var/mlflow/artifacts", description="folder of the model files")
+    model_name: str = Field("flowlake-flows", description="registered model of flows")
+    models: dict[str, str] = Field(default_factory=dict, description="record type -> registered model, where another than it declares")
+    alias: str = Field("champion", description="which of its versions is served")
+
+    @field_validator("artifact_root")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        return paths.local(path)
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _unambiguous(cls, uri: str) -> str:
+        return paths.registry(uri)
+
+
+class LakeSettings(Section):
+    """Delta table of flow records."""
+
+    path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
+    tables: dict[str, str] = Field(
+        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+    )
+    trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
+    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
+
+    @field_validator("path")
+    @classmethod
+    def _one_spelling(cls, path: str) -> str:
+        return paths.lake(path)
+
+    @field_validator("tables")
+    @classmethod
+    def _one_spelling_each(cls, tables: dict[str, str]) -> dict[str, str]:
+        return {name: paths.lake(path) for name, path in tables.items()}
+
+
+class PostgresSettings(Section):
+    """One PostgreSQL database."""
+
+    host: str = Field("127.0.0.1", description="address of the server")
+    port: int = Field(15432, ge=1, le=65535, description="its port")
+    database: str = Field("flowlake", description="name of the database")
+    user: str = Field("postgres", description="role to log in as")
+    password: SecretStr = Field(SecretStr(""), description="its password")
+    connect_timeout_s: int = Field(5, ge=1, le=120, description="seconds to wait for a connection")
+    trigger_ms: int = Field(1000, ge=0, description="milliseconds between batches; 0: as fast as possible")
+
+
+class HotSettings(PostgresSettings):
+    """Hot store: the database, and how long its rows live."""
+
+    compress_after_days: int = Field(7, ge=1, description="age of a day that is compressed, where the server has TimescaleDB")
+    retention_days: int = Field(90, ge=1, description="age of a day that is dropped")
+    keep_until_archived: bool = Field(False, description="drop only what a verified archive holds (flowlake archive)")
+
+
+class ArchiveSettings(Section):
+    """Archive of the hot store: Parquet by month."""
+
+    path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
+    after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
+    compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+
+    @field_validator("path")
+    @classmethod
+    def _one_spelling(cls, path: str) -> str:
+        return paths.lake(path)
+
+
+class QualitySettings(Section):
+    """Checks of the records on their way and at night."""
+
+    batch_checks: bool = Field(True, description="cheap checks on each batch of a store; rows that fail go to the quarantine")
+
+
+class AlertSettings(PostgresSettings):
+    """Alerts: the database, and when an alert is raised."""
+
+    trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")
+    min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
+    episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
+    min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
+    escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
+
+
+class SinkSettings(Section):
+    """What the sinks (lake, hot, alerts) have in common."""
+
+    max_messages: int = Field(2000, ge=1, description="messages of predictions in one batch of a sink at most")
+    fail_on_data_loss: bool = Field(False, description="stop when messages were gone before they were read; else count them and go on")
+
+
+class SparkSettings(Section):
+    """Spark session."""
+
+    master: str = Field("local[2]", description="Spark master URL")
+    driver_memory: str = Field("1536m", description="heap of the driver's JVM")
+    shuffle_partitions: int = Field(2, ge=1, le=10_000, description="tasks of the stateful step; frozen into the checkpoint")
+    conf: dict[str, str] = Field(default_factory=dict, description="any further Spark property")
+
+
+class PathSettings(Section):
+    """Where things lie on this machine (relative: to the project's folder)."""
+
+    var: str = Field("var", description="data, logs and jars of the local stack")
+    checkpoints: str = Field("var/checkpoints", description="folder or URI of the queries' checkpoints")
+
+    @field_validator("var", "checkpoints")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        return paths.local(path)
+
+
+class MetricsSettings(Section):
+    """Prometheus exposition; port 0 turns it off."""
+
+    host: str = Field("127.0.0.1", description="address to serve metrics on")
+    stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
+    sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
+
+
+class LogSettings(Section):
+    """What is logged, and for whom."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line that is written")
+    format: Literal["console", "json"] = Field("console", description="console for people, json for programs")
