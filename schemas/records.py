@@ -133,6 +133,8 @@ class Rollup:
     start_offset_hours, end_offset_hours : int
         A refresh at every hour takes the buckets between these ages (TimescaleDB's policy; whatever is older and was touched is
         refreshed by ``flowlake db maintain``). A bucket younger than the second is not there yet.
+    indexes : tuple of str
+        Further indexes, as what stands behind the table's name in ``CREATE INDEX``: ``(hour DESC) INCLUDE (src_ip) WHERE attacks > 0``.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Rollup:
     hours: int = 1
     start_offset_hours: int = 3
     end_offset_hours: int = 1
+    indexes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

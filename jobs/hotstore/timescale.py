@@ -126,4 +126,5 @@ def _aggregate(table: HotTable, rollup: Rollup) -> tuple[str, ...]:
         f"SELECT add_continuous_aggregate_policy('{rollup.name}', start_offset => INTERVAL '{rollup.start_offset_hours} hours', "
         f"end_offset => INTERVAL '{rollup.end_offset_hours} hours', schedule_interval => INTERVAL '{rollup.hours} hours', "
         "if_not_exists => TRUE)",
+        *rollups.indexes(rollup),
     )

@@ -122,6 +122,7 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
         (item.refreshed, f"{item.refreshed:,} {'aggregates' if item.kind == 'a hypertable' else 'hours'} {would}refreshed"),
         (len(item.dropped), f"{would}dropped: {', '.join(item.dropped)}"),
         (item.deleted, f"{item.deleted:,} rows that are too old {would}deleted"),
+        (item.analyzed, f"statistics {would}gathered"),
         (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
     ]
     lines = [text for amount, text in told if amount]

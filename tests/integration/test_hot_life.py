@@ -133,6 +133,7 @@ DEVICES = Rollup(
     aggregates=(Aggregate("readings", "count(*)"), Aggregate("highest", "max(value)")),
     hours=2,
     start_offset_hours=6,
+    indexes=("(since DESC) INCLUDE (device) WHERE readings > 1",),
 )
 
 
@@ -157,6 +158,8 @@ def test_any_record_type_has_rollups(store: HotSettings) -> None:
         (start, "a", "BENIGN", 2, 5.0),
         (start + 2 * HOUR, "a", "BENIGN", 1, 2.0),
     ]
+    further = "SELECT count(*) > 0 FROM pg_index WHERE pg_get_indexdef(indexrelid) LIKE '%%INCLUDE (device) WHERE (readings > 1)'"
+    assert made.sql(further.replace("%%", "%")) == [(True,)]
 
 
 MORE = ROWS["hot"].replace("'2026-03-01'", "timestamp '{time}' AT TIME ZONE 'UTC'").replace("0001'", "{n:04}'")
