@@ -35,7 +35,7 @@ WHERE hypertable_schema = current_schema() AND proc_name LIKE 'policy\\_%%' AND 
 _DROP = "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)"
 
 
-def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool) -> None:
+def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool, rebuild: bool) -> None:
     """Refresh the continuous aggregates as far back as there are rows that live."""
     now = datetime.now(UTC)
     oldest = _one(connection, _OLDEST, (table.name, retention.cutoff(settings, table, now)))
@@ -46,7 +46,7 @@ def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Mai
             continue
         report.refreshed += 1
         if not dry_run:
-            how = _WHOLE if batched else ""
+            how = (_WHOLE if batched else "") + (", force => true" if rebuild else "")
             _alone(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
 
 
