@@ -130,6 +130,7 @@ def run(settings: Settings, records: Sequence[RecordType], wish: Wish, say: Say)
             for month in _months(work, wish):
                 done.append(_month(work, month, keep=wish.keep))
             _tell_of_rest(work)
+            parquet.sweep(work.place)
         return done
 
 

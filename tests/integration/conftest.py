@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from infra.config import Settings
+from tests.integration.archivebench import ArchiveBench
 from tests.integration.sinkbench import Bench
 
 
@@ -24,3 +26,8 @@ def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., S
         built = Bench(made)
         yield built
         built.close()
+
+
+@pytest.fixture
+def archive(database: dict[str, Any], settings: Callable[..., Settings], tmp_path: Path) -> ArchiveBench:
+    return ArchiveBench(settings(hot=database, archive={"path": str(tmp_path / "archive"), "file_rows": 1000}))
