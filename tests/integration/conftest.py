@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from psycopg2.extensions import parse_dsn
 from infra.config import Settings
 from infra.sections import HotSettings, PostgresSettings
 from jobs.sinks import postgres
+from tests.integration.archivebench import ArchiveBench
 from tests.integration.sinkbench import Bench
 
 
@@ -55,3 +57,8 @@ def store(request: pytest.FixtureRequest) -> Iterator[HotSettings]:
 def plain(database: dict[str, Any]) -> HotSettings:
     """An empty database on plain PostgreSQL."""
     return HotSettings(**database)
+
+
+@pytest.fixture
+def archive(database: dict[str, Any], settings: Callable[..., Settings], tmp_path: Path) -> ArchiveBench:
+    return ArchiveBench(settings(hot=database, archive={"path": str(tmp_path / "archive"), "file_rows": 1000}))
