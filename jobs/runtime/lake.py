@@ -8,6 +8,7 @@ after all rows have been read (https://github.com/delta-io/delta-rs/issues/2184)
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,10 +132,28 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
 
     place = s3.uri(str(path))
     table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
-    return table.to_pyarrow_dataset(filesystem=_files(place, lake))
+    return table.to_pyarrow_dataset(filesystem=files(place, lake))
 
 
-def _files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
+def last_checkpoint(path: str, lake: LakeSettings) -> int | None:
+    """Version of the last checkpoint of a table's log, as ``_last_checkpoint`` names it; None when there is none.
+
+    Raises
+    ------
+    OSError
+        The store does not answer, or refuses.
+    """
+    place = files(s3.uri(path), lake)
+    if place is None:
+        return None
+    try:
+        with place.open_input_stream("_delta_log/_last_checkpoint") as hint:
+            return int(json.loads(hint.read())["version"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
     """Arrow's own file system with the table's folder as its root; None where it has none."""
     import pyarrow.fs as fs
 
