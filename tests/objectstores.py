@@ -24,9 +24,8 @@ from infra.stack.s3 import ObjectStore
 DOMAIN = "s3.test"
 
 
-def minio() -> str | None:
-    """MinIO's program: ``FLOWLAKE_MINIO``, or on PATH."""
-    return os.environ.get("FLOWLAKE_MINIO") or shutil.which("minio")
+#: MinIO's program; the tests run without the caller's settings, and so it is looked for before they do.
+MINIO = os.environ.get("FLOWLAKE_MINIO") or shutil.which("minio")
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Minio(ObjectStore):
         address = ["--address", f"127.0.0.1:{self.port}", "--console-address", f"127.0.0.1:{free_port()}"]
         folder = self.certificates or self.dir / "certificates"
         secret = {"MINIO_ROOT_USER": self.access_key, "MINIO_ROOT_PASSWORD": self.secret_key.get_secret_value(), "MINIO_DOMAIN": DOMAIN}
-        argv = [str(minio()), "server", "--quiet", *address, "--certs-dir", str(folder), str(data)]
+        argv = [str(MINIO), "server", "--quiet", *address, "--certs-dir", str(folder), str(data)]
         self.daemon.start(argv, env={**os.environ, **secret})
         self.daemon.wait_ready(self.ready, timeout_s)
         return True

@@ -27,7 +27,7 @@ from jobs.sinks import labels, parquet
 from jobs.sinks.upkeep import Upkeep
 from ops.cli.main import main
 from schemas.packets import FLOWS
-from tests.objectstores import DOMAIN, Minio, Proxy, Request, SecureSeaweed, between, certificates, minio
+from tests.objectstores import DOMAIN, MINIO, Minio, Proxy, Request, SecureSeaweed, between, certificates
 from tests.sinksdata import flow_id, table
 
 pytestmark = pytest.mark.integration
@@ -36,7 +36,7 @@ KINDS = ("seaweedfs", "minio")
 
 
 def needs(kind: str) -> None:
-    if kind == "minio" and not minio():
+    if kind == "minio" and not MINIO:
         pytest.skip("no program minio on PATH nor in FLOWLAKE_MINIO")
 
 
@@ -153,10 +153,10 @@ def test_an_authority_that_is_none(tmp_path: Path) -> None:
 def test_with_virtual_hosts(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy is told every URL whole, and so which host each client asks."""
     name = bucket(store)
-    with between(store.endpoint) as proxy:
+    with between(store.endpoint) as proxy, monkeypatch.context() as patch:
         for variable in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.setenv(variable, proxy.url)
-        monkeypatch.setenv("no_proxy", "")
+            patch.setenv(variable, proxy.url)
+        patch.setenv("no_proxy", "")
         virtual = LakeSettings(**{**store.lake(name), "s3_endpoint": f"http://{DOMAIN}"}, s3_addressing="virtual")
         made = parquet.lake_rows(table([{"name": "a"}]), FLOWS)
         files = list(parquet.write([made], s3.uri(virtual.path), virtual, ()))
