@@ -173,6 +173,13 @@ class ObjectStore:
         except BotoCoreError as e:
             raise StoreError(f"object store at {self.endpoint} does not answer: {one_line(e)}", "start it") from e
 
+    def empty_bucket(self, name: str) -> None:
+        """Remove every object of a bucket."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            if found := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
+                client.delete_objects(Bucket=name, Delete={"Objects": found, "Quiet": True})
+
     def client(self) -> Any:
         """A boto3 client of this store (path-style addresses, few retries)."""
         import boto3

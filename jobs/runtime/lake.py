@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -105,7 +106,7 @@ def check(settings: Settings) -> None:
         places[place] = record.name
 
 
-def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:
+def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | datetime | None = None) -> ds.Dataset:
     """The rows of a lake, read when they are asked for: by DuckDB, or with ``to_table``, ``to_batches``, ``filter``.
 
     Parameters
@@ -115,7 +116,7 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     lake
         Endpoint and keys of the bucket; without, what the environment says (``AWS_*``).
     version
-        The table as it was; the newest when None.
+        The table as it was, by the number of a version or by a time; the newest when None.
 
     Raises
     ------
@@ -131,7 +132,9 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     from deltalake import DeltaTable
 
     place = s3.uri(str(path))
-    table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
+    table = DeltaTable(place, storage_options=s3.storage_options(lake, place) if lake else None)
+    if version is not None:
+        table.load_as_version(version)
     return table.to_pyarrow_dataset(filesystem=files(place, lake))
 
 
