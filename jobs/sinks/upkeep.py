@@ -71,7 +71,8 @@ class Upkeep:
                 done = self._timed()
             if time.monotonic() - self._cleaned > _CLEAN_EVERY_S:
                 self._cleaned = time.monotonic()
-                self.clean()
+                removed = self.clean()
+                get("sink.lake").info("removed what is older than lake.history_days", days=self._lake.history_days, files=removed)
         except Exception as e:
             self._log.forget()
             get("sink.lake").warning("upkeep of the table failed, will be tried again", cause=one_line(e))
@@ -115,5 +116,4 @@ class Upkeep:
         removed = self._log.vacuum(self._lake.history_days, full=full)
         self._log.checkpoint()
         self._log.clean()
-        get("sink.lake").info("removed what is older than lake.history_days", days=self._lake.history_days, files=removed)
         return removed

@@ -31,6 +31,7 @@ class Servers:
 
     def start(self, say: Say) -> None:
         """Begin to start both; :meth:`wait` tells how it went."""
+        stop_object_store(self._place)  # one that an earlier demo has left: it listens elsewhere
         running = {name for name, server in self._servers().items() if server.running()}
         # What a killed demo started is still this place's to stop.
         self.owned = {name for name in self._place.was_started() if name in running}
@@ -114,9 +115,16 @@ def _object_store(settings: Settings, where: Place) -> ObjectStore | None:
     """The demo's own, where its lake is in a bucket."""
     if not settings.lake.path.startswith(f"s3a://{BUCKET}/"):
         return None
-    port = int(settings.lake.s3_endpoint.rpartition(":")[2])
-    keys = settings.lake.s3_access_key.get_secret_value(), settings.lake.s3_secret_key
-    return ObjectStore(where.base / "s3", port, *keys, run_dir=where.base / "s3" / "run", log_dir=where.logs)
+    return _store(where, int(settings.lake.s3_endpoint.rpartition(":")[2]))
+
+
+def _store(where: Place, port: int) -> ObjectStore:
+    return ObjectStore(where.base / "s3", port, run_dir=where.base / "s3" / "run", log_dir=where.logs)
+
+
+def stop_object_store(where: Place) -> bool:
+    """Stop the object store that a demo has left running; returns whether there was one. Its data stays."""
+    return _store(where, 0).stop()
 
 
 def _was(started: bool) -> str:
