@@ -158,11 +158,12 @@ def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
     import pyarrow.fs as fs
 
     if place.startswith("s3://"):
-        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), _bucket(lake))
+        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), bucket(lake))
     return None if "://" in place else fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
 
 
-def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
+def bucket(lake: LakeSettings | None) -> fs.FileSystem:
+    """Arrow's file system of the object store; without settings what the environment says."""
     import pyarrow.fs as fs
 
     if lake is None:
