@@ -123,6 +123,8 @@ class ArchiveSettings(Section):
     path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
     after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
     compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+    file_rows: int = Field(1_000_000, ge=1000, description="rows of one file at most")
+    restored_days: int = Field(30, ge=1, description="days that a restored month stays in the hot store")
 
     @field_validator("path")
     @classmethod

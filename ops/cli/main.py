@@ -41,6 +41,7 @@ PLATFORM: dict[str, Group] = {
     "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
     "lake": Group("ops.cli.lake:app", "The lake's tables: what they hold, upkeep, labels, rules of the bucket."),
+    "archive": Group("ops.cli.archive:app", "Archive of the hot store: whole months as Parquet, verified, restored."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
