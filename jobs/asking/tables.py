@@ -18,7 +18,9 @@ from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
 from jobs.archiving.columns import Layout
 from jobs.runtime import lake, s3
+from jobs.runtime.sidetable import Side
 from jobs.sinks import postgres
+from jobs.sinks.labels import LABELS
 from jobs.sinks.parquet import lake_schema
 from schemas import alerts
 from schemas.records import RecordType
@@ -133,9 +135,13 @@ def tables(settings: Settings) -> list[AskedTable]:
                 lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
             )
         )
-    for name, comment in (("labels", "What records are, by ground truth and analysts"), ("quarantine", "Rows that a check has refused")):
-        place = lake.beside(settings, name)
-        found.append(AskedTable(*LAKE, name, comment, (), place, _in_lake(place)))
+    side = Side(settings, LABELS)
+    columns = tuple((f.name, str(f.type)) for f in LABELS.schema)
+    found.append(AskedTable(*LAKE, LABELS.name, LABELS.comment, columns, side.path, lambda _: side.dataset()))
+    for name in lake.SIDE_TABLES:
+        if name != LABELS.name:
+            place = lake.beside(settings, name)
+            found.append(AskedTable(*LAKE, name, "Rows that a check has refused", (), place, _in_lake(place)))
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
 
 
