@@ -40,6 +40,7 @@ PLATFORM: dict[str, Group] = {
     "doctor": Group("ops.cli.doctor:doctor", "What is missing on this machine, and the command that mends it."),
     "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
+    "migrate": Group("ops.cli.migrate:app", "Move in from CSV files and SQLite: rows, alerts, comparison, rotation."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
