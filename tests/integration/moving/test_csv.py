@@ -133,7 +133,7 @@ def test_lines_that_are_no_rows_are_kept_with_number_and_reason(mover: Mover, tm
     lines = [*BAD.values(), long]
     file.write_bytes(text(rows(3)).encode() + b"".join(lines) + b"\n" + text(rows(2, 100)).encode())
     told = one(mover.told("csv", file, "--into", "both"))
-    assert told["rejected_by_reason"] == {**dict.fromkeys(BAD, 1), "flow_duration: not a number": 1}
+    assert told["rejected_by_reason"] == {**dict.fromkeys(BAD, 1), "start_time: not a time": 2}
     assert (told["rows"], told["headers"], told["blank"]) == (5, 2, 1)
     assert told["stores"]["hot"]["written"] == told["stores"]["lake"]["written"] == 5
     kept = Path(told["rejects_file"]).read_bytes()
