@@ -38,6 +38,8 @@ from schemas.records import RecordType
 
 _COLUMNS = ("id", "timestamp", "src_ip", "action", "details")
 _BATCH = 5000
+#: Seconds that whoever writes the database may hold it.
+BUSY_S = 5.0
 #: Where ``details`` may say what kind of attack it was, how sure the model was, whom it hit.
 _TYPES = ("attack_type", "attack", "type", "label", "prediction", "rule")
 _CONFIDENCES = ("confidence", "confidence_score", "probability", "score")
@@ -94,7 +96,7 @@ def rows_of(path: Path) -> Iterator[tuple[Any, ...]]:
     if not path.is_file():
         raise InputError(f"SQLite database {path}: {'is a folder' if path.is_dir() else 'no such file'}", "check the name")
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=5.0)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
             connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
             there = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({TABLE})")]
             if missing := [name for name in _COLUMNS if name not in there]:

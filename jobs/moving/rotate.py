@@ -97,7 +97,7 @@ def rotate(
                 if not half_done:
                     os.link(path, piece)
                 files.replace(path, header)
-        compressed = tuple(_compressed(path)) if compress else ()
+        compressed = tuple(_compressed(path, piece)) if compress else ()
         return Rotated(piece, why, compressed, tuple(_thinned(path, keep)))
     except OSError as e:
         raise InputError(
@@ -170,31 +170,36 @@ def _copied(path: Path, piece: Path, header: bytes) -> None:
         source.write(header)
 
 
-def _compressed(path: Path) -> list[Path]:
+def _compressed(path: Path, fresh: Path | None) -> list[Path]:
+    """Compress the pieces, but not the one just made: its writer may be about to end a line."""
     made = []
     for piece in pieces(path):
-        if piece.suffix == ".gz" or _open_somewhere(piece):
+        if piece.suffix == ".gz" or piece == fresh or _open_somewhere(piece):
             continue
         target = piece.with_name(f"{piece.name}.gz")
-        with files.PartialFile(target) as partial, piece.open("rb") as source:
-            with gzip.GzipFile(fileobj=partial.file, mode="wb", mtime=0) as packed:
-                shutil.copyfileobj(source, packed, _COPIED)
-            partial.file.flush()
-            os.fsync(partial.file.fileno())
+        with piece.open("rb") as source:
+            with files.PartialFile(target) as partial:
+                with gzip.GzipFile(fileobj=partial.file, mode="wb", mtime=0) as packed:
+                    shutil.copyfileobj(source, packed, _COPIED)
+                partial.file.flush()
+                os.fsync(partial.file.fileno())
+            if source.read(1):  # somebody has written to it meanwhile
+                continue
         piece.unlink()
         made.append(target)
     return made
 
 
 def _open_somewhere(piece: Path) -> bool:
-    """Whether a process has it open for writing, as far as this user may see."""
-    wanted = str(piece.resolve())
+    """Whether a process has it open, as far as this user may see."""
+    wanted = piece.stat()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(link) == wanted:
-                return True
+            found = link.stat()  # of the file itself: the link still shows the name under which it was opened
         except OSError:
             continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
     return False
 
 

@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from infra.config import Settings
 from infra.errors import StoreError
+from jobs.hotstore import placing
+from jobs.hotstore.conversion import BOUND
 from jobs.moving.csvfile import Position
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
@@ -151,7 +153,11 @@ class HotTarget:
         return written + self._bisected(rows.slice(half), first + half, position, refused)
 
     def _insert(self, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
-        return self._asked(lambda connection: hot.insert(connection, rows, self._table, ledger))
+        def work(connection: Any) -> int:
+            placing.ready(connection, self._settings.hot, self._table, rows[self._table.time])
+            return hot.insert(connection, rows, self._table, ledger)
+
+        return self._asked(work)
 
     def _asked(self, question: Callable[[Any], T]) -> T:
         connection = self._connected()
@@ -162,7 +168,9 @@ class HotTarget:
                 connection.rollback()
             if connection.closed:
                 self._connection = None
-            failure = postgres.classify(e, self._settings.hot)
+            failure: Exception = postgres.classify(e, self._settings.hot)
+            if isinstance(e, psycopg2.errors.CheckViolation) and e.diag.constraint_name == BOUND:
+                failure = StoreUnavailable(f"{self.where} is being partitioned, and has no place for such times yet")
             if isinstance(failure, StoreUnavailable):
                 self.end()  # a server that comes back knows nothing of our lock
             raise failure from e

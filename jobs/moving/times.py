@@ -17,7 +17,7 @@ _ISO_ZONE = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)? ?(Z|[+-]\
 _EPOCH = r"^\d{1,19}(\.\d+)?([eE]\+?\d+)?$"
 _SLASHES = (
     r"^(?P<a>\d{1,2})[/.-](?P<b>\d{1,2})[/.-](?P<year>\d{4}),? +(?P<hour>\d{1,2}):(?P<minute>\d{2})"
-    r"(:(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?( ?(?P<half>[AaPp])\.?[Mm]\.?)?$"
+    r"(?::(?P<second>\d{2})(?P<fraction>\.\d{1,9})?)?(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?$"
 )
 #: Epochs by their size: the year 2001 in each unit is the least that is taken for it, seconds apart.
 _UNITS = ((1e17, 1e-3), (1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
@@ -129,7 +129,7 @@ def _iso_zone(text: pa.Array, _: Clock) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _epoch(text: pa.Array, _: Clock) -> tuple[np.ndarray, np.ndarray]:
-    whole = pc.match_substring_regex(text, r"^\d{14,18}$")
+    whole = pc.match_substring_regex(text, r"^(?:\d{14,18}|1\d{18})$")
     if pc.all(whole).as_py():  # micro- or nanoseconds have more digits than a float holds
         numbers = np.asarray(text.cast(pa.int64()))
         return np.where(numbers >= 10**17, numbers // 1000, numbers), np.ones(len(text), bool)

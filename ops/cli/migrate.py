@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra import config
+from infra import config, log
+from infra.config import Settings
 from infra.console import looks, options
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
@@ -85,7 +86,7 @@ def csv(
     from jobs.moving.run import Options, migrate, record_of
 
     stores = _STORES if into == "both" else options.names("--into", into, _STORES)
-    settings = config.load(conf_file)
+    settings = _settings(conf_file)
     wanted = Options(stores, _clock(timezone, day_first), columns, model_version, final=final, again=again, rejects=_folder(rejects))
     wanted = replace(wanted, since=moment("--from", since), until=moment("--to", until), patience_s=patience)
     chosen = record_of(settings.catalogue.records, record, needs=stores[0])
@@ -121,7 +122,7 @@ def sqlite(
     from jobs.moving.alertsdb import move
     from jobs.moving.run import record_of
 
-    settings = config.load(conf_file)
+    settings = _settings(conf_file)
     chosen = record_of(settings.catalogue.records, record, needs="alerts")
     report = move(
         settings,
@@ -168,7 +169,7 @@ def compare(
     from jobs.moving.run import record_of
 
     options.names("--store", store, _STORES)
-    settings = config.load(conf_file)
+    settings = _settings(conf_file)
     chosen = record_of(settings.catalogue.records, record, needs=store)
     begin, end = moment("--from", since), moment("--to", until) or looks.since("0s")
     assert begin is not None
@@ -228,6 +229,12 @@ def rotate(
         print(f"compressed: {path}")
     for path in done.removed:
         print(f"removed: {path}")
+
+
+def _settings(conf_file: Path | None) -> Settings:
+    settings = config.load(conf_file)
+    log.setup(settings.log)
+    return settings
 
 
 def moment(option: str, text: str | None) -> datetime | None:
@@ -331,13 +338,16 @@ def _lines(report: FileReport, reading: str) -> Iterator[str]:
 
 def _old(settings: Any, record: Any, reports: Sequence[FileReport], stores: Sequence[str]) -> Iterator[str]:
     """What becomes of rows that are older than the hot store keeps them."""
-    days = settings.hot.retention_days
-    limit = (time.time() - days * 86_400) * 1e6
+    if "hot" not in stores:
+        return
+    from jobs.hotstore.placing import bounds
+
+    first, _ = bounds(settings.hot, record.hot)
     for report in reports:
-        if "hot" in stores and report.first_us is not None and report.first_us < limit:
+        if report.rows and (report.told()["first"] or "") < first.isoformat():
             yield (
-                f"{report.path}: has rows older than hot.retention_days ({days}); the next flowlake db maintain drops them from "
-                f"{record.hot.name}. To keep them: --into lake"
+                f"{report.path}: has rows of before {first}, which {record.hot.name} does not keep (hot.retention_days): the next "
+                "flowlake db maintain drops them. To keep them: --into lake"
             )
 
 

@@ -258,7 +258,7 @@ def test_old_rows_are_told_of(mover: Mover, tmp_path: Path) -> None:
     file = tmp_path / "old.csv"
     file.write_text(text([row(0, Timestamp="2019-05-01T00:00:00")]))
     code, _, err = mover("csv", file)
-    assert (code, "older than hot.retention_days (90)" in err) == (0, True)
+    assert (code, "which network_flows does not keep (hot.retention_days)" in err) == (0, True)
 
 
 def test_stores_that_are_differently_far(mover: Mover, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
