@@ -121,6 +121,8 @@ def _places(record: RecordType, names: Sequence[str]) -> dict[str, int]:
     for place, name in enumerate(names):
         if name and (found := known.get(canonical(name))):
             column, rank = found
+            if column == record.key and name != record.key:
+                continue  # CICFlowMeter's "Flow ID" is a text of addresses and ports, and no identity
             if column not in best or rank < best[column][0]:
                 best[column] = (rank, place)
     return {column: place for column, (_, place) in best.items()}

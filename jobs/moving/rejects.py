@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from infra import files
 from infra.errors import InputError
 from jobs.moving.convert import Reject
 
@@ -36,12 +35,16 @@ class RejectFile:
             The file cannot be written.
         """
         try:
-            if not self.path.exists():
+            if not self.path.is_file():
                 return
-            kept = [line for line in self.path.read_bytes().splitlines(keepends=True)[1:] if _number(line) < first_line]
-            if kept:
-                files.replace(self.path, b"".join([_HEADER, *kept]))
-            else:
+            with self.path.open("r+b") as file:
+                kept = len(file.readline())
+                for line in file:  # in the order of the blocks
+                    if _number(line) >= first_line:
+                        break
+                    kept += len(line)
+                file.truncate(kept)
+            if kept <= len(_HEADER):
                 self.path.unlink()
         except OSError as e:
             raise self._problem(e) from e
