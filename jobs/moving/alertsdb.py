@@ -38,6 +38,8 @@ from schemas.records import RecordType
 
 _COLUMNS = ("id", "timestamp", "src_ip", "action", "details")
 _BATCH = 5000
+#: Before any rowid.
+_FIRST = -(1 << 63)
 #: Seconds that whoever writes the database may hold it.
 BUSY_S = 5.0
 #: Where ``details`` may say what kind of attack it was, how sure the model was, whom it hit.
@@ -85,8 +87,10 @@ class AlertsReport:
         }
 
 
-def rows_of(path: Path) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table ``alerts``, in the order of their ids; the database is opened for reading only, and may be in use.
+def batches_of(path: Path) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of the table ``alerts``, their place first; the database is opened for reading only, and may be in use.
+
+    Between two batches it is not locked: whoever writes it does not wait for PostgreSQL.
 
     Raises
     ------
@@ -102,7 +106,10 @@ def rows_of(path: Path) -> Iterator[tuple[Any, ...]]:
             if missing := [name for name in _COLUMNS if name not in there]:
                 said = f"its columns are {', '.join(there)}" if there else f"it has no table {TABLE}"
                 raise InputError(f"SQLite database {path}: no column {missing[0]}: {said}", f"expected: {', '.join(_COLUMNS)}")
-            yield from connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY id")
+            wanted, last = f"SELECT rowid, {', '.join(_COLUMNS)} FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", _FIRST
+            while batch := connection.execute(wanted, (last,)).fetchall():
+                last = batch[-1][0]
+                yield batch
     except sqlite3.Error as e:
         said = one_line(e)
         if "locked" in said or "busy" in said:
@@ -141,13 +148,13 @@ def move(
     Raises
     ------
     InputError
-        See :func:`rows_of`; or the reject file cannot be written.
+        See :func:`batches_of`; or the reject file cannot be written.
     StoreError
         PostgreSQL refuses, or is away for too long.
     """
     report, refused = AlertsReport(str(path)), RejectFile(path, rejects)
-    reading = rows_of(path)
-    batch = _next(reading)
+    reading = batches_of(path)
+    batch = next(reading, [])  # what cannot be read is told before anything is made
     patiently(lambda: migrate(alerts.component(settings), say), patience_s=patience_s, say=say)
     refused.begin(0)
     while batch:
@@ -163,22 +170,18 @@ def move(
             report.attacks[row["attack_type"]] += 1
             report.first_us = min(row["us"], report.first_us if report.first_us is not None else row["us"])
             report.last_us = max(row["us"], report.last_us if report.last_us is not None else row["us"])
-        batch = _next(reading)
+        batch = next(reading, [])
     report.rejects_file = str(refused.path) if refused.path.exists() else ""
     return report
 
 
-def _next(reading: Iterator[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [row for _, row in zip(range(_BATCH), reading, strict=False)]
-
-
 def _converted(batch: Sequence[tuple[Any, ...]], record: RecordType, path: Path, clock: Clock) -> tuple[list[dict[str, Any]], list[Reject]]:
-    us, good = times(pa.array([str(row[1] if row[1] is not None else "") for row in batch], pa.string()), clock)
+    us, good = times(pa.array([str(row[2] if row[2] is not None else "") for row in batch], pa.string()), clock)
     made, bad = [], []
     for row, moment, timed in zip(batch, us.tolist(), good.tolist(), strict=True):
         why = _problem(row, moment, timed)
         if why:
-            bad.append(Reject(int(row[0]), why, json.dumps(row, default=str).encode()))
+            bad.append(Reject(int(row[0]), why, json.dumps(row[1:], default=str).encode()))
         else:
             made.append(_alert(row, moment, record, path))
     return made, bad
@@ -191,7 +194,7 @@ def _problem(row: tuple[Any, ...], us: int, timed: bool) -> str:
         return f"timestamp: {OLD}"
     if in_future(us):
         return f"timestamp: {FUTURE}"
-    if _address(row[2]) is None:
+    if _address(row[3]) is None:
         return f"src_ip: {NO_ADDRESS}"
     return ""
 
@@ -206,7 +209,7 @@ def _address(value: Any) -> str | None:
 
 
 def _alert(row: tuple[Any, ...], us: int, record: RecordType, path: Path) -> dict[str, Any]:
-    number, timestamp, src_ip, action, text = row
+    _, number, timestamp, src_ip, action, text = row
     details = _details(text)
     labels = record.alerts.by_name if record.alerts else {}
     known = record.csv.labels if record.csv else {}

@@ -145,6 +145,16 @@ class CsvFile:
                 self._seek(file, start)
             yield from self._blocks(file, start, line, before)
 
+    def holds(self, position: Position) -> bool:
+        """Whether the file's content up to a position is what it was when that was noted."""
+        with self._opened() as file:
+            if self.compression:
+                return self._skip(file, position)[0] == position.offset
+            if position.offset > self.size:
+                return False
+            file.seek(max(0, position.offset - TAIL))
+            return tail_of(self._read(file, min(TAIL, position.offset))) == position.tail
+
     def _blocks(self, file: Any, start: int, line: int, before: bytes) -> Iterator[Block]:
         limit = None if self.compression else self.size
         rest, last = b"", before[-TAIL:]

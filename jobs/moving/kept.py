@@ -67,7 +67,8 @@ def _hot(settings: Settings, record: RecordType, names: Sequence[str], since: in
                     continue
                 content.seek(0)
                 options = arrow_csv.ConvertOptions(column_types=read, strings_can_be_null=False, true_values=["t"], false_values=["f"])
-                with arrow_csv.open_csv(content, arrow_csv.ReadOptions(column_names=list(names)), convert_options=options) as batches:
+                named, quoted = arrow_csv.ReadOptions(column_names=list(names)), arrow_csv.ParseOptions(newlines_in_values=True)
+                with arrow_csv.open_csv(content, named, quoted, options) as batches:
                     for batch in batches:
                         yield pa.table([batch.column(name).cast(kinds[name]) for name in names], names=list(names))
 

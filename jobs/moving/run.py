@@ -177,15 +177,16 @@ class FileMove:
     def _begun(self, target: Target, stack: ExitStack) -> Position | None:
         job = Job(self._record, self._file.path, self._options.reading, self._options.span)
         stack.callback(target.end)
-        return patiently(lambda: target.begin(job), patience_s=self._options.patience_s, say=self._say)
+        position = patiently(lambda: target.begin(job), patience_s=self._options.patience_s, say=self._say)
+        if position is None or self._file.holds(position):
+            return position
+        self._say(f"{self._file.path} is not the file that was read into {target.name} before: it is read from its beginning")
+        return None
 
     def _resumed(self, block: Block, start: Position | None) -> None:
-        """Where it goes on; a file that is not what it was begins anew for every store."""
+        """Where it goes on."""
         self._report.resumed_at = block.start
-        if start and block.start != start.offset:
-            self._say(f"{self._file.path} is not the file that was read before: it is read from its beginning")
-            self._done = dict.fromkeys(self._done, 0)
-        elif start and start.offset:
+        if start and block.start == start.offset:
             self._say(f"{self._file.path}: goes on at byte {start.offset:,}, line {block.first_line:,}")
         self._rejects.begin(block.first_line)
 

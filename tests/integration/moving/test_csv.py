@@ -312,3 +312,28 @@ def test_the_report_for_people(mover: Mover, tmp_path: Path) -> None:
     assert "hot: 5 rows = 5 written + 0 already there" in out
     assert "rejected, number of fields: 1" in out
     assert json.dumps(str(file))[1:-1] in out
+
+
+def test_a_file_that_was_replaced_is_new_to_each_store(mover: Mover, tmp_path: Path) -> None:
+    file = tmp_path / "live.csv"
+    file.write_text(text(rows(50)))
+    mover.told("csv", file, "--into", "hot")
+    file.write_text(text(rows(60, 1000)))
+    stores = one(mover.told("csv", file, "--into", "both"))["stores"]
+    assert (stores["hot"]["written"], stores["lake"]["written"]) == (60, 60)
+
+
+@pytest.mark.spark
+def test_the_stream_goes_on_in_a_lake_that_was_made_by_moving_in(mover: Mover, tmp_path: Path, spark: Any) -> None:
+    from jobs.sinks.lake import Lake
+
+    file = tmp_path / "live.csv"
+    file.write_text(text(rows(5)))
+    mover.told("csv", file, "--into", "lake")
+    Lake(spark, mover.settings, FLOWS).prepare()
+    path = lake.location(mover.settings, FLOWS)
+    found = spark.read.format("delta").load(path)
+    assert found.count() == 5
+    found.limit(1).write.format("delta").mode("append").save(path)
+    file.write_text(text(rows(7)))
+    assert one(mover.told("csv", file, "--into", "lake"))["stores"]["lake"]["written"] == 2
