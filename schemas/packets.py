@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.cicflowcsv import CSV
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA, RECORD_VERSION
 from schemas.labels import LABELS
@@ -46,4 +47,5 @@ FLOWS = RecordType(
     alerts=AlertRules(LABELS, details=("community_id", "protocol", "src_port", "dst_port", "closed")),
     # The names that these queries had before there were other record types: checkpoints go by them.
     queries={"lake": "lake", "hot": "hot", "alerts": "alerts"},
+    csv=CSV,
 )

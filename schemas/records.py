@@ -248,6 +248,43 @@ class AlertRules:
         return {label.name: label for label in self.labels}
 
 
+@dataclass(frozen=True)
+class CsvNames:
+    """How records of a type lie in the CSV files of other systems (:mod:`jobs.moving`), beyond columns named as ours.
+
+    Parameters
+    ----------
+    canonical : callable
+        A column's name as it is compared: two spellings of one name give the same.
+    others : mapping of str to tuple of str
+        Record column -> names that other systems have for it.
+    layouts : mapping of str to tuple of str
+        Name of a layout -> columns in their order, for files without a header.
+    defaults : mapping
+        Record column -> its value where a file has no such column. What is in neither is null in the lake.
+    undefined : mapping of str to float
+        Record column -> what NaN and infinity stand for in it. In other columns they are no values.
+    labels : mapping of str to str
+        What files call an attack, in lower case -> the label of ours.
+    words : mapping of str to mapping of str to str
+        Record column -> word in lower case -> the number that it stands for.
+    bounds : mapping of str to tuple of float
+        Record column -> least and largest value; beyond the bounds of its type.
+    complete : callable
+        Columns that follow from others: from those that are there, to those that are to be added.
+    """
+
+    canonical: Callable[[str], str]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layouts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, str | int | bool] = field(default_factory=dict)
+    undefined: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    complete: Callable[[Mapping[str, pa.Array]], Mapping[str, pa.Array]] = lambda _: {}
+
+
 @dataclass(frozen=True, eq=False)
 class RecordType:
     """One type of record, as it is published on its topic.
@@ -276,6 +313,8 @@ class RecordType:
         Whether and how it is scored, stored and alerted about.
     queries : mapping of str to str
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
+    csv : CsvNames, optional
+        What CSV files of other systems call its columns (``flowlake migrate csv``).
     """
 
     name: str
@@ -292,6 +331,7 @@ class RecordType:
     hot: HotTable | None = None
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
+    csv: CsvNames | None = None
 
     def __post_init__(self) -> None:
         for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
@@ -315,6 +355,7 @@ class RecordType:
             "lake cluster": self.lake.cluster if self.lake else (),
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
+            "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
         }
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:

@@ -1,4 +1,4 @@
-"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor | archive | lake``."""
+"""``flowlake bench``: measurements that are published in docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -201,6 +201,21 @@ def lake(
     _prepare(conf_file, json_file)
     with _stoppable():
         result = bench.run(rows, batches, commits, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench migrate --rows 2000000 --json migrate.json")
+def migrate(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Of the larger file; the other has a quarter.")] = 2_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """CSV files of two sizes into the hot store and into the lake: rows per second, peak memory."""
+    from ops.bench import migrate as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
 

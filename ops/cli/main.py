@@ -42,12 +42,13 @@ PLATFORM: dict[str, Group] = {
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
     "archive": Group("ops.cli.archive:app", "Archive of the hot store: whole months as Parquet, verified, restored."),
     "lake": Group("ops.cli.lake:app", "The lake's tables: what they hold, upkeep, labels, rules of the bucket."),
+    "migrate": Group("ops.cli.migrate:app", "Move in from CSV files and SQLite: rows, alerts, comparison, rotation."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
     "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
-    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor, archive, lake."),
+    "bench": Group("ops.cli.bench:app", "Benchmarks: what the page of benchmarks is made of."),
 }
 
 
