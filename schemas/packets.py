@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
-from schemas.flows import RECORD_SCHEMA, RECORD_VERSION
+from schemas.flows import RECORD_SCHEMA, RECORD_VERSION, RULES
 from schemas.labels import LABELS
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.records import AlertRules, Features, LakeTable, RecordType
@@ -45,4 +45,5 @@ FLOWS = RecordType(
     alerts=AlertRules(LABELS, details=("community_id", "protocol", "src_port", "dst_port", "closed")),
     # The names that these queries had before there were other record types: checkpoints go by them.
     queries={"lake": "lake", "hot": "hot", "alerts": "alerts"},
+    rules=RULES,
 )

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.labels import Label
 from schemas.migrations import Migrations
+from schemas.rules import Constraint
 from schemas.topics import TopicSpec
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -206,6 +207,8 @@ class RecordType:
         Whether and how it is scored, stored and alerted about.
     queries : mapping of str to str
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
+    rules : tuple of Constraint
+        What must hold of every row (:mod:`schemas.rules`) beyond what follows from the columns, the hot table and the labels.
     """
 
     name: str
@@ -222,6 +225,7 @@ class RecordType:
     hot: HotTable | None = None
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
@@ -244,6 +248,7 @@ class RecordType:
             "lake statistics": self.lake.statistics if self.lake else (),
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
+            "rules": tuple(column for rule in self.rules for column in rule.columns),
         }
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:
