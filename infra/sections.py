@@ -62,7 +62,7 @@ class LakeSettings(Section):
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     tables: dict[str, str] = Field(
-        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+        default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
     compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
