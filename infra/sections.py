@@ -128,7 +128,7 @@ class QualitySettings(Section):
     ratio: float = Field(2.0, gt=1, description="a rate is odd when it is so many times as large as it was on average, or so small ...")
     deviations: float = Field(3.0, gt=0, description="... and so many standard deviations from it as well")
     share: float = Field(0.05, gt=0, lt=1, description="a share (of attacks, of nulls) is odd when it also differs by so much")
-    copies: int = Field(10_000, ge=0, description="rows that a nightly run copies to the quarantine at most, for each record type and stage")
+    copies: int = Field(10_000, ge=0, description="rows that a nightly run copies to the quarantine at most, of each store")
     piece_rows: int = Field(200_000, ge=1000, description="rows that a nightly run holds in memory at once")
 
 

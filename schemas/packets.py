@@ -7,6 +7,7 @@ from schemas.flows import RECORD_SCHEMA, RECORD_VERSION, RULES
 from schemas.labels import LABELS
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.records import AlertRules, Features, LakeTable, RecordType
+from schemas.rules import nightly_beyond
 from schemas.topics import COMPRESSED_INSIDE, DAY_MS, HOUR_MS, TopicSpec
 from schemas.wire import CONTENT_FLOWS
 
@@ -45,5 +46,5 @@ FLOWS = RecordType(
     alerts=AlertRules(LABELS, details=("community_id", "protocol", "src_port", "dst_port", "closed")),
     # The names that these queries had before there were other record types: checkpoints go by them.
     queries={"lake": "lake", "hot": "hot", "alerts": "alerts"},
-    rules=RULES,
+    rules=nightly_beyond(NETWORK_FLOWS.sources, RULES),
 )

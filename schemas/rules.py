@@ -6,22 +6,32 @@ Nothing is said of a null but by :class:`NotNull`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 #: An IPv4 address in dotted decimal, as ``inet_pton`` reads it.
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 IPV4 = rf"^(?:{_BYTE}\.){{3}}{_BYTE}$"
 _HEX = r"[0-9a-fA-F]{1,4}"
-_TAIL = rf"(?:{_HEX}:{_HEX}|(?:{_BYTE}\.){{3}}{_BYTE})"
+
+
+def _shortened(before: int) -> str:
+    """IPv6 with ``::`` for one group or more, behind so many others."""
+    head = rf"(?:{_HEX}:){{{before - 1}}}{_HEX}" if before else ""
+    most = 7 - before
+    tails = [rf"(?:{_HEX}:){{0,{most - 1}}}{_HEX}"] if most else []
+    tails += [rf"(?:{_HEX}:){{0,{most - 2}}}(?:{_BYTE}\.){{3}}{_BYTE}"] if most > 1 else []
+    return rf"^{head}::(?:{'|'.join(tails)})?$"
+
+
 #: An IPv6 address in any of the forms of RFC 4291, the last 32 bits in dotted decimal among them; no zone, no prefix length.
 IPV6 = "|".join(
     [
-        rf"^(?:{_HEX}:){{6}}{_TAIL}$",
-        rf"^::(?:{_HEX}:){{0,5}}{_TAIL}$",
-        *(rf"^(?:{_HEX}:){{{n - 1}}}{_HEX}::(?:{_HEX}:){{0,{5 - n}}}{_TAIL}$" for n in range(1, 6)),
-        *(rf"^(?:{_HEX}:){{{n - 1}}}{_HEX}::{_HEX}$" for n in range(1, 7)),
-        rf"^(?:(?:{_HEX}:){{0,6}}{_HEX})?::$",
+        rf"^(?:{_HEX}:){{7}}{_HEX}$",
+        rf"^(?:{_HEX}:){{6}}(?:{_BYTE}\.){{3}}{_BYTE}$",
+        *(_shortened(before) for before in range(8)),
     ]
 )
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -35,12 +45,13 @@ TOLERANCE = 1e-9
 class Constraint:
     """One thing that must hold of each row. Which are there: the classes below.
 
-    Attributes
+    Parameters
     ----------
-    code : what kind of constraint it is, as reasons and metrics name it.
-    columns : columns that it looks at.
-    in_batch : whether it is looked at in each batch of a store, or at night alone.
+    nightly : bool
+        It is looked at by the nightly run alone, and not in each batch of a store.
     """
+
+    nightly: bool = field(default=False, kw_only=True)
 
     @property
     def code(self) -> str:
@@ -51,11 +62,6 @@ class Constraint:
     def columns(self) -> tuple[str, ...]:
         """Columns that it looks at."""
         raise NotImplementedError
-
-    @property
-    def in_batch(self) -> bool:
-        """Whether it is looked at in each batch too."""
-        return True
 
     @property
     def name(self) -> str:
@@ -110,13 +116,8 @@ class OneOf(_OfOne):
     """One of some values (``values`` are all texts or all integers)."""
 
     values: tuple[str, ...] | tuple[int, ...]
-    nightly: bool = False
 
     code = "one-of"
-
-    @property
-    def in_batch(self) -> bool:
-        return not self.nightly
 
     @property
     def said(self) -> str:
@@ -201,4 +202,10 @@ class Together(Constraint):
 
 def ordered(*columns: str) -> tuple[Order, ...]:
     """Each column is not above the next: ``ordered("min", "mean", "max")``."""
-    return tuple(Order((low,), (high,)) for low, high in zip(columns, columns[1:], strict=False))
+    return tuple(Order((low,), (high,)) for low, high in pairwise(columns))
+
+
+def nightly_beyond(columns: Iterable[str], rules: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """Rules, those that look at other columns than these marked as nightly: a store need not read its messages whole for them."""
+    cheap = set(columns)
+    return tuple(rule if cheap.issuperset(rule.columns) else replace(rule, nightly=True) for rule in rules)

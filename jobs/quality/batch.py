@@ -1,31 +1,25 @@
 """Cheap checks on each batch of a store: the rows of its messages that fail are taken out, the others go on.
 
 Every store of a record type looks at the same columns and compares times with the same clock, that of the message, so all leave out the
-same rows whenever they read them; the first of :data:`OWNERS` that the type declares writes them to the quarantine
-(:mod:`jobs.quality.quarantine`). Alerts are raised of all records: one that is odd may be an attack none the less.
+same rows whenever they read them; the query of one of them writes them to the quarantine
+(:mod:`jobs.quality.intake`). Alerts are raised of all records: one that is odd may be an attack none the less.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from infra.config import Settings
 from infra.sections import QualitySettings
-from jobs.quality import derive, place, vectorised
+from jobs.quality import derive, vectorised
 from jobs.quality.vectorised import Clock, Mask
 from jobs.sinks.messages import Message
 from schemas.records import RecordType
-from schemas.rules import Constraint, NotNull
-
-#: Stores of which the first that a record type declares writes its rows to the quarantine.
-OWNERS = ("lake", "hot")
+from schemas.rules import Constraint
 
 
 @dataclass(frozen=True)
@@ -94,30 +88,10 @@ class Checks:
         return Clock.of(self.quality, np.repeat(sent, [message.rows.num_rows for message in messages]))
 
 
-def checks(settings: Settings, record: RecordType) -> Checks | None:
-    """The checks of the batches of a record type; None where they are turned off, or there is no place for a quarantine."""
-    if not settings.quality.batch_checks or owner(record) is None or place.problem(settings):
-        return None
-    # that there is no null the decoder has seen to
-    found = tuple(c for c in derive.constraints(record, settings) if c.in_batch and not isinstance(c, NotNull))
-    return Checks(record, found, settings.quality)
-
-
-def owner(record: RecordType) -> str | None:
-    """The store whose query writes a type's failing rows to the quarantine."""
-    return next((store for store in OWNERS if getattr(record, store) is not None), None)
-
-
 def failures(rows: pa.Table, found: Iterable[Constraint], clock: Clock) -> dict[Constraint, Mask]:
     """Which rows fail which constraints; those that all rows keep are left out."""
     masks = ((constraint, vectorised.failing(rows, constraint, clock)) for constraint in found)
     return {constraint: mask for constraint, mask in masks if mask is not None}
-
-
-def counts(failed: Iterable[Failed]) -> str:
-    """Rows by rule as JSON, for the driver; empty when there are none."""
-    total = Counter(rule for item in failed for rule in item.rules)
-    return json.dumps(total) if total else ""
 
 
 def told(constraint: Constraint, rows: pa.Table, row: int) -> str:

@@ -1,6 +1,6 @@
 """What must hold of the rows of a record type: made of its declaration, for the batches of its stores and for each of its tables.
 
-Sources of constraints: which columns may be null, the hot table's SQL types and ``CHECK``\\ s, what a model reads, what scoring adds, the
+Sources of constraints: which columns may be null, the hot table's SQL types and checks, what a model reads, what scoring adds, the
 labels, the times, and the rules that the type declares itself.
 """
 
@@ -14,7 +14,21 @@ import pyarrow as pa
 from infra.config import Settings
 from schemas.labels import BENIGN
 from schemas.records import HotColumn, RecordType
-from schemas.rules import LARGEST, UUID, Address, Constraint, NoNul, NotNull, OneOf, Order, Pattern, PlausibleTime, Range, Together
+from schemas.rules import (
+    LARGEST,
+    UUID,
+    Address,
+    Constraint,
+    NoNul,
+    NotNull,
+    OneOf,
+    Order,
+    Pattern,
+    PlausibleTime,
+    Range,
+    Together,
+    nightly_beyond,
+)
 
 _REAL = 3.4028234e38
 #: SQL type -> what it can hold, where an Arrow type may hold more.
@@ -64,7 +78,8 @@ def _all(record: RecordType, settings: Settings) -> Iterator[Constraint]:
             yield OneOf("attack_type", tuple(known), nightly=True)
     yield from record.rules
     if record.features:
-        yield from (Range(name) for name in record.features.names if pa.types.is_floating(record.schema.field(name).type))
+        finite = [Range(name) for name in record.features.names if pa.types.is_floating(record.schema.field(name).type)]
+        yield from nightly_beyond(record.hot.sources if record.hot else record.features.names, finite)
     if record.hot:
         for column in record.hot.columns:
             yield from _of_sql(column, record.hot.types[column.name], record.published.field(column.source).type)
@@ -94,7 +109,7 @@ def _fits(kind: pa.DataType, sql: str) -> bool:
 
 
 def _of_check(column: HotColumn, text: str) -> Iterator[Constraint]:
-    """``CHECK``\\ s that compare the column with numbers, or list its values; what else one may say is left to the database."""
+    """Checks that compare the column with numbers, or list its values; what else one may say is left to the database."""
     for part in re.split(r"\s+AND\s+", text.strip(), flags=re.IGNORECASE):
         if (match := _COMPARED.match(part)) and match[1] == column.name:
             bound = float(match[3])
@@ -114,7 +129,8 @@ def _once(found: Iterable[Constraint]) -> Iterator[Constraint]:
         if isinstance(constraint, Range):
             key: tuple[object, ...] = ("range", constraint.column)
             if isinstance(before := kept.get(key), Range):
-                constraint = Range(constraint.column, max(before.low, constraint.low), min(before.high, constraint.high))
+                low, high = max(before.low, constraint.low), min(before.high, constraint.high)
+                constraint = Range(constraint.column, low, high, nightly=before.nightly and constraint.nightly)
         else:
             key = (constraint,)
         kept[key] = constraint

@@ -131,10 +131,10 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
 
     place = s3.uri(str(path))
     table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
-    return table.to_pyarrow_dataset(filesystem=_files(place, lake))
+    return table.to_pyarrow_dataset(filesystem=files(place, lake))
 
 
-def _files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
+def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
     """Arrow's own file system with the table's folder as its root; None where it has none."""
     import pyarrow.fs as fs
 
