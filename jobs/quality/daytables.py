@@ -65,8 +65,8 @@ class DayTable(Protocol):
         """Column of a record -> type that the table has it in; other columns under their own names."""
         ...
 
-    def pieces(self, day: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Rows of a UTC day, so many at once; with ``keys``: those of these identities."""
+    def pieces(self, first: date, last: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Rows of UTC days, both included, so many at once; with ``keys``: those of these identities."""
         ...
 
     def summary(self, columns: Mapping[str, str], by: Sequence[str], first: date, last: date, having: str = "") -> list[dict[str, Any]]:
@@ -119,9 +119,9 @@ class _FileDays:
         time = pc.field(self.names[self._record.event_time])
         return (time >= begin) & (time < end)
 
-    def pieces(self, day: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def pieces(self, first: date, last: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
         there = {name: column for name, column in self.names.items() if column in self._dataset.schema.names}
-        chosen = self._of_days(day, day)
+        chosen = self._of_days(first, last)
         if keys is not None:
             chosen &= pc.field(self.names[self._record.key]).isin(list(keys))
         columns = {name: pc.field(column) for name, column in there.items()}
@@ -231,7 +231,7 @@ class HotDays:
         )
         return {own.get(row["attname"], row["attname"]): row["kind"] for row in self._ask(sql, [self._table.name])}
 
-    def pieces(self, day: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def pieces(self, first: date, last: date, rows: int, keys: Sequence[str] | None = None) -> Iterator[pa.Table]:
         there = self.types()
         chosen = [column for column in self._table.columns if column.source in there]
         listed, schema = [], []
@@ -240,7 +240,7 @@ class HotDays:
             listed.append(read.format(_quoted(column.name)))
             schema.append(pa.field(column.source, kind))
         sql = f"SELECT {', '.join(listed)} FROM {self._table.name} WHERE {self._of_days()}"
-        values: list[Any] = [_midnight(day), _midnight(day + timedelta(days=1))]
+        values: list[Any] = [_midnight(first), _midnight(last + timedelta(days=1))]
         if keys is not None:
             sql += f" AND {_quoted(self.names[self._record.key])}::text = ANY(%s)"
             values.append(list(keys))

@@ -6,20 +6,23 @@ has. Which engine of great-expectations it is and why: docs/explanation/decision
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from infra.config import Settings
+from infra.names import printable
 from jobs.quality import batch, derive, rates, suites, table
 from jobs.quality.daytables import DayTable
 from jobs.quality.vectorised import Clock
 from schemas.records import RecordType
-from schemas.rules import Constraint, NotNull
+from schemas.rules import Constraint, NotNull, PlausibleTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +54,7 @@ class Found:
 
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
-        return {"rule": self.rule, "rows": self.unexpected, "values": [_plain(value) for value in self.values], "error": self.error}
+        return {"rule": self.rule, "rows": self.unexpected, "values": self.values, "error": self.error}
 
     def add(self, result: Any) -> None:
         """What great-expectations says of one piece."""
@@ -60,7 +63,7 @@ class Found:
         self.nulls += int(told.get("missing_count") or 0)
         bad = int(told.get("unexpected_count") or 0)
         self.unexpected += bad if bad or result.success else 1
-        self.values = (self.values + list(told.get("partial_unexpected_list") or []))[:_SHOWN]
+        self.values = (self.values + [_plain(value) for value in told.get("partial_unexpected_list") or []])[:_SHOWN]
         for one in (result.exception_info or {}).values():
             if isinstance(one, dict) and one.get("raised_exception"):
                 self.error = str(one.get("exception_message"))[:300]
@@ -154,7 +157,7 @@ def run(
         return done
     of_rows = suites.of_rows(found, clock)
     results = {one.meta[suites.RULE]: Found(one.configuration) for one in of_rows}
-    for piece in days.pieces(day, settings.quality.piece_rows):
+    for piece in days.pieces(day, day, settings.quality.piece_rows):
         for rule, one in _checked(suites.frame(piece, found), of_rows).items():
             results[rule].add(one)
         done.rows += piece.num_rows
@@ -163,10 +166,12 @@ def run(
     done.found += results.values()
     twice = _twice(days, record, day)
     copies.take_twice(days, day, twice)
+    strays = _strays(days, record, clock, settings, copies)
     say(f"{done.name} {day}: rates beside those of the {settings.quality.history_days} days before")
     measured = rates.measure(days, record, day, settings.quality, now)
     done.note = measured.note
-    done.found += validate(suites.summary_frame(measured.rates, record.key, len(twice)), suites.of_summary(measured.rates, record.key))
+    counted = {suites.twice(record.key): len(twice), suites.strays(record.event_time): strays}
+    done.found += validate(suites.summary_frame(measured.rates, counted), suites.of_summary(measured.rates, record.key, record.event_time))
     done.copied = copies.write()
     done.seconds = round(time.monotonic() - began, 1)
     return done
@@ -213,6 +218,21 @@ def _twice(days: DayTable, record: RecordType, day: date) -> list[str]:
     return [str(row[record.key]) for row in rows]
 
 
+def _strays(days: DayTable, record: RecordType, clock: Clock, settings: Settings, copies: _Copies) -> int:
+    """Rows of the whole table at times that cannot be: they lie in days that nobody looks at."""
+    epoch = date(1970, 1, 1)
+    before = epoch + timedelta(microseconds=clock.earliest_us) - timedelta(days=1)
+    behind = epoch + timedelta(microseconds=int(np.min(clock.latest_us))) + timedelta(days=1)
+    rule, count = PlausibleTime(record.event_time), 0
+    for first, last in ((date.min, before), (behind, date(9999, 12, 30))):
+        rows = days.summary({"rows": "count(*)"}, [], first, last)[0]["rows"]
+        if rows:
+            count += int(rows)
+            for piece in days.pieces(first, last, settings.quality.piece_rows):
+                copies.take(piece, [rule], clock, {rule.name})
+    return count
+
+
 class _Copies:
     """Rows for the quarantine, up to ``quality.copies``; counted beyond."""
 
@@ -243,7 +263,7 @@ class _Copies:
         if not keys or self._left <= 0:
             return
         rule = f"unique({self._record.key})"
-        for piece in days.pieces(day, self._settings.quality.piece_rows, keys[: self._left]):
+        for piece in days.pieces(day, day, self._settings.quality.piece_rows, keys[: self._left]):
             for number in range(min(piece.num_rows, self._left)):
                 key = piece[self._record.key][number].as_py()
                 self._keep(piece.slice(number, 1), rule, f"{rule}: {key!r} is there more than once", f"{number}")
@@ -272,18 +292,20 @@ class _Copies:
 
 def _first(bad: dict[Constraint, Any], rows: int, most: int) -> Iterator[int]:
     """Places of the first rows that fail anything."""
-    import numpy as np
-
     any_of = np.logical_or.reduce(list(bad.values())) if bad else np.zeros(rows, bool)
     yield from np.flatnonzero(any_of)[:most].tolist()
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+    """A value of a frame as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, bool | int | float) or value is None else printable(str(value))
 
 
 def yesterday() -> date:
     """The last UTC day that is over."""
-    from datetime import timedelta
-
     return datetime.now(UTC).date() - timedelta(days=1)

@@ -96,7 +96,7 @@ def measure(table: DayTable, record: RecordType, day: date, quality: QualitySett
         past_rows = [by_hour.get((past, hour), 0.0) for past in before]
         if all(past_rows):  # an hour that was empty once may be empty again
             found.append(_rate(f"rows at {hour:02}:00", by_hour.get((day, hour), 0.0), past_rows, quality))
-    return Rates(tuple(found))
+    return Rates(tuple(rate for rate in found if rate is not None))
 
 
 def _columns(record: RecordType, there: set[str]) -> dict[str, tuple[str, bool]]:
@@ -127,8 +127,10 @@ def _number(value: object) -> bool:
     return value is not None and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
-def _rate(name: str, value: float, history: Sequence[float], quality: QualitySettings, *, share: bool = False) -> Rate:
+def _rate(name: str, value: float, history: Sequence[float], quality: QualitySettings, *, share: bool = False) -> Rate | None:
     mean = statistics.fmean(history)
+    if not any(history) and not share:
+        return None  # nothing to be in proportion to
     spread = quality.deviations * statistics.stdev(history)
     low, high = sorted((mean / quality.ratio, mean * quality.ratio))
     if share:

@@ -1,14 +1,13 @@
 """The results of nightly runs: as JSON for programs, and as great-expectations' data docs, a site of HTML files that asks nobody.
 
 The pages that it builds fetch styles and scripts from half a dozen hosts, and a picture whose address tells its maker who looks. These
-are taken out, and a style sheet is put in their place; the pages are lists and tables, and need no script.
+are taken out (:mod:`jobs.quality.pages`), and the first page, a frame for scripts, is ours.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra import files
 from infra.config import Settings
+from jobs.quality import pages
 
 if TYPE_CHECKING:
     from jobs.quality.nightly import Found, SuiteRun
@@ -24,27 +24,7 @@ if TYPE_CHECKING:
 #: Runs whose results are kept.
 KEPT = 60
 _SITE = "local_site"
-_OUTSIDE = re.compile(
-    r"<script[^>]*\bsrc=[\"']?(?:https?:)?//[^>]*>\s*</script>"
-    r"|<(?:link|img)[^>]*\b(?:href|src)=[\"']?(?:https?:)?//[^>]*>"
-    r"|<a[^>]*\bhref=[\"']?(?:https?:)?//[^>]*>.*?</a>",
-    re.IGNORECASE | re.DOTALL,
-)
-_STYLE = """<style data-flowlake>
-body{font:15px/1.45 system-ui,sans-serif;color:#1c2733;margin:0 auto;max-width:1200px;padding:1rem}
-h1,h2,h3,h4,h5{line-height:1.2;margin:1.2em 0 .4em}a{color:#0b62c4}p{margin:.4em 0}
-table{border-collapse:collapse;width:100%;margin:.5em 0}
-th,td{border:1px solid #d5dde5;padding:.35em .6em;text-align:left;vertical-align:top}
-th{background:#f1f4f8}code,.badge{background:#eef1f5;border-radius:3px;padding:0 .3em;overflow-wrap:anywhere}
-.row{display:flex;flex-wrap:wrap;gap:1rem}.col-12,.col-md-12,.col-lg-12{flex:1 1 100%}
-nav,.navbar{display:flex;flex-wrap:wrap;gap:1rem;align-items:center;list-style:none}
-ul{padding-left:1.2em}.nav,.breadcrumb,.list-unstyled{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.6rem}
-.text-success,.fa-check-circle::before{color:#18794e}.text-danger,.fa-times::before{color:#c62828}
-.fa-check-circle::before{content:"\\2713"}.fa-times::before,.fa-times-circle::before{content:"\\2717"}
-.fa-exclamation-triangle::before{content:"!"}.alert{border:1px solid #d5dde5;border-radius:4px;padding:.6em 1em;margin:.6em 0}
-.modal,.cooltip,.ge-cta-footer,button,script{display:none!important}img{max-width:100%}
-@media (prefers-color-scheme:dark){body{background:#11161c;color:#dbe3ea}th,code,.badge{background:#1d262f}a{color:#7db7ff}}
-</style>"""
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
 def folder(settings: Settings) -> Path:
@@ -82,17 +62,25 @@ def store(settings: Settings, runs: Sequence[SuiteRun], now: datetime) -> Path:
     """
     place = folder(settings)
     (place / "runs").mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"at": now.isoformat(), "runs": [run.as_dict() for run in runs]}, indent=1)
-    files.replace(place / "runs" / f"{now:%Y%m%dT%H%M%S.%fZ}.json", content)
-    for old in sorted((place / "runs").glob("*.json"))[:-KEPT]:
+    told = [{"at": now.isoformat(), **run.as_dict(), "page": _page(run, now)} for run in runs]
+    files.replace(place / "runs" / f"{now:{_STAMP}}.json", json.dumps(told, indent=1))
+    kept = sorted((place / "runs").glob("*.json"), reverse=True)
+    for old in kept[KEPT:]:
         old.unlink(missing_ok=True)
     context = _context(place)
     keys = [key for run in runs for key in _kept(context, run, now)]
     _forget(context)
     context.build_data_docs(resource_identifiers=keys)
-    for html in (place / "docs").rglob("*.html"):
-        _alone(html)
+    for page_of_run in (place / "docs").rglob("*.html"):
+        pages.alone(page_of_run)
+    lines = (line for run in kept[:KEPT] for line in json.loads(run.read_text(encoding="utf-8")))
+    files.replace(page(settings), pages.index(lines))
     return page(settings)
+
+
+def _page(run: SuiteRun, now: datetime) -> str:
+    """Where great-expectations puts the page of a result, from the first page."""
+    return f"validations/{run.name.replace('.', '/')}/{run.day}/{now:{_STAMP}}/{run.day}.html"
 
 
 def _kept(context: Any, run: SuiteRun, now: datetime) -> list[Any]:
@@ -159,13 +147,6 @@ def _forget(context: Any) -> None:
     for keys in by_suite.values():
         for key in sorted(keys, key=lambda key: str(key.run_id.run_time))[:-KEPT]:
             context.validation_results_store.remove_key(key)
-
-
-def _alone(html: Path) -> None:
-    """Make a page that needs no other host."""
-    text = html.read_text(encoding="utf-8")
-    if _STYLE not in text:
-        files.replace(html, _OUTSIDE.sub("", text).replace("</head>", f"{_STYLE}</head>", 1))
 
 
 def _quiet(context: Any) -> Any:

@@ -54,11 +54,12 @@ def of_schema(expected: Iterable[str], types: Mapping[str, str], there: Mapping[
     return found + [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[types[name]], meta={RULE: f"type({name})"}) for name in typed]
 
 
-def of_summary(rates: Iterable[Rate], unique: str) -> list[Any]:
-    """Expectations of what was counted (:func:`summary_frame`): no identity twice, and rates within their bounds."""
+def of_summary(rates: Iterable[Rate], unique: str, time: str) -> list[Any]:
+    """Expectations of what was counted (:func:`summary_frame`): no identity twice, no rows at impossible times, rates within bounds."""
     from great_expectations import expectations as gxe
 
-    found: list[Any] = [gxe.ExpectColumnValuesToBeInSet(column=_twice(unique), value_set=[0], meta={RULE: f"unique({unique})"})]
+    none = {twice(unique): f"unique({unique})", strays(time): f"strays({time})"}
+    found: list[Any] = [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[0], meta={RULE: rule}) for name, rule in none.items()]
     for rate in rates:
         meta = {RULE: f"rate({rate.name})"}
         found.append(gxe.ExpectColumnValuesToBeBetween(column=rate.name, min_value=rate.low, max_value=rate.high, meta=meta))
@@ -72,11 +73,11 @@ def types_frame(there: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame({name: [kind] for name, kind in there.items()})
 
 
-def summary_frame(rates: Iterable[Rate], unique: str, twice: int) -> pd.DataFrame:
-    """One row: how many identities are there more than once, and each rate."""
+def summary_frame(rates: Iterable[Rate], counted: Mapping[str, int]) -> pd.DataFrame:
+    """One row: what was counted (:func:`twice`, :func:`strays`), and each rate."""
     import pandas as pd
 
-    return pd.DataFrame({_twice(unique): [twice], **{rate.name: [rate.value] for rate in rates}})
+    return pd.DataFrame({**{name: [count] for name, count in counted.items()}, **{rate.name: [rate.value] for rate in rates}})
 
 
 def frame(rows: pa.Table, found: Iterable[Constraint]) -> pd.DataFrame:
@@ -125,8 +126,14 @@ def _sides(constraint: Order) -> tuple[str, str]:
     return " + ".join(constraint.lower), f"{' + '.join(constraint.upper)} "
 
 
-def _twice(unique: str) -> str:
+def twice(unique: str) -> str:
+    """Column of the summary: identities that are not unique."""
     return f"values of {unique} that are there more than once"
+
+
+def strays(time: str) -> str:
+    """Column of the summary: rows outside all plausible days."""
+    return f"rows whose {time} cannot be"
 
 
 def _expectation(rule: Constraint, clock: Clock) -> Any:
