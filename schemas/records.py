@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.labels import Label
 from schemas.migrations import Migrations
+from schemas.rules import Constraint
 from schemas.topics import TopicSpec
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -315,6 +316,8 @@ class RecordType:
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
     csv : CsvNames, optional
         What CSV files of other systems call its columns (``flowlake migrate csv``).
+    rules : tuple of Constraint
+        What must hold of every row (:mod:`schemas.rules`) beyond what follows from the columns, the hot table and the labels.
     """
 
     name: str
@@ -332,6 +335,7 @@ class RecordType:
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
     csv: CsvNames | None = None
+    rules: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
@@ -356,6 +360,7 @@ class RecordType:
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
             "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
+            "rules": tuple(column for rule in self.rules for column in rule.columns),
         }
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:
