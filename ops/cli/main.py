@@ -44,7 +44,9 @@ PLATFORM: dict[str, Group] = {
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
-    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
+    "bench": Group(
+        "ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor, hot, dashboards, compression."
+    ),
 }
 
 
