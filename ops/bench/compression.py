@@ -96,10 +96,8 @@ def run(
 
 
 def _measure(settings: Settings, choice: str, rows: HotRows, times: int, say: Callable[[str], None]) -> dict[str, Any]:
-    table = replace(NETWORK_FLOWS, timescale=replace(NETWORK_FLOWS.timescale, segment_by=choice))
-    hotstore.prepare(settings, table)
-    if not hotstore.timescale(settings):
-        raise StoreError(f"{postgres.where(settings.hot)} has no TimescaleDB", "name a server that has it with --dsn")
+    table = NETWORK_FLOWS
+    _prepare(settings, table, choice)
     hotstore.load(settings, table, rows, lambda _: None)
     began = time.perf_counter()
     with hotstore.asking(settings) as cursor:
@@ -122,6 +120,22 @@ def _measure(settings: Settings, choice: str, rows: HotRows, times: int, say: Ca
     }
     say(f"segment by {choice or 'nothing'}: {result}")
     return result
+
+
+def _prepare(settings: Settings, table: HotTable, choice: str) -> None:
+    """The table as a hypertable without policies: nothing but what is measured happens to it."""
+    segment = f"timescaledb.compress_segmentby = '{choice}', " if choice else ""
+    order = ", ".join([f"{table.time} DESC", *table.key[1:]])
+    made = [statement for number in sorted(table.migrations) for statement in table.migrations[number]]
+    with hotstore.asking(settings) as cursor:
+        try:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except psycopg2.Error as e:
+            raise StoreError(f"{postgres.where(settings.hot)} has no TimescaleDB: {one_line(e)}", "name a server that has it: --dsn") from e
+        for statement in made:
+            cursor.execute(statement)
+        cursor.execute(f"SELECT create_hypertable('{table.name}', '{table.time}', chunk_time_interval => INTERVAL '1 day')")
+        cursor.execute(f"ALTER TABLE {table.name} SET (timescaledb.compress, {segment}timescaledb.compress_orderby = '{order}')")
 
 
 def asked(rows: HotRows) -> list[Question]:

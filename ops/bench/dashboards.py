@@ -88,7 +88,7 @@ def run(
         samples = ask(own, asked, clients, times, seed, say)
         plans = _plans(own, [q for q in asked if samples[q.name].p(99) > GOAL_MS])
         server = hotstore.facts(own)
-    whole = Samples([ms for one in samples.values() for ms in one.ms], 0)
+    whole = AnswerTimes([ms for one in samples.values() for ms in one.ms], 0)
     return {
         "flows": flows,
         "days": days,
@@ -106,7 +106,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class Samples:
+class AnswerTimes:
     """Answer times of one question, in milliseconds; ``rows``: of its last answer."""
 
     ms: list[float]
@@ -137,7 +137,7 @@ def asking(hosts: Hosts) -> list[Question]:
 
 def ask(
     settings: Settings, asked: Sequence[Question], clients: int, times: int, seed: int, say: Callable[[str], None]
-) -> dict[str, Samples]:
+) -> dict[str, AnswerTimes]:
     """Ask each question so many times; each client has a part of them, all mixed.
 
     Raises
@@ -150,10 +150,10 @@ def ask(
     say(f"{len(asked)} questions, each {times} times, by {clients} clients")
     with ThreadPoolExecutor(clients) as pool:
         parts = list(pool.map(lambda n: _client(settings, asked, order[n::clients], seed + n), range(clients)))
-    found: dict[str, Samples] = {}
+    found: dict[str, AnswerTimes] = {}
     for number, question in enumerate(asked):
         answers = [answer for part in parts for answer in part if answer[0] == number]
-        found[question.name] = Samples([ms for _, ms, _ in answers], answers[-1][2])
+        found[question.name] = AnswerTimes([ms for _, ms, _ in answers], answers[-1][2])
     return found
 
 

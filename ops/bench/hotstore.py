@@ -125,7 +125,7 @@ def timescale(settings: Settings) -> bool:
 
 
 def load(settings: Settings, table: HotTable, rows: HotRows, say: Say, *, writers: int = 2) -> float:
-    """Copy all rows into the table, by several connections; seconds that it took."""
+    """Write all rows into the table as a stream does, by several connections; seconds that it took."""
     began = time.perf_counter()
     with Writers(settings.hot, table, writers) as workers:
         for done in workers.load(rows):

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import dataclass
 from threading import BrokenBarrierError
 from typing import Any
 
 import pyarrow as pa
 
-from infra.sections import PostgresSettings
+from infra.sections import HotSettings
+from jobs.hotstore import placing
 from jobs.sinks import hot, postgres
 from ops.bench.hotrows import HotRows
 from schemas.records import HotTable
@@ -51,13 +51,12 @@ class Wrote:
 _own: dict[str, Any] = {}
 
 
-def _begin(settings: PostgresSettings, table: HotTable, barrier: threading.Barrier) -> None:
+def _begin(settings: HotSettings, table: HotTable, barrier: threading.Barrier) -> None:
     _own.update(settings=settings, table=table, barrier=barrier)
 
 
 def _write(share: Share) -> Wrote:
     """Wait for the other writers, then write each chunk as a task of the stream does: :func:`jobs.sinks.hot.insert`."""
-    table: HotTable = _own["table"]
     connection = postgres.kept(_own["settings"], "flowlake-bench")
     try:
         _own["barrier"].wait(_READY_S)
@@ -66,25 +65,24 @@ def _write(share: Share) -> Wrote:
     began = last = time.monotonic()
     slowest, rows, inserted = 0.0, 0, 0
     for number, chunk in enumerate(share.chunks):
-        inserted += hot.insert(connection, chunk, table, (_QUERY, share.first + number, share.task, f"bench/{share.first + number}"))
+        inserted += _insert(connection, chunk, (_QUERY, share.first + number, share.task, f"bench/{share.first + number}"))
         rows += chunk.num_rows
         now = time.monotonic()
         slowest, last = max(slowest, now - last), now
     return Wrote(began, last, rows, inserted, slowest)
 
 
-def _load(rows: HotRows, numbers: Sequence[int]) -> int:
-    """COPY whole blocks."""
+def _insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
+    """What :class:`jobs.sinks.hot.Writer` does with rows."""
     table: HotTable = _own["table"]
-    done = 0
-    connection = postgres.connect(_own["settings"], "flowlake-bench-load")
-    with closing(connection):
-        for number in numbers:
-            block = rows.block(number)
-            with connection, connection.cursor() as cursor:
-                postgres.copy_table(cursor, table.name, table.types, block)
-            done += block.num_rows
-    return done
+    placing.ready(connection, _own["settings"], table, rows[table.time])
+    return hot.insert(connection, rows, table, ledger)
+
+
+def _load(rows: HotRows, numbers: Sequence[int]) -> int:
+    """Write whole blocks."""
+    connection = postgres.kept(_own["settings"], "flowlake-bench")
+    return sum(_insert(connection, rows.block(number), (f"{_QUERY}-load", number, 0, str(number))) for number in numbers)
 
 
 # -- in the benchmark's ------------------------------------------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ def _load(rows: HotRows, numbers: Sequence[int]) -> int:
 class Writers:
     """So many processes with a connection each; a context manager."""
 
-    def __init__(self, settings: PostgresSettings, table: HotTable, count: int) -> None:
+    def __init__(self, settings: HotSettings, table: HotTable, count: int) -> None:
         # Started afresh, not forked: Arrow's and the client's threads and connections do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self.count = count
@@ -124,7 +122,7 @@ class Writers:
         return [one.result() for one in waiting]
 
     def load(self, rows: HotRows, blocks: int = 4) -> Iterator[int]:
-        """Copy all rows, a few blocks a task; yields how many are there so far."""
+        """Write all rows, a few blocks a task; yields how many are there so far."""
         numbers = rows.blocks()
         waiting = [self._pool.submit(_load, rows, numbers[i : i + blocks]) for i in range(0, len(numbers), blocks)]
         done = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops.bench.dashboards import Samples
+from ops.bench.dashboards import AnswerTimes
 from ops.bench.questions import Question, cookbook, dashboards
 
 PAGE = """
@@ -60,4 +60,4 @@ def test_every_parameter_of_a_panel_has_values() -> None:
 
 @pytest.mark.parametrize(("percent", "ms"), [(50, 3.0), (99, 9.0)])
 def test_a_percentile_is_a_time_that_was_measured(percent: float, ms: float) -> None:
-    assert Samples([9.0, 1.0, 3.0, 2.0, 3.0], 7).p(percent) == ms
+    assert AnswerTimes([9.0, 1.0, 3.0, 2.0, 3.0], 7).p(percent) == ms
