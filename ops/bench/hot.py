@@ -74,7 +74,8 @@ def run(
     Returns
     -------
     dict
-        By phase rows, rows that were new, seconds, rows/s, seconds of the slowest transaction; ``goal`` and whether ``mixed`` meets it;
+        By phase rows, rows that were new, seconds, rows/s, us of CPU a row (writer, and the server's processes
+        where it is on this machine), seconds of the slowest transaction; ``goal`` and whether ``mixed`` meets it;
         server and machine.
 
     Raises
@@ -218,6 +219,11 @@ def _measure(workers: Writers, phase: Phase, number: int, say: Callable[[str], N
         "new_rows": inserted,
         "seconds": round(seconds, 2),
         "rows_per_s": round(rows / seconds),
+        # Says what two idle cores would do, also where others are busy beside.
+        "us_per_row": {
+            "writer": round(sum(one.cpu_s for one in done) / rows * 1e6, 2),
+            "server": round(sum(one.server_cpu_s for one in done) / rows * 1e6, 2),
+        },
         "slowest_batch_s": round(max(one.slowest_s for one in done), 3),
     }
 

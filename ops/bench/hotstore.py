@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from infra.errors import ConfigError, StoreError, one_line
 from infra.process import free_port
 from infra.sections import PostgresSettings
 from infra.stack.postgres import Postgres, create_database
+from jobs.hotstore import rollups
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from ops.bench.hotrows import HotRows
@@ -134,6 +136,12 @@ def load(settings: Settings, table: HotTable, rows: HotRows, say: Say, *, writer
 
 
 def settle(settings: Settings, table: HotTable) -> None:
-    """What autovacuum does within the hour after such a load."""
+    """What maintenance and autovacuum do within the hour after such a load."""
+    connection = postgres.connect(settings.hot, "flowlake-bench")
+    with closing(connection):
+        done = True
+        while done:
+            with connection, connection.cursor() as cursor:
+                done = bool(rollups.refresh(cursor, table, datetime.now(UTC)))
     with asking(settings) as cursor:
         cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table.name)))

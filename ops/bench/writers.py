@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from threading import BrokenBarrierError
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from infra.sections import HotSettings
+from infra.stack.local import LOOPBACK
 from jobs.hotstore import placing
-from jobs.sinks import hot, postgres
+from jobs.sinks import hot, pgcopy, postgres
 from ops.bench.hotrows import HotRows
 from schemas.records import HotTable
 
@@ -37,13 +39,18 @@ class Share:
 
 @dataclass(frozen=True)
 class Wrote:
-    """When one writer began and ended, by the machine's monotonic clock, and what became of its rows."""
+    """When one writer began and ended, by the machine's monotonic clock, and what became of its rows.
+
+    ``cpu_s`` is what the writer took, ``server_cpu_s`` what its backend did where that runs on this machine.
+    """
 
     began: float
     ended: float
     rows: int
     inserted: int
     slowest_s: float
+    cpu_s: float
+    server_cpu_s: float
 
 
 # -- in the writing process ----------------------------------------------------------------------------------------------------------------
@@ -58,18 +65,33 @@ def _begin(settings: HotSettings, table: HotTable, barrier: threading.Barrier) -
 def _write(share: Share) -> Wrote:
     """Wait for the other writers, then write each chunk as a task of the stream does: :func:`jobs.sinks.hot.insert`."""
     connection = postgres.kept(_own["settings"], "flowlake-bench")
+    # What a process pays once, a task of a stream paid long ago.
+    for chunk in share.chunks[:1]:
+        pgcopy.encode(chunk, _own["table"].types)
     try:
         _own["barrier"].wait(_READY_S)
     except BrokenBarrierError as e:
         raise RuntimeError("another writer has failed") from e
     began = last = time.monotonic()
+    cpu, server = time.process_time(), _backend_cpu(connection)
     slowest, rows, inserted = 0.0, 0, 0
     for number, chunk in enumerate(share.chunks):
         inserted += _insert(connection, chunk, (_QUERY, share.first + number, share.task, f"bench/{share.first + number}"))
         rows += chunk.num_rows
         now = time.monotonic()
         slowest, last = max(slowest, now - last), now
-    return Wrote(began, last, rows, inserted, slowest)
+    return Wrote(began, last, rows, inserted, slowest, time.process_time() - cpu, _backend_cpu(connection) - server)
+
+
+def _backend_cpu(connection: Any) -> float:
+    """Seconds of CPU that the server's process of a connection has taken; 0 of one that is not on this machine."""
+    if _own["settings"].host not in LOOPBACK:
+        return 0.0
+    try:
+        times = psutil.Process(connection.info.backend_pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
