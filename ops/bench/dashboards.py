@@ -82,7 +82,7 @@ def run(
         rows = HotRows(pool, until - timedelta(days=days), until, flows, seed)
         loading = hotstore.load(own, _TABLE, rows, say)
         began = time.perf_counter()
-        hotstore.settle(own, _TABLE)
+        hotstore.settle(own, _TABLE, say)
         maintaining = time.perf_counter() - began
         asked = asking(rows.hosts)
         samples = ask(own, asked, clients, times, seed, say)

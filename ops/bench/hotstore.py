@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from infra.errors import ConfigError, StoreError, one_line
 from infra.process import free_port
 from infra.sections import PostgresSettings
 from infra.stack.postgres import Postgres, create_database
-from jobs.hotstore import rollups
+from jobs.hotstore.maintain import maintain
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from ops.bench.hotrows import HotRows
@@ -121,11 +120,6 @@ def facts(settings: Settings) -> dict[str, Any]:
     return {"postgresql": version, "timescaledb": timescale or ""}
 
 
-def timescale(settings: Settings) -> bool:
-    """Whether the table is TimescaleDB's."""
-    return bool(facts(settings)["timescaledb"])
-
-
 def load(settings: Settings, table: HotTable, rows: HotRows, say: Say, *, writers: int = 2) -> float:
     """Write all rows into the table as a stream does, by several connections; seconds that it took."""
     began = time.perf_counter()
@@ -135,13 +129,17 @@ def load(settings: Settings, table: HotTable, rows: HotRows, say: Say, *, writer
     return time.perf_counter() - began
 
 
-def settle(settings: Settings, table: HotTable) -> None:
-    """What maintenance and autovacuum do within the hour after such a load."""
-    connection = postgres.connect(settings.hot, "flowlake-bench")
-    with closing(connection):
-        done = True
-        while done:
-            with connection, connection.cursor() as cursor:
-                done = bool(rollups.refresh(cursor, table, datetime.now(UTC)))
+def settle(settings: Settings, table: HotTable, say: Say) -> None:
+    """What maintenance, TimescaleDB's policies and autovacuum do within the hours after such a load.
+
+    Raises
+    ------
+    StoreError
+        Maintenance found a fault.
+    """
+    for done in maintain(settings.hot, [table], say, jobs=True) or ():
+        if done.problems:
+            raise StoreError(f"maintenance: {done.problems[0][0]}", done.problems[0][1])
     with asking(settings) as cursor:
-        cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table.name)))
+        for name in (table.name, *(rollup.name for rollup in table.rollups)):
+            cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(name)))

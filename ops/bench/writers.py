@@ -104,7 +104,7 @@ def _insert(connection: Any, rows: pa.Table, ledger: tuple[str, int, int, str]) 
 def _load(rows: HotRows, numbers: Sequence[int]) -> int:
     """Write whole blocks."""
     connection = postgres.kept(_own["settings"], "flowlake-bench")
-    return sum(_insert(connection, rows.block(number), (f"{_QUERY}-load", number, 0, str(number))) for number in numbers)
+    return sum(_insert(connection, rows.block(number), (f"{_QUERY}-load-{rows.seed}", number, 0, str(number))) for number in numbers)
 
 
 # -- in the benchmark's ------------------------------------------------------------------------------------------------------------------

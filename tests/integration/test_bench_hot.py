@@ -13,7 +13,8 @@ import pytest
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
 from infra.sections import PostgresSettings
-from ops.bench import hot, hotrows, hotstore
+from ops.bench import dashboards, hot, hotrows, hotstore
+from ops.bench.questions import Question
 from schemas.network_flows import NETWORK_FLOWS
 
 pytestmark = pytest.mark.integration
@@ -84,3 +85,24 @@ def test_a_server_that_is_none_is_told_in_one_line(settings: Callable[..., Setti
         pass
     assert "\n" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_dashboards_are_asked_as_often_as_is_said(settings: Callable[..., Settings], dsn: str) -> None:
+    result = dashboards.run(settings(), flows=20_000, days=2, dsn=dsn, times=3, clients=2)
+    assert result["flows"] == 20_000
+    assert {answer["asked"] for answer in result["queries"].values()} == {3}
+    assert result["all"]["asked"] == 3 * len(result["queries"])
+    assert result["met"] == (result["all"]["p99_ms"] <= dashboards.GOAL_MS)
+    rows = {name: answer["rows"] for name, answer in result["queries"].items()}
+    assert rows["panel: newest flows"] == rows["panel: newest attacks"] == 100
+    assert rows["panel: volume of each sensor, last 15 minutes"] > 0, "the flows reach up to now"
+    assert rows["panel: top attackers, last 7 days"] > 0, "the rollup is refreshed"
+    assert 40 < rows["panel: attacks per hour, last 7 days"] <= 49
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_question_that_fails_is_named(settings: Callable[..., Settings], dsn: str) -> None:
+    with hotstore.store(settings(), dsn) as own:
+        wrong = Question("3. A wrong one", "SELECT nothing FROM nowhere")
+        with pytest.raises(StoreError, match=r'3\. A wrong one: relation "nowhere" does not exist'):
+            dashboards.ask(own, [wrong], 1, 1, 1, lambda _: None)
