@@ -111,6 +111,7 @@ _VARIABLES = {
     "FLOWLAKE_HOME": "folder that relative paths of the settings lie under; default: the project's folder",
     "FLOWLAKE_JARS": "folder of the fetched jars; default: `var/jars`",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
+    "FLOWLAKE_TIMESCALE_DSN": "tests only: a server with TimescaleDB (`postgresql://user:password@host:port/postgres`), where they make databases",
     "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
     "FLOWLAKE_VENV": "folder of the environment that `make setup` makes; default: `.venv`",
 }
