@@ -22,7 +22,7 @@ from infra.process import free_port
 from infra.sections import PostgresSettings
 from infra.stack.postgres import Postgres, create_database
 from jobs.hotstore.maintain import maintain
-from jobs.sinks import hot, postgres
+from jobs.sinks import alerts, hot, postgres
 from jobs.sinks.migrations import migrate
 from ops.bench.hotrows import HotRows
 from ops.bench.writers import Writers
@@ -51,7 +51,8 @@ def store(settings: Settings, dsn: str = "") -> Iterator[Settings]:
         The server cannot be reached, or will not have a database made.
     """
     with _elsewhere(dsn) if dsn else _embedded() as where:
-        yield settings.model_copy(update={"hot": settings.hot.model_copy(update=where.model_dump(exclude={"trigger_ms"}))})
+        own = where.model_dump(exclude={"trigger_ms"})
+        yield settings.model_copy(update={name: getattr(settings, name).model_copy(update=own) for name in ("hot", "alerts")})
 
 
 @contextmanager
@@ -99,8 +100,9 @@ def _elsewhere(dsn: str) -> Iterator[PostgresSettings]:
 
 
 def prepare(settings: Settings, table: HotTable) -> None:
-    """Make the table as a stream would."""
+    """Make the table, and those of alerts beside it, as a stream would."""
     migrate(hot.component(settings, table))
+    migrate(alerts.component(settings))
 
 
 @contextmanager

@@ -122,9 +122,14 @@ def dashboards(sources: Sequence[str], targets: Sequence[str]) -> list[Question]
             "WHERE attacks > 0 AND hour > now() - interval '7 days' GROUP BY src_ip ORDER BY attacks DESC LIMIT 10",
         ),
         Question(
-            "panel: attacks per hour, last 7 days",
-            "SELECT hour, sum(attacks) AS attacks, sum(total_flows) AS flows FROM hourly_attack_stats "
+            "panel: flows and attacks per hour, last 7 days",
+            "SELECT hour, sum(attacks) AS attacks, sum(total_flows) AS flows FROM hourly_flow_stats "
             "WHERE hour > now() - interval '7 days' GROUP BY hour ORDER BY hour",
+        ),
+        Question(
+            "panel: attacks by kind and day, last 30 days",
+            "SELECT time_bucket('1 day', hour) AS day, attack_type, sum(attacks) AS attacks, sum(total_bytes) AS bytes "
+            "FROM hourly_flow_stats WHERE attacks > 0 AND hour > now() - interval '30 days' GROUP BY day, attack_type ORDER BY day",
         ),
         Question(
             "panel: least confident attacks, last hour",
