@@ -84,8 +84,8 @@ HOURLY_FLOWS = Rollup(
     aggregates=(
         Aggregate("attacks", "count(*) FILTER (WHERE predicted_label = 1)"),
         Aggregate("total_flows", "count(*)"),
-        Aggregate("total_bytes", "sum(total_length_fwd_packets + total_length_bwd_packets)"),
-        Aggregate("avg_confidence", "avg(confidence_score)"),
+        Aggregate("total_bytes", "sum(total_length_fwd_packets + total_length_bwd_packets)::bigint"),
+        Aggregate("mean_confidence", "avg(confidence_score)"),
         Aggregate("first_flow", "min(timestamp)"),
         Aggregate("last_flow", "max(timestamp)"),
     ),
