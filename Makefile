@@ -50,7 +50,7 @@ fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup ## Benchmarks; results in var/bench/*.json
-	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency; do set -- $$what; \
+	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency hot dashboards; do set -- $$what; \
 	$(BIN)/flowlake bench "$$@" --json var/bench/$$1.json || failed="$$failed $$1"; done; [ -z "$$failed" ] || { echo "missed or failed:$$failed" >&2; exit 1; }
 
 lock: setup ## Compile requirements.lock from requirements.in: one version of each package for every supported Python
