@@ -61,10 +61,14 @@ class LakeSettings(Section):
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     tables: dict[str, str] = Field(
-        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+        default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    compact_every: int = Field(50, ge=1, description="batches between compactions")
+    maintain_s: float = Field(5.0, gt=0, le=600, description="seconds after which a compaction begins no further step")
+    file_rows: int = Field(200_000, ge=2, le=2_000_000, description="rows of a compacted file (about a kB of memory each)")
+    checkpoint_every: int = Field(25, ge=1, description="commits between checkpoints of a table's log")
+    history_days: int = Field(7, ge=1, description="days whose versions of a table can still be read; older files are removed")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")

@@ -83,9 +83,9 @@ def uri(path: str) -> str:
     return path.replace("s3a://", "s3://")
 
 
-def storage_options(lake: LakeSettings) -> dict[str, str]:
-    """Options of delta-rs for a lake on S3; none for a folder. Holds the keys."""
-    if "://" not in lake.path:
+def storage_options(lake: LakeSettings, path: str = "") -> dict[str, str]:
+    """Options of delta-rs for a table on S3 (``lake.path`` when none is named); none for a folder. Holds the keys."""
+    if "://" not in (path or lake.path):
         return {}
     options = {
         "AWS_ACCESS_KEY_ID": lake.s3_access_key.get_secret_value(),
