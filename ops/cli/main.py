@@ -44,6 +44,8 @@ PLATFORM: dict[str, Group] = {
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
+    "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
+    "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
     "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
 }
 
