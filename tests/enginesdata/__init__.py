@@ -1,0 +1,25 @@
+"""What the tests of Trino and Athena ask, and what lies in the stores that they ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra.config import Settings
+from infra.stack.trino import TrinoServer
+from jobs.engines import trino
+from tests import cookbookdata
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The server, the settings that it was made from, and the data in the stores."""
+
+    settings: Settings
+    server: TrinoServer
+    data: cookbookdata.Data
+    registered: list[trino.Registered]
+
+    def rows(self, sql: str, user: str = "analyst") -> list[list[Any]]:
+        """Rows of a question, asked by somebody who may only read."""
+        return trino.Trino(self.settings.trino.model_copy(update={"user": user})).rows(sql.strip().rstrip(";"))
