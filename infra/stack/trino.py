@@ -15,6 +15,9 @@ from infra.jvm import java
 from infra.jvm import trino as package
 from infra.process import Daemon, require_port
 
+#: Names of catalogs that are ours to write and to remove.
+CATALOGS = ("lake", "hot", "alerts", "archive")
+
 
 @dataclass
 class TrinoServer:
@@ -84,7 +87,7 @@ class TrinoServer:
 
 
 def write(etc: Path, configuration: Mapping[str, str]) -> None:
-    """Write a server's configuration; catalogs of an earlier one that are no more are removed.
+    """Write a server's configuration. One of our catalogs that is no more is removed; those of others stay.
 
     Raises
     ------
@@ -93,9 +96,9 @@ def write(etc: Path, configuration: Mapping[str, str]) -> None:
     """
     try:
         (etc / "catalog").mkdir(parents=True, exist_ok=True)
-        for old in (etc / "catalog").glob("*.properties"):
-            if f"catalog/{old.name}" not in configuration:
-                old.unlink()
+        for name in CATALOGS:
+            if f"catalog/{name}.properties" not in configuration:
+                (etc / "catalog" / f"{name}.properties").unlink(missing_ok=True)
         for name, content in configuration.items():
             files.replace(etc / name, content)
     except OSError as e:

@@ -33,7 +33,7 @@ _VARIABLE = re.compile(r"\$\{ENV:(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerFolders:
     """How a server is laid out.
 
     Parameters
@@ -48,7 +48,7 @@ class Server:
     data: str
 
 
-def files(settings: Settings, server: Server) -> dict[str, str]:
+def files(settings: Settings, server: ServerFolders) -> dict[str, str]:
     """Name below the configuration folder -> content.
 
     Raises

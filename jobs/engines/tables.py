@@ -22,7 +22,7 @@ PARTITIONS = ("year", "month")
 
 
 @dataclass(frozen=True)
-class Kind:
+class EngineType:
     """A column's type as Trino writes it, and as Hive does in the DDL of Athena."""
 
     trino: str
@@ -63,16 +63,16 @@ def archives(settings: Settings) -> tuple[tuple[RecordType, Placed], ...]:
     )
 
 
-def columns(record: RecordType) -> dict[str, Kind]:
+def columns(record: RecordType) -> dict[str, EngineType]:
     """Columns of a record type's archive, in their order; without :data:`PARTITIONS`."""
     return {field.name: _kind(field.type) for field in Layout.of(record).schema}
 
 
-def _kind(type_: pa.DataType) -> Kind:
+def _kind(type_: pa.DataType) -> EngineType:
     if pa.types.is_timestamp(type_):
-        return Kind("timestamp(3)", "timestamp")
+        return EngineType("timestamp(3)", "timestamp")
     if pa.types.is_integer(type_):
         # A label is int8 in the files and an int for whoever asks, as are the other small numbers.
-        return Kind("bigint", "bigint") if type_.bit_width > 32 else Kind("integer", "int")
-    known = {pa.float32(): Kind("real", "float"), pa.float64(): Kind("double", "double"), pa.bool_(): Kind("boolean", "boolean")}
-    return known.get(type_, Kind("varchar", "string"))
+        return EngineType("bigint", "bigint") if type_.bit_width > 32 else EngineType("integer", "int")
+    known = {pa.float32(): EngineType("real", "float"), pa.float64(): EngineType("double", "double"), pa.bool_(): EngineType("boolean", "boolean")}
+    return known.get(type_, EngineType("varchar", "string"))

@@ -32,6 +32,7 @@ def _group() -> None:
 def configure(
     into: Annotated[Path, typer.Option(help="Folder that is written.")],
     image: Annotated[bool, typer.Option("--image", help="For Trino's container image: files at /etc/trino, data in /data/trino.")] = False,
+    catalogs_only: Annotated[bool, typer.Option("--catalogs-only", help="For a server that has files of its own.")] = False,
     conf_file: ConfFile = None,
 ) -> None:
     """Write the configuration of a server: a catalog for each store, who may read, memory.
@@ -44,10 +45,12 @@ def configure(
 
     settings = config.load(conf_file)
     folder = into.absolute()
-    layout = properties.Server(str(folder), str(folder / "data"))
+    layout = properties.ServerFolders(str(folder), str(folder / "data"))
     if image:
-        layout = properties.Server(properties.IMAGE_FILES, properties.IMAGE_DATA)
+        layout = properties.ServerFolders(properties.IMAGE_FILES, properties.IMAGE_DATA)
     made = properties.files(settings, layout)
+    if catalogs_only:
+        made = {name: content for name, content in made.items() if name.startswith("catalog/")}
     server.write(folder, made)
     print("\n".join(str(into / name) for name in sorted(made)))
     print(f"the server needs in its environment: {', '.join(properties.variables(made)) or 'nothing'}", file=sys.stderr)
@@ -145,7 +148,7 @@ def local(settings: Settings, folder: Path | None = None) -> TrinoServer:
             f"trino.url {settings.trino.url} is not of this machine", "FLOWLAKE_TRINO__URL=http://127.0.0.1:8080 flowlake trino serve"
         )
     folder = folder or settings.path(settings.paths.var) / "trino"
-    made = properties.files(settings, properties.Server(str(folder / "etc"), str(folder / "data")))
+    made = properties.files(settings, properties.ServerFolders(str(folder / "etc"), str(folder / "data")))
     return TrinoServer(folder, address.port or 80, made, properties.secrets(settings, made))
 
 
