@@ -70,6 +70,8 @@ class LakeSettings(Section):
     checkpoint_every: int = Field(25, ge=1, description="commits between checkpoints of a table's log")
     history_days: int = Field(7, ge=1, description="days whose versions of a table can still be read; older files are removed")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_addressing: Literal["path", "virtual"] = Field("path", description="bucket in the path of the URL, or in its host's name")
+    s3_ca: str = Field("", description="PEM file of a private authority that signs the S3 service's certificate (absolute path)")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
 
@@ -77,6 +79,13 @@ class LakeSettings(Section):
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         return paths.lake(path)
+
+    @field_validator("s3_ca")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError(f"{path!r} is no absolute path: the tasks of a stream have other working folders")
+        return path
 
     @field_validator("tables")
     @classmethod
@@ -114,6 +123,8 @@ class ArchiveSettings(Section):
     path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
     after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
     compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+    file_rows: int = Field(1_000_000, ge=1000, description="rows of one file at most")
+    restored_days: int = Field(30, ge=1, description="days that a restored month stays in the hot store")
 
     @field_validator("path")
     @classmethod

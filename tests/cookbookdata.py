@@ -23,9 +23,10 @@ from infra.config import Settings
 from infra.sections import PostgresSettings
 from jobs.archiving import place
 from jobs.archiving.columns import Layout
-from jobs.hotstore import placing, rollups
+from jobs.hotstore import placing
+from jobs.hotstore.maintain import maintain
 from jobs.runtime import lake, s3
-from jobs.sinks import hot, postgres
+from jobs.sinks import hot, labels, postgres
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.parquet import PARTITION, lake_rows
 from schemas import alerts
@@ -50,19 +51,6 @@ _OLD_MODEL, _NEW_MODEL = "7", "8"
 _QUIET = ((50, 75), (1380, 1500))
 #: What says where a database is.
 _PLACE = {"host", "port", "database", "user", "password"}
-#: Columns of a table of verdicts and ground truth.
-LABELS = pa.schema(
-    [
-        ("record_type", pa.string()),
-        ("record_key", pa.string()),
-        ("label", pa.int8()),
-        ("attack_type", pa.string()),
-        ("source", pa.string()),
-        ("labelled_by", pa.string()),
-        ("labelled_at", pa.timestamp("us", "UTC")),
-        ("note", pa.string()),
-    ]
-)
 
 
 def _now() -> datetime:
@@ -123,13 +111,13 @@ class Data:
         return list(found.values())
 
     @cached_property
-    def labels(self) -> pa.Table:
-        """An analyst's verdicts (:data:`LABELS`): one beacon is none, four are; the exfiltrations are right."""
+    def labels(self) -> list[Row]:
+        """An analyst's verdicts, rows of the table ``labels``: one beacon is none, four are; the exfiltrations are right."""
         judged = [row for row in self.rows if row["attack_type"] in ("BOTNET_BEACON", "EXFILTRATION")]
         chosen = [row for row in judged if row["attack_type"] == "BOTNET_BEACON"][:5] + [
             r for r in judged if r["attack_type"] == "EXFILTRATION"
         ]
-        rows = [
+        return [
             {
                 "record_type": FLOWS.name, "record_key": row["flow_id"], "label": int(bool(number)),
                 "attack_type": row["attack_type"] if number else "BENIGN", "source": "analyst", "labelled_by": "anna",
@@ -137,7 +125,6 @@ class Data:
             }
             for number, row in enumerate(chosen)
         ]  # fmt: skip
-        return pa.Table.from_pylist(rows, LABELS)
 
     def _row(self, number: int, row: Row) -> Row:
         minutes = row.pop("minutes")
@@ -277,21 +264,20 @@ def into_postgres(data: Data, database: PostgresSettings) -> None:
             cursor.executemany(
                 f"INSERT INTO {alerts.TABLE} ({', '.join(names)}) VALUES ({', '.join(f'%({n})s' for n in names)})", data.alerts
             )
-            while rollups.refresh(cursor, into, data.now):
-                pass
     finally:
         connection.close()
+    assert maintain(settings.hot, [into])
 
 
 def into_lake(data: Data, settings: Settings) -> None:
     """Write the Delta tables ``flows`` and ``labels`` where the settings have them, a folder or S3."""
     from deltalake import write_deltalake
 
-    for where, rows, partition in (
-        (lake.location(settings, FLOWS), lake_rows(data.flows, FLOWS), [PARTITION]),
-        (lake.beside(settings, "labels"), data.labels, None),
-    ):
-        write_deltalake(s3.uri(where), rows, mode="overwrite", partition_by=partition, storage_options=s3.storage_options(settings.lake))
+    write_deltalake(
+        s3.uri(lake.location(settings, FLOWS)), lake_rows(data.flows, FLOWS), mode="overwrite", partition_by=[PARTITION],
+        storage_options=s3.storage_options(settings.lake),
+    )  # fmt: skip
+    labels.put(settings, data.labels)
 
 
 def into_archive(data: Data, settings: Settings) -> None:

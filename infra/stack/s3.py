@@ -135,11 +135,16 @@ class ObjectStore:
             **{name: str(free_port()) for name in ("master.port", "volume.port", "filer.port")},
             **{name: str(free_port()) for name in ("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")},
             **self._sockets(),
+            **self.more(),
         }
         argv = [str(weed), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())]
         self.daemon.start(argv, env=self._environment(), cwd=self.dir)
         self.daemon.wait_ready(self.ready, timeout_s)
         return True
+
+    def more(self) -> dict[str, str]:
+        """Further options of the server."""
+        return {}
 
     def stop(self, timeout_s: float = 20.0) -> bool:
         """Orderly shutdown (10 to 15 s: its parts wait for each other), by force after ``timeout_s``; returns whether it ran."""

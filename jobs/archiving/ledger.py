@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from infra.config import Settings
+from jobs.archiving.columns import Layout
 from jobs.archiving.months import Month
 from jobs.sinks.migrations import Component
 from schemas.archive import ARCHIVE_VERSION, BOOK, COMPONENT, HELD, MIGRATIONS, ArchiveState
@@ -69,13 +70,21 @@ def entries(cursor: Any, table: str, month: Month | None = None) -> list[BookEnt
 
 def _entry(row: tuple[Any, ...]) -> BookEntry:
     table, month, run, state, place, rows, size, files, sums, days, *rest = row
-    read = {date.fromisoformat(day): (int(count), int(total)) for day, (count, total) in days.items()}
-    return BookEntry(table, month, run, ArchiveState(state), place, rows, size, tuple(files), sums, read, *rest)
+    return BookEntry(table, month, run, ArchiveState(state), place, rows, size, tuple(files), sums, read_days(days), *rest)
+
+
+def read_days(days: Mapping[str, Any]) -> dict[date, Digest]:
+    """Digests as JSON holds them (:func:`plain_days`)."""
+    return {date.fromisoformat(day): (int(rows), int(hashes)) for day, (rows, hashes) in days.items()}
+
+
+def plain_days(entry: BookEntry) -> dict[str, list[int | str]]:
+    """Digests of the days for JSON, whose numbers are too small for them."""
+    return {day.isoformat(): [rows, str(hashes)] for day, (rows, hashes) in sorted(entry.days.items())}
 
 
 def write(cursor: Any, entry: BookEntry) -> None:
     """Put an entry into the book, in place of what it said of this run and month."""
-    days = {day.isoformat(): [rows, str(total)] for day, (rows, total) in entry.days.items()}
     cursor.execute(
         f"INSERT INTO {BOOK} (table_name, month, run_id, state, place, rows, bytes, files, sums, days, program, schema_version, "
         "restored_until) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (table_name, month, run_id) DO UPDATE SET "
@@ -83,7 +92,7 @@ def write(cursor: Any, entry: BookEntry) -> None:
         "days = EXCLUDED.days, restored_until = EXCLUDED.restored_until, changed_at = clock_timestamp()",
         (
             entry.table, entry.month, entry.run, entry.state.value, entry.place, entry.rows, entry.size, json.dumps(entry.files),
-            json.dumps(entry.sums), json.dumps(days), entry.program, entry.version, entry.restored_until,
+            json.dumps(entry.sums), json.dumps(plain_days(entry)), entry.program, entry.version, entry.restored_until,
         ),
     )  # fmt: skip
 
@@ -108,6 +117,13 @@ def mark(cursor: Any, table: str, month: Month, state: ArchiveState, until: date
 def hashed(columns: Iterable[str]) -> str:
     """SQL: number of rows, and the sum of their hashes; of the table ``t``. The same rows give the same, in whatever order."""
     return f"count(*), coalesce(sum(hash_record_extended(ROW({', '.join(f't.{name}' for name in sorted(columns))}), 0)::numeric), 0)"
+
+
+def digests(cursor: Any, layout: Layout, condition: str) -> dict[date, Digest]:
+    """The digest of each day that has rows; ``condition`` is SQL on the hot table as ``t``."""
+    day = f"(t.{layout.time} AT TIME ZONE 'UTC')::date"
+    cursor.execute(f"SELECT {day}, {hashed(layout.table.types)} FROM {layout.table.name} t WHERE {condition} GROUP BY 1")
+    return {at: (rows, int(hashes)) for at, rows, hashes in cursor.fetchall()}
 
 
 def total(found: Iterable[BookEntry], days: Iterable[date]) -> Digest:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: Rows that DuckDB hands on at once, and how many such batches may wait for a slow reader.
 BATCH_ROWS, _WAITING = 10_000, 4
 _NO_TABLE = re.compile(r'(?:Table|View) with name "?([^"\s]+?)"? does not exist')
-#: Words of a failure that is not of the question but of a store: Arrow's and delta-rs' for files that cannot be read.
-_OF_A_STORE = re.compile(r"IOError|OSError|AWS Error|No such file|NoSuchKey|Object at location|ArrowInvalid", re.IGNORECASE)
+#: How DuckDB begins when a store's file cannot be read, and behind which name of :meth:`Engine._show` it was.
+_OF_A_STORE = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)", re.DOTALL)
 
 
 class Engine:
@@ -55,8 +55,9 @@ class Engine:
         self.tables = tables(settings)
         self._failure: Exception | None = None
         self._opener = Opener(settings, self._fail)
-        self._opened: set[str] = set()
+        self._opened: dict[str, AskedTable] = {}
         self._unopened: dict[str, FlowlakeError] = {}
+        self._asked: _Question | None = None
         self._folder = tempfile.mkdtemp(prefix="flowlake-sql-")
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
         try:
@@ -88,6 +89,8 @@ class Engine:
 
     def close(self) -> None:
         """Close all."""
+        if self._asked is not None:
+            self._asked.stop()
         self._opener.close()
         self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -119,8 +122,10 @@ class Engine:
         import pyarrow as pa
 
         text = statement.only(sql)
+        if self._asked is not None:
+            self._asked.stop()
         self._open(statement.names(text))
-        running = _Question(self._connection, text)
+        running = self._asked = _Question(self._connection, text, self._opener.cancel)
         try:
             schema = running.start()
         except Exception as e:
@@ -163,15 +168,15 @@ class Engine:
 
     def _show(self, table: AskedTable) -> None:
         """Make a table known to DuckDB, which reads nothing of it yet."""
-        if table.qualified in self._opened:
+        inner = f"{table.database}_{table.name}"
+        if inner in self._opened:
             return
         try:
             rows = table.open(self._opener)
         except FlowlakeError as e:
             self._unopened[table.name.lower()] = e  # told when it is really asked for
             return
-        self._opened.add(table.qualified)
-        inner = f"{table.database}_{table.name}"
+        self._opened[inner] = table
         self._connection.register(inner, rows)
         for schema in (table.schema, "main"):
             self._connection.execute(f'CREATE VIEW {table.database}.{schema}."{table.name}" AS SELECT * FROM temp."{inner}"')
@@ -182,16 +187,17 @@ class Engine:
 
         if isinstance(self._failure, FlowlakeError):
             return self._failure
-        error, text = self._failure or error, str(self._failure or error)
+        text = str(error)
         if missing := _NO_TABLE.search(text):
             return self._missing(missing[1])
-        if isinstance(error, duckdb.OutOfMemoryException):
+        if text.startswith("Out of Memory"):
             return StoreError(
                 f"the question needs more room: {one_line(text)}", "--memory 4GB, room in TMPDIR, or a narrower question (fewer days)"
             )
-        if _OF_A_STORE.search(text):
-            return self._opener.unreadable(error, self.settings.lake.path)
-        return statement.wrong(error) if isinstance(error, duckdb.Error) else error
+        if (found := _OF_A_STORE.search(text)) and found[1] in self._opened:
+            return self._opener.unreadable(found[2], self._opened[found[1]].place)
+        # What goes wrong behind the first rows comes through Arrow, which makes it an OSError.
+        return statement.wrong(error) if isinstance(error, duckdb.Error | OSError) else error
 
     def _missing(self, name: str) -> FlowlakeError:
         bare = name.rpartition(".")[2].lower()
@@ -206,21 +212,23 @@ class Engine:
 class _Question:
     """A statement at work in a thread of its own: DuckDB does not listen to Ctrl-C while it works, and this program's main thread does."""
 
-    def __init__(self, connection: Any, sql: str) -> None:
+    def __init__(self, connection: Any, sql: str, cancel: Callable[[], None]) -> None:
         self._connection = connection
         self._sql = sql
+        self._cancel = cancel
         self._found: Queue[Any] = Queue(_WAITING)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="question", daemon=True)
 
     def _work(self) -> None:
         try:
-            reader = self._connection.sql(self._sql).to_arrow_reader(BATCH_ROWS)
-            self._found.put(reader.schema)
-            for batch in reader:
-                if self._stopped.is_set():
-                    break
-                self._found.put(batch)
+            # Closed at the end: DuckDB answers no other question before.
+            with self._connection.sql(self._sql).to_arrow_reader(BATCH_ROWS) as reader:
+                self._found.put(reader.schema)
+                for batch in reader:
+                    if self._stopped.is_set():
+                        break
+                    self._found.put(batch)
         except Exception as e:  # handed to the thread that waits
             self._found.put(e)
         finally:
@@ -251,6 +259,7 @@ class _Question:
         self._stopped.set()
         while self._thread.is_alive():
             self._connection.interrupt()
+            self._cancel()  # DuckDB may be waiting for rows
             while not self._found.empty():
                 self._found.get()
             self._thread.join(0.05)

@@ -68,6 +68,7 @@ class Snapshot:
         self.settings = settings
         self._connection = self.connect()
         self._id = ""
+        self._scans: list[Any] = []
 
     def connect(self) -> Any:
         """A connection of one read-only transaction."""
@@ -87,7 +88,14 @@ class Snapshot:
         connection = self.connect()
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._id,))
+        self._scans = [*(scan for scan in self._scans if not scan.closed), connection]
         return connection
+
+    def cancel(self) -> None:
+        """End the scans that go on."""
+        for scan in self._scans:
+            with suppress(psycopg2.Error):
+                scan.cancel()
 
     def types(self, table: str) -> dict[str, str]:
         """Columns of a table or view and their types; none where it is not there."""
@@ -156,7 +164,9 @@ class PostgresTable(ds.Dataset):  # type: ignore[misc]
                     taken = batch.filter(filter) if filter is not None else batch
                     yield taken.select(wanted)
         except psycopg2.Error as e:
-            error = StoreError(f"{postgres.where(self._snapshot.settings)}, table {self._table}: {one_line(e)}", "try again")
+            # libpq has no words for a connection that ends within COPY
+            said = "the connection broke off" if "no message from the libpq" in str(e) else one_line(e)
+            error = StoreError(f"{postgres.where(self._snapshot.settings)}, table {self._table}: {said}", "ask again")
             self._failed(error)
             raise error from e
         except Exception as e:

@@ -18,6 +18,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
     (?P<time>\d{4}-\d\d-\d\d(?:[ ]\d\d:\d\d:\d\d(?:\.\d+)?Z?)?(?![\w.]))
     | (?P<number>-?\d+(?![\w.+]))
+    | (?P<float>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]))
     | (?P<text>"(?:[^"\\]|\\.)*")
     | (?P<word>[A-Za-z_]\w*)
     | (?P<sign>==|!=|>=|<=|[><(){}\[\],=:])
@@ -59,9 +60,9 @@ def condition(expression: Any, types: Mapping[str, str]) -> str:
 
 
 def columns_of(expression: Any, names: list[str]) -> list[str]:
-    """Columns that an expression may read: those whose names are in its text."""
+    """Columns that an expression may read: those whose names are words of its text (in quotes too: one more does no harm)."""
     text = str(expression)
-    return [name for name in names if name in text]
+    return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

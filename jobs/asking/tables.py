@@ -18,6 +18,9 @@ from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
 from jobs.archiving.columns import Layout
 from jobs.runtime import lake, s3
+from jobs.runtime.sidetable import Side
+from jobs.sinks import postgres
+from jobs.sinks.labels import LABELS
 from jobs.sinks.parquet import lake_schema
 from schemas import alerts
 from schemas.records import RecordType
@@ -55,13 +58,13 @@ class Opener:
         except TableNotFoundError as e:
             raise StoreError(f"lake {place} holds no table yet", NO_TABLE) from e
         except (OSError, DeltaError, RuntimeError, ValueError) as e:
-            raise self.unreadable(e, place) from e
+            raise self.unreadable(str(e), place) from e
 
-    def unreadable(self, error: Exception, place: str) -> StoreError:
-        """What a failure to read the lake means."""
-        if store := s3.trouble(str(error), place, self.settings.lake):
+    def unreadable(self, text: str, place: str) -> StoreError:
+        """What a failure to read the files of a table means."""
+        if store := s3.trouble(text, place, self.settings.lake):
             return StoreError(store.message, store.hint)
-        return StoreError(f"lake {place} cannot be read: {one_line(error)}", "check lake.path and lake.s3_endpoint")
+        return StoreError(f"lake {place} cannot be read: {one_line(text)}", "check lake.path and lake.s3_endpoint")
 
     def archive(self, record: RecordType) -> Any:
         """The archive of a record type; without rows while nothing is archived."""
@@ -80,6 +83,11 @@ class Opener:
             self._snapshots[place] = Snapshot(place)
         return PostgresTable(self._snapshots[place], table, self._failed)
 
+    def cancel(self) -> None:
+        """End what the databases are doing for the question."""
+        for snapshot in self._snapshots.values():
+            snapshot.cancel()
+
     def close(self) -> None:
         """Let go of the databases."""
         for snapshot in self._snapshots.values():
@@ -88,13 +96,14 @@ class Opener:
 
 @dataclass(frozen=True)
 class AskedTable:
-    """A table: where it is called what, its columns as declared (empty: only the store knows them), and how it is opened."""
+    """A table: its name in three parts, its columns as declared (empty: only the store knows them), where it lies, how it is opened."""
 
     database: str
     schema: str
     name: str
     comment: str
     columns: tuple[tuple[str, str], ...]
+    place: str
     open: Callable[[Opener], Any]
 
     @property
@@ -113,35 +122,47 @@ class AskedTable:
 def tables(settings: Settings) -> list[AskedTable]:
     """Every table of the catalogue's record types, then those that they share."""
     records = settings.catalogue.records
-    found = [table for record in records for table in (*_lake(settings, record), *_hot(settings, record), *_archive(record))]
+    found = [table for record in records for table in (*_lake(settings, record), *_hot(settings, record), *_archive(settings, record))]
     if any(record.alerts for record in records):
         columns = tuple(alerts.WRITTEN_TYPES.items())
         found.append(
-            AskedTable(*HOT, alerts.TABLE, "Alerts of all record types", columns, lambda o: o.postgres(o.settings.alerts, alerts.TABLE))
+            AskedTable(
+                *HOT,
+                alerts.TABLE,
+                "Alerts of all record types",
+                columns,
+                postgres.where(settings.alerts),
+                lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
+            )
         )
-    for name, comment in (("labels", "What records are, by ground truth and analysts"), ("quarantine", "Rows that a check has refused")):
-        place = lake.beside(settings, name)
-        found.append(AskedTable(*LAKE, name, comment, (), _beside(place)))
+    side = Side(settings, LABELS)
+    columns = tuple((f.name, str(f.type)) for f in LABELS.schema)
+    found.append(AskedTable(*LAKE, LABELS.name, LABELS.comment, columns, side.path, lambda _: side.dataset()))
+    for name in lake.SIDE_TABLES:
+        if name != LABELS.name:
+            place = lake.beside(settings, name)
+            found.append(AskedTable(*LAKE, name, "Rows that a check has refused", (), place, _in_lake(place)))
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
 
 
 def other(settings: Settings, name: str) -> AskedTable:
     """A table of the hot store that no declaration speaks of."""
-    return AskedTable(*HOT, name, "", (), _of_hot(settings, name))
+    return AskedTable(*HOT, name, "", (), postgres.where(settings.hot), _of_hot(settings, name))
 
 
 def _of_hot(settings: Settings, name: str) -> Callable[[Opener], Any]:
     return lambda opener: opener.postgres(settings.hot, name)
 
 
-def _beside(place: str) -> Callable[[Opener], Any]:
+def _in_lake(place: str) -> Callable[[Opener], Any]:
     return lambda opener: opener.lake(place)
 
 
 def _lake(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
     if record.lake:
         columns = tuple((f.name, str(f.type)) for f in lake_schema(record))
-        yield AskedTable(*LAKE, record.name, record.lake.comment, columns, lambda o: o.lake(lake.location(settings, record)))
+        place = lake.location(settings, record)
+        yield AskedTable(*LAKE, record.name, record.lake.comment, columns, place, _in_lake(place))
 
 
 def _hot(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
@@ -150,14 +171,19 @@ def _hot(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
             (record.hot.name, tuple(record.hot.types.items()), f"{record.name} of the last days"),
             *((rollup.name, tuple((c, "") for c in rollup.columns), f"{record.hot.name}, summed up") for rollup in record.hot.rollups),
         ):
-            yield AskedTable(*HOT, name, comment, columns, _of_hot(settings, name))
+            yield AskedTable(*HOT, name, comment, columns, postgres.where(settings.hot), _of_hot(settings, name))
 
 
-def _archive(record: RecordType) -> Iterator[AskedTable]:
+def _archive(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
     if record.hot:
         columns = tuple((f.name, str(f.type)) for f in _archive_schema(record))
         yield AskedTable(
-            *ARCHIVE, f"archived_{record.name}", f"{record.name} that have left the hot store", columns, lambda o: o.archive(record)
+            *ARCHIVE,
+            f"archived_{record.name}",
+            f"{record.name} that have left the hot store",
+            columns,
+            settings.archive.path,
+            lambda o: o.archive(record),
         )
 
 

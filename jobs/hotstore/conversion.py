@@ -53,37 +53,15 @@ _BLOCKERS = """SELECT string_agg(what, ', ') FROM (
         JOIN pg_class v ON v.oid = r.ev_class WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = old AND v.relkind = 'm'
     ) found(what)"""
 
-_SWAPPED = """DO $do$
-DECLARE
-  old oid := {old}; upper timestamptz; empty boolean; blockers text; item record; afterwards text[] := '{{}}'; command text;
-BEGIN
-  IF NOT EXISTS (SELECT FROM pg_class WHERE oid = old AND relkind = 'r') THEN
-    RETURN;
-  END IF;
-  LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
-  {blockers} INTO blockers;
+_REFUSED = f"""  {_BLOCKERS} INTO blockers;
   IF blockers IS NOT NULL THEN
-    RAISE EXCEPTION 'table {table} cannot be partitioned: it has %', blockers
+    RAISE EXCEPTION 'table {{table}} cannot be laid out in days: it has %', blockers
       USING ERRCODE = 'object_in_use', HINT = 'drop that, run flowlake db migrate, and make it again';
   END IF;
-  IF to_regclass('{legacy}') IS NOT NULL OR to_regclass('{default}') IS NOT NULL THEN
-    RAISE EXCEPTION 'table {table} cannot be partitioned: {legacy} or {default} is there already'
-      USING ERRCODE = 'object_in_use', HINT = 'rename it, then run flowlake db migrate';
-  END IF;
-  SELECT substring(pg_get_constraintdef(oid) FROM '''([^'']+)''')::timestamptz INTO upper
-    FROM pg_constraint WHERE conrelid = old AND conname = '{bound}';
-  upper := coalesce(upper, (date_trunc('day', now() AT TIME ZONE 'UTC') + interval '2 days') AT TIME ZONE 'UTC');
-  EXECUTE 'SELECT NOT EXISTS (SELECT FROM {table})' INTO empty;
-  -- What the new table is to have, in words, as long as the old one has the name: indexes, rights, and the views that read it.
-  FOR item IN SELECT pg_get_indexdef(indexrelid) AS made FROM pg_index i WHERE indrelid = old AND indisvalid
-      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) ORDER BY indexrelid LOOP
-    afterwards := afterwards || item.made;
-  END LOOP;
-  FOR item IN SELECT format('ALTER TABLE {table} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) AS made
-      FROM pg_constraint WHERE conrelid = old AND contype IN ('p', 'u', 'f') ORDER BY contype <> 'p', oid LOOP
-    afterwards := item.made || afterwards;
-  END LOOP;
-  FOR item IN SELECT format('GRANT %s ON {table} TO %s%s', privilege_type,
+"""
+
+#: Rights, views and owner, as statements for the table that takes the name.
+_CARRIED = """  FOR item IN SELECT format('GRANT %s ON {table} TO %s%s', privilege_type,
         CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
         CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS made
       FROM pg_class c, aclexplode(c.relacl) WHERE c.oid = old AND grantee <> c.relowner
@@ -105,7 +83,34 @@ BEGIN
   IF command IS NOT NULL THEN
     afterwards := afterwards || command;
   END IF;
-  -- The old one gives its names away.
+"""
+
+_SWAPPED = """DO $do$
+DECLARE
+  old oid := {old}; upper timestamptz; empty boolean; blockers text; item record; afterwards text[] := '{{}}'; command text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_class WHERE oid = old AND relkind = 'r') THEN
+    RETURN;
+  END IF;
+  LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
+{refused}  IF to_regclass('{legacy}') IS NOT NULL OR to_regclass('{default}') IS NOT NULL THEN
+    RAISE EXCEPTION 'table {table} cannot be partitioned: {legacy} or {default} is there already'
+      USING ERRCODE = 'object_in_use', HINT = 'rename it, then run flowlake db migrate';
+  END IF;
+  SELECT substring(pg_get_constraintdef(oid) FROM '''([^'']+)''')::timestamptz INTO upper
+    FROM pg_constraint WHERE conrelid = old AND conname = '{bound}';
+  upper := coalesce(upper, (date_trunc('day', now() AT TIME ZONE 'UTC') + interval '2 days') AT TIME ZONE 'UTC');
+  EXECUTE 'SELECT NOT EXISTS (SELECT FROM {table})' INTO empty;
+  -- What the new table is to have, in words, as long as the old one has the name: indexes, rights, and the views that read it.
+  FOR item IN SELECT pg_get_indexdef(indexrelid) AS made FROM pg_index i WHERE indrelid = old AND indisvalid
+      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) ORDER BY indexrelid LOOP
+    afterwards := afterwards || item.made;
+  END LOOP;
+  FOR item IN SELECT format('ALTER TABLE {table} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) AS made
+      FROM pg_constraint WHERE conrelid = old AND contype IN ('p', 'u', 'f') ORDER BY contype <> 'p', oid LOOP
+    afterwards := item.made || afterwards;
+  END LOOP;
+{carried}  -- The old one gives its names away.
   ALTER TABLE {table} RENAME TO {legacy};
   FOR item IN SELECT c.relname, 'l' || c.oid AS free FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE indrelid = old LOOP
     EXECUTE format('ALTER INDEX %I RENAME TO %I', item.relname, '{legacy}_' || item.free);
@@ -129,6 +134,28 @@ BEGIN
 END $do$"""
 
 
+#: TimescaleDB: the hypertable that holds all rows takes the name, and the names of the indexes.
+_TAKEN_OVER = """DO $do$
+DECLARE
+  old oid := {old}; blockers text; item record; afterwards text[] := '{{}}'; command text; names jsonb;
+BEGIN
+{refused}{carried}  SELECT jsonb_object_agg(substring(pg_get_indexdef(i.indexrelid) FROM 'USING .*$'), c.relname) INTO names
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = old;
+  ALTER TABLE {table} RENAME TO {table}_old;
+  ALTER TABLE {table}_new RENAME TO {table};
+  FOREACH command IN ARRAY afterwards LOOP
+    EXECUTE command;
+  END LOOP;
+  DROP TABLE {table}_old;
+  FOR item IN SELECT c.relname, names ->> substring(pg_get_indexdef(i.indexrelid) FROM 'USING .*$') AS name
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = '{table}'::regclass LOOP
+    IF item.name IS NOT NULL THEN
+      EXECUTE format('ALTER INDEX %I RENAME TO %I', item.relname, item.name);
+    END IF;
+  END LOOP;
+END $do$"""
+
+
 def statements(table: str, time: str) -> tuple[str, ...]:
     """The steps, each to be committed by itself, and each nothing where it has been done.
 
@@ -139,13 +166,21 @@ def statements(table: str, time: str) -> tuple[str, ...]:
     time
         Its column of the time.
     """
+    return tuple(_filled(step, table, time) for step in (_CHECKED, _VERIFIED, _SWAPPED))
+
+
+def taken_over(table: str) -> str:
+    """Statement by which ``<table>_new``, which holds all its rows, takes the place of a table."""
+    return _filled(_TAKEN_OVER, table, "")
+
+
+def _filled(step: str, table: str, time: str) -> str:
     words = {
         "table": table,
         "time": time,
         "bound": BOUND,
-        "blockers": _BLOCKERS,
         "old": _OLD.format(table=table),
         "legacy": hot.legacy_partition(table),
         "default": hot.default_partition(table),
     }
-    return tuple(step.format(**words) for step in (_CHECKED, _VERIFIED, _SWAPPED))
+    return step.format(**words, refused=_REFUSED.format(**words), carried=_CARRIED.format(**words))

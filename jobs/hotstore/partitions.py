@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from infra.errors import StoreError
-from jobs.hotstore.shape import DAY, TableKind, Shape, midnight
+from jobs.hotstore.shape import DAY, Shape, TableKind, midnight
 from schemas import hot
 from schemas.records import HotTable
 

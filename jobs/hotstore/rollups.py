@@ -16,6 +16,8 @@ from schemas.records import HotTable, Rollup
 
 #: Hours whose buckets are computed in one transaction.
 HOURS_AT_ONCE = 48
+#: (What lies before the year 1 has no place in Python, nor in a dashboard.)
+_DUE = "table_name = %s AND hour <= %s AND hour >= '0001-01-02'"
 #: The hours in which a table has rows, by jumping along its index on the time.
 _HOURS = """
 WITH RECURSIVE found(hour) AS (
@@ -75,11 +77,7 @@ def refresh(cursor: Any, table: HotTable, now: datetime) -> int:
     int
         Hours that are done; 0 when none is to do.
     """
-    due = now - timedelta(hours=max(rollup.end_offset_hours + rollup.hours for rollup in table.rollups))
-    cursor.execute(
-        f"SELECT DISTINCT hour FROM {hot.TOUCHED} WHERE table_name = %s AND hour <= %s AND hour >= '0001-01-02' ORDER BY hour LIMIT %s",
-        (table.name, due, HOURS_AT_ONCE),
-    )
+    cursor.execute(f"SELECT DISTINCT hour FROM {hot.TOUCHED} WHERE {_DUE} ORDER BY hour LIMIT %s", (*_due(table, now), HOURS_AT_ONCE))
     hours = [hour for (hour,) in cursor.fetchall()]
     if not hours:
         return 0
@@ -92,6 +90,17 @@ def refresh(cursor: Any, table: HotTable, now: datetime) -> int:
             if not dropped or bucket >= dropped[0]:
                 _compute(cursor, table, rollup, bucket)
     return len(hours)
+
+
+def due(cursor: Any, table: HotTable, now: datetime) -> int:
+    """Touched hours that :func:`refresh` would compute."""
+    cursor.execute(f"SELECT count(DISTINCT hour) FROM {hot.TOUCHED} WHERE {_DUE}", _due(table, now))
+    return int(cursor.fetchone()[0])
+
+
+def _due(table: HotTable, now: datetime) -> tuple[str, datetime]:
+    """Values for :data:`_DUE`: the buckets of all rollups are old enough."""
+    return table.name, now - timedelta(hours=max(rollup.end_offset_hours + rollup.hours for rollup in table.rollups))
 
 
 def _width(rollup: Rollup) -> timedelta:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.config import Settings
@@ -176,4 +176,5 @@ def bucket(lake: LakeSettings | None) -> fs.FileSystem:
         "scheme": endpoint.scheme,
         "endpoint_override": endpoint.netloc + endpoint.path.rstrip("/"),
     }
-    return fs.S3FileSystem(**{name: value for name, value in options.items() if value})
+    more: dict[str, Any] = {"force_virtual_addressing": lake.s3_addressing == "virtual", "tls_ca_file_path": lake.s3_ca or None}
+    return fs.S3FileSystem(**{name: value for name, value in (options | more).items() if value})

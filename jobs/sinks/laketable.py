@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 #: Days for which the log remembers removed files beyond those whose versions can be read: what it has forgotten, it cannot have removed.
-_REMEMBER_DAYS = 7
+_REMEMBER_DAYS = 2
 
 
 def ensure(spark: SparkSession, record: RecordType, path: str, settings: LakeSettings) -> None:
@@ -54,11 +54,12 @@ def ensure(spark: SparkSession, record: RecordType, path: str, settings: LakeSet
 
 def properties(record: RecordType, settings: LakeSettings) -> dict[str, str]:
     """Properties of the table, as Delta names them."""
+    days = f"interval {settings.history_days + _REMEMBER_DAYS} days"
     return {
         "delta.dataSkippingStatsColumns": ",".join(statistics_of(record)),
         "delta.checkpointInterval": str(settings.checkpoint_every),
-        "delta.logRetentionDuration": f"interval {settings.history_days} days",
-        "delta.deletedFileRetentionDuration": f"interval {settings.history_days + _REMEMBER_DAYS} days",
+        "delta.logRetentionDuration": days,
+        "delta.deletedFileRetentionDuration": days,
     }
 
 

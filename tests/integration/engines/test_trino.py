@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
+import psycopg2
 import pytest
 
+from infra.config import ROOT
 from infra.errors import StoreError
 from jobs.engines import athena, trino
 from jobs.engines.tables import archives
+from jobs.sinks import postgres
 from tests import cookbook
 from tests.enginesdata import Engines
 from tests.enginesdata.readings import COUNT
@@ -132,6 +136,49 @@ def test_a_server_that_is_away_is_named(engines: Engines) -> None:
     nobody = engines.settings.trino.model_copy(update={"url": "http://127.0.0.1:1"})
     with pytest.raises(StoreError, match=r"Trino at http://127\.0\.0\.1:1 does not answer"):
         trino.Trino(nobody).rows("SELECT 1")
+
+
+PAGE = (ROOT / "docs" / "how-to" / "ask-with-trino-and-athena.md").read_text(encoding="utf-8")
+
+
+def shown(engine: str) -> list[str]:
+    """Questions of the page about Trino and Athena."""
+    found = re.findall(rf"^ *<!-- run: {engine} -->\n *```sql\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+def test_questions_of_the_page(engines: Engines) -> None:
+    joined, months, passed_on = (engines.rows(sql) for sql in shown("trino"))
+    assert joined[0] == ["SYN_SCAN", 2, 100, 100 * 40 + 60 * 40]
+    assert [sum(column) for column in list(zip(*months, strict=True))[1:]] == [
+        engines.data.flows.num_rows + 30,
+        sum(row["predicted_label"] for row in engines.data.rows) + 7,
+    ]
+    assert passed_on == [[sum(row["src_ip"].startswith("10.") for row in engines.data.rows)]]
+    newer = engines.data.archived_months[0]
+    for sql in shown("athena"):
+        found = trino.Trino(engines.settings.trino, "archive", "flowlake").rows(sql.replace("2024", str(newer.year)).strip().rstrip(";"))
+        assert [newer.year, newer.month, 20, 5] in found
+
+
+def test_addresses_are_asked_for_as_networks(engines: Engines) -> None:
+    inside = "SELECT count(*) FROM {} WHERE contains('10.0.0.0/8', CAST(src_ip AS ipaddress))"
+    expected = [[sum(row["src_ip"].startswith("10.") for row in engines.data.rows)]]
+    assert engines.rows(inside.format("lake.flowlake.flows")) == expected
+    assert engines.rows(inside.format("hot.public.network_flows")) == expected
+
+
+def test_a_role_that_may_only_read_is_enough_in_postgresql(engines: Engines) -> None:
+    (sql,) = [text for text in re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "CREATE ROLE" in text]
+    connection = postgres.connect(engines.settings.hot, "test")
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)  # never committed
+        cursor.execute("SET ROLE trino")
+        cursor.execute("SELECT count(*) FROM network_flows")
+        assert cursor.fetchone() == (engines.data.flows.num_rows,)
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("DELETE FROM network_flows")
 
 
 def projected(name: str, statement: str) -> str:
