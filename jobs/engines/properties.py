@@ -196,7 +196,7 @@ def _bucket(settings: Settings) -> dict[str, str]:
     store = settings.lake
     found = {"s3.region": s3.region(store) or "${ENV:AWS_REGION}"}
     if store.s3_endpoint:
-        found |= {"s3.endpoint": store.s3_endpoint, "s3.path-style-access": "true"}
+        found |= {"s3.endpoint": store.s3_endpoint, "s3.path-style-access": str(store.s3_addressing == "path").lower()}
     if store.s3_endpoint or store.s3_access_key.get_secret_value():
         # Without, what Amazon's own machines and profiles have.
         found |= {

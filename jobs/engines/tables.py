@@ -74,5 +74,9 @@ def _kind(type_: pa.DataType) -> EngineType:
     if pa.types.is_integer(type_):
         # A label is int8 in the files and an int for whoever asks, as are the other small numbers.
         return EngineType("bigint", "bigint") if type_.bit_width > 32 else EngineType("integer", "int")
-    known = {pa.float32(): EngineType("real", "float"), pa.float64(): EngineType("double", "double"), pa.bool_(): EngineType("boolean", "boolean")}
+    known = {
+        pa.float32(): EngineType("real", "float"),
+        pa.float64(): EngineType("double", "double"),
+        pa.bool_(): EngineType("boolean", "boolean"),
+    }
     return known.get(type_, EngineType("varchar", "string"))

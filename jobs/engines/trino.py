@@ -71,17 +71,15 @@ class Trino:
         from requests.exceptions import RequestException
         from trino import exceptions
 
-        where = f"Trino at {self._settings.url}"
+        url, user = self._settings.url, self._settings.user
         try:
             yield
         except exceptions.TrinoQueryError as e:
-            raise StoreError(f"{where}: {one_line(e.message, 500)}", _way_out(e.error_name or "", self._settings)) from e
+            raise StoreError(f"Trino at {url}: {one_line(e.message, 500)}", _way_out(e.error_name or "", self._settings)) from e
         except exceptions.TrinoAuthError as e:
-            raise StoreError(
-                f"{where} refuses user {self._settings.user!r}: {one_line(e)}", "set trino.user, and FLOWLAKE_TRINO__PASSWORD"
-            ) from e
+            raise StoreError(f"Trino at {url} refuses user {user!r}: {one_line(e)}", "set trino.user, and FLOWLAKE_TRINO__PASSWORD") from e
         except (exceptions.Error, RequestException) as e:
-            raise StoreError(f"{where} does not answer: {one_line(e)}", "start it (flowlake trino serve), or set trino.url") from e
+            raise StoreError(f"Trino at {url} does not answer: {one_line(e)}", "start it (flowlake trino serve), or set trino.url") from e
 
 
 def _way_out(name: str, settings: TrinoSettings) -> str:
@@ -89,8 +87,8 @@ def _way_out(name: str, settings: TrinoSettings) -> str:
         "PERMISSION_DENIED": f"only the user that rules.json names may do that (trino.user is {settings.user!r})",
         "SERVER_STARTING_UP": "wait some seconds, and try again",
         "CATALOG_NOT_FOUND": "give the server its catalogs: flowlake trino config",
-        "TABLE_NOT_FOUND": "tables are made known by: flowlake trino register; flowlake trino tables lists them",
-        "SCHEMA_NOT_FOUND": "tables are made known by: flowlake trino register; flowlake trino tables lists them",
+        "TABLE_NOT_FOUND": "tables are made known by: flowlake trino register; SHOW TABLES FROM lake.flowlake lists them",
+        "SCHEMA_NOT_FOUND": "tables are made known by: flowlake trino register; SHOW TABLES FROM lake.flowlake lists them",
         "SYNTAX_ERROR": "docs/how-to/query-the-stores.md shows questions in Trino's dialect",
     }
     return known.get(name, "")

@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from infra.config import Settings
+from infra.jvm import trino as package
 from infra.stack.trino import TrinoServer
 from jobs.engines import trino
 from tests import cookbookdata
+
+
+def fetched() -> None:
+    """See that there is a server to start; else the test is skipped."""
+    if lacking := package.missing():
+        pytest.skip(f"{lacking}; make test-trino fetches it (856 MB) and runs these tests")
 
 
 @dataclass(frozen=True)

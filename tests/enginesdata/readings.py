@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from infra.config import Settings
-from jobs.archiving import place
-from jobs.archiving.columns import Layout
+from jobs.archiving import run
+from jobs.hotstore import placing
 from jobs.runtime import lake, s3
-from jobs.sinks import hot
+from jobs.sinks import hot, postgres
+from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import PARTITION, lake_rows
 from tests.toy_source.records import READING
 
@@ -53,20 +55,13 @@ def into_lake(settings: Settings) -> None:
 
 
 def into_archive(settings: Settings) -> None:
-    """Write the archive as ``flowlake archive run`` lays it out, with what readers must not see beside it."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    layout = Layout.of(READING)
+    """Write the hot table, from which ``flowlake archive run`` takes both months into the archive."""
+    into = hot.table_of(READING)
+    migrate(hot.component(settings, into))
     rows = hot.hot_rows(records(), READING)
-    exact = pa.table([rows[field.name].cast(field.type) for field in layout.exact_schema], schema=layout.exact_schema)
-    archived = layout.archived(exact)
-    where = place.of(settings, layout.table.name)
-    for month in ("2024-02", "2024-03"):
-        folder = where.path(f"year={month[:4]}", f"month={month[5:]}")
-        where.make_folder(folder)
-        mine = pc.equal(pc.strftime(archived[layout.time], format="%Y-%m"), month)
-        pq.write_table(archived.filter(mine), f"{folder}/part-0.parquet", filesystem=where.files, compression="zstd")
-    where.make_folder(where.path(place.MANIFESTS))
-    with where.files.open_output_stream(where.path(place.MANIFESTS, "run.json")) as out:
-        out.write(b"{}")
+    connection = postgres.connect(settings.hot, "readings")
+    with closing(connection):
+        placing.ready(connection, settings.hot, into, rows[into.time])
+        hot.insert(connection, rows, into, ("readings", 0, 0, ""))
+    done = run.run(settings, [READING], run.Wish(), lambda line: None)
+    assert [(month.month, month.rows, month.deleted) for month in done] == [("2024-02", 2, 2), ("2024-03", COUNT - 2, COUNT - 2)]

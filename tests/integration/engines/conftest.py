@@ -11,27 +11,20 @@ import psycopg2
 import pytest
 
 from infra import config
-from infra.jvm import trino as package
 from infra.process import free_port
 from infra.sections import PostgresSettings
 from infra.stack.s3 import ObjectStore
 from jobs.engines import trino
 from ops.cli.trino import local
 from tests import cookbookdata
-from tests.enginesdata import Engines, readings
+from tests.enginesdata import Engines, fetched, readings
 
 BUCKET = "engines"
 
 
 @pytest.fixture(scope="session")
-def trino_package() -> None:
-    """The server has been fetched; tests are skipped without it."""
-    if lacking := package.missing():
-        pytest.skip(f"{lacking}; make test-trino fetches it (856 MB) and runs these tests")
-
-
-@pytest.fixture(scope="session")
-def engines(trino_package: None, postgres_server: PostgresSettings, s3_server: ObjectStore, _own_home: Path) -> Iterator[Engines]:
+def engines(postgres_server: PostgresSettings, s3_server: ObjectStore, _own_home: Path) -> Iterator[Engines]:
+    fetched()
     database = _database(postgres_server, "engines")
     s3_server.create_bucket(BUCKET)
     settings = config.build(

@@ -20,7 +20,7 @@ from infra.process import free_port
 from infra.sections import PostgresSettings
 from tests import cookbookdata
 from tests.e2e.test_readme import marked, shell
-from tests.enginesdata import readings
+from tests.enginesdata import fetched, readings
 
 pytestmark = [pytest.mark.integration, pytest.mark.trino, pytest.mark.timeout(600)]
 PAGE = "docs/how-to/ask-with-trino-and-athena.md"
@@ -29,6 +29,7 @@ PAGE = "docs/how-to/ask-with-trino-and-athena.md"
 @pytest.fixture
 def made(settings: Callable[..., Settings], database: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Stores with the cookbook's data, in a folder whose name Trino must be told of rightly; the settings are a file."""
+    fetched()
     folder = home / "möven & more"
     place = {name: database[name] for name in ("host", "port", "user", "database")}
     raw = {
@@ -69,7 +70,7 @@ def serving(home: Path) -> Iterator[list[str]]:
             server.terminate()
 
 
-def test_tried_on_folders_as_the_page_says(trino_package: None, made: Settings, home: Path) -> None:
+def test_tried_on_folders_as_the_page_says(made: Settings, home: Path) -> None:
     ask, register = marked(PAGE)
     with serving(home) as said:
         assert {

@@ -70,6 +70,13 @@ def test_amazon_is_asked_with_what_the_machine_has(settings: Factory, monkeypatc
     assert not {"s3.endpoint", "s3.aws-access-key", "s3.path-style-access"} & set(lake)
 
 
+@pytest.mark.parametrize(("addressing", "path_style"), [("path", "true"), ("virtual", "false")])
+def test_a_bucket_is_addressed_as_the_lake_addresses_it(settings: Factory, addressing: str, path_style: str) -> None:
+    lake = {"path": "s3a://b/lake/flows", "s3_endpoint": "https://store:9000", "s3_addressing": addressing}
+    found = properties.catalogs(settings(lake=lake))["lake"]
+    assert (found["s3.endpoint"], found["s3.path-style-access"]) == ("https://store:9000", path_style)
+
+
 @pytest.mark.parametrize(
     ("metastore", "expected"),
     [
