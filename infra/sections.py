@@ -133,6 +133,27 @@ class ArchiveSettings(Section):
         return paths.lake(path)
 
 
+class TrinoSettings(Section):
+    """A Trino server that asks the stores: flowlake trino."""
+
+    url: str = Field("http://127.0.0.1:8080", description="http:// or https:// address of the server")
+    user: str = Field("flowlake", min_length=1, description="user that registers tables; all others read")
+    password: SecretStr = Field(SecretStr(""), description="its password, where the server wants one (https only)")
+    metastore: str = Field("file", description="where Trino notes its tables: file (beside the lake), glue, or thrift://host:9083")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url)
+
+    @field_validator("metastore")
+    @classmethod
+    def _known(cls, metastore: str) -> str:
+        if metastore not in ("file", "glue") and not metastore.startswith("thrift://"):
+            raise ValueError(f"{metastore!r} is none of: file, glue, thrift://host:port")
+        return metastore
+
+
 class QualitySettings(Section):
     """Checks of the records on their way and at night."""
 
