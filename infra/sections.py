@@ -98,6 +98,10 @@ class HotSettings(PostgresSettings):
     compress_after_days: int = Field(7, ge=1, description="age of a day that is compressed, where the server has TimescaleDB")
     retention_days: int = Field(90, ge=1, description="age of a day that is dropped")
     keep_until_archived: bool = Field(False, description="drop only what a verified archive holds (flowlake archive)")
+    partitions_ahead_days: int = Field(
+        7, ge=1, le=366, description="days from today on that have their partition made ahead, where the server has no TimescaleDB"
+    )
+    maintain_s: int = Field(3600, ge=0, description="seconds between two maintenances by the stream (flowlake db maintain); 0: none")
 
 
 class ArchiveSettings(Section):

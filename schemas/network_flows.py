@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from schemas.hot import first_migration
 from schemas.migrations import Statement
-from schemas.records import HotColumn, HotTable, Timescale
+from schemas.records import Aggregate, HotColumn, HotTable, Life, Rollup
 
 TABLE = "network_flows"
 _KEY = ("timestamp", "flow_id")
@@ -54,6 +54,20 @@ MIGRATIONS: dict[int, tuple[Statement, ...]] = {
         f"CREATE INDEX IF NOT EXISTS {TABLE}_dst_time ON {TABLE} (dst_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_attacks ON {TABLE} (timestamp DESC) WHERE predicted_label = 1",
     ),
+    # "what was the model sure of, and what not"
+    2: (f"CREATE INDEX IF NOT EXISTS {TABLE}_confidence ON {TABLE} (confidence_score, timestamp DESC)",),
 }
 
-NETWORK_FLOWS = HotTable(TABLE, "hot", COLUMNS, _KEY, MIGRATIONS, Timescale(segment_by="sensor_id"))
+#: How often an address attacked, by the hour.
+HOURLY_ATTACKS = Rollup(
+    "hourly_attack_stats",
+    bucket="hour",
+    group_by=("src_ip",),
+    aggregates=(
+        Aggregate("attacks", "count(*) FILTER (WHERE predicted_label = 1)"),
+        Aggregate("total_flows", "count(*)"),
+        Aggregate("avg_confidence", "avg(confidence_score) FILTER (WHERE predicted_label = 1)"),
+    ),
+)
+
+NETWORK_FLOWS = HotTable(TABLE, "hot", COLUMNS, _KEY, MIGRATIONS, Life(segment_by="sensor_id"), (HOURLY_ATTACKS,))

@@ -84,13 +84,69 @@ class HotColumn:
 
 
 @dataclass(frozen=True)
-class Timescale:
-    """What TimescaleDB does for a hot table, where the server has the extension."""
+class Life:
+    """How long the rows of a hot table live, and how TimescaleDB lays out those that are compressed.
 
-    chunk_hours: int = 24
-    compress_after_days: int = 7
-    retention_days: int = 90
+    Rows lie by days (UTC) of their time: chunks of TimescaleDB, partitions of PostgreSQL.
+
+    Parameters
+    ----------
+    compress_after_days, retention_days : int, optional
+        Age of a day that is compressed (TimescaleDB alone), and of one that is dropped; None: as the settings say
+        (``hot.compress_after_days``, ``hot.retention_days``).
+    segment_by : str
+        Columns by which compressed rows are grouped, comma-separated.
+    """
+
+    compress_after_days: int | None = None
+    retention_days: int | None = None
     segment_by: str = ""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A column of a rollup, and the aggregate that it is: SQL over the columns of the hot table."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """What dashboards ask of a hot table, computed beforehand: one row a bucket of time and group.
+
+    A continuous aggregate of TimescaleDB, else a table of the same columns that ``flowlake db maintain`` refreshes. It stays when the
+    rows are dropped that it was made of.
+
+    Parameters
+    ----------
+    name : str
+        Of the table or view.
+    bucket : str
+        Its column of the bucket's beginning.
+    group_by : tuple of str
+        Columns of the hot table.
+    aggregates : tuple of Aggregate
+        In their order.
+    hours : int
+        Width of a bucket.
+    start_offset_hours, end_offset_hours : int
+        A refresh at every hour takes the buckets between these ages (TimescaleDB's policy; whatever is older and was touched is
+        refreshed by ``flowlake db maintain``). A bucket younger than the second is not there yet.
+    """
+
+    name: str
+    bucket: str
+    group_by: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    hours: int = 1
+    start_offset_hours: int = 3
+    end_offset_hours: int = 1
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns in their order."""
+        return (self.bucket, *self.group_by, *(aggregate.name for aggregate in self.aggregates))
 
 
 @dataclass(frozen=True)
@@ -106,11 +162,13 @@ class HotTable:
     columns : tuple of HotColumn
         In their order.
     key : tuple of str
-        Primary key; the first is the time, by which TimescaleDB cuts chunks.
+        Primary key; the first is the time, by which rows lie in days.
     migrations : Migrations
         Version -> statements (:mod:`schemas.migrations`; :func:`schemas.hot.first_migration` makes the first).
-    timescale : Timescale
-        Chunks, compression, retention.
+    life : Life
+        Compression, retention.
+    rollups : tuple of Rollup
+        What is computed of it beforehand.
     """
 
     name: str
@@ -118,7 +176,13 @@ class HotTable:
     columns: tuple[HotColumn, ...]
     key: tuple[str, ...]
     migrations: Migrations
-    timescale: Timescale = Timescale()
+    life: Life = Life()
+    rollups: tuple[Rollup, ...] = ()
+
+    @property
+    def time(self) -> str:
+        """Column of the time that rows are laid out by."""
+        return self.key[0]
 
     @cached_property
     def types(self) -> dict[str, str]:
@@ -288,6 +352,22 @@ class RecordType:
         yield from (f"key {name!r} is no column of hot table {table.name}" for name in table.key if name not in table.types)
         if not table.key or not table.migrations:
             yield f"hot table {table.name} has no key, or no migrations"
+        elif table.types.get(table.time) != "timestamptz":
+            yield f"hot table {table.name}: {table.time!r}, the first of its key, must be timestamptz: rows are laid out by it"
+        for rollup in table.rollups:
+            yield from self._rollup_problems(table, rollup)
+
+    def _rollup_problems(self, table: HotTable, rollup: Rollup) -> Iterator[str]:
+        names = rollup.columns
+        yield from (f"rollup {rollup.name!r}: no column {name!r}" for name in rollup.group_by if name not in table.types)
+        yield from (f"rollup {rollup.name!r}: {name!r} must match {_NAME.pattern}" for name in names if not _NAME.fullmatch(name))
+        yield from (f"rollup {rollup.name!r}: column {name!r} is there twice" for name in names if names.count(name) > 1)
+        if not _NAME.fullmatch(rollup.name) or rollup.name == table.name:
+            yield f"rollup {rollup.name!r} of {table.name}: its name must match {_NAME.pattern} and be another than the table's"
+        if not (
+            rollup.hours >= 1 and rollup.end_offset_hours >= 0 and rollup.start_offset_hours >= rollup.end_offset_hours + 2 * rollup.hours
+        ):
+            yield f"rollup {rollup.name!r}: from start_offset_hours to end_offset_hours there must be two buckets of {rollup.hours} h"
 
     @cached_property
     def published(self) -> pa.Schema:
