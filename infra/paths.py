@@ -43,6 +43,9 @@ LAKE = (ESCAPE, BACKSLASH, BACKTICK)
 #: Bytes. PostgreSQL takes 1023 for a file's name (MAXPGPATH), its own below the folder included.
 LONGEST = 900
 
+#: A scheme with one slash or none; ``file:`` is read otherwise.
+_ONE_SLASH = re.compile(r"(s3[an]?|gs|wasbs?|abfss?|hdfs|https?):(?!//)", re.IGNORECASE)
+_NO_BUCKET = re.compile(r"s3a:///|s3a://$")
 _SQLITE = re.compile(r"sqlite(\+pysqlite)?:///")
 #: Escapes that nobody needs to write, and so were meant as they stand: a blank or an umlaut may be written as it is.
 _UNEXPECTED = re.compile(r"%(?!25|3F|23)[0-9A-F]{2}", re.IGNORECASE)
@@ -169,11 +172,15 @@ def lake(path: str) -> str:
     Raises
     ------
     ValueError
-        See :func:`local`.
+        See :func:`local`; or a scheme with one slash, or no bucket.
     """
+    if match := _ONE_SLASH.match(path):
+        raise ValueError(f"{path!r} would be a folder of this machine: a bucket is written {match[1]}://bucket/prefix")
     path = local(path)
     if path.startswith("s3://"):
         path = "s3a://" + path.removeprefix("s3://")
+    if _NO_BUCKET.match(path):
+        raise ValueError(f"{path!r} names no bucket: s3a://bucket/prefix")
     return path.rstrip("/") or path
 
 

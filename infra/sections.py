@@ -61,11 +61,17 @@ class LakeSettings(Section):
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     tables: dict[str, str] = Field(
-        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+        default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    compact_every: int = Field(50, ge=1, description="batches between compactions")
+    maintain_s: float = Field(5.0, gt=0, le=600, description="seconds after which a compaction begins no further step")
+    file_rows: int = Field(200_000, ge=2, le=2_000_000, description="rows of a compacted file (about a kB of memory each)")
+    checkpoint_every: int = Field(25, ge=1, description="commits between checkpoints of a table's log")
+    history_days: int = Field(7, ge=1, description="days whose versions of a table can still be read; older files are removed")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_addressing: Literal["path", "virtual"] = Field("path", description="bucket in the path of the URL, or in its host's name")
+    s3_ca: str = Field("", description="PEM file of a private authority that signs the S3 service's certificate (absolute path)")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
 
@@ -73,6 +79,13 @@ class LakeSettings(Section):
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         return paths.lake(path)
+
+    @field_validator("s3_ca")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError(f"{path!r} is no absolute path: the tasks of a stream have other working folders")
+        return path
 
     @field_validator("tables")
     @classmethod
@@ -110,6 +123,8 @@ class ArchiveSettings(Section):
     path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
     after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
     compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+    file_rows: int = Field(1_000_000, ge=1000, description="rows of one file at most")
+    restored_days: int = Field(30, ge=1, description="days that a restored month stays in the hot store")
 
     @field_validator("path")
     @classmethod

@@ -41,6 +41,7 @@ FLOWS = RecordType(
         "",
         ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain"),
         "Flow records, closed and scored; one row a flow_id",
+        cluster=("src_ip", "dst_ip"),
     ),
     hot=NETWORK_FLOWS,
     alerts=AlertRules(LABELS, details=("community_id", "protocol", "src_port", "dst_port", "closed")),

@@ -26,6 +26,9 @@ HEADER_RECORD_VERSION = "record-version"
 #: On messages that hold no final record: readers of those need not open them.
 HEADER_SNAPSHOTS = "snapshots-only"
 
+#: Columns that a lake table may be clustered by; each further one weakens the others.
+_CLUSTER = 4
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 #: SQL types that a hot table may have, as the writer knows them, and what fits into each.
@@ -207,11 +210,14 @@ class LakeTable:
         Columns with statistics in the table's log: those that questions filter by.
     comment : str
         Of the table.
+    cluster : tuple of str
+        Columns by which rows of one time lie together in a file, at most four: those that questions ask for one value of.
     """
 
     name: str
     statistics: tuple[str, ...]
     comment: str
+    cluster: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -346,6 +352,7 @@ class RecordType:
         named = {
             "features": self.features.names if self.features else (),
             "lake statistics": self.lake.statistics if self.lake else (),
+            "lake cluster": self.lake.cluster if self.lake else (),
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
             "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
@@ -374,6 +381,8 @@ class RecordType:
                 f.name for f in self.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_boolean(f.type)
             }
             yield from (f"feature {name!r} is no number" for name in self.features.names if name not in numbers)
+        if self.lake and len(self.lake.cluster) > _CLUSTER:
+            yield f"its lake table is clustered by {len(self.lake.cluster)} columns, {_CLUSTER} are the most"
         if self.hot:
             yield from self._hot_problems(self.hot)
         if self.alerts:
