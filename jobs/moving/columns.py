@@ -143,14 +143,13 @@ def _layout(record: RecordType, layout: str) -> tuple[str, ...]:
 
 def _unknown(record: RecordType, file: CsvFile, first: Sequence[str], known: dict[str, tuple[str, int]], *, no_header: bool) -> InputError:
     shown = ", ".join(repr(name) for name in first[:4]) + (", ..." if len(first) > 4 else "")
-    place = f"CSV file {file.path}: its first line, {shown},"
     if no_header:
         fitting = [name for name, columns in names_of(record).layouts.items() if len(columns) == len(first)]
         near = _nearest(record, first, known)
         hint = f"--columns {fitting[0]}, if it has no header" if fitting else "say them: --columns"
-        return InputError(f"{place} names no columns of {record.name}{near}", hint)
+        return InputError(f"CSV file {file.path}: its first line, {shown}, names no columns of {record.name}{near}", hint)
     return InputError(
-        f"{place} names no {record.event_time}{_nearest(record, first, known)}",
+        f"CSV file {file.path}: its first line, {shown}, names no {record.event_time}{_nearest(record, first, known)}",
         f"it may be called: {', '.join(sorted({n for n, column, _ in _spellings(record) if column == record.event_time}))}",
     )
 
