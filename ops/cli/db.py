@@ -141,10 +141,13 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
 
 def components(settings: Settings) -> list[Component]:
     """All that has tables of its own in PostgreSQL."""
+    from jobs.archiving import ledger
     from jobs.sinks import alerts, hot
 
     records = settings.catalogue.records
     tables = [hot.component(settings, record.hot) for record in records if record.hot]
+    if tables:
+        tables.append(ledger.component(settings))
     return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]
 
 
