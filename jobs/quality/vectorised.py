@@ -108,7 +108,7 @@ def _range(table: pa.Table, rule: Range, _: Clock) -> Any:
             return None
     elif not floating:
         return None
-    values = column.to_numpy() if floating else column.cast(pa.float64(), safe=False).to_numpy()
+    values = column.cast(pa.float64(), safe=False).to_numpy()
     with np.errstate(invalid="ignore"):
         inside = (values >= rule.low) & (values <= rule.high)
     return ~inside & ~np.asarray(column.is_null())

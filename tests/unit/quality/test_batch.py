@@ -181,6 +181,13 @@ def test_times_of_other_units_and_beyond_python_s_dates() -> None:
         assert mask.tolist() == [True, False, True, True, True, False][:known]
 
 
+def test_infinity_of_short_floats_is_beyond_every_bound() -> None:
+    rows = pa.table({"a": pa.array([1.0, float("inf"), float("nan"), None], pa.float32())})
+    mask = vectorised.failing(rows, Range("a", 0), NOW)
+    assert mask is not None
+    assert mask.tolist() == [False, True, True, False]
+
+
 def test_a_row_kept_as_json_is_made_again_to_the_bit() -> None:
     rows = faulty()
     made = table.from_json(table.as_json(rows), FLOWS.published)
