@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from jobs.runtime import lake
 from ops.cli import main
 from schemas.packets import FLOWS
 from tests.integration.sinkbench import Bench, drain
-from tests.sinksdata import START, flow_id
+from tests.sinksdata import START, T0, flow_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "check-the-data.md"
 LATER = datetime.now(UTC) + timedelta(days=3)
 
 
@@ -56,6 +59,7 @@ def test_rows_pass_when_their_fault_is_mended(spark: Any, bench: Bench, tmp_path
         drain(START[name], spark, settings)
     assert stored(settings, bench) == ([flow_id("good")],) * 2
     conf = ("--conf-file", str(written(settings, tmp_path)))
+    capsys.readouterr()  # what the queries logged
 
     assert flowlake("quarantine", "replay", "--dry-run", "--json", *conf) == 0
     assert json.loads(capsys.readouterr().out) == [{"record": "flows", "published": 0, "chosen": 2, "odd": 0}]
@@ -93,3 +97,26 @@ def test_a_broker_that_is_away_marks_nothing(spark: Any, bench: Bench, tmp_path:
     assert flowlake("quarantine", "replay", "--conf-file", str(conf)) == BrokerError.exit_code
     assert [row["replayed_at"] for row in quarantine.side(bench.settings).dataset().to_table().to_pylist()] == [None]
     assert flowlake("quarantine", "list", "--stage", "nowhere", "--conf-file", str(conf)) == ConfigError.exit_code
+
+
+def test_the_page_about_it(
+    spark: Any, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of the page, as it stands there, on a day with a fault."""
+    day = {"start_time": T0, "end_time": T0}
+    bench.rows([*({"name": n, **day} for n in range(5)), {"name": "bad", "src_port": -1, **day}])
+    drain(START["lake"], spark, bench.settings)
+    monkeypatch.setenv("FLOWLAKE_CONF", str(written(bench.settings, tmp_path)))
+    said = []
+    for block in re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line)
+            assert words[0] == "flowlake"
+            # the hot store of these settings is nobody's: a person would have one
+            more = ["--stage", "lake"] if words[1:3] == ["quality", "run"] and "--stage" not in words else []
+            capsys.readouterr()
+            assert flowlake(*words[1:], *more) == 0, line
+            said.append(capsys.readouterr().out)
+    assert "flows: 1 rows would be published" in said[-2]
+    assert "flows: 1 rows published again" in said[-1]
+    assert any("flows.lake 2026-03-01: 5 rows" in text for text in said)
