@@ -13,7 +13,7 @@ from infra.errors import StoreError
 from jobs.engines import athena, trino
 from jobs.engines.tables import archives
 from jobs.sinks import postgres
-from tests import cookbook
+from tests import cookbook, cookbookdata
 from tests.enginesdata import Engines
 from tests.enginesdata.readings import COUNT
 
@@ -149,7 +149,11 @@ def shown(engine: str) -> list[str]:
 
 def test_questions_of_the_page(engines: Engines) -> None:
     joined, months = (engines.rows(sql) for sql in shown("trino"))
-    assert joined[0] == ["SYN_SCAN", 2, 100, 100 * 40 + 60 * 40]
+    # Bytes: a probe and, where it is refused, an answer, of 40 each.
+    assert joined == [
+        ["SYN_SCAN", cookbookdata.SCANNER, 60, 60, 1, 60 * 80],
+        ["SYN_SCAN", cookbookdata.SWEEPER, 40, 40, 40, 40 * 40],
+    ]
     assert [sum(column) for column in list(zip(*months, strict=True))[1:]] == [
         engines.data.flows.num_rows + 30,
         sum(row["predicted_label"] for row in engines.data.rows) + 7,
