@@ -27,7 +27,7 @@ SELECT chunk_name, range_start, range_end FROM timescaledb_information.chunks
 WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end <= %s ORDER BY range_start
 """
 #: Newer versions refresh in batches, which they cut before they have seen all that was touched: the rest would stay undone.
-_BATCHED = "SELECT bool_or('options' = ANY(proargnames)) FROM pg_proc WHERE proname = 'refresh_continuous_aggregate'"
+_KNOWS = "SELECT bool_or(%s = ANY(proargnames)) FROM pg_proc WHERE proname = 'refresh_continuous_aggregate'"
 _WHOLE = """, options => '{"buckets_per_batch": 0}'::jsonb"""
 _JOBS = """
 SELECT job_id, proc_name FROM timescaledb_information.jobs
@@ -40,14 +40,15 @@ def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Mai
     """Refresh the continuous aggregates as far back as there are rows that live."""
     now = datetime.now(UTC)
     oldest = _one(connection, _OLDEST, (table.name, retention.cutoff(settings, table, now)))
-    batched = _one(connection, _BATCHED, ())
+    how = _WHOLE if _one(connection, _KNOWS, ("options",)) else ""
+    # An older version computes what was touched alone, and there is no row that it did not see being changed.
+    how += ", force => true" if rebuild and _one(connection, _KNOWS, ("force",)) else ""
     for rollup in table.rollups:
         end = now - timedelta(hours=rollup.end_offset_hours)
         if oldest is None or end - oldest < timedelta(hours=2 * rollup.hours):
             continue
         report.refreshed += 1
         if not dry_run:
-            how = (_WHOLE if batched else "") + (", force => true" if rebuild else "")
             _alone(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
 
 

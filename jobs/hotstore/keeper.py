@@ -11,7 +11,7 @@ from jobs.hotstore.maintain import maintain
 from jobs.sinks.stores import StoreUnavailable
 
 
-class Keeper:
+class HotKeeper:
     """Maintains the hot tables of all record types every ``hot.maintain_s`` seconds, from the start on."""
 
     def __init__(self, settings: Settings) -> None:

@@ -28,7 +28,7 @@ _EXTENSION = "CREATE EXTENSION IF NOT EXISTS timescaledb"
 
 
 class HotLayout:
-    """The layout of one hot table (:class:`jobs.sinks.migrations.Layout`)."""
+    """The layout of one hot table (:class:`jobs.sinks.migrations.TableLayout`)."""
 
     def __init__(self, settings: HotSettings, table: HotTable) -> None:
         self._settings = settings

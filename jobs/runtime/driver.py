@@ -109,6 +109,6 @@ def _keepers(settings: Settings, queries: Sequence[Query]) -> Sequence[Service]:
     """Who looks after the stores that the queries write, beside them."""
     if not settings.hot.maintain_s or not any("hot" in query.stores for query in queries):
         return ()
-    from jobs.hotstore.keeper import Keeper
+    from jobs.hotstore.keeper import HotKeeper
 
-    return (Keeper(settings),)
+    return (HotKeeper(settings),)

@@ -29,7 +29,7 @@ _AS_OWNER = "have the owner of the tables run: flowlake db migrate (docs/how-to/
 _AS_IT_WAS = "the tables are as they were; mend the cause, then: flowlake db migrate, or start again"
 
 
-class Layout(Protocol):
+class TableLayout(Protocol):
     """What is done with the tables of a component once their columns, keys and indexes are there."""
 
     def missing(self, cursor: Any) -> Sequence[str]:
@@ -70,7 +70,7 @@ class Component:
     name: str
     database: PostgresSettings
     migrations: Migrations
-    layout: Layout | None = None
+    layout: TableLayout | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.migrations) != list(range(1, len(self.migrations) + 1)) or not self.migrations:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from infra.sections import HotSettings
-from jobs.hotstore import bucketing, retention
+from jobs.archiving import ledger
+from jobs.hotstore import bucketing
 from schemas.records import Aggregate, HotTable, Life, Rollup
 from tests.integration.hotstore import DAY, HOUR, NOW, Store, at, flows
 from tests.integration.released import HOT_1, ROWS, VERSIONS
@@ -127,7 +128,7 @@ def test_nothing_goes_that_is_not_archived(made: Store, monkeypatch: pytest.Monk
     keeping.maintain(jobs=True)
     assert made.rows == 4
     held = {days[1].date(), days[3].date()}
-    monkeypatch.setattr(retention, "archived", lambda cursor, table, day: table == "network_flows" and day in held)
+    monkeypatch.setattr(ledger, "archived", lambda cursor, table, day: table == "network_flows" and day in held)
     looked = keeping.maintain(dry_run=True)
     assert (len(looked.dropped), made.rows) == (2, 4)
     keeping.maintain()

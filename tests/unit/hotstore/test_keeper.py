@@ -10,7 +10,7 @@ import pytest
 
 from infra.config import Settings
 from jobs.hotstore import keeper
-from jobs.hotstore.keeper import Keeper
+from jobs.hotstore.keeper import HotKeeper
 from jobs.runtime import driver
 
 
@@ -28,7 +28,7 @@ def test_a_database_that_is_away_does_not_end_it(settings: Callable[..., Setting
 
     made = settings(hot={"maintain_s": 1})
     monkeypatch.setattr(keeper, "maintain", counted)
-    work = Keeper(made)
+    work = HotKeeper(made)
     work.start()
     assert tried.acquire(timeout=30)
     monkeypatch.setattr(keeper, "maintain", broken)
@@ -43,6 +43,6 @@ def test_a_driver_that_writes_the_hot_store_looks_after_it(settings: Callable[..
     made = settings()
     queries = {query.name: query for query in made.catalogue.queries}
     (service,) = driver._keepers(made, [queries["lake"], queries["hot"]])
-    assert isinstance(service, Keeper)
+    assert isinstance(service, HotKeeper)
     assert driver._keepers(made, [queries["lake"], queries["alerts"]]) == ()
     assert driver._keepers(settings(hot={"maintain_s": 0}), [queries["hot"]]) == ()
