@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -61,11 +62,17 @@ class LakeSettings(Section):
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     tables: dict[str, str] = Field(
-        default_factory=dict, description="record type -> place of its table; those that are not named lie beside lake.path"
+        default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    compact_every: int = Field(50, ge=1, description="batches between compactions")
+    maintain_s: float = Field(5.0, gt=0, le=600, description="seconds after which a compaction begins no further step")
+    file_rows: int = Field(200_000, ge=2, le=2_000_000, description="rows of a compacted file (about a kB of memory each)")
+    checkpoint_every: int = Field(25, ge=1, description="commits between checkpoints of a table's log")
+    history_days: int = Field(7, ge=1, description="days whose versions of a table can still be read; older files are removed")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_addressing: Literal["path", "virtual"] = Field("path", description="bucket in the path of the URL, or in its host's name")
+    s3_ca: str = Field("", description="PEM file of a private authority that signs the S3 service's certificate (absolute path)")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
 
@@ -73,6 +80,13 @@ class LakeSettings(Section):
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         return paths.lake(path)
+
+    @field_validator("s3_ca")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError(f"{path!r} is no absolute path: the tasks of a stream have other working folders")
+        return path
 
     @field_validator("tables")
     @classmethod
@@ -110,6 +124,8 @@ class ArchiveSettings(Section):
     path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
     after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
     compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+    file_rows: int = Field(1_000_000, ge=1000, description="rows of one file at most")
+    restored_days: int = Field(30, ge=1, description="days that a restored month stays in the hot store")
 
     @field_validator("path")
     @classmethod
@@ -117,10 +133,43 @@ class ArchiveSettings(Section):
         return paths.lake(path)
 
 
+class TrinoSettings(Section):
+    """A Trino server that asks the stores: flowlake trino."""
+
+    url: str = Field("http://127.0.0.1:8080", description="http:// or https:// address of the server")
+    user: str = Field("flowlake", min_length=1, description="user that registers tables; all others read")
+    password: SecretStr = Field(SecretStr(""), description="its password, where the server wants one (https only)")
+    metastore: str = Field("file", description="where Trino notes its tables: file (beside the lake), glue, or thrift://host:9083")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url)
+
+    @field_validator("metastore")
+    @classmethod
+    def _known(cls, metastore: str) -> str:
+        if metastore not in ("file", "glue") and not metastore.startswith("thrift://"):
+            raise ValueError(f"{metastore!r} is none of: file, glue, thrift://host:port")
+        return metastore
+
+
 class QualitySettings(Section):
     """Checks of the records on their way and at night."""
 
     batch_checks: bool = Field(True, description="cheap checks on each batch of a store; rows that fail go to the quarantine")
+    earliest: date = Field(date(1980, 1, 1), description="times before this day are faults: clocks that were never set")
+    ahead_s: int = Field(86_400, ge=0, description="seconds that a time may be ahead of the clock of whoever published the record")
+    labels: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="record type -> labels that its model may give beyond those it declares"
+    )
+    history_days: int = Field(7, ge=1, le=60, description="days before, with which the rates of a day are compared")
+    least_days: int = Field(3, ge=2, le=60, description="of them must have rows, else there is too little history to compare with")
+    ratio: float = Field(2.0, gt=1, description="a rate is odd when it is so many times as large as it was on average, or so small ...")
+    deviations: float = Field(3.0, gt=0, description="... and so many standard deviations from it as well")
+    share: float = Field(0.05, gt=0, lt=1, description="a share (of attacks, of nulls) is odd when it also differs by so much")
+    copies: int = Field(10_000, ge=0, description="rows that a nightly run copies to the quarantine at most, of each store")
+    piece_rows: int = Field(200_000, ge=1000, description="rows that a nightly run holds in memory at once")
 
 
 class AlertSettings(PostgresSettings):

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.labels import Label
 from schemas.migrations import Migrations
+from schemas.rules import Constraint
 from schemas.topics import TopicSpec
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -25,6 +26,9 @@ HEADER_MESSAGE_ID = "message-id"
 HEADER_RECORD_VERSION = "record-version"
 #: On messages that hold no final record: readers of those need not open them.
 HEADER_SNAPSHOTS = "snapshots-only"
+
+#: Columns that a lake table may be clustered by; each further one weakens the others.
+_CLUSTER = 4
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -133,6 +137,8 @@ class Rollup:
     start_offset_hours, end_offset_hours : int
         A refresh at every hour takes the buckets between these ages (TimescaleDB's policy; whatever is older and was touched is
         refreshed by ``flowlake db maintain``). A bucket younger than the second is not there yet.
+    indexes : tuple of str
+        Further indexes, as what stands behind the table's name in ``CREATE INDEX``: ``(hour DESC) INCLUDE (src_ip) WHERE attacks > 0``.
     """
 
     name: str
@@ -142,6 +148,7 @@ class Rollup:
     hours: int = 1
     start_offset_hours: int = 3
     end_offset_hours: int = 1
+    indexes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -207,11 +214,14 @@ class LakeTable:
         Columns with statistics in the table's log: those that questions filter by.
     comment : str
         Of the table.
+    cluster : tuple of str
+        Columns by which rows of one time lie together in a file, at most four: those that questions ask for one value of.
     """
 
     name: str
     statistics: tuple[str, ...]
     comment: str
+    cluster: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,43 @@ class AlertRules:
         return {label.name: label for label in self.labels}
 
 
+@dataclass(frozen=True)
+class CsvNames:
+    """How records of a type lie in the CSV files of other systems (:mod:`jobs.moving`), beyond columns named as ours.
+
+    Parameters
+    ----------
+    canonical : callable
+        A column's name as it is compared: two spellings of one name give the same.
+    others : mapping of str to tuple of str
+        Record column -> names that other systems have for it.
+    layouts : mapping of str to tuple of str
+        Name of a layout -> columns in their order, for files without a header.
+    defaults : mapping
+        Record column -> its value where a file has no such column. What is in neither is null in the lake.
+    undefined : mapping of str to float
+        Record column -> what NaN and infinity stand for in it. In other columns they are no values.
+    labels : mapping of str to str
+        What files call an attack, in lower case -> the label of ours.
+    words : mapping of str to mapping of str to str
+        Record column -> word in lower case -> the number that it stands for.
+    bounds : mapping of str to tuple of float
+        Record column -> least and largest value; beyond the bounds of its type.
+    complete : callable
+        Columns that follow from others: from those that are there, to those that are to be added.
+    """
+
+    canonical: Callable[[str], str]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layouts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, str | int | bool] = field(default_factory=dict)
+    undefined: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    complete: Callable[[Mapping[str, pa.Array]], Mapping[str, pa.Array]] = lambda _: {}
+
+
 @dataclass(frozen=True, eq=False)
 class RecordType:
     """One type of record, as it is published on its topic.
@@ -270,6 +317,10 @@ class RecordType:
         Whether and how it is scored, stored and alerted about.
     queries : mapping of str to str
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
+    csv : CsvNames, optional
+        What CSV files of other systems call its columns (``flowlake migrate csv``).
+    rules : tuple of Constraint
+        What must hold of every row (:mod:`schemas.rules`) beyond what follows from the columns, the hot table and the labels.
     """
 
     name: str
@@ -286,6 +337,8 @@ class RecordType:
     hot: HotTable | None = None
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
+    csv: CsvNames | None = None
+    rules: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
@@ -306,8 +359,11 @@ class RecordType:
         named = {
             "features": self.features.names if self.features else (),
             "lake statistics": self.lake.statistics if self.lake else (),
+            "lake cluster": self.lake.cluster if self.lake else (),
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
+            "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
+            "rules": tuple(column for rule in self.rules for column in rule.columns),
         }
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:
@@ -333,6 +389,8 @@ class RecordType:
                 f.name for f in self.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_boolean(f.type)
             }
             yield from (f"feature {name!r} is no number" for name in self.features.names if name not in numbers)
+        if self.lake and len(self.lake.cluster) > _CLUSTER:
+            yield f"its lake table is clustered by {len(self.lake.cluster)} columns, {_CLUSTER} are the most"
         if self.hot:
             yield from self._hot_problems(self.hot)
         if self.alerts:

@@ -8,8 +8,11 @@ after all rows have been read (https://github.com/delta-io/delta-rs/issues/2184)
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.config import Settings
@@ -21,6 +24,10 @@ from schemas.records import RecordType
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
     import pyarrow.fs as fs
+
+
+#: Tables beside those of the record types (:mod:`jobs.runtime.sidetable`): ground truth and verdicts, and rows that a check has refused.
+SIDE_TABLES = ("labels", "quarantine")
 
 
 def setting(record: RecordType) -> str:
@@ -38,17 +45,39 @@ def location(settings: Settings, record: RecordType) -> str:
     """
     if record.lake is None:
         raise ValueError(f"record type {record.name} has no lake table")
+    if record.name not in settings.lake.tables and record.lake.name:
+        return beside(settings, record.lake.name, record.name)
+    path = settings.lake.tables.get(record.name, settings.lake.path)
+    return path if "://" in path else str(settings.path(path))
+
+
+def beside(settings: Settings, folder: str, table: str = "") -> str:
+    """Place of a table beside ``lake.path``, or where ``lake.tables`` has it.
+
+    Parameters
+    ----------
+    folder
+        Of the table, beside the last one of ``lake.path``.
+    table
+        Its name in ``lake.tables``; default: the folder.
+
+    Raises
+    ------
+    ConfigError
+        ``lake.path`` is the root of a bucket or of the file system.
+    """
+    table = table or folder
     path = settings.lake.path
-    if record.name in settings.lake.tables:
-        path = settings.lake.tables[record.name]
-    elif record.lake.name:
+    if table in settings.lake.tables:
+        path = settings.lake.tables[table]
+    else:
         above, _, own = path.rpartition("/")
         if (not own or not above or above.endswith(("/", ":"))) and ("://" in path or path.startswith("/")):
             raise ConfigError(
-                f"lake.path {path!r} is a root: there is no place beside it for the table of {record.name}",
-                f"name one: lake.tables: {{{record.name}: ...}}",
+                f"lake.path {path!r} is a root: there is no place beside it for the table of {table}",
+                f"name one: lake.tables: {{{table}: ...}}",
             )
-        path = f"{above}/{record.lake.name}" if above else record.lake.name
+        path = f"{above}/{folder}" if above else folder
     return path if "://" in path else str(settings.path(path))
 
 
@@ -61,9 +90,13 @@ def check(settings: Settings) -> None:
         Names both, or the one that is not there.
     """
     stored = [record for record in settings.catalogue.records if record.lake]
-    if unknown := sorted(settings.lake.tables.keys() - {record.name for record in stored}):
-        raise ConfigError(f"lake.tables: no record type {unknown[0]!r}", f"record types: {', '.join(r.name for r in stored) or 'none'}")
+    names = [*(record.name for record in stored), *SIDE_TABLES]
+    if unknown := sorted(settings.lake.tables.keys() - set(names)):
+        raise ConfigError(f"lake.tables: no record type {unknown[0]!r}", f"record types: {', '.join(names)}")
     places: dict[str, str] = {}
+    for name in SIDE_TABLES:
+        with suppress(ConfigError):  # told to whoever uses it
+            places[beside(settings, name).rstrip("/")] = f"the table {name}"
     for record in stored:
         place = location(settings, record).rstrip("/")
         if place in places:
@@ -73,7 +106,7 @@ def check(settings: Settings) -> None:
         places[place] = record.name
 
 
-def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:
+def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | datetime | None = None) -> ds.Dataset:
     """The rows of a lake, read when they are asked for: by DuckDB, or with ``to_table``, ``to_batches``, ``filter``.
 
     Parameters
@@ -83,7 +116,7 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     lake
         Endpoint and keys of the bucket; without, what the environment says (``AWS_*``).
     version
-        The table as it was; the newest when None.
+        The table as it was, by the number of a version or by a time; the newest when None.
 
     Raises
     ------
@@ -99,20 +132,41 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     from deltalake import DeltaTable
 
     place = s3.uri(str(path))
-    table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
-    return table.to_pyarrow_dataset(filesystem=_files(place, lake))
+    table = DeltaTable(place, storage_options=s3.storage_options(lake, place) if lake else None)
+    if version is not None:
+        table.load_as_version(version)
+    return table.to_pyarrow_dataset(filesystem=files(place, lake))
 
 
-def _files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
+def last_checkpoint(path: str, lake: LakeSettings) -> int | None:
+    """Version of the last checkpoint of a table's log, as ``_last_checkpoint`` names it; None when there is none.
+
+    Raises
+    ------
+    OSError
+        The store does not answer, or refuses.
+    """
+    place = files(s3.uri(path), lake)
+    if place is None:
+        return None
+    try:
+        with place.open_input_stream("_delta_log/_last_checkpoint") as hint:
+            return int(json.loads(hint.read())["version"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
     """Arrow's own file system with the table's folder as its root; None where it has none."""
     import pyarrow.fs as fs
 
     if place.startswith("s3://"):
-        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), _bucket(lake))
+        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), bucket(lake))
     return None if "://" in place else fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
 
 
-def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
+def bucket(lake: LakeSettings | None) -> fs.FileSystem:
+    """Arrow's file system of the object store; without settings what the environment says."""
     import pyarrow.fs as fs
 
     if lake is None:
@@ -125,4 +179,5 @@ def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
         "scheme": endpoint.scheme,
         "endpoint_override": endpoint.netloc + endpoint.path.rstrip("/"),
     }
-    return fs.S3FileSystem(**{name: value for name, value in options.items() if value})
+    more: dict[str, Any] = {"force_virtual_addressing": lake.s3_addressing == "virtual", "tls_ca_file_path": lake.s3_ca or None}
+    return fs.S3FileSystem(**{name: value for name, value in (options | more).items() if value})

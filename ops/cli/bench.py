@@ -1,4 +1,4 @@
-"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor | hot | dashboards | compression``."""
+"""``flowlake bench``: measurements that are published in docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ def growth(
         result = bench.run(settings, say=_say)
         if through:
             result["stream"] = open_flows.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench archive --rows 1000000 --json archive.json")
+def archive(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Flows of the month.")] = 1_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """A month of flows from a hot store into the archive, verified and deleted, and back again."""
+    from ops.bench import archive as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
 
@@ -179,6 +194,38 @@ def sensor(
             result = {**bench.run(settings=own, packets=packets), "machine": facts}
         finally:
             broker.stop()
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench lake --rows 1000000 --json lake.json")
+def lake(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Flows of the day.")] = 1_000_000,
+    batches: Annotated[int, typer.Option("--batches", min=2, help="In so many files.")] = 500,
+    commits: Annotated[int, typer.Option("--commits", min=10, help="On a second table, to see whether a commit's cost grows.")] = 10_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """What compaction of the lake saves a reader, and the cost of commits as a table's log grows."""
+    from ops.bench import lake as bench
+
+    _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(rows, batches, commits, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench migrate --rows 2000000 --json migrate.json")
+def migrate(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Of the larger file; the other has a quarter.")] = 2_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """CSV files of two sizes into the hot store and into the lake: rows per second, peak memory."""
+    from ops.bench import migrate as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
 

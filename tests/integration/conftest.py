@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from psycopg2.extensions import parse_dsn
 from infra.config import Settings
 from infra.sections import HotSettings, PostgresSettings
 from jobs.sinks import postgres
+from tests.integration.archivebench import ArchiveBench
 from tests.integration.sinkbench import Bench
 
 
@@ -55,3 +57,10 @@ def store(request: pytest.FixtureRequest) -> Iterator[HotSettings]:
 def plain(database: dict[str, Any]) -> HotSettings:
     """An empty database on plain PostgreSQL."""
     return HotSettings(**database)
+
+
+@pytest.fixture
+def archive(store: HotSettings, settings: Callable[..., Settings], tmp_path: Path) -> ArchiveBench:
+    """A hot store whose retention waits for the archive: a policy must not drop what a test has just put there."""
+    hot = {name: getattr(store, name) for name in store.model_fields_set} | {"keep_until_archived": True}
+    return ArchiveBench(settings(hot=hot, archive={"path": str(tmp_path / "archive"), "file_rows": 1000}))

@@ -79,6 +79,16 @@ def test_a_rollup_is_what_its_query_says_and_late_rows_change_it(made: Store) ->
     assert made.sql(ROLLED_UP) == made.sql(STATS, NOW)
 
 
+def test_rows_that_were_changed_by_hand_are_rolled_up_anew_on_request(made: Store) -> None:
+    hour = (NOW - 30 * HOUR).replace(minute=0, second=0, microsecond=0)
+    made.write(flows([hour, hour + HOUR / 2, hour + HOUR]))
+    made.maintain()
+    with_hours = made.sql(ROLLED_UP)
+    made.sql("DELETE FROM hourly_attack_stats WHERE hour = %s" if not is_timescale(made) else "SELECT %s::timestamptz", hour)
+    made.maintain(rebuild=True)
+    assert made.sql(ROLLED_UP) == with_hours == made.sql(STATS, NOW)
+
+
 def test_an_hour_that_is_too_young_is_not_there_yet(made: Store) -> None:
     old = (NOW - 5 * HOUR).replace(minute=0)
     made.write(flows([NOW, NOW - timedelta(seconds=1), old]))
@@ -133,6 +143,7 @@ DEVICES = Rollup(
     aggregates=(Aggregate("readings", "count(*)"), Aggregate("highest", "max(value)")),
     hours=2,
     start_offset_hours=6,
+    indexes=("(since DESC) INCLUDE (device) WHERE readings > 1",),
 )
 
 
@@ -157,6 +168,8 @@ def test_any_record_type_has_rollups(store: HotSettings) -> None:
         (start, "a", "BENIGN", 2, 5.0),
         (start + 2 * HOUR, "a", "BENIGN", 1, 2.0),
     ]
+    further = "SELECT count(*) > 0 FROM pg_index WHERE pg_get_indexdef(indexrelid) LIKE '%%INCLUDE (device) WHERE (readings > 1)'"
+    assert made.sql(further.replace("%%", "%")) == [(True,)]
 
 
 MORE = ROWS["hot"].replace("'2026-03-01'", "timestamp '{time}' AT TIME ZONE 'UTC'").replace("0001'", "{n:04}'")

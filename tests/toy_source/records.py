@@ -53,7 +53,9 @@ READING = RecordType(
     topic=READINGS,
     content_type="application/vnd.flowlake.readings+arrow; v=1",
     features=Features(FEATURES, "1", "flowlake-readings", "flowlake readings train trains one"),
-    lake=LakeTable("readings", ("reading_time", "device", "predicted_label", "attack_type"), "Judged readings, one row a reading_id"),
+    lake=LakeTable(
+        "readings", ("reading_time", "device", "predicted_label", "attack_type"), "Judged readings, one row a reading_id", ("device",)
+    ),
     hot=HotTable(
         "sensor_readings", "readings", _HOT, _KEY, {1: first_migration("sensor_readings", _HOT, _KEY, _INDEX)}, Life(retention_days=30)
     ),
