@@ -158,7 +158,7 @@ class QualitySettings(Section):
     """Checks of the records on their way and at night."""
 
     batch_checks: bool = Field(True, description="cheap checks on each batch of a store; rows that fail go to the quarantine")
-    earliest: date = Field(date(1980, 1, 1), description="times before this day are faults: clocks that were never set")
+    earliest: date = Field(date(1970, 1, 1), description="times before this day are faults; later: also those of clocks never set")
     ahead_s: int = Field(86_400, ge=0, description="seconds that a time may be ahead of the clock of whoever published the record")
     labels: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="record type -> labels that its model may give beyond those it declares"

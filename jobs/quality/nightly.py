@@ -299,7 +299,7 @@ def _first(bad: dict[Constraint, Any], rows: int, most: int) -> Iterator[int]:
 def _plain(value: Any) -> Any:
     """A value of a frame as JSON has it."""
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return ", ".join(str(_plain(one)) for one in value)
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -48,7 +48,7 @@ showAllValidations=()=>flowlakeShow(true);hideSucceededValidations=()=>flowlakeS
 
 
 def alone(page: Path) -> None:
-    """Make a page of great-expectations need no other host.
+    """Make a page of great-expectations, or a style sheet, need no other host.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def alone(page: Path) -> None:
         It cannot be read or written.
     """
     text = page.read_text(encoding="utf-8")
-    if _STYLE not in text:
+    if _STYLE not in text and (page.suffix == ".html" or _FETCHED.search(text)):
         text = _FETCHED.sub("none", _OUTSIDE.sub("", text))
         text = re.sub(r"<footer.*?</footer>", "", text, flags=re.DOTALL)
         files.replace(page, text.replace("</head>", f"{_STYLE}</head>", 1).replace("</body>", f"{_SCRIPT}</body>", 1))

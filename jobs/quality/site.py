@@ -71,8 +71,9 @@ def store(settings: Settings, runs: Sequence[SuiteRun], now: datetime) -> Path:
     keys = [key for run in runs for key in _kept(context, run, now)]
     _forget(context)
     context.build_data_docs(resource_identifiers=keys)
-    for page_of_run in (place / "docs").rglob("*.html"):
-        pages.alone(page_of_run)
+    for built in (place / "docs").rglob("*"):
+        if built.suffix in (".html", ".css"):
+            pages.alone(built)
     lines = (line for run in kept[:KEPT] for line in json.loads(run.read_text(encoding="utf-8")))
     files.replace(page(settings), pages.index(lines))
     return page(settings)

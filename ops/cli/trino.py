@@ -118,10 +118,12 @@ def serve(conf_file: ConfFile = None) -> None:
 
     settings = config.load(conf_file)
     server, ended = local(settings), Event()
+    if other := server.daemon.process():
+        raise StackError(f"trino runs already (pid {other.pid})", "ask it, or end it with Ctrl-C where it was started")
     with handled(ended.set):
         print(f"starting Trino at {server.url} (half a minute)", file=sys.stderr, flush=True)
-        server.start()
         try:
+            server.start()
             trino.register(settings, lambda table: print(f"{table.table}: {table.state}", flush=True))
             print(f"Trino answers at {server.url}; Ctrl-C ends it", file=sys.stderr, flush=True)
             while not ended.wait(1.0):

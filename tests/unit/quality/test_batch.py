@@ -20,7 +20,7 @@ from jobs.quality.vectorised import Clock
 from jobs.sinks.messages import Message
 from schemas.packets import FLOWS
 from schemas.records import HotColumn, RecordType
-from schemas.rules import UUID, Address, Constraint, NotNull, OneOf, Order, Pattern, PlausibleTime, Range, Together
+from schemas.rules import UUID, Address, Constraint, NoNul, NotNull, OneOf, Order, Pattern, PlausibleTime, Range, Together
 from tests.qualitydata import FAULTS, NIGHTLY, T0, faulty, readings
 from tests.sinksdata import table as flows
 from tests.toy_source.records import READING
@@ -179,6 +179,20 @@ def test_times_of_other_units_and_beyond_python_s_dates() -> None:
         mask = vectorised.failing(rows, PlausibleTime("t"), NOW)
         assert mask is not None
         assert mask.tolist() == [True, False, True, True, True, False][:known]
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "a\0", "\0"])), max_size=6), st.integers(0, 3))
+def test_nul_is_found_wherever_a_slice_begins(texts: list[str | None], skip: int) -> None:
+    mask = vectorised.failing(pa.table({"a": pa.array(texts, pa.string()).slice(skip)}), NoNul("a"), NOW)
+    expected = [text is not None and "\0" in text for text in texts[skip:]]
+    assert (mask.tolist() if mask is not None else [False] * len(expected)) == expected
+
+
+def test_infinity_of_short_floats_is_beyond_every_bound() -> None:
+    rows = pa.table({"a": pa.array([1.0, float("inf"), float("nan"), None], pa.float32())})
+    mask = vectorised.failing(rows, Range("a", 0), NOW)
+    assert mask is not None
+    assert mask.tolist() == [False, True, True, False]
 
 
 def test_a_row_kept_as_json_is_made_again_to_the_bit() -> None:
