@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
 from infra.sections import PostgresSettings
-from ops.bench import dashboards, hot, hotrows, hotstore
+from ops.bench import compression, dashboards, hot, hotrows, hotstore
 from ops.bench.questions import Question
 from schemas.network_flows import NETWORK_FLOWS
 
@@ -111,3 +112,24 @@ def test_a_question_that_fails_is_named(settings: Callable[..., Settings], dsn: 
         wrong = Question("3. A wrong one", "SELECT nothing FROM nowhere")
         with pytest.raises(StoreError, match=r'3\. A wrong one: relation "nowhere" does not exist'):
             dashboards.ask(own, [wrong], 1, 1, 1, lambda _: None)
+
+
+def test_compression_wants_a_server_that_has_it(settings: Callable[..., Settings], dsn: str) -> None:
+    with pytest.raises(StoreError, match="has no TimescaleDB: ") as caught:
+        compression.run(settings(), dsn=dsn, flows=1000, days=1, choices=("",))
+    assert "--dsn" in caught.value.hint
+    assert _databases(dsn) == set()
+
+
+def test_compression_measures_each_choice(settings: Callable[..., Settings]) -> None:
+    server = os.environ.get("FLOWLAKE_TIMESCALE_DSN", "")
+    if not server:
+        pytest.skip("FLOWLAKE_TIMESCALE_DSN names no server with TimescaleDB: postgresql://user:password@host:port/postgres")
+    result = compression.run(settings(), dsn=server, flows=20_000, days=1, choices=("", "predicted_label"), times=1)
+    found = result["segment_by"]
+    assert list(found) == ["none", "predicted_label"]
+    for measured in found.values():
+        assert measured["bytes_after"] < measured["bytes_before"]
+        assert measured["ratio"] == pytest.approx(measured["bytes_before"] / measured["bytes_after"], rel=0.02)
+        assert measured["replay_rows_per_s"] > 0
+        assert measured["late_rows_per_s"] > 0
