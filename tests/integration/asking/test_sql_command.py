@@ -212,6 +212,7 @@ def test_names_of_this_program_are_no_tables(days: Settings) -> None:
         "DESCRIBE flows",
         "SUMMARIZE flows",
         "FROM flows SELECT count(*)",
+        "SELECT count(*) FROM query_table('flows')",
         "PIVOT (SELECT attack_type, dst_port FROM flows) ON dst_port USING count(*)",
         "EXPLAIN SELECT * FROM flows",
         "VALUES (1)",
@@ -258,6 +259,11 @@ def test_formats_on_standard_output(days: Settings, capsys: pytest.CaptureFixtur
     assert json.loads(out) == [{"n": None, "x": 1, "x_1": 2}]
     code, out, _ = command(capsys, "SELECT 1 AS x WHERE false", "--format", "csv")
     assert out == "x\n"
+    for form in ("csv", "json", "table"):
+        code, out, _ = command(capsys, "SELECT TIMESTAMPTZ '20000-01-01 00:00:00+00' AS far, INTERVAL '1 day' AS span", "--format", form)
+        assert code == 0
+        assert "20000-01-01" in out
+        assert "1 days" in out
 
 
 def test_a_file_is_written_whole_or_not_at_all(days: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -310,6 +316,13 @@ def test_the_plan_shows_what_is_left_to_a_store(days: Settings, capsys: pytest.C
     assert "dst_port" in out
     assert "src_ip" in out
     assert "explains already" in command(capsys, "EXPLAIN SELECT 1", "--explain")[2]
+
+
+def test_a_reader_that_goes_away_ends_it(days: Settings) -> None:
+    command = f"{sys.executable} -m ops.cli.main sql --format csv 'SELECT * FROM range(100000000000)' | head -2"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("range\n0\n", "", 141)
 
 
 @pytest.mark.parametrize("sql", ["SELECT count(*) FROM range(1000000000000) t(x) WHERE x % 7 = 3", "SELECT count(*) FROM hot.public.slow"])
