@@ -111,6 +111,7 @@ _VARIABLES = {
     "FLOWLAKE_HOME": "folder that relative paths of the settings lie under; default: the project's folder",
     "FLOWLAKE_JARS": "folder of the fetched jars; default: `var/jars`",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
+    "FLOWLAKE_TIMESCALE_DSN": "tests only: a server with TimescaleDB (`postgresql://user:password@host:port/postgres`), where they make databases",
     "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
     "FLOWLAKE_VENV": "folder of the environment that `make setup` makes; default: `.venv`",
 }
@@ -249,9 +250,11 @@ def features() -> str:
 
 def tables() -> str:
     """Columns of records, predictions and the stores."""
-    from schemas import alerts, hot, migrations
+    from jobs.archiving.columns import Layout
+    from schemas import alerts, archive, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
+    from schemas.packets import FLOWS
     from schemas.records import PREDICTION_FIELDS
 
     pattern = r'\s+pa\.field\("(\w+)"'
@@ -261,6 +264,7 @@ def tables() -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
+    archive_rows = ((code(field.name), code(field.type)) for field in Layout.of(FLOWS).schema)
     hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in NETWORK_FLOWS.columns)
     return page(
         "Tables",
@@ -288,6 +292,12 @@ def tables() -> str:
         "## Alerts",
         docstring("schemas/alerts.py"),
         _history(alerts.MIGRATIONS),
+        "## The archive",
+        docstring("jobs/archiving/columns.py"),
+        table(("column", "Arrow type"), archive_rows),
+        f"`{archive.BOOK}`, in the database of the hot store, says which months are archived. {docstring('schemas/archive.py')} "
+        "[How](../how-to/archive.md).",
+        _history(archive.MIGRATIONS),
         "## Versions of the tables in PostgreSQL",
         "The statements above make the tables, version after version; a database of an older version gets those that it has not had. "
         "[`flowlake db status`](cli.md#flowlake-db) compares; [how](../how-to/operate.md#tables-of-postgresql).",

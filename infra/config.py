@@ -45,7 +45,9 @@ def _root() -> Path:
 ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
-NOT_SETTINGS = frozenset(f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "VENV", "WARM"))
+NOT_SETTINGS = frozenset(
+    f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "TIMESCALE_DSN", "VENV", "WARM")
+)
 
 
 S = TypeVar("S", bound=BaseModel)

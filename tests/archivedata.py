@@ -68,7 +68,14 @@ def insert(where: PostgresSettings, record: RecordType, rows: Sequence[dict[str,
     )  # fmt: skip
     with closing(connection), connection, connection.cursor() as cursor:
         for row in rows:
-            cursor.execute(f"INSERT INTO {record.hot.name} ({', '.join(names)}) VALUES ({values})", [row.get(name) for name in names])
+            cursor.execute(
+                f"INSERT INTO {record.hot.name} ({', '.join(names)}) VALUES ({values})", [_text(row.get(name)) for name in names]
+            )
+
+
+def _text(value: Any) -> Any:
+    """As text, which the cast behind it reads whole: ``-32768::smallint`` is minus 32768."""
+    return None if value is None else str(value)
 
 
 def plain_rows(count: int, first: datetime, step: timedelta = timedelta(minutes=7), prefix: str = "r") -> list[dict[str, Any]]:
@@ -94,3 +101,16 @@ def months_ago(count: int, day: int = 1) -> datetime:
 def everything(where: PostgresSettings, table: str) -> list[str]:
     """The rows of a table as the server prints them, in their order: what two tables have in common to the last digit."""
     return [line for (line,) in sql(where, f"SELECT t::text FROM {table} t ORDER BY t::text")]
+
+
+def insert_flows(where: PostgresSettings, count: int, first: datetime, step: timedelta = timedelta(hours=1)) -> None:
+    """Put flows into ``network_flows``, every third one an attack."""
+    from schemas.packets import FLOWS
+
+    assert FLOWS.hot is not None
+    row = {name: 1 if kind not in ("text", "inet") else "10.0.0.1" if kind == "inet" else "x" for name, kind in FLOWS.hot.types.items()}
+    rows = [
+        row | {"timestamp": first + n * step, "flow_id": row_id(f"flow{n}"), "predicted_label": int(n % 3 == 0), "confidence_score": 0.25}
+        for n in range(count)
+    ]
+    insert(where, FLOWS, rows)

@@ -59,7 +59,7 @@ class ArchivedColumn:
             return self.name
         return (
             f"CASE WHEN isfinite({self.name}) THEN (extract(epoch FROM {self.name}) * 1000000)::bigint "
-            f"WHEN {self.name} > 'epoch' THEN {EVER} ELSE {NEVER} END"
+            f"WHEN {self.name} = 'infinity' THEN {EVER} WHEN {self.name} = '-infinity' THEN {NEVER} END"
         )
 
     @property

@@ -96,13 +96,12 @@ def read(cursor: Any, layout: Layout, condition: str, take: Callable[[pa.Table],
 
 
 def stage(cursor: Any, layout: Layout, rows: pa.Table) -> None:
-    """Put rows (:attr:`Layout.exact_schema`) into the table :data:`STAGE` of this session; they go away with the transaction.
+    """Put rows (:attr:`Layout.exact_schema`) into a temporary table :data:`STAGE`, which goes away with the transaction.
 
     Its columns are named as the hot table's; :attr:`jobs.archiving.columns.ArchivedColumn.back` makes their values.
     """
     listed = ", ".join(f"{column.name} {column.staged}" for column in layout.columns)
-    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {STAGE} ({listed}) ON COMMIT DELETE ROWS")
-    cursor.execute(f"TRUNCATE {STAGE}")
+    cursor.execute(f"CREATE TEMP TABLE {STAGE} ({listed}) ON COMMIT DROP")
     text = io.BytesIO()
     csv.write_csv(rows, text, csv.WriteOptions(include_header=False))
     text.seek(0)

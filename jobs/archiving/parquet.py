@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -173,6 +174,10 @@ class FilesWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             self.close()
+        elif self._current is not None:
+            # Here, and not when it is forgotten: what still waits for the store would do so with the interpreter's lock.
+            with suppress(OSError, pa.ArrowException):
+                self._current[0].close()
 
 
 def rows_of(source: pa.NativeFile, layout: Layout) -> Iterator[pa.Table]:

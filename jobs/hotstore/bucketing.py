@@ -28,7 +28,7 @@ def _function(arguments: str, origin: str, month_origin: str) -> str:
     return (
         f"CREATE OR REPLACE FUNCTION time_bucket({arguments}) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$\n"
         f"  SELECT CASE WHEN {width} > 0 AND bucket_width = make_interval(months => {width}::integer) AND isfinite(ts)\n"
-        f"    THEN make_timestamp(div({behind}, 12)::integer, mod({behind}, 12)::integer + 1, 1, 0, 0, 0) AT TIME ZONE 'UTC'\n"
+        f"    THEN (timestamp '0001-01-01' + make_interval(months => ({behind})::integer - 12)) AT TIME ZONE 'UTC'\n"
         f"    ELSE date_bin(bucket_width, ts, {origin}) END\n$$"
     )
 

@@ -169,6 +169,12 @@ def statements(table: str, time: str) -> tuple[str, ...]:
     return tuple(_filled(step, table, time) for step in (_CHECKED, _VERIFIED, _SWAPPED))
 
 
+def refusal(table: str) -> str:
+    """Statement that fails where a table has what cannot be carried over."""
+    checked = "DO $do$\nDECLARE old oid := {old}; blockers text;\nBEGIN\n{refused}END $do$"
+    return _filled(checked, table, "")
+
+
 def taken_over(table: str) -> str:
     """Statement by which ``<table>_new``, which holds all its rows, takes the place of a table."""
     return _filled(_TAKEN_OVER, table, "")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from infra.sections import HotSettings
+from jobs.archiving import ledger
 from jobs.hotstore import retention
 from jobs.sinks.migrations import Say
 from schemas.records import HotTable
@@ -54,7 +55,7 @@ def drop(connection: Any, settings: HotSettings, table: HotTable, report: Mainta
         chunks = [
             (name, first, last)
             for name, first, last in cursor.fetchall()
-            if all(retention.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
+            if all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
         ]
     for name, first, last in chunks:
         if not dry_run:

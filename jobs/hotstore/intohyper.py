@@ -35,6 +35,7 @@ def convert(connection: Any, table: HotTable, say: Say) -> None:
     """
     new = f"{table.name}_new"
     with _one(connection) as cursor:
+        cursor.execute(conversion.refusal(table.name))
         cursor.execute(f"CREATE TABLE IF NOT EXISTS {new} (LIKE {table.name} INCLUDING ALL EXCLUDING INDEXES)")
         cursor.execute(timescale.hypertable(table, new))
         cursor.execute("SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'", (new,))

@@ -132,14 +132,14 @@ class Work:
         """Do what is to do; each step by itself, so that one that fails leaves the others theirs."""
         kind = self._shape.kind
         if kind is TableKind.MISSING:
-            self._problem(f"there is no table {self._table.name}", _MIGRATE)
+            self._problem(StoreError(f"there is no table {self._table.name}", _MIGRATE))
         elif kind is TableKind.HYPERTABLE:
             self._attempt(lambda: hyperlife.refresh(self._connection, self._settings, self._table, self.report, self._dry))
             self._attempt(lambda: hyperlife.drop(self._connection, self._settings, self._table, self.report, self._dry))
             if jobs and not self._dry:
                 self._attempt(lambda: hyperlife.run_jobs(self._connection, self._table, self._say))
         elif kind is TableKind.HEAP:
-            self._problem(f"table {self._table.name} is not laid out in days: rows that are too old are deleted, which is slow", _MIGRATE)
+            self._problem(_slow(self._table))
             self._attempt(self._delete)
         else:
             for step in (self._ahead, self._strays, self._rollups, self._drop, self._delete, self._analyze):
@@ -150,7 +150,7 @@ class Work:
 
     def _ahead(self) -> None:
         for problem in partitions.misshapen(self._shape, self._table.name):
-            self._problem(str(problem), problem.hint)
+            self._problem(problem)
         for day in partitions.ahead(self._shape, self._now.date(), self._settings.partitions_ahead_days):
             if self._dry:
                 self.report.made.append(hot.partition(self._table.name, day))
@@ -160,7 +160,7 @@ class Work:
             except psycopg2.errors.CheckViolation:
                 continue  # rows of it lie in the default partition, and are moved now
             except StoreError as e:
-                self._problem(str(e), e.hint)
+                self._problem(e)
         self._shape = self._look()
 
     def _strays(self) -> None:
@@ -178,7 +178,7 @@ class Work:
                 self._patiently(partial(strays.copy, table=self._table, default=self._shape.default, day=day))
                 moved = self._patiently(partial(strays.attach, table=self._table, default=self._shape.default, day=day))
             except StoreError as e:
-                self._problem(str(e), e.hint)
+                self._problem(e)
                 continue
             self.report.moved += moved
             self.report.made.append(name)
@@ -265,7 +265,11 @@ class Work:
             if self._connection.closed or (isinstance(known, StoreUnavailable) and e.pgcode not in ("55P03", "40P01")):
                 raise
             hint = "another holds a lock on the table for long: look into pg_stat_activity" if e.pgcode == "55P03" else ""
-            self._problem(one_line(e), getattr(known, "hint", "") or hint)
+            self._problem(StoreError(one_line(e), getattr(known, "hint", "") or hint))
 
-    def _problem(self, what: str, hint: str) -> None:
-        self.report.problems.append((what, hint))
+    def _problem(self, error: StoreError) -> None:
+        self.report.problems.append((str(error), error.hint))
+
+
+def _slow(table: HotTable) -> StoreError:
+    return StoreError(f"table {table.name} is not laid out in days: rows that are too old are deleted, which is slow", _MIGRATE)

@@ -31,7 +31,7 @@ _AGGREGATE = "SELECT 1 FROM timescaledb_information.continuous_aggregates WHERE 
 
 
 @dataclass(frozen=True)
-class Change:
+class LayoutChange:
     """What is missing or differs, in words, and the statements that mend it."""
 
     what: str
@@ -60,13 +60,13 @@ def hypertable(table: HotTable, name: str = "") -> str:
     )
 
 
-def changes(cursor: Any, settings: HotSettings, table: HotTable) -> Iterator[Change]:
+def changes(cursor: Any, settings: HotSettings, table: HotTable) -> Iterator[LayoutChange]:
     """What a hypertable lacks of its life and its rollups, by the declaration and the settings."""
     compress = table.life.compress_after_days or settings.compress_after_days
     retention = table.life.retention_days or settings.retention_days
     cursor.execute(_COMPRESSED_BY, (table.name,))
     if cursor.fetchone() != (table.life.segment_by, ", ".join(table.key)):
-        yield Change(f"compression of {table.name}", (_compression(table),))
+        yield LayoutChange(f"compression of {table.name}", (_compression(table),))
     yield from _policy(cursor, table, ("compression", "compress_after", compress))
     if settings.keep_until_archived:
         yield from _no_retention(cursor, table)
@@ -78,18 +78,18 @@ def changes(cursor: Any, settings: HotSettings, table: HotTable) -> Iterator[Cha
             (rollup.name,),
         )
         if not cursor.fetchone():
-            yield Change(f"continuous aggregate {rollup.name}", _aggregate(table, rollup))
+            yield LayoutChange(f"continuous aggregate {rollup.name}", _aggregate(table, rollup))
 
 
-def fresh(settings: HotSettings, table: HotTable) -> Iterator[Change]:
+def fresh(settings: HotSettings, table: HotTable) -> Iterator[LayoutChange]:
     """The same for a table that is no hypertable yet."""
-    yield Change(f"compression of {table.name}", (_compression(table),))
+    yield LayoutChange(f"compression of {table.name}", (_compression(table),))
     days = table.life.compress_after_days or settings.compress_after_days
-    yield Change(f"compression policy of {table.name}: {days} days", (_added(table, "compression", days),))
+    yield LayoutChange(f"compression policy of {table.name}: {days} days", (_added(table, "compression", days),))
     if not settings.keep_until_archived:
         days = table.life.retention_days or settings.retention_days
-        yield Change(f"retention policy of {table.name}: {days} days", (_added(table, "retention", days),))
-    yield from (Change(f"continuous aggregate {rollup.name}", _aggregate(table, rollup)) for rollup in table.rollups)
+        yield LayoutChange(f"retention policy of {table.name}: {days} days", (_added(table, "retention", days),))
+    yield from (LayoutChange(f"continuous aggregate {rollup.name}", _aggregate(table, rollup)) for rollup in table.rollups)
 
 
 def _compression(table: HotTable) -> str:
@@ -102,20 +102,20 @@ def _added(table: HotTable, kind: str, days: int) -> str:
     return f"SELECT add_{kind}_policy('{table.name}', INTERVAL '{days} days', if_not_exists => TRUE)"
 
 
-def _policy(cursor: Any, table: HotTable, policy: tuple[str, str, int]) -> Iterator[Change]:
+def _policy(cursor: Any, table: HotTable, policy: tuple[str, str, int]) -> Iterator[LayoutChange]:
     kind, key, days = policy
     cursor.execute(_POLICY, (key, days, f"policy_{kind}", table.name))
     if cursor.fetchone() != (True,):
         remove = f"SELECT remove_{kind}_policy('{table.name}', if_exists => TRUE)"
-        yield Change(f"{kind} policy of {table.name}: {days} days", (remove, _added(table, kind, days)))
+        yield LayoutChange(f"{kind} policy of {table.name}: {days} days", (remove, _added(table, kind, days)))
 
 
-def _no_retention(cursor: Any, table: HotTable) -> Iterator[Change]:
+def _no_retention(cursor: Any, table: HotTable) -> Iterator[LayoutChange]:
     """What is not archived must not be dropped: ``flowlake db maintain`` drops what is."""
     cursor.execute(_POLICY, ("drop_after", 0, "policy_retention", table.name))
     if cursor.fetchone() is not None:
         remove = f"SELECT remove_retention_policy('{table.name}', if_exists => TRUE)"
-        yield Change(f"no retention policy of {table.name} (hot.keep_until_archived)", (remove,))
+        yield LayoutChange(f"no retention policy of {table.name} (hot.keep_until_archived)", (remove,))
 
 
 def _aggregate(table: HotTable, rollup: Rollup) -> tuple[str, ...]:

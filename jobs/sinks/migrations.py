@@ -418,7 +418,8 @@ def _lay_out(connection: Any, component: Component, say: Say) -> None:
     except psycopg2.Error as e:
         if isinstance(postgres.classify(e, component.database), StoreUnavailable) and e.pgcode != "55P03":
             raise _failure(e, component, f"{component.where}: the tables of {component.name!r} cannot be laid out: {_reason(e)}") from e
-        get("migrations").warning("the tables serve, but not as they are to lie", component=component.name, cause=_reason(e))
+        cause, hint = (one_line(text or "") for text in (e.diag.message_primary, e.diag.message_hint))
+        get("migrations").warning("the tables serve, but not as they are to lie", component=component.name, cause=cause, hint=hint)
 
 
 # -- failing -------------------------------------------------------------------------------------------------------------------------------

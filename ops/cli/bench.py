@@ -1,4 +1,4 @@
-"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor``."""
+"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor | archive``."""
 
 from __future__ import annotations
 
@@ -65,6 +65,21 @@ def growth(
         result = bench.run(settings, say=_say)
         if through:
             result["stream"] = open_flows.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench archive --rows 1000000 --json archive.json")
+def archive(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Flows of the month.")] = 1_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """A month of flows from a hot store into the archive, verified and deleted, and back again."""
+    from ops.bench import archive as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
 

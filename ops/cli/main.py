@@ -47,7 +47,7 @@ PLATFORM: dict[str, Group] = {
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
     "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
-    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
+    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor, archive."),
 }
 
 
