@@ -71,6 +71,8 @@ class Engine:
         """Databases of the stores' names; after that nothing can be set, no file be opened, and no name of this program be seen."""
         execute = self._connection.execute
         execute("SET TimeZone = 'UTC'")
+        for setting in ("enable_progress_bar = true", "enable_progress_bar_print = false"):
+            execute(f"SET {setting}")  # it counts, and this program shows it
         execute("SET temp_directory = $1", [self._folder])
         for database, schema in DATABASES:
             execute(f"ATTACH ':memory:' AS {database}")

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -316,6 +318,31 @@ def test_the_plan_shows_what_is_left_to_a_store(days: Settings, capsys: pytest.C
     assert "dst_port" in out
     assert "src_ip" in out
     assert "explains already" in command(capsys, "EXPLAIN SELECT 1", "--explain")[2]
+
+
+@pytest.mark.parametrize(("columns", "shown"), [("200", "━━"), ("40", "a name that is long   1")])
+def test_at_a_terminal(days: Settings, columns: str, shown: str) -> None:
+    """A table where it fits, else a record after the other; a long question says how far it is, and takes that away again."""
+    sql = 'SELECT count(*) AS x, 1 AS "a name that is long", 2 AS "another that is long" FROM range(200000000) t(x) WHERE hash(x) % 7 = 3'
+    waiting = (
+        "import ops.cli.sql as s; s._PATIENCE_S = 0.01; s._EVERY_S = 0.01; from ops.cli.main import main; import sys; main(sys.argv[1:])"
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, int(columns)))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen([sys.executable, "-c", waiting, "sql", sql], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # so Linux says that the other end is closed
+        while part := os.read(ours, 65536):
+            said += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    before, _, after = said.decode().rpartition("\x1b[K")
+    assert "reading ..." in before
+    assert "1 row" in after
+    assert shown in after
 
 
 def test_a_reader_that_goes_away_ends_it(days: Settings) -> None:
