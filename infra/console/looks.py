@@ -93,7 +93,7 @@ def table(rows: Sequence[Row], columns: Sequence[str], title: str, into: TextIO 
     terminal = into.isatty()
     console = Console(file=into, width=None if terminal else max(200, _natural(rows, columns)))
     if terminal and _natural(rows, columns) > console.width:
-        console.print(title)
+        console.print(title, highlight=False)
         width = max(map(len, columns))
         for row in rows:
             print(file=into)

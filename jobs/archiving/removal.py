@@ -27,7 +27,7 @@ from schemas.hot import DROPPED, TOUCHED
 #: Keys of hot rows that the archive knows, for the rest of the session.
 KNOWN = "archive_known"
 #: How long a partition's readers and writers may make us wait; then its rows are deleted one by one.
-_LOCK_TIMEOUT = "3s"
+_LOCK_TIMEOUT = "2s"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOUND = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 _PARTITIONS = (
@@ -75,7 +75,7 @@ def remove(connection: Any, layout: Layout, place: ArchivePlace, month: Month, h
         A file of the archive cannot be read, or holds something else than was written.
     """
     whole = dropped = 0
-    for piece in _pieces(connection, layout, month):
+    for piece in pieces(connection, layout, month):
         rows = _drop(connection, layout, piece, held)
         whole += rows
         dropped += rows > 0
@@ -131,7 +131,7 @@ def unknown(layout: Layout) -> str:
 # -- whole partitions ----------------------------------------------------------------------------------------------------
 
 
-def _pieces(connection: Any, layout: Layout, month: Month) -> Iterator[Piece]:
+def pieces(connection: Any, layout: Layout, month: Month) -> Iterator[Piece]:
     """Partitions and chunks that lie within a month, whole days each."""
     first, after = map(datetime.fromisoformat, bounds(month))
     for piece in [*_partitions(connection, layout), *_chunks(connection, layout)]:

@@ -44,6 +44,8 @@ _TYPES: dict[str, pa.DataType] = {
 _EVER = 2**63 - 1
 #: Text that is parsed at once; no row may be longer.
 _BLOCK_BYTES = 8 << 20
+#: How values are printed, whatever the role's own habits are.
+_PRINTED = "SET datestyle = 'ISO'; SET extra_float_digits = 1; SET bytea_output = 'hex'"
 _COLUMNS = """
 SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
@@ -77,6 +79,8 @@ class Snapshot:
         except StoreUnavailable as e:
             raise StoreError(str(e), "start it: flowlake up") from e
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            cursor.execute(_PRINTED)
         return connection
 
     def joined(self) -> Any:
@@ -167,6 +171,13 @@ class PostgresTable(ds.Dataset):  # type: ignore[misc]
             # libpq has no words for a connection that ends within COPY
             said = "the connection broke off" if "no message from the libpq" in str(e) else one_line(e)
             error = StoreError(f"{postgres.where(self._snapshot.settings)}, table {self._table}: {said}", "ask again")
+            self._failed(error)
+            raise error from e
+        except pa.ArrowInvalid as e:
+            error = StoreError(
+                f"{postgres.where(self._snapshot.settings)}, table {self._table}: a value cannot be read: {one_line(e)}",
+                "leave its column out of the question",
+            )
             self._failed(error)
             raise error from e
         except Exception as e:

@@ -97,7 +97,7 @@ def _csv(rows: pa.RecordBatchReader, into: TextIO) -> int:
     writer.writerow(rows.schema.names)
     count = 0
     for batch in rows:
-        writer.writerows(zip(*([_text(value) for value in column.to_pylist()] for column in batch.columns), strict=True))
+        writer.writerows(zip(*([_text(value) for value in values(column)] for column in batch.columns), strict=True))
         count += batch.num_rows
     return count
 
@@ -113,9 +113,10 @@ def _json(rows: pa.RecordBatchReader, into: TextIO) -> int:
     count = 0
     into.write("[")
     for batch in rows:
-        for row in batch.to_pylist():
+        for row in zip(*map(values, batch.columns), strict=True):
             into.write(",\n " if count else "\n ")
-            json.dump({name: _finite(plain(value)) for name, value in row.items()}, into, ensure_ascii=False)
+            shown = {name: _finite(plain(value)) for name, value in zip(rows.schema.names, row, strict=True)}
+            json.dump(shown, into, ensure_ascii=False)
             count += 1
     into.write("\n]\n")
     return count
@@ -149,13 +150,25 @@ def _table(rows: pa.RecordBatchReader, into: TextIO, limit: int) -> int:
     found: list[dict[str, Any]] = []
     more = False
     for batch in rows:
-        found += [{name: plain(value, moments=True) for name, value in row.items()} for row in batch.to_pylist()]
+        names = rows.schema.names
+        columns = [[plain(value, moments=True) for value in values(column)] for column in batch.columns]
+        found += [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         if limit and len(found) > limit:
             found, more = found[:limit], True
             break
     told = f"the first {limit:,} rows; --limit 0 shows all" if more else f"{len(found):,} row{'' if len(found) == 1 else 's'}"
     looks.table(found, rows.schema.names, told, into)
     return len(found)
+
+
+def values(column: pa.Array) -> list[Any]:
+    """Values of a column; times beyond Python's (infinity, the year 10000) are text."""
+    import pyarrow as pa
+
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return list(column.cast(pa.string()).to_pylist())
 
 
 def plain(value: Any, *, moments: bool = False) -> Any:

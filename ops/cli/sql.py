@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,8 @@ from infra.errors import ConfigError, one_line
 from ops.cli.results import ResultFormat, format_of, write
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from infra.config import Settings
     from jobs.asking.engine import Engine
 
@@ -64,8 +68,13 @@ def sql(
         if explain:
             print(engine.explain(text))
             return
-        with _progress(engine), engine.ask(text) as rows:
+        if output is None and sys.stdout.isatty():
+            with _progress(engine):  # until the first rows take its place on the screen
+                rows = _begun(engine.ask(text))
             count = write(rows, chosen, output, limit)
+        else:
+            with _progress(engine):
+                count = write(engine.ask(text), chosen, output, limit)
     if output is not None:
         print(f"{output}: {count:,} rows", file=sys.stderr)
 
@@ -74,6 +83,15 @@ sql.epilog = (  # type: ignore[attr-defined]
     'Examples:  flowlake sql "select attack_type, count(*) from flows group by all"   |   flowlake sql --tables   |   '
     "flowlake sql --file question.sql --output answer.parquet"
 )
+
+
+def _begun(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The same rows, the first of which are there."""
+    import pyarrow as pa
+
+    batches = iter(rows)
+    first = list(islice(batches, 1))
+    return pa.RecordBatchReader.from_batches(rows.schema, chain(first, batches))
 
 
 def _text(question: str | None, file: Path | None) -> str:
@@ -119,11 +137,12 @@ def _progress(engine: Engine) -> Iterator[None]:
     done = threading.Event()
 
     def tell() -> None:
-        told = False
-        wait = _PATIENCE_S
+        began, told, wait = time.monotonic(), False, _PATIENCE_S
         while not done.wait(wait):
             share = engine.progress
-            print(f"\r\033[Kreading ... {'' if share is None else f'{share:.0%}'} (Ctrl-C ends it)", end="", file=sys.stderr, flush=True)
+            known = "" if share is None else f" {share:.0%}"
+            seconds = time.monotonic() - began
+            print(f"\r\033[Kreading ...{known} {seconds:.0f} s (Ctrl-C ends it)", end="", file=sys.stderr, flush=True)
             told, wait = True, _EVERY_S
         if told:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 
 from infra.config import Settings
 from infra.errors import StoreError
-from jobs.archiving import dataset, ledger, months, overview, restore
+from jobs.archiving import dataset, ledger, months, overview, removal, restore
 from jobs.archiving import run as runs
 from jobs.archiving.columns import Layout
 from jobs.archiving.run import Wish
+from jobs.hotstore import maintain, partitions, shape
+from jobs.hotstore.shape import TableKind
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import BOOK
@@ -254,7 +257,7 @@ def test_a_database_older_than_the_archive_learns_from_the_manifests(archive: Ar
 def test_two_record_types_have_archives_of_their_own(
     archive: ArchiveBench, database: dict[str, Any], settings: Callable[..., Settings]
 ) -> None:
-    made = settings(sources={"packages": ["jobs.sources", "tests.toy_source"]}, hot=database, archive=archive.settings.archive)
+    made = settings(sources={"packages": ["jobs.sources", "tests.toy_source"]}, hot=archive.settings.hot, archive=archive.settings.archive)
     (reading,) = [record for record in made.catalogue.records if record.name == "readings"]
     migrate(hot.component(made, hot.table_of(reading)))
     row = {"reading_id": row_id("x"), "device": "boiler", "value": 0.1, "zscore": 1, "predicted_label": 0, "confidence_score": 0.5}
@@ -271,3 +274,62 @@ def test_two_record_types_have_archives_of_their_own(
     assert (back.table, back.rows) == ("sensor_readings", 1)
     assert everything(made.hot, "sensor_readings") == before
     assert replace(back, until="").into == "sensor_readings"
+
+
+def make_days(archive: ArchiveBench, days: int) -> None:
+    """Partitions of the first days of the old month; TimescaleDB makes its chunks by itself."""
+    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
+        if shape.read(cursor, TABLE).kind is TableKind.PARTITIONED:
+            for number in range(days):
+                partitions.make(cursor, EVERYTHING.hot, OLD.date() + timedelta(days=number))  # type: ignore[arg-type]
+
+
+def pieces(archive: ArchiveBench) -> int:
+    """Partitions or chunks of the old month."""
+    with closing(postgres.connect(archive.settings.hot, "test")) as connection:
+        return len(list(removal.pieces(connection, Layout.of(EVERYTHING), months.of(OLD))))
+
+
+def test_days_that_are_archived_as_a_whole_are_dropped_as_a_whole(archive: ArchiveBench) -> None:
+    make_days(archive, 4)
+    rows = plain_rows(40, OLD, timedelta(hours=2))  # three days and a bit
+    archive.fill(rows)
+    assert pieces(archive) == 4
+    archive.run(Wish(keep=True))
+    late = plain_rows(1, OLD + timedelta(days=1, minutes=1), prefix="late")
+    archive.fill(late)
+    before = archive.hot()
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, archive.hot()) == (1, 41, [])
+    assert done.dropped >= 3
+    assert pieces(archive) <= 1
+    archive.restore(OLD)
+    assert archive.hot() == before
+    assert pieces(archive) == 4
+
+
+def test_maintenance_leaves_a_restored_month_and_takes_it_afterwards(archive: ArchiveBench) -> None:
+    make_days(archive, 2)
+    archive.fill(plain_rows(20, OLD, timedelta(hours=2)))
+    archive.run()
+    archive.restore(OLD)
+    table = hot.table_of(EVERYTHING)
+    for keep in (True, False):
+        loose = archive.settings.hot.model_copy(update={"keep_until_archived": keep})
+        maintain.maintain(loose, [table], archive.said.append)
+        assert len(archive.hot()) == 20
+    archive.sql(f"UPDATE {BOOK} SET restored_until = now() - interval '1 second'")
+    maintain.maintain(archive.settings.hot, [table], archive.said.append)
+    assert archive.hot() == []
+    assert archive.run() == []
+
+
+def test_a_partition_that_somebody_uses_is_emptied_row_by_row(archive: ArchiveBench) -> None:
+    make_days(archive, 1)
+    archive.fill(plain_rows(5, OLD))
+    other = postgres.connect(archive.settings.hot, "test")
+    with closing(other), other.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {TABLE}")  # a reader's lock on it, until its transaction ends
+        (done,) = archive.run()
+        assert (done.deleted, done.dropped) == (5, 0)
+    assert archive.hot() == []

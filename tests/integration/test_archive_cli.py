@@ -44,14 +44,16 @@ def call(archive: ArchiveBench, home: Path, monkeypatch: pytest.MonkeyPatch, cap
     return run
 
 
-def test_the_command(archive: ArchiveBench, call: Call) -> None:
+def test_the_command(archive: ArchiveBench, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("db", "migrate")[0] == 0
     assert call("archive", "list") == (0, "nothing is archived yet\n", "")
     insert_flows(archive.settings.hot, 12, OLD)
     month = months.text(OLD.date())
     code, out, _ = call("archive", "run", "--dry-run", "--json")
     assert (code, json.loads(out)) == (0, [{"table": "network_flows", "month": month, "rows": 12, "state": ""}])
+    monkeypatch.setenv("FLOWLAKE_HOT__KEEP_UNTIL_ARCHIVED", "false")
     code, out, err = call("archive", "run", "--table", "network_flows")
+    monkeypatch.delenv("FLOWLAKE_HOT__KEEP_UNTIL_ARCHIVED")
     assert code == 0
     assert "hot.keep_until_archived is false" in err
     assert "deleted" in out

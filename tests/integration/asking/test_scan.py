@@ -139,6 +139,32 @@ def test_all_scans_of_a_question_see_one_moment(odd: PostgresTable, database: di
     assert read(odd, ["port"]) == before
 
 
+def test_habits_of_a_role_change_nothing(odd: PostgresTable, database: dict[str, Any]) -> None:
+    place = PostgresSettings(**database)
+    names = ["day", "load", "share", "raw"]
+    before, times = read(odd, names).to_pylist(), read(odd, ["moment"])
+    execute(place, "ALTER DATABASE " + place.database + " SET datestyle = 'SQL, DMY'")
+    execute(place, "ALTER DATABASE " + place.database + " SET extra_float_digits = -3")
+    execute(place, "ALTER DATABASE " + place.database + " SET bytea_output = 'escape'")
+    execute(place, "ALTER DATABASE " + place.database + " SET timezone = 'Asia/Tokyo'")
+    with closing(Snapshot(place)) as snapshot:
+        table = PostgresTable(snapshot, "odd", failures.append)
+        assert str(read(table, names).to_pylist()) == str(before), "as text, in which NaN is NaN"
+        assert read(table, ["moment"]) == times
+
+
+def test_a_value_that_cannot_be_held_is_told(database: dict[str, Any]) -> None:
+    place = PostgresSettings(**database)
+    execute(place, "CREATE TABLE far (n int, day date); INSERT INTO far VALUES (1, 'infinity')")
+    with closing(Snapshot(place)) as snapshot:
+        table = PostgresTable(snapshot, "far", failures.append)
+        assert read(table, ["n"]).to_pylist() == [{"n": 1}]
+        failures.clear()
+        with pytest.raises(Exception, match="a value cannot be read"):
+            read(table, ["day"])
+    assert isinstance(failures[0], StoreError)
+
+
 def test_a_server_that_breaks_off_is_told(odd: PostgresTable, database: dict[str, Any]) -> None:
     place = PostgresSettings(**database)
     execute(place, "CREATE TABLE long AS SELECT repeat('x', 1000) AS text FROM generate_series(1, 100000)")

@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
-import time
+import termios
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
@@ -34,6 +36,7 @@ from jobs.sinks.parquet import PARTITION, lake_rows
 from ops.cli.main import main
 from schemas.packets import FLOWS
 from tests import cookbookdata
+from tests.integration.sinkbench import until
 from tests.sinksdata import table
 from tests.toy_source.records import READING
 
@@ -212,6 +215,7 @@ def test_names_of_this_program_are_no_tables(days: Settings) -> None:
         "DESCRIBE flows",
         "SUMMARIZE flows",
         "FROM flows SELECT count(*)",
+        "SELECT count(*) FROM query_table('flows')",
         "PIVOT (SELECT attack_type, dst_port FROM flows) ON dst_port USING count(*)",
         "EXPLAIN SELECT * FROM flows",
         "VALUES (1)",
@@ -258,6 +262,11 @@ def test_formats_on_standard_output(days: Settings, capsys: pytest.CaptureFixtur
     assert json.loads(out) == [{"n": None, "x": 1, "x_1": 2}]
     code, out, _ = command(capsys, "SELECT 1 AS x WHERE false", "--format", "csv")
     assert out == "x\n"
+    for form in ("csv", "json", "table"):
+        code, out, _ = command(capsys, "SELECT TIMESTAMPTZ '20000-01-01 00:00:00+00' AS far, INTERVAL '1 day' AS span", "--format", form)
+        assert code == 0
+        assert "20000-01-01" in out
+        assert "1 days" in out
 
 
 def test_a_file_is_written_whole_or_not_at_all(days: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,6 +321,38 @@ def test_the_plan_shows_what_is_left_to_a_store(days: Settings, capsys: pytest.C
     assert "explains already" in command(capsys, "EXPLAIN SELECT 1", "--explain")[2]
 
 
+@pytest.mark.parametrize(("columns", "shown"), [("200", "━━"), ("40", "a name that is long   1")])
+def test_at_a_terminal(days: Settings, columns: str, shown: str) -> None:
+    """A table where it fits, else a record after the other; a long question says how far it is, and takes that away again."""
+    sql = 'SELECT count(*) AS x, 1 AS "a name that is long", 2 AS "another that is long" FROM range(50000000) t(x) WHERE hash(x) % 7 = 3'
+    waiting = (
+        "import ops.cli.sql as s; s._PATIENCE_S = 0.01; s._EVERY_S = 0.01; from ops.cli.main import main; import sys; main(sys.argv[1:])"
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, int(columns)))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen([sys.executable, "-c", waiting, "sql", sql], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # so Linux says that the other end is closed
+        while part := os.read(ours, 65536):
+            said += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    before, _, after = said.decode().rpartition("\x1b[K")
+    assert "reading ..." in before
+    assert "1 row" in after
+    assert shown in after
+
+
+def test_a_reader_that_goes_away_ends_it(days: Settings) -> None:
+    command = f"{sys.executable} -m ops.cli.main sql --format csv 'SELECT * FROM range(100000000000)' | head -2"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("range\n0\n", "", 141)
+
+
 @pytest.mark.parametrize("sql", ["SELECT count(*) FROM range(1000000000000) t(x) WHERE x % 7 = 3", "SELECT count(*) FROM hot.public.slow"])
 def test_ctrl_c_ends_a_question(sql: str, home: Path, database: dict[str, Any]) -> None:
     place = PostgresSettings(**database)
@@ -324,20 +365,20 @@ def test_ctrl_c_ends_a_question(sql: str, home: Path, database: dict[str, Any]) 
         connection.autocommit = True
         cursor.execute("CREATE VIEW slow AS SELECT n, pg_sleep(0.01)::text FROM generate_series(1, 1000000) n")
         process = subprocess.Popen(
-            [sys.executable, "-c", f"print('x', flush=True)\nfrom ops.cli.main import main\nmain(['sql', {sql!r}])"],
+            [sys.executable, "-m", "ops.cli.main", "sql", sql],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while "slow" in sql and time.monotonic() < deadline:
+
+        def at_work() -> bool:
+            if "slow" not in sql:
+                return psutil.Process(process.pid).cpu_times().user > 6  # starting takes two or three
             cursor.execute(running)
-            if cursor.fetchone() != (0,):
-                break
-            time.sleep(0.1)
-        if "slow" not in sql:
-            time.sleep(4)  # whether it computes or is still starting: it must end
+            return bool(cursor.fetchone() != (0,))
+
+        until(at_work, 100)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
-        assert process.returncode in (130, -signal.SIGINT), told
+        assert (process.returncode, told) == (130, "interrupted\n")
         cursor.execute(running)
         assert cursor.fetchone() == (0,)
 
