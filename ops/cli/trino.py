@@ -100,7 +100,7 @@ def fetch(
 
     try:
         trino.ensure(_shown(), within)
-    except trino.RegistryAway as e:
+    except trino.RegistryAwayError as e:
         if not if_reachable:
             raise
         print(f"{e}; what needs Trino is left out (make test-trino tries again)", file=sys.stderr)

@@ -90,7 +90,7 @@ def parse(command: Any, path: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize(("program", "arguments"), list(_ours()))
 def test_command_exists(program: str, arguments: list[str]) -> None:
     if program == "make":
-        targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
         for word in arguments:
             name, sign, _ = word.partition("=")
             assert name in (MAKE_VARIABLES if sign else targets), word

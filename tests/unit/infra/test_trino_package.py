@@ -104,7 +104,7 @@ def test_a_fetch_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("FLOWLAKE_JARS", str(tmp_path / "jars"))
     program = jdk(tmp_path / "slow", "25.0.2", monkeypatch)
     program.write_text(program.read_text() + "case $1 in -jar) exec sleep 600;; esac\n")
-    with pytest.raises(trino.RegistryAway, match="not within 1 s"):
+    with pytest.raises(trino.RegistryAwayError, match="not within 1 s"):
         trino.ensure(lambda *_: None, 1)
 
 
@@ -114,7 +114,7 @@ def test_another_content_is_refused(jars: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(trino.ivy, "fetch", lambda *_: other)
     with pytest.raises(StackError, match=r"has sha-256 [0-9a-f]{64}, [0-9a-f]{64} is pinned") as refused:
         trino.ensure(lambda *_: None, 10)
-    assert not isinstance(refused.value, trino.RegistryAway)
+    assert not isinstance(refused.value, trino.RegistryAwayError)
     assert not trino.home().exists()
 
 
