@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from backports import zstd
+from pydantic import SecretStr
 
 from jobs.moving import csvfile
 from jobs.runtime import lake
@@ -337,3 +338,17 @@ def test_the_stream_goes_on_in_a_lake_that_was_made_by_moving_in(mover: Mover, t
     found.limit(1).write.format("delta").mode("append").save(path)
     file.write_text(text(rows(7)))
     assert one(mover.told("csv", file, "--into", "lake"))["stores"]["lake"]["written"] == 2
+
+
+def test_a_lake_on_s3(mover: Mover, tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_server.create_bucket("moving")
+    for name, value in s3_server.lake("moving").items():
+        given = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        monkeypatch.setenv(f"FLOWLAKE_LAKE__{name}".upper(), given)
+    file = tmp_path / "live.csv"
+    file.write_text(text(rows(20)))
+    for written, there in ((20, 0), (0, 20)):
+        stores = one(mover.told("csv", file, "--into", "lake", "--again"))["stores"]
+        assert stores["lake"] == {"written": written, "already_there": there, "by_an_earlier_run": 0}
+    code, out, err = mover("compare", "--csv", file, "--store", "lake", "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (code, "20 rows: equal" in out) == (0, True), err
