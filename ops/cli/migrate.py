@@ -91,7 +91,7 @@ def csv(
     wanted = replace(wanted, since=moment("--from", since), until=moment("--to", until), patience_s=patience)
     chosen = record_of(settings.catalogue.records, record, needs=stores[0])
     with _shown() as progress:
-        reports = migrate(settings, chosen, _distinct(files), wanted, say=_say, progress=progress)
+        reports = migrate(settings, chosen, _sources(files), wanted, say=_say, progress=progress)
     closes = all(report.closes for report in reports)
     if as_json:
         print(json.dumps({"record": chosen.name, "closes": closes, "files": [report.told() for report in reports]}, indent=2))
@@ -266,6 +266,17 @@ def _folder(path: Path | None) -> Path | None:
 def _distinct(files: Sequence[Path]) -> list[Path]:
     """Each file once, in the order in which they were given."""
     return list({str(path.resolve()): path for path in files}.values())
+
+
+def _sources(files: Sequence[Path]) -> list[Path]:
+    """Files to be moved: a pattern such as ``*.csv`` finds what was rejected of them as well."""
+    from jobs.moving.rejects import ENDING
+
+    found = _distinct(files)
+    rejects = [path for path in found if path.name.endswith(ENDING) and len(found) > 1]
+    for path in rejects:
+        _say(f"{path}: left out, it holds rejected lines")
+    return [path for path in found if path not in rejects]
 
 
 def _say(text: str) -> None:
