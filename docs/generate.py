@@ -251,6 +251,7 @@ def features() -> str:
 def tables() -> str:
     """Columns of records, predictions and the stores."""
     from jobs.archiving.columns import Layout
+    from jobs.quality.table import SCHEMA as QUARANTINE
     from schemas import alerts, archive, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
@@ -259,8 +260,9 @@ def tables() -> str:
 
     pattern = r'\s+pa\.field\("(\w+)"'
     notes = comments("schemas/flows.py", pattern) | comments("schemas/records.py", pattern)
+    kept = comments("jobs/quality/table.py", pattern)
 
-    def arrow(fields: Iterable[Any]) -> str:
+    def arrow(fields: Iterable[Any], notes: dict[str, str] = notes) -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
@@ -279,6 +281,9 @@ def tables() -> str:
         arrow(PREDICTION_FIELDS),
         "## The lake",
         "A Delta table at `lake.path`: every column above of every **closed** record, one row a `flow_id`, and `event_date` (the UTC date of `start_time`), by which it is partitioned.",
+        "## The quarantine",
+        "A Delta table `quarantine` beside the lake: rows that failed a check, partitioned by `event_date` (the UTC date of `quarantined_at`). [How](../how-to/check-the-data.md).",
+        arrow((field for field in QUARANTINE if field.name != "event_date"), kept),
         f"## The hot store: `{NETWORK_FLOWS.name}`",
         "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. Rows lie in days (UTC): chunks of a hypertable where the server has TimescaleDB, "
         f"else partitions (`{hot.partition(NETWORK_FLOWS.name, date(2026, 11, 27))}`, ...; `{hot.default_partition(NETWORK_FLOWS.name)}` for rows whose day has none, "
@@ -499,6 +504,7 @@ def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> str:
 
 def _exit_codes() -> list[tuple[object, str]]:
     from infra import errors
+    from ops.cli.quality import FAILED
 
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.FlowlakeError)]
     rows = [(c.exit_code, " ".join((c.__doc__ or "").split())) for c in classes if c is not errors.FlowlakeError]
@@ -506,6 +512,7 @@ def _exit_codes() -> list[tuple[object, str]]:
         (0, "Done."),
         (1, "Anything else: accounts that do not close, something essential missing, a fault of the program."),
         *sorted(rows),
+        (FAILED, "`flowlake quality run`: an expectation does not hold."),
         (130, "Interrupted."),
     ]
 

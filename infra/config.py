@@ -32,6 +32,7 @@ from infra.sections import (
     SinkSettings,
     SourcesSettings,
     SparkSettings,
+    TrinoSettings,
 )
 from infra.sources import Catalogue, discover
 
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     archive: ArchiveSettings = ArchiveSettings()
     quality: QualitySettings = QualitySettings()
+    trino: TrinoSettings = TrinoSettings()
     sinks: SinkSettings = SinkSettings()
     spark: SparkSettings = SparkSettings()
     paths: PathSettings = PathSettings()

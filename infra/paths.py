@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, without_password
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -182,6 +182,26 @@ def lake(path: str) -> str:
     if _NO_BUCKET.match(path):
         raise ValueError(f"{path!r} names no bucket: s3a://bucket/prefix")
     return path.rstrip("/") or path
+
+
+def server(url: str) -> str:
+    """A configured address of an HTTP server, checked.
+
+    Raises
+    ------
+    ValueError
+        It is no ``http://`` or ``https://`` with a host, names a path, or holds a password.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{without_password(url)!r} is no address of a server; write http://host:port or https://host:port")
+    if parts.username or parts.password:
+        raise ValueError("user and password are settings of their own, and no part of the address")
+    return url.rstrip("/")
 
 
 def registry(uri: str) -> str:

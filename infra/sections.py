@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -132,10 +133,43 @@ class ArchiveSettings(Section):
         return paths.lake(path)
 
 
+class TrinoSettings(Section):
+    """A Trino server that asks the stores: flowlake trino."""
+
+    url: str = Field("http://127.0.0.1:8080", description="http:// or https:// address of the server")
+    user: str = Field("flowlake", min_length=1, description="user that registers tables; all others read")
+    password: SecretStr = Field(SecretStr(""), description="its password, where the server wants one (https only)")
+    metastore: str = Field("file", description="where Trino notes its tables: file (beside the lake), glue, or thrift://host:9083")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url)
+
+    @field_validator("metastore")
+    @classmethod
+    def _known(cls, metastore: str) -> str:
+        if metastore not in ("file", "glue") and not metastore.startswith("thrift://"):
+            raise ValueError(f"{metastore!r} is none of: file, glue, thrift://host:port")
+        return metastore
+
+
 class QualitySettings(Section):
     """Checks of the records on their way and at night."""
 
     batch_checks: bool = Field(True, description="cheap checks on each batch of a store; rows that fail go to the quarantine")
+    earliest: date = Field(date(1970, 1, 1), description="times before this day are faults; later: also those of clocks never set")
+    ahead_s: int = Field(86_400, ge=0, description="seconds that a time may be ahead of the clock of whoever published the record")
+    labels: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="record type -> labels that its model may give beyond those it declares"
+    )
+    history_days: int = Field(7, ge=1, le=60, description="days before, with which the rates of a day are compared")
+    least_days: int = Field(3, ge=2, le=60, description="of them must have rows, else there is too little history to compare with")
+    ratio: float = Field(2.0, gt=1, description="a rate is odd when it is so many times as large as it was on average, or so small ...")
+    deviations: float = Field(3.0, gt=0, description="... and so many standard deviations from it as well")
+    share: float = Field(0.05, gt=0, lt=1, description="a share (of attacks, of nulls) is odd when it also differs by so much")
+    copies: int = Field(10_000, ge=0, description="rows that a nightly run copies to the quarantine at most, of each store")
+    piece_rows: int = Field(200_000, ge=1000, description="rows that a nightly run holds in memory at once")
 
 
 class AlertSettings(PostgresSettings):

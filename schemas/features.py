@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemas.rules import LARGEST, Constraint, Range, ordered
+
 #: Version of the meaning of these columns. A model stores it; a mismatch stops scoring before the first packet.
 FEATURE_VERSION = "1"
 
@@ -23,6 +25,13 @@ class Feature:
     unit: str
     formula: str
     undefined: str = "0"
+
+    @property
+    def valid(self) -> tuple[float, float]:
+        """Smallest and largest value that it can have: all count or measure something, but for raw fields of a header."""
+        if self.unit == "raw 16 bit":
+            return 0, 65_535
+        return (0, LARGEST) if self.unit else (-1, 255)  # without unit: an octet of ICMP, -1 where there is none
 
 
 def _stats(prefix: str, cic: str, unit: str, what: str, order: str = "mean std max min", ints: str = "max min total") -> list[Feature]:
@@ -118,4 +127,15 @@ FEATURE_NAMES: tuple[str, ...] = tuple(f.name for f in ALL_FEATURES)
 #: Duplicates of another feature, or functions of it: left out before features are chosen for a model.
 REDUNDANT_FEATURES: frozenset[str] = frozenset(
     {"fwd_segment_size_avg", "bwd_segment_size_avg", "average_packet_size", "packet_length_variance", "total_tcp_flow_time"}
+)
+
+#: What holds of every flow's features: their valid ranges, and that a mean lies between its least and its greatest value.
+FEATURE_RULES: tuple[Constraint, ...] = (
+    *(Range(f.name, *f.valid) for f in ALL_FEATURES),
+    *(
+        rule
+        for prefix in ("fwd_packet_length", "bwd_packet_length", "flow_iat", "fwd_iat", "bwd_iat", "active", "idle")
+        for rule in ordered(f"{prefix}_min", f"{prefix}_mean", f"{prefix}_max")
+    ),
+    *ordered("min_packet_length", "packet_length_mean", "max_packet_length"),
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.features import ALL_FEATURES
+from schemas.features import ALL_FEATURES, FEATURE_RULES
 from schemas.records import PREDICTION_FIELDS
+from schemas.rules import Address, Constraint, OneOf, Order, Range
 
 #: Version of the columns below (names, order, types). Part of the checkpoint paths of every query that reads or writes them.
 RECORD_VERSION = 1
@@ -50,3 +51,26 @@ FEATURE_FIELDS: tuple[pa.Field, ...] = tuple(
 
 RECORD_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS])
 PREDICTION_SCHEMA = pa.schema([*IDENTITY_FIELDS, *FEATURE_FIELDS, *PREDICTION_FIELDS])
+
+_PACKETS = ("total_fwd_packets", "total_backward_packets")
+
+#: What holds of every flow, beyond what follows from its columns.
+RULES: tuple[Constraint, ...] = (
+    Address("src_ip"),
+    Address("dst_ip"),
+    OneOf("ip_version", (4, 6)),
+    Range("protocol", 0, 255),
+    Range("src_port", 0, 65_535),
+    Range("dst_port", 0, 65_535),
+    *(
+        Range(name, 0)
+        for name in ("part", "fwd_l3_bytes", "bwd_l3_bytes", "out_of_order_packets", "duplicate_packets", "malformed_packets")
+    ),
+    *FEATURE_RULES,
+    # counts of parts are not above the whole
+    *(Order((f"{name}_flag_count",), _PACKETS) for name in ("fin", "syn", "rst", "psh", "ack", "urg", "cwr", "ece")),
+    Order(("fwd_psh_flags",), ("total_fwd_packets",)),
+    Order(("bwd_psh_flags",), ("total_backward_packets",)),
+    Order(("fwd_act_data_pkts",), ("total_fwd_packets",)),
+    Order(("bwd_act_data_pkts",), ("total_backward_packets",)),
+)

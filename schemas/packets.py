@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from schemas.cicflowcsv import CSV
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
-from schemas.flows import RECORD_SCHEMA, RECORD_VERSION
+from schemas.flows import RECORD_SCHEMA, RECORD_VERSION, RULES
 from schemas.labels import LABELS
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.records import AlertRules, Features, LakeTable, RecordType
+from schemas.rules import nightly_beyond
 from schemas.topics import COMPRESSED_INSIDE, DAY_MS, HOUR_MS, TopicSpec
 from schemas.wire import CONTENT_FLOWS
 
@@ -48,4 +49,5 @@ FLOWS = RecordType(
     # The names that these queries had before there were other record types: checkpoints go by them.
     queries={"lake": "lake", "hot": "hot", "alerts": "alerts"},
     csv=CSV,
+    rules=nightly_beyond(NETWORK_FLOWS.sources, RULES),
 )

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from schemas.labels import Label
 from schemas.migrations import Migrations
+from schemas.rules import Constraint
 from schemas.topics import TopicSpec
 
 _TS = pa.timestamp("us", tz="UTC")
@@ -136,6 +137,8 @@ class Rollup:
     start_offset_hours, end_offset_hours : int
         A refresh at every hour takes the buckets between these ages (TimescaleDB's policy; whatever is older and was touched is
         refreshed by ``flowlake db maintain``). A bucket younger than the second is not there yet.
+    indexes : tuple of str
+        Further indexes, as what stands behind the table's name in ``CREATE INDEX``: ``(hour DESC) INCLUDE (src_ip) WHERE attacks > 0``.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Rollup:
     hours: int = 1
     start_offset_hours: int = 3
     end_offset_hours: int = 1
+    indexes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -315,6 +319,8 @@ class RecordType:
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
     csv : CsvNames, optional
         What CSV files of other systems call its columns (``flowlake migrate csv``).
+    rules : tuple of Constraint
+        What must hold of every row (:mod:`schemas.rules`) beyond what follows from the columns, the hot table and the labels.
     """
 
     name: str
@@ -332,6 +338,7 @@ class RecordType:
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
     csv: CsvNames | None = None
+    rules: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         for what, name in (("name", self.name), ("lake table", self.lake.name if self.lake else "")):
@@ -356,6 +363,7 @@ class RecordType:
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
             "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
+            "rules": tuple(column for rule in self.rules for column in rule.columns),
         }
         for what, columns in named.items():
             if unknown := [column for column in columns if column not in known]:

@@ -130,6 +130,8 @@ class ObjectStore:
             # A volume is a file that grows; a bucket takes a few of them.
             "volume.max": "1000",
             "volume.preStopSeconds": "0",
+            # Of a nearly full disk too; its default, a hundredth of the disk, makes all read-only with gigabytes left.
+            "volume.minFreeSpace": "100MiB",
             **{name: str(free_port()) for name in ("master.port", "volume.port", "filer.port")},
             **{name: str(free_port()) for name in ("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")},
             **self._sockets(),

@@ -181,9 +181,15 @@ def archived(cursor: Any, table: str, day: date) -> bool:
 
 def held(cursor: Any, table: str, day: date) -> bool:
     """Whether a day has been restored into the hot store and is to stay for now: retention must not drop it."""
-    cursor.execute("SELECT clock_timestamp()")
-    (now,) = cursor.fetchone()
-    return any(entry.restored_until is not None and entry.restored_until > now for entry in entries(cursor, table, day.replace(day=1)))
+    return day.replace(day=1) in restored(cursor, table)
+
+
+def restored(cursor: Any, table: str) -> list[Month]:
+    """The months that have been restored into a hot table and are to stay for now, in their order."""
+    if not exists(cursor):
+        return []
+    cursor.execute(f"SELECT DISTINCT month FROM {BOOK} WHERE table_name = %s AND restored_until > clock_timestamp() ORDER BY 1", (table,))
+    return [month for (month,) in cursor.fetchall()]
 
 
 def _columns(sums: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from jobs.sinks.postgres import RefusedData
 from jobs.sinks.stores import StoreUnavailable
 
 #: Advisory lock (arbitrary, ours; the others: :mod:`jobs.sinks.postgres`).
-LOCK_ARCHIVE = 0x666C6F77_0003
+LOCK_ARCHIVE = 0x666C6F77_0101
 _HOLDER = (
     "SELECT a.application_name, coalesce(host(a.client_addr), 'a socket of the server'), "
     "to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ') "

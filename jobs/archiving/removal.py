@@ -21,6 +21,8 @@ from jobs.archiving.columns import Layout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month, bounds
 from jobs.archiving.place import ArchivePlace
+from jobs.hotstore import retention, rollups
+from schemas.hot import DROPPED, TOUCHED
 
 #: Keys of hot rows that the archive knows, for the rest of the session.
 KNOWN = "archive_known"
@@ -78,7 +80,21 @@ def remove(connection: Any, layout: Layout, place: ArchivePlace, month: Month, h
         whole += rows
         dropped += rows > 0
     known = _known(connection, layout, place, month, held, delete=True)
+    if whole + known.rows and layout.table.rollups:
+        _remember(connection, layout, month)
     return Removed(whole + known.rows, dropped, known.differing)
+
+
+def roll_up(connection: Any, layout: Layout) -> None:
+    """Bring the rollups up to date while the rows are there; with TimescaleDB its own policies have done so."""
+    table = layout.table
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (TOUCHED,))
+        (noted,) = cursor.fetchone()
+    done = 1 if noted and table.rollups else 0
+    while done:
+        with connection, connection.cursor() as cursor:
+            done = rollups.refresh(cursor, table, datetime.now(UTC))
 
 
 def know(connection: Any, layout: Layout, place: ArchivePlace, month: Month, held: list[BookEntry]) -> Removed:
@@ -90,6 +106,14 @@ def know(connection: Any, layout: Layout, place: ArchivePlace, month: Month, hel
         As :func:`remove`.
     """
     return _known(connection, layout, place, month, held, delete=False)
+
+
+def _remember(connection: Any, layout: Layout, month: Month) -> None:
+    """Rollups of what has left are not computed again, from what came late alone."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (DROPPED,))
+        if cursor.fetchone()[0]:
+            retention.remember(cursor, layout.table, datetime.fromisoformat(bounds(month)[1]))
 
 
 def in_month(layout: Layout, month: Month) -> str:

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg2
+
 from infra.config import Settings
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError, StoreError, one_line
 from jobs.archiving import copying, ledger, lock, manifest, months, parquet
 from jobs.archiving import place as places
 from jobs.archiving.columns import Layout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
+from jobs.hotstore import partitions, shape
+from jobs.hotstore.shape import TableKind
+from jobs.sinks import postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
 from schemas.records import RecordType
@@ -97,6 +102,7 @@ def _restore(
         # Before the first row: retention must not drop what has just come back.
         with connection, connection.cursor() as cursor:
             ledger.mark(cursor, layout.table.name, month, ArchiveState.RESTORED, until)
+        _make_partitions(connection, layout, held, say)
     total, seen, new = sum(entry.rows for entry in held), 0, 0
     for entry in held:
         for file in entry.files:
@@ -134,6 +140,20 @@ def _prepare(connection: Any, layout: Layout, into: str) -> None:
                 f"{name}: TimescaleDB's retention policy would drop a restored month at its next run",
                 "restore it into a table of its own: --into flows_of_march; or set hot.keep_until_archived, which takes the policy away",
             )
+
+
+def _make_partitions(connection: Any, layout: Layout, held: list[BookEntry], say: Callable[[str], None]) -> None:
+    """Make the daily partitions that the rows need; what stands in the way of one is told, and its rows go to the default partition."""
+    table = layout.table
+    for day in sorted({day for entry in held for day in entry.days}):
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_PARTITIONS,))
+                found = shape.read(cursor, table.name)
+                if found.kind is TableKind.PARTITIONED and found.at(day) is None:
+                    partitions.make(cursor, table, day)
+        except (StoreError, psycopg2.errors.CheckViolation, psycopg2.errors.InsufficientPrivilege) as e:
+            say(f"{table.name}: no partition of {day}, its rows go to the default one: {one_line(e)}")
 
 
 def _insert(connection: Any, layout: Layout, table: str, rows: Any) -> int:

@@ -344,6 +344,7 @@ def _leave(work: _Work, month: Month, held: list[BookEntry], *, keep: bool) -> r
     """Delete what is archived, and note it; with ``keep`` only find out what is."""
     if keep:
         return removal.know(work.connection, work.layout, work.place, month, held)
+    removal.roll_up(work.connection, work.layout)
     removed = removal.remove(work.connection, work.layout, work.place, month, held)
     changed = [entry for entry in held if entry.state is not ArchiveState.DELETED]
     for entry in changed:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from infra.sections import HotSettings
+from jobs.archiving import ledger
 from jobs.hotstore import retention
 from jobs.sinks.migrations import Say
 from schemas.records import HotTable
@@ -25,6 +26,9 @@ _CHUNKS = """
 SELECT chunk_name, range_start, range_end FROM timescaledb_information.chunks
 WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end <= %s ORDER BY range_start
 """
+#: Newer versions refresh in batches, which they cut before they have seen all that was touched: the rest would stay undone.
+_BATCHED = "SELECT bool_or('options' = ANY(proargnames)) FROM pg_proc WHERE proname = 'refresh_continuous_aggregate'"
+_WHOLE = """, options => '{"buckets_per_batch": 0}'::jsonb"""
 _JOBS = """
 SELECT job_id, proc_name FROM timescaledb_information.jobs
 WHERE hypertable_schema = current_schema() AND proc_name LIKE 'policy\\_%%' AND hypertable_name = ANY(%s) ORDER BY job_id
@@ -32,17 +36,19 @@ WHERE hypertable_schema = current_schema() AND proc_name LIKE 'policy\\_%%' AND 
 _DROP = "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)"
 
 
-def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool) -> None:
+def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool, rebuild: bool) -> None:
     """Refresh the continuous aggregates as far back as there are rows that live."""
     now = datetime.now(UTC)
     oldest = _one(connection, _OLDEST, (table.name, retention.cutoff(settings, table, now)))
+    batched = _one(connection, _BATCHED, ())
     for rollup in table.rollups:
         end = now - timedelta(hours=rollup.end_offset_hours)
         if oldest is None or end - oldest < timedelta(hours=2 * rollup.hours):
             continue
         report.refreshed += 1
         if not dry_run:
-            _alone(connection, "CALL refresh_continuous_aggregate(%s, %s, %s)", (rollup.name, oldest, end))
+            how = (_WHOLE if batched else "") + (", force => true" if rebuild else "")
+            _alone(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
 
 
 def drop(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool) -> None:
@@ -54,7 +60,7 @@ def drop(connection: Any, settings: HotSettings, table: HotTable, report: Mainta
         chunks = [
             (name, first, last)
             for name, first, last in cursor.fetchall()
-            if all(retention.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
+            if all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
         ]
     for name, first, last in chunks:
         if not dry_run:

@@ -77,7 +77,13 @@ class Maintained:
 
 
 def maintain(
-    settings: HotSettings, tables: Sequence[HotTable], say: Say | None = None, *, dry_run: bool = False, jobs: bool = False
+    settings: HotSettings,
+    tables: Sequence[HotTable],
+    say: Say | None = None,
+    *,
+    dry_run: bool = False,
+    jobs: bool = False,
+    rebuild: bool = False,
 ) -> list[Maintained] | None:
     """Maintain hot tables, one after the other.
 
@@ -93,6 +99,8 @@ def maintain(
         Only look.
     jobs
         TimescaleDB: run the jobs of its policies now, too.
+    rebuild
+        Compute the rollups of all rows there are anew, touched or not.
 
     Returns
     -------
@@ -110,7 +118,7 @@ def maintain(
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))
                 if not cursor.fetchone()[0]:
                     return None
-            return [Work(connection, settings, table, say or get("hot").info, dry_run).run(jobs) for table in tables]
+            return [Work(connection, settings, table, say or get("hot").info, dry_run).run(jobs, rebuild) for table in tables]
         except psycopg2.Error as e:
             raise postgres.classify(e, settings) from e
 
@@ -128,13 +136,13 @@ class Work:
         self._shape = self._look()
         self.report = Maintained(table.name, self._shape.kind.value)
 
-    def run(self, jobs: bool) -> Maintained:
+    def run(self, jobs: bool, rebuild: bool) -> Maintained:
         """Do what is to do; each step by itself, so that one that fails leaves the others theirs."""
         kind = self._shape.kind
         if kind is TableKind.MISSING:
             self._problem(StoreError(f"there is no table {self._table.name}", _MIGRATE))
         elif kind is TableKind.HYPERTABLE:
-            self._attempt(lambda: hyperlife.refresh(self._connection, self._settings, self._table, self.report, self._dry))
+            self._attempt(lambda: hyperlife.refresh(self._connection, self._settings, self._table, self.report, self._dry, rebuild))
             self._attempt(lambda: hyperlife.drop(self._connection, self._settings, self._table, self.report, self._dry))
             if jobs and not self._dry:
                 self._attempt(lambda: hyperlife.run_jobs(self._connection, self._table, self._say))
@@ -142,7 +150,7 @@ class Work:
             self._problem(_slow(self._table))
             self._attempt(self._delete)
         else:
-            for step in (self._ahead, self._strays, self._rollups, self._drop, self._delete, self._analyze):
+            for step in (self._ahead, self._strays, partial(self._rollups, rebuild), self._drop, self._delete, self._analyze):
                 self._attempt(step)
         return self.report
 
@@ -185,7 +193,9 @@ class Work:
             self._say(f"{self._table.name}: {moved:,} rows moved from {self._shape.default} to {name}")
         self._shape = self._look()
 
-    def _rollups(self) -> None:
+    def _rollups(self, rebuild: bool) -> None:
+        if rebuild and self._table.rollups and not self._dry:
+            self._asked(lambda cursor: cursor.execute(rollups.all_touched(self._table)))
         if self._dry or not self._table.rollups:
             self.report.refreshed += self._asked(lambda cursor: rollups.due(cursor, self._table, self._now)) if self._table.rollups else 0
             return

@@ -25,12 +25,14 @@ from jobs.sinks import postgres
 from schemas import hot
 from schemas.records import HotTable
 
+_GRANT = f"GRANT INSERT ON {hot.TOUCHED} to this user, then flowlake db maintain --rebuild"
 _DAY_US, _HOUR_US = 86_400_000_000, 3_600_000_000
 #: How long another may hold the lock that a new partition needs; and seconds until a day that could not be made is tried again.
 _LOCK_TIMEOUT, _AGAIN_S = "1s", 60.0
-#: Whether the hours of rows are to be noted: asked behind the rows, whose lock keeps the answer true.
+#: Whether hours are to be noted, and may be: asked behind the rows, whose lock keeps the answer true.
 _NOTED = f"""
-SELECT relkind = 'p' AND has_table_privilege(to_regclass('{hot.TOUCHED}'), 'INSERT') FROM pg_class WHERE oid = to_regclass(quote_ident(%s))
+SELECT relkind = 'p', coalesce(has_table_privilege(to_regclass('{hot.TOUCHED}'), 'INSERT'), false)
+FROM pg_class WHERE oid = to_regclass(quote_ident(%s))
 """
 
 
@@ -39,6 +41,7 @@ class _Known:
     """What a connection has learnt of a table: days that have a partition, and days that are not to be tried before a time."""
 
     partitioned: bool = False
+    warned: bool = False
     days: set[date] = field(default_factory=set)
     later: dict[date | None, float] = field(default_factory=dict)
 
@@ -87,9 +90,13 @@ def note(cursor: Any, table: HotTable, times: pa.ChunkedArray) -> None:
     if not table.rollups:
         return
     cursor.execute(_NOTED, (table.name,))
-    found = cursor.fetchone()
-    if found and found[0]:
+    partitioned, allowed = cursor.fetchone() or (False, False)
+    known = _known.setdefault(cursor.connection, {}).setdefault(table.name, _Known())
+    if partitioned and allowed:
         rollups.note(cursor, table, _units(times, _HOUR_US))
+    elif partitioned and not known.warned:
+        known.warned = True
+        get("hot").warning("hours cannot be noted; rollups will lack these rows", table=table.name, hint=_GRANT)
 
 
 def bounds(settings: HotSettings, table: HotTable) -> tuple[date, date]:

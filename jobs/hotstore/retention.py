@@ -6,20 +6,19 @@ waits for a lock for a moment only, and is tried again.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra.sections import HotSettings
+from jobs.archiving import ledger
+from jobs.archiving.months import following
 from jobs.hotstore.shape import FIRST, Shape, Span, midnight
 from schemas import hot
 from schemas.records import HotTable
 
 #: Rows that are deleted in one transaction.
 ROWS_AT_ONCE = 50_000
-_ARCHIVE = "jobs.archiving.ledger"
 _DROPPED = (
     f"INSERT INTO {hot.DROPPED} (table_name, before) VALUES (%s, %s) "
     f"ON CONFLICT (table_name) DO UPDATE SET before = greatest({hot.DROPPED}.before, EXCLUDED.before)"
@@ -57,26 +56,19 @@ def places(table: HotTable, shape: Shape, before: datetime) -> list[str]:
 
 
 def may_go(cursor: Any, settings: HotSettings, table: HotTable, span: Span) -> bool:
-    """Whether a partition may be dropped: the archive has each of its days, where it must."""
-    if not settings.keep_until_archived:
-        return True
+    """Whether a partition may be dropped: none of its days is restored, and the archive has each of them, where it must."""
     if span.first == FIRST:
-        return not any_rows(cursor, span.name)
-    days = (span.last - span.first).days or 1
-    return all(archived(cursor, table.name, (span.first + timedelta(days=n)).date()) for n in range(days))
+        return not any_rows(cursor, span.name) if settings.keep_until_archived else not ledger.restored(cursor, table.name)
+    days = [(span.first + timedelta(days=n)).date() for n in range((span.last - span.first).days or 1)]
+    if not settings.keep_until_archived:
+        return not any(ledger.held(cursor, table.name, day) for day in days)
+    return all(ledger.archived(cursor, table.name, day) for day in days)
 
 
 def any_rows(cursor: Any, place: str) -> bool:
     """Whether a table has a row."""
     cursor.execute(f"SELECT EXISTS (SELECT FROM {place})")
     return bool(cursor.fetchone()[0])
-
-
-def archived(cursor: Any, table: str, day: date) -> bool:
-    """Whether the archive holds a day; never, where nothing archives."""
-    if importlib.util.find_spec("jobs.archiving") is None or importlib.util.find_spec(_ARCHIVE) is None:
-        return False
-    return bool(importlib.import_module(_ARCHIVE).archived(cursor, table, day))
 
 
 def drop(cursor: Any, table: HotTable, span: Span) -> None:
@@ -95,12 +87,24 @@ def to_delete(
 ) -> Iterator[tuple[str, tuple[datetime, ...]]]:
     """Conditions (with their values) of rows that may be deleted from a place: all that are too old, or those of archived days."""
     if not settings.keep_until_archived:
-        yield f"{table.time} < %s", (before,)
+        yield from _around(cursor, table, before)
         return
     cursor.execute(_DAYS.format(time=table.time, place=place), {"before": before})
     for (day,) in cursor.fetchall():
-        if archived(cursor, table.name, day.date()):
+        if ledger.archived(cursor, table.name, day.date()):
             yield f"{table.time} >= %s AND {table.time} < %s", (day, day + timedelta(days=1))
+
+
+def _around(cursor: Any, table: HotTable, before: datetime) -> Iterator[tuple[str, tuple[datetime, ...]]]:
+    """All that is too old, but for months that have been restored."""
+    after, values = "", ()  # type: tuple[str, tuple[datetime, ...]]
+    for month in ledger.restored(cursor, table.name):
+        first = midnight(month)
+        if first < before:
+            yield f"{after}{table.time} < %s", (*values, first)
+            after, values = f"{table.time} >= %s AND ", (midnight(following(month)),)
+    if not values or values[0] < before:
+        yield f"{after}{table.time} < %s", (*values, before)
 
 
 def delete(cursor: Any, place: str, condition: str, values: tuple[datetime, ...]) -> int:

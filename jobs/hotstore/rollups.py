@@ -45,11 +45,17 @@ def statement(table: HotTable, rollup: Rollup) -> str:
         if rollup.group_by
         else ""
     )
+    further = "".join(f"{index};\n" for index in indexes(rollup))
     return (
         f"DO $do$ BEGIN\nIF to_regclass('{rollup.name}') IS NULL THEN\n"
         f"CREATE TABLE {rollup.name} AS {query(table, rollup)} WITH NO DATA;\n"
-        f"CREATE INDEX {rollup.name}_{rollup.bucket} ON {rollup.name} ({rollup.bucket} DESC);\n{by_group}END IF;\nEND $do$"
+        f"CREATE INDEX {rollup.name}_{rollup.bucket} ON {rollup.name} ({rollup.bucket} DESC);\n{by_group}{further}END IF;\nEND $do$"
     )
+
+
+def indexes(rollup: Rollup) -> tuple[str, ...]:
+    """Statements for the indexes that it declares."""
+    return tuple(f"CREATE INDEX ON {rollup.name} {index}" for index in rollup.indexes)
 
 
 def all_touched(table: HotTable) -> str:

@@ -55,9 +55,8 @@ def installed(cursor: Any) -> bool:
 
 def hypertable(table: HotTable, name: str = "") -> str:
     """Statement that makes a hypertable of an empty table (``name``: of another name)."""
-    return (
-        f"SELECT create_hypertable('{name or table.name}', '{table.time}', chunk_time_interval => INTERVAL '1 day', if_not_exists => TRUE)"
-    )
+    how = "chunk_time_interval => INTERVAL '1 day', create_default_indexes => FALSE, if_not_exists => TRUE"
+    return f"SELECT create_hypertable('{name or table.name}', '{table.time}', {how})"
 
 
 def changes(cursor: Any, settings: HotSettings, table: HotTable) -> Iterator[LayoutChange]:
@@ -126,4 +125,5 @@ def _aggregate(table: HotTable, rollup: Rollup) -> tuple[str, ...]:
         f"SELECT add_continuous_aggregate_policy('{rollup.name}', start_offset => INTERVAL '{rollup.start_offset_hours} hours', "
         f"end_offset => INTERVAL '{rollup.end_offset_hours} hours', schedule_interval => INTERVAL '{rollup.hours} hours', "
         "if_not_exists => TRUE)",
+        *rollups.indexes(rollup),
     )

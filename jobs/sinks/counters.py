@@ -12,6 +12,7 @@ _LATENCY_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.
 
 SINK_ROWS = Counter("flowlake_sink_rows", "Rows written to a store, copies left out", ["query"], registry=REGISTRY)
 SINK_COPIES = Counter("flowlake_sink_copies", "Rows that were in the store already", ["query"], registry=REGISTRY)
+LEFT_OUT = Counter("flowlake_sink_left_out", "Rows that fail a check and are left out, by rule", ["query", "rule"], registry=REGISTRY)
 ALERTS = Counter("flowlake_alerts", "Alerts raised, by attack type", ["attack_type"], registry=REGISTRY)
 LATENCY = Histogram(
     "flowlake_latency_seconds",
@@ -27,7 +28,7 @@ CANDIDATES = Gauge(
 )
 FORGOTTEN = Counter("flowlake_alert_candidates_forgotten", "Candidates given up because there were too many", ["query"], registry=REGISTRY)
 
-__all__ = ["CANDIDATES", "FORGOTTEN", "REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]
+__all__ = ["CANDIDATES", "FORGOTTEN", "LEFT_OUT", "REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]
 
 
 def add(metric: Any, query: str, amount: float, **labels: str) -> None:

@@ -7,20 +7,21 @@ it would hold a core that the meter needs - but reports it as away; the driver w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pyarrow as pa
 
 from infra.config import Settings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from infra.log import get
 from infra.sections import HotSettings, PostgresSettings
 from jobs.hotstore import placing
 from jobs.hotstore.conversion import BOUND
 from jobs.hotstore.layout import HotLayout
+from jobs.quality.intake import Intake, Keeper
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink
@@ -48,11 +49,12 @@ _REPORT = pa.schema(
         ("rows", pa.int64()),
         ("inserted", pa.int64()),
         ("refused", pa.string()),
+        ("left_out", pa.string()),  # rows that fail a check
         ("away", pa.string()),  # why the store could not be used; the driver waits and repeats the batch
         ("fault", pa.string()),  # why it will not be usable; the query stops
     ]
 )
-_REPORT_DDL = "rows long, inserted long, refused string, away string, fault string"
+_REPORT_DDL = "rows long, inserted long, refused string, left_out string, away string, fault string"
 
 
 @dataclass
@@ -195,7 +197,7 @@ class Writer:
 
 
 def task(
-    settings: Settings, record: RecordType, query: str, batch_id: int
+    settings: Settings, record: RecordType, query: str, batch_id: int, intake: Callable[[], Intake]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: writes, and yields one row of counts."""
 
@@ -204,25 +206,28 @@ def task(
 
         context = TaskContext.get()
         writer = Writer(settings.hot, record, query, batch_id, context.partitionId() if context else 0)
-        wanted, name = columns(record), record.query(SINK)
-        away = fault = refused = ""
+        name, stored, taken = record.query(SINK), columns(record), intake()
+        wanted = sorted({*stored, *taken.columns}, key=record.published.get_field_index)
+        away = fault = refused = left_out = ""
         letters: list[DeadLetter] = []
 
         def decoded() -> Iterator[Message]:
             for batch in batches:
                 found, bad = messages.decode(batch, record, query=name, columns=wanted)
                 letters.extend(bad)
-                yield from found
+                for message in taken.sift(found):
+                    yield replace(message, rows=message.rows.select(stored))
 
         try:
             writer.write(decoded())
             refused = sink.refuse(letters + writer.written.letters, settings.kafka)
+            left_out = taken.report()
         except StoreUnavailable as e:
             away = str(e)
         except StoreError as e:
             fault = str(e)
         done = writer.written
-        yield pa.record_batch([[done.rows], [done.inserted], [refused], [away], [fault]], schema=_REPORT)
+        yield pa.record_batch([[done.rows], [done.inserted], [refused], [left_out], [away], [fault]], schema=_REPORT)
 
     return write
 
@@ -243,6 +248,7 @@ class HotSink:
         self.record = record
         self.trigger_ms = settings.hot.trigger_ms
         self._settings = settings
+        self._keeper = Keeper(settings, record, SINK)
 
     @property
     def store(self) -> str:
@@ -250,6 +256,7 @@ class HotSink:
 
     def prepare(self) -> None:
         migrate(component(self._settings, table_of(self.record)))
+        self._keeper.prepare()
 
     def begin(self, handle: QueryHandle) -> None:
         """Nothing works beside the batches."""
@@ -258,7 +265,7 @@ class HotSink:
         if again:
             # From the driver: no task, and so no core, waits for a database that is away.
             postgres.connect(self._settings.hot, f"flowlake-{SINK}-probe").close()
-        work = task(self._settings, self.record, sink.query_id(frame.sparkSession), batch_id)
+        work = task(self._settings, self.record, sink.query_id(frame.sparkSession), batch_id, self._keeper.intake)
         reports = frame.mapInArrow(settled(work), _REPORT_DDL).collect()
         for report in reports:
             if report.fault:
@@ -266,7 +273,19 @@ class HotSink:
         for report in reports:
             if report.away:
                 raise StoreUnavailable(report.away)
-        return Applied(sum(r.rows for r in reports), sum(r.inserted for r in reports), tuple(r.refused for r in reports))
+        left_out = tuple(r.left_out for r in reports)
+        self._keep(left_out, f"flowlake-{self.name}-v{self.record.version}-{sink.query_id(frame.sparkSession)}", batch_id)
+        rows, inserted = (sum(r[name] for r in reports) for name in ("rows", "inserted"))
+        return Applied(rows, inserted, tuple(r.refused for r in reports), left_out=left_out)
+
+    def _keep(self, left_out: Sequence[str], app: str, batch_id: int) -> None:
+        """Into the quarantine with what fails a check, where this query writes it."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            self._keeper.commit(left_out, app, batch_id)
+        except (DeltaError, OSError) as e:  # the batch is repeated: what is in the table already stays one
+            raise StoreUnavailable(f"quarantine {self._keeper.root}: {one_line(e)}") from e
 
     def applied(self, frame: DataFrame, batch_id: int, done: Applied) -> None:
         if batch_id % _PRUNE_EVERY == 0:

@@ -24,6 +24,8 @@ from infra.config import Settings
 from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
 from infra.sections import LakeSettings
+from jobs.quality.batch import Checks
+from jobs.quality.intake import Intake, Keeper
 from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.meanings import About
@@ -50,10 +52,11 @@ _TOLD = pa.schema(
         ("ids", pa.binary()),  # 36 bytes each, shorter ones filled up with zeros
         ("starts", pa.binary()),  # int64 each, microseconds
         ("refused", pa.string()),
+        ("left_out", pa.string()),
         *parquet.ADDED,
     ]
 )
-_TOLD_DDL = f"partition int, offset long, ids binary, starts binary, refused string, {parquet.ADDED_DDL}"
+_TOLD_DDL = f"partition int, offset long, ids binary, starts binary, refused string, left_out string, {parquet.ADDED_DDL}"
 #: Rows that one task writes.
 _TASK_ROWS = 500_000
 #: Where Spark compacts: files of this size are left alone, and made no larger.
@@ -72,8 +75,9 @@ def _told(**columns: Any) -> pa.RecordBatch:
 class _Identified:
     """Takes messages apart and keeps the identities of their final records, and what it had to refuse."""
 
-    def __init__(self, record: RecordType, columns: Sequence[str] | None) -> None:
+    def __init__(self, record: RecordType, columns: Sequence[str] | None, intake: Intake | None = None) -> None:
         self._record = record
+        self._intake = intake
         self._query = record.query(SINK)
         self._columns = columns
         self._keys: list[tuple[int, int, bytes, bytes]] = []
@@ -84,7 +88,7 @@ class _Identified:
         found, bad = messages.decode(batch, self._record, query=self._query, columns=self._columns)
         self._letters += bad
         good = []
-        for message in found:
+        for message in self._intake.sift(found) if self._intake else found:
             rows = self._record.finals(message.rows)
             if not rows.num_rows:
                 continue
@@ -110,6 +114,8 @@ class _Identified:
             yield _told(partition=partition, offset=offset, ids=ids, starts=starts)
         if refused := sink.refuse(self._letters, settings.kafka):
             yield _told(refused=[refused])
+        if self._intake and (left_out := self._intake.report()):
+            yield _told(left_out=[left_out])
 
 
 def _keys_task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -125,11 +131,13 @@ def _keys_task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.
     return keys
 
 
-def _write_task(settings: Settings, record: RecordType, root: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """All final records as files below ``root``, and their identities."""
+def _write_task(
+    settings: Settings, record: RecordType, root: str, intake: Callable[[], Intake]
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """All final records as files below ``root``, and their identities; those that fail a check are left out (``intake``)."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        seen = _Identified(record, None)
+        seen = _Identified(record, None, intake())
         tables = (parquet.dated(pa.concat_tables(rows), record) for batch in batches if (rows := seen.final(batch)))
         for files in parquet.write(tables, root, settings.lake, statistics_of(record)):
             yield _told(**files.to_pydict())
@@ -138,14 +146,14 @@ def _write_task(settings: Settings, record: RecordType, root: str) -> Callable[[
     return write
 
 
-def _fresh(batches: Iterable[pa.RecordBatch], record: RecordType, picks: Picks) -> Iterator[pa.Table]:
+def _fresh(batches: Iterable[pa.RecordBatch], record: RecordType, picks: Picks, checks: Checks | None) -> Iterator[pa.Table]:
     """All columns of the final records that are new, a table a batch of messages."""
     for batch in batches:
         places = zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
         chosen = batch.filter(pa.array([place in picks for place in places], pa.bool_()))
         found, _ = messages.decode(chosen, record, query=record.query(SINK))
         parts = []
-        for message in found:
+        for message in checks.sift(found)[0] if checks else found:
             part, fresh = lake_rows(message.rows, record), picks[message.partition, message.offset]
             parts.append(part if fresh is None else part.filter(pa.array(fresh)))
         if parts:
@@ -156,17 +164,17 @@ def _rows_task(record: RecordType, picks: Picks) -> Callable[[Iterable[pa.Record
     """New records as rows for Spark's writer."""
 
     def rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for table in _fresh(batches, record, picks):
+        for table in _fresh(batches, record, picks, None):  # whose rows nobody has checked
             yield from table.to_batches(max_chunksize=10_000)
 
     return rows
 
 
 def _files_task(
-    record: RecordType, picks: Picks, root: str, lake: LakeSettings
+    record: RecordType, picks: Picks, checks: Checks | None, root: str, lake: LakeSettings
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """New records as files below ``root``."""
-    return lambda batches: parquet.write(_fresh(batches, record, picks), root, lake, statistics_of(record))
+    return lambda batches: parquet.write(_fresh(batches, record, picks, checks), root, lake, statistics_of(record))
 
 
 class Lake:
@@ -179,6 +187,7 @@ class Lake:
         self._known = Identities(TableIdentities(spark, record, self._path))
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
+        self._keeper = Keeper(settings, record, SINK)
         self._upkeep = Upkeep(record, self._root, settings.lake, self._log) if self._log else None
         self._touched: set[int] = set()  # days since 1970, where Spark compacts
         self._tasks = 1  # of the next batch: as if it were as large as the last
@@ -197,6 +206,7 @@ class Lake:
         if "://" not in self._path:
             paths.check(Path(self._path), lake.setting(self._record), paths.LAKE)
             laketable.check_folder(Path(self._path))
+        self._keeper.prepare()
         try:
             laketable.ensure(self._spark, self._record, self._path, self._settings.lake)
         except FlowlakeError:
@@ -238,13 +248,15 @@ class Lake:
 
     def _append(self, frame: DataFrame, batch_id: int, app: str) -> Applied:
         tasks = frame.coalesce(self._tasks) if self._log else frame
-        work = _write_task(self._settings, self._record, self._root) if self._log else _keys_task(self._settings, self._record)
+        settings, record = self._settings, self._record
+        work = _write_task(settings, record, self._root, self._keeper.intake) if self._log else _keys_task(settings, record)
         told = tasks.mapInArrow(settled(work), _TOLD_DDL).collect()
         keys = Keys.of(told)
         rows = len(keys.ids)
         self._tasks = max(1, -(-rows // _TASK_ROWS))
+        self._keeper.commit(keys.left_out, app, batch_id)
         if not rows:
-            return Applied(refused=tuple(keys.refused))
+            return Applied(refused=tuple(keys.refused), left_out=tuple(keys.left_out))
         files = [(r.path, r.size, r.date, r.stats) for r in told if r.path is not None]
         fresh = self._known.new(keys.ids, keys.starts)
         inserted = int(fresh.sum())
@@ -257,12 +269,12 @@ class Lake:
         self._known.add(keys.ids, keys.starts)
         if not self._log:
             self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
-        return Applied(rows, inserted, tuple(keys.refused))
+        return Applied(rows, inserted, tuple(keys.refused), left_out=tuple(keys.left_out))
 
     def _write(self, frame: DataFrame, picks: Picks, batch_id: int, app: str) -> None:
         if self._log:
             files = frame.mapInArrow(
-                settled(_files_task(self._record, picks, self._root, self._settings.lake)), parquet.ADDED_DDL
+                settled(_files_task(self._record, picks, self._keeper.checks, self._root, self._settings.lake)), parquet.ADDED_DDL
             ).collect()
             self._log.commit([tuple(file) for file in files], app, batch_id)
             return

@@ -31,6 +31,7 @@ class Keys:
     ids: np.ndarray
     starts: np.ndarray
     refused: list[str]
+    left_out: list[str]
 
     @classmethod
     def of(cls, rows: Iterable[Any]) -> Keys:
@@ -40,7 +41,8 @@ class Keys:
         ids = np.frombuffer(b"".join(r.ids for r in found), f"S{WIDTH}")
         starts = np.frombuffer(b"".join(r.starts for r in found), np.int64)
         counts = [len(r.starts) // 8 for r in found]
-        return cls([(r.partition, r.offset) for r in found], counts, ids, starts, [r.refused for r in rows if r.refused is not None])
+        told = ([getattr(r, name) for r in rows if getattr(r, name) is not None] for name in ("refused", "left_out"))
+        return cls([(r.partition, r.offset) for r in found], counts, ids, starts, *told)
 
     def picks(self, fresh: np.ndarray) -> Picks:
         """Messages with something new, and what of them it is (None: all)."""

@@ -30,6 +30,7 @@ class Message:
     partition: int
     offset: int
     value: bytes = field(repr=False)
+    published_us: int = 0  # Kafka's time of it, microseconds since 1970; 0: unknown
 
     def refused(self, reason: str, query: str) -> DeadLetter:
         """The message as a dead letter (a store would not take its rows)."""
@@ -121,7 +122,8 @@ def decode(
     Parameters
     ----------
     batch
-        Columns ``value``, ``headers`` (list of key, value; may be null), ``topic``, ``partition``, ``offset``.
+        Columns ``value``, ``headers`` (list of key, value; may be null), ``topic``, ``partition``, ``offset``; ``timestamp`` where it is
+        known.
     record
         What its messages should hold.
     query
@@ -139,7 +141,7 @@ def decode(
     letters: list[DeadLetter] = []
     names = batch.schema.names
     fields = [batch.column(names.index(name)).to_pylist() for name in ("value", "headers", "topic", "partition", "offset")]
-    for value, pairs, topic, partition, offset in zip(*fields, strict=True):
+    for value, pairs, topic, partition, offset, published_us in zip(*fields, _published(batch), strict=True):
         headers = {pair["key"]: pair["value"] or b"" for pair in pairs or ()}
         try:
             rows = decode_value(value, headers, record, columns)
@@ -147,8 +149,16 @@ def decode(
             letters.append(DeadLetter(value, str(e), topic, partition, offset, query))
             continue
         message_id = headers.get(HEADER_MESSAGE_ID, b"").decode("utf-8", "replace") or f"{topic}/{partition}/{offset}"
-        messages.append(Message(rows, message_id, topic, partition, offset, value))
+        messages.append(Message(rows, message_id, topic, partition, offset, value, published_us))
     return messages, letters
+
+
+def _published(batch: pa.RecordBatch) -> list[int]:
+    """Kafka's times of messages, microseconds; 0 where it has none."""
+    if "timestamp" not in batch.schema.names:
+        return [0] * batch.num_rows
+    times = batch.column(batch.schema.names.index("timestamp")).cast(pa.timestamp("us", batch.schema.field("timestamp").type.tz))
+    return [max(us or 0, 0) for us in times.cast(pa.int64()).to_pylist()]
 
 
 def joined(messages: Sequence[Message], record: RecordType, columns: Sequence[str] | None = None) -> pa.Table:

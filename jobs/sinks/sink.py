@@ -13,6 +13,7 @@ from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
 from infra.sections import KafkaSettings
+from jobs.quality import intake
 from jobs.runtime import dead_letter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.kafka import read_records
@@ -44,12 +45,13 @@ def checkpoint(settings: Settings, name: str, record: RecordType) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a batch did to a store: final records in it, those that were new, reports of refused messages, and what else is worth a line."""
+    """What a batch did to a store: final records, new ones, reports of messages refused and of rows left out, what else is worth a line."""
 
     rows: int = 0
     inserted: int = 0
     refused: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def told(self) -> dict[str, Any]:
         """For a log line."""
@@ -146,8 +148,16 @@ def run(spark: SparkSession, settings: Settings, sink: Sink) -> StreamingQuery:
         counters.add(counters.SINK_ROWS, name, done.inserted)
         counters.add(counters.SINK_COPIES, name, done.rows - done.inserted)
         refused = count_refused(done.refused, name)
+        left_out = intake.count(done.left_out, name)
         sink.applied(frame, batch_id, done)
-        log.debug("batch applied", batch=batch_id, seconds=round(time.perf_counter() - began, 3), refused=refused, **done.told())
+        log.debug(
+            "batch applied",
+            batch=batch_id,
+            seconds=round(time.perf_counter() - began, 3),
+            refused=refused,
+            left_out=left_out,
+            **done.told(),
+        )
 
     stream = read_records(spark, settings, sink.record, final=sink.final)
     writer = stream.writeStream.queryName(name).foreachBatch(batch)

@@ -70,7 +70,7 @@ def migrate(
                 lines = migrations.sql(component) or [f"-- {component.name}: nothing to do"]
                 print("\n".join([f"-- {component.where}", *lines]))
             else:
-                version = migrations.migrate(component, lambda text: print(text, flush=True))
+                version = migrations.migrate(component, _tell)
                 print(f"{component.name}: current, version {version}, in {component.where}")
 
 
@@ -79,6 +79,7 @@ def maintain(
     table: Annotated[str, typer.Option("--table", help="Only this hot table; default: those of all record types.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
     jobs: Annotated[bool, typer.Option("--jobs", help="TimescaleDB: run the jobs of its policies now, too.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Roll up all rows there are anew, as after changing some by hand.")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
@@ -94,7 +95,9 @@ def maintain(
     if table:
         tables = [hot for hot in tables if hot.name == table] or _no_table(table, [hot.name for hot in tables])
     with _told():
-        done = work(settings.hot, tables, _mute if as_json else lambda text: print(text, flush=True), dry_run=dry_run, jobs=jobs)
+        done = work(
+            settings.hot, tables, _mute if as_json else lambda text: print(text, flush=True), dry_run=dry_run, jobs=jobs, rebuild=rebuild
+        )
     if as_json:
         print(json.dumps({"busy": done is None, "dry_run": dry_run, "tables": [asdict(item) for item in done or []]}, indent=2))
     elif done is None:
@@ -103,6 +106,10 @@ def maintain(
         print("\n".join(line for item in done for line in _maintained(item, dry_run)))
     if any(item.problems for item in done or []):
         raise typer.Exit(StoreError.exit_code)
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def _mute(text: str) -> None:
@@ -122,6 +129,7 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
         (item.refreshed, f"{item.refreshed:,} {'aggregates' if item.kind == 'a hypertable' else 'hours'} {would}refreshed"),
         (len(item.dropped), f"{would}dropped: {', '.join(item.dropped)}"),
         (item.deleted, f"{item.deleted:,} rows that are too old {would}deleted"),
+        (item.analyzed, f"statistics {would}gathered"),
         (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
     ]
     lines = [text for amount, text in told if amount]

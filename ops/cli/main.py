@@ -46,7 +46,11 @@ PLATFORM: dict[str, Group] = {
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
+    "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
+    "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
+    "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
+    "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
     "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
     "bench": Group("ops.cli.bench:app", "Benchmarks: what the page of benchmarks is made of."),
 }

@@ -48,6 +48,7 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     lake = f"{_short(bin)}/python -c \"import duckdb; {more}from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
     return [
         ("lake", f"{keys}{lake}"),
+        ("", f'{keys}{_short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
         ("", f"{keys}{_short(bin)}/flowlake flows --conf-file {conf}"),
         ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),

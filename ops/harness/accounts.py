@@ -47,8 +47,8 @@ def packets(sent: int, metered: int, rejected: int, waiting: int = 0) -> Check:
     return Check("packets", False, f"{parts.replace(' = ', ' ≠ ')}: {less}{where}")
 
 
-def flows(closed: Ids, store: Ids, name: str) -> Check:
-    """The flows a store holds are the flows that were closed, each once.
+def flows(closed: Ids, store: Ids, name: str, quarantined: Ids = NO_IDS) -> Check:
+    """The flows a store holds are the flows that were closed, each once, but for those in the quarantine.
 
     Parameters
     ----------
@@ -58,13 +58,17 @@ def flows(closed: Ids, store: Ids, name: str) -> Check:
         Ids of all rows of the store; one twice is a fault.
     name
         The store's name, for people.
+    quarantined
+        Ids of the rows that failed a check.
     """
     held, times = np.unique(store, return_counts=True)
-    missing = np.setdiff1d(closed, held, assume_unique=True)
+    apart = np.setdiff1d(np.intersect1d(closed, quarantined), held, assume_unique=True)
+    missing = np.setdiff1d(closed, np.concatenate([held, apart]))
     foreign = np.setdiff1d(held, closed, assume_unique=True)
     doubled = held[times > 1]
     if not len(missing) and not len(foreign) and not len(doubled):
-        return Check(name, True, f"{len(closed):,} flows closed = {len(store):,} rows in {name}, the same ids")
+        kept = f" + {len(apart):,} in the quarantine" if len(apart) else ""
+        return Check(name, True, f"{len(closed):,} flows closed = {len(store):,} rows in {name}{kept}, the same ids")
     faults = [
         f"{len(ids):,} {what}, e.g. {', '.join(i.decode() for i in ids[:_SHOWN])}"
         for ids, what in ((missing, "missing"), (foreign, "that were never closed"), (doubled, "more than once"))

@@ -214,7 +214,7 @@ class Trial:
         if rows < flows or not at_end:
             return f"predictions: {rows:,} of {flows:,} closed flows"
         for name in self._stores_written():
-            if now.rows.get(name, 0) < flows:
+            if now.rows.get(name, 0) < flows and now.rows.get(name, 0) + len(self._stores.quarantined_ids()) < flows:
                 return f"{name}: {now.rows.get(name, 0):,} of {flows:,} flows"
         if now.lag.get("alerts"):
             return f"alerts: {now.lag['alerts']:,} messages to read"
@@ -239,10 +239,11 @@ class Trial:
         read = {"lake": self._stores.lake_ids, "hot": self._stores.hot_ids}
         stored = {name: read[name]() for name in self._stores_written()}
         alerts = self._stores.alerts()
+        quarantined = self._stores.quarantined_ids()
         checks = [
             accounts.packets(int(sent["sent"]), totals.get("metered", 0), totals.get("rejected", 0), totals.get("waiting", 0)),
             accounts.counted(len(ids), totals.get("flows", 0)),
-            *(accounts.flows(ids, found, name) for name, found in stored.items()),
+            *(accounts.flows(ids, found, name, quarantined) for name, found in stored.items()),
         ]
         truth = self._truth()
         values = [a.delay_ms for a in alerts] if self.source.timed else []

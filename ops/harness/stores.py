@@ -15,6 +15,7 @@ from infra.config import Settings
 from jobs.runtime import lake, s3
 from ops.harness.accounts import NO_IDS, Ids
 from schemas.network_flows import TABLE
+from schemas.packets import FLOWS
 
 
 def ids_of(column: pa.Array | pa.ChunkedArray) -> Ids:
@@ -107,6 +108,18 @@ class Stores:
     def _place(self) -> str:
         path = self._settings.lake.path
         return path if "://" in path else str(self._settings.path(path))
+
+    def quarantined_ids(self) -> Ids:
+        """Flow ids of the rows that were taken out of batches because they failed a check."""
+        import pyarrow.compute as pc
+
+        from jobs.quality import table
+
+        if table.problem(self._settings):
+            return NO_IDS
+        mine = (pc.field("record") == FLOWS.name) & (pc.field("stage") == table.BATCH)
+        found = table.side(self._settings).dataset().to_table(columns=["record_id"], filter=mine)
+        return ids_of(found["record_id"].drop_null())
 
     def _lake(self) -> Any:
         from deltalake import DeltaTable

@@ -60,5 +60,7 @@ def plain(database: dict[str, Any]) -> HotSettings:
 
 
 @pytest.fixture
-def archive(database: dict[str, Any], settings: Callable[..., Settings], tmp_path: Path) -> ArchiveBench:
-    return ArchiveBench(settings(hot=database, archive={"path": str(tmp_path / "archive"), "file_rows": 1000}))
+def archive(store: HotSettings, settings: Callable[..., Settings], tmp_path: Path) -> ArchiveBench:
+    """A hot store whose retention waits for the archive: a policy must not drop what a test has just put there."""
+    hot = {name: getattr(store, name) for name in store.model_fields_set} | {"keep_until_archived": True}
+    return ArchiveBench(settings(hot=hot, archive={"path": str(tmp_path / "archive"), "file_rows": 1000}))

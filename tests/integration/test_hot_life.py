@@ -46,7 +46,7 @@ def test_made_once_and_current(made: Store) -> None:
     assert made.migrate() == []
     assert made.rows == 0
     names = {name for (name,) in made.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'network_flows'")}
-    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attacks", "confidence")}
+    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence")}
 
 
 def test_each_row_is_there_once_however_late_and_however_often_it_comes(made: Store) -> None:
@@ -77,6 +77,16 @@ def test_a_rollup_is_what_its_query_says_and_late_rows_change_it(made: Store) ->
     assert len(made.sql(ROLLED_UP)) == 5
     made.maintain()
     assert made.sql(ROLLED_UP) == made.sql(STATS, NOW)
+
+
+def test_rows_that_were_changed_by_hand_are_rolled_up_anew_on_request(made: Store) -> None:
+    hour = (NOW - 30 * HOUR).replace(minute=0, second=0, microsecond=0)
+    made.write(flows([hour, hour + HOUR / 2, hour + HOUR]))
+    made.maintain()
+    with_hours = made.sql(ROLLED_UP)
+    made.sql("DELETE FROM hourly_attack_stats WHERE hour = %s" if not is_timescale(made) else "SELECT %s::timestamptz", hour)
+    made.maintain(rebuild=True)
+    assert made.sql(ROLLED_UP) == with_hours == made.sql(STATS, NOW)
 
 
 def test_an_hour_that_is_too_young_is_not_there_yet(made: Store) -> None:
@@ -133,6 +143,7 @@ DEVICES = Rollup(
     aggregates=(Aggregate("readings", "count(*)"), Aggregate("highest", "max(value)")),
     hours=2,
     start_offset_hours=6,
+    indexes=("(since DESC) INCLUDE (device) WHERE readings > 1",),
 )
 
 
@@ -157,6 +168,8 @@ def test_any_record_type_has_rollups(store: HotSettings) -> None:
         (start, "a", "BENIGN", 2, 5.0),
         (start + 2 * HOUR, "a", "BENIGN", 1, 2.0),
     ]
+    further = "SELECT count(*) > 0 FROM pg_index WHERE pg_get_indexdef(indexrelid) LIKE '%%INCLUDE (device) WHERE (readings > 1)'"
+    assert made.sql(further.replace("%%", "%")) == [(True,)]
 
 
 MORE = ROWS["hot"].replace("'2026-03-01'", "timestamp '{time}' AT TIME ZONE 'UTC'").replace("0001'", "{n:04}'")
@@ -192,7 +205,7 @@ def test_a_table_from_before_is_laid_out_in_days_with_all_it_had(store: HotSetti
     made.maintain()
     assert {row[0] for row in made.sql(ROLLED_UP)} >= {times[n].replace(minute=0, second=0, microsecond=0) for n in (1, 2, 3)}
     names = {name for (name,) in made.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'network_flows'")}
-    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attacks", "confidence")}
+    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence")}
 
 
 @pytest.mark.parametrize(

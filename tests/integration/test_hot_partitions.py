@@ -145,6 +145,16 @@ def test_a_role_that_may_make_nothing_writes_all_the_same(made: Store, role: Sto
     ]
 
 
+def test_hours_that_a_role_may_not_note_are_told_of(made: Store, role: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made.sql(f"REVOKE INSERT ON hot_touched_hours FROM {role.settings.user}")
+    assert role.write(flows([NOW - 5 * HOUR])) == 1
+    assert "GRANT INSERT ON hot_touched_hours" in capsys.readouterr().out
+    made.maintain()
+    assert made.sql("SELECT count(*) FROM hourly_attack_stats") == [(0,)]
+    made.maintain(rebuild=True)
+    assert made.sql("SELECT count(*) FROM hourly_attack_stats") == [(1,)]
+
+
 WRONG = {
     "CREATE TABLE {name} (x integer)": "is a table",
     "CREATE TABLE {name} (LIKE network_flows)": "is a table",

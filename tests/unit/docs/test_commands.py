@@ -43,8 +43,10 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Single commands of a shell block as words; assignments in front and redirections are taken off."""
-    for line in re.sub(r"\\\n\s*", " ", block.text).splitlines():
+    """Single commands of a shell block as words; assignments in front, redirections and here-documents are taken off."""
+    text = re.sub(r"<<'(\w+)'\n.*?^\1$", "", block.text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("\n", " "), text)  # a quotation may go over several lines
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         found: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 from infra.config import Settings
 from jobs.hotstore import keeper
 from jobs.hotstore.keeper import Keeper
+from jobs.runtime import driver
 
 
 def test_a_database_that_is_away_does_not_end_it(settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,12 @@ def test_a_database_that_is_away_does_not_end_it(settings: Callable[..., Setting
     work.stop()
     work._thread.join(30)
     assert not work._thread.is_alive()
+
+
+def test_a_driver_that_writes_the_hot_store_looks_after_it(settings: Callable[..., Settings]) -> None:
+    made = settings()
+    queries = {query.name: query for query in made.catalogue.queries}
+    (service,) = driver._keepers(made, [queries["lake"], queries["hot"]])
+    assert isinstance(service, Keeper)
+    assert driver._keepers(made, [queries["lake"], queries["alerts"]]) == ()
+    assert driver._keepers(settings(hot={"maintain_s": 0}), [queries["hot"]]) == ()

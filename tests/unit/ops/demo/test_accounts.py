@@ -68,3 +68,12 @@ def test_rejected_by_reason_orders_by_number_and_leaves_others_out():
 def test_the_meters_own_count_must_agree():
     assert accounts.counted(3, 3).closes
     assert not accounts.counted(3, 4).closes
+
+
+def test_flows_in_the_quarantine_are_accounted_for() -> None:
+    check = accounts.flows(ids(1, 2, 3), ids(1, 3), "lake", ids(2))
+    assert check.closes
+    assert check.text == "3 flows closed = 2 rows in lake + 1 in the quarantine, the same ids"
+    assert accounts.flows(ids(1, 2, 3), ids(1, 2, 3), "lake", ids(2)).closes, "published again"
+    assert not accounts.flows(ids(1, 2, 3), ids(1), "lake", ids(2)).closes
+    assert accounts.flows(ids(1), ids(1), "lake", ids(9)).closes, "never closed: of another run"
