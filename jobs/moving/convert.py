@@ -16,7 +16,7 @@ from jobs.moving.cells import FIELDS, Cells, cells
 from jobs.moving.columns import ATTACK, CONFIDENCE, LABEL, SENSOR, CsvColumns, names_of, origin_of, same_header
 from jobs.moving.csvfile import Block, CsvFile
 from jobs.moving.recordids import Occurrences, record_ids
-from jobs.moving.times import US, Clock, times
+from jobs.moving.times import US, TimeReading, times
 from schemas.records import PREDICTION_FIELDS, RecordType
 
 #: 1990 in microseconds: no packet was captured before; a clock that says so was never set.
@@ -89,7 +89,7 @@ class Converter:
         record: RecordType,
         file: CsvFile,
         columns: CsvColumns,
-        clock: Clock,
+        clock: TimeReading,
         *,
         model_version: str = "migrated",
         since: datetime | None = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobs.moving.compare import Comparison
     from jobs.moving.report import FileReport
     from jobs.moving.run import Progress
-    from jobs.moving.times import Clock
+    from jobs.moving.times import TimeReading
 
 app = group("Move in from CSV files and SQLite.", "flowlake migrate csv live_captured_traffic.csv")
 #: Exit code of ``compare`` where the rows differ.
@@ -251,10 +251,10 @@ def moment(option: str, text: str | None) -> datetime | None:
         raise ConfigError(str(e).replace("--since", option, 1), e.hint) from e
 
 
-def _clock(zone: str, day_first: bool | None) -> Clock:
-    from jobs.moving.times import Clock
+def _clock(zone: str, day_first: bool | None) -> TimeReading:
+    from jobs.moving.times import TimeReading
 
-    return Clock(zone, day_first)
+    return TimeReading(zone, day_first)
 
 
 def _folder(path: Path | None) -> Path | None:

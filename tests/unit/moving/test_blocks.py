@@ -17,7 +17,7 @@ from jobs.moving.cells import cells
 from jobs.moving.columns import recognise
 from jobs.moving.convert import Converter, Reject
 from jobs.moving.csvfile import Block, CsvFile, Position, tail_of
-from jobs.moving.times import Clock
+from jobs.moving.times import TimeReading
 from schemas.packets import FLOWS
 from tests.movingdata import row, rows, text
 
@@ -27,7 +27,7 @@ CONTENT = text(rows(50)) + _TWIN * 3 + text(rows(20, 51)) + "\r\n\nbroken,line\n
 
 def made(path: Path, after: Position | None = None) -> tuple[pa.Table, list[Reject], list[Position]]:
     file = CsvFile(path)
-    converter = Converter(FLOWS, file, recognise(FLOWS, file), Clock())
+    converter = Converter(FLOWS, file, recognise(FLOWS, file), TimeReading())
     tables, rejects, positions = [], [], []
     for block in file.blocks(after):
         done = converter.convert(block)
