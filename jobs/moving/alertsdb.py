@@ -28,7 +28,7 @@ from jobs.moving.convert import EARLIEST_US, FUTURE, OLD, Reject, in_future
 from jobs.moving.rejects import RejectFile
 from jobs.moving.report import shown
 from jobs.moving.targets import Say, patiently
-from jobs.moving.times import Clock, times
+from jobs.moving.times import TimeReading, times
 from jobs.moving.values import ATTACK, NO_ADDRESS
 from jobs.sinks import alerts, postgres
 from jobs.sinks.addresses import packed
@@ -122,7 +122,15 @@ def batches_of(path: Path) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def move(
-    settings: Settings, record: RecordType, path: Path, clock: Clock, *, resolved_by: str, rejects: Path | None, patience_s: float, say: Say
+    settings: Settings,
+    record: RecordType,
+    path: Path,
+    clock: TimeReading,
+    *,
+    resolved_by: str,
+    rejects: Path | None,
+    patience_s: float,
+    say: Say,
 ) -> AlertsReport:
     """Move the alerts of a database into the table ``alerts``.
 
@@ -175,7 +183,9 @@ def move(
     return report
 
 
-def _converted(batch: Sequence[tuple[Any, ...]], record: RecordType, path: Path, clock: Clock) -> tuple[list[dict[str, Any]], list[Reject]]:
+def _converted(
+    batch: Sequence[tuple[Any, ...]], record: RecordType, path: Path, clock: TimeReading
+) -> tuple[list[dict[str, Any]], list[Reject]]:
     us, good = times(pa.array([str(row[2] if row[2] is not None else "") for row in batch], pa.string()), clock)
     made, bad = [], []
     for row, moment, timed in zip(batch, us.tolist(), good.tolist(), strict=True):

@@ -21,7 +21,7 @@ from jobs.moving.convert import Converter, micros
 from jobs.moving.csvfile import CsvFile
 from jobs.moving.report import shown
 from jobs.moving.sums import HOUR_US, HourSums
-from jobs.moving.times import Clock
+from jobs.moving.times import TimeReading
 from schemas.records import RecordType
 
 
@@ -115,7 +115,7 @@ def compare(
     since: datetime,
     until: datetime,
     store: str,
-    clock: Clock,
+    clock: TimeReading,
     layout: str | None = None,
     most: int = 5,
 ) -> Comparison:

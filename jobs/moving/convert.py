@@ -16,7 +16,7 @@ from jobs.moving.cells import FIELDS, Cells, cells
 from jobs.moving.columns import ATTACK, CONFIDENCE, LABEL, SENSOR, CsvColumns, names_of, origin_of, same_header
 from jobs.moving.csvfile import Block, CsvFile
 from jobs.moving.recordids import Occurrences, record_ids
-from jobs.moving.times import US, Clock, times
+from jobs.moving.times import US, TimeReading, times
 from schemas.records import PREDICTION_FIELDS, RecordType
 
 #: 1990 in microseconds: no packet was captured before; a clock that says so was never set.
@@ -89,7 +89,7 @@ class Converter:
         record: RecordType,
         file: CsvFile,
         columns: CsvColumns,
-        clock: Clock,
+        clock: TimeReading,
         *,
         model_version: str = "migrated",
         since: datetime | None = None,
@@ -98,6 +98,7 @@ class Converter:
     ) -> None:
         self._record, self._file, self._columns, self._clock = record, file, columns, clock
         self._names = names_of(record)
+        self._schema = pa.schema([pa.field(f.name, f.type) for f in record.published])  # what is not known is null
         self._model = model_version
         self._since = -(1 << 62) if since is None else micros(since)
         self._until = 1 << 62 if until is None else micros(until)
@@ -134,7 +135,7 @@ class Converter:
         if block.before:
             self._look_back(block.before)
         parts = self._cells(block, self._file.bom if block.start == 0 else 0)
-        done = Converted(self._record.published.empty_table(), np.zeros(0, np.int64), [], len(parts.lines), blank=parts.blank)
+        done = Converted(self._schema.empty_table(), np.zeros(0, np.int64), [], len(parts.lines), blank=parts.blank)
         skipped = self._headers(parts, done, block)
         self._rows(parts, done, skipped, block)
         done.rejects += [Reject(block.first_line + i, why, parts.lines[i]) for i, why in parts.rejected.items()]
@@ -305,8 +306,7 @@ class Converter:
             if name not in self._columns.places:
                 columns[name] = column
         nothing = {f.name: pa.nulls(count, f.type) for f in schema if f.name not in columns}
-        fields = [pa.field(f.name, f.type) for f in schema]
-        return pa.table([{**columns, **nothing}[f.name] for f in schema], schema=pa.schema(fields))
+        return pa.table([{**columns, **nothing}[f.name] for f in schema], schema=self._schema)
 
 
 def in_future(us: int) -> bool:

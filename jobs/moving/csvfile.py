@@ -83,6 +83,8 @@ class CsvFile:
     def __init__(self, path: Path, *, final: bool = False) -> None:
         self.path = path
         self.left = 0
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"CSV file {path}: is no plain file", "it is read more than once: write it into a file first")
         try:
             with path.open("rb") as file:
                 magic = file.read(4)

@@ -27,7 +27,7 @@ from jobs.moving.csvfile import Position
 from jobs.moving.targets import Job, Say
 from jobs.runtime import lake, meanings, s3
 from jobs.runtime.meanings import About
-from jobs.sinks import parquet
+from jobs.sinks import laketable, parquet
 from jobs.sinks.identities import Identities
 from jobs.sinks.parquet import PARTITION
 from jobs.sinks.stores import StoreUnavailable
@@ -85,27 +85,32 @@ class LakeTarget:
     def prepare(self, say: Say) -> None:
         from deltalake import DeltaTable
 
-        options = s3.storage_options(self._settings.lake)
+        options = s3.storage_options(self._settings.lake, self._path)
         try:
             if not DeltaTable.is_deltatable(self._root, options):
                 self._create(options)
                 say(f"lake {self._path}: made")
-            self._table_id = str(DeltaTable(self._root, storage_options=options).metadata().id)
+            table = DeltaTable(self._root, storage_options=options)
+            there = pa.schema(table.schema().to_arrow()).names
+            self._table_id = str(table.metadata().id)
         except Exception as e:
             raise self._problem(e) from e
+        if lacking := [name for name in parquet.lake_schema(self._record).names if name not in there]:
+            raise StoreError(
+                f"lake table {self._path} is of an older version: it lacks column {lacking[0]}", "start the stream once: it adds what lacks"
+            )
 
     def _create(self, options: dict[str, str]) -> None:
         from deltalake import DeltaTable
 
         declared = self._record.lake
-        schema = pa.schema([pa.field(f.name, f.type) for f in parquet.lake_schema(self._record)])
         DeltaTable.create(
             self._root,
-            schema=schema,
+            schema=pa.schema([pa.field(f.name, f.type) for f in parquet.lake_schema(self._record)]),
             mode="ignore",
             partition_by=[PARTITION],
             description=declared.comment if declared else "",
-            configuration={"delta.dataSkippingStatsColumns": ",".join(parquet.statistics_of(self._record))},
+            configuration=dict(laketable.properties(self._record, self._settings.lake)),
             storage_options=options,
         )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from infra.errors import InputError
 from jobs.moving.convert import Reject
 
+ENDING = ".rejects.csv"
 _HEADER = b"line,reason,raw\n"
 
 
@@ -24,7 +26,11 @@ class RejectFile:
     """
 
     def __init__(self, source: Path, folder: Path | None = None) -> None:
-        self.path = (folder or source.parent) / f"{source.name}.rejects.csv"
+        if folder is None:
+            self.path = source.with_name(f"{source.name}{ENDING}")
+        else:  # where files of one name from two places may meet
+            place = sha256(os.fsencode(source.resolve().parent)).hexdigest()[:8]
+            self.path = folder / f"{source.name}.{place}{ENDING}"
 
     def begin(self, first_line: int) -> None:
         """Before the lines from this one on are read: what a reading before has rejected of them would come twice.

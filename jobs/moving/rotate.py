@@ -18,7 +18,7 @@ from pathlib import Path
 from infra import files
 from infra.errors import ConfigError, InputError
 from jobs.moving.csvfile import CsvFile
-from jobs.moving.times import Clock, times
+from jobs.moving.times import TimeReading, times
 
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _COPIED = 1 << 20
@@ -152,7 +152,7 @@ def _first_time(file: CsvFile) -> datetime | None:
     with file.path.open("rb") as content:
         lines = [line.decode("utf-8", "replace") for line in content.read(1 << 16).splitlines()[:2]]
     for line in lines:
-        us, good = times(pa.array(line.split(file.delimiter), pa.string()), Clock(day_first=True))
+        us, good = times(pa.array(line.split(file.delimiter), pa.string()), TimeReading(day_first=True))
         year = 31_557_600_000_000
         if len(us) and good[0] and us[0] > 20 * year:
             return datetime.fromtimestamp(us[0] / 1e6, UTC)

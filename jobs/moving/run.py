@@ -25,7 +25,7 @@ from jobs.moving.laketarget import LakeTarget
 from jobs.moving.rejects import RejectFile
 from jobs.moving.report import FileReport, StoreCounts
 from jobs.moving.targets import HotTarget, Job, Say, Target, patiently
-from jobs.moving.times import Clock
+from jobs.moving.times import TimeReading
 from schemas.records import RecordType
 
 #: Told after every block: the file, bytes of it that are done, all of its bytes (None: not known), rows so far.
@@ -59,7 +59,7 @@ class Options:
     """
 
     stores: tuple[str, ...] = ("hot",)
-    clock: Clock = field(default_factory=Clock)
+    clock: TimeReading = field(default_factory=TimeReading)
     layout: str | None = None
     model_version: str = "migrated"
     since: datetime | None = None

@@ -25,7 +25,7 @@ _LATEST_US = 253_402_300_800_000_000  # the year 10,000
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeReading:
     """How times are to be read.
 
     Parameters
@@ -51,7 +51,7 @@ class Clock:
             raise ConfigError(f"--timezone {self.zone!r}: no such time zone", "names are those of IANA: UTC, Europe/Berlin") from e
 
 
-def times(text: pa.Array, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+def times(text: pa.Array, clock: TimeReading) -> tuple[np.ndarray, np.ndarray]:
     """Microseconds since 1970 in UTC.
 
     Parameters
@@ -109,26 +109,26 @@ def _shortened(text: pa.Array) -> pa.Array:
     return text
 
 
-def _iso(text: pa.Array, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+def _iso(text: pa.Array, clock: TimeReading) -> tuple[np.ndarray, np.ndarray]:
     naive, good = _cast(_shortened(text), pa.timestamp("us"))
     return _utc(naive, clock), good
 
 
-def _utc(naive: pa.Array, clock: Clock) -> np.ndarray:
+def _utc(naive: pa.Array, clock: TimeReading) -> np.ndarray:
     if clock.zone != "UTC":
         # The hour that comes twice in autumn is taken for the first, the one that is left out in spring for its end.
         naive = pc.assume_timezone(naive, clock.zone, ambiguous="earliest", nonexistent="latest")
     return np.asarray(naive.cast(pa.int64()))
 
 
-def _iso_zone(text: pa.Array, _: Clock) -> tuple[np.ndarray, np.ndarray]:
+def _iso_zone(text: pa.Array, _: TimeReading) -> tuple[np.ndarray, np.ndarray]:
     text = pc.replace_substring(_shortened(text), " Z", "Z")
     text = pc.replace_substring_regex(text, r" ([+-])", r"\1")
     found, good = _cast(text, US)
     return np.asarray(found.cast(pa.int64())), good
 
 
-def _epoch(text: pa.Array, _: Clock) -> tuple[np.ndarray, np.ndarray]:
+def _epoch(text: pa.Array, _: TimeReading) -> tuple[np.ndarray, np.ndarray]:
     whole = pc.match_substring_regex(text, r"^(?:\d{14,18}|1\d{18})$")
     if pc.all(whole).as_py():  # micro- or nanoseconds have more digits than a float holds
         numbers = np.asarray(text.cast(pa.int64()))
@@ -144,7 +144,7 @@ def _epoch(text: pa.Array, _: Clock) -> tuple[np.ndarray, np.ndarray]:
     return np.where(good, us, 0).astype(np.int64), good
 
 
-def _slashes(text: pa.Array, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+def _slashes(text: pa.Array, clock: TimeReading) -> tuple[np.ndarray, np.ndarray]:
     if clock.day_first is None:
         raise ConfigError(
             f"time {text[0].as_py()!r}: is the day first, or the month?", "say --day-first (CICFlowMeter's dd/MM/yyyy) or --month-first"

@@ -163,7 +163,7 @@ ATTACK = "ATTACK"
 def _label(said: str, benign: str, known: Mapping[str, str]) -> tuple[int | None, str]:
     low = said.lower()
     try:
-        number = float(said)
+        number = float({"true": "1", "false": "0"}.get(low, said))
     except ValueError:
         if low in _NOTHING or low in _UNLABELLED:
             return None, ""

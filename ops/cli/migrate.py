@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobs.moving.compare import Comparison
     from jobs.moving.report import FileReport
     from jobs.moving.run import Progress
-    from jobs.moving.times import Clock
+    from jobs.moving.times import TimeReading
 
 app = group("Move in from CSV files and SQLite.", "flowlake migrate csv live_captured_traffic.csv")
 #: Exit code of ``compare`` where the rows differ.
@@ -91,7 +91,7 @@ def csv(
     wanted = replace(wanted, since=moment("--from", since), until=moment("--to", until), patience_s=patience)
     chosen = record_of(settings.catalogue.records, record, needs=stores[0])
     with _shown() as progress:
-        reports = migrate(settings, chosen, _distinct(files), wanted, say=_say, progress=progress)
+        reports = migrate(settings, chosen, _sources(files), wanted, say=_say, progress=progress)
     closes = all(report.closes for report in reports)
     if as_json:
         print(json.dumps({"record": chosen.name, "closes": closes, "files": [report.told() for report in reports]}, indent=2))
@@ -251,10 +251,10 @@ def moment(option: str, text: str | None) -> datetime | None:
         raise ConfigError(str(e).replace("--since", option, 1), e.hint) from e
 
 
-def _clock(zone: str, day_first: bool | None) -> Clock:
-    from jobs.moving.times import Clock
+def _clock(zone: str, day_first: bool | None) -> TimeReading:
+    from jobs.moving.times import TimeReading
 
-    return Clock(zone, day_first)
+    return TimeReading(zone, day_first)
 
 
 def _folder(path: Path | None) -> Path | None:
@@ -266,6 +266,17 @@ def _folder(path: Path | None) -> Path | None:
 def _distinct(files: Sequence[Path]) -> list[Path]:
     """Each file once, in the order in which they were given."""
     return list({str(path.resolve()): path for path in files}.values())
+
+
+def _sources(files: Sequence[Path]) -> list[Path]:
+    """Files to be moved: a pattern such as ``*.csv`` finds what was rejected of them as well."""
+    from jobs.moving.rejects import ENDING
+
+    found = _distinct(files)
+    rejects = [path for path in found if path.name.endswith(ENDING) and len(found) > 1]
+    for path in rejects:
+        _say(f"{path}: left out, it holds rejected lines")
+    return [path for path in found if path not in rejects]
 
 
 def _say(text: str) -> None:

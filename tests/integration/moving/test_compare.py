@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.moving import csvfile
 from tests.integration.moving.conftest import Mover
 from tests.integration.sinkbench import run as sql
 from tests.movingdata import row, rows, text
@@ -97,3 +98,10 @@ def test_what_cannot_be_compared(mover: Mover, tmp_path: Path, file: Path) -> No
     assert (code, "is empty" in err) == (9, True)
     code, _, err = mover("compare", "--csv", file, *DAY, "--store", "lake", "--record", "nothing")
     assert (code, "no record type of that name" in err) == (2, True)
+
+
+def test_differences_in_a_file_of_many_blocks(mover: Mover, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csvfile, "BLOCK", 1000)
+    sql(mover.settings.hot, "UPDATE network_flows SET ack_flag_count = 7 WHERE flow_duration = 310")
+    (difference,) = compared(mover, file, code=1)["first_differences"]
+    assert difference["columns"] == ["ack_flag_count"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backports import zstd
+from pydantic import SecretStr
 
 from jobs.moving import csvfile
 from jobs.runtime import lake
@@ -226,6 +228,23 @@ def test_missing_folder_empty(mover: Mover, tmp_path: Path) -> None:
     assert one(mover.told("csv", tmp_path / "header.csv"))["headers"] == 1
 
 
+def test_a_pipe_is_no_file_and_rejects_are_no_source(mover: Mover, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    code, _, err = mover("csv", tmp_path / "pipe.csv")
+    assert (code, "is no plain file" in err) == (9, True)
+    for folder, count in (("a", 3), ("b", 4)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "live.csv").write_text(text(rows(count)) + "broken\n" * count)
+    (tmp_path / "rejects").mkdir()
+    files = sorted(tmp_path.glob("?/*.csv"))
+    mover.told("csv", *files, "--rejects", tmp_path / "rejects")
+    kept = [len(found.read_text().splitlines()) for found in (tmp_path / "rejects").iterdir()]
+    assert sorted(kept) == [4, 5], "files of one name keep theirs apart"
+    mover.told("csv", files[0], "--again")
+    code, _, err = mover("csv", *sorted(tmp_path.glob("a/*.csv")))
+    assert (code, "left out, it holds rejected lines" in err) == (0, True)
+
+
 def test_other_columns_in_the_middle_of_a_file(mover: Mover, tmp_path: Path) -> None:
     file = tmp_path / "live.csv"
     other = text([row(9)]).replace("Total Fwd Packets,Total Backward Packets", "Total Backward Packets,Total Fwd Packets")
@@ -281,7 +300,7 @@ def test_labels_by_name_and_addresses_of_cicflowmeter(mover: Mover, tmp_path: Pa
     lines = text(rows(4)).splitlines()
     names = lines[0].replace("Predicted_Label,Confidence_Score", "Label,Src IP,Dst IP,Src Port,Dst Port,Protocol,Note")
     given = [
-        "BENIGN,10.0.0.1,2001:db8::1,1,80,6,a",
+        "False,10.0.0.1,2001:db8::1,1,80,6,a",
         "DoS Hulk,10.0.0.2,10.0.0.9,2,80,TCP,b",
         "My Attack,,10.0.0.9,3,53,udp,c",
         "BENIGN,10.0.0.300,10.0.0.9,3,70000,6,d",
@@ -337,3 +356,17 @@ def test_the_stream_goes_on_in_a_lake_that_was_made_by_moving_in(mover: Mover, t
     found.limit(1).write.format("delta").mode("append").save(path)
     file.write_text(text(rows(7)))
     assert one(mover.told("csv", file, "--into", "lake"))["stores"]["lake"]["written"] == 2
+
+
+def test_a_lake_on_s3(mover: Mover, tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_server.create_bucket("moving")
+    for name, value in s3_server.lake("moving").items():
+        given = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        monkeypatch.setenv(f"FLOWLAKE_LAKE__{name}".upper(), given)
+    file = tmp_path / "live.csv"
+    file.write_text(text(rows(20)))
+    for written, there in ((20, 0), (0, 20)):
+        stores = one(mover.told("csv", file, "--into", "lake", "--again"))["stores"]
+        assert stores["lake"] == {"written": written, "already_there": there, "by_an_earlier_run": 0}
+    code, out, err = mover("compare", "--csv", file, "--store", "lake", "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (code, "20 rows: equal" in out) == (0, True), err

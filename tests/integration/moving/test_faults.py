@@ -20,6 +20,7 @@ from infra.process import free_port
 from infra.stack.postgres import Postgres
 from jobs.moving import csvfile
 from jobs.moving.laketarget import LakeTarget
+from jobs.moving.rejects import RejectFile
 from jobs.moving.targets import HotTarget, Job
 from jobs.runtime import lake
 from jobs.sinks import postgres
@@ -224,7 +225,7 @@ def test_no_room_for_the_rejects(mover: Mover, tmp_path: Path, monkeypatch: pyte
     file = given(tmp_path)
     full = tmp_path / "full"
     full.mkdir()
-    (full / "live.csv.rejects.csv").symlink_to("/dev/full")
+    RejectFile(file, full).path.symlink_to("/dev/full")
     code, _, err = mover("csv", file, "--rejects", full)
     assert code == 9
     assert "No space left on device" in err

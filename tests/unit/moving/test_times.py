@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from infra.errors import ConfigError
-from jobs.moving.times import Clock, times
+from jobs.moving.times import TimeReading, times
 
 
-def read(*texts: str, clock: Clock | None = None) -> list[datetime | None]:
-    us, good = times(pa.array(texts, pa.string()), clock or Clock())
+def read(*texts: str, clock: TimeReading | None = None) -> list[datetime | None]:
+    us, good = times(pa.array(texts, pa.string()), clock or TimeReading())
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return [epoch + timedelta(microseconds=value) if fine else None for value, fine in zip(us.tolist(), good.tolist(), strict=True)]
 
@@ -72,8 +72,8 @@ def test_dates_with_slashes(text: str, day_first: datetime | None, month_first: 
     def utc(moment: datetime | None) -> list[datetime | None]:
         return [moment.replace(tzinfo=UTC) if moment else None]
 
-    assert read(text, clock=Clock(day_first=True)) == utc(day_first)
-    assert read(text, clock=Clock(day_first=False)) == utc(month_first)
+    assert read(text, clock=TimeReading(day_first=True)) == utc(day_first)
+    assert read(text, clock=TimeReading(day_first=False)) == utc(month_first)
 
 
 def test_who_does_not_say_which_is_the_day_is_asked() -> None:
@@ -82,7 +82,7 @@ def test_who_does_not_say_which_is_the_day_is_asked() -> None:
 
 
 def test_zones() -> None:
-    berlin = Clock("Europe/Berlin")
+    berlin = TimeReading("Europe/Berlin")
     assert read("2026-07-01T14:00:00", "2026-01-01T13:00:00", "1772368245", clock=berlin) == [
         datetime(2026, 7, 1, 12, tzinfo=UTC),
         datetime(2026, 1, 1, 12, tzinfo=UTC),
@@ -93,4 +93,4 @@ def test_zones() -> None:
     assert twice == datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "the first of both"
     assert left_out == datetime(2026, 3, 29, 1, 0, tzinfo=UTC), "the end of the hour that was left out"
     with pytest.raises(ConfigError, match="no such time zone"):
-        Clock("Berlin")
+        TimeReading("Berlin")
