@@ -117,7 +117,7 @@ class Intake:
         return json.dumps({"counts": self._counts, "files": self._files}) if self._counts else ""
 
 
-class Keeper:
+class QuarantineWriter:
     """The driver's part, of one query.
 
     Parameters

@@ -18,7 +18,7 @@ from infra.config import Settings
 from infra.errors import StoreError, one_line
 from infra.log import get
 from infra.sections import PostgresSettings
-from jobs.quality.intake import Intake, Keeper
+from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink
@@ -239,7 +239,7 @@ class HotSink:
         self.record = record
         self.trigger_ms = settings.hot.trigger_ms
         self._settings = settings
-        self._keeper = Keeper(settings, record, SINK)
+        self._keeper = QuarantineWriter(settings, record, SINK)
 
     @property
     def store(self) -> str:

@@ -30,7 +30,7 @@ from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
 from infra.sections import LakeSettings
 from jobs.quality.batch import Checks
-from jobs.quality.intake import Intake, Keeper
+from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.meanings import About
@@ -260,7 +260,7 @@ class Lake:
         self._known = Identities(_Table(spark, record, self._path))
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
-        self._keeper = Keeper(settings, record, SINK)
+        self._keeper = QuarantineWriter(settings, record, SINK)
         self._touched: set[int] = set()  # days since 1970
         self._tasks = 1  # of the next batch: as if it were as large as the last
         self._batches = 0

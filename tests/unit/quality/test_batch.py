@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from infra import config
 from infra.config import Settings
 from jobs.quality import batch, derive, intake, table, vectorised
-from jobs.quality.vectorised import Clock
+from jobs.quality.vectorised import TimeBounds
 from jobs.sinks.messages import Message
 from schemas.labels import LABELS
 from schemas.packets import FLOWS
@@ -28,7 +28,7 @@ from tests.qualitydata import FAULTS, NIGHTLY, T0, faulty, readings
 from tests.sinksdata import table as flows
 from tests.toy_source.records import READING
 
-NOW = Clock(315_532_800_000_000, 86_400_000_000, int(T0.timestamp() * 1e6))
+NOW = TimeBounds(315_532_800_000_000, 86_400_000_000, int(T0.timestamp() * 1e6))
 
 
 def message(rows: pa.Table, name: str = "m", published_us: int = 0) -> Message:
