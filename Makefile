@@ -17,15 +17,17 @@ BIN := "$${FLOWLAKE_VENV:-.venv}"/bin
 # For the shell, as they were typed. A capture file is named relative to the caller's folder, also with `make -C`.
 export CAPTURE := $(value PCAP)
 export LINK := $(value IFACE)
+export LAKE_KIND := $(value LAKE)
 export CALLER := $(or $(value PWD),$(CURDIR))
 
-.PHONY: help setup demo test check fuzz bench lock lock-check clean
+.PHONY: help setup demo test trino test-trino check fuzz bench lock lock-check clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo '  make demo PCAP=capture.pcap      the same with a capture file'
 	@echo '  make demo IFACE=lo               the same with live traffic of an interface'
+	@echo '  make demo LAKE=s3                the same with the lake on an object store, which it starts'
 
 setup: ## Environment from the lock file, jars from the pinned list (does nothing when both are there)
 	@test -n $(call quote,$(PYTHON)) || { echo 'error: no Python 3 on PATH' >&2; echo '  install Python 3.11, 3.12 or 3.13 (Debian 12 and 13, Ubuntu 24.04: apt-get install python3 python3-venv)' >&2; exit 7; }
@@ -33,10 +35,17 @@ setup: ## Environment from the lock file, jars from the pinned list (does nothin
 
 demo: setup ## The whole stream on this machine: live view, accounts, report
 	@cd $(ROOT) && set -- && case "$$CAPTURE" in '') ;; /*) set -- --pcap "$$CAPTURE" ;; *) set -- --pcap "$$CALLER/$$CAPTURE" ;; esac && \
-	{ [ -z "$$LINK" ] || set -- "$$@" --iface "$$LINK"; } && $(BIN)/flowlake demo "$$@"
+	{ [ -z "$$LINK" ] || set -- "$$@" --iface "$$LINK"; } && { [ -z "$$LAKE_KIND" ] || set -- "$$@" --lake "$$LAKE_KIND"; } && \
+	$(BIN)/flowlake demo "$$@"
 
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
 	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+
+trino: setup ## Fetch a Trino server and a Java for it (856 MB): the tests that need one are skipped without
+	@cd $(ROOT) && $(BIN)/flowlake trino fetch $(ARGS)
+
+test-trino: trino ## The questions of the documentation on a real Trino
+	@cd $(ROOT) && $(BIN)/python -m pytest -m trino
 
 check: setup ## Lint, format, types, imports, unused code, unit tests, a little fuzzing
 	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo && \
@@ -47,12 +56,14 @@ fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup ## Benchmarks; results in var/bench/*.json
-	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency; do set -- $$what; \
+	@cd $(ROOT) && mkdir -p var/bench && failed=""; for what in meter growth flood sensor backlog "stream --peer" latency hot dashboards; do set -- $$what; \
 	$(BIN)/flowlake bench "$$@" --json var/bench/$$1.json || failed="$$failed $$1"; done; [ -z "$$failed" ] || { echo "missed or failed:$$failed" >&2; exit 1; }
 
 lock: setup ## Compile requirements.lock from requirements.in: one version of each package for every supported Python
 	@cd $(ROOT) && UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
-	--generate-hashes --no-header --no-annotate -o requirements.lock requirements.in
+	--generate-hashes --no-header --no-annotate -o requirements.lock requirements.in && \
+	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate -o requirements-trino.lock requirements-trino.in
 
 lock-check: setup ## Whether every supported Python and processor has all of requirements.lock (ARGS=--download: get it all)
 	@cd $(ROOT) && $(BIN)/python -m infra.lockcheck $(ARGS)

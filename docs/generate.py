@@ -12,6 +12,7 @@ import re
 import sys
 import tokenize
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ _VARIABLES = {
     "FLOWLAKE_HOME": "folder that relative paths of the settings lie under; default: the project's folder",
     "FLOWLAKE_JARS": "folder of the fetched jars; default: `var/jars`",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
+    "FLOWLAKE_TIMESCALE_DSN": "tests only: a server with TimescaleDB (`postgresql://user:password@host:port/postgres`), where they make databases",
     "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
     "FLOWLAKE_VENV": "folder of the environment that `make setup` makes; default: `.venv`",
 }
@@ -248,21 +250,23 @@ def features() -> str:
 
 def tables() -> str:
     """Columns of records, predictions and the stores."""
+    from jobs.archiving.columns import Layout
     from jobs.quality.table import SCHEMA as QUARANTINE
-    from schemas import alerts, hot, migrations
+    from schemas import alerts, archive, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
+    from schemas.packets import FLOWS
     from schemas.records import PREDICTION_FIELDS
 
     pattern = r'\s+pa\.field\("(\w+)"'
     notes = comments("schemas/flows.py", pattern) | comments("schemas/records.py", pattern)
     kept = comments("jobs/quality/table.py", pattern)
-    rules = NETWORK_FLOWS.timescale
 
     def arrow(fields: Iterable[Any], notes: dict[str, str] = notes) -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
+    archive_rows = ((code(field.name), code(field.type)) for field in Layout.of(FLOWS).schema)
     hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in NETWORK_FLOWS.columns)
     return page(
         "Tables",
@@ -281,18 +285,46 @@ def tables() -> str:
         "A Delta table `quarantine` beside the lake: rows that failed a check, partitioned by `event_date` (the UTC date of `quarantined_at`). [How](../how-to/check-the-data.md).",
         arrow((field for field in QUARANTINE if field.name != "event_date"), kept),
         f"## The hot store: `{NETWORK_FLOWS.name}`",
-        "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. With the TimescaleDB extension it is a hypertable of chunks of "
-        f"{rules.chunk_hours} hours, compressed after {rules.compress_after_days} days, dropped after {rules.retention_days} days; without it nothing is dropped by itself.",
+        "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. Rows lie in days (UTC): chunks of a hypertable where the server has TimescaleDB, "
+        f"else partitions (`{hot.partition(NETWORK_FLOWS.name, date(2026, 11, 27))}`, ...; `{hot.default_partition(NETWORK_FLOWS.name)}` for rows whose day has none, "
+        f"`{hot.legacy_partition(NETWORK_FLOWS.name)}` for those of a table from before there were any). How long they live: "
+        "[the life of the hot store](../how-to/operate.md#life-of-the-hot-store).",
         table(("column", "SQL", "from"), hot_rows),
-        f"Beside it: `{hot.LEDGER}` (which batch wrote which messages), `{migrations.LEDGER}` (schema version of each component).",
+        f"Beside it: `{hot.LEDGER}` (which batch wrote which messages), `{migrations.LEDGER}` (schema version of each component), and without TimescaleDB "
+        f"`{hot.TOUCHED}` (hours to be rolled up) and `{hot.DROPPED}` (before which time rows have been dropped).",
         _history(NETWORK_FLOWS.migrations),
+        *(part for rollup in NETWORK_FLOWS.rollups for part in _rollup(NETWORK_FLOWS, rollup)),
         "## Alerts",
         docstring("schemas/alerts.py"),
         _history(alerts.MIGRATIONS),
+        "## The archive",
+        docstring("jobs/archiving/columns.py"),
+        table(("column", "Arrow type"), archive_rows),
+        f"`{archive.BOOK}`, in the database of the hot store, says which months are archived. {docstring('schemas/archive.py')} "
+        "[How](../how-to/archive.md).",
+        _history(archive.MIGRATIONS),
         "## Versions of the tables in PostgreSQL",
         "The statements above make the tables, version after version; a database of an older version gets those that it has not had. "
         "[`flowlake db status`](cli.md#flowlake-db) compares; [how](../how-to/operate.md#tables-of-postgresql).",
         f"```sql\n{_statement(migrations.ledger_ddl())}\n```",
+    )
+
+
+def _rollup(of: Any, rollup: Any) -> tuple[str, ...]:
+    """A rollup of a hot table."""
+    from jobs.hotstore import rollups
+
+    rows = [
+        (code(rollup.bucket), code(f"time_bucket('{rollup.hours} hours', {of.time})")),
+        *((code(name), code(name)) for name in rollup.group_by),
+        *((code(aggregate.name), code(aggregate.sql)) for aggregate in rollup.aggregates),
+    ]
+    return (
+        f"### `{rollup.name}`",
+        f"`{of.name}` by the hour: a continuous aggregate of TimescaleDB, else a table that `flowlake db maintain` refreshes. A bucket is there "
+        f"{rollup.end_offset_hours} h after its end, and stays when its rows are dropped.",
+        table(("column", "what it is"), rows),
+        f"```sql\n{rollups.query(of, rollup)}\n```",
     )
 
 

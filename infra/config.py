@@ -32,6 +32,7 @@ from infra.sections import (
     SinkSettings,
     SourcesSettings,
     SparkSettings,
+    TrinoSettings,
 )
 from infra.sources import Catalogue, discover
 
@@ -45,7 +46,9 @@ def _root() -> Path:
 ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
-NOT_SETTINGS = frozenset(f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "VENV", "WARM"))
+NOT_SETTINGS = frozenset(
+    f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "TIMESCALE_DSN", "VENV", "WARM")
+)
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -68,6 +71,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     archive: ArchiveSettings = ArchiveSettings()
     quality: QualitySettings = QualitySettings()
+    trino: TrinoSettings = TrinoSettings()
     sinks: SinkSettings = SinkSettings()
     spark: SparkSettings = SparkSettings()
     paths: PathSettings = PathSettings()

@@ -98,3 +98,9 @@ class CheckpointError(FlowlakeError):
     """A checkpoint does not fit: it belongs to another schema version, to other settings, or to a topic that is no more."""
 
     exit_code = 8
+
+
+class InputError(FlowlakeError):
+    """A file of another system (CSV, SQLite) cannot be read, or is not what it should be."""
+
+    exit_code = 9

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from infra.errors import ConfigError
+from infra.errors import ConfigError, without_password
 
 if TYPE_CHECKING:
     from infra.config import Settings
@@ -43,6 +43,9 @@ LAKE = (ESCAPE, BACKSLASH, BACKTICK)
 #: Bytes. PostgreSQL takes 1023 for a file's name (MAXPGPATH), its own below the folder included.
 LONGEST = 900
 
+#: A scheme with one slash or none; ``file:`` is read otherwise.
+_ONE_SLASH = re.compile(r"(s3[an]?|gs|wasbs?|abfss?|hdfs|https?):(?!//)", re.IGNORECASE)
+_NO_BUCKET = re.compile(r"s3a:///|s3a://$")
 _SQLITE = re.compile(r"sqlite(\+pysqlite)?:///")
 #: Escapes that nobody needs to write, and so were meant as they stand: a blank or an umlaut may be written as it is.
 _UNEXPECTED = re.compile(r"%(?!25|3F|23)[0-9A-F]{2}", re.IGNORECASE)
@@ -169,12 +172,36 @@ def lake(path: str) -> str:
     Raises
     ------
     ValueError
-        See :func:`local`.
+        See :func:`local`; or a scheme with one slash, or no bucket.
     """
+    if match := _ONE_SLASH.match(path):
+        raise ValueError(f"{path!r} would be a folder of this machine: a bucket is written {match[1]}://bucket/prefix")
     path = local(path)
     if path.startswith("s3://"):
         path = "s3a://" + path.removeprefix("s3://")
+    if _NO_BUCKET.match(path):
+        raise ValueError(f"{path!r} names no bucket: s3a://bucket/prefix")
     return path.rstrip("/") or path
+
+
+def server(url: str) -> str:
+    """A configured address of an HTTP server, checked.
+
+    Raises
+    ------
+    ValueError
+        It is no ``http://`` or ``https://`` with a host, names a path, or holds a password.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"{without_password(url)!r} is no address of a server; write http://host:port or https://host:port")
+    if parts.username or parts.password:
+        raise ValueError("user and password are settings of their own, and no part of the address")
+    return url.rstrip("/")
 
 
 def registry(uri: str) -> str:

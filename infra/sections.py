@@ -65,8 +65,14 @@ class LakeSettings(Section):
         default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
-    compact_every: int = Field(50, ge=1, description="batches between compactions of recent partitions")
+    compact_every: int = Field(50, ge=1, description="batches between compactions")
+    maintain_s: float = Field(5.0, gt=0, le=600, description="seconds after which a compaction begins no further step")
+    file_rows: int = Field(200_000, ge=2, le=2_000_000, description="rows of a compacted file (about a kB of memory each)")
+    checkpoint_every: int = Field(25, ge=1, description="commits between checkpoints of a table's log")
+    history_days: int = Field(7, ge=1, description="days whose versions of a table can still be read; older files are removed")
     s3_endpoint: str = Field("", description="URL of the S3 service; empty: AWS")
+    s3_addressing: Literal["path", "virtual"] = Field("path", description="bucket in the path of the URL, or in its host's name")
+    s3_ca: str = Field("", description="PEM file of a private authority that signs the S3 service's certificate (absolute path)")
     s3_access_key: SecretStr = Field(SecretStr(""), description="key of the bucket")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="its secret")
 
@@ -74,6 +80,13 @@ class LakeSettings(Section):
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         return paths.lake(path)
+
+    @field_validator("s3_ca")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError(f"{path!r} is no absolute path: the tasks of a stream have other working folders")
+        return path
 
     @field_validator("tables")
     @classmethod
@@ -99,6 +112,10 @@ class HotSettings(PostgresSettings):
     compress_after_days: int = Field(7, ge=1, description="age of a day that is compressed, where the server has TimescaleDB")
     retention_days: int = Field(90, ge=1, description="age of a day that is dropped")
     keep_until_archived: bool = Field(False, description="drop only what a verified archive holds (flowlake archive)")
+    partitions_ahead_days: int = Field(
+        7, ge=1, le=366, description="days from today on that have their partition made ahead, where the server has no TimescaleDB"
+    )
+    maintain_s: int = Field(3600, ge=0, description="seconds between two maintenances by the stream (flowlake db maintain); 0: none")
 
 
 class ArchiveSettings(Section):
@@ -107,11 +124,34 @@ class ArchiveSettings(Section):
     path: str = Field("var/lake/archive", description="folder, or s3a:// URI (s3:// is the same) with the keys of the lake")
     after_days: int = Field(90, ge=1, description="age of the rows that leave the hot store, whole months at a time")
     compression: Literal["zstd", "snappy"] = Field("zstd", description="of the Parquet files")
+    file_rows: int = Field(1_000_000, ge=1000, description="rows of one file at most")
+    restored_days: int = Field(30, ge=1, description="days that a restored month stays in the hot store")
 
     @field_validator("path")
     @classmethod
     def _one_spelling(cls, path: str) -> str:
         return paths.lake(path)
+
+
+class TrinoSettings(Section):
+    """A Trino server that asks the stores: flowlake trino."""
+
+    url: str = Field("http://127.0.0.1:8080", description="http:// or https:// address of the server")
+    user: str = Field("flowlake", min_length=1, description="user that registers tables; all others read")
+    password: SecretStr = Field(SecretStr(""), description="its password, where the server wants one (https only)")
+    metastore: str = Field("file", description="where Trino notes its tables: file (beside the lake), glue, or thrift://host:9083")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url)
+
+    @field_validator("metastore")
+    @classmethod
+    def _known(cls, metastore: str) -> str:
+        if metastore not in ("file", "glue") and not metastore.startswith("thrift://"):
+            raise ValueError(f"{metastore!r} is none of: file, glue, thrift://host:port")
+        return metastore
 
 
 class QualitySettings(Section):

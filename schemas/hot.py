@@ -6,8 +6,9 @@ Each table is declared by the record type that it is of (:class:`schemas.records
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
-from schemas.records import HotColumn, HotTable
+from schemas.records import HotColumn
 
 LEDGER = "hot_batches"
 
@@ -18,6 +19,32 @@ LEDGER_DDL = (
     "rows bigint NOT NULL, inserted bigint NOT NULL, written_at timestamptz NOT NULL DEFAULT clock_timestamp(), "
     "PRIMARY KEY (query, batch_id, task))"
 )
+
+#: Hours of a table that rows were written for since its rollups were refreshed (without TimescaleDB, which keeps such a log itself).
+#: Lines are only added by writers and never shared, so that no writer waits for another; a line appears with the rows it speaks of.
+TOUCHED = "hot_touched_hours"
+TOUCHED_DDL = (
+    f"CREATE TABLE IF NOT EXISTS {TOUCHED} (table_name text NOT NULL, hour timestamptz NOT NULL, "
+    "noted_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+)
+#: Before which time the rows of a table have been dropped: rollups of what is older are not computed again.
+DROPPED = "hot_dropped"
+DROPPED_DDL = f"CREATE TABLE IF NOT EXISTS {DROPPED} (table_name text PRIMARY KEY, before timestamptz NOT NULL)"
+
+
+def partition(table: str, day: date) -> str:
+    """Name of the partition of a day."""
+    return f"{table}_p{day:%Y%m%d}"
+
+
+def default_partition(table: str) -> str:
+    """Name of the partition of rows whose day has none: a clock that is wrong, or a role that may make none."""
+    return f"{table}_default"
+
+
+def legacy_partition(table: str) -> str:
+    """Name of the partition that a table without partitions became."""
+    return f"{table}_legacy"
 
 
 def first_migration(table: str, columns: Sequence[HotColumn], key: Sequence[str], *indexes: str) -> tuple[str, ...]:
@@ -39,22 +66,4 @@ def first_migration(table: str, columns: Sequence[HotColumn], key: Sequence[str]
         f"CREATE TABLE IF NOT EXISTS {table} (\n  {listed},\n  PRIMARY KEY ({', '.join(key)})\n)",
         *indexes,
         LEDGER_DDL,
-    )
-
-
-def timescale_statements(table: HotTable) -> tuple[str, ...]:
-    """Statements for a database with the TimescaleDB extension; each may be run again.
-
-    Uses the calling convention that all 2.x versions know. Existing rows are moved into chunks (``migrate_data``).
-    """
-    name, time, rules = table.name, table.key[0], table.timescale
-    segment = f"timescaledb.compress_segmentby = '{rules.segment_by}', " if rules.segment_by else ""
-    order = ", ".join([f"{time} DESC", *table.key[1:]])
-    return (
-        "CREATE EXTENSION IF NOT EXISTS timescaledb",
-        f"SELECT create_hypertable('{name}', '{time}', chunk_time_interval => INTERVAL '{rules.chunk_hours} hours', "
-        "if_not_exists => TRUE, migrate_data => TRUE)",
-        f"ALTER TABLE {name} SET (timescaledb.compress, {segment}timescaledb.compress_orderby = '{order}')",
-        f"SELECT add_compression_policy('{name}', INTERVAL '{rules.compress_after_days} days', if_not_exists => TRUE)",
-        f"SELECT add_retention_policy('{name}', INTERVAL '{rules.retention_days} days', if_not_exists => TRUE)",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from schemas.hot import first_migration
 from schemas.migrations import Statement
-from schemas.records import HotColumn, HotTable, Timescale
+from schemas.records import Aggregate, HotColumn, HotTable, Life, Rollup
 
 TABLE = "network_flows"
 _KEY = ("timestamp", "flow_id")
@@ -54,6 +54,45 @@ MIGRATIONS: dict[int, tuple[Statement, ...]] = {
         f"CREATE INDEX IF NOT EXISTS {TABLE}_dst_time ON {TABLE} (dst_ip, timestamp DESC)",
         f"CREATE INDEX IF NOT EXISTS {TABLE}_attacks ON {TABLE} (timestamp DESC) WHERE predicted_label = 1",
     ),
+    2: (
+        # "what was the model sure of, and what not"
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_confidence ON {TABLE} (confidence_score, timestamp DESC)",
+        # The index of attacks answers "who attacked" alone, without looking at the rows.
+        f"DROP INDEX IF EXISTS {TABLE}_attacks",
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_attackers ON {TABLE} (timestamp DESC) INCLUDE (src_ip, confidence_score) "
+        "WHERE predicted_label = 1",
+    ),
 }
 
-NETWORK_FLOWS = HotTable(TABLE, "hot", COLUMNS, _KEY, MIGRATIONS, Timescale(segment_by="sensor_id"))
+#: How often an address attacked, by the hour.
+HOURLY_ATTACKS = Rollup(
+    "hourly_attack_stats",
+    bucket="hour",
+    group_by=("src_ip",),
+    aggregates=(
+        Aggregate("attacks", "count(*) FILTER (WHERE predicted_label = 1)"),
+        Aggregate("total_flows", "count(*)"),
+        Aggregate("avg_confidence", "avg(confidence_score) FILTER (WHERE predicted_label = 1)"),
+    ),
+)
+
+#: How much of what there was, by the hour: some dozens of rows each, for questions about days and weeks.
+HOURLY_FLOWS = Rollup(
+    "hourly_flow_stats",
+    bucket="hour",
+    group_by=("sensor_id", "attack_type", "model_version"),
+    aggregates=(
+        Aggregate("attacks", "count(*) FILTER (WHERE predicted_label = 1)"),
+        Aggregate("total_flows", "count(*)"),
+        Aggregate("total_bytes", "sum(total_length_fwd_packets + total_length_bwd_packets)::bigint"),
+        Aggregate("mean_confidence", "avg(confidence_score)"),
+        Aggregate("first_flow", "min(timestamp)"),
+        Aggregate("last_flow", "max(timestamp)"),
+    ),
+)
+
+#: Two segments a chunk: with one for each address compressed rows take more room than plain ones, and a replay takes minutes
+#: (docs/reference/benchmarks.md, Compression).
+_SEGMENT_BY = "predicted_label"
+
+NETWORK_FLOWS = HotTable(TABLE, "hot", COLUMNS, _KEY, MIGRATIONS, Life(segment_by=_SEGMENT_BY), (HOURLY_ATTACKS, HOURLY_FLOWS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.cicflowcsv import CSV
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA, RECORD_VERSION, RULES
 from schemas.labels import LABELS
@@ -41,10 +42,12 @@ FLOWS = RecordType(
         "",
         ("start_time", "end_time", "src_ip", "dst_ip", "dst_port", "protocol", "predicted_label", "attack_type", "sensor_id", "domain"),
         "Flow records, closed and scored; one row a flow_id",
+        cluster=("src_ip", "dst_ip"),
     ),
     hot=NETWORK_FLOWS,
     alerts=AlertRules(LABELS, details=("community_id", "protocol", "src_port", "dst_port", "closed")),
     # The names that these queries had before there were other record types: checkpoints go by them.
     queries={"lake": "lake", "hot": "hot", "alerts": "alerts"},
+    csv=CSV,
     rules=nightly_beyond(NETWORK_FLOWS.sources, RULES),
 )

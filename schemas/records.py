@@ -27,6 +27,9 @@ HEADER_RECORD_VERSION = "record-version"
 #: On messages that hold no final record: readers of those need not open them.
 HEADER_SNAPSHOTS = "snapshots-only"
 
+#: Columns that a lake table may be clustered by; each further one weakens the others.
+_CLUSTER = 4
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 #: SQL types that a hot table may have, as the writer knows them, and what fits into each.
@@ -85,13 +88,72 @@ class HotColumn:
 
 
 @dataclass(frozen=True)
-class Timescale:
-    """What TimescaleDB does for a hot table, where the server has the extension."""
+class Life:
+    """How long the rows of a hot table live, and how TimescaleDB lays out those that are compressed.
 
-    chunk_hours: int = 24
-    compress_after_days: int = 7
-    retention_days: int = 90
+    Rows lie by days (UTC) of their time: chunks of TimescaleDB, partitions of PostgreSQL.
+
+    Parameters
+    ----------
+    compress_after_days, retention_days : int, optional
+        Age of a day that is compressed (TimescaleDB alone), and of one that is dropped; None: as the settings say
+        (``hot.compress_after_days``, ``hot.retention_days``).
+    segment_by : str
+        Columns by which compressed rows are grouped, comma-separated.
+    """
+
+    compress_after_days: int | None = None
+    retention_days: int | None = None
     segment_by: str = ""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A column of a rollup, and the aggregate that it is: SQL over the columns of the hot table."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """What dashboards ask of a hot table, computed beforehand: one row a bucket of time and group.
+
+    A continuous aggregate of TimescaleDB, else a table of the same columns that ``flowlake db maintain`` refreshes. It stays when the
+    rows are dropped that it was made of.
+
+    Parameters
+    ----------
+    name : str
+        Of the table or view.
+    bucket : str
+        Its column of the bucket's beginning.
+    group_by : tuple of str
+        Columns of the hot table.
+    aggregates : tuple of Aggregate
+        In their order.
+    hours : int
+        Width of a bucket.
+    start_offset_hours, end_offset_hours : int
+        A refresh at every hour takes the buckets between these ages (TimescaleDB's policy; whatever is older and was touched is
+        refreshed by ``flowlake db maintain``). A bucket younger than the second is not there yet.
+    indexes : tuple of str
+        Further indexes, as what stands behind the table's name in ``CREATE INDEX``: ``(hour DESC) INCLUDE (src_ip) WHERE attacks > 0``.
+    """
+
+    name: str
+    bucket: str
+    group_by: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    hours: int = 1
+    start_offset_hours: int = 3
+    end_offset_hours: int = 1
+    indexes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns in their order."""
+        return (self.bucket, *self.group_by, *(aggregate.name for aggregate in self.aggregates))
 
 
 @dataclass(frozen=True)
@@ -107,11 +169,13 @@ class HotTable:
     columns : tuple of HotColumn
         In their order.
     key : tuple of str
-        Primary key; the first is the time, by which TimescaleDB cuts chunks.
+        Primary key; the first is the time, by which rows lie in days.
     migrations : Migrations
         Version -> statements (:mod:`schemas.migrations`; :func:`schemas.hot.first_migration` makes the first).
-    timescale : Timescale
-        Chunks, compression, retention.
+    life : Life
+        Compression, retention.
+    rollups : tuple of Rollup
+        What is computed of it beforehand.
     """
 
     name: str
@@ -119,7 +183,13 @@ class HotTable:
     columns: tuple[HotColumn, ...]
     key: tuple[str, ...]
     migrations: Migrations
-    timescale: Timescale = Timescale()
+    life: Life = Life()
+    rollups: tuple[Rollup, ...] = ()
+
+    @property
+    def time(self) -> str:
+        """Column of the time that rows are laid out by."""
+        return self.key[0]
 
     @cached_property
     def types(self) -> dict[str, str]:
@@ -144,11 +214,14 @@ class LakeTable:
         Columns with statistics in the table's log: those that questions filter by.
     comment : str
         Of the table.
+    cluster : tuple of str
+        Columns by which rows of one time lie together in a file, at most four: those that questions ask for one value of.
     """
 
     name: str
     statistics: tuple[str, ...]
     comment: str
+    cluster: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +252,43 @@ class AlertRules:
         return {label.name: label for label in self.labels}
 
 
+@dataclass(frozen=True)
+class CsvNames:
+    """How records of a type lie in the CSV files of other systems (:mod:`jobs.moving`), beyond columns named as ours.
+
+    Parameters
+    ----------
+    canonical : callable
+        A column's name as it is compared: two spellings of one name give the same.
+    others : mapping of str to tuple of str
+        Record column -> names that other systems have for it.
+    layouts : mapping of str to tuple of str
+        Name of a layout -> columns in their order, for files without a header.
+    defaults : mapping
+        Record column -> its value where a file has no such column. What is in neither is null in the lake.
+    undefined : mapping of str to float
+        Record column -> what NaN and infinity stand for in it. In other columns they are no values.
+    labels : mapping of str to str
+        What files call an attack, in lower case -> the label of ours.
+    words : mapping of str to mapping of str to str
+        Record column -> word in lower case -> the number that it stands for.
+    bounds : mapping of str to tuple of float
+        Record column -> least and largest value; beyond the bounds of its type.
+    complete : callable
+        Columns that follow from others: from those that are there, to those that are to be added.
+    """
+
+    canonical: Callable[[str], str]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layouts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, str | int | bool] = field(default_factory=dict)
+    undefined: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    complete: Callable[[Mapping[str, pa.Array]], Mapping[str, pa.Array]] = lambda _: {}
+
+
 @dataclass(frozen=True, eq=False)
 class RecordType:
     """One type of record, as it is published on its topic.
@@ -207,6 +317,8 @@ class RecordType:
         Whether and how it is scored, stored and alerted about.
     queries : mapping of str to str
         Sink -> name of the query that feeds it; default: ``<sink>_<name>``.
+    csv : CsvNames, optional
+        What CSV files of other systems call its columns (``flowlake migrate csv``).
     rules : tuple of Constraint
         What must hold of every row (:mod:`schemas.rules`) beyond what follows from the columns, the hot table and the labels.
     """
@@ -225,6 +337,7 @@ class RecordType:
     hot: HotTable | None = None
     alerts: AlertRules | None = None
     queries: Mapping[str, str] = field(default_factory=dict)
+    csv: CsvNames | None = None
     rules: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
@@ -246,8 +359,10 @@ class RecordType:
         named = {
             "features": self.features.names if self.features else (),
             "lake statistics": self.lake.statistics if self.lake else (),
+            "lake cluster": self.lake.cluster if self.lake else (),
             "hot columns": self.hot.sources if self.hot else (),
             "alert columns": (*self.alerts.columns.values(), *self.alerts.details) if self.alerts else (),
+            "CSV columns": (*self.csv.others, *self.csv.defaults, *self.csv.undefined) if self.csv else (),
             "rules": tuple(column for rule in self.rules for column in rule.columns),
         }
         for what, columns in named.items():
@@ -274,6 +389,8 @@ class RecordType:
                 f.name for f in self.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type) or pa.types.is_boolean(f.type)
             }
             yield from (f"feature {name!r} is no number" for name in self.features.names if name not in numbers)
+        if self.lake and len(self.lake.cluster) > _CLUSTER:
+            yield f"its lake table is clustered by {len(self.lake.cluster)} columns, {_CLUSTER} are the most"
         if self.hot:
             yield from self._hot_problems(self.hot)
         if self.alerts:
@@ -293,6 +410,22 @@ class RecordType:
         yield from (f"key {name!r} is no column of hot table {table.name}" for name in table.key if name not in table.types)
         if not table.key or not table.migrations:
             yield f"hot table {table.name} has no key, or no migrations"
+        elif table.types.get(table.time) != "timestamptz":
+            yield f"hot table {table.name}: {table.time!r}, the first of its key, must be timestamptz: rows are laid out by it"
+        for rollup in table.rollups:
+            yield from self._rollup_problems(table, rollup)
+
+    def _rollup_problems(self, table: HotTable, rollup: Rollup) -> Iterator[str]:
+        names = rollup.columns
+        yield from (f"rollup {rollup.name!r}: no column {name!r}" for name in rollup.group_by if name not in table.types)
+        yield from (f"rollup {rollup.name!r}: {name!r} must match {_NAME.pattern}" for name in names if not _NAME.fullmatch(name))
+        yield from (f"rollup {rollup.name!r}: column {name!r} is there twice" for name in names if names.count(name) > 1)
+        if not _NAME.fullmatch(rollup.name) or rollup.name == table.name:
+            yield f"rollup {rollup.name!r} of {table.name}: its name must match {_NAME.pattern} and be another than the table's"
+        if not (
+            rollup.hours >= 1 and rollup.end_offset_hours >= 0 and rollup.start_offset_hours >= rollup.end_offset_hours + 2 * rollup.hours
+        ):
+            yield f"rollup {rollup.name!r}: from start_offset_hours to end_offset_hours there must be two buckets of {rollup.hours} h"
 
     @cached_property
     def published(self) -> pa.Schema:

@@ -40,7 +40,7 @@ def _own_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="flowlake-test-"))
     kept = {k: v for k, v in os.environ.items() if k.startswith("FLOWLAKE_")}
     for name in kept:
-        if name not in ("FLOWLAKE_DATA", "FLOWLAKE_JARS"):
+        if name not in ("FLOWLAKE_DATA", "FLOWLAKE_JARS", "FLOWLAKE_TIMESCALE_DSN"):
             del os.environ[name]
     os.environ["FLOWLAKE_HOME"] = str(home)
     yield home

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TextIO
 
 from infra.errors import ConfigError
 
@@ -58,7 +58,7 @@ def show(rows: Sequence[Row], columns: Sequence[str], *, form: str, title: str) 
         writer.writerow(names)
         writer.writerows([plain(row[name]) for name in names] for row in rows)
     else:
-        _table(rows, columns, title)
+        table(rows, columns, title)
 
 
 def explain_nothing(what: str, conditions: Sequence[str], newest: datetime | None) -> None:
@@ -83,20 +83,22 @@ def explain_nothing(what: str, conditions: Sequence[str], newest: datetime | Non
     print(text, file=sys.stderr)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+def table(rows: Sequence[Row], columns: Sequence[str], title: str, into: TextIO | None = None) -> None:
+    """Print rows as a table; where the terminal is too narrow for one, a record after the other, as psql does."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    if sys.stdout.isatty() and _natural(rows, columns) > console.width:
-        # Too narrow for a table: a record after the other, as psql does.
+    into = into or sys.stdout
+    terminal = into.isatty()
+    console = Console(file=into, width=None if terminal else max(200, _natural(rows, columns)))
+    if terminal and _natural(rows, columns) > console.width:
         console.print(title)
         width = max(map(len, columns))
         for row in rows:
-            print()
+            print(file=into)
             for name in columns:
-                print(f"{name:<{width}}  {_cell(row.get(name))}")
+                print(f"{name:<{width}}  {_cell(row.get(name))}", file=into)
         return
     shown = Table(title=title, title_justify="left")
     for name in columns:
@@ -117,5 +119,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     if isinstance(value, float):
-        return f"{value:.3f}"
+        # not 0.000 for what is not 0, and no hundred digits
+        return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e15 else f"{value:.4g}"
     return str(value)

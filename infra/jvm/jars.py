@@ -18,41 +18,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from infra import paths as folders
 from infra.config import ROOT
-from infra.errors import FlowlakeError, StackError, one_line
-from infra.jvm import java
+from infra.errors import FlowlakeError, StackError
+from infra.jvm import ivy, java
+from infra.jvm.ivy import Artefact
 
 COORDINATES = ROOT / "infra" / "jvm" / "coordinates.txt"
 #: Called with (jars had, jars wanted, name of the last one).
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
-class Jar:
-    """One artefact: Maven coordinates, and the sha-256 of its file."""
-
-    organisation: str
-    name: str
-    version: str
-    sha256: str
-
-    @property
-    def file(self) -> str:
-        return f"{self.name}-{self.version}.jar"
-
-    @property
-    def coordinates(self) -> str:
-        return f"{self.organisation}:{self.name}:{self.version}"
-
-
 @cache
-def sections() -> dict[str, tuple[Jar, ...]]:
+def sections() -> dict[str, tuple[Artefact, ...]]:
     """The pinned list by section.
 
     Raises
@@ -60,8 +42,8 @@ def sections() -> dict[str, tuple[Jar, ...]]:
     StackError
         A line is no coordinate; names the line.
     """
-    found: dict[str, list[Jar]] = {}
-    current: list[Jar] | None = None
+    found: dict[str, list[Artefact]] = {}
+    current: list[Artefact] | None = None
     for number, line in enumerate(COORDINATES.read_text(encoding="utf-8").splitlines(), 1):
         text = line.split("#", 1)[0].strip()
         if not text:
@@ -73,11 +55,11 @@ def sections() -> dict[str, tuple[Jar, ...]]:
         where = parts[0].split(":")
         if current is None or len(parts) != 2 or len(where) != 3 or len(parts[1]) != 64:
             raise StackError(f"{COORDINATES} line {number}: expected 'organisation:name:version sha256' under a [section]")
-        current.append(Jar(where[0], where[1], where[2], parts[1]))
+        current.append(Artefact(where[0], where[1], where[2], parts[1]))
     return {name: tuple(jars) for name, jars in found.items()}
 
 
-def section(name: str) -> tuple[Jar, ...]:
+def section(name: str) -> tuple[Artefact, ...]:
     """Jars of one section; StackError when there is none of that name."""
     if name not in sections():
         raise StackError(f"jars: no section {name!r}", f"sections: {', '.join(sections())}")
@@ -98,7 +80,7 @@ def folder(name: str) -> Path:
     return where / name
 
 
-def missing(name: str) -> list[Jar]:
+def missing(name: str) -> list[Artefact]:
     """Jars of a section that are not there (content is checked when fetched, see :func:`verify`)."""
     where = folder(name)
     return [jar for jar in section(name) if not (where / jar.file).is_file()]
@@ -118,10 +100,10 @@ def paths(name: str) -> list[Path]:
     return [folder(name) / jar.file for jar in section(name)]
 
 
-def verify(name: str) -> list[Jar]:
+def verify(name: str) -> list[Artefact]:
     """Jars of a section whose file is missing or has another sha-256."""
     where = folder(name)
-    return [jar for jar in section(name) if not (where / jar.file).is_file() or _sha256(where / jar.file) != jar.sha256]
+    return [jar for jar in section(name) if not (where / jar.file).is_file() or sha256(where / jar.file) != jar.sha256]
 
 
 def ensure(name: str, progress: Progress | None = None) -> list[Path]:
@@ -134,7 +116,7 @@ def ensure(name: str, progress: Progress | None = None) -> list[Path]:
     """
     wanted = section(name)
     if missing(name):
-        with _locked(folder(name).parent):
+        with locked(folder(name).parent):
             absent = missing(name)
             if absent:
                 _fetch(name, absent, len(wanted), progress)
@@ -142,7 +124,7 @@ def ensure(name: str, progress: Progress | None = None) -> list[Path]:
     return paths(name)
 
 
-def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) -> None:
+def _fetch(name: str, absent: list[Artefact], total: int, progress: Progress | None) -> None:
     where = folder(name)
     where.mkdir(parents=True, exist_ok=True)
     had = total - len(absent)
@@ -150,7 +132,7 @@ def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) 
         work = Path(tmp)
         (work / "ivy.xml").write_text(_ivy_module(absent), encoding="utf-8")
         # Relative names: Ivy reads brackets and parentheses of a path as parts of its pattern.
-        argv = [str(java.find().path), "-jar", str(_ivy_jar()), "-ivy", "ivy.xml", "-cache", os.path.join("..", ".ivy")]
+        argv = [str(java.find().path), "-jar", str(ivy.program()), "-ivy", "ivy.xml", "-cache", os.path.join("..", ".ivy")]
         argv += ["-retrieve", "[artifact]-[revision].[ext]"]
         output: list[str] = []
         with subprocess.Popen(
@@ -161,9 +143,9 @@ def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) 
             errors="replace",
             env=os.environ | java.LOCALE,
             cwd=work,
-        ) as ivy:
-            assert ivy.stdout is not None
-            for line in ivy.stdout:
+        ) as running:
+            assert running.stdout is not None
+            for line in running.stdout:
                 output.append(line.rstrip())
                 if "[SUCCESSFUL ]" in line and progress:
                     had += 1
@@ -171,11 +153,11 @@ def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) 
         for jar in absent:
             got = work / jar.file
             if not got.is_file():
-                raise StackError(f"jar {jar.coordinates} could not be fetched: {_reason(output)}", "check the network, then: make setup")
-            if _sha256(got) != jar.sha256:
+                raise StackError(f"jar {jar.coordinates} could not be fetched: {ivy.reason(output)}", "check the network, then: make setup")
+            if sha256(got) != jar.sha256:
                 cached = where.parent / ".ivy" / jar.organisation / jar.name
                 raise StackError(
-                    f"jar {jar.coordinates} has sha-256 {_sha256(got)}, the list says {jar.sha256}", f"rm -r {cached}, then: make setup"
+                    f"jar {jar.coordinates} has sha-256 {sha256(got)}, the list says {jar.sha256}", f"rm -r {cached}, then: make setup"
                 )
         for jar in absent:
             shutil.move(work / jar.file, where / jar.file)
@@ -183,7 +165,7 @@ def _fetch(name: str, absent: list[Jar], total: int, progress: Progress | None) 
         progress(total, total, "")
 
 
-def _ivy_module(jars: list[Jar]) -> str:
+def _ivy_module(jars: list[Artefact]) -> str:
     """An Ivy module that wants exactly these files: ``master`` is the artefact without its dependencies."""
     lines = [
         f"<dependency org={quoteattr(j.organisation)} name={quoteattr(j.name)} rev={quoteattr(j.version)}"
@@ -196,24 +178,6 @@ def _ivy_module(jars: list[Jar]) -> str:
     )
 
 
-def _ivy_jar() -> Path:
-    import pyspark
-
-    found = sorted(Path(pyspark.__file__).parent.glob("jars/ivy-*.jar"))
-    if not found:
-        raise StackError("pyspark brings no ivy jar", "make clean && make setup")
-    return found[-1]
-
-
-def _reason(output: list[str]) -> str:
-    """The line of Ivy's output that says why."""
-    for word in ("UnknownHost", "timed out", "refused", "[FAILED", "not found", "ERROR", "Exception"):
-        for line in output:
-            if word in line:
-                return one_line(line, 200)
-    return one_line((output or ["no output"])[-1], 200)
-
-
 def _remove_others(name: str) -> None:
     """Jars of an older list would be on the class path beside the new ones."""
     wanted = {jar.file for jar in section(name)}
@@ -222,13 +186,14 @@ def _remove_others(name: str) -> None:
             file.unlink(missing_ok=True)
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Of the content of a file, in hexadecimal."""
     with file.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 @contextmanager
-def _locked(base: Path) -> Iterator[None]:
+def locked(base: Path) -> Iterator[None]:
     """One fetch at a time; a second one waits and then finds the files."""
     base.mkdir(parents=True, exist_ok=True)
     with (base / ".lock").open("w") as lock:

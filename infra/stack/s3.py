@@ -130,14 +130,21 @@ class ObjectStore:
             # A volume is a file that grows; a bucket takes a few of them.
             "volume.max": "1000",
             "volume.preStopSeconds": "0",
+            # Of a nearly full disk too; its default, a hundredth of the disk, makes all read-only with gigabytes left.
+            "volume.minFreeSpace": "100MiB",
             **{name: str(free_port()) for name in ("master.port", "volume.port", "filer.port")},
             **{name: str(free_port()) for name in ("master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")},
             **self._sockets(),
+            **self.more(),
         }
         argv = [str(weed), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())]
         self.daemon.start(argv, env=self._environment(), cwd=self.dir)
         self.daemon.wait_ready(self.ready, timeout_s)
         return True
+
+    def more(self) -> dict[str, str]:
+        """Further options of the server."""
+        return {}
 
     def stop(self, timeout_s: float = 20.0) -> bool:
         """Orderly shutdown (10 to 15 s: its parts wait for each other), by force after ``timeout_s``; returns whether it ran."""
@@ -167,6 +174,13 @@ class ObjectStore:
                 raise StoreError(f"bucket {name!r} cannot be made at {self.endpoint}: {one_line(e)}", "check its name") from e
         except BotoCoreError as e:
             raise StoreError(f"object store at {self.endpoint} does not answer: {one_line(e)}", "start it") from e
+
+    def empty_bucket(self, name: str) -> None:
+        """Remove every object of a bucket."""
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            if found := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
+                client.delete_objects(Bucket=name, Delete={"Objects": found, "Quiet": True})
 
     def client(self) -> Any:
         """A boto3 client of this store (path-style addresses, few retries)."""

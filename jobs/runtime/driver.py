@@ -12,7 +12,7 @@ from infra import config, log, metrics, paths, process
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from infra.kafka.progress import ACCEPT
-from infra.sources import Query
+from infra.sources import Query, Service
 
 
 def main(app: str, names: Sequence[str] = (), argv: Sequence[str] | None = None) -> None:
@@ -94,7 +94,7 @@ def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool,
                 for why in inputs.accept(settings, query.name):
                     logger.info("new topic is read from its beginning", query=query.name, cause=why)
         watcher = inputs.Watcher(settings)
-        for service in (watcher, *(query.service(settings) for query in queries if query.service)):
+        for service in (watcher, *_keepers(settings, queries), *(query.service(settings) for query in queries if query.service)):
             service.start()
             ends.callback(service.stop)
         logger.info("stream starts", queries=[query.name for query in queries], broker=settings.kafka.bootstrap_servers)
@@ -103,3 +103,12 @@ def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool,
             for q in queries
         ]
         return runner.run(spark, ready, observer=watcher.observe)
+
+
+def _keepers(settings: Settings, queries: Sequence[Query]) -> Sequence[Service]:
+    """Who looks after the stores that the queries write, beside them."""
+    if not settings.hot.maintain_s or not any("hot" in query.stores for query in queries):
+        return ()
+    from jobs.hotstore.keeper import Keeper
+
+    return (Keeper(settings),)

@@ -8,9 +8,11 @@ after all rows have been read (https://github.com/delta-io/delta-rs/issues/2184)
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.config import Settings
@@ -104,7 +106,7 @@ def check(settings: Settings) -> None:
         places[place] = record.name
 
 
-def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | None = None) -> ds.Dataset:
+def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | datetime | None = None) -> ds.Dataset:
     """The rows of a lake, read when they are asked for: by DuckDB, or with ``to_table``, ``to_batches``, ``filter``.
 
     Parameters
@@ -114,7 +116,7 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     lake
         Endpoint and keys of the bucket; without, what the environment says (``AWS_*``).
     version
-        The table as it was; the newest when None.
+        The table as it was, by the number of a version or by a time; the newest when None.
 
     Raises
     ------
@@ -130,8 +132,28 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     from deltalake import DeltaTable
 
     place = s3.uri(str(path))
-    table = DeltaTable(place, version=version, storage_options=s3.storage_options(lake) if lake else None)
+    table = DeltaTable(place, storage_options=s3.storage_options(lake, place) if lake else None)
+    if version is not None:
+        table.load_as_version(version)
     return table.to_pyarrow_dataset(filesystem=files(place, lake))
+
+
+def last_checkpoint(path: str, lake: LakeSettings) -> int | None:
+    """Version of the last checkpoint of a table's log, as ``_last_checkpoint`` names it; None when there is none.
+
+    Raises
+    ------
+    OSError
+        The store does not answer, or refuses.
+    """
+    place = files(s3.uri(path), lake)
+    if place is None:
+        return None
+    try:
+        with place.open_input_stream("_delta_log/_last_checkpoint") as hint:
+            return int(json.loads(hint.read())["version"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
 def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
@@ -139,11 +161,12 @@ def files(place: str, lake: LakeSettings | None) -> fs.FileSystem | None:
     import pyarrow.fs as fs
 
     if place.startswith("s3://"):
-        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), _bucket(lake))
+        return fs.SubTreeFileSystem(place.removeprefix("s3://").rstrip("/"), bucket(lake))
     return None if "://" in place else fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
 
 
-def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
+def bucket(lake: LakeSettings | None) -> fs.FileSystem:
+    """Arrow's file system of the object store; without settings what the environment says."""
     import pyarrow.fs as fs
 
     if lake is None:
@@ -156,4 +179,5 @@ def _bucket(lake: LakeSettings | None) -> fs.FileSystem:
         "scheme": endpoint.scheme,
         "endpoint_override": endpoint.netloc + endpoint.path.rstrip("/"),
     }
-    return fs.S3FileSystem(**{name: value for name, value in options.items() if value})
+    more: dict[str, Any] = {"force_virtual_addressing": lake.s3_addressing == "virtual", "tls_ca_file_path": lake.s3_ca or None}
+    return fs.S3FileSystem(**{name: value for name, value in (options | more).items() if value})

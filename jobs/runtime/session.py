@@ -19,13 +19,13 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra import paths
 from infra.config import ROOT, Settings
 from infra.errors import FlowlakeError, StackError
 from infra.jvm import jars, java
-from jobs.runtime import causes, s3
+from jobs.runtime import causes, s3a
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -82,7 +82,8 @@ def build(settings: Settings, app: str, *, extra_conf: Mapping[str, str] | None 
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         # They print each analysis error as a page of JSON on standard error, beside raising it.
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    _give_s3_keys(settings, session)
+    if uses_s3(settings):
+        s3a.give(settings, session)
     return session
 
 
@@ -154,7 +155,7 @@ def properties(settings: Settings, master: str) -> dict[str, str]:
         # Relative to the executor's own working folder: private to it, unlike anything predictable under /tmp.
         conf |= {"spark.executorEnv.NUMBA_CACHE_DIR": ".numba", "spark.executorEnv.XDG_CACHE_HOME": ".cache"}
     if uses_s3(settings):
-        conf |= _s3(settings)
+        conf |= s3a.properties(settings)
     return conf | settings.spark.conf
 
 
@@ -191,26 +192,6 @@ def _local(settings: Settings) -> dict[str, str]:
         # Delta's commits, which go past both.
         "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
     }
-
-
-def _s3(settings: Settings) -> dict[str, str]:
-    """S3A, keys left out: they are put into the Hadoop configuration of the running context (:func:`_give_s3_keys`)."""
-    conf = {
-        "spark.hadoop.fs.s3a.path.style.access": "true",
-        # The default stream since Hadoop 3.5, of a library of its own, wants a second HTTP client; this one is in hadoop-aws.
-        "spark.hadoop.fs.s3a.input.stream.type": "classic",
-        # Attempts of the SDK and of S3A above it multiply: by default a store that is away is told after minutes. The queries wait for it
-        # themselves, and say so.
-        "spark.hadoop.fs.s3a.attempts.maximum": "3",
-        "spark.hadoop.fs.s3a.retry.limit": "3",
-        "spark.hadoop.fs.s3a.retry.interval": "300ms",
-    }
-    if endpoint := settings.lake.s3_endpoint:
-        conf["spark.hadoop.fs.s3a.endpoint"] = endpoint
-        conf["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https://")).lower()
-        # Without one the SDK asks the machine's metadata service and waits.
-        conf["spark.hadoop.fs.s3a.endpoint.region"] = s3.region(settings.lake)
-    return conf
 
 
 def launch_properties(settings: Settings, master: str) -> dict[str, str]:
@@ -402,15 +383,3 @@ class _Stderr:
         lines = [line for line in self._held if line and not line.startswith("at ")]
         told = [line for line in lines if "Exception" in line or line.startswith(("Error", "Invalid", "Unrecognized"))]
         return (told or lines or ["no reason given"])[0].removeprefix('Exception in thread "main" ')
-
-
-def _give_s3_keys(settings: Settings, session: SparkSession) -> None:
-    """Hand the keys to S3A past every ``spark.*`` listing, log and command line: into the running context's Hadoop configuration."""
-    access, secret = settings.lake.s3_access_key.get_secret_value(), settings.lake.s3_secret_key.get_secret_value()
-    if not (access and secret and uses_s3(settings)):
-        return
-    hadoop: Any = session.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
-    # Only these: without it, keys of the environment and the machine's metadata service would be asked when they are refused.
-    hadoop.set("fs.s3a.aws.credentials.provider", "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider")
-    hadoop.set("fs.s3a.access.key", access)
-    hadoop.set("fs.s3a.secret.key", secret)

@@ -163,7 +163,7 @@ class Side:
             write_deltalake(table, wide, mode="append", commit_properties=CommitProperties(app_transactions=marks))
         return True
 
-    def upsert(self, rows: pa.Table, key: Sequence[str]) -> tuple[int, int]:
+    def upsert(self, rows: pa.Table, key: Sequence[str], *, newer: str = "") -> tuple[int, int]:
         """Put rows in, each in the place of the one with the same key; a row that is there as it is, stays.
 
         Parameters
@@ -172,6 +172,8 @@ class Side:
             As of :meth:`append`; no two with one key, no key null.
         key
             Columns that tell one row from another.
+        newer
+            A column by which a row that is there stays when it is the greater.
 
         Returns
         -------
@@ -189,10 +191,11 @@ class Side:
             return 0, 0
         same = " AND ".join(f"t.{name} = s.{name}" for name in key)
         changed = " OR ".join(f"(t.{name} IS DISTINCT FROM s.{name})" for name in self.table.schema.names if name not in key)
+        changed = f"({changed or 'false'})" + (f" AND (t.{newer} <= s.{newer})" if newer else "")
         with self._told():
             merge = self._open().merge(rows, same, source_alias="s", target_alias="t")
             values = {name: f"s.{name}" for name in rows.column_names}
-            done = merge.when_matched_update(values, changed or "false").when_not_matched_insert(values).execute()
+            done = merge.when_matched_update(values, changed).when_not_matched_insert(values).execute()
         return int(done["num_target_rows_inserted"]), int(done["num_target_rows_updated"])
 
     def delete(self, predicate: str) -> int:

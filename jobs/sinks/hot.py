@@ -17,7 +17,10 @@ import pyarrow as pa
 from infra.config import Settings
 from infra.errors import StoreError, one_line
 from infra.log import get
-from infra.sections import PostgresSettings
+from infra.sections import HotSettings, PostgresSettings
+from jobs.hotstore import placing
+from jobs.hotstore.conversion import BOUND
+from jobs.hotstore.layout import HotLayout
 from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
@@ -106,6 +109,8 @@ def insert(connection: Any, rows: pa.Table, into: HotTable, ledger: tuple[str, i
             # In the order of the key: two writers of the same rows wait for each other instead of deadlocking.
             rows = rows.sort_by([(name, "ascending") for name in into.key])
             inserted = _copy(cursor, rows, into)
+        if inserted:
+            placing.note(cursor, into, rows[into.time])
         cursor.execute(
             f"INSERT INTO {hot.LEDGER} (query, batch_id, task, offsets, rows, inserted) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (query, batch_id, task) DO UPDATE SET offsets = EXCLUDED.offsets, rows = EXCLUDED.rows, "
@@ -143,7 +148,7 @@ def _offsets(group: list[Message]) -> str:
 class Writer:
     """Writes the messages of one task. Chunks are numbered within the task, so that each has its own line in the ledger."""
 
-    def __init__(self, settings: PostgresSettings, record: RecordType, query: str, batch_id: int, task: int) -> None:
+    def __init__(self, settings: HotSettings, record: RecordType, query: str, batch_id: int, task: int) -> None:
         self._settings = settings
         self._record = record
         self._columns = columns(record)
@@ -181,9 +186,13 @@ class Writer:
     def _insert(self, rows: pa.Table, ledger: tuple[str, int, int, str]) -> int:
         connection = postgres.kept(self._settings, f"flowlake-{SINK}")
         try:
-            return insert(connection, rows, table_of(self._record), ledger)
+            table = table_of(self._record)
+            placing.ready(connection, self._settings, table, rows[table.time])
+            return insert(connection, rows, table, ledger)
         except psycopg2.Error as e:
             postgres.discard(connection)
+            if isinstance(e, psycopg2.errors.CheckViolation) and e.diag.constraint_name == BOUND:
+                raise StoreUnavailable(f"{self._record.name}: the table is being partitioned, and has no place for such times yet") from e
             raise postgres.classify(e, self._settings) from e
 
 
@@ -224,8 +233,8 @@ def task(
 
 
 def component(settings: Settings, table: HotTable) -> Component:
-    """A table of this store; TimescaleDB's parts where the server has the extension."""
-    return Component(table.component, settings.hot, table.migrations, {"timescaledb": hot.timescale_statements(table)})
+    """A table of this store: its versions, and how it lies."""
+    return Component(table.component, settings.hot, table.migrations, HotLayout(settings.hot, table))
 
 
 class HotSink:

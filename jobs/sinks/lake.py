@@ -10,13 +10,8 @@ so a batch repeated after a crash is recognised by Delta too.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +30,17 @@ from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.meanings import About
 from jobs.runtime.workers import settled
-from jobs.sinks import messages, parquet, sink
+from jobs.sinks import laketable, messages, parquet, sink
 from jobs.sinks.identities import Identities
-from jobs.sinks.parquet import PARTITION, lake_rows, lake_schema, statistics_of
+from jobs.sinks.lakekeys import WIDTH, Keys, Picks, TableIdentities
+from jobs.sinks.parquet import PARTITION, lake_rows, statistics_of
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
+from jobs.sinks.upkeep import Upkeep
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 #: The sink's own name (:meth:`schemas.records.RecordType.query`).
 SINK = "lake"
@@ -60,14 +57,12 @@ _TOLD = pa.schema(
     ]
 )
 _TOLD_DDL = f"partition int, offset long, ids binary, starts binary, refused string, left_out string, {parquet.ADDED_DDL}"
-_ID = 36
-
 #: Rows that one task writes.
 _TASK_ROWS = 500_000
-#: Files of this size are left alone by compaction, and made no larger.
+#: Where Spark compacts: files of this size are left alone, and made no larger.
 _SMALL_FILE, _LARGE_FILE = 32 << 20, 128 << 20
-#: Compactions between two removals of files that no version of the table needs any more; how long those are kept.
-_VACUUM_EVERY, _VACUUM_HOURS = 40, 168.0
+#: Compactions by Spark between two removals of files that no version of the table needs any more.
+_VACUUM_EVERY = 40
 _DAY_US = 86_400_000_000
 
 
@@ -99,14 +94,14 @@ class _Identified:
                 continue
             ids = rows[self._record.key].combine_chunks()
             length = pc.binary_length(ids)
-            short = pc.and_(pc.less_equal(length, _ID), pc.greater(length, 0))
+            short = pc.and_(pc.less_equal(length, WIDTH), pc.greater(length, 0))
             fine = pc.and_(pc.and_(short, pc.string_is_ascii(ids)), pc.invert(pc.match_substring(ids, "\0")))
             if not pc.all(fine).as_py():
                 odd = ids.filter(pc.invert(fine))[0].as_py()
                 self._letters.append(message.refused(f"{self._record.key.replace('_', '-')}: {odd[:100]!r}", self._query))
                 continue
-            if pc.min(length).as_py() < _ID:
-                ids = pc.utf8_rpad(ids, _ID, padding="\0")
+            if pc.min(length).as_py() < WIDTH:
+                ids = pc.utf8_rpad(ids, WIDTH, padding="\0")
             starts = np.asarray(rows[self._record.event_time].cast(pa.int64()), np.int64)
             self._keys.append((message.partition, message.offset, "".join(ids.to_pylist()).encode(), starts.tobytes()))
             good.append(rows)
@@ -151,10 +146,6 @@ def _write_task(
     return write
 
 
-#: Message (partition, offset) -> which of its final records are to be written (None: all); messages that are absent are left out whole.
-Picks = dict[tuple[int, int], "np.ndarray | None"]
-
-
 def _fresh(batches: Iterable[pa.RecordBatch], record: RecordType, picks: Picks, checks: Checks | None) -> Iterator[pa.Table]:
     """All columns of the final records that are new, a table a batch of messages."""
     for batch in batches:
@@ -186,70 +177,6 @@ def _files_task(
     return lambda batches: parquet.write(_fresh(batches, record, picks, checks), root, lake, statistics_of(record))
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Identities of a batch's final records: which message (partition, offset) each is of, ids (S36), start times (microseconds)."""
-
-    places: list[tuple[int, int]]
-    counts: list[int]
-    ids: np.ndarray
-    starts: np.ndarray
-    refused: list[str]
-    left_out: list[str]
-
-    @classmethod
-    def of(cls, rows: Iterable[Any]) -> Keys:
-        """From rows of :data:`_TOLD`, in the order of the topic."""
-        rows = list(rows)
-        found = sorted((r for r in rows if r.ids is not None), key=lambda r: (r.partition, r.offset))
-        ids = np.frombuffer(b"".join(r.ids for r in found), f"S{_ID}")
-        starts = np.frombuffer(b"".join(r.starts for r in found), np.int64)
-        counts = [len(r.starts) // 8 for r in found]
-        told = ([getattr(r, name) for r in rows if getattr(r, name) is not None] for name in ("refused", "left_out"))
-        return cls([(r.partition, r.offset) for r in found], counts, ids, starts, *told)
-
-    def picks(self, fresh: np.ndarray) -> Picks:
-        """Messages with something new, and what of them it is (None: all)."""
-        chosen: Picks = {}
-        for place, mask in zip(self.places, np.split(fresh, np.cumsum(self.counts)[:-1]), strict=True):
-            if mask.any():
-                chosen[place] = None if mask.all() else mask
-        return chosen
-
-
-class _Table:
-    """Reads identities from the Delta table (:class:`jobs.sinks.identities.Reader`)."""
-
-    def __init__(self, spark: SparkSession, record: RecordType, path: str) -> None:
-        self._spark = spark
-        self._key, self._time = record.key, record.event_time
-        self._path = path
-
-    def _frame(self) -> DataFrame:
-        return self._spark.read.format("delta").load(self._path)
-
-    def newest(self) -> int | None:
-        from pyspark.sql import functions as F
-
-        day = self._frame().agg(F.max(PARTITION)).collect()[0][0]  # from the table's log alone
-        if day is None:
-            return None
-        latest = self._frame().where(F.col(PARTITION) == F.lit(day)).agg(F.max(F.unix_micros(self._time)))
-        return int(latest.collect()[0][0])
-
-    def within(self, spans: list[tuple[int, int]]) -> Iterator[tuple[bytes, int]]:
-        from pyspark.sql import functions as F
-
-        def one(first: int, last: int) -> Column:
-            a, b = F.timestamp_micros(F.lit(first)), F.timestamp_micros(F.lit(last))
-            return F.col(PARTITION).between(F.to_date(a), F.to_date(b)) & F.col(self._time).between(a, b)
-
-        chosen = self._frame().where(reduce(or_, (one(*span) for span in spans)))
-        table = chosen.select(self._key, F.unix_micros(self._time).alias("start")).toArrow()
-        for batch in table.to_batches():
-            yield from zip((f.encode() for f in batch.column(0).to_pylist()), batch.column(1).to_pylist(), strict=True)
-
-
 class Lake:
     """The table, and this process as its owner: the only one that writes, compacts and cleans it."""
 
@@ -257,18 +184,19 @@ class Lake:
         self._settings = settings
         self._record = record
         self._path = lake.location(settings, record)
-        self._known = Identities(_Table(spark, record, self._path))
+        self._known = Identities(TableIdentities(spark, record, self._path))
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
         self._keeper = QuarantineWriter(settings, record, SINK)
-        self._touched: set[int] = set()  # days since 1970
+        self._upkeep = Upkeep(record, self._root, settings.lake, self._log) if self._log else None
+        self._touched: set[int] = set()  # days since 1970, where Spark compacts
         self._tasks = 1  # of the next batch: as if it were as large as the last
         self._batches = 0
         self._compactions = 0
         self._spark = spark
 
     def prepare(self) -> None:
-        """Make sure that the folder can be written and the table is there with the right columns.
+        """Make sure that the folder can be written and the table is there with the columns of today.
 
         Raises
         ------
@@ -277,33 +205,14 @@ class Lake:
         """
         if "://" not in self._path:
             paths.check(Path(self._path), lake.setting(self._record), paths.LAKE)
-            _check_folder(Path(self._path))
+            laketable.check_folder(Path(self._path))
         self._keeper.prepare()
-        from delta.tables import DeltaTable
-        from pyspark.sql.pandas.types import from_arrow_schema
-
-        columns = _nullable(from_arrow_schema(lake_schema(self._record)))
         try:
-            table = (
-                DeltaTable.createIfNotExists(self._spark)
-                .location(self._path)
-                .addColumns(columns)
-                .partitionedBy(PARTITION)
-                .property("delta.dataSkippingStatsColumns", ",".join(statistics_of(self._record)))
-                .comment(self._record.lake.comment if self._record.lake else "")
-                .execute()
-            )
-            there = {field.name: field.dataType for field in table.toDF().schema.fields}
+            laketable.ensure(self._spark, self._record, self._path, self._settings.lake)
+        except FlowlakeError:
+            raise
         except Exception as e:
             raise _problem(e, self._settings, self._path, final=True) from e
-        for field in columns.fields:
-            if there.get(field.name) != field.dataType:
-                found = there.get(field.name)
-                raise StoreError(
-                    f"lake table {self._path}: column {field.name} is {found.simpleString() if found else 'missing'}, "
-                    f"expected {field.dataType.simpleString()} ({self._record.name} of version {self._record.version})",
-                    f"use another {lake.setting(self._record)} for this version",
-                )
 
     def append(self, frame: DataFrame, batch_id: int, app: str) -> Applied:
         """Append the batch's records that the table does not hold.
@@ -358,63 +267,47 @@ class Lake:
             if inserted:
                 self._write(frame.coalesce(max(1, -(-inserted // _TASK_ROWS))), keys.picks(fresh), batch_id, app)
         self._known.add(keys.ids, keys.starts)
-        self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
+        if not self._log:
+            self._touched.update(np.unique(keys.starts[fresh] // _DAY_US).tolist())
         return Applied(rows, inserted, tuple(keys.refused), left_out=tuple(keys.left_out))
 
     def _write(self, frame: DataFrame, picks: Picks, batch_id: int, app: str) -> None:
-        from pyspark.sql.pandas.types import from_arrow_schema
-
         if self._log:
             files = frame.mapInArrow(
                 settled(_files_task(self._record, picks, self._keeper.checks, self._root, self._settings.lake)), parquet.ADDED_DDL
             ).collect()
             self._log.commit([tuple(file) for file in files], app, batch_id)
             return
-        rows = frame.mapInArrow(settled(_rows_task(self._record, picks)), _nullable(from_arrow_schema(lake_schema(self._record))))
+        rows = frame.mapInArrow(settled(_rows_task(self._record, picks)), laketable.nullable(self._record))
         rows.write.format("delta").mode("append").option("txnAppId", app).option("txnVersion", str(batch_id)).save(self._path)
 
     def maintain(self, spark: SparkSession) -> None:
-        """After a batch: compact what was written lately, now and then remove old files. A failure is logged; the data is safe."""
+        """After a batch: what is due of the table's housekeeping, for a bounded time. A failure is logged; the data is safe."""
+        if self._upkeep:
+            self._upkeep.after_batch()
+            return
         self._batches += 1
         if self._batches < self._settings.lake.compact_every or not self._touched:
             return
+        self._batches = 0
         from delta.tables import DeltaTable
 
         log = get("sink.lake")
-        days, self._touched, self._batches = sorted(self._touched), set(), 0
+        day = self._touched.pop()  # one a time: how long it takes is not in our hand
         try:
             # Else each compaction would rewrite the whole day, up to the default of 1 GB.
             spark.conf.set("spark.databricks.delta.optimize.minFileSize", str(_SMALL_FILE))
             spark.conf.set("spark.databricks.delta.optimize.maxFileSize", str(_LARGE_FILE))
             table = DeltaTable.forPath(spark, self._path)
-            chosen = ", ".join(f"DATE'{date(1970, 1, 1) + timedelta(days=day)}'" for day in days)
-            done = table.optimize().where(f"{PARTITION} IN ({chosen})").executeCompaction().select("metrics.*").collect()[0]
-            log.info("compacted", days=len(days), files_before=done["numFilesRemoved"], files_after=done["numFilesAdded"])
+            chosen = f"{PARTITION} = DATE'{date(1970, 1, 1) + timedelta(days=day)}'"
+            done = table.optimize().where(chosen).executeCompaction().select("metrics.*").collect()[0]
+            log.info("compacted", days=1, files_before=done["numFilesRemoved"], files_after=done["numFilesAdded"])
             self._compactions += 1
             if self._compactions % _VACUUM_EVERY == 0:
-                table.vacuum(_VACUUM_HOURS)
+                table.vacuum(self._settings.lake.history_days * 24.0)
         except Exception as e:
             log.warning("compaction failed, will be tried again", cause=_first_line(e))
-            self._touched.update(days)
-
-
-def _nullable(schema: Any) -> Any:
-    """Without NOT NULL: a constraint of the table would be checked on every row, and the decoder has done that."""
-    from pyspark.sql.types import StructField, StructType
-
-    return StructType([StructField(field.name, field.dataType, True) for field in schema.fields])
-
-
-def _check_folder(path: Path) -> None:
-    hint = "give this user the right to write there, or set lake.path"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as e:
-        if e.errno in (28, 122):  # ENOSPC, EDQUOT
-            hint = "make room on the disk, or set lake.path"
-        raise StoreError(f"lake folder {path} (lake.path) cannot be written: {os.strerror(e.errno or 0)}", hint) from e
+            self._touched.add(day)
 
 
 def _first_line(error: BaseException) -> str:

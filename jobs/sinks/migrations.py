@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import psycopg2
 
@@ -29,6 +29,22 @@ _AS_OWNER = "have the owner of the tables run: flowlake db migrate (docs/how-to/
 _AS_IT_WAS = "the tables are as they were; mend the cause, then: flowlake db migrate, or start again"
 
 
+class Layout(Protocol):
+    """What is done with the tables of a component once their columns, keys and indexes are there."""
+
+    def missing(self, cursor: Any) -> Sequence[str]:
+        """What :meth:`apply` would have to do, a few words each."""
+        ...
+
+    def script(self, cursor: Any) -> Sequence[str]:
+        """The same as statements, comments among them; right behind the migrations, whatever is there now."""
+        ...
+
+    def apply(self, connection: Any, say: Say) -> None:
+        """Do it; nothing where it has been done. psycopg2.Error: not all of it could be done."""
+        ...
+
+
 @dataclass(frozen=True)
 class Component:
     """Tables that are migrated together.
@@ -41,9 +57,9 @@ class Component:
         Where its tables are.
     migrations
         Version -> statements; versions 1, 2, ... (:mod:`schemas.migrations`).
-    extensions
-        Extension of PostgreSQL -> statements that make use of it where the server has it; each may be run again, at every start. One
-        that fails is a warning: the tables serve without.
+    layout
+        How its tables lie, which no version says: partitions, an extension. Brought about behind the migrations, at every start; what
+        fails of it is a warning: the tables serve without.
 
     Raises
     ------
@@ -54,7 +70,7 @@ class Component:
     name: str
     database: PostgresSettings
     migrations: Migrations
-    extensions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.migrations) != list(range(1, len(self.migrations) + 1)) or not self.migrations:
@@ -125,11 +141,13 @@ def status(component: Component) -> Status:
             cursor.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", (postgres.LOCK_MIGRATE,))
             (free,) = cursor.fetchone()
             survey = _survey(cursor, component)
+            laid = list(component.layout.missing(cursor)) if component.layout and survey.version else []
         except psycopg2.Error as e:
             raise _failure(e, component, _not_compared(e, component)) from e
         finally:
             postgres.discard(connection)
     missing = [str(repair) for repair in survey.repairs] if survey.version else []
+    missing += laid
     if survey.version and survey.recorded is None:
         missing.append(f"version of {component.name!r} in {LEDGER}")
     problem = survey.problem
@@ -151,7 +169,7 @@ def sql(component: Component) -> list[str]:
         try:
             cursor = connection.cursor()
             survey = _survey(cursor, component)
-            extensions = list(_available(cursor, component))
+            layout = [] if component.layout is None else list(component.layout.script(cursor))
         except psycopg2.Error as e:
             raise _failure(e, component, _not_compared(e, component)) from e
         finally:
@@ -159,9 +177,7 @@ def sql(component: Component) -> list[str]:
     if survey.problem:
         raise survey.problem
     lines = [] if survey.current(component) else ["BEGIN;", *_script(component, survey), "COMMIT;"]
-    for name, statements in extensions:
-        lines += [f"-- {name}", *(f"{statement};" for statement in statements)]
-    return lines
+    return [*lines, *layout]
 
 
 def migrate(component: Component, say: Say | None = None) -> int:
@@ -195,7 +211,7 @@ def migrate(component: Component, say: Say | None = None) -> int:
         while (at := _advance(connection, component, done, say)) is not None:
             _in_batches(connection, component, *at, say)
             done.add(at)
-        _extend(connection, component)
+        _lay_out(connection, component, say)
     return component.newest
 
 
@@ -388,34 +404,22 @@ def _lines(statement: Statement) -> list[str]:
     return ["COMMIT;", "-- again and again, until it changes no row:", f"{statement.statement};", "BEGIN;"]
 
 
-# -- extensions ----------------------------------------------------------------------------------------------------------------------------
+# -- layout --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _available(cursor: Any, component: Component) -> Iterator[tuple[str, Sequence[str]]]:
-    for name, statements in component.extensions.items():
-        cursor.execute("SELECT 1 FROM pg_available_extensions WHERE name = %s", (name,))
-        if cursor.fetchone():
-            yield name, statements
-
-
-def _extend(connection: Any, component: Component) -> None:
-    """An extension is a convenience: without the right to create it the tables serve as they are."""
+def _lay_out(connection: Any, component: Component, say: Say) -> None:
+    if component.layout is None:
+        return
     try:
-        with connection, connection.cursor() as cursor:
-            available = list(_available(cursor, component))
-        for name, statements in available:
-            try:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_MIGRATE,))
-                    for statement in statements:
-                        cursor.execute(statement)
-            except psycopg2.errors.InsufficientPrivilege as e:
-                # The owner has done it, or decided against it.
-                get("migrations").info("an extension is left to the owner of the tables", extension=name, cause=_reason(e))
-            except psycopg2.Error as e:
-                get("migrations").warning("extension is there but could not be applied", extension=name, cause=_reason(e))
+        component.layout.apply(connection, say)
+    except psycopg2.errors.InsufficientPrivilege as e:
+        # The owner has done it, or decided against it.
+        get("migrations").info("the layout of tables is left to their owner", component=component.name, cause=_reason(e))
     except psycopg2.Error as e:
-        raise _failure(e, component, f"{component.where}: extensions cannot be looked up: {_reason(e)}") from e
+        if isinstance(postgres.classify(e, component.database), StoreUnavailable) and e.pgcode != "55P03":
+            raise _failure(e, component, f"{component.where}: the tables of {component.name!r} cannot be laid out: {_reason(e)}") from e
+        cause, hint = (one_line(text or "") for text in (e.diag.message_primary, e.diag.message_hint))
+        get("migrations").warning("the tables serve, but not as they are to lie", component=component.name, cause=cause, hint=hint)
 
 
 # -- failing -------------------------------------------------------------------------------------------------------------------------------

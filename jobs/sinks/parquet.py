@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from infra.errors import one_line
 from infra.log import get
 from infra.sections import LakeSettings
+from jobs.runtime import lake as tables
 from jobs.runtime import s3
 from schemas.records import RecordType
 
@@ -92,15 +93,43 @@ def _flush(tables: Sequence[pa.Table], root: str, lake: LakeSettings, counted: S
     days = rows[PARTITION].unique().to_pylist()
     for day in days:
         part = (rows.filter(pc.equal(rows[PARTITION], day)) if len(days) > 1 else rows).drop_columns([PARTITION])
-        path = f"{PARTITION}={day}/part-{uuid.uuid4()}.parquet"
-        size = _put(part, root, path, lake)
+        path = f"{PARTITION}={day}/part-{unique()}.parquet"
+        size = put(part, root, path, lake)
         yield pa.record_batch([[path], [size], pa.array([day], pa.date32()), [statistics(part, counted)]], schema=ADDED)
 
 
-def _put(rows: pa.Table, root: str, path: str, lake: LakeSettings) -> int:
-    """Write one file; its size in bytes."""
+def unique() -> str:
+    """A name that no other file has."""
+    return str(uuid.uuid4())
+
+
+def put(rows: pa.Table, root: str, path: str, lake: LakeSettings, group_rows: int = FILE_ROWS, bloom: Sequence[str] = ()) -> int:
+    """Write one file; its size in bytes.
+
+    Parameters
+    ----------
+    rows
+        Without :data:`PARTITION`.
+    root, path
+        The table, and the file below it.
+    lake
+        Endpoint and keys of the bucket.
+    group_rows
+        Rows of a row group.
+    bloom
+        Columns with Bloom filters.
+    """
     body = pa.BufferOutputStream()
-    pq.write_table(rows, body, compression="zstd", compression_level=1)
+    filters = {name: {"ndv": min(rows.num_rows, group_rows), "fpp": 0.01} for name in bloom}
+    pq.write_table(
+        rows,
+        body,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=group_rows,
+        write_page_index=True,
+        bloom_filter_options=filters or None,
+    )
     content = body.getvalue()
     if root.startswith("s3://"):
         s3.client(lake).put_object(**_object(root, path), Body=content.to_pybytes())
@@ -152,12 +181,33 @@ def _iso(milliseconds: int) -> str:
 
 
 class Log:
-    """The table's log as the driver appends to it."""
+    """The table's log as the driver appends to it.
+
+    Its checkpoints are written by :meth:`checkpoint` and not by each hundredth commit on its way: somebody waits for a commit.
+    """
 
     def __init__(self, root: str, lake: LakeSettings) -> None:
         self._root = root
-        self._options = s3.storage_options(lake)
+        self._lake = lake
+        self._options = s3.storage_options(lake, root)
         self._table: Any = None
+        self._checkpoint: int | None = None
+
+    def table(self) -> Any:
+        """The newest version of the table.
+
+        Raises
+        ------
+        deltalake.exceptions.DeltaError, OSError
+            It cannot be read.
+        """
+        from deltalake import DeltaTable
+
+        if self._table is None:
+            self._table = DeltaTable(self._root, storage_options=self._options)
+        else:
+            self._table.update_incremental()
+        return self._table
 
     def commit(self, added: Iterable[tuple[str, int, date, str]], app: str, version: int) -> None:
         """Add files to the table, once for each transaction (``app``, ``version``): a repetition leaves it as it is.
@@ -167,21 +217,87 @@ class Log:
         deltalake.exceptions.DeltaError, OSError
             The commit failed, or was made and this was not heard.
         """
-        from deltalake import CommitProperties, DeltaTable, Transaction
-        from deltalake.transaction import AddAction
+        from deltalake import CommitProperties, Transaction
 
-        if self._table is None:
-            self._table = DeltaTable(self._root, storage_options=self._options)
-        else:
-            self._table.update_incremental()
-        last = self._table.transaction_version(app)
+        last = self.table().transaction_version(app)
         if last is not None and last >= version:
             return
         now = int(time.time() * 1000)
-        actions = [AddAction(path, size, {PARTITION: day.isoformat()}, now, True, stats) for path, size, day, stats in added]
-        done = CommitProperties(app_transactions=[Transaction(app, version, now)])
-        self._table.create_write_transaction(actions, "append", self._table.schema(), [PARTITION], commit_properties=done)
+        self._write(_added(added, now, True), CommitProperties(app_transactions=[Transaction(app, version, now)]))
+
+    def replace(self, added: Iterable[tuple[str, int, date, str]], removed: Iterable[tuple[str, int, date]], now: int) -> None:
+        """Put files in the place of others with the same rows: who follows the table's changes sees none.
+
+        Parameters
+        ----------
+        added, removed
+            Path, size and date, of those that are added with their statistics.
+        now
+            Wall clock, milliseconds.
+
+        Raises
+        ------
+        deltalake.exceptions.DeltaError, OSError
+            As of :meth:`commit`.
+        """
+        from deltalake import CommitProperties
+        from deltalake.transaction import RemoveAction
+
+        self.table()
+        gone = [RemoveAction(path, False, now, size, {PARTITION: day.isoformat()}) for path, size, day in removed]
+        self._write([*_added(added, now, False), *gone], CommitProperties(custom_metadata={"flowlake": "compaction"}))
+
+    def _write(self, actions: list[Any], properties: Any) -> None:
+        from deltalake import PostCommitHookProperties
+
+        table = self._table
+        later = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+        table.create_write_transaction(
+            actions, "append", table.schema(), [PARTITION], commit_properties=properties, post_commithook_properties=later
+        )
+
+    def holds(self, path: str) -> bool:
+        """Whether the newest version of the table has a file; True when that cannot be told."""
+        self.forget()
+        try:
+            return any(uri.endswith(f"/{path}") for uri in self.table().file_uris())
+        except Exception:
+            return True
+
+    def since_checkpoint(self) -> int:
+        """Commits since the log's last checkpoint."""
+        version = int(self.table().version())
+        if self._checkpoint is None:
+            self._checkpoint = tables.last_checkpoint(self._root, self._lake) or 0
+        return version - self._checkpoint
+
+    def checkpoint(self) -> None:
+        """Write the log's checkpoint: who opens the table reads it and what came after, and not all from the beginning.
+
+        The table is then opened anew here too: what is known of it would be taken through all commits again at each further one.
+        """
+        table = self.table()
+        table.create_checkpoint()
+        self._checkpoint = int(table.version())
+        self.forget()
+
+    def clean(self) -> None:
+        """Remove what is older than ``delta.logRetentionDuration`` and needed by no version since."""
+        self.table().cleanup_metadata()
+
+    def vacuum(self, days: int, *, full: bool) -> int:
+        """Remove files that no version of the last days needs; returns how many that are (some may be gone already).
+
+        ``full`` lists the whole table, and finds those too that were written and never committed; else only what the log says was removed.
+        """
+        return len(self.table().vacuum(days * 24, dry_run=False, enforce_retention_duration=False, full=full))
 
     def forget(self) -> None:
         """Read the log anew at the next commit."""
         self._table = None
+
+
+def _added(files: Iterable[tuple[str, int, date, str]], now: int, change: bool) -> list[Any]:
+    from deltalake.transaction import AddAction
+
+    return [AddAction(path, size, {PARTITION: day.isoformat()}, now, change, stats) for path, size, day, stats in files]

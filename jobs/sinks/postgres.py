@@ -21,9 +21,11 @@ from jobs.sinks.stores import StoreUnavailable
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
 _connections: dict[tuple[Any, ...], Any] = {}
 
-#: Advisory locks (arbitrary, ours): one migration at a time; one writer of alerts at a time.
+#: Advisory locks (arbitrary, ours): one at a time who migrates, who writes alerts, who maintains, who makes a partition.
 LOCK_MIGRATE = 0x666C6F77_0001
 LOCK_ALERTS = 0x666C6F77_0002
+LOCK_MAINTAIN = 0x666C6F77_0003
+LOCK_PARTITIONS = 0x666C6F77_0004
 
 
 class RefusedData(Exception):

@@ -1,4 +1,4 @@
-"""``flowlake bench meter | growth | flood | stream | backlog | latency | sensor``."""
+"""``flowlake bench``: measurements that are published in docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -21,14 +21,24 @@ from infra.errors import ConfigError
 app = group("Benchmarks.", "flowlake bench stream --rate 50000 --json stream.json")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON into FILE.", show_default=False)]
+Dsn = Annotated[
+    str,
+    typer.Option(
+        "--dsn",
+        metavar="DSN",
+        help="A server to measure instead of the embedded one; a database of its own is made on it, and dropped.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of the rows.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=10.0, max=1800.0, help="How long packets are sent.")]
 
 
 @app.callback()
 def _group() -> None:
     """Benchmarks. Nothing has to run, and no data of yours is touched: those of the stream bring a stack of their own up in a temporary
-    folder, on free ports, and remove it. Most take two to six minutes; meter and growth a quarter of an hour. Have 8 GB of memory and
-    20 GB of disk free."""
+    folder, on free ports, and remove it; those of the hot store do so with a database. Most take two to six minutes; meter and growth
+    a quarter of an hour. Have 8 GB of memory and 20 GB of disk free."""
 
 
 @app.command(epilog="Example:  flowlake bench meter --packets 20000000 --json meter.json")
@@ -65,6 +75,21 @@ def growth(
         result = bench.run(settings, say=_say)
         if through:
             result["stream"] = open_flows.run(settings, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench archive --rows 1000000 --json archive.json")
+def archive(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Flows of the month.")] = 1_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """A month of flows from a hot store into the archive, verified and deleted, and back again."""
+    from ops.bench import archive as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
 
@@ -169,6 +194,112 @@ def sensor(
             result = {**bench.run(settings=own, packets=packets), "machine": facts}
         finally:
             broker.stop()
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench lake --rows 1000000 --json lake.json")
+def lake(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Flows of the day.")] = 1_000_000,
+    batches: Annotated[int, typer.Option("--batches", min=2, help="In so many files.")] = 500,
+    commits: Annotated[int, typer.Option("--commits", min=10, help="On a second table, to see whether a commit's cost grows.")] = 10_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """What compaction of the lake saves a reader, and the cost of commits as a table's log grows."""
+    from ops.bench import lake as bench
+
+    _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(rows, batches, commits, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench migrate --rows 2000000 --json migrate.json")
+def migrate(
+    rows: Annotated[int, typer.Option("--rows", min=10_000, help="Of the larger file; the other has a quarter.")] = 2_000_000,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """CSV files of two sizes into the hot store and into the lake: rows per second, peak memory."""
+    from ops.bench import migrate as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, say=_say)
+    _tell(result, json_file)
+
+
+@app.command(epilog="Example:  flowlake bench hot --json hot.json")
+def hot(
+    rows: Annotated[int, typer.Option("--rows", min=1000, help="Of the phases new and mixed; late and replayed have a fifth.")] = 1_000_000,
+    batch: Annotated[int, typer.Option("--batch", min=100, max=50_000, help="Rows of one transaction.")] = 20_000,
+    writers: Annotated[int, typer.Option("--writers", min=1, max=32, help="Processes, with a connection each.")] = 2,
+    dsn: Dsn = "",
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """Idempotent inserts into the hot table, by the stream's own writer: new rows, late ones, replayed ones, and all mixed.
+
+    Exit code 0 when the mixed ones reach 100,000 rows a second, and every row is there once.
+    """
+    from ops.bench import hot as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rows=rows, batch=batch, dsn=dsn, writers=writers, seed=seed, say=_say)
+    _tell(result, json_file)
+    return 0 if result["met"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench dashboards --flows 1000000 --json dashboards.json")
+def dashboards(
+    flows: Annotated[int, typer.Option("--flows", min=1000, help="In the hot store.")] = 10_000_000,
+    days: Annotated[int, typer.Option("--days", min=1, max=90, help="That they are spread over, up to now.")] = 30,
+    clients: Annotated[int, typer.Option("--clients", min=1, max=32, help="Connections that ask at once.")] = 2,
+    times: Annotated[
+        int, typer.Option("--times", min=1, help="How often each question of a dashboard is asked; of the cookbook: a fifth.")
+    ] = 20,
+    dsn: Dsn = "",
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """Questions of dashboards and of the cookbook to a hot store that holds weeks of flows.
+
+    Exit code 0 when 99 of 100 answers to the dashboards' are there within 100 ms; the cookbook's are told beside.
+    """
+    from ops.bench import dashboards as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, flows=flows, days=days, dsn=dsn, clients=clients, times=times, seed=seed, say=_say)
+    _tell(result, json_file)
+    return 0 if result["met"] else 1
+
+
+@app.command(epilog="Example:  flowlake bench compression --dsn postgresql://postgres@127.0.0.1:5433/postgres --json compression.json")
+def compression(
+    dsn: Annotated[str, typer.Option("--dsn", metavar="DSN", help="Server with TimescaleDB; a database of its own is made and dropped.")],
+    flows: Annotated[int, typer.Option("--flows", min=10_000, help="That are compressed.")] = 1_000_000,
+    days: Annotated[int, typer.Option("--days", min=1, max=6, help="That they are spread over, up to now: as many chunks.")] = 3,
+    captures: Annotated[
+        Path | None,
+        typer.Option(
+            "--captures", metavar="FOLDER", help="Of capture files whose flows are taken; default: generated.", show_default=False
+        ),
+    ] = None,
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """What TimescaleDB's compression saves and costs by the column that its segments are cut by."""
+    from ops.bench import compression as bench
+
+    settings = _prepare(conf_file, json_file)
+    files = sorted(file for file in captures.iterdir() if file.is_file()) if captures else []
+    with _stoppable():
+        result = bench.run(settings, dsn=dsn, flows=flows, days=days, captures=files, seed=seed, say=_say)
     _tell(result, json_file)
 
 

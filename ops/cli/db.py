@@ -1,4 +1,4 @@
-"""``flowlake db``: which version the tables in PostgreSQL are of, what they lack, and bringing them up to date."""
+"""``flowlake db``: which version the tables in PostgreSQL are of, what they lack, bringing them up to date, and looking after them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from infra import config
 from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
-from infra.errors import StoreError
+from infra.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jobs.hotstore.maintain import Maintained
     from jobs.sinks.migrations import Component, Status
 
 app = group("Tables in PostgreSQL: their versions, what they lack, migrations.", "flowlake db status")
@@ -69,16 +70,84 @@ def migrate(
                 lines = migrations.sql(component) or [f"-- {component.name}: nothing to do"]
                 print("\n".join([f"-- {component.where}", *lines]))
             else:
-                version = migrations.migrate(component, lambda text: print(text, flush=True))
+                version = migrations.migrate(component, _tell)
                 print(f"{component.name}: current, version {version}, in {component.where}")
+
+
+@app.command(epilog="Examples:  flowlake db maintain   |   flowlake db maintain --table network_flows --dry-run")
+def maintain(
+    table: Annotated[str, typer.Option("--table", help="Only this hot table; default: those of all record types.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
+    jobs: Annotated[bool, typer.Option("--jobs", help="TimescaleDB: run the jobs of its policies now, too.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Roll up all rows there are anew, as after changing some by hand.")] = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """Look after the hot tables: days made ahead and dropped by age, hours rolled up, rows moved out of the default partition.
+
+    A stream does the same by itself, every `hot.maintain_s`; the command is for cron, and for a user who owns the tables. One works at a
+    time: a second one says so and ends with code 0. Exit code 5 when a person must see to something.
+    """
+    from jobs.hotstore.maintain import maintain as work
+
+    settings = config.load(conf_file)
+    tables = [record.hot for record in settings.catalogue.records if record.hot]
+    if table:
+        tables = [hot for hot in tables if hot.name == table] or _no_table(table, [hot.name for hot in tables])
+    with _told():
+        done = work(
+            settings.hot, tables, _mute if as_json else lambda text: print(text, flush=True), dry_run=dry_run, jobs=jobs, rebuild=rebuild
+        )
+    if as_json:
+        print(json.dumps({"busy": done is None, "dry_run": dry_run, "tables": [asdict(item) for item in done or []]}, indent=2))
+    elif done is None:
+        print("another process is maintaining the hot tables; nothing was done")
+    else:
+        print("\n".join(line for item in done for line in _maintained(item, dry_run)))
+    if any(item.problems for item in done or []):
+        raise typer.Exit(StoreError.exit_code)
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def _mute(text: str) -> None:
+    """JSON is all that is printed."""
+
+
+def _no_table(name: str, known: list[str]) -> NoReturn:
+    raise ConfigError(f"--table {name}: there is no such hot table", f"hot tables: {', '.join(known)}")
+
+
+def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
+    """What was done for a table, in lines for a person."""
+    would = "would be " if dry_run else ""
+    told = [
+        (len(item.made), f"{would}made: {', '.join(item.made)}"),
+        (item.moved, f"{item.moved:,} rows {would}moved out of the default partition"),
+        (item.refreshed, f"{item.refreshed:,} {'aggregates' if item.kind == 'a hypertable' else 'hours'} {would}refreshed"),
+        (len(item.dropped), f"{would}dropped: {', '.join(item.dropped)}"),
+        (item.deleted, f"{item.deleted:,} rows that are too old {would}deleted"),
+        (item.analyzed, f"statistics {would}gathered"),
+        (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
+    ]
+    lines = [text for amount, text in told if amount]
+    yield from (f"{item.table}: {line}" for line in lines or ["nothing to do"])
+    for problem, hint in item.problems:
+        yield f"{item.table}: {problem}"
+        yield f"  hint: {hint}" if hint else ""
 
 
 def components(settings: Settings) -> list[Component]:
     """All that has tables of its own in PostgreSQL."""
+    from jobs.archiving import ledger
     from jobs.sinks import alerts, hot
 
     records = settings.catalogue.records
     tables = [hot.component(settings, record.hot) for record in records if record.hot]
+    if tables:
+        tables.append(ledger.component(settings))
     return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]
 
 

@@ -39,7 +39,8 @@ def demo(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="With --pcap: move the file's times, its first packet is now.")
     ] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave Kafka and PostgreSQL running.")] = False,
+    lake: Annotated[str, typer.Option("--lake", help="folder, or s3: on an object store that is started here.")] = "folder",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="No HTML report.")] = False,
     conf_file: ConfFile = None,
     as_json: Json = False,
@@ -56,6 +57,8 @@ def demo(
       flowlake demo --pcap capture.pcap
 
       flowlake demo --iface lo --seconds 20
+
+      flowlake demo --lake s3
     """
     from rich.console import Console
 
@@ -65,7 +68,9 @@ def demo(
     log.setup(base.log)
     where = place.place(base)
     source = _source(base, where, pcap, iface, seconds, seed, speed, shift_to_now)
-    settings = place.own(base, where)
+    if lake not in ("folder", "s3"):
+        raise ConfigError(f"--lake {lake!r} is none", "--lake folder, or --lake s3")
+    settings = place.own(base, where, s3=lake == "s3")
     # With --json standard output is the report alone; what happens is told on standard error.
     console = Console(stderr=as_json, highlight=False)
     if not console.is_terminal:

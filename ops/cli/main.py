@@ -40,13 +40,19 @@ PLATFORM: dict[str, Group] = {
     "doctor": Group("ops.cli.doctor:doctor", "What is missing on this machine, and the command that mends it."),
     "topics": Group("ops.cli.topics:topics", "Topics as declared and as they are on the broker."),
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
+    "archive": Group("ops.cli.archive:app", "Archive of the hot store: whole months as Parquet, verified, restored."),
+    "lake": Group("ops.cli.lake:app", "The lake's tables: what they hold, upkeep, labels, rules of the bucket."),
+    "migrate": Group("ops.cli.migrate:app", "Move in from CSV files and SQLite: rows, alerts, comparison, rotation."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
-    "bench": Group("ops.cli.bench:app", "Benchmarks: meter, growth, flood, stream, backlog, latency, sensor."),
+    "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
+    "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
+    "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
+    "bench": Group("ops.cli.bench:app", "Benchmarks: what the page of benchmarks is made of."),
 }
 
 

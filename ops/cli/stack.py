@@ -69,7 +69,14 @@ def down(
     from infra.stack.local import SERVERS, STREAM
 
     chosen = names("--only", only, (*SERVERS, STREAM))
-    _stack(conf_file).down(say=print, only=chosen)
+    stack = _stack(conf_file)
+    stack.down(say=print, only=chosen)
+    if only is None:
+        from ops.harness.place import place
+        from ops.harness.servers import stop_object_store
+
+        if stop_object_store(place(stack.settings)):
+            print("s3        stopped          the demo's object store")
 
 
 def status(

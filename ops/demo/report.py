@@ -36,12 +36,20 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     store, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
     psql = f"{_psql()} -h {store.host} -p {store.port} -U {store.user} {store.database}"
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
-    dataset = f"lake.dataset('{_short(settings.path(settings.lake.path))}')"
+    more, given, keys = "", "", ""
+    if on_s3 := "://" in settings.lake.path:
+        # Of a server on loopback that the demo has started; any other's would not be shown.
+        secret = settings.lake.s3_access_key.get_secret_value(), settings.lake.s3_secret_key.get_secret_value()
+        keys = "FLOWLAKE_LAKE__S3_ACCESS_KEY={} FLOWLAKE_LAKE__S3_SECRET_KEY={} ".format(*secret)
+        more, given = "from infra import config; ", f", config.load('{conf}').lake"
+    place = settings.lake.path if on_s3 else _short(settings.path(settings.lake.path))
+    dataset = f"lake.dataset('{place}'{given})"
     sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
-    lake = f"{_short(bin)}/python -c \"import duckdb; from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
+    lake = f"{_short(bin)}/python -c \"import duckdb; {more}from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
     return [
-        ("lake", lake),
-        ("", f"{_short(bin)}/flowlake flows --conf-file {conf}"),
+        ("lake", f"{keys}{lake}"),
+        ("", f'{keys}{_short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
+        ("", f"{keys}{_short(bin)}/flowlake flows --conf-file {conf}"),
         ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
         ("", f'{psql} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),

@@ -21,9 +21,12 @@ import yaml
 from infra import config, files, paths
 from infra.config import PREFIX, Settings
 from infra.errors import ConfigError, StackError
+from infra.process import free_port
 from infra.stack.local import LOOPBACK
+from infra.stack.s3 import ObjectStore
 
 DATABASE = "flowlake_demo"
+BUCKET = "flowlake-demo"
 _TOPICS = "demo-"
 
 
@@ -117,8 +120,8 @@ def place(settings: Settings) -> Place:
     return Place(settings.path(settings.paths.var) / "demo")
 
 
-def own(settings: Settings, where: Place) -> Settings:
-    """The settings of a demo: the given ones, with topics, tables and folders of its own.
+def own(settings: Settings, where: Place, *, s3: bool = False) -> Settings:
+    """The settings of a demo: the given ones, with topics, tables and folders of its own; with ``s3`` an object store for the lake.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def own(settings: Settings, where: Place) -> Settings:
     paths.check(where.base, "paths.var (the demo's lake lies in it)", paths.LAKE, f"name another folder: {mend}")
     change = {
         "kafka": {"topic_prefix": f"{settings.kafka.topic_prefix}{_TOPICS}{uuid.uuid4().hex[:8]}."},
-        "lake": {"path": str(where.base / "lake")},
+        "lake": _bucket() if s3 else {"path": str(where.base / "lake"), "tables": {}},
         "hot": {"database": DATABASE},
         "alerts": {"database": DATABASE},
         "paths": {"checkpoints": str(where.base / "checkpoints")},
@@ -141,6 +144,14 @@ def own(settings: Settings, where: Place) -> Settings:
         "log": {"format": "console"},
     }
     return settings.model_copy(update={s: getattr(settings, s).model_copy(update=values) for s, values in change.items()})
+
+
+def _bucket() -> dict[str, Any]:
+    """Settings of the lake in the demo's object store. Its keys go to the demo's processes as all keys do: by the environment."""
+    values = ObjectStore(Path(), free_port()).lake(BUCKET)
+    for name in ("s3_access_key", "s3_secret_key"):
+        os.environ[f"{PREFIX}LAKE__{name.upper()}"] = values[name].get_secret_value()
+    return {**values, "tables": {}, "s3_addressing": "path", "s3_ca": ""}
 
 
 def is_demo_topic(settings: Settings, topic: str) -> bool:

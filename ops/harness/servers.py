@@ -11,33 +11,37 @@ from infra.config import Settings
 from infra.errors import StackError, StoreError, one_line
 from infra.kafka import topics
 from infra.stack.local import LocalStack
-from ops.harness.place import DATABASE, Place, is_demo_topic
+from infra.stack.s3 import ObjectStore
+from ops.harness.place import BUCKET, DATABASE, Place, is_demo_topic
 
 Say = Callable[[str], None]
 
 
 class Servers:
-    """Kafka and PostgreSQL, side by side."""
+    """Kafka, PostgreSQL and - for a lake on S3 - an object store, side by side."""
 
     def __init__(self, settings: Settings, where: Place) -> None:
         self._settings = settings
         self._place = where
         self.stack = LocalStack(settings)
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="servers")
-        self._work: list[Future[float]] = []
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="servers")
+        self._work: dict[str, Future[float]] = {}
+        self._s3 = _object_store(settings, where)
         self.owned: set[str] = set()
 
     def start(self, say: Say) -> None:
         """Begin to start both; :meth:`wait` tells how it went."""
+        stop_object_store(self._place)  # one that an earlier demo has left: it listens elsewhere
         running = {name for name, server in self._servers().items() if server.running()}
         # What a killed demo started is still this place's to stop.
         self.owned = {name for name in self._place.was_started() if name in running}
         self.owned |= {name for name in self._servers() if name not in running}
         self._place.remember_started(self.owned)
-        self._work = [self._pool.submit(self._database, say), self._pool.submit(self._broker, say)]
+        starts = {"postgres": self._database, "kafka": self._broker, "s3": self._bucket}
+        self._work = {name: self._pool.submit(start, say) for name, start in starts.items() if name in self._servers()}
 
     def _servers(self) -> dict[str, Any]:
-        return {"kafka": self.stack.kafka(), "postgres": self.stack.postgres()}
+        return {"kafka": self.stack.kafka(), "postgres": self.stack.postgres()} | ({"s3": self._s3} if self._s3 else {})
 
     def wait(self) -> dict[str, float]:
         """Seconds that each took.
@@ -47,12 +51,11 @@ class Servers:
         StackError, StoreError, BrokerError
             The first that did not come up.
         """
-        database, broker = self._work
-        return {"postgres": database.result(), "kafka": broker.result()}
+        return {name: work.result() for name, work in self._work.items()}
 
     def ready(self) -> bool:
         """Whether both are done, well or not."""
-        return all(work.done() for work in self._work)
+        return all(work.done() for work in self._work.values())
 
     def _database(self, say: Say) -> float:
         began = time.monotonic()
@@ -61,6 +64,16 @@ class Servers:
         started = server.start()
         _empty_database(server)
         say(f"PostgreSQL {_was(started)} on 127.0.0.1:{server.port}, database {DATABASE} empty")
+        return time.monotonic() - began
+
+    def _bucket(self, say: Say) -> float:
+        began = time.monotonic()
+        store = self._s3
+        assert store is not None
+        started = store.start()
+        store.create_bucket(BUCKET)
+        store.empty_bucket(BUCKET)
+        say(f"object store (SeaweedFS) {_was(started)} on {store.endpoint}, bucket {BUCKET} empty")
         return time.monotonic() - began
 
     def _broker(self, say: Say) -> float:
@@ -86,7 +99,7 @@ class Servers:
 
     def stop(self, *, keep: bool) -> list[str]:
         """Stop what the demo started, unless ``keep``; returns the names of what was stopped."""
-        for work in self._work:
+        for work in self._work.values():
             work.exception()  # a server must not come up behind our back
         self._pool.shutdown()
         stopped = []
@@ -96,6 +109,22 @@ class Servers:
                     stopped.append(name)
         self._place.started.unlink(missing_ok=True)
         return stopped
+
+
+def _object_store(settings: Settings, where: Place) -> ObjectStore | None:
+    """The demo's own, where its lake is in a bucket."""
+    if not settings.lake.path.startswith(f"s3a://{BUCKET}/"):
+        return None
+    return _store(where, int(settings.lake.s3_endpoint.rpartition(":")[2]))
+
+
+def _store(where: Place, port: int) -> ObjectStore:
+    return ObjectStore(where.base / "s3", port, run_dir=where.base / "s3" / "run", log_dir=where.logs)
+
+
+def stop_object_store(where: Place) -> bool:
+    """Stop the object store that a demo has left running; returns whether there was one. Its data stays."""
+    return _store(where, 0).stop()
 
 
 def _was(started: bool) -> str:

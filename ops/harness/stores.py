@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from infra.config import Settings
-from jobs.runtime import lake
+from jobs.runtime import lake, s3
 from ops.harness.accounts import NO_IDS, Ids
 from schemas.network_flows import TABLE
 from schemas.packets import FLOWS
@@ -102,7 +103,11 @@ class Stores:
         """Flow ids of all rows of the lake."""
         if self._lake() is None:
             return NO_IDS
-        return ids_of(lake.dataset(self._settings.path(self._settings.lake.path)).to_table(columns=["flow_id"])["flow_id"])
+        return ids_of(lake.dataset(self._place(), self._settings.lake).to_table(columns=["flow_id"])["flow_id"])
+
+    def _place(self) -> str:
+        path = self._settings.lake.path
+        return path if "://" in path else str(self._settings.path(path))
 
     def quarantined_ids(self) -> Ids:
         """Flow ids of the rows that were taken out of batches because they failed a check."""
@@ -120,11 +125,11 @@ class Stores:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
-        path = self._settings.path(self._settings.lake.path)
-        if not (path / "_delta_log").is_dir():
+        path = self._place()
+        if "://" not in path and not (Path(path) / "_delta_log").is_dir():
             return None
         try:
-            return DeltaTable(str(path))
+            return DeltaTable(s3.uri(path), storage_options=s3.storage_options(self._settings.lake))
         except DeltaError:  # the first version is being written
             return None
 

@@ -61,6 +61,18 @@ def _closed(env: dict[str, str], done: subprocess.CompletedProcess[str]) -> dict
     return report
 
 
+def _asked_in_the_bucket(env: dict[str, str], flows: int) -> None:
+    """The lake is where the demo says, and its keys come from the environment alone."""
+    conf = Path(env["FLOWLAKE_HOME"]) / "var" / "demo" / "conf.yaml"
+    assert "s3a://flowlake-demo/flows" in conf.read_text()
+    assert "flowlake-secret" not in conf.read_text()
+    keys = {"FLOWLAKE_LAKE__S3_ACCESS_KEY": "flowlake", "FLOWLAKE_LAKE__S3_SECRET_KEY": "flowlake-secret"}
+    told = _flowlake(env | keys, "lake", "info", "--json", "--conf-file", str(conf))
+    assert [(table["table"], table["rows"]) for table in json.loads(told.stdout)] == [("flows", flows)], told.stderr
+    asked = _flowlake(env | keys, "flows", "--json", "--limit", "3", "--conf-file", str(conf))
+    assert len(json.loads(asked.stdout)) == 3, asked.stderr
+
+
 def _left_running(env: dict[str, str]) -> list[list[str]]:
     """Command lines of processes that still work in the home."""
     found = []
@@ -72,7 +84,8 @@ def _left_running(env: dict[str, str]) -> list[list[str]]:
 
 
 def test_generated_traffic_then_a_capture_file(shop: dict[str, str], tmp_path: Path):
-    first = _closed(shop, _flowlake(shop, "demo", "--seconds", "6", "--seed", "5", "--json", "--keep"))
+    first = _closed(shop, _flowlake(shop, "demo", "--lake", "s3", "--seconds", "6", "--seed", "5", "--json", "--keep"))
+    _asked_in_the_bucket(shop, first["flows_closed"])
     assert first["packets_sent"] == sum(pq.read_table(Path(shop["FLOWLAKE_HOME"]) / "var/demo/truth.parquet")["packets"].to_pylist())
     assert first["quality"]["precision"] is not None
     assert first["latency_ms"]["p50"] is None or first["latency_ms"]["p50"] > 0

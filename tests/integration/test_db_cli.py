@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from infra.errors import StoreError
 from infra.process import free_port
 from infra.sections import PostgresSettings
-from jobs.sinks import alerts, hot
+from jobs.sinks import alerts, hot, postgres
 from jobs.sinks.migrations import migrate
 from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
@@ -25,7 +26,7 @@ from tests.sinksdata import START
 
 pytestmark = pytest.mark.integration
 OPERATE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operate.md"
-NEWEST = max(MIGRATIONS["alerts"])
+NEWEST, HOT_NEWEST = max(MIGRATIONS["alerts"]), max(MIGRATIONS["hot"])
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -92,7 +93,7 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     code, out, _ = call("status", "--json")
     assert code == 1
     assert {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)} == {
-        "hot": (1, 1, ["index network_flows_attacks of network_flows"], False),
+        "hot": (HOT_NEWEST, HOT_NEWEST, ["index network_flows_attacks of network_flows"], False),
         "alerts": (NEWEST, NEWEST, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
     }
     assert "index network_flows_attacks of network_flows" in call("status")[1]
@@ -100,6 +101,53 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     assert code == 0
     assert "alerts: putting back table alert_outbox" in out
     assert call("status")[0] == 0
+
+
+def section(title: str) -> str:
+    """A section of the page on operating."""
+    return re.split(r"^## ", OPERATE.read_text(encoding="utf-8").split(f"## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_the_commands_and_queries_of_the_page_on_the_hot_stores_life(tables: Database, call: Call) -> None:
+    call("migrate")
+    life = section("Life of the hot store")
+    commands = [line for block in re.findall(r"^```bash\n(.*?)^```", life, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
+    assert len(commands) == 3
+    for line in commands:
+        code, out, err = call(*line.removeprefix("flowlake db ").split())
+        assert (code, "network_flows" in out) == (0, True), err
+    for query in re.findall(r"^```sql\n(.*?)^```", life, re.MULTILINE | re.DOTALL):
+        tables.run(query)
+    assert call("status")[0] == 1  # the last takes time_bucket away
+    assert "function time_bucket" in call("status")[1]
+    assert call("migrate")[0] == 0
+    assert call("status")[0] == 0
+
+
+def test_maintaining(tables: Database, call: Call) -> None:
+    code, out, _ = call("maintain")
+    assert (code, "there is no table network_flows" in out, "hint: flowlake db migrate" in out) == (5, True, True)
+    call("migrate")
+    tables.run(
+        "INSERT INTO network_flows SELECT now() - interval '5 days', gen_random_uuid(), '10.0.0.1', '10.0.0.2', 1, 2, 6, "
+        + ", ".join(["0"] * 20)
+        + ", 1, 0.5, 'm', 'SYN_SCAN', 'c', NULL, 'SF', 's' FROM generate_series(1, 7)"
+    )
+    code, out, _ = call("maintain", "--dry-run")
+    assert (code, "7 rows would be moved out of the default partition" in out) == (0, True)
+    code, out, _ = call("maintain", "--json", "--table", "network_flows")
+    (done,) = json.loads(out)["tables"]
+    assert (code, done["moved"], done["problems"]) == (0, 7, [])
+    assert re.fullmatch(r"network_flows_p\d{8}", done["made"][0])
+    code, out, _ = call("maintain")
+    assert (code, out) == (0, "network_flows: nothing to do\n")
+    code, _, err = call("maintain", "--table", "flows")
+    assert (code, "there is no such hot table" in err, "hot tables: network_flows" in err) == (2, True, True)
+    with closing(postgres.connect(tables.settings, "test")) as other:
+        other.cursor().execute("SELECT pg_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))
+        code, out, _ = call("maintain")
+        assert (code, out) == (0, "another process is maintaining the hot tables; nothing was done\n")
+        assert json.loads(call("maintain", "--json")[1])["busy"]
 
 
 def test_what_a_person_must_see_to(tables: Database, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +164,7 @@ def test_what_a_person_must_see_to(tables: Database, call: Call, monkeypatch: py
     code, out, _ = call("status", "--json")
     assert code == 5
     assert [(item["component"], item["version"], bool(item["problem"])) for item in json.loads(out)] == [
-        ("hot", 1, False),
+        ("hot", HOT_NEWEST, False),
         ("alerts", None, True),
     ]
     assert "start it: flowlake up" in call("status")[1]

@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 
 from infra.process import free_port
+from infra.sections import HotSettings
 from infra.stack.postgres import Postgres
 from jobs.runtime import lake as tables
 from schemas.packets import FLOWS
@@ -63,7 +64,7 @@ def test_hot_store_waits_for_room(spark: Any, bench: Bench, tmp_path: Path, disk
         owner = (tmp_path / "own").stat()
         data = next(path for path in (tmp_path / "own").iterdir() if path.is_dir() and (path / "PG_VERSION").is_file())
         os.chown(disk.path, data.stat().st_uid, owner.st_gid)
-        own = bench.settings.model_copy(update={"hot": server.settings().model_copy(update={"trigger_ms": 0})})
+        own = bench.settings.model_copy(update={"hot": HotSettings(**{**server.settings().model_dump(), "trigger_ms": 0})})
         with running(START["hot"], spark, own) as query:
             bench.rows([{"name": f"a{i}"} for i in range(100)])
             query.processAllAvailable()

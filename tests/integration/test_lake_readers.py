@@ -79,6 +79,7 @@ WAYS: dict[str, list[str]] = {
     "demo": demo_line(),
     "notebook": [str(ROOT / "notebooks" / "model_quality.py")],
     "flows": ["-m", "ops.cli.main", "flows", "--json"],
+    "sql": ["-m", "ops.cli.main", "sql", "SELECT attack_type, count(*) FROM flows GROUP BY ALL"],
 }
 
 

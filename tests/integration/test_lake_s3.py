@@ -27,6 +27,7 @@ from infra.process import free_port
 from infra.stack.s3 import ObjectStore
 from jobs.runtime.s3 import storage_options, uri
 from ops.cli.main import main
+from tests.objectstores import Fate, Request, between
 from tests.sinksdata import flow_id, headers, table, value
 
 pytestmark = pytest.mark.integration
@@ -164,6 +165,35 @@ def test_each_record_once_through_a_kill_and_the_keys_nowhere(lake: Lake, home: 
     assert not told
     client = lake.store.client()
     assert not [k for k in lake.objects() if secret.encode() in client.get_object(Bucket=lake.bucket, Key=k)["Body"].read()]
+
+
+def fails_now_and_then(request: Request) -> Fate:
+    """Of the requests that write: throttled, failed, cut off before they arrived, and done without the client's hearing of it."""
+    if request.method != "PUT":
+        return None
+    return {1: 503, 3: "unheard", 5: 500, 7: "reset", 9: "slow"}.get(request.count % 10)
+
+
+@pytest.mark.spark
+@pytest.mark.timeout(600)
+def test_a_store_that_fails_now_and_then(lake: Lake, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream tries again, and ends with each record once: through failures of all kinds, of data files and of commits."""
+    plain = lake.settings
+    with between(lake.store.endpoint) as proxy:
+        through = plain.lake.model_copy(update={"s3_endpoint": proxy.url, "compact_every": 3})
+        local = plain.paths.model_copy(update={"checkpoints": str(home / "checkpoints")})
+        configure(plain.model_copy(update={"lake": through, "paths": local}), home, monkeypatch)
+        with lake.running() as process:
+            lake.send(range(10), "m0")
+            lake.until(lambda: lake.ids() == expected(range(10)), process)
+            proxy.counts.clear()
+            proxy.fate = fails_now_and_then
+            for n in range(1, 8):
+                lake.send(range(10 * n - 5, 10 * n + 10), f"m{n}")
+                lake.until(lambda n=n: lake.ids() == expected(range(10 * n + 10)), process)
+        met = {fate for _, fate in proxy.seen}
+    assert {503, 500, "unheard", "reset"} <= met
+    assert lake.ids() == expected(range(80))
 
 
 _REFUSALS = """

@@ -14,7 +14,7 @@ from chispa import assert_df_equality
 from infra.config import Settings
 from infra.errors import StoreError
 from infra.process import free_port
-from infra.sections import PostgresSettings
+from infra.sections import HotSettings, PostgresSettings
 from infra.stack.postgres import Postgres
 from jobs.runtime import dead_letter
 from jobs.runtime import lake as tables
@@ -222,7 +222,7 @@ def test_database_restarted_while_the_stream_runs(spark: Any, bench: Bench, tmp_
     server.start()
     try:
         server.create_database("flowlake")
-        section = server.settings().model_copy(update={"trigger_ms": 0})
+        section = HotSettings(**{**server.settings().model_dump(), "trigger_ms": 0})
         options = {name: getattr(section, name) for name in PostgresSettings.model_fields}
         changed = {"hot": section, "alerts": type(bench.settings.alerts)(**options)}
         own = bench.settings.model_copy(update=changed)
@@ -251,7 +251,7 @@ def test_stopping_does_not_wait_for_a_store_that_is_away(spark: Any, bench: Benc
     server.start()
     try:
         server.create_database("flowlake")
-        own = bench.settings.model_copy(update={"hot": server.settings()})
+        own = bench.settings.model_copy(update={"hot": HotSettings(**server.settings().model_dump())})
         query = START["hot"](spark, own)
         query.processAllAvailable()
         server.stop()

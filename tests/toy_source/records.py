@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from schemas.hot import first_migration
 from schemas.labels import Label
-from schemas.records import AlertRules, Features, HotColumn, HotTable, LakeTable, RecordType, Timescale
+from schemas.records import AlertRules, Features, HotColumn, HotTable, LakeTable, Life, RecordType
 from schemas.topics import COMPRESSED_INSIDE, DAY_MS, HOUR_MS, TopicSpec
 
 RAW_READINGS = TopicSpec("raw-readings", 3, HOUR_MS, "readings as they came, one JSON object a line")
@@ -53,9 +53,11 @@ READING = RecordType(
     topic=READINGS,
     content_type="application/vnd.flowlake.readings+arrow; v=1",
     features=Features(FEATURES, "1", "flowlake-readings", "flowlake readings train trains one"),
-    lake=LakeTable("readings", ("reading_time", "device", "predicted_label", "attack_type"), "Judged readings, one row a reading_id"),
+    lake=LakeTable(
+        "readings", ("reading_time", "device", "predicted_label", "attack_type"), "Judged readings, one row a reading_id", ("device",)
+    ),
     hot=HotTable(
-        "sensor_readings", "readings", _HOT, _KEY, {1: first_migration("sensor_readings", _HOT, _KEY, _INDEX)}, Timescale(retention_days=30)
+        "sensor_readings", "readings", _HOT, _KEY, {1: first_migration("sensor_readings", _HOT, _KEY, _INDEX)}, Life(retention_days=30)
     ),
     alerts=AlertRules(
         labels=(

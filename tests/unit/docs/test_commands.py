@@ -21,7 +21,7 @@ COMMANDS = cli_commands(discover(("jobs.sources", "tests.toy_source")))
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Variables of the Makefile that a page may set.
-MAKE_VARIABLES = {"PCAP", "IFACE", "ARGS", "PYTHON"}
+MAKE_VARIABLES = {"PCAP", "IFACE", "LAKE", "ARGS", "PYTHON"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Single commands of a shell block as words; assignments in front and redirections are taken off."""
-    for line in re.sub(r"\\\n\s*", " ", block.text).splitlines():
+    """Single commands of a shell block as words; assignments in front, redirections and here-documents are taken off."""
+    text = re.sub(r"<<'(\w+)'\n.*?^\1$", "", block.text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r'"[^"]*"', lambda quoted: quoted[0].replace("\n", " "), text)  # a quotation may go over several lines
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         found: list[str] = []

@@ -143,6 +143,7 @@ def test_make_demo_passes_a_capture_relative_to_the_caller(checkout: Path, tmp_p
     assert make(tmp_path, "-C", str(checkout), "demo", f"PCAP={odd}")[2:] == ["demo", "--pcap", f"{tmp_path}/{odd}"]
     assert make(tmp_path, "-C", str(checkout), "demo", f"PCAP=/data/{odd}")[2:] == ["demo", "--pcap", f"/data/{odd}"]
     assert make(tmp_path, "-C", str(checkout), "demo", "IFACE=eth 0")[2:] == ["demo", "--iface", "eth 0"]
+    assert make(tmp_path, "-C", str(checkout), "demo", "LAKE=s3")[1:] == [f"flowlake in {checkout}", "demo", "--lake", "s3"]
 
 
 def test_make_uses_the_environment_that_setup_made(checkout: Path) -> None:

@@ -27,7 +27,7 @@ def cluster() -> Settings:
 
 def test_every_host_of_the_configuration_is_a_service(compose: dict[str, Any], cluster: Settings) -> None:
     urls = (cluster.scoring.tracking_uri, cluster.lake.s3_endpoint, cluster.spark.master)
-    hosts = {urlsplit(url).hostname for url in urls} | {cluster.hot.host, cluster.alerts.host}
+    hosts = {urlsplit(url).hostname for url in urls} | {cluster.hot.host, cluster.alerts.host, urlsplit(cluster.trino.url).hostname}
     hosts |= {server.split(":")[0] for server in cluster.kafka.bootstrap_servers.split(",")}
     assert hosts <= set(compose["services"])
 
@@ -50,5 +50,17 @@ def test_no_password_is_written_down(compose: dict[str, Any]) -> None:
 
 def test_volumes_and_networks_are_declared(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
-        assert {volume.split(":")[0] for volume in service.get("volumes", [])} <= set(compose["volumes"])
+        places = {volume.split(":")[0] for volume in service.get("volumes", [])}
+        assert {place for place in places if not place.startswith(".")} <= set(compose["volumes"])
+        assert all((FOLDER / place).is_dir() for place in places if place.startswith("."))
         assert set(service["networks"]) <= set(compose["networks"])
+
+
+def test_trino_is_the_version_that_was_tried_and_has_its_secrets(compose: dict[str, Any], cluster: Settings) -> None:
+    from infra.jvm.trino import SERVER
+    from jobs.engines import properties
+
+    service = compose["services"]["trino"]
+    assert service["image"] == f"trinodb/trino:{SERVER.version}"
+    wanted = properties.variables(properties.files(cluster, properties.ServerFolders("/etc/trino", "/data/trino")))
+    assert set(service["environment"]) == set(wanted)

@@ -12,7 +12,6 @@ from infra.sections import LakeSettings, PostgresSettings
 from jobs.sinks import hot, lake, parquet, postgres, stores
 from jobs.sinks.stores import QueryHandle, QueryStopped, StoreUnavailable
 from schemas import alerts as alerts_schema
-from schemas import hot as hot_schema
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
@@ -84,12 +83,6 @@ def test_alert_columns_are_the_contract() -> None:
     ]
     ddl = alerts_schema.MIGRATIONS[1][0]
     assert all(f" {name} " in ddl for name in wanted)
-
-
-def test_timescale_statements_can_be_repeated() -> None:
-    for statement in hot_schema.timescale_statements(NETWORK_FLOWS):
-        assert "if_not_exists => TRUE" in statement or "IF NOT EXISTS" in statement or statement.startswith("ALTER TABLE")
-    assert any("90 days" in s and "retention" in s for s in hot_schema.timescale_statements(NETWORK_FLOWS))
 
 
 def test_rows_of_both_stores_are_closed_records_only() -> None:

@@ -1,0 +1,98 @@
+"""What TimescaleDB's policies leave to do for a hypertable.
+
+A policy refreshes a continuous aggregate for the last hours only. Rows that come later than that change hours that it does not look at
+any more; TimescaleDB remembers which, and a refresh of all time computes these alone. And it knows nothing of the archive.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from infra.sections import HotSettings
+from jobs.archiving import ledger
+from jobs.hotstore import retention
+from jobs.sinks.migrations import Say
+from schemas.records import HotTable
+
+if TYPE_CHECKING:
+    from jobs.hotstore.maintain import Maintained
+
+_OLDEST = """
+SELECT min(range_start) FROM timescaledb_information.chunks
+WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end > %s
+"""
+_CHUNKS = """
+SELECT chunk_name, range_start, range_end FROM timescaledb_information.chunks
+WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end <= %s ORDER BY range_start
+"""
+#: Newer versions refresh in batches, which they cut before they have seen all that was touched: the rest would stay undone.
+_BATCHED = "SELECT bool_or('options' = ANY(proargnames)) FROM pg_proc WHERE proname = 'refresh_continuous_aggregate'"
+_WHOLE = """, options => '{"buckets_per_batch": 0}'::jsonb"""
+_JOBS = """
+SELECT job_id, proc_name FROM timescaledb_information.jobs
+WHERE hypertable_schema = current_schema() AND proc_name LIKE 'policy\\_%%' AND hypertable_name = ANY(%s) ORDER BY job_id
+"""
+_DROP = "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)"
+
+
+def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool, rebuild: bool) -> None:
+    """Refresh the continuous aggregates as far back as there are rows that live."""
+    now = datetime.now(UTC)
+    oldest = _one(connection, _OLDEST, (table.name, retention.cutoff(settings, table, now)))
+    batched = _one(connection, _BATCHED, ())
+    for rollup in table.rollups:
+        end = now - timedelta(hours=rollup.end_offset_hours)
+        if oldest is None or end - oldest < timedelta(hours=2 * rollup.hours):
+            continue
+        report.refreshed += 1
+        if not dry_run:
+            how = (_WHOLE if batched else "") + (", force => true" if rebuild else "")
+            _alone(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
+
+
+def drop(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool) -> None:
+    """Drop chunks that are too old and archived, where nothing else may be dropped (elsewhere a policy does)."""
+    if not settings.keep_until_archived:
+        return
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_CHUNKS, (table.name, retention.cutoff(settings, table, datetime.now(UTC))))
+        chunks = [
+            (name, first, last)
+            for name, first, last in cursor.fetchall()
+            if all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
+        ]
+    for name, first, last in chunks:
+        if not dry_run:
+            _alone(
+                connection,
+                "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)",
+                (table.name, last, first),
+            )
+        report.dropped.append(name)
+
+
+def run_jobs(connection: Any, table: HotTable, say: Say) -> None:
+    """Run the jobs of the policies of a table and its rollups now."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_JOBS, ([table.name, *(rollup.name for rollup in table.rollups)],))
+        jobs = cursor.fetchall()
+    for job, what in jobs:
+        say(f"{table.name}: job {job} ({what}) runs")
+        _alone(connection, "CALL run_job(%s)", (job,))
+
+
+def _one(connection: Any, query: str, values: tuple[Any, ...]) -> Any:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchone()[0]
+
+
+def _alone(connection: Any, statement: str, values: tuple[Any, ...]) -> None:
+    """Outside of a transaction block, which these procedures need."""
+    connection.autocommit = True
+    try:
+        connection.cursor().execute(statement, values)
+    finally:
+        if not connection.closed:
+            connection.autocommit = False

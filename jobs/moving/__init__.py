@@ -1,0 +1,1 @@
+"""Moving in: what other systems have kept in CSV files and SQLite becomes rows of the stores."""

@@ -1,0 +1,254 @@
+"""Labels of records: ground truth and analysts' verdicts, in the side table ``labels`` of the lake.
+
+A source (a data set, a person, a rule) says one thing of a record; what it says later takes the place of that. Of several sources the last
+word counts (:func:`latest`).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra import files
+from infra.config import Settings
+from infra.errors import CaptureError, ConfigError, one_line
+from jobs.runtime import lake
+from jobs.runtime.sidetable import Side, SideTable
+from schemas.records import RecordType
+
+LABELS = SideTable(
+    lake.SIDE_TABLES[0],
+    pa.schema(
+        [
+            ("record_type", pa.string()),
+            ("record_key", pa.string()),
+            ("label", pa.int8()),  # 1: attack, 0: benign
+            ("attack_type", pa.string()),  # BENIGN where label is 0
+            ("source", pa.string()),  # who or what says so
+            ("labelled_by", pa.string()),
+            ("labelled_at", pa.timestamp("us", tz="UTC")),
+            ("note", pa.string()),
+        ]
+    ),
+    "Ground truth and verdicts; one row a record and source",
+    "record_type",
+)
+#: What tells one row from another.
+KEY = ("record_type", "record_key", "source")
+_BENIGN = "BENIGN"
+_ATTACK = "ATTACK"
+_WORDS = {"0": 0, "false": 0, "benign": 0, "normal": 0, "1": 1, "true": 1, "attack": 1}
+#: Identities are no longer (:class:`schemas.records.RecordType`).
+_KEY_CHARACTERS = 36
+
+
+class BadLabel(ValueError):
+    """Something that is no label; the text says why."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did with the rows of a file."""
+
+    rows: int
+    added: int
+    changed: int
+    rejected: int
+    reject_file: str = ""
+
+
+def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
+    """Label and attack type of what was said: ``0``, ``benign``, ``1``, ``attack``, or the name of an attack type.
+
+    Raises
+    ------
+    BadLabel
+        Nothing was said, or one thing contradicts the other.
+    """
+    word, kind = label.strip(), attack_type.strip()
+    if not word and not kind:
+        raise BadLabel("no label")
+    known = _WORDS.get(word.lower())
+    if known is None:
+        if kind and word and kind != word:
+            raise BadLabel(f"label {word!r} is another than attack_type {kind!r}")
+        kind = word or kind
+        known = int(kind.upper() != _BENIGN)
+    if known == (kind.upper() == _BENIGN) and kind:
+        raise BadLabel(f"label {word!r} contradicts attack_type {kind!r}")
+    return known, (kind or _ATTACK) if known else _BENIGN
+
+
+def put(settings: Settings, rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Store labels, those of one record and source once; returns how many are new and how many changed.
+
+    Raises
+    ------
+    StoreError
+        See :meth:`jobs.runtime.sidetable.Side.upsert`.
+    """
+    last: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in KEY)
+        if key not in last or last[key]["labelled_at"] <= row["labelled_at"]:
+            last[key] = row
+    return Side(settings, LABELS).upsert(pa.Table.from_pylist(list(last.values()), schema=LABELS.schema), KEY, newer="labelled_at")
+
+
+def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[tuple[int, str, dict[str, Any]]]]:
+    """Labels in a file: CSV with a header line, or Parquet.
+
+    Parameters
+    ----------
+    file
+        Its columns are those of the table; ``record_key`` may bear the name of the type's own key. ``labelled_at`` is the file's time
+        where it is left out, so that a second import changes nothing.
+    record
+        Whose labels they are, where no column ``record_type`` says so.
+    defaults
+        ``source`` and ``labelled_by`` where the file has none.
+
+    Returns
+    -------
+    tuple of lists
+        Rows of the table; and of those that are none: line (or row), reason, cells.
+
+    Raises
+    ------
+    CaptureError
+        The file cannot be read, or has no column of keys or labels.
+    """
+    try:
+        cells = _cells(file)
+        changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as e:
+        raise CaptureError(
+            f"{file}: {getattr(e, 'strerror', None) or one_line(e)}", "name a CSV file with a header line, or a Parquet file"
+        ) from e
+    names = set(cells[0]) if cells else set()
+    if cells and not (names & {"record_key", record.key} and names & {"label", "attack_type"}):
+        raise CaptureError(
+            f"{file}: its columns are {', '.join(sorted(map(str, names)))}",
+            f"it needs record_key (or {record.key}), and label or attack_type",
+        )
+    good, bad = [], []
+    for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
+        try:
+            good.append(row(cell, record, defaults, changed))
+        except BadLabel as e:
+            bad.append((number, str(e), cell))
+    return good, bad
+
+
+def _cells(file: Path) -> list[dict[str, Any]]:
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(file, partitioning=None).to_pylist()
+        return rows
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        return list(csv.DictReader(text, strict=True))
+
+
+def row(cells: Mapping[str, Any], record: RecordType, defaults: Mapping[str, str], changed: datetime) -> dict[str, Any]:
+    """One label, of cells that have the names of columns; ``changed`` is its time where they say none.
+
+    Raises
+    ------
+    BadLabel
+        They are none.
+    """
+
+    def said(name: str) -> str:
+        value = cells.get(name)
+        return "" if value is None else str(value).strip()
+
+    if None in cells:
+        raise BadLabel("more cells than the header has")
+    key = said("record_key") or said(record.key)
+    if not key or len(key) > _KEY_CHARACTERS or not key.isascii():
+        raise BadLabel(f"record_key {key[:50]!r}: 1 to {_KEY_CHARACTERS} ASCII characters")
+    label = cells.get("label")
+    known, kind = verdict(
+        str(int(label)) if isinstance(label, bool | float) and label == int(label) else said("label"), said("attack_type")
+    )
+    source = said("source") or defaults.get("source", "")
+    return {
+        "record_type": said("record_type") or record.name,
+        "record_key": key,
+        "label": known,
+        "attack_type": kind,
+        "source": source,
+        "labelled_by": said("labelled_by") or defaults.get("labelled_by", ""),
+        "labelled_at": _time(cells.get("labelled_at"), changed),
+        "note": said("note") or None,
+    }
+
+
+def _time(value: Any, default: datetime) -> datetime:
+    if value is None or value == "":
+        return default
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+    except ValueError as e:
+        raise BadLabel(f"labelled_at {str(value)[:50]!r} is no ISO 8601 time") from e
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def import_file(settings: Settings, file: Path, record: RecordType, defaults: Mapping[str, str]) -> Imported:
+    """Store the labels of a file; rows that are none go to ``<file>.rejected.csv`` with line and reason. A second time changes nothing.
+
+    Raises
+    ------
+    CaptureError, StoreError
+        See :func:`read` and :func:`put`.
+    ConfigError
+        A row is about a record type that there is not.
+    """
+    good, bad = read(file, record, defaults)
+    known = {r.name for r in settings.catalogue.records}
+    if unknown := sorted({row["record_type"] for row in good} - known):
+        raise ConfigError(f"{file}: no record type {unknown[0]!r}", f"record types: {', '.join(sorted(known))}")
+    rejects = ""
+    if bad:
+        rejects = str(file.with_name(f"{file.name}.rejected.csv"))
+        lines = [["line", "reason", *(str(name) for name in bad[0][2] if name is not None)]]
+        lines += [[str(number), why, *(str(value) for name, value in row.items() if name is not None)] for number, why, row in bad]
+        files.replace(Path(rejects), "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines))
+    added, changed = put(settings, good)
+    return Imported(len(good) + len(bad), added, changed, len(bad), rejects)
+
+
+def _quoted(cell: str) -> str:
+    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(c in cell for c in ',"\n\r') else cell
+
+
+def latest(settings: Settings, record: RecordType) -> pa.Table:
+    """The last word on each record of a type: rows of :data:`LABELS`, one a record.
+
+    Raises
+    ------
+    StoreError
+        The store does not answer, or refuses.
+
+    Examples
+    --------
+    >>> truth = latest(settings, FLOWS)  # doctest: +SKIP
+    >>> flows = dataset(location(settings, FLOWS)).to_table()  # doctest: +SKIP
+    >>> flows.join(truth.select(["record_key", "label"]), "flow_id", "record_key", "inner")  # doctest: +SKIP
+    """
+    import pyarrow.dataset as ds
+
+    found = Side(settings, LABELS).dataset().to_table(filter=ds.field("record_type") == record.name)
+    order = pc.sort_indices(found, [("labelled_at", "descending"), ("source", "ascending")])
+    found = found.take(order)
+    first = pc.index_in(pc.unique(found["record_key"].combine_chunks()), found["record_key"].combine_chunks())
+    return found.take(first).select(LABELS.schema.names)

@@ -1,0 +1,273 @@
+"""The archive against a real database: what leaves, what stays, what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from infra.config import Settings
+from infra.errors import StoreError
+from jobs.archiving import dataset, ledger, months, overview, restore
+from jobs.archiving import run as runs
+from jobs.archiving.columns import Layout
+from jobs.archiving.run import Wish
+from jobs.sinks import hot, postgres
+from jobs.sinks.migrations import migrate
+from schemas.archive import BOOK
+from schemas.records import RecordType
+from tests.archivedata import EVERYTHING, everything, insert, months_ago, plain_rows, row_id
+from tests.integration.archivebench import TABLE, ArchiveBench
+
+pytestmark = pytest.mark.integration
+OLD, OLDER = months_ago(6), months_ago(7)
+
+
+def test_whole_months_leave_and_come_back_as_they_were(archive: ArchiveBench) -> None:
+    young = plain_rows(3, months_ago(1), prefix="young")
+    archive.fill([*plain_rows(40, OLD), *plain_rows(30, OLDER, prefix="older"), *young])
+    before = archive.hot()
+    done = archive.run()
+    assert [(item.month, item.rows, item.deleted, item.state) for item in done] == [
+        (months.text(OLDER.date()), 30, 30, "deleted"),
+        (months.text(OLD.date()), 40, 40, "deleted"),
+    ]
+    assert len(archive.hot()) == len(young)
+    assert len(archive.ids()) == 70
+    assert archive.verify() == []
+    assert archive.run() == []  # nothing is old enough any more
+    (back,) = archive.restore(OLD)
+    assert (back.rows, back.there) == (40, 0)
+    assert archive.restore(OLD)[0].there == 40  # again: nothing happens
+    archive.restore(OLDER)
+    assert archive.hot() == before
+
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "small": st.integers(-(2**15), 2**15 - 1),
+    "whole": st.integers(-(2**31), 2**31 - 1),
+    "big": st.integers(-(2**63), 2**63 - 1),
+    "label": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 1),
+    "single": st.floats(width=32),
+    "double": st.floats(),
+    "f_big": st.integers(-(2**63), 2**63 - 1) | st.integers(-100, 2**25),
+    "f_double": st.floats() | st.floats(width=32),
+    "f_single": st.floats(width=32),
+    "seen": st.sampled_from(
+        ["infinity", "-infinity", "epoch", "0001-01-01", "0044-03-15 BC", "9999-12-31 23:59:59.999999",
+        "29999-01-01", "1969-12-31 23:59:59.999999"]
+    ) | st.datetimes().map(lambda when: when.isoformat()),
+    "other": st.uuids().map(str),
+    "address": st.ip_addresses().map(str) | st.sampled_from(["10.0.0.0/8", "fe80::/10"]),
+    "words": st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+    | st.sampled_from(["", "\\.", '"', "a,b\r\n", " NULL "]),
+    "more": st.sampled_from(["{}", "null", '{"b": 1, "a": [1.50, "é\\n"]}', '"\\\\"', "1e300"]),
+}  # fmt: skip
+
+
+@hypothesis(
+    max_examples=8,
+    phases=[Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    rows=st.lists(st.fixed_dictionaries({name: st.none() | of for name, of in VALUES.items()}), min_size=1, max_size=25),
+    times=st.lists(st.integers(0, 27 * 86_400_000_000), min_size=25, max_size=25),
+)
+def test_every_value_of_every_type_comes_back(archive: ArchiveBench, rows: list[dict[str, Any]], times: list[int]) -> None:
+    """Into a table of its own, compared by the server's own text of the rows."""
+    archive.sql(f"DROP TABLE IF EXISTS {BOOK}, back; DELETE FROM flowlake_schema WHERE component = 'archive'; TRUNCATE {TABLE}")
+    for number, row in enumerate(rows):
+        row |= {"at": OLD + timedelta(microseconds=times[number]), "id": row_id(number)}
+    for path in archive.folder().rglob("*.*"):
+        path.unlink()
+    archive.fill(rows)
+    before = archive.hot()
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, archive.hot()) == (len(rows), len(rows), [])
+    archive.restore(OLD, into="back")
+    assert everything(archive.settings.hot, "back") == before
+
+
+def test_late_rows_go_into_a_further_file_and_replayed_ones_are_not_doubled(archive: ArchiveBench) -> None:
+    rows = plain_rows(20, OLD)
+    archive.fill(rows)
+    archive.run()
+    late = plain_rows(5, OLD + timedelta(days=3), prefix="late")
+    archive.fill([*rows[:7], *late])
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, archive.hot()) == (5, 12, [])
+    assert archive.ids() == sorted(row["id"] for row in [*rows, *late])
+    assert archive.states() == ["deleted", "deleted"]
+    assert len(list(archive.folder().glob("year=*/month=*/*.parquet"))) == 2
+    assert archive.verify() == []
+
+
+def test_a_row_that_differs_from_the_archived_one_of_its_key_stays(archive: ArchiveBench) -> None:
+    rows = plain_rows(4, OLD)
+    archive.fill(rows)
+    archive.run()
+    archive.fill([rows[0] | {"words": "corrected"}, rows[1]])
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, done.differing) == (0, 1, 1)
+    assert archive.sql(f"SELECT words FROM {TABLE}") == [("corrected",)]
+    assert any("1 rows differ" in line for line in archive.said)
+    assert len(archive.ids()) == 4
+
+
+def test_keep_deletes_nothing_and_the_next_run_writes_nothing_again(archive: ArchiveBench) -> None:
+    archive.fill(plain_rows(10, OLD))
+    (done,) = archive.run(Wish(keep=True))
+    assert (done.state, done.rows, done.deleted, len(archive.hot())) == ("verified", 10, 0, 10)
+    assert archive.run(Wish(keep=True))[0].rows == 0
+    archive.fill(plain_rows(2, OLD, prefix="late"))
+    assert archive.run(Wish(keep=True))[0].rows == 2
+    (done,) = archive.run()
+    assert (done.state, done.rows, done.deleted, archive.hot()) == ("deleted", 0, 12, [])
+    assert len(archive.ids()) == 12
+
+
+def test_a_restored_month_stays_until_its_time_is_over(archive: ArchiveBench) -> None:
+    archive.fill(plain_rows(6, OLD))
+    archive.run()
+    archive.restore(OLD)
+    day = OLD.date()
+    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
+        assert ledger.held(cursor, TABLE, day)
+        assert not ledger.archived(cursor, TABLE, day)
+    (done,) = archive.run(Wish(month=months.of(OLD)))
+    assert (done.state, done.deleted, len(archive.hot())) == ("restored", 0, 6)
+    assert any("left alone" in line for line in archive.said)
+    archive.sql(f"UPDATE {BOOK} SET restored_until = now() - interval '1 second'")
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, archive.hot(), len(archive.ids())) == (0, 6, [], 6)
+    assert archive.states() == ["deleted"]
+
+
+def test_retention_may_drop_what_is_archived_and_nothing_else(archive: ArchiveBench) -> None:
+    day = OLD.date()
+
+    def archived() -> bool:
+        with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
+            return ledger.archived(cursor, TABLE, day)
+
+    assert archived()  # a day without rows, without a book
+    archive.fill(plain_rows(10, OLD))
+    assert not archived()
+    archive.run(Wish(keep=True))
+    assert archived()
+    archive.fill(plain_rows(1, OLD + timedelta(hours=20), prefix="late"))
+    assert not archived()
+    archive.run(Wish(keep=True))
+    assert archived()
+    archive.sql(f"UPDATE {TABLE} SET words = 'other' WHERE id = %s", row_id("r3"))
+    assert not archived()
+
+
+def test_months_that_are_chosen_and_months_that_may_not_be(archive: ArchiveBench) -> None:
+    archive.fill([*plain_rows(2, OLD), *plain_rows(2, OLDER, prefix="older"), *plain_rows(2, months_ago(0), prefix="now")])
+    old, older = months.of(OLD), months.of(OLDER)
+    planned = runs.plan(archive.settings, [EVERYTHING], Wish(), archive.said.append)
+    assert [(item.month, item.rows, item.state) for item in planned] == [(months.text(older), 2, ""), (months.text(old), 2, "")]
+    assert archive.sql("SELECT to_regclass(%s)", BOOK) == [(None,)]  # a plan changes nothing
+    assert [item.month for item in archive.run(Wish(before=old))] == [months.text(older)]
+    assert [item.month for item in archive.run(Wish(month=old))] == [months.text(old)]
+    for month in (months.of(datetime.now(UTC)), months.of(months_ago(1)), months.of(datetime(9999, 12, 1, tzinfo=UTC))):
+        with pytest.raises(StoreError, match="cannot be archived yet"):
+            archive.run(Wish(month=month))
+    archive.settings = archive.settings.model_copy(update={"archive": archive.settings.archive.model_copy(update={"after_days": 1})})
+    archive.run()
+    assert len(archive.hot()) == 2  # the current month never leaves
+
+
+def test_times_out_of_any_bounds(archive: ArchiveBench) -> None:
+    times = [
+        "-infinity",
+        "infinity",
+        "0044-03-15 BC",
+        "0001-01-01 00:00:00.000001+00",
+        "0001-12-31 23:59:59.999999+00",
+        "9999-12-31 23:59:59+00",
+    ]
+    archive.fill([{"at": at, "id": row_id(at)} for at in times])
+    done = archive.run()
+    assert [(item.month, item.rows) for item in done] == [("0001-01", 1), ("0001-12", 1)]
+    assert archive.sql(f"SELECT at::text FROM {TABLE} ORDER BY at") == [
+        ("-infinity",), ("0044-03-15 00:00:00+00 BC",), ("9999-12-31 23:59:59+00",), ("infinity",)
+    ]  # fmt: skip
+    assert any("2 rows of times before year 1" in line for line in archive.said)
+    archive.restore(datetime(1, 1, 1, tzinfo=UTC))
+    assert archive.sql(f"SELECT at = '0001-01-01 00:00:00.000001+00' FROM {TABLE} WHERE id = %s", row_id(times[3])) == [(True,)]
+
+
+def test_files_are_sorted_cut_and_described(archive: ArchiveBench) -> None:
+    import pyarrow.parquet as pq
+
+    archive.fill(plain_rows(2500, OLD))
+    (done,) = archive.run()
+    files = sorted(archive.folder().glob("year=*/month=*/*.parquet"))
+    assert (done.files, len(files)) == (3, 3)
+    folder = f"year={OLD.year:04}/month={OLD.month:02}"
+    assert {str(path.parent.relative_to(archive.folder())) for path in files} == {folder}
+    opened = [pq.ParquetFile(path) for path in files]
+    assert [file.metadata.num_rows for file in opened] == [1000, 1000, 500]
+    layout = Layout.of(EVERYTHING)
+    for file in opened:
+        assert file.schema_arrow.equals(layout.schema)
+        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+        assert file.metadata.row_group(0).column(0).statistics.has_min_max
+        times = file.read(columns=["at_us"])["at_us"]
+        assert times.to_pylist() == sorted(times.to_pylist())
+    (manifest,) = (archive.folder() / "_manifests").glob("*.json")
+    told = json.loads(manifest.read_text())
+    assert (told["state"], told["rows"], told["month"], len(told["files"])) == ("deleted", 2500, months.text(OLD.date()), 3)
+    assert told["files"][0]["path"] == str(files[0].relative_to(archive.folder()))
+    assert told["sums"]["columns"]["whole"]["max"] == 2499
+    assert not (archive.folder() / "_staging").exists()
+    found = dataset.dataset(archive.settings, EVERYTHING)
+    assert found is not None
+    assert found.count_rows(filter=(pc.field("year") == OLD.year) & (pc.field("month") == OLD.month)) == 2500
+    assert found.count_rows(filter=pc.field("year") == 1) == 0
+
+
+def test_a_database_older_than_the_archive_learns_from_the_manifests(archive: ArchiveBench) -> None:
+    rows = plain_rows(8, OLD)
+    archive.fill(rows)
+    archive.run()
+    archive.sql(f"DROP TABLE {BOOK}; DELETE FROM flowlake_schema WHERE component = 'archive'")
+    archive.fill(rows)  # as they come back from a backup
+    assert [item.state for item in overview.listed(archive.settings, [EVERYTHING])] == ["deleted"]
+    (done,) = archive.run()
+    assert (done.rows, done.deleted, len(archive.ids())) == (0, 8, 8)
+    assert archive.states() == ["deleted"]
+
+
+def test_two_record_types_have_archives_of_their_own(
+    archive: ArchiveBench, database: dict[str, Any], settings: Callable[..., Settings]
+) -> None:
+    made = settings(sources={"packages": ["jobs.sources", "tests.toy_source"]}, hot=database, archive=archive.settings.archive)
+    (reading,) = [record for record in made.catalogue.records if record.name == "readings"]
+    migrate(hot.component(made, hot.table_of(reading)))
+    row = {"reading_id": row_id("x"), "device": "boiler", "value": 0.1, "zscore": 1, "predicted_label": 0, "confidence_score": 0.5}
+    insert(made.hot, reading, [row | {"timestamp": OLD, "attack_type": "BENIGN", "model_version": "1"}])
+    before = everything(made.hot, "sensor_readings")
+    archive.fill(plain_rows(2, OLD))
+    both: list[RecordType] = [EVERYTHING, reading]
+    assert [(item.table, item.rows) for item in runs.run(made, both, Wish(), archive.said.append)] == [(TABLE, 2), ("sensor_readings", 1)]
+    found = dataset.dataset(made, reading)
+    assert found is not None
+    (archived,) = found.to_table().to_pylist()
+    assert (archived["value_exact"], archived["device"], archived["year"]) == (0.1, "boiler", OLD.year)
+    (back,) = restore.restore(made, [reading], months.of(OLD), "", archive.said.append)
+    assert (back.table, back.rows) == ("sensor_readings", 1)
+    assert everything(made.hot, "sensor_readings") == before
+    assert replace(back, until="").into == "sensor_readings"

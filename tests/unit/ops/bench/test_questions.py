@@ -1,0 +1,63 @@
+"""Questions are found on the page that shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.bench.dashboards import AnswerTimes
+from ops.bench.questions import Question, cookbook, dashboards
+
+PAGE = """
+# Query the stores
+
+```sql
+SELECT 'no engine is named';
+```
+
+### 1. Attack rate
+
+Some words.
+
+<!-- run: postgresql, duckdb -->
+```sql
+SELECT 1
+FROM flows;
+```
+
+<!-- run: trino -->
+```sql
+SELECT 2;
+```
+
+### 2. Another
+
+<!-- run: postgresql -->
+words between
+
+```sql
+SELECT 'the comment was of the words';
+```
+
+<!-- run: postgresql -->
+```sql
+SELECT '50 %';
+```
+"""
+
+
+def test_the_blocks_of_an_engine_are_named_by_their_headings() -> None:
+    assert list(cookbook(PAGE)) == [Question("1. Attack rate", "SELECT 1\nFROM flows"), Question("2. Another", "SELECT '50 %'")]
+    assert [question.sql for question in cookbook(PAGE, "trino")] == ["SELECT 2"]
+
+
+def test_every_parameter_of_a_panel_has_values() -> None:
+    found = dashboards(["10.0.0.1"], ["10.0.0.2"])
+    assert len({question.name for question in found}) == len(found)
+    for question in found:
+        assert question.sql.count("%(") == len(question.choices)
+        assert all(f"%({name})s" in question.sql for name in question.choices)
+
+
+@pytest.mark.parametrize(("percent", "ms"), [(50, 3.0), (99, 9.0)])
+def test_a_percentile_is_a_time_that_was_measured(percent: float, ms: float) -> None:
+    assert AnswerTimes([9.0, 1.0, 3.0, 2.0, 3.0], 7).p(percent) == ms

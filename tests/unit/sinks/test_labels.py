@@ -1,0 +1,124 @@
+"""Labels: what counts as one, once by record and source, the last word of several."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.config import Settings
+from infra.errors import CaptureError, ConfigError
+from jobs.sinks import labels
+from jobs.sinks.labels import BadLabel, Imported, import_file, latest, verdict
+from schemas.packets import FLOWS
+from tests.toy_source.records import READING
+
+Factory = Callable[..., Settings]
+BY = {"source": "lab", "labelled_by": "ann"}
+
+
+@pytest.fixture
+def made(settings: Factory, tmp_path: Path) -> Settings:
+    return settings(sources={"packages": ["jobs.sources", "tests.toy_source"]}, lake={"path": str(tmp_path / "lake" / "flows")})
+
+
+def said(settings: Settings, record: Any = FLOWS) -> dict[str, tuple[int, str, str]]:
+    return {r["record_key"]: (r["label"], r["attack_type"], r["source"]) for r in latest(settings, record).to_pylist()}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("0", ""), (0, "BENIGN")),
+        (("benign", ""), (0, "BENIGN")),
+        (("BENIGN", "BENIGN"), (0, "BENIGN")),
+        (("1", ""), (1, "ATTACK")),
+        (("attack", "SYN_SCAN"), (1, "SYN_SCAN")),
+        (("SYN_SCAN", ""), (1, "SYN_SCAN")),
+        (("", "SYN_SCAN"), (1, "SYN_SCAN")),
+        (("", "benign"), (0, "BENIGN")),
+    ],
+)
+def test_what_is_a_label(given: tuple[str, str], found: tuple[int, str]) -> None:
+    assert verdict(*given) == found
+
+
+@pytest.mark.parametrize("given", [("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN")])
+def test_what_is_none(given: tuple[str, str]) -> None:
+    with pytest.raises(BadLabel):
+        verdict(*given)
+
+
+def test_a_csv_file_twice_and_its_rejects(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text(
+        "flow_id,label,attack_type,labelled_at,note\n"
+        'a,1,SYN_SCAN,2026-03-01T12:00:00Z,"scan, slow"\n'
+        "b,0,,2026-03-01T12:00:00+01:00,\n"
+        ",1,,,\n"
+        "c,0,FLOOD,,\n"
+        "d,1,,yesterday,\n"
+        "a,benign,,2026-03-02,later in the file and in time\n"
+        "a,1,,2026-02-02,earlier\n"
+    )
+    done = import_file(made, file, FLOWS, BY)
+    assert done == Imported(7, 2, 0, 3, str(file) + ".rejected.csv")
+    with open(done.reject_file, newline="") as text:
+        rejects = list(csv.DictReader(text))
+    assert [(r["line"], r["reason"].split(" ")[0]) for r in rejects] == [("4", "record_key"), ("5", "label"), ("6", "labelled_at")]
+    assert said(made) == {"a": (0, "BENIGN", "lab"), "b": (0, "BENIGN", "lab")}
+    assert import_file(made, file, FLOWS, BY) == Imported(7, 0, 0, 3, done.reject_file)
+
+
+def test_without_times_a_second_import_changes_nothing(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.parquet"
+    pq.write_table(pa.table({"record_key": ["a", "b"], "label": pa.array([1.0, 0.0]), "record_type": ["readings", "flows"]}), file)
+    assert import_file(made, file, FLOWS, BY) == Imported(2, 2, 0, 0)
+    assert import_file(made, file, FLOWS, BY) == Imported(2, 0, 0, 0)
+    assert (said(made), said(made, READING)) == ({"b": (0, "BENIGN", "lab")}, {"a": (1, "ATTACK", "lab")})
+    os.utime(file, (2e9, 2e9))
+    assert import_file(made, file, FLOWS, BY) == Imported(2, 0, 2, 0), "a file that was saved again says it again, later"
+
+
+def test_the_last_word_counts_and_an_earlier_one_does_not_undo_it(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "v.csv"
+    for source, time, label in (
+        ("rule", "2026-03-02", "1"),
+        ("ann", "2026-03-03", "0"),
+        ("rule", "2026-03-01", "0"),
+        ("bob", "2026-03-01", "1"),
+    ):
+        file.write_text(f"record_key,label,source,labelled_at\na,{label},{source},{time}\n")
+        import_file(made, file, FLOWS, BY)
+    assert said(made) == {"a": (0, "BENIGN", "ann")}
+    assert sorted(labels.Side(made, labels.LABELS).dataset().to_table()["source"].to_pylist()) == ["ann", "bob", "rule"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.csv", "id,label\na,1\n", "its columns are id, label"),
+        ("x.csv", "flow_id,note\na,1\n", "its columns are flow_id, note"),
+        ("x.parquet", "no parquet", "x.parquet"),
+        ("x.csv", 'flow_id,label\n"a,1\n', "x.csv"),
+        ("x.csv", b"flow_id,label\n\xff,1\n", "x.csv"),
+    ],
+)
+def test_a_file_that_is_none(made: Settings, tmp_path: Path, name: str, content: Any, told: str) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CaptureError, match=told) as failure:
+        import_file(made, tmp_path / name, FLOWS, BY)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_record_type_that_there_is_not(made: Settings, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("record_key,label,record_type\na,1,nosuch\n")
+    with pytest.raises(ConfigError, match="no record type 'nosuch'"):
+        import_file(made, tmp_path / "x.csv", FLOWS, BY)
+    assert latest(made, FLOWS).num_rows == 0
