@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from infra.sections import QualitySettings
 from jobs.quality import derive, vectorised
-from jobs.quality.vectorised import Clock, Mask
+from jobs.quality.vectorised import Mask, TimeBounds
 from jobs.sinks.messages import Message
 from schemas.records import RecordType
 from schemas.rules import Constraint
@@ -81,14 +81,14 @@ class Checks:
             begin = end
         return good, failed
 
-    def _clock(self, messages: Sequence[Message]) -> Clock:
+    def _clock(self, messages: Sequence[Message]) -> TimeBounds:
         """Of whoever published each message: the same whenever it is read."""
         now = time.time_ns() // 1000
         sent = np.array([message.published_us or now for message in messages], np.int64)
-        return Clock.of(self.quality, np.repeat(sent, [message.rows.num_rows for message in messages]))
+        return TimeBounds.of(self.quality, np.repeat(sent, [message.rows.num_rows for message in messages]))
 
 
-def failures(rows: pa.Table, found: Iterable[Constraint], clock: Clock) -> dict[Constraint, Mask]:
+def failures(rows: pa.Table, found: Iterable[Constraint], clock: TimeBounds) -> dict[Constraint, Mask]:
     """Which rows fail which constraints; those that all rows keep are left out."""
     masks = ((constraint, vectorised.failing(rows, constraint, clock)) for constraint in found)
     return {constraint: mask for constraint, mask in masks if mask is not None}

@@ -245,7 +245,6 @@ class HotDays:
             sql += f" AND {_quoted(self.names[self._record.key])}::text = ANY(%s)"
             values.append(list(keys))
         with self._cursor("pieces") as cursor:
-            cursor.itersize = rows
             cursor.execute(sql, values)
             while found := cursor.fetchmany(rows):
                 arrays = [pa.array(values, field.type) for values, field in zip(zip(*found, strict=True), schema, strict=True)]

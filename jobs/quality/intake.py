@@ -117,7 +117,7 @@ class Intake:
         return json.dumps({"counts": self._counts, "files": self._files}) if self._counts else ""
 
 
-class Keeper:
+class QuarantineWriter:
     """The driver's part, of one query.
 
     Parameters
@@ -201,7 +201,7 @@ class Keeper:
         return pq.ParquetFile(path, filesystem=lake.files(self.root, self._settings.lake)).read()
 
     def _read(self) -> set[str]:
-        rows = table.side(self._settings).dataset()
+        rows = lake.dataset(self.root, self._settings.lake if "://" in self.root else None)
         mine = (pc.field("record") == self._record.name) & (pc.field("stage") == table.BATCH)
         return set(rows.to_table(columns=["id"], filter=mine)["id"].to_pylist())
 

@@ -20,7 +20,7 @@ from infra.config import Settings
 from infra.names import printable
 from jobs.quality import batch, derive, rates, suites, table
 from jobs.quality.daytables import DayTable
-from jobs.quality.vectorised import Clock
+from jobs.quality.vectorised import TimeBounds
 from schemas.records import RecordType
 from schemas.rules import Constraint, NotNull, PlausibleTime
 
@@ -32,7 +32,7 @@ _SHOWN = 20
 
 
 @dataclass
-class Found:
+class Tally:
     """What one expectation came to, over all pieces."""
 
     config: Any
@@ -87,7 +87,7 @@ class SuiteRun:
     stage: str
     day: date
     rows: int = 0
-    found: list[Found] = field(default_factory=list)
+    found: list[Tally] = field(default_factory=list)
     note: str = ""
     copied: int = 0
     seconds: float = 0.0
@@ -98,7 +98,7 @@ class SuiteRun:
         return f"{self.record.name}.{self.stage}"
 
     @property
-    def failed(self) -> list[Found]:
+    def failed(self) -> list[Tally]:
         """Expectations that do not hold."""
         return [one for one in self.found if not one.success]
 
@@ -147,7 +147,7 @@ def run(
     """
     began, done = time.monotonic(), SuiteRun(record, stage, day)
     there = days.types()
-    clock = Clock.of(settings.quality, int(now.timestamp() * 1e6))
+    clock = TimeBounds.of(settings.quality, int(now.timestamp() * 1e6))
     found = constraints_for(record, settings, days, there)
     copies = _Copies(settings, record, stage, now)
     expected = list(days.expected) or sorted(derive.columns_of(constraints_for(record, settings, days)))
@@ -156,7 +156,7 @@ def run(
         done.note = f"without {record.key} and {record.event_time} its rows cannot be looked at"
         return done
     of_rows = suites.of_rows(found, clock)
-    results = {one.meta[suites.RULE]: Found(one.configuration) for one in of_rows}
+    results = {one.meta[suites.RULE]: Tally(one.configuration) for one in of_rows}
     for piece in days.pieces(day, day, settings.quality.piece_rows):
         for rule, one in _checked(suites.frame(piece, found), of_rows).items():
             results[rule].add(one)
@@ -187,12 +187,12 @@ def constraints_for(record: RecordType, settings: Settings, days: DayTable, ther
     )
 
 
-def validate(frame: pd.DataFrame, expectations: Sequence[Any]) -> list[Found]:
+def validate(frame: pd.DataFrame, expectations: Sequence[Any]) -> list[Tally]:
     """What great-expectations says of one frame."""
     checked = _checked(frame, expectations)
     found = []
     for one in expectations:
-        found.append(Found(one.configuration))
+        found.append(Tally(one.configuration))
         found[-1].add(checked[one.meta[suites.RULE]])
     return found
 
@@ -218,7 +218,7 @@ def _twice(days: DayTable, record: RecordType, day: date) -> list[str]:
     return [str(row[record.key]) for row in rows]
 
 
-def _strays(days: DayTable, record: RecordType, clock: Clock, settings: Settings, copies: _Copies) -> int:
+def _strays(days: DayTable, record: RecordType, clock: TimeBounds, settings: Settings, copies: _Copies) -> int:
     """Rows of the whole table at times that cannot be: they lie in days that nobody looks at."""
     epoch = date(1970, 1, 1)
     before = epoch + timedelta(microseconds=clock.earliest_us) - timedelta(days=1)
@@ -247,7 +247,7 @@ class _Copies:
     def _left(self) -> int:
         return self._settings.quality.copies - len(self._rows)
 
-    def take(self, piece: pa.Table, found: Sequence[Constraint], clock: Clock, failed: set[str]) -> None:
+    def take(self, piece: pa.Table, found: Sequence[Constraint], clock: TimeBounds, failed: set[str]) -> None:
         """Rows of a piece that fail one of the constraints that failed."""
         wanted = [one for one in found if one.name in failed]
         if not wanted or self._left <= 0:

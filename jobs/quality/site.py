@@ -19,7 +19,7 @@ from infra.config import Settings
 from jobs.quality import pages
 
 if TYPE_CHECKING:
-    from jobs.quality.nightly import Found, SuiteRun
+    from jobs.quality.nightly import SuiteRun, Tally
 
 #: Runs whose results are kept.
 KEPT = 60
@@ -107,7 +107,7 @@ def _kept(context: Any, run: SuiteRun, now: datetime) -> list[Any]:
     return [ExpectationSuiteIdentifier(run.name), key]
 
 
-def _result(found: Found) -> Any:
+def _result(found: Tally) -> Any:
     """What one expectation came to, as great-expectations would have said it of all rows at once."""
     from great_expectations.core import ExpectationValidationResult
 

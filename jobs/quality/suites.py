@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.quality.rates import Rate
-from jobs.quality.vectorised import Clock
+from jobs.quality.vectorised import TimeBounds
 from schemas.rules import (
     IPV4,
     IPV6,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RULE = "rule"
 
 
-def of_rows(found: Iterable[Constraint], clock: Clock) -> list[Any]:
+def of_rows(found: Iterable[Constraint], clock: TimeBounds) -> list[Any]:
     """Expectations of constraints, in their order; of rows as :func:`frame` makes them."""
     return [_expectation(constraint, clock) for constraint in found]
 
@@ -136,7 +136,7 @@ def strays(time: str) -> str:
     return f"rows whose {time} cannot be"
 
 
-def _expectation(rule: Constraint, clock: Clock) -> Any:
+def _expectation(rule: Constraint, clock: TimeBounds) -> Any:
     from great_expectations import expectations as gxe
 
     meta = {RULE: rule.name}

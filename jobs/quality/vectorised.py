@@ -39,7 +39,7 @@ _S = 1_000_000
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeBounds:
     """Between which times a time is plausible.
 
     Parameters
@@ -57,7 +57,7 @@ class Clock:
     now_us: int | npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, quality: QualitySettings, now_us: int | npt.NDArray[np.int64]) -> Clock:
+    def of(cls, quality: QualitySettings, now_us: int | npt.NDArray[np.int64]) -> TimeBounds:
         """With the bounds of the settings."""
         first = datetime(quality.earliest.year, quality.earliest.month, quality.earliest.day, tzinfo=UTC)
         return cls(int(first.timestamp()) * _S, quality.ahead_s * _S, now_us)
@@ -68,7 +68,7 @@ class Clock:
         return np.asarray(self.now_us, np.int64)[()] + np.int64(self.ahead_us)
 
 
-def failing(table: pa.Table, constraint: Constraint, clock: Clock) -> Mask | None:
+def failing(table: pa.Table, constraint: Constraint, clock: TimeBounds) -> Mask | None:
     """Rows that do not keep a constraint; None when all do.
 
     Parameters
@@ -93,12 +93,12 @@ def failing(table: pa.Table, constraint: Constraint, clock: Clock) -> Mask | Non
     return mask if mask.any() else None
 
 
-def _nulls(table: pa.Table, rule: NotNull, _: Clock) -> Any:
+def _nulls(table: pa.Table, rule: NotNull, _: TimeBounds) -> Any:
     column = table[rule.column]
     return pc.is_null(column) if column.null_count else None
 
 
-def _range(table: pa.Table, rule: Range, _: Clock) -> Any:
+def _range(table: pa.Table, rule: Range, _: TimeBounds) -> Any:
     column = table[rule.column]
     bounds = pc.min_max(column).as_py()
     floating = pa.types.is_floating(column.type)
@@ -114,14 +114,14 @@ def _range(table: pa.Table, rule: Range, _: Clock) -> Any:
     return ~inside & ~np.asarray(column.is_null())
 
 
-def _one_of(table: pa.Table, rule: OneOf, _: Clock) -> Any:
+def _one_of(table: pa.Table, rule: OneOf, _: TimeBounds) -> Any:
     column, known = table[rule.column], pa.array(rule.values)
     found = pc.unique(column).drop_null()
     odd = found.filter(pc.invert(pc.is_in(found.cast(known.type), known)))
     return pc.is_in(column, odd) if len(odd) else None
 
 
-def _address(table: pa.Table, rule: Address, _: Clock) -> Any:
+def _address(table: pa.Table, rule: Address, _: TimeBounds) -> Any:
     column = table[rule.column]
     found = pc.unique(column).drop_null()
     rest = found.filter(pc.invert(pc.match_substring_regex(found, IPV4)))
@@ -129,7 +129,7 @@ def _address(table: pa.Table, rule: Address, _: Clock) -> Any:
     return pc.is_in(column, odd) if len(odd) else None
 
 
-def _pattern(table: pa.Table, rule: Pattern, _: Clock) -> Any:
+def _pattern(table: pa.Table, rule: Pattern, _: TimeBounds) -> Any:
     if rule.regex == UUID and _all_uuids(table[rule.column]):
         return None
     return pc.invert(pc.match_substring_regex(table[rule.column], rule.regex))
@@ -155,7 +155,7 @@ def _all_uuids(column: pa.ChunkedArray) -> bool:
     return True
 
 
-def _no_nul(table: pa.Table, rule: NoNul, _: Clock) -> Any:
+def _no_nul(table: pa.Table, rule: NoNul, _: TimeBounds) -> Any:
     if not any(_zero_byte(chunk) for chunk in table[rule.column].chunks):
         return None
     return pc.match_substring(table[rule.column], "\0")
@@ -177,7 +177,7 @@ def _zero_byte(chunk: pa.Array) -> bool:
     return data is not None and not np.frombuffer(data, np.uint8)[first:last].all()
 
 
-def _time(table: pa.Table, rule: PlausibleTime, clock: Clock) -> Any:
+def _time(table: pa.Table, rule: PlausibleTime, clock: TimeBounds) -> Any:
     column = _ticks(table[rule.column])
     times, by = _TICKS[table[rule.column].type.unit]
     # in the column's own unit: what a coarse one can hold, microseconds may not
@@ -189,7 +189,7 @@ def _time(table: pa.Table, rule: PlausibleTime, clock: Clock) -> Any:
     return ~np.asarray(column.is_null()) & ((values < earliest) | (values > latest))
 
 
-def _order(table: pa.Table, rule: Order, _: Clock) -> Any:
+def _order(table: pa.Table, rule: Order, _: TimeBounds) -> Any:
     low, high = _sum(table, rule.lower), _sum(table, rule.upper)
     bad = pc.greater(low, high)
     if not pc.any(bad).as_py():
@@ -200,7 +200,7 @@ def _order(table: pa.Table, rule: Order, _: Clock) -> Any:
     return bad
 
 
-def _together(table: pa.Table, rule: Together, _: Clock) -> Any:
+def _together(table: pa.Table, rule: Together, _: TimeBounds) -> Any:
     one, other = table[rule.column], table[rule.other]
     return pc.xor(pc.equal(one, pa.scalar(rule.value, one.type)), pc.equal(other, pa.scalar(rule.other_value, other.type)))
 

@@ -21,7 +21,7 @@ from infra.sections import HotSettings, PostgresSettings
 from jobs.hotstore import placing
 from jobs.hotstore.conversion import BOUND
 from jobs.hotstore.layout import HotLayout
-from jobs.quality.intake import Intake, Keeper
+from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink
@@ -248,7 +248,7 @@ class HotSink:
         self.record = record
         self.trigger_ms = settings.hot.trigger_ms
         self._settings = settings
-        self._keeper = Keeper(settings, record, SINK)
+        self._keeper = QuarantineWriter(settings, record, SINK)
 
     @property
     def store(self) -> str:

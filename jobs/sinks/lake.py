@@ -25,7 +25,7 @@ from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
 from infra.sections import LakeSettings
 from jobs.quality.batch import Checks
-from jobs.quality.intake import Intake, Keeper
+from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime import lake, meanings, s3
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.meanings import About
@@ -187,7 +187,7 @@ class Lake:
         self._known = Identities(TableIdentities(spark, record, self._path))
         self._root = s3.uri(self._path)
         self._log = parquet.Log(self._root, settings.lake) if parquet.reaches(self._path) else None
-        self._keeper = Keeper(settings, record, SINK)
+        self._keeper = QuarantineWriter(settings, record, SINK)
         self._upkeep = Upkeep(record, self._root, settings.lake, self._log) if self._log else None
         self._touched: set[int] = set()  # days since 1970, where Spark compacts
         self._tasks = 1  # of the next batch: as if it were as large as the last

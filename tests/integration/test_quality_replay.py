@@ -52,6 +52,13 @@ def flowlake(*words: str) -> int:
     return int(end.value.code or 0)
 
 
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command prints, without what the queries logged before."""
+    capsys.readouterr()
+    assert flowlake(*words) == 0
+    return capsys.readouterr().out
+
+
 def test_rows_pass_when_their_fault_is_mended(spark: Any, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = bench.settings
     bench.rows([{"name": "good"}, {"name": "ahead", "start_time": LATER, "end_time": LATER}, {"name": "bad", "src_port": -1}])
@@ -59,20 +66,15 @@ def test_rows_pass_when_their_fault_is_mended(spark: Any, bench: Bench, tmp_path
         drain(START[name], spark, settings)
     assert stored(settings, bench) == ([flow_id("good")],) * 2
     conf = ("--conf-file", str(written(settings, tmp_path)))
-    capsys.readouterr()  # what the queries logged
-
-    assert flowlake("quarantine", "replay", "--dry-run", "--json", *conf) == 0
-    assert json.loads(capsys.readouterr().out) == [{"record": "flows", "published": 0, "chosen": 2, "odd": 0}]
-    assert flowlake("quarantine", "replay", "--reason", "time(", *conf) == 0
-    assert "flows: 1 rows published again" in capsys.readouterr().out
-    assert flowlake("quarantine", "replay", "--reason", "time(", *conf) == 0
-    assert "flows: 0 rows published again" in capsys.readouterr().out, "each once"
+    expected = [{"record": "flows", "published": 0, "chosen": 2, "odd": 0}]
+    assert json.loads(told(capsys, "quarantine", "replay", "--dry-run", "--json", *conf)) == expected
+    assert "flows: 1 rows published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf)
+    assert "flows: 0 rows published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf), "each once"
     for name in ("lake", "hot"):
         drain(START[name], spark, patient(settings))
     assert stored(settings, bench) == (sorted([flow_id("good"), flow_id("ahead")]),) * 2
 
-    assert flowlake("quarantine", "list", "--json", *conf) == 0
-    rows = {row["rule"]: row for row in json.loads(capsys.readouterr().out)}
+    rows = {row["rule"]: row for row in json.loads(told(capsys, "quarantine", "list", "--json", *conf))}
     assert set(rows) == {"time(start_time)", "range(src_port)"}
     assert rows["time(start_time)"]["replayed_at"] is not None
     assert rows["range(src_port)"]["replayed_at"] is None
@@ -114,9 +116,7 @@ def test_the_page_about_it(
             assert words[0] == "flowlake"
             # the hot store of these settings is nobody's: a person would have one
             more = ["--stage", "lake"] if words[1:3] == ["quality", "run"] and "--stage" not in words else []
-            capsys.readouterr()
-            assert flowlake(*words[1:], *more) == 0, line
-            said.append(capsys.readouterr().out)
+            said.append(told(capsys, *words[1:], *more))
     assert "flows: 1 rows would be published" in said[-2]
     assert "flows: 1 rows published again" in said[-1]
     assert any("flows.lake 2026-03-01: 5 rows" in text for text in said)

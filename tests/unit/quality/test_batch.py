@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra import config
 from infra.config import Settings
 from jobs.quality import batch, derive, intake, table, vectorised
-from jobs.quality.vectorised import Clock
+from jobs.quality.vectorised import TimeBounds
 from jobs.sinks.messages import Message
+from schemas.labels import LABELS
 from schemas.packets import FLOWS
 from schemas.records import HotColumn, RecordType
 from schemas.rules import UUID, Address, Constraint, NoNul, NotNull, OneOf, Order, Pattern, PlausibleTime, Range, Together
@@ -25,7 +28,7 @@ from tests.qualitydata import FAULTS, NIGHTLY, T0, faulty, readings
 from tests.sinksdata import table as flows
 from tests.toy_source.records import READING
 
-NOW = Clock(315_532_800_000_000, 86_400_000_000, int(T0.timestamp() * 1e6))
+NOW = TimeBounds(315_532_800_000_000, 86_400_000_000, int(T0.timestamp() * 1e6))
 
 
 def message(rows: pa.Table, name: str = "m", published_us: int = 0) -> Message:
@@ -123,6 +126,7 @@ def test_no_checks_where_they_are_turned_off_or_nobody_keeps_what_fails(settings
     assert intake.owner(dataclasses.replace(FLOWS, lake=None)) == "hot"
 
 
+@hypothesis.settings(deadline=None)
 @given(st.one_of(st.ip_addresses().map(str), st.text("0123456789abcdefABCDEF:.", max_size=24), st.from_regex(r"\A[0-9a-f:]{2,20}\Z")))
 def test_addresses_are_those_that_the_system_reads(text: str) -> None:
     try:
@@ -136,6 +140,7 @@ def test_addresses_are_those_that_the_system_reads(text: str) -> None:
 _FLOATS = st.one_of(st.none(), st.floats(-5, 5), st.sampled_from([float("nan"), float("inf"), -float("inf")]))
 
 
+@hypothesis.settings(deadline=None)
 @given(
     st.lists(st.tuples(_FLOATS, _FLOATS, st.one_of(st.none(), st.sampled_from(["x", "y", "z"]))), min_size=1, max_size=20),
     st.integers(1, 5),
@@ -158,6 +163,7 @@ def test_a_look_at_columns_finds_what_a_look_at_rows_does(rows: list[tuple[Any, 
         assert [not keeps(*row) for row in rows] == (mask.tolist() if mask is not None else [False] * len(rows)), constraint
 
 
+@hypothesis.settings(deadline=None)
 @given(
     st.lists(st.one_of(st.none(), st.uuids().map(str), st.text("0123456789abcdef-", min_size=35, max_size=37)), max_size=5),
     st.integers(0, 2),
@@ -181,6 +187,7 @@ def test_times_of_other_units_and_beyond_python_s_dates() -> None:
         assert mask.tolist() == [True, False, True, True, True, False][:known]
 
 
+@hypothesis.settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "a\0", "\0"])), max_size=6), st.integers(0, 3))
 def test_nul_is_found_wherever_a_slice_begins(texts: list[str | None], skip: int) -> None:
     mask = vectorised.failing(pa.table({"a": pa.array(texts, pa.string()).slice(skip)}), NoNul("a"), NOW)
@@ -212,3 +219,32 @@ def test_a_kept_row_that_is_none_is_a_value_error() -> None:
         table.from_json(["no json"], FLOWS.published)
     with pytest.raises(ValueError, match="int"):
         table.from_json(['{"src_port": "text"}'], FLOWS.published)
+
+
+_CLEAN = st.fixed_dictionaries(
+    {
+        "src_ip": st.ip_addresses().map(str),
+        "dst_ip": st.ip_addresses().map(str),
+        "src_port": st.integers(0, 65_535),
+        "dst_port": st.integers(0, 65_535),
+        "protocol": st.integers(0, 255),
+        "confidence_score": st.floats(0, 1),
+        "flow_duration": st.integers(0, 2**62),
+        "flow_bytes_per_sec": st.floats(0, 1e308),
+        "at": st.integers(-400 * 86_400, 0),
+        "lasts": st.integers(0, 3600),
+        "sensor_id": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+        "attack_type": st.sampled_from([label.name for label in LABELS]),
+        "end_reason": st.sampled_from([None, "fin", "idle"]),
+    }
+)
+
+
+@hypothesis.settings(deadline=None)
+@given(st.lists(_CLEAN, min_size=1, max_size=8))
+def test_whatever_keeps_the_rules_passes(rows: list[dict[str, Any]]) -> None:
+    """Of each batch, and of the whole that the nightly run looks at."""
+    own = config.load()
+    made = flows([{**row, "name": n} for n, row in enumerate(rows)])
+    assert checks(own, FLOWS).sift([message(made)])[1] == []
+    assert batch.failures(made, derive.constraints(FLOWS, own), NOW) == {}
