@@ -35,7 +35,6 @@ class BookEntry:
     program: str = ""
     version: int = ARCHIVE_VERSION
     restored_until: datetime | None = None
-    started_at: datetime | None = None
 
     @property
     def held(self) -> bool:
@@ -43,7 +42,7 @@ class BookEntry:
         return self.state in HELD
 
 
-_COLUMNS = "table_name, month, run_id, state, place, rows, bytes, files, sums, days, program, schema_version, restored_until, started_at"
+_COLUMNS = "table_name, month, run_id, state, place, rows, bytes, files, sums, days, program, schema_version, restored_until"
 
 
 def component(settings: Settings) -> Component:

@@ -247,7 +247,7 @@ def _month(work: _Work, month: Month, *, keep: bool) -> MonthDone:
     if _restored(work, held):
         return MonthDone(work.table, months.text(month), held[-1].run, ArchiveState.RESTORED.value)
     _explain(work, held)
-    if keep and _all_held(work, month, held):
+    if keep and held and _all_held(work, month, held):
         return MonthDone(work.table, months.text(month), held[-1].run, held[-1].state.value)
     for entry in held:
         if not keep and (fresh is None or entry.run != fresh.run):
