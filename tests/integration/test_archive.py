@@ -19,7 +19,7 @@ from infra.config import Settings
 from infra.errors import StoreError
 from jobs.archiving import dataset, ledger, months, overview, removal, restore
 from jobs.archiving import run as runs
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.run import Wish
 from jobs.hotstore import maintain, partitions, shape
 from jobs.hotstore.shape import TableKind
@@ -230,7 +230,7 @@ def test_files_are_sorted_cut_and_described(archive: ArchiveBench) -> None:
     assert {str(path.parent.relative_to(archive.folder())) for path in files} == {folder}
     opened = [pq.ParquetFile(path) for path in files]
     assert [file.metadata.num_rows for file in opened] == [1000, 1000, 500]
-    layout = Layout.of(EVERYTHING)
+    layout = ArchiveLayout.of(EVERYTHING)
     for file in opened:
         assert file.schema_arrow.equals(layout.schema)
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -318,7 +318,7 @@ def make_days(archive: ArchiveBench, days: int) -> None:
 def pieces(archive: ArchiveBench) -> int:
     """Partitions or chunks of the old month."""
     with closing(postgres.connect(archive.settings.hot, "test")) as connection:
-        return len(list(removal.pieces(connection, Layout.of(EVERYTHING), months.of(OLD))))
+        return len(list(removal.pieces(connection, ArchiveLayout.of(EVERYTHING), months.of(OLD))))
 
 
 def test_days_that_are_archived_as_a_whole_are_dropped_as_a_whole(archive: ArchiveBench) -> None:
