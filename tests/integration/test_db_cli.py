@@ -69,7 +69,7 @@ def role(postgres_server: PostgresSettings) -> Iterator[str]:
 def test_from_nothing_to_current(tables: Database, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 1
-    assert out.count("no tables yet") == 2
+    assert out.count("no tables yet") == 3
     code, script, _ = call("migrate", "--dry-run")
     assert code == 0
     assert tables.state() == set()
@@ -78,7 +78,7 @@ def test_from_nothing_to_current(tables: Database, call: Call) -> None:
     assert f"alerts: to version {NEWEST} of {NEWEST}\nalerts: current, version {NEWEST}" in out
     made = tables.state()
     code, out, _ = call("status")
-    assert (code, out.count("current")) == (0, 2)
+    assert (code, out.count("current")) == (0, 3)
     assert "nothing to do" in call("migrate", "--dry-run")[1]
     # what a dry run prints is a script
     tables.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -94,6 +94,7 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     assert code == 1
     assert {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)} == {
         "hot": (HOT_NEWEST, HOT_NEWEST, ["index network_flows_attacks of network_flows"], False),
+        "archive": (1, 1, [], True),
         "alerts": (NEWEST, NEWEST, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
     }
     assert "index network_flows_attacks of network_flows" in call("status")[1]
@@ -165,6 +166,7 @@ def test_what_a_person_must_see_to(tables: Database, call: Call, monkeypatch: py
     assert code == 5
     assert [(item["component"], item["version"], bool(item["problem"])) for item in json.loads(out)] == [
         ("hot", HOT_NEWEST, False),
+        ("archive", 1, False),
         ("alerts", None, True),
     ]
     assert "start it: flowlake up" in call("status")[1]
