@@ -264,9 +264,9 @@ def test_queries_written_for_the_reference_find_what_they_ask_for(archive: Archi
 
     archive.fill(plain_rows(9, OLD))
     archive.run()
-    files = f"{archive.folder()}/year=*/month=*/*.parquet"
+    files = f"'{archive.folder()}/year=*/month=*/*.parquet', hive_types = {{'year': INTEGER, 'month': INTEGER}}"
     found = duckdb.sql(
-        f"SELECT year, month, count(*), sum(label::INTEGER), max(\"at\") FROM read_parquet('{files}', hive_types = {{'year': INTEGER, 'month': INTEGER}}) "
+        f'SELECT year, month, count(*), sum(label::INTEGER), max("at") FROM read_parquet({files}) '
         f"WHERE year = {OLD.year} GROUP BY year, month"
     ).fetchall()
     assert [row[:4] for row in found] == [(OLD.year, OLD.month, 9, 4)]
