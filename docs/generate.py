@@ -250,7 +250,7 @@ def features() -> str:
 
 def tables() -> str:
     """Columns of records, predictions and the stores."""
-    from jobs.archiving.columns import Layout
+    from jobs.archiving.columns import ArchiveLayout
     from jobs.quality.table import SCHEMA as QUARANTINE
     from schemas import alerts, archive, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
@@ -266,7 +266,7 @@ def tables() -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
         return table(("column", "Arrow type", "null", "meaning"), rows)
 
-    archive_rows = ((code(field.name), code(field.type)) for field in Layout.of(FLOWS).schema)
+    archive_rows = ((code(field.name), code(field.type)) for field in ArchiveLayout.of(FLOWS).schema)
     hot_rows = ((code(c.name), code(c.sql), code(c.source) if c.source != c.name else "") for c in NETWORK_FLOWS.columns)
     return page(
         "Tables",

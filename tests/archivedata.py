@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg2
 import pyarrow as pa
+from psycopg2.extras import execute_values
 
 from infra.sections import PostgresSettings
 from schemas.hot import first_migration
@@ -67,10 +68,9 @@ def insert(where: PostgresSettings, record: RecordType, rows: Sequence[dict[str,
         password=where.password.get_secret_value() or None, options="-c TimeZone=UTC",
     )  # fmt: skip
     with closing(connection), connection, connection.cursor() as cursor:
-        for row in rows:
-            cursor.execute(
-                f"INSERT INTO {record.hot.name} ({', '.join(names)}) VALUES ({values})", [_text(row.get(name)) for name in names]
-            )
+        query = f"INSERT INTO {record.hot.name} ({', '.join(names)}) VALUES %s"
+        given = [[_text(row.get(name)) for name in names] for row in rows]
+        execute_values(cursor, query, given, f"({values})", page_size=500)
 
 
 def _text(value: Any) -> Any:

@@ -81,14 +81,14 @@ class ArchivedColumn:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArchiveLayout:
     """The archived form of a record type's hot table."""
 
     table: HotTable
     columns: tuple[ArchivedColumn, ...]
 
     @classmethod
-    def of(cls, record: RecordType) -> Layout:
+    def of(cls, record: RecordType) -> ArchiveLayout:
         """Derive it.
 
         Raises

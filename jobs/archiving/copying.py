@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 
 #: Bytes of text that are made into one table.
 CHUNK_BYTES = 16 << 20
@@ -27,10 +27,10 @@ class Arriving:
     layout
         Of the rows.
     take
-        Called with each table (:attr:`Layout.exact_schema`).
+        Called with each table (:attr:`ArchiveLayout.exact_schema`).
     """
 
-    def __init__(self, layout: Layout, take: Callable[[pa.Table], None]) -> None:
+    def __init__(self, layout: ArchiveLayout, take: Callable[[pa.Table], None]) -> None:
         self._layout = layout
         self._take = take
         self._lines: list[bytes] = []
@@ -55,7 +55,7 @@ class Arriving:
         self._take(_parsed(text, self._layout, longest))
 
 
-def _parsed(text: bytes, layout: Layout, longest: int) -> pa.Table:
+def _parsed(text: bytes, layout: ArchiveLayout, longest: int) -> pa.Table:
     schema = layout.exact_schema
     return csv.read_csv(
         pa.BufferReader(text),
@@ -69,7 +69,7 @@ def _parsed(text: bytes, layout: Layout, longest: int) -> pa.Table:
     ).cast(schema)
 
 
-def read(cursor: Any, layout: Layout, condition: str, take: Callable[[pa.Table], None]) -> None:
+def read(cursor: Any, layout: ArchiveLayout, condition: str, take: Callable[[pa.Table], None]) -> None:
     """Hand rows of the hot table to ``take``, in the order of their times.
 
     Parameters
@@ -95,8 +95,8 @@ def read(cursor: Any, layout: Layout, condition: str, take: Callable[[pa.Table],
     arriving.flush()
 
 
-def stage(cursor: Any, layout: Layout, rows: pa.Table) -> None:
-    """Put rows (:attr:`Layout.exact_schema`) into a temporary table :data:`STAGE`, which goes away with the transaction.
+def stage(cursor: Any, layout: ArchiveLayout, rows: pa.Table) -> None:
+    """Put rows (:attr:`ArchiveLayout.exact_schema`) into a temporary table :data:`STAGE`, which goes away with the transaction.
 
     Its columns are named as the hot table's; :attr:`jobs.archiving.columns.ArchivedColumn.back` makes their values.
     """
@@ -109,6 +109,6 @@ def stage(cursor: Any, layout: Layout, rows: pa.Table) -> None:
     cursor.execute(f"ANALYZE {STAGE}")
 
 
-def staged(layout: Layout) -> str:
+def staged(layout: ArchiveLayout) -> str:
     """The rows of the stage table with the types of the hot table: a sub-query."""
     return f"(SELECT {', '.join(f'{column.back} AS {column.name}' for column in layout.columns)} FROM {STAGE})"

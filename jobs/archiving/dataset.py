@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from jobs.archiving import place
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def dataset(settings: Settings, record: RecordType) -> ds.Dataset | None:
     Returns
     -------
     pyarrow.dataset.Dataset or None
-        None while nothing is archived. Its columns: :attr:`jobs.archiving.columns.Layout.schema`, ``year`` and ``month``.
+        None while nothing is archived. Its columns: :attr:`jobs.archiving.columns.ArchiveLayout.schema`, ``year`` and ``month``.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def dataset(settings: Settings, record: RecordType) -> ds.Dataset | None:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    layout = Layout.of(record)
+    layout = ArchiveLayout.of(record)
     where = place.of(settings, layout.table.name)
     folders = pa.schema([("year", pa.int32()), ("month", pa.int32())])
     with where.told("read"):

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from infra.config import Settings
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.months import Month
 from jobs.sinks.migrations import Component
 from schemas.archive import ARCHIVE_VERSION, BOOK, COMPONENT, HELD, MIGRATIONS, ArchiveState
@@ -35,7 +35,6 @@ class BookEntry:
     program: str = ""
     version: int = ARCHIVE_VERSION
     restored_until: datetime | None = None
-    started_at: datetime | None = None
 
     @property
     def held(self) -> bool:
@@ -43,7 +42,7 @@ class BookEntry:
         return self.state in HELD
 
 
-_COLUMNS = "table_name, month, run_id, state, place, rows, bytes, files, sums, days, program, schema_version, restored_until, started_at"
+_COLUMNS = "table_name, month, run_id, state, place, rows, bytes, files, sums, days, program, schema_version, restored_until"
 
 
 def component(settings: Settings) -> Component:
@@ -119,7 +118,7 @@ def hashed(columns: Iterable[str]) -> str:
     return f"count(*), coalesce(sum(hash_record_extended(ROW({', '.join(f't.{name}' for name in sorted(columns))}), 0)::numeric), 0)"
 
 
-def digests(cursor: Any, layout: Layout, condition: str) -> dict[date, Digest]:
+def digests(cursor: Any, layout: ArchiveLayout, condition: str) -> dict[date, Digest]:
     """The digest of each day that has rows; ``condition`` is SQL on the hot table as ``t``."""
     day = f"(t.{layout.time} AT TIME ZONE 'UTC')::date"
     cursor.execute(f"SELECT {day}, {hashed(layout.table.types)} FROM {layout.table.name} t WHERE {condition} GROUP BY 1")

@@ -10,7 +10,7 @@ from typing import Any
 from infra.config import Settings
 from jobs.archiving import ledger, lock, manifest, months, parquet
 from jobs.archiving import place as places
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
@@ -52,7 +52,7 @@ def listed(settings: Settings, records: Sequence[RecordType]) -> list[ArchivedMo
     found = []
     with lock.session(settings, "list", alone=False) as connection:
         for record in records:
-            layout = Layout.of(record)
+            layout = ArchiveLayout.of(record)
             entries = _entries(connection, places.of(settings, layout.table.name), layout)
             for month, group in groupby(entries, key=lambda entry: entry.month):
                 found.append(_month(layout.table.name, month, list(group)))
@@ -84,7 +84,7 @@ def verify(settings: Settings, records: Sequence[RecordType], month: Month | Non
     files, damages = 0, []
     with lock.session(settings, "verify", alone=False) as connection:
         for record in records:
-            layout = Layout.of(record)
+            layout = ArchiveLayout.of(record)
             place = places.of(settings, layout.table.name)
             entries = [entry for entry in _entries(connection, place, layout) if entry.held and month in (None, entry.month)]
             for entry in entries:
@@ -99,13 +99,13 @@ def verify(settings: Settings, records: Sequence[RecordType], month: Month | Non
     return files, damages
 
 
-def _entries(connection: Any, place: ArchivePlace, layout: Layout) -> list[BookEntry]:
+def _entries(connection: Any, place: ArchivePlace, layout: ArchiveLayout) -> list[BookEntry]:
     with connection, connection.cursor() as cursor:
         known = ledger.entries(cursor, layout.table.name)
     return sorted([*known, *manifest.unknown(place, layout.table.name, known)], key=lambda entry: entry.month)
 
 
-def _foreign(place: ArchivePlace, layout: Layout, entries: list[BookEntry], month: Month | None) -> list[Damage]:
+def _foreign(place: ArchivePlace, layout: ArchiveLayout, entries: list[BookEntry], month: Month | None) -> list[Damage]:
     """Files that readers would take for rows of the archive, and that no run has put there."""
     ours = {place.path(place.folder(entry.month), file["name"]) for entry in entries for file in entry.files}
     with place.told("list the files"):

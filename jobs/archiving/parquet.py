@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from infra.errors import StoreError
 from jobs.archiving import checksums
 from jobs.archiving.checksums import TableSum
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.months import Month, text
 from jobs.archiving.place import MANIFESTS, STAGING, ArchivePlace
 
@@ -83,7 +83,7 @@ class FilesWriter:
     """
 
     place: ArchivePlace
-    layout: Layout
+    layout: ArchiveLayout
     month: Month
     run: str
     compression: str
@@ -96,7 +96,7 @@ class FilesWriter:
     _current: tuple[_Hashed, pq.ParquetWriter, TableSum, str] | None = None
 
     def write(self, rows: pa.Table) -> None:
-        """Take rows (:attr:`Layout.exact_schema`).
+        """Take rows (:attr:`ArchiveLayout.exact_schema`).
 
         Raises
         ------
@@ -180,14 +180,14 @@ class FilesWriter:
                 self._current[0].close()
 
 
-def rows_of(source: pa.NativeFile, layout: Layout) -> Iterator[pa.Table]:
+def rows_of(source: pa.NativeFile, layout: ArchiveLayout) -> Iterator[pa.Table]:
     """The rows of an open file as they were in the store, a row group at a time."""
     file = pq.ParquetFile(source)
     for number in range(file.num_row_groups):
         yield layout.exact(file.read_row_group(number, columns=layout.schema.names))
 
 
-def problem(place: ArchivePlace, layout: Layout, path: str, file: dict[str, Any]) -> str:
+def problem(place: ArchivePlace, layout: ArchiveLayout, path: str, file: dict[str, Any]) -> str:
     """Read a file as a whole and compare it with what the book says of it.
 
     Returns
@@ -240,7 +240,7 @@ def sha256(source: pa.NativeFile) -> str:
     return digest.hexdigest()
 
 
-def check(place: ArchivePlace, layout: Layout, path: str, file: dict[str, Any]) -> None:
+def check(place: ArchivePlace, layout: ArchiveLayout, path: str, file: dict[str, Any]) -> None:
     """As :func:`problem`, but what is wrong is raised.
 
     Raises

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.archiving import copying, ledger, parquet
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month, bounds
 from jobs.archiving.place import ArchivePlace
@@ -41,7 +41,7 @@ _CHUNKS = (
 
 
 @dataclass(frozen=True)
-class Piece:
+class WholeDays:
     """A partition, or a chunk of TimescaleDB: its name as SQL takes it, and its days."""
 
     name: str
@@ -64,7 +64,7 @@ class Removed:
     differing: int = 0
 
 
-def remove(connection: Any, layout: Layout, place: ArchivePlace, month: Month, held: list[BookEntry]) -> Removed:
+def remove(connection: Any, layout: ArchiveLayout, place: ArchivePlace, month: Month, held: list[BookEntry]) -> Removed:
     """Delete the rows of a month that are archived.
 
     Raises
@@ -85,7 +85,7 @@ def remove(connection: Any, layout: Layout, place: ArchivePlace, month: Month, h
     return Removed(whole + known.rows, dropped, known.differing)
 
 
-def roll_up(connection: Any, layout: Layout) -> None:
+def roll_up(connection: Any, layout: ArchiveLayout) -> None:
     """Bring the rollups up to date while the rows are there; with TimescaleDB its own policies have done so."""
     table = layout.table
     with connection, connection.cursor() as cursor:
@@ -97,7 +97,7 @@ def roll_up(connection: Any, layout: Layout) -> None:
             done = rollups.refresh(cursor, table, datetime.now(UTC))
 
 
-def know(connection: Any, layout: Layout, place: ArchivePlace, month: Month, held: list[BookEntry]) -> Removed:
+def know(connection: Any, layout: ArchiveLayout, place: ArchivePlace, month: Month, held: list[BookEntry]) -> Removed:
     """Find the rows that are archived, without deleting them; their keys are in :data:`KNOWN` afterwards.
 
     Raises
@@ -108,7 +108,7 @@ def know(connection: Any, layout: Layout, place: ArchivePlace, month: Month, hel
     return _known(connection, layout, place, month, held, delete=False)
 
 
-def _remember(connection: Any, layout: Layout, month: Month) -> None:
+def _remember(connection: Any, layout: ArchiveLayout, month: Month) -> None:
     """Rollups of what has left are not computed again, from what came late alone."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (DROPPED,))
@@ -116,13 +116,13 @@ def _remember(connection: Any, layout: Layout, month: Month) -> None:
             retention.remember(cursor, layout.table, datetime.fromisoformat(bounds(month)[1]))
 
 
-def in_month(layout: Layout, month: Month) -> str:
+def in_month(layout: ArchiveLayout, month: Month) -> str:
     """SQL condition on ``t``: the rows of a month."""
     start, end = bounds(month)
     return f"t.{layout.time} >= '{start}' AND t.{layout.time} < '{end}'"
 
 
-def unknown(layout: Layout) -> str:
+def unknown(layout: ArchiveLayout) -> str:
     """SQL condition on ``t``: rows that are not in :data:`KNOWN`."""
     same = " AND ".join(f"k.{name} = t.{name}" for name in layout.table.key)
     return f"NOT EXISTS (SELECT FROM {KNOWN} k WHERE {same})"
@@ -131,7 +131,7 @@ def unknown(layout: Layout) -> str:
 # -- whole partitions ----------------------------------------------------------------------------------------------------
 
 
-def pieces(connection: Any, layout: Layout, month: Month) -> Iterator[Piece]:
+def pieces(connection: Any, layout: ArchiveLayout, month: Month) -> Iterator[WholeDays]:
     """Partitions and chunks that lie within a month, whole days each."""
     first, after = map(datetime.fromisoformat, bounds(month))
     for piece in [*_partitions(connection, layout), *_chunks(connection, layout)]:
@@ -140,7 +140,7 @@ def pieces(connection: Any, layout: Layout, month: Month) -> Iterator[Piece]:
             yield piece
 
 
-def _partitions(connection: Any, layout: Layout) -> Iterator[Piece]:
+def _partitions(connection: Any, layout: ArchiveLayout) -> Iterator[WholeDays]:
     with connection, connection.cursor() as cursor:
         cursor.execute(_PARTITIONS, (layout.table.name,))
         found = cursor.fetchall()
@@ -150,10 +150,10 @@ def _partitions(connection: Any, layout: Layout) -> Iterator[Piece]:
                 start, end = (datetime.fromisoformat(text) for text in match.groups())
             except ValueError:  # a time that Python has no number for: infinity, or before year 1
                 continue
-            yield Piece(name, start, end, chunk=False)
+            yield WholeDays(name, start, end, chunk=False)
 
 
-def _chunks(connection: Any, layout: Layout) -> Iterator[Piece]:
+def _chunks(connection: Any, layout: ArchiveLayout) -> Iterator[WholeDays]:
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL")
         if not cursor.fetchone()[0]:
@@ -161,10 +161,10 @@ def _chunks(connection: Any, layout: Layout) -> Iterator[Piece]:
         cursor.execute(_CHUNKS, (layout.table.name,))
         found = cursor.fetchall()
     for name, start, end in found:
-        yield Piece(name, start.astimezone(UTC), end.astimezone(UTC), chunk=True)
+        yield WholeDays(name, start.astimezone(UTC), end.astimezone(UTC), chunk=True)
 
 
-def _drop(connection: Any, layout: Layout, piece: Piece, held: list[BookEntry]) -> int:
+def _drop(connection: Any, layout: ArchiveLayout, piece: WholeDays, held: list[BookEntry]) -> int:
     """Drop a partition that holds just what is archived: its rows; 0 where it holds others, or none, or somebody is using it."""
     table = layout.table
     within = f"t.{layout.time} >= '{piece.start.isoformat()}' AND t.{layout.time} < '{piece.end.isoformat()}'"
@@ -189,7 +189,7 @@ def _drop(connection: Any, layout: Layout, piece: Piece, held: list[BookEntry]) 
 # -- row by row ----------------------------------------------------------------------------------------------------
 
 
-def _known(connection: Any, layout: Layout, place: ArchivePlace, month: Month, held: list[BookEntry], *, delete: bool) -> Removed:
+def _known(connection: Any, layout: ArchiveLayout, place: ArchivePlace, month: Month, held: list[BookEntry], *, delete: bool) -> Removed:
     keys = ", ".join(layout.table.key)
     with connection, connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {KNOWN}")
@@ -209,7 +209,7 @@ def _known(connection: Any, layout: Layout, place: ArchivePlace, month: Month, h
     return Removed(deleted, 0, differing)
 
 
-def _span(cursor: Any, layout: Layout, month: Month) -> tuple[int, int] | None:
+def _span(cursor: Any, layout: ArchiveLayout, month: Month) -> tuple[int, int] | None:
     """First and last time of the month's rows in the hot store, in microseconds from 1970; None where there is none."""
     cursor.execute(f"SELECT min({layout.time}), max({layout.time}) FROM {layout.table.name} t WHERE {in_month(layout, month)}")
     first, last = cursor.fetchone()
@@ -220,12 +220,12 @@ def _us(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 
-def _between(rows: pa.Table, layout: Layout, span: tuple[int, int]) -> pa.Table:
+def _between(rows: pa.Table, layout: ArchiveLayout, span: tuple[int, int]) -> pa.Table:
     time = rows[layout.time]
     return rows.filter(pc.and_(pc.greater_equal(time, span[0]), pc.less_equal(time, span[1])))
 
 
-def _settle(connection: Any, layout: Layout, rows: pa.Table, *, delete: bool) -> tuple[int, int]:
+def _settle(connection: Any, layout: ArchiveLayout, rows: pa.Table, *, delete: bool) -> tuple[int, int]:
     """Delete the staged rows from the hot table; note the keys of those that are still in it. Rows deleted, rows that differ."""
     if not rows.num_rows:
         return 0, 0

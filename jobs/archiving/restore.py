@@ -14,7 +14,7 @@ from infra.config import Settings
 from infra.errors import ConfigError, StoreError, one_line
 from jobs.archiving import copying, ledger, lock, manifest, months, parquet
 from jobs.archiving import place as places
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
@@ -72,7 +72,7 @@ def restore(settings: Settings, records: Sequence[RecordType], month: Month, int
     with lock.session(settings, "restore") as connection:
         migrate(ledger.component(settings), say)
         found = []
-        for layout in [Layout.of(record) for record in records]:
+        for layout in [ArchiveLayout.of(record) for record in records]:
             place = places.of(settings, layout.table.name)
             manifest.adopt(connection, place, layout.table.name)
             with connection, connection.cursor() as cursor:
@@ -89,7 +89,7 @@ def restore(settings: Settings, records: Sequence[RecordType], month: Month, int
 def _restore(
     settings: Settings,
     connection: Any,
-    layout: Layout,
+    layout: ArchiveLayout,
     place: ArchivePlace,
     held: list[BookEntry],
     into: str,
@@ -117,7 +117,7 @@ def _restore(
     return RestoredMonth(layout.table.name, months.text(month), table, new, seen - new, said)
 
 
-def _prepare(connection: Any, layout: Layout, into: str) -> None:
+def _prepare(connection: Any, layout: ArchiveLayout, into: str) -> None:
     """See that the table is there and will keep the rows.
 
     Raises
@@ -142,7 +142,7 @@ def _prepare(connection: Any, layout: Layout, into: str) -> None:
             )
 
 
-def _make_partitions(connection: Any, layout: Layout, held: list[BookEntry], say: Callable[[str], None]) -> None:
+def _make_partitions(connection: Any, layout: ArchiveLayout, held: list[BookEntry], say: Callable[[str], None]) -> None:
     """Make the daily partitions that the rows need; what stands in the way of one is told, and its rows go to the default partition."""
     table = layout.table
     for day in sorted({day for entry in held for day in entry.days}):
@@ -156,7 +156,7 @@ def _make_partitions(connection: Any, layout: Layout, held: list[BookEntry], say
             say(f"{table.name}: no partition of {day}, its rows go to the default one: {one_line(e)}")
 
 
-def _insert(connection: Any, layout: Layout, table: str, rows: Any) -> int:
+def _insert(connection: Any, layout: ArchiveLayout, table: str, rows: Any) -> int:
     names = ", ".join(layout.table.types)
     with connection, connection.cursor() as cursor:
         copying.stage(cursor, layout, rows)

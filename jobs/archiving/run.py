@@ -17,7 +17,7 @@ from infra.config import Settings
 from infra.errors import FlowlakeError, StoreError
 from jobs.archiving import copying, ledger, lock, manifest, months, parquet, removal
 from jobs.archiving import place as places
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
 from jobs.archiving.place import STAGING, ArchivePlace
@@ -72,12 +72,12 @@ class Planned:
 
 
 @dataclass
-class _Work:
+class _TableRun:
     """One table of one run."""
 
     settings: Settings
     connection: Any
-    layout: Layout
+    layout: ArchiveLayout
     place: ArchivePlace
     run: str
     say: Say
@@ -157,21 +157,21 @@ def plan(settings: Settings, records: Sequence[RecordType], wish: Wish, say: Say
 # -- which months ------------------------------------------------------------------------------------------------------
 
 
-def _works(settings: Settings, connection: Any, records: Sequence[RecordType], say: Say) -> Iterator[_Work]:
+def _works(settings: Settings, connection: Any, records: Sequence[RecordType], say: Say) -> Iterator[_TableRun]:
     """The hot tables that are there."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     for record in records:
-        layout = Layout.of(record)
+        layout = ArchiveLayout.of(record)
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (layout.table.name,))
             (there,) = cursor.fetchone()
         if there:
-            yield _Work(settings, connection, layout, places.of(settings, layout.table.name), stamp, say)
+            yield _TableRun(settings, connection, layout, places.of(settings, layout.table.name), stamp, say)
         else:
             say(f"{layout.table.name}: there is no such table yet")
 
 
-def _check_rights(work: _Work, wish: Wish) -> None:
+def _check_rights(work: _TableRun, wish: Wish) -> None:
     """A right that is missing shows before hours of writing, not after.
 
     Raises
@@ -192,7 +192,7 @@ def _check_rights(work: _Work, wish: Wish) -> None:
             )
 
 
-def _months(work: _Work, wish: Wish) -> list[Month]:
+def _months(work: _TableRun, wish: Wish) -> list[Month]:
     """Months with something to do, the oldest first."""
     limit = months.ended_before(_now(work.connection), work.settings.archive.after_days)
     if wish.month is not None and wish.month >= limit:
@@ -216,7 +216,7 @@ def _now(connection: Any) -> datetime:
     return min(theirs.astimezone(UTC), datetime.now(UTC))
 
 
-def _with_rows(cursor: Any, layout: Layout, limit: Month) -> Iterator[Month]:
+def _with_rows(cursor: Any, layout: ArchiveLayout, limit: Month) -> Iterator[Month]:
     """Months before ``limit`` of which the hot table has rows: a look into the index each."""
     time, at = layout.time, "0001-01-01 00:00:00+00"
     while True:
@@ -228,7 +228,7 @@ def _with_rows(cursor: Any, layout: Layout, limit: Month) -> Iterator[Month]:
         at = months.bounds(months.of(first))[1]
 
 
-def _tell_of_rest(work: _Work) -> None:
+def _tell_of_rest(work: _TableRun) -> None:
     """Rows that belong to no month of the calendar are told of: they stay in the hot store."""
     with work.connection, work.connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {work.table} WHERE {work.layout.time} < '0001-01-01 00:00:00+00'")
@@ -240,14 +240,14 @@ def _tell_of_rest(work: _Work) -> None:
 # -- one month ---------------------------------------------------------------------------------------------------------
 
 
-def _month(work: _Work, month: Month, *, keep: bool) -> MonthDone:
+def _month(work: _TableRun, month: Month, *, keep: bool) -> MonthDone:
     began = time.monotonic()
     fresh = _resume(work, month)
     held = [entry for entry in work.entries(month) if entry.held]
     if _restored(work, held):
         return MonthDone(work.table, months.text(month), held[-1].run, ArchiveState.RESTORED.value)
     _explain(work, held)
-    if keep and _all_held(work, month, held):
+    if keep and held and _all_held(work, month, held):
         return MonthDone(work.table, months.text(month), held[-1].run, held[-1].state.value)
     for entry in held:
         if not keep and (fresh is None or entry.run != fresh.run):
@@ -277,13 +277,13 @@ def _month(work: _Work, month: Month, *, keep: bool) -> MonthDone:
     return done
 
 
-def _tell(work: _Work, done: MonthDone) -> None:
+def _tell(work: _TableRun, done: MonthDone) -> None:
     work.say(f"{done.table} {done.month}: {done.rows:,} rows in {done.files} files, {done.deleted:,} rows left the hot store")
     if done.differing:
         work.say(f"{done.table} {done.month}: {done.differing:,} rows differ from archived ones of the same key, and stay in the hot store")
 
 
-def _resume(work: _Work, month: Month) -> BookEntry | None:
+def _resume(work: _TableRun, month: Month) -> BookEntry | None:
     """What a run that was killed left: whole files go on to their place, others are cleared away. The month that went on."""
     gone_on = None
     for entry in work.entries(month):
@@ -297,18 +297,18 @@ def _resume(work: _Work, month: Month) -> BookEntry | None:
     return gone_on
 
 
-def _all_there(work: _Work, entry: BookEntry) -> bool:
+def _all_there(work: _TableRun, entry: BookEntry) -> bool:
     with work.place.told("look for what a broken run left"):
         return all(work.place.size(path) is not None for path in (_where(work, entry, file) for file in entry.files))
 
 
-def _where(work: _Work, entry: BookEntry, file: dict[str, Any]) -> str:
+def _where(work: _TableRun, entry: BookEntry, file: dict[str, Any]) -> str:
     """Path of a file that may have been moved to its place already."""
     final = work.place.path(work.place.folder(entry.month), file["name"])
     return final if work.place.size(final) is not None else work.place.path(STAGING, entry.run, file["name"])
 
 
-def _restored(work: _Work, held: list[BookEntry]) -> bool:
+def _restored(work: _TableRun, held: list[BookEntry]) -> bool:
     until = max((entry.restored_until for entry in held if entry.restored_until is not None), default=None)
     if until is None or until <= _now(work.connection):
         return False
@@ -317,30 +317,30 @@ def _restored(work: _Work, held: list[BookEntry]) -> bool:
     return True
 
 
-def _check(work: _Work, entry: BookEntry) -> None:
+def _check(work: _TableRun, entry: BookEntry) -> None:
     """What is in the archive may have been damaged since: rows are deleted only where it has not."""
     for file in entry.files:
         parquet.check(work.place, work.layout, work.place.path(work.place.folder(entry.month), file["name"]), file)
 
 
-def _explain(work: _Work, held: list[BookEntry]) -> None:
+def _explain(work: _TableRun, held: list[BookEntry]) -> None:
     """A run that was killed may not have come to its manifest."""
     for entry in held:
         if not manifest.there(work.place, entry):
             manifest.write(work.place, entry)
 
 
-def _all_held(work: _Work, month: Month, held: list[BookEntry]) -> bool:
+def _all_held(work: _TableRun, month: Month, held: list[BookEntry]) -> bool:
     """Whether the hot store has nothing of a month that is not in the archive, by the server's hashes alone."""
     return all(ledger.same(digest, held, [day]) for day, digest in _digests(work, removal.in_month(work.layout, month)).items())
 
 
-def _digests(work: _Work, condition: str) -> dict[date, ledger.Digest]:
+def _digests(work: _TableRun, condition: str) -> dict[date, ledger.Digest]:
     with work.connection, work.connection.cursor() as cursor:
         return ledger.digests(cursor, work.layout, condition)
 
 
-def _leave(work: _Work, month: Month, held: list[BookEntry], *, keep: bool) -> removal.Removed:
+def _leave(work: _TableRun, month: Month, held: list[BookEntry], *, keep: bool) -> removal.Removed:
     """Delete what is archived, and note it; with ``keep`` only find out what is."""
     if keep:
         return removal.know(work.connection, work.layout, work.place, month, held)
@@ -355,7 +355,7 @@ def _leave(work: _Work, month: Month, held: list[BookEntry], *, keep: bool) -> r
     return removed
 
 
-def _write(work: _Work, month: Month) -> BookEntry | None:
+def _write(work: _TableRun, month: Month) -> BookEntry | None:
     """Write the rows that no run has archived yet, where no reader looks; None where there is none."""
     layout, connection = work.layout, work.connection
     condition = f"{removal.in_month(layout, month)} AND {removal.unknown(layout)}"
@@ -386,7 +386,7 @@ def _write(work: _Work, month: Month) -> BookEntry | None:
     return entry
 
 
-def _copy(work: _Work, month: Month, condition: str, writer: parquet.FilesWriter) -> dict[date, ledger.Digest]:
+def _copy(work: _TableRun, month: Month, condition: str, writer: parquet.FilesWriter) -> dict[date, ledger.Digest]:
     """Copy the rows in one snapshot, which the digests are of as well."""
     try:
         with work.place.told("write"), work.connection, work.connection.cursor() as cursor, writer:
@@ -401,7 +401,7 @@ def _copy(work: _Work, month: Month, condition: str, writer: parquet.FilesWriter
         raise
 
 
-def _progress(work: _Work, month: Month, total: int, write: Callable[[pa.Table], None]) -> Callable[[pa.Table], None]:
+def _progress(work: _TableRun, month: Month, total: int, write: Callable[[pa.Table], None]) -> Callable[[pa.Table], None]:
     seen, told = 0, time.monotonic()
 
     def take(rows: pa.Table) -> None:
@@ -415,7 +415,7 @@ def _progress(work: _Work, month: Month, total: int, write: Callable[[pa.Table],
     return take
 
 
-def _publish(work: _Work, entry: BookEntry) -> BookEntry:
+def _publish(work: _TableRun, entry: BookEntry) -> BookEntry:
     """Read the files back, give them their place, and note it: from here on they count."""
     folder = work.place.folder(entry.month)
     work.say(f"{work.table} {months.text(entry.month)}: {entry.rows:,} rows written, reading them back")
@@ -439,7 +439,7 @@ def _publish(work: _Work, entry: BookEntry) -> BookEntry:
     return entry
 
 
-def _give_up(work: _Work, entry: BookEntry) -> None:
+def _give_up(work: _TableRun, entry: BookEntry) -> None:
     """Forget a run whose files are wrong; the next one writes them anew."""
     with suppress(FlowlakeError):
         parquet.sweep(work.place)

@@ -19,6 +19,7 @@ from jobs.archiving import months, restore
 from jobs.archiving import run as runs
 from jobs.archiving.months import Month
 from jobs.archiving.run import Wish
+from jobs.hotstore import partitions
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from ops.bench.place import machine
@@ -92,4 +93,6 @@ def _fill(settings: Settings, month: Month, rows: int) -> None:
     step = int(timedelta(days=27) / timedelta(microseconds=1) / rows)
     start: date = month
     with closing(postgres.connect(settings.hot, "flowlake-bench")) as connection, connection, connection.cursor() as cursor:
+        for number in range(27):
+            partitions.make(cursor, table, start + timedelta(days=number))
         cursor.execute(query, {"start": f"{start.isoformat()} 00:00:00+00", "step": step, "rows": rows})

@@ -19,13 +19,13 @@ from infra.config import Settings
 from infra.errors import StoreError
 from jobs.archiving import dataset, ledger, months, overview, removal, restore
 from jobs.archiving import run as runs
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.run import Wish
 from jobs.hotstore import maintain, partitions, shape
 from jobs.hotstore.shape import TableKind
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
-from schemas.archive import BOOK
+from schemas.archive import BOOK, ArchiveState
 from schemas.records import RecordType
 from tests.archivedata import EVERYTHING, everything, insert, months_ago, plain_rows, row_id
 from tests.integration.archivebench import TABLE, ArchiveBench
@@ -192,7 +192,14 @@ def test_months_that_are_chosen_and_months_that_may_not_be(archive: ArchiveBench
     assert len(archive.hot()) == 2  # the current month never leaves
 
 
+def not_on_timescale(archive: ArchiveBench, why: str) -> None:
+    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
+        if shape.read(cursor, TABLE).kind is TableKind.HYPERTABLE:
+            pytest.skip(f"TimescaleDB {why}")
+
+
 def test_times_out_of_any_bounds(archive: ArchiveBench) -> None:
+    not_on_timescale(archive, "takes no infinite times")
     times = [
         "-infinity",
         "infinity",
@@ -223,7 +230,7 @@ def test_files_are_sorted_cut_and_described(archive: ArchiveBench) -> None:
     assert {str(path.parent.relative_to(archive.folder())) for path in files} == {folder}
     opened = [pq.ParquetFile(path) for path in files]
     assert [file.metadata.num_rows for file in opened] == [1000, 1000, 500]
-    layout = Layout.of(EVERYTHING)
+    layout = ArchiveLayout.of(EVERYTHING)
     for file in opened:
         assert file.schema_arrow.equals(layout.schema)
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -240,6 +247,30 @@ def test_files_are_sorted_cut_and_described(archive: ArchiveBench) -> None:
     assert found is not None
     assert found.count_rows(filter=(pc.field("year") == OLD.year) & (pc.field("month") == OLD.month)) == 2500
     assert found.count_rows(filter=pc.field("year") == 1) == 0
+
+
+def test_a_run_that_came_to_nothing_is_forgotten(archive: ArchiveBench) -> None:
+    """Killed while it wrote, and the rows have gone meanwhile."""
+    archive.run()  # makes the book
+    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
+        ledger.write(cursor, ledger.BookEntry(TABLE, months.of(OLD), "broken", ArchiveState.WRITING, ""))
+    (done,) = archive.run(Wish(keep=True))
+    assert (done.state, done.rows, archive.states()) == ("", 0, [])
+
+
+def test_queries_written_for_the_reference_find_what_they_ask_for(archive: ArchiveBench) -> None:
+    """Its table for Athena: columns by name, the label as an integer, the partitions from the folders."""
+    import duckdb
+
+    archive.fill(plain_rows(9, OLD))
+    archive.run()
+    files = f"'{archive.folder()}/year=*/month=*/*.parquet', hive_types = {{'year': INTEGER, 'month': INTEGER}}"
+    found = duckdb.sql(
+        f'SELECT year, month, count(*), sum(label::INTEGER), max("at") FROM read_parquet({files}) '
+        f"WHERE year = {OLD.year} GROUP BY year, month"
+    ).fetchall()
+    assert [row[:4] for row in found] == [(OLD.year, OLD.month, 9, 4)]
+    assert found[0][4].astimezone(UTC) == OLD + timedelta(minutes=56)
 
 
 def test_a_database_older_than_the_archive_learns_from_the_manifests(archive: ArchiveBench) -> None:
@@ -287,7 +318,7 @@ def make_days(archive: ArchiveBench, days: int) -> None:
 def pieces(archive: ArchiveBench) -> int:
     """Partitions or chunks of the old month."""
     with closing(postgres.connect(archive.settings.hot, "test")) as connection:
-        return len(list(removal.pieces(connection, Layout.of(EVERYTHING), months.of(OLD))))
+        return len(list(removal.pieces(connection, ArchiveLayout.of(EVERYTHING), months.of(OLD))))
 
 
 def test_days_that_are_archived_as_a_whole_are_dropped_as_a_whole(archive: ArchiveBench) -> None:
@@ -325,6 +356,7 @@ def test_maintenance_leaves_a_restored_month_and_takes_it_afterwards(archive: Ar
 
 
 def test_a_partition_that_somebody_uses_is_emptied_row_by_row(archive: ArchiveBench) -> None:
+    not_on_timescale(archive, "compresses chunks by itself, and whoever reads waits for its job, which waits for the reader of this test")
     make_days(archive, 1)
     archive.fill(plain_rows(5, OLD))
     other = postgres.connect(archive.settings.hot, "test")

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.archiving import checksums
-from jobs.archiving.columns import EVER, NEVER, Layout
+from jobs.archiving.columns import EVER, NEVER, ArchiveLayout
 from schemas.hot import first_migration
 from schemas.packets import FLOWS
 from schemas.records import HotColumn, HotTable, RecordType
 from tests.archivedata import EVERYTHING
 from tests.toy_source.records import READING
 
-LAYOUT = Layout.of(EVERYTHING)
+LAYOUT = ArchiveLayout.of(EVERYTHING)
 _OF = {
     pa.int16(): st.integers(-(2**15), 2**15 - 1),
     pa.int32(): st.integers(-(2**31), 2**31 - 1),
@@ -57,7 +57,7 @@ def test_what_is_archived_comes_back_exactly(rows: pa.Table) -> None:
 
 
 def test_types_are_those_of_the_reference() -> None:
-    schema = Layout.of(FLOWS).schema
+    schema = ArchiveLayout.of(FLOWS).schema
     assert schema.field("timestamp").type == pa.timestamp("ms", tz="UTC")
     assert schema.field("src_ip").type == schema.field("dst_ip").type == schema.field("flow_id").type == pa.string()
     assert schema.field("predicted_label").type == pa.int8()
@@ -66,7 +66,7 @@ def test_types_are_those_of_the_reference() -> None:
     assert {field.type for field in features} == {pa.float32()}
     assert schema.field("confidence_score").type == pa.float32()
     assert schema.field("timestamp_us").type == pa.int64()
-    toy = Layout.of(READING).schema
+    toy = ArchiveLayout.of(READING).schema
     assert (toy.field("value").type, toy.field("value_exact").type) == (pa.float32(), pa.float64())
 
 
@@ -94,4 +94,4 @@ def test_a_column_with_a_name_that_the_archive_needs_is_refused(name: str) -> No
         "odd", 1, EVERYTHING.schema, "id", "at", EVERYTHING.topic, "x", features=EVERYTHING.features, hot=hot
     )  # fmt: skip
     with pytest.raises(ValueError, match=f"'{name}' has a name that the archive uses"):
-        Layout.of(record)
+        ArchiveLayout.of(record)
