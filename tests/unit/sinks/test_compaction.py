@@ -22,7 +22,7 @@ from infra.config import ROOT
 from infra.sections import LakeSettings
 from jobs.runtime import lake as tables
 from jobs.sinks import compaction, parquet
-from jobs.sinks.compaction import Piece, plan
+from jobs.sinks.compaction import LakeFile, plan
 from jobs.sinks.upkeep import Upkeep
 from schemas.packets import FLOWS
 from schemas.records import RecordType
@@ -59,15 +59,15 @@ class Owned:
         for n in range(first, first + count):
             self.add(parquet.lake_rows(table([{"name": f"{n}/{i}", "at": n + 86_400 * (i % 2), **more} for i in range(each)]), FLOWS))
 
-    def files(self) -> list[Piece]:
+    def files(self) -> list[LakeFile]:
         return compaction.pieces(DeltaTable(self.root), self.record)
 
     def ids(self) -> Counter[str]:
         return Counter(tables.dataset(self.root).to_table(columns=[self.record.key])[self.record.key].to_pylist())
 
 
-def piece(name: str, day: date = DAY, rows: int | None = 10, size: int = 1000, first: int = 0) -> Piece:
-    return Piece(name, size, rows, day, first)
+def piece(name: str, day: date = DAY, rows: int | None = 10, size: int = 1000, first: int = 0) -> LakeFile:
+    return LakeFile(name, size, rows, day, first)
 
 
 def test_neighbours_in_time_are_joined_and_the_dates_take_turns() -> None:
@@ -77,6 +77,8 @@ def test_neighbours_in_time_are_joined_and_the_dates_take_turns() -> None:
     assert plan([piece("a"), piece("b", NEXT)], 100) == [], "one file of a date is left alone"
     unknown = [piece(f"s{n}", rows=None, size=compaction.FILE_BYTES // 2) for n in range(4)]
     assert [len(step) for step in plan(unknown, 1000)] == [2, 2], "without counts the size bounds a step"
+    many = [piece(f"{n}", rows=1, first=n) for n in range(compaction.STEP_FILES * 2 + 1)]
+    assert [len(step) for step in plan(many, 1000)] == [compaction.STEP_FILES] * 2
 
 
 def test_steps_are_bounded_and_what_is_left_is_done_by_whoever_comes_next(tmp_path: Path) -> None:
