@@ -59,6 +59,17 @@ class Owned:
         for n in range(first, first + count):
             self.add(parquet.lake_rows(table([{"name": f"{n}/{i}", "at": n + 86_400 * (i % 2), **more} for i in range(each)]), FLOWS))
 
+    def readings(self, count: int, names: str) -> None:
+        """A batch of readings of three devices, where the table is theirs."""
+        columns = {f.name: pa.nulls(count, f.type) for f in parquet.lake_schema(READING)}
+        columns |= {
+            "reading_id": pa.array([f"{names}{i}" for i in range(count)]),
+            "device": pa.array([f"d{i % 3}" for i in range(count)]),
+            "reading_time": pa.array([1_772_366_400_000_000 + i for i in range(count)], pa.timestamp("us", "UTC")),
+            "event_date": pa.array([DAY] * count),
+        }
+        self.add(pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in parquet.lake_schema(READING)])))
+
     def files(self) -> list[LakeFile]:
         return compaction.pieces(DeltaTable(self.root), self.record)
 
@@ -206,19 +217,9 @@ def test_questions_about_one_value_find_few_row_groups(tmp_path: Path, monkeypat
 
 
 def test_another_record_type_and_a_column_that_came_later(tmp_path: Path) -> None:
-    def readings(count: int, names: str) -> pa.Table:
-        columns = {f.name: pa.nulls(count, f.type) for f in parquet.lake_schema(READING)}
-        columns |= {
-            "reading_id": pa.array([f"{names}{i}" for i in range(count)]),
-            "device": pa.array([f"d{i % 3}" for i in range(count)]),
-            "reading_time": pa.array([1_772_366_400_000_000 + i for i in range(count)], pa.timestamp("us", "UTC")),
-            "event_date": pa.array([DAY] * count),
-        }
-        return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in parquet.lake_schema(READING)]))
-
     owned = Owned(tmp_path, READING)
-    owned.add(readings(5, "a"))
-    owned.add(readings(5, "b"))
+    owned.readings(5, "a")
+    owned.readings(5, "b")
     older = pq.read_table(tmp_path / owned.files()[0].path, partitioning=None).drop_columns(["zscore"])
     pq.write_table(older, tmp_path / owned.files()[0].path)
     owned.upkeep.compact(60.0)
