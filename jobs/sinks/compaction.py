@@ -53,7 +53,9 @@ class LakeFile:
 
 
 def pieces(table: Any, record: RecordType) -> list[LakeFile]:
-    """The files of a Delta table."""
+    """The files of a Delta table; none where rows are marked as deleted beside the files, which only Spark's compaction knows of."""
+    if "deletionVectors" in (table.protocol().reader_features or ()):
+        return []
     actions = pa.table(table.get_add_actions(flatten=True))
     start = f"min.{record.event_time}"
     starts = actions[start].cast(pa.int64()).to_pylist() if start in actions.column_names else [None] * actions.num_rows

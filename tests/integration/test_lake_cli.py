@@ -88,10 +88,8 @@ def test_another_source_has_its_table_too(owned: Owned, home: Path, capsys: pyte
     assert "readings: 2 files are 1 now" in capsys.readouterr().out
     assert flowlake("lake", "info", "--json", "--conf-file", str(conf)) == 0
     assert {t["table"]: (t["rows"], t["files"]) for t in json.loads(capsys.readouterr().out)} == {"flows": (8, 8), "readings": (6, 1)}
-    assert (
-        flowlake("lake", "label", "set", "a1", "--label", "SPIKE", "--by", "ann", "--record-type", "readings", "--conf-file", str(conf))
-        == 0
-    )
+    label = ["a1", "--label", "SPIKE", "--by", "ann", "--record-type", "readings"]
+    assert flowlake("lake", "label", "set", *label, "--conf-file", str(conf)) == 0
     assert "readings a1: SPIKE" in capsys.readouterr().out
 
 

@@ -119,7 +119,8 @@ def test_it_follows_the_batches(tmp_path: Path) -> None:
         owned.flows(1, first=n, each=1)
         owned.upkeep.after_batch()
     assert len(owned.files()) == 2, "ten files are one, and one came after"
-    assert tables.last_checkpoint(str(tmp_path), owned.lake) == 13, "of the last batch: four commits and more came before it"
+    since = DeltaTable(tmp_path).version() - (tables.last_checkpoint(str(tmp_path), owned.lake) or 0)
+    assert since < 4, "as many as lake.checkpoint_every would have made one"
     assert sum(owned.ids().values()) == 11
 
 
