@@ -198,6 +198,21 @@ def test_what_is_old_is_removed_and_the_rest_can_be_read(tmp_path: Path) -> None
     assert sum(owned.ids().values()) == 4
 
 
+def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    owned = Owned(tmp_path)
+    DeltaTable(tmp_path).alter.set_table_properties({"delta.logRetentionDuration": "interval 1 days"})
+    owned.flows(6, each=1)
+    owned.upkeep.compact(60.0)
+    for file in (tmp_path / "_delta_log").iterdir():
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    before = len(list((tmp_path / "_delta_log").glob("*.json")))
+    owned.upkeep.clean()
+    after = len(list((tmp_path / "_delta_log").glob("*.json")))
+    assert after < before
+    assert after <= 2, "versions of today"
+    assert sum(owned.ids().values()) == 6
+
+
 def test_questions_about_one_value_find_few_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "GROUP_ROWS", 256)
     owned = Owned(tmp_path)
