@@ -16,7 +16,7 @@ from infra.console.looks import NO_TABLE
 from infra.errors import StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.runtime import lake, s3
 from jobs.runtime.sidetable import Side
 from jobs.sinks import postgres
@@ -189,4 +189,4 @@ def _archive(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
 
 def _archive_schema(record: RecordType) -> pa.Schema:
     """Columns of an archived table, and its folders."""
-    return pa.schema([*Layout.of(record).schema, pa.field("year", pa.int32()), pa.field("month", pa.int32())])
+    return pa.schema([*ArchiveLayout.of(record).schema, pa.field("year", pa.int32()), pa.field("month", pa.int32())])

@@ -11,7 +11,7 @@ import pyarrow as pa
 from infra.config import Settings
 from infra.errors import ConfigError
 from jobs.archiving import place as archived
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.runtime import lake, s3
 from schemas.records import RecordType
 
@@ -65,7 +65,7 @@ def archives(settings: Settings) -> tuple[tuple[RecordType, Placed], ...]:
 
 def columns(record: RecordType) -> dict[str, EngineType]:
     """Columns of a record type's archive, in their order; without :data:`PARTITIONS`."""
-    return {field.name: _kind(field.type) for field in Layout.of(record).schema}
+    return {field.name: _kind(field.type) for field in ArchiveLayout.of(record).schema}
 
 
 def _kind(type_: pa.DataType) -> EngineType:

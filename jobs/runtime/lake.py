@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.config import Settings
-from infra.errors import ConfigError
+from infra.errors import ConfigError, StoreError, one_line
 from infra.sections import LakeSettings
-from jobs.runtime import s3
+from jobs.runtime import meanings, s3
+from jobs.runtime.meanings import About
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -136,6 +137,16 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     if version is not None:
         table.load_as_version(version)
     return table.to_pyarrow_dataset(filesystem=files(place, lake))
+
+
+def problem(error: Exception, path: str, lake: LakeSettings) -> StoreError:
+    """What delta-rs or Arrow says of a table, in one line."""
+    text = str(error)
+    if store := s3.trouble(text, path, lake):
+        return StoreError(store.message, store.hint)
+    if found := meanings.find(text, About.LAKE):
+        return StoreError(found.message(text, path=path), found.hint)
+    return StoreError(f"lake {path}: {one_line(error)}", "check lake.path, lake.tables and lake.s3_endpoint")
 
 
 def last_checkpoint(path: str, lake: LakeSettings) -> int | None:

@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from infra import paths
 from infra.config import Settings
-from infra.errors import StoreError, one_line
-from jobs.runtime import lake, meanings, s3
-from jobs.runtime.meanings import About
+from infra.errors import StoreError
+from jobs.runtime import lake, s3
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -252,16 +251,7 @@ class Side:
         try:
             yield
         except (DeltaError, OSError) as e:
-            raise _problem(e, self.path, self._settings) from e
-
-
-def _problem(error: Exception, path: str, settings: Any) -> StoreError:
-    text = str(error)
-    if store := s3.trouble(text, path, settings):
-        return StoreError(store.message, store.hint)
-    if found := meanings.find(text, About.LAKE):
-        return StoreError(found.message(text, path=path), found.hint)
-    return StoreError(f"table {path}: {one_line(error)}", "check lake.path and lake.tables")
+            raise lake.problem(e, self.path, self._settings) from e
 
 
 #: Of every side table. The log's own cleaning goes with its checkpoints.

@@ -30,9 +30,11 @@ from jobs.sinks.parquet import PARTITION
 from schemas.records import RecordType
 
 #: Rows that share least and largest values, and a Bloom filter: what a reader takes or leaves.
-GROUP_ROWS = 16_384
+GROUP_ROWS = 8192
 #: Files of more bytes are left as they are, whatever they hold; a step reads no more than twice as much.
 FILE_BYTES = 64 << 20
+#: Files that a step joins at most: to open one of a hundred columns takes some 20 ms.
+STEP_FILES = 50
 #: A file of more time than this is ordered by time too: a question about an hour should not need all of it.
 _HOUR_US = 3_600_000_000
 #: Bits of each column in the curve.
@@ -40,7 +42,7 @@ _BITS = 12
 
 
 @dataclass(frozen=True)
-class Piece:
+class LakeFile:
     """A file of the table as its log has it: rows (None: not counted by its writer), and the order in time among those of its date."""
 
     path: str
@@ -50,19 +52,21 @@ class Piece:
     first: int
 
 
-def pieces(table: Any, record: RecordType) -> list[Piece]:
-    """The files of a Delta table."""
+def pieces(table: Any, record: RecordType) -> list[LakeFile]:
+    """The files of a Delta table; none where rows are marked as deleted beside the files, which only Spark's compaction knows of."""
+    if "deletionVectors" in (table.protocol().reader_features or ()):
+        return []
     actions = pa.table(table.get_add_actions(flatten=True))
     start = f"min.{record.event_time}"
     starts = actions[start].cast(pa.int64()).to_pylist() if start in actions.column_names else [None] * actions.num_rows
     columns = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records", f"partition.{PARTITION}", "modification_time"))
     return [
-        Piece(path, size, rows, day, changed * 1000 if begin is None else begin)
+        LakeFile(path, size, rows, day, changed * 1000 if begin is None else begin)
         for path, size, rows, day, changed, begin in zip(*columns, starts, strict=True)
     ]
 
 
-def plan(found: Iterable[Piece], file_rows: int) -> list[list[Piece]]:
+def plan(found: Iterable[LakeFile], file_rows: int) -> list[list[LakeFile]]:
     """Steps that are worth doing: in each, files of one date that are to become one. The dates take turns, so that none waits for another.
 
     Parameters
@@ -72,7 +76,7 @@ def plan(found: Iterable[Piece], file_rows: int) -> list[list[Piece]]:
     file_rows
         Rows that a file is to have; those of half as many are left alone.
     """
-    by_day: dict[date, list[Piece]] = defaultdict(list)
+    by_day: dict[date, list[LakeFile]] = defaultdict(list)
     for piece in found:
         if piece.size < FILE_BYTES and (piece.rows is None or piece.rows * 2 <= file_rows):
             by_day[piece.day].append(piece)
@@ -80,14 +84,14 @@ def plan(found: Iterable[Piece], file_rows: int) -> list[list[Piece]]:
     return [step for turn in zip_longest(*turns) for step in turn if step]
 
 
-def _steps(small: Sequence[Piece], file_rows: int) -> Iterator[list[Piece]]:
-    step: list[Piece] = []
+def _steps(small: Sequence[LakeFile], file_rows: int) -> Iterator[list[LakeFile]]:
+    step: list[LakeFile] = []
     rows = size = 0
     for piece in small:
         step.append(piece)
         rows += piece.rows or 0
         size += piece.size
-        if rows >= file_rows or size >= FILE_BYTES:
+        if rows >= file_rows or size >= FILE_BYTES or len(step) >= STEP_FILES:
             if len(step) > 1:
                 yield step
             step, rows, size = [], 0, 0
@@ -95,7 +99,7 @@ def _steps(small: Sequence[Piece], file_rows: int) -> Iterator[list[Piece]]:
         yield step
 
 
-def join(step: Sequence[Piece], record: RecordType, root: str, lake: LakeSettings, log: parquet.Log) -> int:
+def join(step: Sequence[LakeFile], record: RecordType, root: str, lake: LakeSettings, log: parquet.Log) -> int:
     """Do one step: read its files, write the one that takes their place, commit. Returns bytes written.
 
     Raises
@@ -134,7 +138,7 @@ def _looked_up(record: RecordType) -> tuple[str, ...]:
     return (record.key, *(name for name in cluster if pa.types.is_string(record.published.field(name).type)))
 
 
-def _read(step: Sequence[Piece], record: RecordType, root: str, lake: LakeSettings) -> pa.Table:
+def _read(step: Sequence[LakeFile], record: RecordType, root: str, lake: LakeSettings) -> pa.Table:
     """Rows of the files, in the columns of today: a file may be older than one of them."""
     files = tables.files(root, lake)
     wanted = pa.schema([field.with_nullable(True) for field in record.published])

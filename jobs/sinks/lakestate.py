@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.config import Settings
-from infra.errors import StoreError, one_line
-from jobs.runtime import lake, meanings, s3
-from jobs.runtime.meanings import About
+from infra.errors import StoreError
+from jobs.runtime import lake, s3
 from jobs.sinks import compaction
 from jobs.sinks.parquet import PARTITION
 from schemas.records import RecordType
@@ -76,7 +75,7 @@ def state(settings: Settings, name: str, path: str, record: RecordType | None) -
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as e:
-        return State(name, path, problem=str(problem(e, path, settings)))
+        return State(name, path, problem=str(lake.problem(e, path, settings.lake)))
 
 
 def _state(settings: Settings, name: str, path: str, record: RecordType | None, table: Any) -> State:
@@ -134,18 +133,8 @@ def history(settings: Settings, path: str, limit: int) -> list[dict[str, Any]]:
     except TableNotFoundError as e:
         raise StoreError(f"lake {path} holds no table yet", "flowlake stream writes it") from e
     except (DeltaError, OSError) as e:
-        raise problem(e, path, settings) from e
+        raise lake.problem(e, path, settings.lake) from e
 
 
 def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def problem(error: Exception, path: str, settings: Settings) -> StoreError:
-    """What delta-rs or Arrow says of a table, in one line."""
-    text = str(error)
-    if store := s3.trouble(text, path, settings.lake):
-        return StoreError(store.message, store.hint)
-    if found := meanings.find(text, About.LAKE):
-        return StoreError(found.message(text, path=path), found.hint)
-    return StoreError(f"lake {path}: {one_line(error)}", "check lake.path and lake.s3_endpoint")

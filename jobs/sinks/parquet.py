@@ -266,7 +266,7 @@ class Log:
 
     def since_checkpoint(self) -> int:
         """Commits since the log's last checkpoint."""
-        version = int(self.table().version())
+        version = int((self._table or self.table()).version())  # of the commit just made, where there was one
         if self._checkpoint is None:
             self._checkpoint = tables.last_checkpoint(self._root, self._lake) or 0
         return version - self._checkpoint

@@ -16,7 +16,7 @@ from infra.sections import LakeSettings
 from jobs.sinks import compaction, parquet
 from schemas.records import RecordType
 
-#: Removing what is old: once in so many seconds.
+#: Removing what is old: with the first compaction of a process, and then once in so many seconds.
 _CLEAN_EVERY_S = 86_400.0
 #: Time spent on compaction is at most one part in so many, where there is more to do than one run may.
 _REST = 5
@@ -56,7 +56,7 @@ class Upkeep:
         self._batches = 0
         self._left = False
         self._resting_until = 0.0
-        self._cleaned = time.monotonic()
+        self._cleaned = float("-inf")
 
     def after_batch(self) -> Done:
         """What is due after a batch. Does not raise: the table's rows are safe whatever happens here."""
@@ -69,7 +69,7 @@ class Upkeep:
             if due:
                 self._batches = 0
                 done = self._timed()
-            if time.monotonic() - self._cleaned > _CLEAN_EVERY_S:
+            if due and time.monotonic() - self._cleaned > _CLEAN_EVERY_S:
                 self._cleaned = time.monotonic()
                 removed = self.clean()
                 get("sink.lake").info("removed what is older than lake.history_days", days=self._lake.history_days, files=removed)

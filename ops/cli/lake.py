@@ -129,8 +129,8 @@ def _side(settings: Settings, name: str) -> None:
 def _maintain(settings: Settings, record: RecordType, path: str, seconds: float, *, full: bool, force: bool) -> None:
     from deltalake.exceptions import DeltaError
 
-    from jobs.runtime import s3
-    from jobs.sinks import lakestate, parquet
+    from jobs.runtime import lake, s3
+    from jobs.sinks import parquet
     from jobs.sinks.upkeep import Upkeep
 
     if not parquet.reaches(path):
@@ -143,7 +143,7 @@ def _maintain(settings: Settings, record: RecordType, path: str, seconds: float,
             done = upkeep.compact(seconds, lambda text: print(f"{record.name}: {text}", flush=True))
             removed = upkeep.clean(full=full)
         except (DeltaError, OSError) as e:
-            raise lakestate.problem(e, path, settings) from e
+            raise lake.problem(e, path, settings.lake) from e
     left = f", {done.left} steps left" if done.left else ""
     print(f"{record.name}: {done.joined} files are {done.made} now{left}; {removed} files were too old; checkpoint written")
 

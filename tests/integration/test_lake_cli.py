@@ -17,6 +17,7 @@ from infra import config
 from infra.config import ROOT
 from infra.stack.s3 import ObjectStore
 from ops.cli.main import main
+from tests.toy_source.records import READING
 from tests.unit.sinks.test_compaction import Owned
 
 pytestmark = pytest.mark.integration
@@ -74,6 +75,22 @@ def test_info_and_history(owned: Owned, capsys: pytest.CaptureFixture[str]) -> N
     assert (flows["files"], flows["small_files"], flows["rows"], flows["since_checkpoint"]) == (2, 0, 8, 0)
     assert flowlake("lake", "info") == 0
     assert sum(owned.ids().values()) == 8
+
+
+def test_another_source_has_its_table_too(owned: Owned, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of it is known to the command but what it declares."""
+    conf = home / "conf.yaml"
+    conf.write_text("sources: {packages: [jobs.sources, tests.toy_source]}\n")
+    readings = Owned(home / "var" / "lake" / "readings", READING)
+    for batch in "ab":
+        readings.readings(3, batch)
+    assert flowlake("lake", "maintain", "readings", "--conf-file", str(conf)) == 0
+    assert "readings: 2 files are 1 now" in capsys.readouterr().out
+    assert flowlake("lake", "info", "--json", "--conf-file", str(conf)) == 0
+    assert {t["table"]: (t["rows"], t["files"]) for t in json.loads(capsys.readouterr().out)} == {"flows": (8, 8), "readings": (6, 1)}
+    label = ["a1", "--label", "SPIKE", "--by", "ann", "--record-type", "readings"]
+    assert flowlake("lake", "label", "set", *label, "--conf-file", str(conf)) == 0
+    assert "readings a1: SPIKE" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,13 @@ def test_a_lake_is_no_matter_where_no_query_writes_one(settings: Factory) -> Non
         paths.check_settings(odd)
 
 
+@pytest.mark.parametrize("path", ["s3a:/x", "s3:/bucket/flows", "s3a:bucket", "S3A:/x", "gs:/b/x", "s3a://", "s3a:///flows"])
+def test_a_bucket_written_wrong_is_no_folder(settings: Factory, path: str) -> None:
+    for section in ({"lake": {"path": path}}, {"lake": {"tables": {"flows": path}}}, {"archive": {"path": path}}):
+        with pytest.raises(ValueError, match="bucket"):
+            settings(**section)
+
+
 def test_the_demo_has_its_lake_below_var(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FLOWLAKE_HOME", str(home / "feature%2Fx"))
     said = fails(capsys, "demo")
