@@ -22,7 +22,7 @@ from infra import config
 from infra.config import Settings
 from infra.sections import PostgresSettings
 from jobs.archiving import place
-from jobs.archiving.columns import Layout
+from jobs.archiving.columns import ArchiveLayout
 from jobs.hotstore import placing
 from jobs.hotstore.maintain import maintain
 from jobs.runtime import lake, s3
@@ -285,7 +285,7 @@ def into_archive(data: Data, settings: Settings) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    layout = Layout.of(FLOWS)
+    layout = ArchiveLayout.of(FLOWS)
     rows = hot.hot_rows(data.archived, FLOWS)
     exact = pa.table([rows[field.name].cast(field.type) for field in layout.exact_schema], schema=layout.exact_schema)
     archived = layout.archived(exact)

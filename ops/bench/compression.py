@@ -22,7 +22,7 @@ from ops.bench.dashboards import ask
 from ops.bench.hosts import CLIENT, SERVER
 from ops.bench.hotrows import HotRows
 from ops.bench.place import machine
-from ops.bench.questions import Question
+from ops.bench.questions import TimedQuery
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.records import HotTable
 
@@ -138,7 +138,7 @@ def _prepare(settings: Settings, table: HotTable, choice: str) -> None:
         cursor.execute(f"ALTER TABLE {table.name} SET (timescaledb.compress, {segment}timescaledb.compress_orderby = '{order}')")
 
 
-def asked(rows: HotRows) -> list[Question]:
+def asked(rows: HotRows) -> list[TimedQuery]:
     """Questions whose answers lie in compressed chunks."""
     block = rows.block(len(rows.blocks()) // 2)
     sources = block["src_ip"].slice(0, 20).to_pylist() if rows.own_hosts else rows.hosts.some(CLIENT, 200)[::20]
@@ -147,27 +147,27 @@ def asked(rows: HotRows) -> list[Question]:
     window = "timestamp >= '{}' AND timestamp < '{}'".format(*day)
     hour = f"timestamp >= '{day[0]}' AND timestamp < '{day[0] + timedelta(hours=1)}'"
     return [
-        Question(
+        TimedQuery(
             "attack rate per minute, an hour",
             "SELECT time_bucket('1 minute', timestamp) AS minute, count(*) FILTER (WHERE predicted_label = 1), count(*) "
             f"FROM network_flows WHERE {hour} GROUP BY minute ORDER BY minute",
         ),
-        Question(
+        TimedQuery(
             "top attackers, 24 hours",
             "SELECT src_ip, count(*) AS n, avg(confidence_score), max(timestamp) FROM network_flows "
             f"WHERE predicted_label = 1 AND {window} GROUP BY src_ip ORDER BY n DESC LIMIT 10",
         ),
-        Question(
+        TimedQuery(
             "flows of a source, all days",
             "SELECT timestamp, dst_ip, dst_port, attack_type FROM network_flows WHERE src_ip = %(src)s ORDER BY timestamp DESC LIMIT 50",
             {"src": sources},
         ),
-        Question(
+        TimedQuery(
             "flows to a target, all days",
             "SELECT timestamp, src_ip, dst_port, attack_type FROM network_flows WHERE dst_ip = %(dst)s ORDER BY timestamp DESC LIMIT 50",
             {"dst": targets},
         ),
-        Question(
+        TimedQuery(
             "volume of each sensor, 24 hours",
             f"SELECT sensor_id, count(*), sum(total_length_fwd_packets) FROM network_flows WHERE {window} GROUP BY sensor_id",
         ),

@@ -21,7 +21,7 @@ from ops.bench import hotrows, hotstore, questions
 from ops.bench.hosts import ATTACKER, CLIENT, OUTSIDE, SERVER, Hosts
 from ops.bench.hotrows import HotRows
 from ops.bench.place import machine
-from ops.bench.questions import Question
+from ops.bench.questions import TimedQuery
 from schemas.alerts import UNKNOWN_SEVERITY
 from schemas.labels import LABELS
 from schemas.network_flows import NETWORK_FLOWS
@@ -157,7 +157,7 @@ def _told(samples: dict[str, AnswerTimes]) -> dict[str, Any]:
     return {"all": whole.told(), "questions": len(samples), "within_goal": within, "queries": queries}
 
 
-def panels(hosts: Hosts) -> list[Question]:
+def panels(hosts: Hosts) -> list[TimedQuery]:
     """Questions of dashboards, about a mixture of addresses."""
     nobody = "203.0.113.77"
     sources = [*hosts.some(CLIENT, 5), CLIENT.addresses()[-1], *hosts.some(ATTACKER, 40)[::8], *hosts.some(OUTSIDE, 2), nobody]
@@ -165,14 +165,14 @@ def panels(hosts: Hosts) -> list[Question]:
     return questions.dashboards(sources, targets)
 
 
-def book() -> list[Question]:
+def book() -> list[TimedQuery]:
     """Questions of the cookbook as it is in the project's folder; none where there is no such folder."""
     page = config.ROOT / questions.PAGE
     return list(questions.cookbook(page.read_text(encoding="utf-8"))) if page.is_file() else []
 
 
 def ask(
-    settings: Settings, asked: Sequence[Question], clients: int, times: int, seed: int, say: Callable[[str], None]
+    settings: Settings, asked: Sequence[TimedQuery], clients: int, times: int, seed: int, say: Callable[[str], None]
 ) -> dict[str, AnswerTimes]:
     """Ask each question so many times; each client has a part of them, all mixed.
 
@@ -195,7 +195,7 @@ def ask(
     return found
 
 
-def _client(settings: Settings, asked: Sequence[Question], order: Sequence[int], seed: int) -> list[tuple[int, float, int]]:
+def _client(settings: Settings, asked: Sequence[TimedQuery], order: Sequence[int], seed: int) -> list[tuple[int, float, int]]:
     rng = np.random.default_rng([seed, 7])
     found = []
     connection = postgres.connect(settings.hot, "flowlake-bench")
@@ -218,7 +218,7 @@ class Nowhere:
         return len(data)
 
 
-def _answer(cursor: Any, question: Question, rng: np.random.Generator) -> int:
+def _answer(cursor: Any, question: TimedQuery, rng: np.random.Generator) -> int:
     """Ask, and take the whole answer: its rows, -1 when it did not come in time."""
     query = cursor.mogrify(question.sql, _chosen(question, rng)).decode()
     try:
@@ -230,12 +230,12 @@ def _answer(cursor: Any, question: Question, rng: np.random.Generator) -> int:
         raise StoreError(f"{question.name}: {one_line(e)}", "a question of the cookbook is asked as it stands on the page") from e
 
 
-def _chosen(question: Question, rng: np.random.Generator) -> dict[str, str] | None:
+def _chosen(question: TimedQuery, rng: np.random.Generator) -> dict[str, str] | None:
     # Without parameters a % in the text is itself.
     return {name: values[int(rng.integers(len(values)))] for name, values in question.choices.items()} or None
 
 
-def _plans(settings: Settings, asked: Sequence[Question]) -> dict[str, list[str]]:
+def _plans(settings: Settings, asked: Sequence[TimedQuery]) -> dict[str, list[str]]:
     """How the server answers them."""
     found = {}
     with hotstore.asking(settings) as cursor:

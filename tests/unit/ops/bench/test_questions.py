@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ops.bench.dashboards import AnswerTimes
-from ops.bench.questions import Question, cookbook, dashboards
+from ops.bench.questions import TimedQuery, cookbook, dashboards
 
 PAGE = """
 # Query the stores
@@ -46,7 +46,7 @@ SELECT '50 %';
 
 
 def test_the_blocks_of_an_engine_are_named_by_their_headings() -> None:
-    assert list(cookbook(PAGE)) == [Question("1. Attack rate", "SELECT 1\nFROM flows"), Question("2. Another", "SELECT '50 %'")]
+    assert list(cookbook(PAGE)) == [TimedQuery("1. Attack rate", "SELECT 1\nFROM flows"), TimedQuery("2. Another", "SELECT '50 %'")]
     assert [question.sql for question in cookbook(PAGE, "trino")] == ["SELECT 2"]
 
 
