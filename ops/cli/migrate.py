@@ -31,7 +31,7 @@ app = group("Move in from CSV files and SQLite.", "flowlake migrate csv live_cap
 DIFFERENT = 1
 _STORES = ("hot", "lake")
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILES...", help="CSV files: plain, gzip or zstd.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV files: plain, gzip or zstd.", show_default=False)]
 Record = Annotated[
     str | None, typer.Option("--record", help="Record type that the rows become; default: the one that declares CSV names (flows).")
 ]

@@ -15,7 +15,7 @@ from infra.config import Settings
 from infra.errors import ConfigError, StoreError
 from infra.sections import PostgresSettings
 from ops.bench import compression, dashboards, hot, hotrows, hotstore
-from ops.bench.questions import Question
+from ops.bench.questions import TimedQuery
 from schemas.network_flows import NETWORK_FLOWS
 
 pytestmark = pytest.mark.integration
@@ -109,7 +109,7 @@ def test_dashboards_are_asked_as_often_as_is_said(settings: Callable[..., Settin
 
 def test_a_question_that_fails_is_named(settings: Callable[..., Settings], dsn: str) -> None:
     with hotstore.store(settings(), dsn) as own:
-        wrong = Question("3. A wrong one", "SELECT nothing FROM nowhere")
+        wrong = TimedQuery("3. A wrong one", "SELECT nothing FROM nowhere")
         with pytest.raises(StoreError, match=r'3\. A wrong one: relation "nowhere" does not exist'):
             dashboards.ask(own, [wrong], 1, 1, 1, lambda _: None)
 
