@@ -19,7 +19,7 @@ from infra.config import ROOT
 from infra.jvm import jars
 from infra.process import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 def _flowlake(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "ops.cli.main", *arguments]
-    return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    return subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=700)
 
 
 def _closed(env: dict[str, str], done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
