@@ -7,8 +7,15 @@ import threading
 from infra.config import Settings
 from infra.errors import FlowlakeError, one_line
 from infra.log import get
-from jobs.hotstore.maintain import maintain
+from jobs.hotstore.maintain import Maintained, maintain
+from jobs.hotstore.shape import TableKind
+from jobs.sinks.counters import MAINTAINED, MAINTENANCES, TOO_OLD, WITHOUT_DAY
 from jobs.sinks.stores import StoreUnavailable
+
+#: Seconds until the next try where the queries have not made all tables yet.
+_SOON_S = 10
+_LOG = get("hot.maintenance")
+_OLDER = "the lake keeps them; hot.retention_days says how long rows live here; see to the clock of who sent them"
 
 
 class HotKeeper:
@@ -30,24 +37,49 @@ class HotKeeper:
 
     def _work(self) -> None:
         while True:
-            self._once()
-            if self._end.wait(self._settings.maintain_s):
+            there = self._once()
+            if self._end.wait(self._settings.maintain_s if there else min(_SOON_S, self._settings.maintain_s)):
                 return
 
-    def _once(self) -> None:
-        """Whatever happens is logged: the stream goes on, and the next time may do better."""
-        log = get("hot.maintenance")
+    def _once(self) -> bool:
+        """Whatever happens is logged: the stream goes on, and the next time may do better.
+
+        Returns
+        -------
+        bool
+            Whether all tables are there: those of a new database the queries make at this moment.
+        """
         try:
-            done = maintain(self._settings, self._tables, log.info)
+            done = maintain(self._settings, self._tables, _LOG.info)
         except (FlowlakeError, StoreUnavailable) as e:
-            log.warning("not maintained", cause=str(e))
-            return
+            return _failed(str(e))
         except Exception as e:
-            log.warning("not maintained", cause=one_line(e))
-            return
-        for item in done or []:
-            if item.changed:
-                log.info("maintained", table=item.table, made=len(item.made), dropped=item.dropped, moved=item.moved, deleted=item.deleted,
-                         refreshed=item.refreshed)  # fmt: skip
-            for problem, hint in item.problems:
-                log.warning("a person must see to a hot table", table=item.table, cause=problem, hint=hint)
+            return _failed(one_line(e))
+        if done is None:
+            MAINTENANCES.labels(result="busy").inc()
+            _LOG.info("another process is maintaining the hot tables; this time it is left to it")
+            return True
+        MAINTENANCES.labels(result="done").inc()
+        there = [item for item in done if item.kind != TableKind.MISSING.value]
+        for item in there:
+            _tell(item)
+        return len(there) == len(done)
+
+
+def _failed(cause: str) -> bool:
+    MAINTENANCES.labels(result="failed").inc()
+    _LOG.warning("not maintained", cause=cause)
+    return True
+
+
+def _tell(item: Maintained) -> None:
+    MAINTAINED.labels(table=item.table).set_to_current_time()
+    WITHOUT_DAY.labels(table=item.table).set(item.left)
+    _LOG.info("maintained", table=item.table, made=len(item.made), dropped=item.dropped, moved=item.moved, deleted=item.deleted,
+              refreshed=item.refreshed, left=item.left)  # fmt: skip
+    for gone in item.deletions:
+        TOO_OLD.labels(table=item.table).inc(gone.rows)
+        _LOG.warning("rows older than rows live were deleted", table=item.table, place=gone.place, rows=gone.rows, first=gone.first,
+                     last=gone.last, hint=_OLDER)  # fmt: skip
+    for problem, hint in item.problems:
+        _LOG.warning("a person must see to a hot table", table=item.table, cause=problem, hint=hint)
