@@ -12,8 +12,6 @@ from jobs.hotstore.shape import TableKind
 from jobs.sinks.counters import MAINTAINED, MAINTENANCES, TOO_OLD, WITHOUT_DAY
 from jobs.sinks.stores import StoreUnavailable
 
-#: Seconds until the next try where the queries have not made all tables yet.
-_SOON_S = 10
 _LOG = get("hot.maintenance")
 _OLDER = "the lake keeps them; hot.retention_days says how long rows live here; see to the clock of who sent them"
 
@@ -37,39 +35,33 @@ class HotKeeper:
 
     def _work(self) -> None:
         while True:
-            there = self._once()
-            if self._end.wait(self._settings.maintain_s if there else min(_SOON_S, self._settings.maintain_s)):
+            self._once()
+            if self._end.wait(self._settings.maintain_s):
                 return
 
-    def _once(self) -> bool:
-        """Whatever happens is logged: the stream goes on, and the next time may do better.
-
-        Returns
-        -------
-        bool
-            Whether all tables are there: those of a new database the queries make at this moment.
-        """
+    def _once(self) -> None:
+        """Whatever happens is logged: the stream goes on, and the next time may do better."""
         try:
             done = maintain(self._settings, self._tables, _LOG.info)
         except (FlowlakeError, StoreUnavailable) as e:
-            return _failed(str(e))
+            _failed(str(e))
+            return
         except Exception as e:
-            return _failed(one_line(e))
+            _failed(one_line(e))
+            return
         if done is None:
             MAINTENANCES.labels(result="busy").inc()
             _LOG.info("another process is maintaining the hot tables; this time it is left to it")
-            return True
+            return
         MAINTENANCES.labels(result="done").inc()
-        there = [item for item in done if item.kind != TableKind.MISSING.value]
-        for item in there:
-            _tell(item)
-        return len(there) == len(done)
+        for item in done:
+            if item.kind != TableKind.MISSING.value:  # the queries make those of a new database at this moment, with all their days
+                _tell(item)
 
 
-def _failed(cause: str) -> bool:
+def _failed(cause: str) -> None:
     MAINTENANCES.labels(result="failed").inc()
     _LOG.warning("not maintained", cause=cause)
-    return True
 
 
 def _tell(item: Maintained) -> None:
