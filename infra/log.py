@@ -19,6 +19,8 @@ from infra.names import valid_text
 from infra.sections import LogSettings
 
 MASK = "********"
+#: First part of the names of our own loggers.
+_OURS = ("infra", "jobs", "sensors", "schemas", "flowlake")
 _SECRET_WORDS = ("password", "secret", "token", "access_key", "credential")
 
 
@@ -58,7 +60,7 @@ def setup(settings: LogSettings | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     # Our own loggers pass at the configured level; everybody else's chatter starts at warnings.
-    for package in ("infra", "jobs", "sensors", "schemas", "flowlake"):
+    for package in _OURS:
         logging.getLogger(package).setLevel(level)
     # Both log failures that come as exceptions too: kafka-python each attempt to connect (and it warns of consumers without a group),
     # py4j's callbacks the stack trace of a batch that fails, or is interrupted.
@@ -73,8 +75,9 @@ def _no_interruptions(record: logging.LogRecord) -> bool:
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; ``name`` is the module's ``__name__`` (or ``flowlake.<part>``)."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name if "." in name else f"flowlake.{name}")
+    """A logger; ``name`` is the module's ``__name__``, or says which part speaks, such as ``driver`` or ``sink.lake``."""
+    ours = name.partition(".")[0] in _OURS
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name if ours else f"flowlake.{name}")
     return logger
 
 

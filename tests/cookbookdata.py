@@ -266,7 +266,9 @@ def into_postgres(data: Data, database: PostgresSettings) -> None:
             )
     finally:
         connection.close()
-    assert maintain(settings.hot, [into])
+    maintained = maintain(settings.hot, [into])
+    assert maintained
+    assert [item.problems for item in maintained] == [[]]
 
 
 def into_lake(data: Data, settings: Settings) -> None:

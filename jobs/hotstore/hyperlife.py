@@ -6,8 +6,11 @@ any more; TimescaleDB remembers which, and a refresh of all time computes these 
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import psycopg2
 
 from infra.sections import HotSettings
 from jobs.archiving import ledger
@@ -34,6 +37,8 @@ SELECT job_id, proc_name FROM timescaledb_information.jobs
 WHERE hypertable_schema = current_schema() AND proc_name LIKE 'policy\\_%%' AND hypertable_name = ANY(%s) ORDER BY job_id
 """
 _DROP = "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)"
+#: Times that a refresh is asked for where a policy is at it, which newer versions refuse; and seconds between.
+_TRIES, _PAUSE_S = 6, 1.0
 
 
 def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool, rebuild: bool) -> None:
@@ -49,7 +54,7 @@ def refresh(connection: Any, settings: HotSettings, table: HotTable, report: Mai
             continue
         report.refreshed += 1
         if not dry_run:
-            _alone(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
+            _in_turn(connection, f"CALL refresh_continuous_aggregate(%s, %s, %s{how})", (rollup.name, oldest, end))
 
 
 def drop(connection: Any, settings: HotSettings, table: HotTable, report: Maintained, dry_run: bool) -> None:
@@ -67,7 +72,7 @@ def drop(connection: Any, settings: HotSettings, table: HotTable, report: Mainta
         if not dry_run:
             _alone(
                 connection,
-                "SELECT drop_chunks(%s, older_than => %s::timestamptz, newer_than => %s::timestamptz)",
+                _DROP,
                 (table.name, last, first),
             )
         report.dropped.append(name)
@@ -87,6 +92,16 @@ def _one(connection: Any, query: str, values: tuple[Any, ...]) -> Any:
     with connection, connection.cursor() as cursor:
         cursor.execute(query, values)
         return cursor.fetchone()[0]
+
+
+def _in_turn(connection: Any, statement: str, values: tuple[Any, ...]) -> None:
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return _alone(connection, statement, values)
+        except psycopg2.errors.LockNotAvailable:
+            if attempt == _TRIES:
+                raise
+        time.sleep(_PAUSE_S * attempt)
 
 
 def _alone(connection: Any, statement: str, values: tuple[Any, ...]) -> None:

@@ -7,8 +7,13 @@ import threading
 from infra.config import Settings
 from infra.errors import FlowlakeError, one_line
 from infra.log import get
-from jobs.hotstore.maintain import maintain
+from jobs.hotstore.maintain import Maintained, maintain
+from jobs.hotstore.shape import TableKind
+from jobs.sinks.counters import MAINTAINED, MAINTENANCES, TOO_OLD, WITHOUT_DAY
 from jobs.sinks.stores import StoreUnavailable
+
+_LOG = get("hot.maintenance")
+_OLDER = "the lake keeps them; hot.retention_days says how long rows live here; see to the clock of who sent them"
 
 
 class HotKeeper:
@@ -36,18 +41,37 @@ class HotKeeper:
 
     def _once(self) -> None:
         """Whatever happens is logged: the stream goes on, and the next time may do better."""
-        log = get("hot.maintenance")
         try:
-            done = maintain(self._settings, self._tables, log.info)
+            done = maintain(self._settings, self._tables, _LOG.info)
         except (FlowlakeError, StoreUnavailable) as e:
-            log.warning("not maintained", cause=str(e))
+            _failed(str(e))
             return
         except Exception as e:
-            log.warning("not maintained", cause=one_line(e))
+            _failed(one_line(e))
             return
-        for item in done or []:
-            if item.changed:
-                log.info("maintained", table=item.table, made=len(item.made), dropped=item.dropped, moved=item.moved, deleted=item.deleted,
-                         refreshed=item.refreshed)  # fmt: skip
-            for problem, hint in item.problems:
-                log.warning("a person must see to a hot table", table=item.table, cause=problem, hint=hint)
+        if done is None:
+            MAINTENANCES.labels(result="busy").inc()
+            _LOG.info("another process is maintaining the hot tables; this time it is left to it")
+            return
+        MAINTENANCES.labels(result="done").inc()
+        for item in done:
+            if item.kind != TableKind.MISSING.value:  # the queries make those of a new database at this moment, with all their days
+                _tell(item)
+
+
+def _failed(cause: str) -> None:
+    MAINTENANCES.labels(result="failed").inc()
+    _LOG.warning("not maintained", cause=cause)
+
+
+def _tell(item: Maintained) -> None:
+    MAINTAINED.labels(table=item.table).set_to_current_time()
+    WITHOUT_DAY.labels(table=item.table).set(item.left)
+    _LOG.info("maintained", table=item.table, made=len(item.made), dropped=item.dropped, moved=item.moved, deleted=item.deleted,
+              refreshed=item.refreshed, left=item.left)  # fmt: skip
+    for gone in item.deletions:
+        TOO_OLD.labels(table=item.table).inc(gone.rows)
+        _LOG.warning("rows older than rows live were deleted", table=item.table, place=gone.place, rows=gone.rows, first=gone.first,
+                     last=gone.last, hint=_OLDER)  # fmt: skip
+    for problem, hint in item.problems:
+        _LOG.warning("a person must see to a hot table", table=item.table, cause=problem, hint=hint)

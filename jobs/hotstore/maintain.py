@@ -23,6 +23,7 @@ from infra.sections import HotSettings
 from jobs.hotstore import hyperlife, partitions, placing, retention, rollups, strays
 from jobs.hotstore import shape as shapes
 from jobs.hotstore.layout import LOCK_TIMEOUT
+from jobs.hotstore.retention import DeletedRows
 from jobs.hotstore.shape import Shape, TableKind
 from jobs.sinks import postgres
 from jobs.sinks.migrations import Say
@@ -53,6 +54,7 @@ class Maintained:
     made, dropped : names of partitions or chunks.
     moved : rows moved out of the default partition.
     deleted : rows that were too old, where no partition could be dropped.
+    deletions : where these lay, and of which times they were.
     refreshed : hours rolled up; continuous aggregates of TimescaleDB refreshed.
     left : rows that stay in the default partition: their time is in the future.
     analyzed : whether statistics were gathered.
@@ -65,6 +67,7 @@ class Maintained:
     dropped: list[str] = field(default_factory=list)
     moved: int = 0
     deleted: int = 0
+    deletions: list[DeletedRows] = field(default_factory=list)
     refreshed: int = 0
     left: int = 0
     analyzed: bool = False
@@ -118,7 +121,11 @@ def maintain(
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))
                 if not cursor.fetchone()[0]:
                     return None
-            return [Work(connection, settings, table, say or get("hot").info, dry_run).run(jobs, rebuild) for table in tables]
+            done = [Work(connection, settings, table, say or get("hot").info, dry_run).run(jobs, rebuild) for table in tables]
+            # The server hears of a closed connection when it comes to it: the next one need not be told that somebody is at work.
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", (postgres.LOCK_MAINTAIN,))
+            return done
         except psycopg2.Error as e:
             raise postgres.classify(e, settings) from e
 
@@ -220,12 +227,18 @@ class Work:
     def _delete_from(self, place: str, before: datetime) -> None:
         spans = self._asked(lambda cursor: list(retention.to_delete(cursor, self._settings, self._table, place, before)))
         for condition, values in spans:
-            if self._dry:
-                self.report.deleted += self._asked(partial(retention.count, place=place, condition=condition, values=values))
+            gone = self._asked(partial(retention.extent, table=self._table, place=place, condition=condition, values=values))
+            if not gone.rows:
                 continue
+            self.report.deletions.append(gone)
+            if self._dry:
+                self.report.deleted += gone.rows
+                continue
+            expected, gone.rows = gone.rows, 0
             while rows := self._asked(partial(self._delete_some, place=place, condition=condition, values=values, before=before)):
+                gone.rows += rows
                 self.report.deleted += rows
-                self._say(f"{self._table.name}: {self.report.deleted:,} rows that are too old deleted")
+                self._say(f"{self._table.name}: {gone.rows:,} of {expected:,} rows that are too old deleted from {place}")
 
     def _delete_some(self, cursor: Any, place: str, condition: str, values: tuple[datetime, ...], before: datetime) -> int:
         rows = retention.delete(cursor, place, condition, values)

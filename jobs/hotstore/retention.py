@@ -7,6 +7,7 @@ waits for a lock for a moment only, and is tried again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,23 @@ WITH RECURSIVE found(day) AS (
 )
 SELECT day FROM found WHERE day IS NOT NULL
 """
+
+
+@dataclass
+class DeletedRows:
+    """Rows that were deleted one by one (by a dry run: that would be).
+
+    Attributes
+    ----------
+    place : partition (the default one for rows of days that none is made for), or the table itself.
+    rows : how many.
+    first, last : their times, as text: PostgreSQL knows more of them than Python.
+    """
+
+    place: str
+    rows: int
+    first: str
+    last: str
 
 
 def cutoff(settings: HotSettings, table: HotTable, now: datetime) -> datetime:
@@ -114,7 +132,8 @@ def delete(cursor: Any, place: str, condition: str, values: tuple[datetime, ...]
     return int(cursor.rowcount)
 
 
-def count(cursor: Any, place: str, condition: str, values: tuple[datetime, ...]) -> int:
-    """How many rows :func:`delete` would delete in all."""
-    cursor.execute(f"SELECT count(*) FROM {place} WHERE {condition}", values)
-    return int(cursor.fetchone()[0])
+def extent(cursor: Any, table: HotTable, place: str, condition: str, values: tuple[datetime, ...]) -> DeletedRows:
+    """What :func:`delete` would delete in all."""
+    cursor.execute(f"SELECT count(*), min({table.time})::text, max({table.time})::text FROM {place} WHERE {condition}", values)
+    rows, first, last = cursor.fetchone()
+    return DeletedRows(place, int(rows), first or "", last or "")

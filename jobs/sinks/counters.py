@@ -27,6 +27,21 @@ CANDIDATES = Gauge(
     "flowlake_alert_candidates", "Scans, floods and brute force of too few flows to be an alert yet", ["query"], registry=REGISTRY
 )
 FORGOTTEN = Counter("flowlake_alert_candidates_forgotten", "Candidates given up because there were too many", ["query"], registry=REGISTRY)
+MAINTENANCES = Counter(
+    "flowlake_hot_maintenances",
+    "Maintenances of the hot tables by this stream: done, busy (another's), failed",
+    ["result"],
+    registry=REGISTRY,
+)
+MAINTAINED = Gauge(
+    "flowlake_hot_maintained_timestamp_seconds", "When a hot table was last maintained by this stream", ["table"], registry=REGISTRY
+)
+TOO_OLD = Counter(
+    "flowlake_hot_too_old", "Rows deleted one by one by this stream, because they are older than rows live", ["table"], registry=REGISTRY
+)
+WITHOUT_DAY = Gauge(
+    "flowlake_hot_rows_of_days_to_come", "Rows in the default partition whose time is in the future", ["table"], registry=REGISTRY
+)
 
 __all__ = ["CANDIDATES", "FORGOTTEN", "LEFT_OUT", "REJECTED", "SINK_COPIES", "SINK_ROWS", "WAITS", "add"]
 

@@ -128,7 +128,10 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
         (item.moved, f"{item.moved:,} rows {would}moved out of the default partition"),
         (item.refreshed, f"{item.refreshed:,} {'aggregates' if item.kind == 'a hypertable' else 'hours'} {would}refreshed"),
         (len(item.dropped), f"{would}dropped: {', '.join(item.dropped)}"),
-        (item.deleted, f"{item.deleted:,} rows that are too old {would}deleted"),
+        *(
+            (gone.rows, f"{gone.rows:,} rows older than rows live (of {gone.first} to {gone.last}) {would}deleted from {gone.place}")
+            for gone in item.deletions
+        ),
         (item.analyzed, f"statistics {would}gathered"),
         (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
     ]

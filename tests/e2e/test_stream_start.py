@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_one_line_and_the_way_out(
 def test_a_signal_to_the_whole_group_stops_it_between_batches(
     environment: dict[str, str], postgres_server: PostgresSettings, home: Path
 ) -> None:
-    """As systemd and ``timeout`` send it: the JVM must outlive the queries."""
+    """As systemd and ``timeout`` send it: the JVM must outlive the queries. Until then the stream looks after its hot store."""
     server = {
         "HOST": postgres_server.host,
         "PORT": str(postgres_server.port),
@@ -91,6 +92,8 @@ def test_a_signal_to_the_whole_group_stops_it_between_batches(
         "USER": postgres_server.user,
     }
     mine = {f"FLOWLAKE_{part}__{name}": value for part in ("HOT", "ALERTS") for name, value in server.items()}
+    port = free_port()
+    mine |= {"FLOWLAKE_HOT__MAINTAIN_S": "1", "FLOWLAKE_METRICS__STREAM_PORT": str(port)}
     argv = [sys.executable, "-m", "ops.cli.main", "stream"]
     log = home / "stream.log"
     with log.open("wb") as out:
@@ -102,6 +105,12 @@ def test_a_signal_to_the_whole_group_stops_it_between_batches(
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < end, log.read_text()[-3000:]
             time.sleep(0.2)
+        while not (told := [line for line in log.read_text().splitlines() if "maintained" in line]):
+            assert time.monotonic() < end, log.read_text()[-3000:]
+            time.sleep(0.2)
+        assert "table=network_flows" in told[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            assert 'flowlake_hot_maintained_timestamp_seconds{table="network_flows"}' in page.read().decode()
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0, log.read_text()[-3000:]

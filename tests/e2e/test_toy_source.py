@@ -211,7 +211,7 @@ def written(settings: Settings, folder: Path) -> Path:
                 "sources": {"packages": PACKAGES},
                 "kafka": settings.kafka.model_dump(include={"bootstrap_servers", "partitions", "topic_prefix", "replication_factor"}),
                 "spark": {"driver_memory": "512m"},
-                "hot": database,
+                "hot": {**database, "maintain_s": 0},  # what is sent here is older than rows live
                 "alerts": {**database, "min_flows": 2},
                 "lake": {"path": settings.lake.path},
                 "metrics": {"stream_port": 0},

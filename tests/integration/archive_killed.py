@@ -24,6 +24,7 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "before the manifest": (manifest, "write", 1),
     "after verification": (removal, "remove", 2),
     "in the middle of deleting": (removal, "_settle", 3),
+    "in the middle of dropping days": (removal, "_drop", 3),
     "before the book knows of the deletion": (ledger, "mark", 1),
 }
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from infra.config import Settings
 from jobs.archiving import dataset, months, overview, restore
 from jobs.archiving import run as runs
 from jobs.archiving.run import MonthDone, Wish
-from jobs.sinks import hot
+from jobs.hotstore import partitions, shape
+from jobs.hotstore.shape import TableKind
+from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import BOOK
 from tests.archivedata import EVERYTHING, everything, insert
@@ -59,3 +64,21 @@ class ArchiveBench:
 
     def states(self) -> list[str]:
         return [state for (state,) in self.sql(f"SELECT state FROM {BOOK} ORDER BY month, started_at")]
+
+    @property
+    def kind(self) -> TableKind:
+        """What the hot table is."""
+        with closing(postgres.connect(self.settings.hot, "test")) as connection, connection.cursor() as cursor:
+            return shape.read(cursor, TABLE).kind
+
+    def not_on_timescale(self, why: str) -> None:
+        if self.kind is TableKind.HYPERTABLE:
+            pytest.skip(f"TimescaleDB {why}")
+
+    def make_days(self, first: datetime, days: int) -> None:
+        """Partitions of some days; TimescaleDB makes its chunks by itself."""
+        if self.kind is not TableKind.PARTITIONED:
+            return
+        with closing(postgres.connect(self.settings.hot, "test")) as connection, connection, connection.cursor() as cursor:
+            for number in range(days):
+                partitions.make(cursor, hot.table_of(EVERYTHING), first.date() + timedelta(days=number))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,12 +9,11 @@ from typing import Any
 
 import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
-from psycopg2.extensions import parse_dsn
 
 from infra.config import Settings
-from infra.sections import HotSettings, PostgresSettings
-from jobs.sinks import postgres
+from infra.sections import HotSettings
 from tests.integration.archivebench import ArchiveBench
+from tests.integration.hotstore import STORES, empty_database, server_of
 from tests.integration.sinkbench import Bench
 
 
@@ -33,24 +30,12 @@ def bench(kafka_server: str, database: dict[str, Any], settings: Callable[..., S
         built.close()
 
 
-@pytest.fixture(params=["postgresql", "timescaledb"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> Iterator[HotSettings]:
     """An empty database for a hot store: on plain PostgreSQL, and on TimescaleDB where ``FLOWLAKE_TIMESCALE_DSN`` names a server."""
-    if request.param == "timescaledb":
-        dsn = os.environ.get("FLOWLAKE_TIMESCALE_DSN", "")
-        if not dsn:
-            pytest.skip("FLOWLAKE_TIMESCALE_DSN names no server with TimescaleDB: postgresql://user:password@host:port/postgres")
-        told = parse_dsn(dsn)
-        named = {"host": told["host"], "port": int(told.get("port", 5432)), "user": told["user"], "password": told.get("password", "")}
-    else:
-        server: PostgresSettings = request.getfixturevalue("postgres_server")
-        named = server.model_dump(include={"host", "port", "user", "password"})
-    name = f"h{uuid.uuid4().hex[:12]}"
-    with closing(postgres.connect(PostgresSettings(database="postgres", **named), "test")) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name}")
-        yield HotSettings(database=name, **named)
-        connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    server = server_of(request.param, request)
+    with empty_database(server) as name:
+        yield HotSettings(database=name, **server)
 
 
 @pytest.fixture

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from psycopg2.extensions import parse_dsn
 
-from infra.sections import HotSettings
+from infra.sections import HotSettings, PostgresSettings
 from jobs.hotstore import placing
 from jobs.hotstore.layout import HotLayout
 from jobs.hotstore.maintain import Maintained, maintain
@@ -22,6 +26,33 @@ from tests.sinksdata import table
 
 NOW = datetime.now(UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+#: What a hot store lies on.
+STORES = ("postgresql", "timescaledb")
+
+
+def server_of(kind: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A server of a kind, as settings have it; the test is skipped where none is named."""
+    if kind == "timescaledb":
+        dsn = os.environ.get("FLOWLAKE_TIMESCALE_DSN", "")
+        if not dsn:
+            pytest.skip("FLOWLAKE_TIMESCALE_DSN names no server with TimescaleDB: postgresql://user:password@host:port/postgres")
+        told = parse_dsn(dsn)
+        return {"host": told["host"], "port": int(told.get("port", 5432)), "user": told["user"], "password": told.get("password", "")}
+    server: PostgresSettings = request.getfixturevalue("postgres_server")
+    return server.model_dump(include={"host", "port", "user", "password"})
+
+
+@contextmanager
+def empty_database(server: dict[str, Any]) -> Iterator[str]:
+    """A database of its own on a server, for as long as it is needed."""
+    name = f"h{uuid.uuid4().hex[:12]}"
+    with closing(postgres.connect(PostgresSettings(database="postgres", **server), "test")) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+        try:
+            yield name
+        finally:
+            connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class Store:

@@ -21,13 +21,12 @@ from jobs.archiving import dataset, ledger, months, overview, removal, restore
 from jobs.archiving import run as runs
 from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.run import Wish
-from jobs.hotstore import maintain, partitions, shape
-from jobs.hotstore.shape import TableKind
+from jobs.hotstore import maintain
 from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import BOOK, ArchiveState
 from schemas.records import RecordType
-from tests.archivedata import EVERYTHING, everything, insert, months_ago, plain_rows, row_id
+from tests.archivedata import EVERYTHING, KINDS, everything, insert, months_ago, plain_rows, row_id
 from tests.integration.archivebench import TABLE, ArchiveBench
 
 pytestmark = pytest.mark.integration
@@ -99,6 +98,29 @@ def test_every_value_of_every_type_comes_back(archive: ArchiveBench, rows: list[
     assert (done.rows, done.deleted, archive.hot()) == (len(rows), len(rows), [])
     archive.restore(OLD, into="back")
     assert everything(archive.settings.hot, "back") == before
+
+
+def test_null_of_every_type_is_null_in_the_archive_too(archive: ArchiveBench) -> None:
+    """In the columns and in their companions: no reader may take it for a value, such as the least one of its type."""
+    (full,) = plain_rows(1, OLD)
+    free = [name for name, (sql, _) in KINDS.items() if "NOT NULL" not in sql]
+    rows = [full] + [{**full, "at": OLD + timedelta(minutes=n + 1), "id": row_id(name), name: None} for n, name in enumerate(free)]
+    rows.append({"at": OLD + timedelta(hours=1), "id": row_id("nothing")})
+    archive.fill(rows)
+    before = archive.hot()
+    archive.run()
+    found = dataset.dataset(archive.settings, EVERYTHING)
+    assert found is not None
+    archived = {row["id"]: row for row in found.to_table().to_pylist()}
+    named = {name: [name, *(other for other in (f"{name}_us", f"{name}_exact") if other in found.schema.names)] for name in free}
+    for name, columns in named.items():
+        assert [archived[row_id(name)][column] for column in columns] == [None] * len(columns), name
+        assert archived[full["id"]][name] is not None
+        assert [archived[row_id("nothing")][column] for column in columns] == [None] * len(columns), name
+    (manifest,) = (archive.folder() / "_manifests").glob("*.json")
+    assert {column["nulls"] for name, column in json.loads(manifest.read_text())["sums"]["columns"].items() if name in free} == {2}
+    archive.restore(OLD)
+    assert archive.hot() == before
 
 
 def test_late_rows_go_into_a_further_file_and_replayed_ones_are_not_doubled(archive: ArchiveBench) -> None:
@@ -192,14 +214,8 @@ def test_months_that_are_chosen_and_months_that_may_not_be(archive: ArchiveBench
     assert len(archive.hot()) == 2  # the current month never leaves
 
 
-def not_on_timescale(archive: ArchiveBench, why: str) -> None:
-    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
-        if shape.read(cursor, TABLE).kind is TableKind.HYPERTABLE:
-            pytest.skip(f"TimescaleDB {why}")
-
-
 def test_times_out_of_any_bounds(archive: ArchiveBench) -> None:
-    not_on_timescale(archive, "takes no infinite times")
+    archive.not_on_timescale("takes no infinite times")
     times = [
         "-infinity",
         "infinity",
@@ -307,14 +323,6 @@ def test_two_record_types_have_archives_of_their_own(
     assert replace(back, until="").into == "sensor_readings"
 
 
-def make_days(archive: ArchiveBench, days: int) -> None:
-    """Partitions of the first days of the old month; TimescaleDB makes its chunks by itself."""
-    with postgres.connect(archive.settings.hot, "test") as connection, connection.cursor() as cursor:
-        if shape.read(cursor, TABLE).kind is TableKind.PARTITIONED:
-            for number in range(days):
-                partitions.make(cursor, EVERYTHING.hot, OLD.date() + timedelta(days=number))  # type: ignore[arg-type]
-
-
 def pieces(archive: ArchiveBench) -> int:
     """Partitions or chunks of the old month."""
     with closing(postgres.connect(archive.settings.hot, "test")) as connection:
@@ -322,7 +330,7 @@ def pieces(archive: ArchiveBench) -> int:
 
 
 def test_days_that_are_archived_as_a_whole_are_dropped_as_a_whole(archive: ArchiveBench) -> None:
-    make_days(archive, 4)
+    archive.make_days(OLD, 4)
     rows = plain_rows(40, OLD, timedelta(hours=2))  # three days and a bit
     archive.fill(rows)
     assert pieces(archive) == 4
@@ -340,7 +348,7 @@ def test_days_that_are_archived_as_a_whole_are_dropped_as_a_whole(archive: Archi
 
 
 def test_maintenance_leaves_a_restored_month_and_takes_it_afterwards(archive: ArchiveBench) -> None:
-    make_days(archive, 2)
+    archive.make_days(OLD, 2)
     archive.fill(plain_rows(20, OLD, timedelta(hours=2)))
     archive.run()
     archive.restore(OLD)
@@ -356,8 +364,8 @@ def test_maintenance_leaves_a_restored_month_and_takes_it_afterwards(archive: Ar
 
 
 def test_a_partition_that_somebody_uses_is_emptied_row_by_row(archive: ArchiveBench) -> None:
-    not_on_timescale(archive, "compresses chunks by itself, and whoever reads waits for its job, which waits for the reader of this test")
-    make_days(archive, 1)
+    archive.not_on_timescale("compresses chunks by itself, and whoever reads waits for its job, which waits for the reader of this test")
+    archive.make_days(OLD, 1)
     archive.fill(plain_rows(5, OLD))
     other = postgres.connect(archive.settings.hot, "test")
     with closing(other), other.cursor() as cursor:

@@ -145,6 +145,11 @@ def test_maintaining(tables: Database, call: Call) -> None:
     assert (code, out) == (0, "network_flows: nothing to do\n")
     code, _, err = call("maintain", "--table", "flows")
     assert (code, "there is no such hot table" in err, "hot tables: network_flows" in err) == (2, True, True)
+    tables.run("UPDATE network_flows SET timestamp = '0001-01-01 12:00:00.5+00' WHERE ctid IN (SELECT ctid FROM network_flows LIMIT 2)")
+    told = "2 rows older than rows live (of 0001-01-01 12:00:00.5+00 to 0001-01-01 12:00:00.5+00) {}deleted from network_flows_default\n"
+    assert told.format("would be ") in call("maintain", "--dry-run")[1]
+    assert told.format("") in call("maintain")[1]
+    assert "nothing to do" in call("maintain")[1]
     with closing(postgres.connect(tables.settings, "test")) as other:
         other.cursor().execute("SELECT pg_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))
         code, out, _ = call("maintain")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 
+from infra import config
+from infra.metrics import REGISTRY
 from infra.sections import HotSettings
 from jobs.archiving import ledger
-from jobs.hotstore import bucketing
+from jobs.hotstore import bucketing, hyperlife
+from jobs.hotstore.keeper import HotKeeper
+from jobs.sinks import postgres
 from schemas.records import Aggregate, HotTable, Life, Rollup
 from tests.integration.hotstore import DAY, HOUR, NOW, Store, at, flows
 from tests.integration.released import HOT_1, ROWS, VERSIONS
+from tests.integration.sinkbench import until
 from tests.sinksdata import flow_id
 from tests.toy_source.records import READING
 
@@ -88,6 +96,31 @@ def test_rows_that_were_changed_by_hand_are_rolled_up_anew_on_request(made: Stor
     made.sql("DELETE FROM hourly_attack_stats WHERE hour = %s" if not is_timescale(made) else "SELECT %s::timestamptz", hour)
     made.maintain(rebuild=True)
     assert made.sql(ROLLED_UP) == with_hours == made.sql(STATS, NOW)
+
+
+def test_a_refresh_waits_for_that_of_a_policy(made: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TimescaleDB refuses two at once: that is nothing that a person must see to."""
+    if not is_timescale(made):
+        pytest.skip("only TimescaleDB has policies")
+    made.write(flows([NOW - 30 * HOUR, NOW - 29 * HOUR]))
+    ((place,),) = made.sql(
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name) "
+        "FROM timescaledb_information.continuous_aggregates WHERE view_name = 'hourly_attack_stats'"
+    )
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'CALL %'"
+    with closing(postgres.connect(made.settings, "test")) as holder, ThreadPoolExecutor(1) as pool:
+        holder.cursor().execute(f"LOCK TABLE {place} IN EXCLUSIVE MODE")
+        policy = pool.submit(made.sql, "CALL refresh_continuous_aggregate('hourly_attack_stats', NULL, NULL)")
+        until(lambda: made.sql(waits) == [(1,)])
+
+        def ends(_: float) -> None:
+            holder.rollback()
+            policy.result(60)
+
+        monkeypatch.setattr(hyperlife.time, "sleep", ends)
+        assert made.maintain().problems == []
+        assert policy.done(), "the two did not meet"
+    assert made.sql(ROLLED_UP) == made.sql(STATS, NOW)
 
 
 def test_an_hour_that_is_too_young_is_not_there_yet(made: Store) -> None:
@@ -247,6 +280,46 @@ KNOWN: dict[str, list[str]] = {
     "3 months": ["2026-10-01 00:00:00+00", "2000-01-01 00:00:00+00", "1999-10-01 00:00:00+00", "1969-07-01 00:00:00+00"],
     "1 year": ["2026-01-01 00:00:00+00", "2000-01-01 00:00:00+00", "1999-01-01 00:00:00+00", "1969-01-01 00:00:00+00"],
 }
+
+
+def count(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def keeping(store: Store) -> HotKeeper:
+    settings = config.build(hot={name: getattr(store.settings, name) for name in ("host", "port", "user", "password", "database")})
+    return HotKeeper(settings)
+
+
+def test_what_the_stream_does_by_itself_is_logged_and_counted(store: HotSettings) -> None:
+    """On a database of which the queries have not made the tables yet, beside a maintenance by hand, and in earnest."""
+    made, results = Store(store), ("done", "busy", "failed")
+    before = {result: count("flowlake_hot_maintenances_total", result=result) for result in results}
+    old = count("flowlake_hot_too_old_total", table="network_flows")
+    keeper = keeping(made)
+    with capture_logs() as said:
+        keeper._once()
+        assert said == [], "nobody is told to make tables that are being made"
+        made.migrate()
+        made.write(flows([NOW, NOW + 400 * DAY] + ([] if is_timescale(made) else [datetime(1, 1, 1, n, tzinfo=UTC) for n in range(2)])))
+        with closing(postgres.connect(store, "test")) as other:
+            other.cursor().execute("SELECT pg_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))
+            keeper._once()
+            other.cursor().execute("SELECT pg_advisory_unlock(%s)", (postgres.LOCK_MAINTAIN,))
+        keeper._once()
+        keeping(made.with_settings(port=1))._once()
+    told = {line["event"]: line for line in said}
+    assert "another process is maintaining" in " ".join(told)
+    assert (told["maintained"]["table"], told["maintained"]["log_level"]) == ("network_flows", "info")
+    assert told["not maintained"]["log_level"] == "warning"
+    after = {result: count("flowlake_hot_maintenances_total", result=result) - before[result] for result in results}
+    assert after == {"done": 2, "busy": 1, "failed": 1}
+    assert count("flowlake_hot_maintained_timestamp_seconds", table="network_flows") >= NOW.timestamp()
+    if not is_timescale(made):  # a chunk is made for any time, and a policy drops it
+        gone = told["rows older than rows live were deleted"]
+        assert (gone["rows"], gone["first"], gone["place"]) == (2, "0001-01-01 00:00:00+00", "network_flows_default")
+        assert count("flowlake_hot_too_old_total", table="network_flows") == old + 2
+        assert count("flowlake_hot_rows_of_days_to_come", table="network_flows") == 1
 
 
 @pytest.mark.parametrize("width", KNOWN)

@@ -16,6 +16,7 @@ from infra.errors import StoreError
 from infra.sections import HotSettings
 from jobs.hotstore import placing
 from jobs.hotstore.maintain import maintain
+from jobs.hotstore.retention import DeletedRows
 from jobs.sinks import hot, postgres
 from jobs.sinks.hot import Writer
 from jobs.sinks.postgres import RefusedData
@@ -77,6 +78,8 @@ def test_times_that_no_day_is_made_for_are_kept_and_told_of(made: Store) -> None
     assert made.rows == len(ODD) + 1
     done = made.maintain()
     assert (done.left, done.deleted, done.problems) == (4, 3, [])
+    gone = DeletedRows(DEFAULT, 3, "0001-01-01 00:00:00+00", f"{NOW - 91 * DAY:%Y-%m-%d %H:%M:%S.%f}".rstrip("0") + "+00")
+    assert looked.deletions == done.deletions == [gone]
     assert made.where() == {partition(NOW): 1, DEFAULT: 4}
     made.sql("INSERT INTO network_flows SELECT 'infinity', gen_random_uuid(), " + ", ".join(list(NETWORK_FLOWS.types)[2:])
              + " FROM network_flows LIMIT 1")  # fmt: skip

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import psycopg2
 import pytest
 
 from infra import config
 from infra.config import Settings
 from infra.sections import PostgresSettings
 from jobs.asking.engine import Engine
+from jobs.sinks import postgres
 from tests import cookbook, cookbookdata
 from tests.cookbook import Recipe
+from tests.integration.hotstore import STORES, empty_database, server_of
 
 pytestmark = pytest.mark.integration
 
@@ -24,25 +25,19 @@ def data() -> cookbookdata.Data:
     return cookbookdata.Data()
 
 
-@pytest.fixture(scope="module")
-def filled(postgres_server: PostgresSettings, data: cookbookdata.Data) -> Iterator[PostgresSettings]:
+@pytest.fixture(scope="module", params=STORES)
+def filled(request: pytest.FixtureRequest, data: cookbookdata.Data) -> Iterator[PostgresSettings]:
     """A database with the data, of this module alone."""
-    name = "cookbook"
-    place = {"host": postgres_server.host, "port": postgres_server.port, "user": postgres_server.user}
-    with closing(psycopg2.connect(**place, dbname="postgres")) as admin:
-        admin.autocommit = True
-        with admin.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
-            made = postgres_server.model_copy(update={"database": name})
-            cookbookdata.into_postgres(data, made)
-            yield made
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    server = server_of(request.param, request)
+    with empty_database(server) as name:
+        made = PostgresSettings(database=name, **server)
+        cookbookdata.into_postgres(data, made)
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(filled: PostgresSettings) -> Iterator[Any]:
-    place = {"host": filled.host, "port": filled.port, "user": filled.user, "dbname": filled.database}
-    with closing(psycopg2.connect(**place, options="-c TimeZone=UTC")) as connection:
+    with closing(postgres.connect(filled, "test")) as connection:
         connection.autocommit = True
         yield connection
 
@@ -58,7 +53,7 @@ def test_postgresql(block: Recipe, client: Any, data: cookbookdata.Data) -> None
 def stores(filled: PostgresSettings, data: cookbookdata.Data, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a hot store, a lake and an archive that hold the data."""
     folder = tmp_path_factory.mktemp("stores")
-    place = {"host": filled.host, "port": filled.port, "database": filled.database, "user": filled.user}
+    place = {name: getattr(filled, name) for name in ("host", "port", "database", "user", "password")}
     made = config.build(
         hot=place, alerts=place, lake={"path": str(folder / "lake" / "flows")}, archive={"path": str(folder / "lake" / "archive")}
     )

@@ -48,6 +48,14 @@ def test_level_and_foreign_loggers(capsys: pytest.CaptureFixture[str]) -> None:
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["shown"]
 
 
+@pytest.mark.parametrize("name", ["driver", "sink.lake", "hot.maintenance", "jobs.sinks.hot", "flowlake.x"])
+def test_every_part_of_ours_is_heard_at_the_configured_level(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup(LogSettings(format="json"))
+    log.get(name).info("done")
+    event = json.loads(capsys.readouterr().err)
+    assert (event["event"], event["logger"].removeprefix("flowlake.")) == ("done", name.removeprefix("flowlake."))
+
+
 def test_setup_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup(LogSettings())
     log.setup(LogSettings(format="json"))
