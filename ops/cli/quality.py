@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -153,14 +153,9 @@ def _show(run: SuiteRun) -> None:
     state = f"{len(run.failed)} of {len(run.found)} expectations failed" if run.failed else f"{len(run.found)} expectations hold"
     print(f"{run.name} {run.day}: {run.rows:,} rows, {state}{f' ({run.note})' if run.note else ''}")
     for one in run.failed:
-        values = ", ".join(_short(value) for value in one.values[:3])
-        print(f"  {one.rule}: {one.error or f'{one.unexpected:,} rows'}{f', such as {values}' if values else ''}")
+        print(f"  {one.rule}: {one.said}")
     if run.copied:
         print(f"  {run.copied:,} rows are in the quarantine: flowlake quarantine list --stage {run.stage}")
-
-
-def _short(value: Any) -> str:
-    return str(value)[:60]
 
 
 def _say(text: str) -> None:
