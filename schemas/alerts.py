@@ -127,6 +127,16 @@ _ROW_COLUMNS: tuple[tuple[str, str], ...] = (
 WRITTEN: tuple[str, ...] = (*(name for name, _ in _ROW_COLUMNS), "record_type")
 #: Their SQL types, without constraints.
 WRITTEN_TYPES: dict[str, str] = {**{name: sql.split(" NOT NULL")[0] for name, sql in _ROW_COLUMNS}, "record_type": "text"}
+#: SQL types of all columns: those that people and the database fill, too.
+TYPES: dict[str, str] = {
+    **WRITTEN_TYPES,
+    "action_taken": "text",
+    "resolved_at": "timestamptz",
+    "resolved_by": "text",
+    "incident_id": "uuid",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+}
 
 #: What holds for them: :mod:`schemas.migrations`.
 MIGRATIONS: dict[int, tuple[str, ...]] = {

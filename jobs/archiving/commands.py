@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jobs.archiving.run import Wish
 
 Table = Annotated[str | None, typer.Option("--table", help="A hot table alone; default: those of all record types.", show_default=False)]
-_COLUMNS = ("table", "month", "state", "rows", "files", "size", "deleted", "differing", "seconds")
+_COLUMNS = ("table", "month", "state", "rows", "files", "MB", "deleted")
 
 
 def records(settings: Settings, table: str | None) -> list[RecordType]:
@@ -68,10 +68,16 @@ def run(
         _show(planned, ("table", "month", "rows", "state"), "Months that would leave the hot store", as_json=as_json)
     else:
         done = [asdict(item) for item in runs.run(settings, chosen, wish, say)]
-        _show(done, _COLUMNS, "Archived", as_json=as_json)
+        columns = (*_COLUMNS, *(["differing"] if any(row["differing"] for row in done) else []))
+        _show(done, columns, "Archived", as_json=as_json)
 
 
 run.epilog = "Examples:  flowlake archive run   |   flowlake archive run --dry-run   |   flowlake archive run --month 2026-03 --keep"  # type: ignore[attr-defined]
+
+
+def in_mb(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with their ``size`` as ``MB`` too, for people."""
+    return [{**row, "MB": round(row.get("size", 0) / 1e6, 3)} for row in rows]
 
 
 def _wish(before: str | None, month: str | None, *, keep: bool) -> Wish:
@@ -83,10 +89,10 @@ def _wish(before: str | None, month: str | None, *, keep: bool) -> Wish:
     return Wish(months.parse(before, "--before") if before else None, months.parse(month, "--month") if month else None, keep)
 
 
-def _show(rows: Sequence[dict[str, object]], columns: Sequence[str], title: str, *, as_json: bool) -> None:
+def _show(rows: Sequence[dict[str, Any]], columns: Sequence[str], title: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(list(rows), indent=2))
     elif rows:
-        looks.show(rows, columns, form="table", title=title)
+        looks.show(in_mb(rows), columns, form="table", title=title)
     else:
         print("nothing to archive")

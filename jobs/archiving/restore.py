@@ -112,7 +112,7 @@ def _restore(
                 for rows in parquet.rows_of(source, layout):
                     new += _insert(connection, layout, table, rows)
                     seen += rows.num_rows
-                    say(f"{table} {months.text(month)}: {seen:,} of {total:,} rows restored")
+                    say(f"{table} {months.text(month)}: {seen:,} of {total:,} rows read")
     said = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else ""
     return RestoredMonth(layout.table.name, months.text(month), table, new, seen - new, said)
 

@@ -17,6 +17,7 @@ from infra.errors import StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
 from jobs.archiving.columns import ArchiveLayout
+from jobs.quality import table as quarantine
 from jobs.runtime import lake, s3
 from jobs.runtime.sidetable import Side
 from jobs.sinks import postgres
@@ -124,7 +125,7 @@ def tables(settings: Settings) -> list[AskedTable]:
     records = settings.catalogue.records
     found = [table for record in records for table in (*_lake(settings, record), *_hot(settings, record), *_archive(settings, record))]
     if any(record.alerts for record in records):
-        columns = tuple(alerts.WRITTEN_TYPES.items())
+        columns = tuple(alerts.TYPES.items())
         found.append(
             AskedTable(
                 *HOT,
@@ -135,13 +136,7 @@ def tables(settings: Settings) -> list[AskedTable]:
                 lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
             )
         )
-    side = Side(settings, LABELS)
-    columns = tuple((f.name, str(f.type)) for f in LABELS.schema)
-    found.append(AskedTable(*LAKE, LABELS.name, LABELS.comment, columns, side.path, lambda _: side.dataset()))
-    for name in lake.SIDE_TABLES:
-        if name != LABELS.name:
-            place = lake.beside(settings, name)
-            found.append(AskedTable(*LAKE, name, "Rows that a check has refused", (), place, _in_lake(place)))
+    found += [_beside(Side(settings, table)) for table in (LABELS, quarantine.TABLE)]
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
 
 
@@ -152,6 +147,11 @@ def other(settings: Settings, name: str) -> AskedTable:
 
 def _of_hot(settings: Settings, name: str) -> Callable[[Opener], Any]:
     return lambda opener: opener.postgres(settings.hot, name)
+
+
+def _beside(side: Side) -> AskedTable:
+    columns = tuple((f.name, str(f.type)) for f in side.table.schema)
+    return AskedTable(*LAKE, side.table.name, side.table.comment, columns, side.path, lambda _: side.dataset())
 
 
 def _in_lake(place: str) -> Callable[[Opener], Any]:

@@ -52,6 +52,20 @@ class Tally:
         """Name of the constraint."""
         return str((self.config.meta or {}).get(suites.RULE, self.config.type))
 
+    @property
+    def said(self) -> str:
+        """What was found, in a line: how many rows, and some of their values; of what was counted, the count and what was expected."""
+        kwargs, kind = self.config.kwargs, self.rule.partition("(")[0]
+        if self.error:
+            return self.error
+        if kind == "rate" and self.values:
+            return f"{_number(self.values[0])}, expected {_number(kwargs['min_value'])} to {_number(kwargs['max_value'])}"
+        if kind in ("unique", "strays") and self.values:
+            return f"{self.values[0]:,} {'identities' if kind == 'unique' else 'rows'}"
+        rows = f"{self.unexpected:,} row{'' if self.unexpected == 1 else 's'}"
+        some = "; ".join(list(dict.fromkeys(str(value)[:60] for value in self.values))[:3])
+        return rows if kind == "null" or not some else f"{rows}, such as {some}"
+
     def as_dict(self) -> dict[str, Any]:
         """For programs."""
         return {"rule": self.rule, "rows": self.unexpected, "values": self.values, "error": self.error}
@@ -294,6 +308,11 @@ def _first(bad: dict[Constraint, Any], rows: int, most: int) -> Iterator[int]:
     """Places of the first rows that fail anything."""
     any_of = np.logical_or.reduce(list(bad.values())) if bad else np.zeros(rows, bool)
     yield from np.flatnonzero(any_of)[:most].tolist()
+
+
+def _number(value: float) -> str:
+    """A rate for a person: whole numbers and large ones without decimals."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:,.4g}"
 
 
 def _plain(value: Any) -> Any:

@@ -204,7 +204,7 @@ def _time(value: Any, default: datetime) -> datetime:
 
 
 def import_file(settings: Settings, file: Path, record: RecordType, defaults: Mapping[str, str]) -> Imported:
-    """Store the labels of a file; rows that are none go to ``<file>.rejected.csv`` with line and reason. A second time changes nothing.
+    """Store the labels of a file; rows that are none go to ``<file>.rejects.csv`` with line and reason. A second time changes nothing.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
         raise ConfigError(f"{file}: no record type {unknown[0]!r}", f"record types: {', '.join(sorted(known))}")
     rejects = ""
     if bad:
-        rejects = str(file.with_name(f"{file.name}.rejected.csv"))
+        rejects = str(file.with_name(f"{file.name}.rejects.csv"))
         lines = [["line", "reason", *(str(name) for name in bad[0][2] if name is not None)]]
         lines += [[str(number), why, *(str(value) for name, value in row.items() if name is not None)] for number, why, row in bad]
         files.replace(Path(rejects), "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines))

@@ -16,7 +16,6 @@ from jobs.archiving import commands
 from jobs.archiving.commands import Table
 
 app = group("Archive of the hot store: whole months as Parquet, verified, restored.", "flowlake archive run --dry-run")
-_LISTED = ("table", "month", "state", "rows", "files", "size", "runs", "until")
 
 
 @app.callback()
@@ -37,9 +36,10 @@ def listed(table: Table = None, as_json: Json = False, conf_file: ConfFile = Non
     if as_json:
         print(json.dumps(found, indent=2))
     elif found:
-        looks.show(found, _LISTED, form="table", title="Archived months")
+        columns = ("table", "month", "state", "rows", "files", "MB", *(["until"] if any(row["until"] for row in found) else []))
+        looks.show(commands.in_mb(found), columns, form="table", title="Archived months (state: of their rows in the hot store)")
     else:
-        print("nothing is archived yet")
+        print("nothing is archived yet: flowlake archive run --dry-run says what can be")
 
 
 @app.command(epilog="Examples:  flowlake archive verify   |   flowlake archive verify 2026-03 --json")
@@ -66,7 +66,7 @@ def verify(
     else:
         for item in damages:
             print(f"{item.path}: {item.problem}")
-        print(f"{files} files read, {len(damages)} damaged")
+        print(f"{files:,} file{'' if files == 1 else 's'} read, {len(damages):,} damaged")
     if damages:
         raise typer.Exit(1)
 

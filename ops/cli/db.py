@@ -136,10 +136,11 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
         (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
     ]
     lines = [text for amount, text in told if amount]
-    yield from (f"{item.table}: {line}" for line in lines or ["nothing to do"])
+    yield from (f"{item.table}: {line}" for line in lines or ([] if item.problems else ["nothing to do"]))
     for problem, hint in item.problems:
         yield f"{item.table}: {problem}"
-        yield f"  hint: {hint}" if hint else ""
+        if hint:
+            yield f"  {hint}"
 
 
 def components(settings: Settings) -> list[Component]:

@@ -11,6 +11,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
+from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import StackError, StoreError
 from ops.cli import lakelabels, lakelifecycle
@@ -25,6 +26,7 @@ app.add_typer(lakelifecycle.app, name="lifecycle")
 
 #: A table on S3 that was written so lately is taken for one that a query on another machine owns, seconds.
 _LATELY_S = 60.0
+_COLUMNS = ("table", "version", "written", "files", "small", "MB", "rows", "dates", "newest", "checkpoint")
 
 
 @app.callback()
@@ -49,9 +51,7 @@ def info(as_json: Json = False, conf_file: ConfFile = None) -> None:
     elif not found:
         print(f"no tables yet beside {settings.lake.path}: flowlake stream writes them")
     else:
-        from ops.cli.tables import console
-
-        console().print(_table(found))
+        looks.show([_shown(state) for state in found], _COLUMNS, form="table", title="Tables of the lake")
         for state in found:
             print(f"{state.table}: {state.problem or state.path}")
     if any(state.problem for state in found):
@@ -177,22 +177,16 @@ def _own(settings: Settings, record: RecordType, path: str, claim: ExitStack, *,
         )
 
 
-def _table(found: list[State]) -> Any:
-    from rich.table import Table
-
-    shown = Table(title="Tables of the lake", title_justify="left")
-    for name in ("table", "version", "written", "files", "small", "MB", "rows", "dates", "newest", "checkpoint"):
-        shown.add_column(name, justify="left" if name in ("table", "written", "newest") else "right", overflow="fold")
-    for state in found:
-        if state.problem:
-            shown.add_row(state.table, "cannot be read")
-            continue
-        checkpoint = "none" if state.checkpoint is None else f"{state.checkpoint} (-{state.since_checkpoint})"
-        shown.add_row(
-            state.table, str(state.version), _at(state.written), f"{state.files:,}", f"{state.small_files:,}", f"{state.bytes / 1e6:,.1f}",
-            f"{state.rows:,}", str(state.dates), _at(state.newest), checkpoint,
-        )  # fmt: skip
-    return shown
+def _shown(state: State) -> dict[str, Any]:
+    """A table's state, as a person reads it."""
+    if state.problem:
+        return dict.fromkeys(_COLUMNS, "") | {"table": state.table, "written": "cannot be read"}
+    checkpoint = "none" if state.checkpoint is None else f"{state.checkpoint} (-{state.since_checkpoint})"
+    values = (
+        *(state.table, state.version, _at(state.written), state.files, state.small_files, f"{state.bytes / 1e6:,.1f}", f"{state.rows:,}"),
+        *(state.dates, _at(state.newest), checkpoint),
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
 
 
 def _at(time: Any) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schemas.records import RecordType
 
 app = group("Ground truth and verdicts: table labels of the lake.", "flowlake lake label set ID --label benign --by ann")
-RecordName = Annotated[str, typer.Option("--record-type", help="Whose labels; default: the first record type that the lake holds.")]
+RecordName = Annotated[str, typer.Option("--record", help="Record type, such as flows; default: the first that the lake holds.")]
 
 
 @app.callback()
@@ -30,7 +30,7 @@ def _group() -> None:
 @app.command("import", epilog="Example:  flowlake lake label import truth.csv --by ann --source lab")
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV with a header line, or Parquet.")],
-    record_type: RecordName = "",
+    record: RecordName = "",
     source: Annotated[str, typer.Option("--source", help="Who or what says so, where the file does not; default: its name.")] = "",
     by: Annotated[str, typer.Option("--by", help="labelled_by, where the file does not say; default: you.")] = "",
     as_json: Json = False,
@@ -38,7 +38,7 @@ def import_(
 ) -> None:
     """Store the labels of a file: columns record_key (or the records' own key), label or attack_type; the others may be left out.
 
-    A second time changes nothing. Rows that are no labels go to FILE.rejected.csv, with line and reason.
+    A second time changes nothing. Rows that are no labels go to FILE.rejects.csv, with line and reason.
     """
     from dataclasses import asdict
 
@@ -46,7 +46,7 @@ def import_(
 
     settings = config.load(conf_file)
     given = {"source": source or file.stem, "labelled_by": by or getpass.getuser()}
-    done = labels.import_file(settings, file, _record(settings, record_type), given)
+    done = labels.import_file(settings, file, _record(settings, record), given)
     if as_json:
         print(json.dumps(asdict(done)))
         return
@@ -64,37 +64,39 @@ def set_(
     attack_type: Annotated[str, typer.Option("--attack-type", help="With --label 1.")] = "",
     source: Annotated[str, typer.Option("--source", help="One label is kept for each; default: analyst.")] = "analyst",
     note: Annotated[str, typer.Option("--note", help="Why.")] = "",
-    record_type: RecordName = "",
+    record: RecordName = "",
     conf_file: ConfFile = None,
 ) -> None:
     """Label one record. The last word on a record counts."""
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    record = _record(settings, record_type)
+    one = _record(settings, record)
     try:
         row = labels.row(
             {"record_key": key, "label": label, "attack_type": attack_type, "source": source, "labelled_by": by, "note": note},
-            record,
+            one,
             {},
             datetime.now(UTC),
         )
     except labels.BadLabel as e:
         raise ConfigError(f"label {key}: {e}", "say 0, benign, 1, attack, or an attack type") from e
     added, _ = labels.put(settings, [row])
-    print(f"{record.name} {key}: {row['attack_type']}" + ("" if added else " (was labelled by this source before)"))
+    print(f"{one.name} {key}: {row['attack_type']}" + ("" if added else " (was labelled by this source before)"))
 
 
 @app.command("list", epilog="Example:  flowlake lake label list --json")
-def list_(record_type: RecordName = "", as_json: Json = False, conf_file: ConfFile = None) -> None:
+def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = None) -> None:
     """Show the last word on each labelled record."""
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    rows = labels.latest(settings, _record(settings, record_type)).to_pylist()
+    rows = labels.latest(settings, _record(settings, record)).to_pylist()
     if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return
+    if not rows:
+        print("no labels yet: flowlake lake label set, or flowlake lake label import")
     for row in rows:
         said = f"{row['source']:<12} {row['labelled_at']:%Y-%m-%d %H:%M:%S} {row['labelled_by']}"
         print(f"{row['record_key']:<36} {row['attack_type']:<16} {said}")
@@ -103,5 +105,5 @@ def list_(record_type: RecordName = "", as_json: Json = False, conf_file: ConfFi
 def _record(settings: Settings, name: str) -> RecordType:
     known = {record.name: record for record in settings.catalogue.records if record.lake}
     if name and name not in known:
-        raise ConfigError(f"--record-type {name}: the lake has no such table", f"record types: {', '.join(known)}")
+        raise ConfigError(f"--record {name!r}: the lake has no such table", f"record types: {', '.join(known)}")
     return known[name] if name else next(iter(known.values()))

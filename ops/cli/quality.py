@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = group("Data quality: what must hold of the records, looked at for a day of each store.", "flowlake quality run")
 #: Exit code of ``run`` where an expectation does not hold.
-FAILED = 9
+FAILED = 10
 _STAGES = ("lake", "hot", "archive")
 
 Record = Annotated[str | None, typer.Option("--record", help="Record type, such as flows; default: all.", show_default=False)]
@@ -45,7 +45,7 @@ def run(
 
     Rows that fail are copied to the quarantine and stay where they are. Results are kept as JSON and as HTML pages (var/quality).
 
-    Exit code: 0 when all holds, 9 when something does not.
+    Exit code: 0 when all holds, 10 when something does not.
     """
     from jobs.quality import site
 
@@ -82,10 +82,17 @@ def suites(record: Record = None, as_json: Json = False, conf_file: ConfFile = N
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    from infra.console import looks
+    from rich.table import Table
+    from rich.text import Text
 
-    rows = [{**one, "batch": "yes" if one["batch"] else "at night"} for one in found]
-    looks.show(rows, ("record", "rule", "expected", "batch"), form="table", title=f"{len(found)} rules")
+    from ops.cli.tables import console
+
+    shown = Table(title=f"{len(found)} rules", title_justify="left")
+    for name in ("record", "rule", "expected", "batch"):
+        shown.add_column(name, overflow="fold", no_wrap=name in ("record", "batch"))
+    for one in found:
+        shown.add_row(*(Text(str(one[name])) for name in ("record", "rule", "expected")), "yes" if one["batch"] else "at night")
+    console().print(shown)
 
 
 @app.command(epilog="Example:  flowlake quality docs")
@@ -146,14 +153,9 @@ def _show(run: SuiteRun) -> None:
     state = f"{len(run.failed)} of {len(run.found)} expectations failed" if run.failed else f"{len(run.found)} expectations hold"
     print(f"{run.name} {run.day}: {run.rows:,} rows, {state}{f' ({run.note})' if run.note else ''}")
     for one in run.failed:
-        values = ", ".join(_short(value) for value in one.values[:3])
-        print(f"  {one.rule}: {one.error or f'{one.unexpected:,} rows'}{f', such as {values}' if values else ''}")
+        print(f"  {one.rule}: {one.said}")
     if run.copied:
         print(f"  {run.copied:,} rows are in the quarantine: flowlake quarantine list --stage {run.stage}")
-
-
-def _short(value: Any) -> str:
-    return str(value)[:60]
 
 
 def _say(text: str) -> None:

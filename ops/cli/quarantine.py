@@ -51,9 +51,13 @@ def show(
     if as_json:
         looks.show(rows, _SHOWN, form="json", title="")
         return
+    if not rows:
+        print("no row of the quarantine matches" if record or reason or stage or since else "nothing is in the quarantine")
+        return
+    total = sum(there for there, _ in counts.values())
     for name, (there, replayed) in sorted(counts.items()):
         print(f"{name}: {there:,} rows, {replayed:,} of them published again")
-    looks.show(rows, _SHOWN, form="table", title=f"{len(rows)} rows, newest first")
+    looks.show(rows, _SHOWN, form="table", title=f"the newest {len(rows):,} rows" if len(rows) < total else f"{total:,} rows, newest first")
 
 
 @app.command(epilog="Examples:  flowlake quarantine replay --dry-run   |   flowlake quarantine replay --reason 'one-of(' --since 7d")

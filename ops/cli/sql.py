@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -125,7 +127,14 @@ def _list(settings: Settings, form: ResultFormat) -> None:
     for table in found:
         print(f"{table.qualified}  -- {table.comment}")
         columns = ", ".join(f"{name} {kind}".strip() for name, kind in table.columns)
-        print(f"    {columns or 'what the table has: flowlake sql DESCRIBE ' + table.name}\n")
+        print(_wrapped(columns) + "\n")
+
+
+def _wrapped(text: str) -> str:
+    """Indented; at a terminal in lines that fit it, elsewhere in one."""
+    if not sys.stdout.isatty():
+        return f"    {text}"
+    return textwrap.fill(text, shutil.get_terminal_size().columns, initial_indent="    ", subsequent_indent="    ")
 
 
 @contextmanager

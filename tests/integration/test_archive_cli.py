@@ -46,7 +46,7 @@ def call(archive: ArchiveBench, home: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 def test_the_command(archive: ArchiveBench, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("db", "migrate")[0] == 0
-    assert call("archive", "list") == (0, "nothing is archived yet\n", "")
+    assert call("archive", "list") == (0, "nothing is archived yet: flowlake archive run --dry-run says what can be\n", "")
     insert_flows(archive.settings.hot, 12, OLD)
     month = months.text(OLD.date())
     code, out, _ = call("archive", "run", "--dry-run", "--json")
@@ -61,7 +61,7 @@ def test_the_command(archive: ArchiveBench, call: Call, monkeypatch: pytest.Monk
     (listed,) = json.loads(call("archive", "list", "--json")[1])
     assert (listed["table"], listed["month"], listed["rows"], listed["state"]) == ("network_flows", month, 12, "deleted")
     assert month in call("archive", "list")[1]
-    assert call("archive", "verify", month)[:2] == (0, "1 files read, 0 damaged\n")
+    assert call("archive", "verify", month)[:2] == (0, "1 file read, 0 damaged\n")
     assert "12 rows came back, 0 were there; it stays until 20" in call("archive", "restore", month)[1]
     (file,) = (archive.folder().parent / "network_flows").glob("year=*/month=*/*.parquet")
     file.write_bytes(file.read_bytes()[:-1])

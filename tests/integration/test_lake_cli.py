@@ -88,7 +88,7 @@ def test_another_source_has_its_table_too(owned: Owned, home: Path, capsys: pyte
     assert "readings: 2 files are 1 now" in capsys.readouterr().out
     assert flowlake("lake", "info", "--json", "--conf-file", str(conf)) == 0
     assert {t["table"]: (t["rows"], t["files"]) for t in json.loads(capsys.readouterr().out)} == {"flows": (8, 8), "readings": (6, 1)}
-    label = ["a1", "--label", "SPIKE", "--by", "ann", "--record-type", "readings"]
+    label = ["a1", "--label", "SPIKE", "--by", "ann", "--record", "readings"]
     assert flowlake("lake", "label", "set", *label, "--conf-file", str(conf)) == 0
     assert "readings a1: SPIKE" in capsys.readouterr().out
 
@@ -102,7 +102,7 @@ def test_another_source_has_its_table_too(owned: Owned, home: Path, capsys: pyte
         (["label", "set", "x", "--label", "1", "--attack-type", "BENIGN", "--by", "ann"], 2, "contradicts"),
         (["label", "set", "x" * 40, "--label", "1", "--by", "ann"], 2, "1 to 36 ASCII characters"),
         (["label", "import", "nosuch.csv"], 3, "nosuch.csv"),
-        (["label", "list", "--record-type", "nosuch"], 2, "no such table"),
+        (["label", "list", "--record", "nosuch"], 2, "no such table"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(owned: Owned, words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,7 @@ def test_the_command_its_exit_codes_and_its_pages(made: Settings, conf: Path, ca
     assert flowlake("quality", "run", *options) == 0
     assert "flows.lake 2026-03-01: 5 rows" in capsys.readouterr().out
     into_lake(made, table([{"name": "<b>odd</b>", "src_port": -1, "src_ip": "<script>"}]))
-    assert flowlake("quality", "run", *options, "--json") == 9
+    assert flowlake("quality", "run", *options, "--json") == 10
     (told,) = json.loads(capsys.readouterr().out)
     assert [one["rule"] for one in told["failed"]] == ["address(src_ip)", "range(src_port)"]
     assert flowlake("quality", "docs", "--conf-file", str(conf)) == 0

@@ -33,6 +33,7 @@ from jobs.runtime import lake
 from jobs.sinks import hot
 from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import PARTITION, lake_rows
+from ops.cli.db import components
 from ops.cli.main import main
 from schemas.packets import FLOWS
 from tests import cookbookdata
@@ -311,6 +312,19 @@ def test_tables_are_listed_without_any_store(days: Settings, capsys: pytest.Capt
     listed = json.loads(command(capsys, "SHOW TABLES", "--format", "json")[1])
     columns = {table["table"]: table["columns"] for table in listed}
     assert columns["hot.public.network_flows"]["src_ip"] == "inet"
+
+
+def test_columns_are_listed_as_the_stores_have_them(
+    days: Settings, settings: Callable[..., Settings], database: dict[str, Any], home: Path
+) -> None:
+    """Each of them: also what people fill in a table of alerts, also of a side table that is not made yet."""
+    made = settings(hot=database, alerts=database)
+    for component in components(made):
+        migrate(component)
+    with Engine(made) as engine:
+        for listed in engine.tables:
+            there = engine.ask(f"SELECT * FROM {listed.qualified} LIMIT 0").read_all().column_names
+            assert sorted(there) == sorted(name for name, _ in listed.columns), listed.qualified
 
 
 def test_the_plan_shows_what_is_left_to_a_store(days: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def test_a_csv_file_twice_and_its_rejects(made: Settings, tmp_path: Path) -> Non
         "a,1,,2026-02-02,earlier\n"
     )
     done = import_file(made, file, FLOWS, BY)
-    assert done == Imported(7, 2, 0, 3, str(file) + ".rejected.csv")
+    assert done == Imported(7, 2, 0, 3, str(file) + ".rejects.csv")
     with open(done.reject_file, newline="") as text:
         rejects = list(csv.DictReader(text))
     assert [(r["line"], r["reason"].split(" ")[0]) for r in rejects] == [("4", "record_key"), ("5", "label"), ("6", "labelled_at")]
