@@ -20,6 +20,7 @@ from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
 from jobs.hotstore import partitions, shape
 from jobs.hotstore.shape import TableKind
+from jobs.runtime import lake
 from jobs.sinks import postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
@@ -80,7 +81,7 @@ def restore(settings: Settings, records: Sequence[RecordType], month: Month, int
             if held:
                 found.append((layout, place, held))
         if not found:
-            raise StoreError(f"{months.text(month)} is not archived in {places.root(settings)}", "flowlake archive list shows what is")
+            raise StoreError(f"{months.text(month)} is not archived in {lake.archive(settings)}", "flowlake archive list shows what is")
         if into and len(found) > 1:
             raise ConfigError(f"--into {into}: several tables have rows of {months.text(month)}", "name one with --table")
         return [_restore(settings, connection, layout, place, held, into, say) for layout, place, held in found]

@@ -6,6 +6,7 @@ Names are the same everywhere: ``lake.flowlake.flows``, ``hot.public.network_flo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from infra.config import Settings
 from infra.console.looks import NO_TABLE
-from infra.errors import StoreError, one_line
+from infra.errors import ConfigError, StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
 from jobs.archiving.columns import ArchiveLayout
@@ -135,14 +136,19 @@ def tables(settings: Settings) -> list[AskedTable]:
                 lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
             )
         )
+    for name in lake.SIDE_TABLES:
+        with suppress(ConfigError):  # a lake that is a whole bucket has no place beside it
+            found.append(_beside(settings, name))
+    return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
+
+
+def _beside(settings: Settings, name: str) -> AskedTable:
+    if name != LABELS.name:
+        place = lake.beside(settings, name)
+        return AskedTable(*LAKE, name, "Rows that a check has refused", (), place, _in_lake(place))
     side = Side(settings, LABELS)
     columns = tuple((f.name, str(f.type)) for f in LABELS.schema)
-    found.append(AskedTable(*LAKE, LABELS.name, LABELS.comment, columns, side.path, lambda _: side.dataset()))
-    for name in lake.SIDE_TABLES:
-        if name != LABELS.name:
-            place = lake.beside(settings, name)
-            found.append(AskedTable(*LAKE, name, "Rows that a check has refused", (), place, _in_lake(place)))
-    return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
+    return AskedTable(*LAKE, name, LABELS.comment, columns, side.path, lambda _: side.dataset())
 
 
 def other(settings: Settings, name: str) -> AskedTable:
