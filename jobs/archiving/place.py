@@ -114,12 +114,6 @@ class ArchivePlace:
         return sorted(info.path for info in found if info.is_file)
 
 
-def root(settings: Settings) -> str:
-    """``archive.path``: an URI as it is, a relative folder made absolute."""
-    path = settings.archive.path
-    return path if "://" in path else str(settings.path(path))
-
-
 def of(settings: Settings, table: str) -> ArchivePlace:
     """The folder of a hot table.
 
@@ -127,10 +121,13 @@ def of(settings: Settings, table: str) -> ArchivePlace:
     ------
     StoreError
         ``archive.path`` is of a kind that Arrow does not know.
+    ConfigError
+        It lies in a lake table, or a lake table in it.
     """
     import pyarrow.fs as fs
 
-    shown = f"{root(settings).rstrip('/')}/{table}"
+    lake.check(settings)
+    shown = f"{lake.archive(settings).rstrip('/')}/{table}"
     place = s3.uri(shown)
     if place.startswith("s3://"):
         return ArchivePlace(shown, lake.bucket(settings.lake), place.removeprefix("s3://"))

@@ -12,7 +12,7 @@ import psycopg2
 
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError, one_line
-from jobs.archiving import copying, ledger, lock, manifest, months, parquet
+from jobs.archiving import copying, ledger, lock, manifest, months, parquet, removal
 from jobs.archiving import place as places
 from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
@@ -20,6 +20,7 @@ from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
 from jobs.hotstore import partitions, shape
 from jobs.hotstore.shape import TableKind
+from jobs.runtime import lake
 from jobs.sinks import postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
@@ -30,6 +31,15 @@ _DROPPING = (
     "SELECT count(*) FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention' "
     "AND hypertable_schema = current_schema() AND hypertable_name = %s"
 )
+_SHAPE = """
+SELECT c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.oid = to_regclass(quote_ident(%s)) ORDER BY a.attnum
+"""
+_UNIQUE = """
+SELECT array_agg(a.attname::text) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+WHERE i.indrelid = to_regclass(quote_ident(%s)) AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid
+"""
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,9 @@ def restore(settings: Settings, records: Sequence[RecordType], month: Month, int
     StoreError
         Nothing of the month is archived, or a file of it is damaged; or a store refuses or is away.
     ConfigError
-        ``into`` is no name of a table, or several tables would be restored into it.
+        ``into`` is no name of a table or one of another shape, or several tables would be restored into it.
     """
-    if into and not _TABLE.fullmatch(into):
+    if into and (not _TABLE.fullmatch(into) or into.startswith("pg_") or into in (copying.STAGE, removal.KNOWN)):
         raise ConfigError(f"--into {into!r} is no name of a table", "lower-case letters, digits and _, such as flows_of_march")
     with lock.session(settings, "restore") as connection:
         migrate(ledger.component(settings), say)
@@ -80,7 +90,7 @@ def restore(settings: Settings, records: Sequence[RecordType], month: Month, int
             if held:
                 found.append((layout, place, held))
         if not found:
-            raise StoreError(f"{months.text(month)} is not archived in {places.root(settings)}", "flowlake archive list shows what is")
+            raise StoreError(f"{months.text(month)} is not archived in {lake.archive(settings)}", "flowlake archive list shows what is")
         if into and len(found) > 1:
             raise ConfigError(f"--into {into}: several tables have rows of {months.text(month)}", "name one with --table")
         return [_restore(settings, connection, layout, place, held, into, say) for layout, place, held in found]
@@ -95,6 +105,7 @@ def _restore(
     into: str,
     say: Callable[[str], None],
 ) -> RestoredMonth:
+    into = "" if into == layout.table.name else into
     table, month = into or layout.table.name, held[0].month
     _prepare(connection, layout, into)
     until = None if into else datetime.now(UTC) + timedelta(days=settings.archive.restored_days)
@@ -129,7 +140,9 @@ def _prepare(connection: Any, layout: ArchiveLayout, into: str) -> None:
     with connection, connection.cursor() as cursor:
         if into:
             like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
-            cursor.execute(f"CREATE TABLE IF NOT EXISTS {into} (LIKE {name} {like})")
+            cursor.execute(f'CREATE TABLE IF NOT EXISTS "{into}" (LIKE {name} {like})')
+            if wrong := _misfit(cursor, layout, into):
+                raise ConfigError(f"--into {into} is there already, and is no table like {name}: {wrong}", "name one that is to be made")
             return
         cursor.execute("SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL")
         if not cursor.fetchone()[0]:
@@ -140,6 +153,33 @@ def _prepare(connection: Any, layout: ArchiveLayout, into: str) -> None:
                 f"{name}: TimescaleDB's retention policy would drop a restored month at its next run",
                 "restore it into a table of its own: --into flows_of_march; or set hot.keep_until_archived, which takes the policy away",
             )
+
+
+def _misfit(cursor: Any, layout: ArchiveLayout, into: str) -> str:
+    """Why rows of the hot table do not fit into a table, or would be doubled in it the next time; empty when they fit."""
+    kind, ours, others = _columns(cursor, layout.table.name, into)
+    if kind not in ("r", "p"):
+        return "it is no table"
+    for name in layout.table.types:
+        if others.get(name, ("",))[0] != ours[name][0]:
+            return f"its column {name} is {others[name][0] if name in others else 'missing'}, expected {ours[name][0]}"
+    if needed := [name for name, (_, must) in others.items() if must and name not in ours]:
+        return f"its column {needed[0]} wants a value"
+    cursor.execute(_UNIQUE, (into,))
+    if set(layout.table.key) not in [set(key) for (key,) in cursor.fetchall()]:
+        return f"it has no primary key of {', '.join(layout.table.key)}"
+    return ""
+
+
+def _columns(cursor: Any, *tables: str) -> tuple[str, dict[str, tuple[str, bool]], dict[str, tuple[str, bool]]]:
+    """Kind of the last of two tables; of each its columns: their types, and whether each must be given."""
+    kind, found = "", []
+    for table in tables:
+        cursor.execute(_SHAPE, (table,))
+        rows = cursor.fetchall()
+        kind = rows[0][0] if rows else ""
+        found.append({name: (sql, must) for _, name, sql, must in rows})
+    return kind, found[0], found[1]
 
 
 def _make_partitions(connection: Any, layout: ArchiveLayout, held: list[BookEntry], say: Callable[[str], None]) -> None:
@@ -160,5 +200,5 @@ def _insert(connection: Any, layout: ArchiveLayout, table: str, rows: Any) -> in
     names = ", ".join(layout.table.types)
     with connection, connection.cursor() as cursor:
         copying.stage(cursor, layout, rows)
-        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {copying.staged(layout)} s ON CONFLICT DO NOTHING")
+        cursor.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM {copying.staged(layout)} s ON CONFLICT DO NOTHING')
         return int(cursor.rowcount)

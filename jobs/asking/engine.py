@@ -126,6 +126,7 @@ class Engine:
         text = statement.only(sql)
         if self._asked is not None:
             self._asked.stop()
+        self._failure = None  # of the question before
         self._open(statement.names(text))
         running, schema = self._started(text)
         names = distinct(schema.names)

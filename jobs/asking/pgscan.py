@@ -40,8 +40,8 @@ _TYPES: dict[str, pa.DataType] = {
     "timestamptz": _US,
     "timestamp": pa.timestamp("us"),
 }
-#: Infinite times as DuckDB has them, in microseconds.
-_EVER = 2**63 - 1
+#: Infinite times as DuckDB has them, in microseconds, and infinite days.
+_EVER, _EVER_DAYS = 2**63 - 1, 2**31 - 1
 #: Text that is parsed at once; no row may be longer.
 _BLOCK_BYTES = 8 << 20
 #: How values are printed, whatever the role's own habits are.
@@ -199,19 +199,27 @@ class PostgresScanner:
 
 
 def _printed(name: str, kind: str) -> str:
-    """A column as COPY is to print it. Times as microseconds: text would end at year 9999, and infinity is none."""
+    """A column as COPY is to print it. Times as microseconds, dates as days: text would end at year 9999, and infinity is none."""
     column = quoted(name)
-    if kind in ("timestamptz", "timestamp"):
-        return (
-            f"CASE WHEN {column} IS NULL THEN NULL WHEN isfinite({column}) THEN (extract(epoch FROM {column}) * 1000000)::bigint "
-            f"WHEN {column} > 'epoch' THEN {_EVER} ELSE {-_EVER} END AS {column}"
-        )
-    return column
+    if kind not in ("timestamptz", "timestamp", "date"):
+        return column
+    number, ever = (
+        (f"{column} - date 'epoch'", _EVER_DAYS) if kind == "date" else (f"(extract(epoch FROM {column}) * 1000000)::bigint", _EVER)
+    )
+    return (
+        f"CASE WHEN {column} IS NULL THEN NULL WHEN isfinite({column}) THEN {number} "
+        f"WHEN {column} > 'epoch' THEN {ever} ELSE {-ever} END AS {column}"
+    )
+
+
+def _as_number(kind: pa.DataType) -> pa.DataType:
+    """The type that a column is printed as (:func:`_printed`)."""
+    return pa.int64() if pa.types.is_timestamp(kind) else pa.int32() if pa.types.is_date(kind) else kind
 
 
 def _copied(connection: Any, sql: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Rows of a statement by COPY as CSV, a few megabytes at a time: another thread writes into a pipe what this one reads."""
-    printed = pa.schema([f.with_type(pa.int64()) if pa.types.is_timestamp(f.type) else f for f in schema])
+    printed = pa.schema([f.with_type(_as_number(f.type)) for f in schema])
     options = csv.ConvertOptions(
         column_types=printed, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False, true_values=["t"],
         false_values=["f"],
@@ -221,7 +229,9 @@ def _copied(connection: Any, sql: str, schema: pa.Schema) -> Iterator[pa.RecordB
     copying.start()
     try:
         with os.fdopen(end, "rb") as pipe:
-            reader = csv.open_csv(pipe, csv.ReadOptions(block_size=_BLOCK_BYTES), csv.ParseOptions(newlines_in_values=True), options)
+            # NULL in the only column is an empty line.
+            parsed = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+            reader = csv.open_csv(pipe, csv.ReadOptions(block_size=_BLOCK_BYTES), parsed, options)
             for batch in reader:
                 yield batch.cast(schema) if printed != schema else batch
         copying.join()

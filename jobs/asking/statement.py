@@ -10,7 +10,8 @@ from infra.errors import ConfigError, one_line
 #: Kinds of statements that change nothing, by DuckDB's names. A PIVOT comes as several.
 _READING = ("SELECT", "EXPLAIN", "MULTI")
 SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
-_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
+_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
+_EXPLAIN = re.compile(rf"{_GAP}explain\b{_GAP}(?:analyze\b|\(\s*(?:analyze|format)\b[^()]*\))?{_GAP}", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"\w+")
 
 
@@ -32,12 +33,20 @@ def only(sql: str) -> str:
         raise ConfigError("there is no statement", 'flowlake sql "SELECT ...", or --file question.sql')
     if len(found) > 1:
         raise ConfigError(f"these are {len(found)} statements, one at a time is answered", "ask them one by one")
-    kind = str(found[0].type).rpartition(".")[2]
+    text = str(found[0].query).strip().rstrip(";")
+    kind = _kind(found[0])
+    if kind == "EXPLAIN" and (explained := duckdb.extract_statements(_EXPLAIN.sub("", text, count=1))):
+        kind = _kind(explained[0])  # EXPLAIN ANALYZE does what it explains
     if kind not in _READING:
         raise ConfigError(
             f"{kind} is not answered: flowlake sql only reads", "SELECT ..., WITH ..., DESCRIBE TABLE; --output FILE writes a result"
         )
-    return str(found[0].query).strip().rstrip(";")
+    return text
+
+
+def _kind(found: Any) -> str:
+    """DuckDB's name for a kind of statement."""
+    return str(found.type).rpartition(".")[2]
 
 
 def names(sql: str) -> list[tuple[str, str, str]]:

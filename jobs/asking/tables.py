@@ -6,6 +6,7 @@ Names are the same everywhere: ``lake.flowlake.flows``, ``hot.public.network_flo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from infra.config import Settings
 from infra.console.looks import NO_TABLE
-from infra.errors import StoreError, one_line
+from infra.errors import ConfigError, StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.archiving import dataset as archive
 from jobs.archiving.columns import ArchiveLayout
@@ -136,7 +137,9 @@ def tables(settings: Settings) -> list[AskedTable]:
                 lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
             )
         )
-    found += [_beside(Side(settings, table)) for table in (LABELS, quarantine.TABLE)]
+    for table in (LABELS, quarantine.TABLE):
+        with suppress(ConfigError):  # a lake that is a whole bucket has no place beside it
+            found.append(_beside(Side(settings, table)))
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
 
 

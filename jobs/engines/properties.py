@@ -17,9 +17,8 @@ from infra import paths
 from infra.config import Settings
 from infra.errors import ConfigError
 from infra.sections import PostgresSettings
-from jobs.archiving import place as archived
 from jobs.engines.tables import SCHEMA, archives, lake_tables
-from jobs.runtime import s3
+from jobs.runtime import lake, s3
 
 LAKE, HOT, ALERTS, ARCHIVE = "lake", "hot", "alerts", "archive"
 #: Memory of the server, and how much of it one question may take (MB).
@@ -155,7 +154,7 @@ def catalogs(settings: Settings) -> dict[str, dict[str, str]]:
     if archives(settings):
         found[ARCHIVE] = {
             "connector.name": "hive",
-            **_files(settings, s3.uri(archived.root(settings)), ARCHIVE),
+            **_files(settings, s3.uri(lake.archive(settings)), ARCHIVE),
             "hive.partition-projection-enabled": "true",
             "hive.parquet.time-zone": "UTC",
         }

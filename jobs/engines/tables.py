@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from infra.config import Settings
 from infra.errors import ConfigError
-from jobs.archiving import place as archived
 from jobs.archiving.columns import ArchiveLayout
 from jobs.runtime import lake, s3
 from schemas.records import RecordType
@@ -57,7 +56,7 @@ def _beside(settings: Settings) -> Iterator[Placed]:
 
 def archives(settings: Settings) -> tuple[tuple[RecordType, Placed], ...]:
     """Record types with a hot table, and what has left it: ``archived_<record type>``."""
-    root = s3.uri(archived.root(settings)).rstrip("/")
+    root = s3.uri(lake.archive(settings)).rstrip("/")
     return tuple(
         (record, Placed(f"archived_{record.name}", f"{root}/{record.hot.name}")) for record in settings.catalogue.records if record.hot
     )

@@ -15,6 +15,7 @@ import psycopg2
 from infra.sections import HotSettings
 from jobs.archiving import ledger
 from jobs.hotstore import retention
+from jobs.hotstore.layout import LOCK_TIMEOUT
 from jobs.sinks.migrations import Say
 from schemas.records import HotTable
 
@@ -26,7 +27,7 @@ SELECT min(range_start) FROM timescaledb_information.chunks
 WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end > %s
 """
 _CHUNKS = """
-SELECT chunk_name, range_start, range_end FROM timescaledb_information.chunks
+SELECT chunk_schema, chunk_name, range_start, range_end FROM timescaledb_information.chunks
 WHERE hypertable_name = %s AND hypertable_schema = current_schema() AND range_start >= '0001-01-02' AND range_end <= %s ORDER BY range_start
 """
 #: Newer versions refresh in batches, which they cut before they have seen all that was touched: the rest would stay undone.
@@ -63,19 +64,25 @@ def drop(connection: Any, settings: HotSettings, table: HotTable, report: Mainta
         return
     with connection, connection.cursor() as cursor:
         cursor.execute(_CHUNKS, (table.name, retention.cutoff(settings, table, datetime.now(UTC))))
-        chunks = [
-            (name, first, last)
-            for name, first, last in cursor.fetchall()
-            if all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
-        ]
-    for name, first, last in chunks:
-        if not dry_run:
-            _alone(
-                connection,
-                _DROP,
-                (table.name, last, first),
-            )
-        report.dropped.append(name)
+        chunks = [chunk for chunk in cursor.fetchall() if _archived(cursor, table, *chunk[2:])]
+    for schema, name, first, last in chunks:
+        if dry_run or _dropped(connection, table, f'"{schema}"."{name}"', first, last):
+            report.dropped.append(name)
+
+
+def _archived(cursor: Any, table: HotTable, first: datetime, last: datetime) -> bool:
+    return all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
+
+
+def _dropped(connection: Any, table: HotTable, chunk: str, first: datetime, last: datetime) -> bool:
+    """Drop a chunk, unless a late row has come since it was looked at, which is in no archive."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        cursor.execute(f"LOCK TABLE {chunk} IN SHARE MODE")
+        if not _archived(cursor, table, first, last):
+            return False
+        cursor.execute(_DROP, (table.name, last, first))
+        return True
 
 
 def run_jobs(connection: Any, table: HotTable, say: Say) -> None:

@@ -215,7 +215,8 @@ class Work:
             if not self._asked(partial(retention.may_go, settings=self._settings, table=self._table, span=span)):
                 continue
             if not self._dry:
-                self._patiently(partial(retention.drop, table=self._table, span=span))
+                if not self._patiently(partial(retention.drop, settings=self._settings, table=self._table, span=span)):
+                    continue  # a row has come meanwhile that no archive holds
                 self._say(f"{self._table.name}: {span.name} dropped")
             self.report.dropped.append(span.name)
 
@@ -241,7 +242,10 @@ class Work:
                 self._say(f"{self._table.name}: {gone.rows:,} of {expected:,} rows that are too old deleted from {place}")
 
     def _delete_some(self, cursor: Any, place: str, condition: str, values: tuple[datetime, ...], before: datetime) -> int:
-        rows = retention.delete(cursor, place, condition, values)
+        if self._settings.keep_until_archived:
+            rows = retention.delete_archived(cursor, self._table, place, condition, values)
+        else:
+            rows = retention.delete(cursor, place, condition, values)
         if rows and self._shape.kind is TableKind.PARTITIONED:
             retention.remember(cursor, self._table, before)
         return rows

@@ -89,10 +89,17 @@ def any_rows(cursor: Any, place: str) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def drop(cursor: Any, table: HotTable, span: Span) -> None:
-    """Drop a partition, and remember that what is as old has been dropped."""
+def drop(cursor: Any, settings: HotSettings, table: HotTable, span: Span) -> bool:
+    """Drop a partition that may go, and remember that what is as old has been dropped; whether it was.
+
+    Asked once more behind a lock: a late row that came since the partition was looked at is in no archive.
+    """
+    cursor.execute(f"LOCK TABLE {span.name} IN SHARE MODE")
+    if not may_go(cursor, settings, table, span):
+        return False
     cursor.execute(f"DROP TABLE {span.name}")
     remember(cursor, table, span.last)
+    return True
 
 
 def remember(cursor: Any, table: HotTable, before: datetime) -> None:
@@ -137,3 +144,15 @@ def extent(cursor: Any, table: HotTable, place: str, condition: str, values: tup
     cursor.execute(f"SELECT count(*), min({table.time})::text, max({table.time})::text FROM {place} WHERE {condition}", values)
     rows, first, last = cursor.fetchone()
     return DeletedRows(place, int(rows), first or "", last or "")
+
+
+def delete_archived(cursor: Any, table: HotTable, place: str, condition: str, values: tuple[datetime, ...]) -> int:
+    """Delete an archived day's rows from a place (:func:`to_delete`); how many. In a transaction that has not begun.
+
+    In one snapshot, which a row that comes meanwhile is not in: what is deleted is what was compared with the archive.
+    """
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    if not ledger.archived(cursor, table.name, values[0].date()):
+        return 0
+    cursor.execute(f"DELETE FROM {place} WHERE {condition}", values)
+    return int(cursor.rowcount)

@@ -38,6 +38,8 @@ from schemas.records import RecordType
 
 _COLUMNS = ("id", "timestamp", "src_ip", "action", "details")
 _BATCH = 5000
+#: What SQLite calls a row's place, where no column has the name.
+_PLACES = ("rowid", "_rowid_", "oid")
 #: Before any rowid.
 _FIRST = -(1 << 63)
 #: Seconds that whoever writes the database may hold it.
@@ -106,10 +108,7 @@ def batches_of(path: Path) -> Iterator[list[tuple[Any, ...]]]:
             if missing := [name for name in _COLUMNS if name not in there]:
                 said = f"its columns are {', '.join(there)}" if there else f"it has no table {TABLE}"
                 raise InputError(f"SQLite database {path}: no column {missing[0]}: {said}", f"expected: {', '.join(_COLUMNS)}")
-            wanted, last = f"SELECT rowid, {', '.join(_COLUMNS)} FROM {TABLE} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", _FIRST
-            while batch := connection.execute(wanted, (last,)).fetchall():
-                last = batch[-1][0]
-                yield batch
+            yield from _read(connection, {name.lower() for name in there})
     except sqlite3.Error as e:
         said = one_line(e)
         if "locked" in said or "busy" in said:
@@ -119,6 +118,23 @@ def batches_of(path: Path) -> Iterator[list[tuple[Any, ...]]]:
         else:
             hint = "it is damaged, or no SQLite database; what can be saved of it: sqlite3 FILE .recover"
         raise InputError(f"SQLite database {path} cannot be read: {said}", hint) from e
+
+
+def _read(connection: sqlite3.Connection, columns: set[str]) -> Iterator[list[tuple[Any, ...]]]:
+    names = ", ".join(_COLUMNS)
+    table = connection.execute("SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND type = 'table' AND NOT wr", (TABLE,))
+    place = next((name for name in _PLACES if name not in columns), None)
+    if not table.fetchone() or place is None:  # a view, or a table WITHOUT ROWID: in one go
+        rows = connection.execute(f"SELECT 0, {names} FROM {TABLE}")
+        count = 0
+        while batch := rows.fetchmany(_BATCH):
+            yield [(count + n, *row[1:]) for n, row in enumerate(batch, 1)]
+            count += len(batch)
+        return
+    wanted, last = f"SELECT {place}, {names} FROM {TABLE} WHERE {place} > ? ORDER BY {place} LIMIT {_BATCH}", _FIRST
+    while batch := connection.execute(wanted, (last,)).fetchall():
+        last = batch[-1][0]
+        yield batch
 
 
 def move(

@@ -6,6 +6,7 @@ are taken out (:mod:`jobs.quality.pages`), and the first page, a frame for scrip
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from collections.abc import Sequence
@@ -118,12 +119,18 @@ def _result(found: Tally) -> Any:
         "missing_percent": 100 * found.nulls / found.elements if found.elements else 0.0,
         "unexpected_count": found.unexpected,
         "unexpected_percent": 100 * found.unexpected / counted if counted else 0.0,
-        "partial_unexpected_list": found.values,
+        "partial_unexpected_list": [_shown(value) for value in found.values],
     }
-    error = {"raised_exception": bool(found.error), "exception_message": found.error or None, "exception_traceback": None}
+    message = html.escape(found.error) if found.error else None
+    error = {"raised_exception": bool(found.error), "exception_message": message, "exception_traceback": None}
     return ExpectationValidationResult(
         success=found.success, expectation_config=found.config, result=result if found.elements else {}, exception_info=error
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value for the pages: great-expectations puts it into them as it is, and whoever sends packets may have chosen it."""
+    return html.escape(value) if isinstance(value, str) else value
 
 
 def _context(place: Path) -> Any:

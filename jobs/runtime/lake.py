@@ -9,6 +9,7 @@ after all rows have been read (https://github.com/delta-io/delta-rs/issues/2184)
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -83,7 +84,7 @@ def beside(settings: Settings, folder: str, table: str = "") -> str:
 
 
 def check(settings: Settings) -> None:
-    """See that no two record types share a table, and that ``lake.tables`` names record types.
+    """See that no two tables share a folder nor lie in each other, the archive's neither, and that ``lake.tables`` names record types.
 
     Raises
     ------
@@ -97,14 +98,36 @@ def check(settings: Settings) -> None:
     places: dict[str, str] = {}
     for name in SIDE_TABLES:
         with suppress(ConfigError):  # told to whoever uses it
-            places[beside(settings, name).rstrip("/")] = f"the table {name}"
+            places[_one(beside(settings, name))] = f"the table {name}"
     for record in stored:
-        place = location(settings, record).rstrip("/")
+        place = _one(location(settings, record))
         if place in places:
             raise ConfigError(
                 f"lake: {places[place]} and {record.name} would share the table {place}", "give one another place: lake.tables"
             )
         places[place] = record.name
+    for record in settings.catalogue.records:
+        if record.hot:  # no other reader's files, and none that VACUUM finds
+            _alone(_one(f"{archive(settings)}/{record.hot.name}"), places)
+
+
+def archive(settings: Settings) -> str:
+    """``archive.path``: an URI as it is, a relative folder made absolute."""
+    path = settings.archive.path
+    return path if "://" in path else str(settings.path(path))
+
+
+def _one(place: str) -> str:
+    return s3.uri(place).rstrip("/")
+
+
+def _alone(folder: str, places: Mapping[str, str]) -> None:
+    for place, name in places.items():
+        if f"{folder}/".startswith(f"{place}/") or f"{place}/".startswith(f"{folder}/"):
+            raise ConfigError(
+                f"archive.path: {folder} and the lake table of {name.removeprefix('the table ')}, {place}, lie in each other",
+                "VACUUM of the table would remove what is archived: set archive.path to a folder beside it",
+            )
 
 
 def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int | datetime | None = None) -> ds.Dataset:

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from infra.config import Settings
-from infra.errors import StoreError
+from infra.errors import ConfigError, StoreError
 from jobs.archiving import dataset, ledger, months, overview, removal, restore
 from jobs.archiving import run as runs
 from jobs.archiving.columns import ArchiveLayout
@@ -176,6 +176,39 @@ def test_a_restored_month_stays_until_its_time_is_over(archive: ArchiveBench) ->
     (done,) = archive.run()
     assert (done.rows, done.deleted, archive.hot(), len(archive.ids())) == (0, 6, [], 6)
     assert archive.states() == ["deleted"]
+
+
+@pytest.mark.parametrize(
+    ("into", "made", "told"),
+    [
+        ("other", "CREATE TABLE other (x int)", "its column at is missing"),
+        (
+            "typed",
+            f"CREATE TABLE typed (LIKE {TABLE} INCLUDING ALL); ALTER TABLE typed ALTER whole TYPE text",
+            "whole is text, expected integer",
+        ),
+        ("keyless", f"CREATE TABLE keyless (LIKE {TABLE})", "no primary key of at, id"),
+        ("more", f"CREATE TABLE more (LIKE {TABLE} INCLUDING ALL); ALTER TABLE more ADD z int NOT NULL", "its column z wants a value"),
+        ("seen", f"CREATE VIEW seen AS SELECT * FROM {TABLE}", "it is no table"),
+        ("archive_months", "SELECT 1", "no table like everything"),
+        ("archive_stage", "SELECT 1", "is no name of a table"),
+        ("pg_class", "SELECT 1", "is no name of a table"),
+    ],
+)
+def test_a_table_of_another_shape_is_not_restored_into(archive: ArchiveBench, into: str, made: str, told: str) -> None:
+    archive.fill(plain_rows(3, OLD))
+    archive.run()
+    archive.sql(made)
+    with pytest.raises(ConfigError, match=told):
+        archive.restore(OLD, into)
+
+
+def test_names_that_are_words_of_sql_or_the_hot_table_itself(archive: ArchiveBench) -> None:
+    archive.fill(plain_rows(3, OLD))
+    archive.run()
+    assert [archive.restore(OLD, "select")[0].rows for _ in range(2)] == [3, 0]
+    (done,) = archive.restore(OLD, TABLE)
+    assert (done.rows, bool(done.until), archive.states()) == (3, True, ["restored"])
 
 
 def test_retention_may_drop_what_is_archived_and_nothing_else(archive: ArchiveBench) -> None:

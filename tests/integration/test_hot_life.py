@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -167,6 +167,44 @@ def test_nothing_goes_that_is_not_archived(made: Store, monkeypatch: pytest.Monk
     keeping.maintain()
     assert {time for (time,) in made.sql("SELECT timestamp FROM network_flows")} == {days[0], days[2]}
     assert keeping.maintain().dropped == []
+
+
+def late_at(call: int, made: Store, held: datetime, late: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that holds one row. In the middle of the ``call``-th question for its day, a further one comes."""
+    calls = iter(range(1, 100))
+
+    def archived(cursor: Any, table: str, day: date) -> bool:
+        cursor.execute(f"SELECT timestamp FROM {table} WHERE timestamp >= %s::date AND timestamp < %s::date + 1", (day, day))
+        rows = cursor.fetchall()
+        if rows and next(calls) == call:
+            assert made.write(late) == 1
+        return all(row == (held,) for row in rows)
+
+    monkeypatch.setattr(ledger, "archived", archived)
+
+
+def test_a_row_that_comes_while_its_day_is_being_dropped_stays(made: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = (NOW - 40 * DAY).replace(hour=12)
+    made.write(flows([old]))
+    keeping = made.with_settings(retention_days=30, keep_until_archived=True)
+    keeping.migrate()
+    late_at(1, made, old, flows([old + timedelta(minutes=1)]), monkeypatch)
+    assert keeping.maintain().dropped == []
+    assert made.rows == 2
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_row_that_comes_while_its_day_is_being_deleted_stays(plain: HotSettings, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeping = Store(plain).with_settings(retention_days=30, keep_until_archived=True)
+    keeping.migrate()
+    old = (NOW - 40 * DAY).replace(hour=12)
+    late = old + timedelta(minutes=1)
+    keeping.write(flows([old]))
+    assert keeping.where() == {"network_flows_default": 1}
+    late_at(call, keeping, old, flows([late]), monkeypatch)
+    done = keeping.maintain()
+    assert (done.problems, done.deleted) == ([], call - 1)
+    assert keeping.sql("SELECT timestamp FROM network_flows ORDER BY 1") == [(time,) for time in (old, late)[call - 1 :]]
 
 
 #: As a source of its own may declare it: another width, no group by address.

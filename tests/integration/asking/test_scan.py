@@ -153,15 +153,37 @@ def test_habits_of_a_role_change_nothing(odd: PostgresTable, database: dict[str,
         assert read(table, ["moment"]) == times
 
 
+@pytest.mark.parametrize("name", ["port", "label", "local_time", "day", "ip", "raw"])
+def test_null_in_the_only_column_is_a_row(odd: PostgresTable, name: str) -> None:
+    assert read(odd, [name]) == read(odd, [name, "big"]).select([name])
+    with duckdb.connect() as connection:
+        connection.register("odd", odd)
+        (counted,) = connection.execute(f"SELECT count(*), count({name}), count(*) FILTER ({name} IS NULL) FROM odd").fetchall()
+    assert counted[0] == 5
+    assert counted[1] + counted[2] == 5
+    assert counted[2], "there is a NULL"
+
+
+def test_days_beyond_those_of_python(database: dict[str, Any]) -> None:
+    place = PostgresSettings(**database)
+    days = ["infinity", "-infinity", "0044-03-15 (BC)", "12026-01-01", "1969-12-31"]
+    given = ", ".join(f"('{day}')" for day in ("infinity", "-infinity", "0044-03-15 BC", "12026-01-01", "1969-12-31"))
+    execute(place, f"CREATE TABLE far (day date); INSERT INTO far VALUES {given}")
+    with closing(Snapshot(place)) as snapshot, duckdb.connect() as connection:
+        connection.register("far", PostgresTable(snapshot, "far", failures.append))
+        assert [day for (day,) in connection.execute("SELECT day::text FROM far").fetchall()] == days
+        assert connection.execute("SELECT count(*) FROM far WHERE day > DATE '2026-01-01'").fetchall() == [(2,)]
+
+
 def test_a_value_that_cannot_be_held_is_told(database: dict[str, Any]) -> None:
     place = PostgresSettings(**database)
-    execute(place, "CREATE TABLE far (n int, day date); INSERT INTO far VALUES (1, 'infinity')")
+    execute(place, "CREATE TABLE far (n int, long text); INSERT INTO far VALUES (1, repeat('x', 20000000))")
     with closing(Snapshot(place)) as snapshot:
         table = PostgresTable(snapshot, "far", failures.append)
         assert read(table, ["n"]).to_pylist() == [{"n": 1}]
         failures.clear()
         with pytest.raises(Exception, match="a value cannot be read"):
-            read(table, ["day"])
+            read(table, ["long"])
     assert isinstance(failures[0], StoreError)
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -182,7 +183,9 @@ def test_an_answer_may_be_left_early(days: Settings) -> None:
         ("DROP VIEW lake.flowlake.flows", "DROP is not answered"),
         ("DELETE FROM flows", "DELETE is not answered"),
         ("SELECT 1; DROP TABLE flows", "these are 2 statements"),
-        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/stolen.csv'", "no files"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/stolen.csv'", "COPY is not answered"),
+        ("EXPLAIN ANALYZE CREATE TABLE lake.flowlake.x AS SELECT 1", "CREATE is not answered"),
+        ("explain /* so */ (analyze, format json) INSERT INTO flows VALUES (1)", "INSERT is not answered"),
         ("", "there is no statement"),
         ("-- nothing", "there is no statement"),
         ("SELEC 1", "syntax error"),
@@ -200,6 +203,18 @@ def test_refused_in_one_line(days: Settings, sql: str, text: str) -> None:
     assert text in told
     assert "\n" not in told
     assert not Path("/tmp/stolen.csv").exists()
+
+
+def test_what_went_wrong_before_is_not_told_again(settings: Callable[..., Settings], database: dict[str, Any]) -> None:
+    made = settings(hot=database, alerts=database)
+    connection = psycopg2.connect(host=database["host"], port=database["port"], user=database["user"], dbname=database["database"])
+    with closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE wide AS SELECT repeat('x', 20000000) AS text")
+    with Engine(made) as engine:
+        with pytest.raises(StoreError, match="a value cannot be read"):
+            engine.ask("SELECT text FROM hot.public.wide").read_all()
+        with pytest.raises(ConfigError, match="no_function"):
+            engine.ask("SELECT no_function(1)")
 
 
 def test_names_of_this_program_are_no_tables(days: Settings) -> None:
@@ -268,6 +283,41 @@ def test_formats_on_standard_output(days: Settings, capsys: pytest.CaptureFixtur
         assert code == 0
         assert "20000-01-01" in out
         assert "1 days" in out
+
+
+ODD_VALUES = """
+SELECT map {'k': 1} AS m, map {7: ['é']} AS n, [1.0 / 0, 1.5] AS l, {'d': 'infinity'::date} AS s, '-infinity'::timestamptz AS t,
+    INTERVAL '2 months 1 day' AS i, timestamp '2026-03-01 12:00:00.5' AS local, timestamp_ns '2026-03-01 12:00' AS ns,
+    timestamptz '2026-03-01 12:00+00' AS moment
+"""
+
+
+def test_odd_values_are_written_as_they_are(days: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")  # moves no time
+    time.tzset()
+    try:
+        shown = {form: command(capsys, ODD_VALUES, "--format", form)[1] for form in ("json", "csv", "table")}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert json.loads(shown["json"], parse_constant=pytest.fail) == [
+        {
+            "m": {"k": 1}, "n": {"7": ["é"]}, "l": [None, 1.5], "s": {"d": "infinity"}, "t": "-infinity", "i": "2 months 1 days 0 seconds",
+            "local": "2026-03-01T12:00:00.500000", "ns": "2026-03-01T12:00:00", "moment": "2026-03-01T12:00:00Z",
+        }
+    ]  # fmt: skip
+    (row,) = csv.DictReader(io.StringIO(shown["csv"]))
+    assert (row["n"], row["l"], row["local"], row["moment"]) == (
+        '{"7": ["é"]}', "[null, 1.5]", "2026-03-01T12:00:00.500000", "2026-03-01T12:00:00Z",
+    )  # fmt: skip
+    assert "2026-03-01 12:00:00.500" in shown["table"]
+    assert "2026-03-01 12:00:00.000" in shown["table"]
+
+
+def test_what_parquet_cannot_hold_is_told(days: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, told = command(capsys, "SELECT union_value(a := 1) AS u", "--output", str(tmp_path / "u.parquet"))
+    assert (code, "CAST(column AS VARCHAR)" in told) == (ConfigError.exit_code, True)
+    assert not (tmp_path / "u.parquet").exists()
 
 
 def test_a_file_is_written_whole_or_not_at_all(days: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobs.moving import alertsdb
 from tests.integration.moving.conftest import Mover
 from tests.integration.sinkbench import run as sql
 
@@ -136,3 +137,24 @@ def test_a_locked_database_is_told(mover: Mover, tmp_path: Path, monkeypatch: py
         holder.execute("BEGIN EXCLUSIVE")
         code, _, err = mover("sqlite", file)
     assert (code, "database is locked" in err) == (9, True)
+
+
+COLUMNS = "id, timestamp, src_ip, action, details"
+FORMS = {
+    "a view": f"CREATE TABLE old ({COLUMNS}); INSERT INTO old VALUES {{}}; CREATE VIEW alerts AS SELECT * FROM old",
+    "without rowid": f"CREATE TABLE alerts ({COLUMNS}, PRIMARY KEY (id)) WITHOUT ROWID; INSERT INTO alerts VALUES {{}}",
+    "a column rowid": f"CREATE TABLE alerts ({COLUMNS}, rowid TEXT DEFAULT 'same'); INSERT INTO alerts ({COLUMNS}) VALUES {{}}",
+    "columns of all names": f"CREATE TABLE alerts ({COLUMNS}, rowid, oid, _rowid_); INSERT INTO alerts ({COLUMNS}) VALUES {{}}",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tables_whose_rows_have_no_place(mover: Mover, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alertsdb, "_BATCH", 2)
+    file = tmp_path / "alerts.db"
+    rows = ", ".join(f"({n}, '{T}', '192.0.2.{n}', 'LOGGED', 'a note')" for n in range(1, 6))
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(FORMS[form].format(rows))
+    for written, there in ((5, 0), (0, 5)):
+        told = mover.told("sqlite", file)
+        assert (told["rows"], told["written"], told["already_there"], told["closes"]) == (5, written, there, True)
