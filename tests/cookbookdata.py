@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from infra import config
 from infra.config import Settings
-from infra.sections import PostgresSettings
+from infra.sections import HotSettings, PostgresSettings
 from jobs.archiving import place
 from jobs.archiving.columns import ArchiveLayout
-from jobs.hotstore import placing
+from jobs.hotstore import placing, rollups
 from jobs.hotstore.maintain import maintain
 from jobs.runtime import lake, s3
 from jobs.sinks import hot, labels, postgres
@@ -32,6 +32,7 @@ from jobs.sinks.parquet import PARTITION, lake_rows
 from schemas import alerts
 from schemas.labels import BY_NAME
 from schemas.packets import FLOWS
+from schemas.records import HotTable
 from tests.sinksdata import T0, table
 
 Row = dict[str, Any]
@@ -267,6 +268,17 @@ def into_postgres(data: Data, database: PostgresSettings) -> None:
     finally:
         connection.close()
     assert maintain(settings.hot, [into])
+    _roll_up_all(settings.hot, into)
+
+
+def _roll_up_all(settings: HotSettings, into: HotTable) -> None:
+    """The newest hours, too, which maintenance leaves until they are over."""
+    connection = postgres.connect(settings, "cookbook")
+    try:
+        with connection, connection.cursor() as cursor:
+            rollups.refresh(cursor, into, datetime.now(UTC) + timedelta(hours=3))
+    finally:
+        connection.close()
 
 
 def into_lake(data: Data, settings: Settings) -> None:
