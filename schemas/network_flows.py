@@ -62,6 +62,14 @@ MIGRATIONS: dict[int, tuple[Statement, ...]] = {
         f"CREATE INDEX IF NOT EXISTS {TABLE}_attackers ON {TABLE} (timestamp DESC) INCLUDE (src_ip, confidence_score) "
         "WHERE predicted_label = 1",
     ),
+    3: (
+        # Scans and sweeps, seen or not by the model: one row in fifteen or so.
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_failed ON {TABLE} (timestamp DESC) INCLUDE (src_ip, dst_ip, dst_port) "
+        "WHERE tcp_state IN ('S0', 'REJ')",
+        # Tunnels and exfiltration: what sends much, one row in thirty.
+        f"CREATE INDEX IF NOT EXISTS {TABLE}_large ON {TABLE} (timestamp DESC) INCLUDE (src_ip, dst_ip, protocol, dst_port, "
+        "total_length_fwd_packets, total_length_bwd_packets) WHERE total_length_fwd_packets > 5000",
+    ),
 }
 
 #: How often an address attacked, by the hour.

@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "how-to" / "query-the-stores.md"
 ENGINES = ("postgresql", "duckdb", "trino", "athena")
 #: Store -> catalog and schema that names without a catalog are looked up in.
 HOMES = {"hot": ("hot", "public"), "lake": ("lake", "flowlake"), "archive": ("archive", "flowlake")}
-_TABLES = {"network_flows": "hot", "hourly_attack_stats": "hot", "alerts": "hot", "archived_flows": "archive"}
+_TABLES = {"network_flows": "hot", "hourly_attack_stats": "hot", "hourly_flow_stats": "hot", "alerts": "hot", "archived_flows": "archive"}
 _BLOCK = re.compile(r"^<!-- run: ([a-z, ]+) -->\n```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _QUESTION = re.compile(r"^### (\d+)\. (.+)$", re.MULTILINE)
 

@@ -75,7 +75,7 @@ def _regular(data: Data) -> Answer:
 def _per_service(data: Data) -> Answer:
     found = [
         (*key, len(rows), len({row["src_ip"] for row in rows}), sum(map(_payload, rows)))
-        for key, rows in _grouped(_since(data, 24), "protocol", "dst_port").items()
+        for key, rows in _grouped(_since(data, 1), "protocol", "dst_port").items()
     ]
     return sorted(found, key=lambda row: -row[-1])[:5]
 
@@ -110,7 +110,7 @@ def _talkers(data: Data) -> Answer:
 
 
 def _failed(data: Data) -> Answer:
-    return [(d.SCANNER, 60, 100.0), (d.SWEEPER, 40, 100.0), (d.FLOODER, 30, 100.0)]
+    return [(d.FLOODER, 30, 100.0)]
 
 
 def _behind_alerts(data: Data) -> Answer:
@@ -143,7 +143,7 @@ def _changed(data: Data) -> Answer:
 
 def _durations(data: Data) -> Answer:
     found = []
-    for (port,), rows in sorted(_grouped(_since(data, 24), "dst_port").items()):
+    for (port,), rows in sorted(_grouped(_since(data, 1), "dst_port").items()):
         if port in (22, 53, 443):
             cuts = quantiles([row["flow_duration"] / 1e3 for row in rows], n=20, method="inclusive")
             found.append((port, len(rows), cuts[9], cuts[18]))
@@ -172,7 +172,7 @@ def _recent(data: Data) -> Answer:
 
 
 def _named(data: Data) -> Answer:
-    (row,) = [row for row in data.rows if row["community_id"] == f"1:{500:026d}="]
+    (row,) = [row for row in data.rows if row["community_id"] == f"1:{300:026d}="]
     return [(row["start_time"], row["flow_id"], row["sensor_id"], row["src_ip"], row["dst_ip"])]
 
 
@@ -195,9 +195,9 @@ def _alerts(data: Data) -> Answer:
 
 def _new_hosts(data: Data) -> Answer:
     found = [(src, _span(rows)[0], len(rows)) for (src,), rows in _grouped(data.rows, "src_ip").items()]
-    new = sorted((row for row in found if row[1] > data.now - timedelta(hours=24)), key=lambda row: row[1])
+    new = [(src, first.replace(minute=0, second=0), flows) for src, first, flows in found if first > data.now - timedelta(hours=24)]
     assert {d.SCANNER, d.BEACON, d.THIEF} < {row[0] for row in new}
-    return new
+    return sorted(new, key=lambda row: (row[1], -row[2]))
 
 
 def _attacked(data: Data) -> Answer:

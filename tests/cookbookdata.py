@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,10 +21,10 @@ import pyarrow as pa
 
 from infra import config
 from infra.config import Settings
-from infra.sections import PostgresSettings
+from infra.sections import HotSettings, PostgresSettings
 from jobs.archiving import place
 from jobs.archiving.columns import ArchiveLayout
-from jobs.hotstore import placing
+from jobs.hotstore import placing, rollups
 from jobs.hotstore.maintain import maintain
 from jobs.runtime import lake, s3
 from jobs.sinks import hot, labels, postgres
@@ -32,6 +33,7 @@ from jobs.sinks.parquet import PARTITION, lake_rows
 from schemas import alerts
 from schemas.labels import BY_NAME
 from schemas.packets import FLOWS
+from schemas.records import HotTable
 from tests.sinksdata import T0, table
 
 Row = dict[str, Any]
@@ -269,6 +271,20 @@ def into_postgres(data: Data, database: PostgresSettings) -> None:
     maintained = maintain(settings.hot, [into])
     assert maintained
     assert [item.problems for item in maintained] == [[]]
+    _roll_up_all(settings.hot, into)
+
+
+def _roll_up_all(settings: HotSettings, into: HotTable) -> None:
+    """The newest hours, too, which maintenance leaves until they are over."""
+    with closing(postgres.connect(settings, "cookbook")) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'")
+        if not cursor.fetchone():
+            rollups.refresh(cursor, into, datetime.now(UTC) + timedelta(hours=3))
+            return
+        for rollup in into.rollups:
+            cursor.execute("CALL refresh_continuous_aggregate(%s, NULL, NULL)", (rollup.name,))
 
 
 def into_lake(data: Data, settings: Settings) -> None:

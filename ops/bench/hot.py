@@ -88,12 +88,7 @@ def run(
     made = hotrows.told(say, pool)
     with hotstore.store(settings, dsn) as own:
         hotstore.prepare(own, _TABLE)
-        plan = Plan(pool, rows, batch, seed)
-        phases = {}
-        with Writers(own.hot, _TABLE, writers) as workers:
-            for number, phase in enumerate(plan.phases()):
-                phases[phase.name] = _measure(workers, phase, number, say)
-        check(own, _TABLE, plan)
+        phases = hotstore.interruptible(own, partial(_measured, own, Plan(pool, rows, batch, seed), writers, say))
         server = hotstore.facts(own)
     rate = phases["mixed"]["rows_per_s"]
     return {
@@ -106,6 +101,14 @@ def run(
         "server": server,
         "machine": facts,
     }
+
+
+def _measured(settings: Settings, plan: Plan, writers: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """All phases, and whether every row is there."""
+    with Writers(settings.hot, _TABLE, writers) as workers:
+        phases = {phase.name: _measure(workers, phase, number, say) for number, phase in enumerate(plan.phases())}
+    check(settings, _TABLE, plan)
+    return phases
 
 
 class Plan:

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2 import sql
@@ -24,11 +25,13 @@ from infra.stack.postgres import Postgres, create_database
 from jobs.hotstore.maintain import maintain
 from jobs.sinks import alerts, hot, postgres
 from jobs.sinks.migrations import migrate
+from jobs.sinks.stores import StoreUnavailable
 from ops.bench.hotrows import HotRows
 from ops.bench.writers import Writers
 from schemas.records import HotTable
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 _DATABASE = "flowlake_bench"
 
 
@@ -105,6 +108,35 @@ def prepare(settings: Settings, table: HotTable) -> None:
     migrate(alerts.component(settings))
 
 
+def interruptible(settings: Settings, work: Callable[[], T]) -> T:
+    """Do something with the store so that Ctrl-C ends it at once, at the server too: a client that waits for a statement sees no signal.
+
+    Parameters
+    ----------
+    settings
+        A store of the benchmark's own (:func:`store`): every session in its database is ended.
+    work
+        Runs in a thread of its own.
+    """
+    with ThreadPoolExecutor(1, "bench") as pool:
+        working = pool.submit(work)
+        try:
+            return working.result()
+        except BaseException:
+            # Again and again: work that goes on with a new connection is not done with.
+            while not working.done():
+                _end_sessions(settings)
+                wait([working], timeout=0.2)
+            raise
+
+
+def _end_sessions(settings: Settings) -> None:
+    with suppress(psycopg2.Error, StoreUnavailable, StoreError), asking(settings) as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 @contextmanager
 def asking(settings: Settings) -> Iterator[Any]:
     """A cursor of a connection of its own, each statement a transaction."""
@@ -144,4 +176,5 @@ def settle(settings: Settings, table: HotTable, say: Say) -> None:
             raise StoreError(f"maintenance: {done.problems[0][0]}", done.problems[0][1])
     with asking(settings) as cursor:
         for name in (table.name, *(rollup.name for rollup in table.rollups)):
+            say(f"{name}: vacuum and statistics")
             cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(name)))

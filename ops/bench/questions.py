@@ -11,6 +11,10 @@ from pathlib import Path
 PAGE = Path("docs/how-to/query-the-stores.md")
 _TITLE = re.compile(r"^#{2,4} +(.+?) *$")
 _RUN = re.compile(r"^<!-- *run: *(.+?) *-->$")
+#: A question whose answer is a file, as its heading tells the reader.
+_EXPORT = re.compile(r"^\d+\. Export: ")
+#: An address that a question of the page is about, and what it is compared with.
+_ADDRESS = re.compile(r"\b(src_ip|dst_ip) = '[0-9a-fA-F.:]+'")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,22 @@ class TimedQuery:
     name: str
     sql: str
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def export(self) -> bool:
+        """Whether its answer is a file and nothing that a dashboard shows: nearly all rows that there are."""
+        return bool(_EXPORT.match(self.name))
+
+    def about(self, sources: Sequence[str], targets: Sequence[str]) -> TimedQuery:
+        """The same question about addresses that are in the store, instead of the page's examples.
+
+        Each ``src_ip = '...'`` and ``dst_ip = '...'`` becomes a parameter.
+        """
+        choices = {"src_ip": sources, "dst_ip": targets}
+        found = {column: choices[column] for column in _ADDRESS.findall(self.sql)}
+        if not found:
+            return self
+        return TimedQuery(self.name, _ADDRESS.sub(r"\1 = %(\1)s", self.sql.replace("%", "%%")), found)
 
 
 def cookbook(text: str, engine: str = "postgresql") -> Iterator[TimedQuery]:

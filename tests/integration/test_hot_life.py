@@ -55,7 +55,7 @@ def test_made_once_and_current(made: Store) -> None:
     assert made.migrate() == []
     assert made.rows == 0
     names = {name for (name,) in made.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'network_flows'")}
-    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence")}
+    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence", "failed", "large")}
 
 
 def test_each_row_is_there_once_however_late_and_however_often_it_comes(made: Store) -> None:
@@ -277,7 +277,7 @@ def test_a_table_from_before_is_laid_out_in_days_with_all_it_had(store: HotSetti
     made.maintain()
     assert {row[0] for row in made.sql(ROLLED_UP)} >= {times[n].replace(minute=0, second=0, microsecond=0) for n in (1, 2, 3)}
     names = {name for (name,) in made.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'network_flows'")}
-    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence")}
+    assert names == {f"network_flows_{what}" for what in ("pkey", "src_time", "dst_time", "attackers", "confidence", "failed", "large")}
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,19 @@ def test_the_blocks_of_an_engine_are_named_by_their_headings() -> None:
     assert [question.sql for question in cookbook(PAGE, "trino")] == ["SELECT 2"]
 
 
+def test_an_export_says_so_in_its_heading() -> None:
+    assert TimedQuery("21. Export: which flows?", "SELECT 1").export
+    assert not TimedQuery("7. How much does each service carry?", "SELECT 1").export
+
+
+def test_questions_about_addresses_are_asked_about_those_in_the_store() -> None:
+    page = TimedQuery("8.", "SELECT 5 % 3 FROM f WHERE dst_ip = '10.0.2.22' AND (src_ip = '::1' OR a.src_ip = b.src_ip)")
+    asked = page.about(["1.2.3.4"], ["5.6.7.8"])
+    assert asked.sql == "SELECT 5 %% 3 FROM f WHERE dst_ip = %(dst_ip)s AND (src_ip = %(src_ip)s OR a.src_ip = b.src_ip)"
+    assert asked.choices == {"src_ip": ["1.2.3.4"], "dst_ip": ["5.6.7.8"]}
+    assert TimedQuery("1.", "SELECT 5 % 3").about(["1.2.3.4"], []).sql == "SELECT 5 % 3"
+
+
 def test_every_parameter_of_a_panel_has_values() -> None:
     found = dashboards(["10.0.0.1"], ["10.0.0.2"])
     assert len({question.name for question in found}) == len(found)
