@@ -1,34 +1,24 @@
-"""Archive what is old enough: month by month, each written, read back, verified, put in its place - and only then deleted."""
+"""Archive what is old enough, month by month (:mod:`jobs.archiving.onemonth`): which tables, which months, and who may."""
 
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from importlib import metadata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from infra.config import Settings
-from infra.errors import FlowlakeError, StoreError
-from jobs.archiving import copying, ledger, lock, manifest, months, parquet, removal
+from infra.errors import StoreError
+from jobs.archiving import ledger, lock, manifest, months, onemonth, parquet, removal
 from jobs.archiving import place as places
 from jobs.archiving.columns import ArchiveLayout
-from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
-from jobs.archiving.place import STAGING, ArchivePlace
+from jobs.archiving.onemonth import MonthDone, Say, TableRun
 from jobs.sinks import postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
 from schemas.records import RecordType
-
-Say = Callable[[str], None]
-#: Seconds between two lines of progress.
-_TELL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,27 +31,6 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class MonthDone:
-    """What became of one month of one table.
-
-    ``rows`` were written, into ``files`` files of ``size`` bytes; ``deleted`` left the hot store, of ``dropped`` whole partitions some;
-    ``differing`` stay there because the archive holds others of the same keys.
-    """
-
-    table: str
-    month: str
-    run: str
-    state: str
-    rows: int = 0
-    files: int = 0
-    size: int = 0
-    deleted: int = 0
-    dropped: int = 0
-    differing: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class Planned:
     """A month that may be archived: rows in the hot store, and what the book says of it."""
 
@@ -69,30 +38,6 @@ class Planned:
     month: str
     rows: int
     state: str
-
-
-@dataclass
-class _TableRun:
-    """One table of one run."""
-
-    settings: Settings
-    connection: Any
-    layout: ArchiveLayout
-    place: ArchivePlace
-    run: str
-    say: Say
-
-    @property
-    def table(self) -> str:
-        return self.layout.table.name
-
-    def book(self, entry: BookEntry) -> None:
-        with self.connection, self.connection.cursor() as cursor:
-            ledger.write(cursor, entry)
-
-    def entries(self, month: Month) -> list[BookEntry]:
-        with self.connection, self.connection.cursor() as cursor:
-            return ledger.entries(cursor, self.table, month)
 
 
 def run(settings: Settings, records: Sequence[RecordType], wish: Wish, say: Say) -> list[MonthDone]:
@@ -128,7 +73,7 @@ def run(settings: Settings, records: Sequence[RecordType], wish: Wish, say: Say)
             _check_rights(work, wish)
             manifest.adopt(work.connection, work.place, work.table)
             for month in _months(work, wish):
-                done.append(_month(work, month, keep=wish.keep))
+                done.append(onemonth.archive(work, month, keep=wish.keep))
             _tell_of_rest(work)
             parquet.sweep(work.place)
         return done
@@ -157,7 +102,7 @@ def plan(settings: Settings, records: Sequence[RecordType], wish: Wish, say: Say
 # -- which months ------------------------------------------------------------------------------------------------------
 
 
-def _works(settings: Settings, connection: Any, records: Sequence[RecordType], say: Say) -> Iterator[_TableRun]:
+def _works(settings: Settings, connection: Any, records: Sequence[RecordType], say: Say) -> Iterator[TableRun]:
     """The hot tables that are there."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     for record in records:
@@ -166,12 +111,12 @@ def _works(settings: Settings, connection: Any, records: Sequence[RecordType], s
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (layout.table.name,))
             (there,) = cursor.fetchone()
         if there:
-            yield _TableRun(settings, connection, layout, places.of(settings, layout.table.name), stamp, say)
+            yield TableRun(settings, connection, layout, places.of(settings, layout.table.name), stamp, say)
         else:
             say(f"{layout.table.name}: there is no such table yet")
 
 
-def _check_rights(work: _TableRun, wish: Wish) -> None:
+def _check_rights(work: TableRun, wish: Wish) -> None:
     """A right that is missing shows before hours of writing, not after.
 
     Raises
@@ -192,9 +137,9 @@ def _check_rights(work: _TableRun, wish: Wish) -> None:
             )
 
 
-def _months(work: _TableRun, wish: Wish) -> list[Month]:
+def _months(work: TableRun, wish: Wish) -> list[Month]:
     """Months with something to do, the oldest first."""
-    limit = months.ended_before(_now(work.connection), work.settings.archive.after_days)
+    limit = months.ended_before(work.now, work.settings.archive.after_days)
     if wish.month is not None and wish.month >= limit:
         raise StoreError(
             f"{months.text(wish.month)} cannot be archived yet: months before {months.text(limit)} can",
@@ -206,14 +151,6 @@ def _months(work: _TableRun, wish: Wish) -> list[Month]:
         unfinished = (ArchiveState.WRITING, ArchiveState.WRITTEN, ArchiveState.VERIFIED)
         found |= {entry.month for entry in ledger.entries(cursor, work.table) if entry.month < limit and entry.state in unfinished}
     return sorted(month for month in found if wish.month in (None, month))
-
-
-def _now(connection: Any) -> datetime:
-    """The time, by the earlier of two clocks: one that is wrong makes no month old."""
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (theirs,) = cursor.fetchone()
-    return min(theirs.astimezone(UTC), datetime.now(UTC))
 
 
 def _with_rows(cursor: Any, layout: ArchiveLayout, limit: Month) -> Iterator[Month]:
@@ -228,13 +165,14 @@ def _with_rows(cursor: Any, layout: ArchiveLayout, limit: Month) -> Iterator[Mon
         at = months.bounds(months.of(first))[1]
 
 
-def _tell_of_rest(work: _TableRun) -> None:
+def _tell_of_rest(work: TableRun) -> None:
     """Rows that belong to no month of the calendar are told of: they stay in the hot store."""
     with work.connection, work.connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {work.table} WHERE {work.layout.time} < '0001-01-01 00:00:00+00'")
         (rows,) = cursor.fetchone()
     if rows:
         work.say(f"{work.table}: {rows:,} rows of times before year 1 belong to no month, and stay in the hot store")
+<<<<<<< HEAD
 
 
 # -- one month ---------------------------------------------------------------------------------------------------------
@@ -446,3 +384,5 @@ def _give_up(work: _TableRun, entry: BookEntry) -> None:
         parquet.sweep(work.place)
     with work.connection, work.connection.cursor() as cursor:
         ledger.forget(cursor, entry)
+=======
+>>>>>>> fin-hot

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from infra import config
-from jobs.archiving import ledger, manifest, parquet, removal
+from jobs.archiving import ledger, manifest, onemonth, parquet, removal
 from jobs.archiving import run as runs
 from jobs.archiving.place import ArchivePlace
 from tests.archivedata import EVERYTHING
@@ -18,7 +18,7 @@ from tests.archivedata import EVERYTHING
 #: Point -> where it is, and at which call.
 POINTS: dict[str, tuple[Any, str, int]] = {
     "while writing": (parquet.FilesWriter, "_group", 2),
-    "after writing": (runs, "_publish", 1),
+    "after writing": (onemonth, "_publish", 1),
     "while reading back": (parquet, "problem", 2),
     "between two files that get their place": (ArchivePlace, "move", 2),
     "before the manifest": (manifest, "write", 1),

@@ -12,7 +12,8 @@ import pytest
 from infra.config import Settings
 from jobs.archiving import dataset, months, overview, restore
 from jobs.archiving import run as runs
-from jobs.archiving.run import MonthDone, Wish
+from jobs.archiving.onemonth import MonthDone
+from jobs.archiving.run import Wish
 from jobs.hotstore import partitions, shape
 from jobs.hotstore.shape import TableKind
 from jobs.sinks import hot, postgres
