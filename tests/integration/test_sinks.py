@@ -343,7 +343,10 @@ def test_migrations_can_be_repeated(bench: Bench) -> None:
     for _ in range(2):
         migrate(hot.component(bench.settings, NETWORK_FLOWS))
         assert migrate(alerts.component(bench.settings)) == max(alerts.table.MIGRATIONS)
-    assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [("alerts", 3), ("hot", 1)]
+    assert bench.sql("SELECT component, version FROM flowlake_schema ORDER BY 1") == [
+        ("alerts", max(alerts.table.MIGRATIONS)),
+        ("hot", max(NETWORK_FLOWS.migrations)),
+    ]
     bench.sql("UPDATE flowlake_schema SET version = 99 RETURNING 1")
     with pytest.raises(StoreError, match="version 99"):
         migrate(hot.component(bench.settings, NETWORK_FLOWS))
