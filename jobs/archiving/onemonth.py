@@ -127,7 +127,8 @@ def archive(work: TableRun, month: Month, *, keep: bool) -> MonthDone:
 
 
 def _tell(work: TableRun, done: MonthDone) -> None:
-    work.say(f"{done.table} {done.month}: {done.rows:,} rows in {done.files} files, {done.deleted:,} rows left the hot store")
+    files = f"{done.files} file{'' if done.files == 1 else 's'}"
+    work.say(f"{done.table} {done.month}: {done.rows:,} rows in {files}, {done.deleted:,} rows left the hot store")
     if done.differing:
         work.say(f"{done.table} {done.month}: {done.differing:,} rows differ from archived ones of the same key, and stay in the hot store")
 
