@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     from infra.stack.s3 import ObjectStore
 
+
+# A shell's background job ignores SIGINT, and so would every process that a test starts from it and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A broker that a test takes away makes the client say so twenty times a second: a failure's own words would drown in it.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
