@@ -109,6 +109,8 @@ def test_others_read_and_write_meanwhile(store: HotSettings) -> None:
         def say(text: str) -> None:
             # As between any two steps: late rows of a day that may have been copied, and new ones.
             nonlocal written
+            if "to version" in text and written:
+                return  # told within the transaction that changes the indexes: a writer waits for its end
             written += made.write(flows([NOW - 3 * DAY + timedelta(hours=1, seconds=written), NOW + DAY / 2 + timedelta(seconds=written)]))
 
         migrations.migrate(made.component, say)
