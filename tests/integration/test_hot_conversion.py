@@ -14,10 +14,11 @@ import pytest
 
 from infra.config import ROOT
 from infra.sections import HotSettings
-from jobs.sinks import hot, migrations, postgres
+from jobs.sinks import hot, postgres
 from schemas.network_flows import NETWORK_FLOWS
 from tests.integration.hotstore import DAY, NOW, Store, flows
 from tests.integration.released import HOT_1, VERSIONS
+from tests.integration.sinkbench import until
 
 pytestmark = pytest.mark.integration
 
@@ -102,21 +103,28 @@ def test_others_read_and_write_meanwhile(store: HotSettings) -> None:
                 except Exception as e:
                     problems.append(e)
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    def write() -> None:
+        # Late rows of a day that may have been copied, and new ones; while the indexes change, a writer waits.
+        nonlocal written
+        while not end.is_set():
+            try:
+                times = [NOW - 3 * DAY + timedelta(hours=1, seconds=written), NOW + DAY / 2 + timedelta(seconds=written)]
+                written += made.write(flows(times))
+            except Exception as e:
+                problems.append(e)
+
+    others = [threading.Thread(target=read), threading.Thread(target=write)]
+    for thread in others:
+        thread.start()
     try:
-
-        def say(text: str) -> None:
-            # As between any two steps: late rows of a day that may have been copied, and new ones.
-            nonlocal written
-            if "to version" in text and written:
-                return  # told within the transaction that changes the indexes: a writer waits for its end
-            written += made.write(flows([NOW - 3 * DAY + timedelta(hours=1, seconds=written), NOW + DAY / 2 + timedelta(seconds=written)]))
-
-        migrations.migrate(made.component, say)
+        until(lambda: seen and written, 60)
+        made.migrate()
+        before = written
+        until(lambda: written > before, 60)
     finally:
         end.set()
-        reader.join()
+        for thread in others:
+            thread.join()
     assert problems == []
     assert min(seen) >= DAYS * EACH
     assert seen == sorted(seen), "rows came, and none went away"
