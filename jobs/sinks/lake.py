@@ -206,13 +206,13 @@ class Lake:
         if "://" not in self._path:
             paths.check(Path(self._path), lake.setting(self._record), paths.LAKE)
             laketable.check_folder(Path(self._path))
-        self._keeper.prepare()
         try:
             laketable.ensure(self._spark, self._record, self._path, self._settings.lake)
         except FlowlakeError:
             raise
         except Exception as e:
             raise _problem(e, self._settings, self._path, final=True) from e
+        self._keeper.prepare()
 
     def append(self, frame: DataFrame, batch_id: int, app: str) -> Applied:
         """Append the batch's records that the table does not hold.
