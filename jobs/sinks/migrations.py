@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import psycopg2
@@ -244,7 +244,7 @@ def _survey(cursor: Any, component: Component) -> _Survey:
         )
         return _Survey(version, recorded, expected, (), newer)
     problem = pgrepair.conflict(expected[version], found, component.where)
-    repairs = () if problem else tuple(_repairs(cursor, component, version, expected[version], found))
+    repairs = () if problem else tuple(_repairs(cursor, component, version, expected, found))
     return _Survey(version, recorded, expected, repairs, problem)
 
 
@@ -278,11 +278,17 @@ def _nearest(expected: Mapping[int, SchemaCatalogue], found: SchemaCatalogue) ->
     return min((version for version in expected if version), key=lambda version: (lacks(version), version))
 
 
-def _repairs(cursor: Any, component: Component, version: int, wanted: SchemaCatalogue, found: SchemaCatalogue) -> list[Repair]:
+def _repairs(
+    cursor: Any, component: Component, version: int, expected: Mapping[int, SchemaCatalogue], found: SchemaCatalogue
+) -> list[Repair]:
+    wanted, lasting = expected[version], expected[component.newest].indexes
     statements = [ledger_ddl()]
     for number in range(1, version + 1):
         statements += [s for s in component.migrations[number] if not isinstance(s, InBatches)]
     taken = pgcatalogue.names_taken(cursor, set(wanted.indexes.values()))
+    # One whose name is taken would get another, by which the version that drops it could not find it.
+    indexes = {key: name for key, name in wanted.indexes.items() if name not in taken or key in lasting}
+    wanted = replace(wanted, indexes=indexes)
     return pgrepair.repairs(wanted, found, statements, taken)
 
 
@@ -307,7 +313,7 @@ def _advance(connection: Any, component: Component, done: set[tuple[int, int]], 
                 if waiting is not None:
                     _record(cursor, component, number - 1)
                     return number, waiting
-            _settle(cursor, component, survey.expected[component.newest], say)
+            _settle(cursor, component, survey.expected, say)
             _record(cursor, component, component.newest)
             return None
     except psycopg2.Error as e:
@@ -328,13 +334,14 @@ def _apply(cursor: Any, component: Component, number: int, done: set[tuple[int, 
     return None
 
 
-def _settle(cursor: Any, component: Component, wanted: SchemaCatalogue, say: Say) -> None:
+def _settle(cursor: Any, component: Component, expected: Mapping[int, SchemaCatalogue], say: Say) -> None:
     """A migration says IF NOT EXISTS: what was there before, and was not as it makes it, is mended now."""
+    wanted = expected[component.newest]
     found = pgcatalogue.read(cursor, wanted.relations)
     problem = pgrepair.conflict(wanted, found, component.where)
     if problem:
         raise problem
-    _put_back(cursor, component, _repairs(cursor, component, component.newest, wanted, found), say)
+    _put_back(cursor, component, _repairs(cursor, component, component.newest, expected, found), say)
 
 
 def _put_back(cursor: Any, component: Component, repairs: Sequence[Repair], say: Say) -> None:
