@@ -213,9 +213,8 @@ def validate(frame: pd.DataFrame, expectations: Sequence[Any]) -> list[Tally]:
 
 def _checked(frame: pd.DataFrame, expectations: Sequence[Any]) -> dict[str, Any]:
     """Results by rule."""
-    import great_expectations as gx
-
     from jobs.quality import site
+    from jobs.quality.gxlib import gx
 
     context = site.scratch()
     source = context.data_sources.add_pandas(f"piece-{time.monotonic_ns()}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -41,7 +40,9 @@ def page(settings: Settings) -> Path:
 @cache
 def scratch() -> Any:
     """A context of great-expectations that keeps nothing."""
-    return _quiet(_imported().get_context(mode="ephemeral"))
+    from jobs.quality.gxlib import gx
+
+    return _quiet(gx.get_context(mode="ephemeral"))
 
 
 def store(settings: Settings, runs: Sequence[SuiteRun], now: datetime) -> Path:
@@ -134,7 +135,9 @@ def _shown(value: Any) -> Any:
 
 
 def _context(place: Path) -> Any:
-    context = _quiet(_imported().get_context(mode="file", project_root_dir=str(place)))
+    from jobs.quality.gxlib import gx
+
+    context = _quiet(gx.get_context(mode="file", project_root_dir=str(place)))
     store_backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(place / "docs")}
     site = {
         "class_name": "SiteBuilder",
@@ -162,10 +165,3 @@ def _quiet(context: Any) -> Any:
     context.variables.progress_bars = {"globally": False}
     context.variables.analytics_enabled = False
     return context
-
-
-def _imported() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before it is imported: it asks once
-    import great_expectations as gx
-
-    return gx

@@ -47,7 +47,7 @@ def of_rows(found: Iterable[Constraint], clock: TimeBounds) -> list[Any]:
 
 def of_schema(expected: Iterable[str], types: Mapping[str, str], there: Mapping[str, str]) -> list[Any]:
     """Expectations of a table's columns (:func:`types_frame`): which are there, and of which types."""
-    from great_expectations import expectations as gxe
+    from jobs.quality.gxlib import gxe
 
     found: list[Any] = [gxe.ExpectColumnToExist(column=name, meta={RULE: f"column({name})"}) for name in expected]
     typed = [name for name in expected if name in types and name in there]
@@ -56,7 +56,7 @@ def of_schema(expected: Iterable[str], types: Mapping[str, str], there: Mapping[
 
 def of_summary(rates: Iterable[Rate], unique: str, time: str) -> list[Any]:
     """Expectations of what was counted (:func:`summary_frame`): no identity twice, no rows at impossible times, rates within bounds."""
-    from great_expectations import expectations as gxe
+    from jobs.quality.gxlib import gxe
 
     none = {twice(unique): f"unique({unique})", strays(time): f"strays({time})"}
     found: list[Any] = [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[0], meta={RULE: rule}) for name, rule in none.items()]
@@ -137,7 +137,7 @@ def strays(time: str) -> str:
 
 
 def _expectation(rule: Constraint, clock: TimeBounds) -> Any:
-    from great_expectations import expectations as gxe
+    from jobs.quality.gxlib import gxe
 
     meta = {RULE: rule.name}
     match rule:

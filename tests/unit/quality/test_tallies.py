@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
-from great_expectations import expectations as gxe
 
 from jobs.quality import nightly, suites
+from jobs.quality.gxlib import gxe
 from jobs.quality.rates import Rate
 
 
