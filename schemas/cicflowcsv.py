@@ -13,8 +13,9 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.features import ALL_FEATURES
+from schemas.features import ALL_FEATURES, FEATURE_NAMES
 from schemas.labels import BENIGN
+from schemas.network_flows import COLUMNS
 from schemas.records import CsvNames
 
 #: Spellings of one word; empty: says nothing. Whatever is not named is itself.
@@ -43,28 +44,7 @@ _WORDS = {
 }
 
 #: The 20 features of the reference's ``TOP_FEATURES``, in the order of its table.
-TOP_FEATURES: tuple[str, ...] = (
-    "flow_duration",
-    "total_fwd_packets",
-    "total_backward_packets",
-    "total_length_fwd_packets",
-    "total_length_bwd_packets",
-    "flow_bytes_per_sec",
-    "flow_packets_per_sec",
-    "flow_iat_mean",
-    "fwd_iat_total",
-    "bwd_iat_total",
-    "fwd_psh_flags",
-    "fwd_header_length",
-    "fwd_packets_per_sec",
-    "min_packet_length",
-    "max_packet_length",
-    "packet_length_mean",
-    "packet_length_std",
-    "packet_length_variance",
-    "ack_flag_count",
-    "average_packet_size",
-)
+TOP_FEATURES: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.name in FEATURE_NAMES)
 
 #: Attacks by the names that the data sets of the Canadian Institute for Cybersecurity give them. Others keep their own.
 LABELS: dict[str, str] = {

@@ -17,8 +17,6 @@ from jobs.sinks import postgres
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.stores import StoreUnavailable
 
-#: Advisory lock (arbitrary, ours; the others: :mod:`jobs.sinks.postgres`).
-LOCK_ARCHIVE = 0x666C6F77_0101
 _HOLDER = (
     "SELECT a.application_name, coalesce(host(a.client_addr), 'a socket of the server'), "
     "to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ') "
@@ -57,7 +55,7 @@ def session(settings: Settings, what: str, *, alone: bool = True) -> Iterator[An
             if alone:
                 # The server hears of a closed connection when it comes to it: the next run need not wait for that.
                 with connection, connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK_ARCHIVE,))
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", (postgres.LOCK_ARCHIVE,))
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it: flowlake up") from e
     except psycopg2.Error as e:
@@ -78,12 +76,12 @@ def _alone(connection: Any, settings: PostgresSettings) -> None:
         with connection, connection.cursor() as cursor:
             # A run that was killed just now is still known to the server.
             cursor.execute("SET LOCAL lock_timeout = '2s'")
-            cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK_ARCHIVE,))
+            cursor.execute("SELECT pg_advisory_lock(%s)", (postgres.LOCK_ARCHIVE,))
         return
     except psycopg2.errors.LockNotAvailable:
         pass
     with connection, connection.cursor() as cursor:
-        cursor.execute(_HOLDER, (LOCK_ARCHIVE,))
+        cursor.execute(_HOLDER, (postgres.LOCK_ARCHIVE,))
         name, address, since = cursor.fetchone() or ("it has just ended", "", "")
     who = f"{name} from {address}, since {since}" if address else name
     raise StoreError(f"{postgres.where(settings)}: another archive run is at work ({who})", "let it end, then run the same command again")

@@ -16,19 +16,18 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra.times import EPOCH, micros
 from jobs.archiving import copying, ledger, parquet
 from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month, bounds
 from jobs.archiving.place import ArchivePlace
-from jobs.hotstore import retention, rollups
+from jobs.hotstore import retention, rollups, shape
+from jobs.hotstore.layout import LOCK_TIMEOUT
 from schemas.hot import DROPPED, TOUCHED
 
 #: Keys of hot rows that the archive knows, for the rest of the session.
 KNOWN = "archive_known"
-#: How long a partition's readers and writers may make us wait; then its rows are deleted one by one.
-_LOCK_TIMEOUT = "2s"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOUND = re.compile(r"FOR VALUES FROM \('([^']+)'\) TO \('([^']+)'\)")
 _PARTITIONS = (
     "SELECT c.oid::regclass::text, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
@@ -52,7 +51,7 @@ class WholeDays:
     @property
     def days(self) -> list[date]:
         """The days that it holds."""
-        return [(self.start + timedelta(days=n)).date() for n in range((self.end - self.start).days)]
+        return shape.days(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,8 @@ def _drop(connection: Any, layout: ArchiveLayout, piece: WholeDays, held: list[B
     within = f"t.{layout.time} >= '{piece.start.isoformat()}' AND t.{layout.time} < '{piece.end.isoformat()}'"
     try:
         with connection, connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+            # Where readers and writers make us wait longer, its rows are deleted one by one.
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             # Nobody writes into it from here on; whoever wants to, waits and then finds another place.
             cursor.execute(f"LOCK TABLE {piece.name} IN SHARE MODE")
             cursor.execute(f"SELECT {ledger.hashed(table.types)} FROM {table.name} t WHERE {within}")
@@ -213,11 +213,7 @@ def _span(cursor: Any, layout: ArchiveLayout, month: Month) -> tuple[int, int] |
     """First and last time of the month's rows in the hot store, in microseconds from 1970; None where there is none."""
     cursor.execute(f"SELECT min({layout.time}), max({layout.time}) FROM {layout.table.name} t WHERE {in_month(layout, month)}")
     first, last = cursor.fetchone()
-    return None if first is None else (_us(first), _us(last))
-
-
-def _us(when: datetime) -> int:
-    return (when - _EPOCH) // timedelta(microseconds=1)
+    return None if first is None else (micros(first), micros(last))
 
 
 def _between(rows: pa.Table, layout: ArchiveLayout, span: tuple[int, int]) -> pa.Table:
@@ -231,7 +227,7 @@ def _settle(connection: Any, layout: ArchiveLayout, rows: pa.Table, *, delete: b
         return 0, 0
     table, key = layout.table, layout.table.key
     first, last = pc.min(rows[layout.time]).as_py(), pc.max(rows[layout.time]).as_py()
-    ends = [(_EPOCH + timedelta(microseconds=at)).isoformat() for at in (first, last)]
+    ends = [(EPOCH + timedelta(microseconds=at)).isoformat() for at in (first, last)]
     match = " AND ".join([*(f"t.{name} = s.{name}" for name in key), f"t.{layout.time} BETWEEN '{ends[0]}' AND '{ends[1]}'"])
     others = [name for name in table.types if name not in key]
     ours, theirs = (", ".join(f"{letter}.{name}" for name in others) for letter in "ts")

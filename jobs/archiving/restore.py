@@ -18,10 +18,8 @@ from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.ledger import BookEntry
 from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
-from jobs.hotstore import partitions, shape
-from jobs.hotstore.shape import TableKind
+from jobs.hotstore import partitions
 from jobs.runtime import lake
-from jobs.sinks import postgres
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
 from schemas.records import RecordType
@@ -188,10 +186,7 @@ def _make_partitions(connection: Any, layout: ArchiveLayout, held: list[BookEntr
     for day in sorted({day for entry in held for day in entry.days}):
         try:
             with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_PARTITIONS,))
-                found = shape.read(cursor, table.name)
-                if found.kind is TableKind.PARTITIONED and found.at(day) is None:
-                    partitions.make(cursor, table, day)
+                partitions.make_absent(cursor, table, day)
         except (StoreError, psycopg2.errors.CheckViolation, psycopg2.errors.InsufficientPrivilege) as e:
             say(f"{table.name}: no partition of {day}, its rows go to the default one: {one_line(e)}")
 

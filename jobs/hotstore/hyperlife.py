@@ -16,6 +16,7 @@ from infra.sections import HotSettings
 from jobs.archiving import ledger
 from jobs.hotstore import retention
 from jobs.hotstore.layout import LOCK_TIMEOUT
+from jobs.hotstore.shape import days
 from jobs.sinks.migrations import Say
 from schemas.records import HotTable
 
@@ -71,7 +72,7 @@ def drop(connection: Any, settings: HotSettings, table: HotTable, report: Mainta
 
 
 def _archived(cursor: Any, table: HotTable, first: datetime, last: datetime) -> bool:
-    return all(ledger.archived(cursor, table.name, (first + timedelta(days=n)).date()) for n in range((last - first).days or 1))
+    return all(ledger.archived(cursor, table.name, day) for day in days(first, last))
 
 
 def _dropped(connection: Any, table: HotTable, chunk: str, first: datetime, last: datetime) -> bool:

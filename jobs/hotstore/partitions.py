@@ -12,7 +12,9 @@ from datetime import date, timedelta
 from typing import Any
 
 from infra.errors import StoreError
+from jobs.hotstore import shape
 from jobs.hotstore.shape import DAY, Shape, TableKind, midnight
+from jobs.sinks import postgres
 from schemas import hot
 from schemas.records import HotTable
 
@@ -52,7 +54,7 @@ def make(cursor: Any, table: HotTable, day: date) -> str:
     StoreError
         Something else has the name.
     psycopg2.errors.CheckViolation
-        Rows of the day lie in the default partition: :func:`jobs.hotstore.strays.move` makes it.
+        Rows of the day lie in the default partition: :mod:`jobs.hotstore.strays` makes it.
     psycopg2.Error
         The server refuses.
     """
@@ -62,6 +64,20 @@ def make(cursor: Any, table: HotTable, day: date) -> str:
     for statement in statements(table, day):
         cursor.execute(statement)
     return name
+
+
+def make_absent(cursor: Any, table: HotTable, day: date) -> None:
+    """Make the partition of a day where the table has partitions and none of it: in a transaction, one maker at a time.
+
+    Raises
+    ------
+    StoreError, psycopg2.Error
+        As :func:`make`.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_PARTITIONS,))
+    found = shape.read(cursor, table.name)
+    if found.kind is TableKind.PARTITIONED and found.at(day) is None:
+        make(cursor, table, day)
 
 
 def taken(cursor: Any, table: str, name: str) -> StoreError | None:

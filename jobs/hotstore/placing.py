@@ -21,7 +21,6 @@ from infra.log import get
 from infra.sections import HotSettings
 from jobs.hotstore import partitions, rollups, shape
 from jobs.hotstore.shape import TableKind
-from jobs.sinks import postgres
 from schemas import hot
 from schemas.records import HotTable
 
@@ -122,9 +121,7 @@ def _make(connection: Any, table: HotTable, day: date, known: _Known) -> None:
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_PARTITIONS,))
-            if shape.read(cursor, table.name).at(day) is None:
-                partitions.make(cursor, table, day)
+            partitions.make_absent(cursor, table, day)
     except psycopg2.errors.InsufficientPrivilege as e:
         known.later[None] = time.monotonic() + 10 * _AGAIN_S
         _say(table, day, one_line(e))

@@ -14,7 +14,7 @@ from typing import Any
 from infra.sections import HotSettings
 from jobs.archiving import ledger
 from jobs.archiving.months import following
-from jobs.hotstore.shape import FIRST, Shape, Span, midnight
+from jobs.hotstore.shape import FIRST, Shape, Span, days, midnight
 from schemas import hot
 from schemas.records import HotTable
 
@@ -56,8 +56,8 @@ class DeletedRows:
 
 def cutoff(settings: HotSettings, table: HotTable, now: datetime) -> datetime:
     """The midnight (UTC) before which rows are too old."""
-    days = table.life.retention_days or settings.retention_days
-    return midnight(now.astimezone(UTC).date() - timedelta(days=min(days, now.toordinal() - 2)))
+    kept = table.life.retention_days or settings.retention_days
+    return midnight(now.astimezone(UTC).date() - timedelta(days=min(kept, now.toordinal() - 2)))
 
 
 def old(shape: Shape, before: datetime) -> list[Span]:
@@ -77,10 +77,10 @@ def may_go(cursor: Any, settings: HotSettings, table: HotTable, span: Span) -> b
     """Whether a partition may be dropped: none of its days is restored, and the archive has each of them, where it must."""
     if span.first == FIRST:
         return not any_rows(cursor, span.name) if settings.keep_until_archived else not ledger.restored(cursor, table.name)
-    days = [(span.first + timedelta(days=n)).date() for n in range((span.last - span.first).days or 1)]
+    held = days(span.first, span.last)
     if not settings.keep_until_archived:
-        return not any(ledger.held(cursor, table.name, day) for day in days)
-    return all(ledger.archived(cursor, table.name, day) for day in days)
+        return not any(ledger.held(cursor, table.name, day) for day in held)
+    return all(ledger.archived(cursor, table.name, day) for day in held)
 
 
 def any_rows(cursor: Any, place: str) -> bool:

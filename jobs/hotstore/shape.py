@@ -56,6 +56,11 @@ class Shape:
         return next((span for span in self.spans if span.first < first + DAY and span.last > first), None)
 
 
+def days(first: datetime, last: datetime) -> list[date]:
+    """The days from ``first`` to before ``last``; one at least."""
+    return [(first + timedelta(days=n)).date() for n in range((last - first).days or 1)]
+
+
 def midnight(day: date) -> datetime:
     """The beginning of a day, UTC."""
     return datetime.combine(day, time(), UTC)
@@ -79,10 +84,7 @@ def read(cursor: Any, table: str) -> Shape:
     if kind == "p":
         return _partitioned(cursor, table)
     if extension:
-        cursor.execute(
-            "SELECT 1 FROM timescaledb_information.hypertables WHERE hypertable_name = %s AND hypertable_schema = current_schema()",
-            (table,),
-        )
+        cursor.execute(_HYPERTABLE, (table,))
         if cursor.fetchone():
             return Shape(TableKind.HYPERTABLE)
     return Shape(TableKind.HEAP)

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from infra.config import Settings
 from infra.errors import InputError
+from infra.times import micros
 from jobs.moving import kept as stores
 from jobs.moving import sums
 from jobs.moving.columns import CONFIDENCE, LABEL, recognise
-from jobs.moving.convert import Converter, micros
+from jobs.moving.convert import Converter
 from jobs.moving.csvfile import CsvFile
 from jobs.moving.report import shown
 from jobs.moving.sums import HOUR_US, HourSums

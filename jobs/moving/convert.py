@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.errors import InputError
+from infra.times import micros
 from jobs.moving import values
 from jobs.moving.cells import FIELDS, Cells, cells
 from jobs.moving.columns import ATTACK, CONFIDENCE, LABEL, SENSOR, CsvColumns, names_of, origin_of, same_header
@@ -312,8 +313,3 @@ class Converter:
 def in_future(us: int) -> bool:
     """Whether no clock can have said so yet."""
     return us > micros(datetime.now(UTC) + AHEAD)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))

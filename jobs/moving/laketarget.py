@@ -25,7 +25,7 @@ from infra.config import Settings
 from infra.errors import FlowlakeError, StoreError, one_line
 from jobs.moving.csvfile import Position
 from jobs.moving.targets import Job, Say
-from jobs.runtime import lake, meanings, s3
+from jobs.runtime import lake, s3
 from jobs.runtime.meanings import About
 from jobs.sinks import laketable, parquet
 from jobs.sinks.identities import Identities
@@ -170,10 +170,6 @@ class LakeTarget:
             self._lock = None
 
     def _problem(self, error: Exception) -> Exception:
-        text = str(error)
-        if found := s3.trouble(text, self._path, self._settings.lake):
-            return StoreUnavailable(found.message) if found.passing else StoreError(found.message, found.hint)
-        if known := meanings.find(text, About.LAKE, About.SYSTEM):
-            message = known.message(text, path=self._path)
-            return StoreUnavailable(message) if known.passing else StoreError(message, known.hint)
+        if known := lake.trouble(error, self._path, self._settings.lake, About.SYSTEM):
+            return StoreUnavailable(known.message) if known.passing else StoreError(known.message, known.hint)
         return StoreError(f"lake {self._path}: {one_line(error)}", "check lake.path")

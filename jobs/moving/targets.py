@@ -183,7 +183,7 @@ class HotTarget:
         try:
             if self._job is not None:
                 with connection, connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK, self._job.key))
+                    cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (postgres.LOCK_MOVING, self._job.key))
                     if not cursor.fetchone()[0]:
                         raise StoreError(
                             f"{self._job.path} is being migrated into {self.where} by another process",
@@ -202,9 +202,6 @@ class HotTarget:
             with suppress(psycopg2.Error):
                 self._connection.close()
         self._connection = None
-
-
-_LOCK = 0x666C6F77  # of two keys: this, and the file's
 
 
 def patiently(operation: Callable[[], T], *, patience_s: float, say: Say) -> T:

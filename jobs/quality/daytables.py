@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from infra.config import Settings
 from infra.errors import StoreError, one_line
+from jobs.hotstore.shape import midnight
 from jobs.runtime import lake, s3
 from jobs.sinks import parquet, postgres
 from jobs.sinks.stores import StoreUnavailable
@@ -115,7 +116,7 @@ class _FileDays:
 
     def _of_days(self, first: date, last: date) -> pc.Expression:
         kind = self._dataset.schema.field(self.names[self._record.event_time]).type
-        begin, end = (pa.scalar(_midnight(day), pa.timestamp("us", tz="UTC")).cast(kind) for day in (first, last + timedelta(days=1)))
+        begin, end = (pa.scalar(midnight(day), pa.timestamp("us", tz="UTC")).cast(kind) for day in (first, last + timedelta(days=1)))
         time = pc.field(self.names[self._record.event_time])
         return (time >= begin) & (time < end)
 
@@ -240,7 +241,7 @@ class HotDays:
             listed.append(read.format(_quoted(column.name)))
             schema.append(pa.field(column.source, kind))
         sql = f"SELECT {', '.join(listed)} FROM {self._table.name} WHERE {self._of_days()}"
-        values: list[Any] = [_midnight(first), _midnight(last + timedelta(days=1))]
+        values: list[Any] = [midnight(first), midnight(last + timedelta(days=1))]
         if keys is not None:
             sql += f" AND {_quoted(self.names[self._record.key])}::text = ANY(%s)"
             values.append(list(keys))
@@ -258,7 +259,7 @@ class HotDays:
             for name, seconds in (("hour", 3600), ("day", 86_400))
         )
         source = f"(SELECT {inner}, {groups} FROM {self._table.name} WHERE {self._of_days()}) AS known"
-        return self._ask(_summary(source, columns, by, having), [_midnight(first), _midnight(last + timedelta(days=1))])
+        return self._ask(_summary(source, columns, by, having), [midnight(first), midnight(last + timedelta(days=1))])
 
     def _of_days(self) -> str:
         time = _quoted(self.names[self._record.event_time])
@@ -316,10 +317,6 @@ def _timed(rows: pa.Table, record: RecordType) -> pa.Table:
         if pa.types.is_timestamp(kind):
             rows = rows.set_column(i, field.name, rows[field.name].cast(kind))
     return rows
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _quoted(name: str) -> str:

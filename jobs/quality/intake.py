@@ -184,8 +184,11 @@ class QuarantineWriter:
         seen: set[str] = set()
         for file in files:
             ids = file["ids"]
-            new = [i for i, one in enumerate(ids) if one not in known and one not in seen and ids.index(one) == i]
-            seen.update(ids)
+            new = []
+            for i, one in enumerate(ids):
+                if one not in known and one not in seen:
+                    new.append(i)
+                seen.add(one)
             if len(new) == len(ids):
                 chosen.append((file["path"], file["size"], date.fromisoformat(file["date"]), file["stats"]))
                 continue

@@ -21,6 +21,7 @@ from infra.errors import ConfigError, StoreError, one_line
 from infra.sections import LakeSettings
 from jobs.runtime import meanings, s3
 from jobs.runtime.meanings import About
+from jobs.runtime.s3 import Trouble
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -162,13 +163,31 @@ def dataset(path: str | Path, lake: LakeSettings | None = None, *, version: int 
     return table.to_pyarrow_dataset(filesystem=files(place, lake))
 
 
-def problem(error: Exception, path: str, lake: LakeSettings) -> StoreError:
-    """What delta-rs or Arrow says of a table, in one line."""
+def trouble(error: Exception, path: str, lake: LakeSettings, *about: About) -> Trouble | None:
+    """What a failure of a table means, by all that it says; None when that is not known.
+
+    Parameters
+    ----------
+    error
+        Of Spark, Delta, delta-rs or Arrow.
+    path
+        The table.
+    lake
+        Where the object store is.
+    about
+        Whose words these may be, too.
+    """
     text = str(error)
     if store := s3.trouble(text, path, lake):
-        return StoreError(store.message, store.hint)
-    if found := meanings.find(text, About.LAKE):
-        return StoreError(found.message(text, path=path), found.hint)
+        return store
+    found = meanings.find(text, About.LAKE, *about)
+    return Trouble(found.message(text, path=path), found.hint, found.passing) if found else None
+
+
+def problem(error: Exception, path: str, lake: LakeSettings) -> StoreError:
+    """What delta-rs or Arrow says of a table, in one line."""
+    if known := trouble(error, path, lake):
+        return StoreError(known.message, known.hint)
     return StoreError(f"lake {path}: {one_line(error)}", "check lake.path, lake.tables and lake.s3_endpoint")
 
 

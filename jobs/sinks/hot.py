@@ -274,7 +274,7 @@ class HotSink:
             if report.away:
                 raise StoreUnavailable(report.away)
         left_out = tuple(r.left_out for r in reports)
-        self._keep(left_out, f"flowlake-{self.name}-v{self.record.version}-{sink.query_id(frame.sparkSession)}", batch_id)
+        self._keep(left_out, sink.application(self, frame.sparkSession), batch_id)
         rows, inserted = (sum(r[name] for r in reports) for name in ("rows", "inserted"))
         return Applied(rows, inserted, tuple(r.refused for r in reports), left_out=left_out)
 

@@ -7,6 +7,7 @@ word counts (:func:`latest`).
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -222,13 +223,11 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
         rejects = str(file.with_name(f"{file.name}.rejects.csv"))
         lines = [["line", "reason", *(str(name) for name in bad[0][2] if name is not None)]]
         lines += [[str(number), why, *(str(value) for name, value in row.items() if name is not None)] for number, why, row in bad]
-        files.replace(Path(rejects), "".join(",".join(_quoted(cell) for cell in line) + "\n" for line in lines))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        files.replace(Path(rejects), text.getvalue())
     added, changed = put(settings, good)
     return Imported(len(good) + len(bad), added, changed, len(bad), rejects)
-
-
-def _quoted(cell: str) -> str:
-    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(c in cell for c in ',"\n\r') else cell
 
 
 def latest(settings: Settings, record: RecordType) -> pa.Table:

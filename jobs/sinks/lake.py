@@ -26,9 +26,8 @@ from infra.log import get
 from infra.sections import LakeSettings
 from jobs.quality.batch import Checks
 from jobs.quality.intake import Intake, QuarantineWriter
-from jobs.runtime import lake, meanings, s3
+from jobs.runtime import lake, s3
 from jobs.runtime.dead_letter import DeadLetter
-from jobs.runtime.meanings import About
 from jobs.runtime.workers import settled
 from jobs.sinks import laketable, messages, parquet, sink
 from jobs.sinks.identities import Identities
@@ -319,12 +318,8 @@ def _first_line(error: BaseException) -> str:
 
 def _problem(error: Exception, settings: Settings, path: str, *, final: bool = False) -> Exception:
     """What to do about a failure of Spark or Delta: wait, stop with one line, or - unknown - pass it on as it is."""
-    text = str(error)
-    if store := s3.trouble(text, path, settings.lake):
-        return StoreUnavailable(store.message) if store.passing and not final else StoreError(store.message, store.hint)
-    if found := meanings.find(text, About.LAKE):
-        message = found.message(text, path=path)
-        return StoreUnavailable(message) if found.passing and not final else StoreError(message, found.hint)
+    if known := lake.trouble(error, path, settings.lake):
+        return StoreUnavailable(known.message) if known.passing and not final else StoreError(known.message, known.hint)
     return StoreError(f"lake {path}: {_first_line(error)}", "check lake.path") if final else error
 
 
@@ -352,8 +347,7 @@ class LakeSink:
         """Nothing works beside the batches."""
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
-        app = f"flowlake-{self.name}-v{self.record.version}-{sink.query_id(frame.sparkSession)}"
-        return self._lake.append(frame, batch_id, app)
+        return self._lake.append(frame, batch_id, sink.application(self, frame.sparkSession))
 
     def applied(self, frame: DataFrame, batch_id: int, done: Applied) -> None:
         self._lake.maintain(frame.sparkSession)

@@ -26,6 +26,9 @@ LOCK_MIGRATE = 0x666C6F77_0001
 LOCK_ALERTS = 0x666C6F77_0002
 LOCK_MAINTAIN = 0x666C6F77_0003
 LOCK_PARTITIONS = 0x666C6F77_0004
+LOCK_ARCHIVE = 0x666C6F77_0101
+#: Of two keys: this, and what tells the file that is moved in.
+LOCK_MOVING = 0x666C6F77
 
 
 class RefusedData(Exception):

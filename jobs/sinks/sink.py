@@ -111,6 +111,11 @@ def query_id(spark: SparkSession) -> str:
     return str(found)
 
 
+def application(sink: Sink, spark: SparkSession) -> str:
+    """Id of a sink's Delta transactions, unique to a checkpoint: with the id of an older one Delta would silently drop the batch."""
+    return f"flowlake-{sink.name}-v{sink.record.version}-{query_id(spark)}"
+
+
 def run(spark: SparkSession, settings: Settings, sink: Sink) -> StreamingQuery:
     """Prepare a sink's store, and start the query that feeds it: each batch is applied, measured and logged.
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from infra.config import Settings
+from infra.times import micros
 from jobs.sinks.hot import hot_rows
 from ops.bench.hosts import ATTACKER, FORGED, SERVER, Hosts
 from schemas.labels import BENIGN, BY_NAME
@@ -192,7 +193,7 @@ class HotRows:
         changed = {"timestamp": pa.array(times, _TS), **self._identity(rows, rng), **self._stretched(table, rng)}
         if not self.own_hosts:
             changed |= self._talkers(kind, np.where(attack, episode, -1), rng)
-        late = times > _us(self.begin) + 6 * (_us(self.until) - _us(self.begin)) // 10
+        late = times > micros(self.begin) + 6 * (micros(self.until) - micros(self.begin)) // 10
         changed["model_version"] = pa.array(np.where(late, "2", "1"))
         return pa.table([changed.get(name, table[name]) for name in table.column_names], names=table.column_names)
 
@@ -236,7 +237,7 @@ class HotRows:
     @cached_property
     def _clock(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Share of all rows that is before a time, by hour."""
-        first, last = _us(self.begin), _us(self.until)
+        first, last = micros(self.begin), micros(self.until)
         inside = np.arange(first // _HOUR_US + 1, -(-last // _HOUR_US)) * _HOUR_US
         edges = np.concatenate([[first], inside, [last]]).astype(np.float64)
         hours = (edges[:-1] // _HOUR_US).astype(np.int64)
@@ -251,7 +252,7 @@ class HotRows:
     @cached_property
     def _attacks(self) -> Episodes:
         rng = np.random.default_rng([self.seed, 1 << 20])
-        first, last = _us(self.begin), _us(self.until)
+        first, last = micros(self.begin), micros(self.until)
         count = max(2, round((last - first) / (24 * _HOUR_US) * EPISODES_A_DAY))
         begin = rng.integers(first, last, count)
         length = np.clip(rng.lognormal(np.log(20), 1.2, count), 10, 360) * 60e6
@@ -317,10 +318,6 @@ def _community_ids(count: int, rng: np.random.Generator) -> pa.Array:
 def _fixed_text(text: NDArray[np.uint8]) -> pa.Array:
     offsets = np.arange(len(text) + 1, dtype=np.int32) * np.int32(text.shape[1])
     return pa.StringArray.from_buffers(len(text), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text)))
-
-
-def _us(time: datetime) -> int:
-    return int((time - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
 
 
 def told(say: Callable[[str], None], pool: pa.Table) -> dict[str, Any]:
