@@ -439,9 +439,12 @@ def test_ctrl_c_ends_a_question(sql: str, home: Path, database: dict[str, Any]) 
             cursor.execute(running)
             return bool(cursor.fetchone() != (0,))
 
-        until(at_work, 100)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        try:
+            until(at_work, 100)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that does not end by Ctrl-C would run on for hours
         assert (process.returncode, told) == (130, "interrupted\n")
         cursor.execute(running)
         assert cursor.fetchone() == (0,)
