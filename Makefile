@@ -39,7 +39,7 @@ demo: setup ## The whole stream on this machine: live view, accounts, report
 	$(BIN)/flowlake demo "$$@"
 
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
-	@cd $(ROOT) && $(BIN)/python -m pytest $(ARGS)
+	@cd $(ROOT) && $(BIN)/python -m pytest -n "$${WORKERS:-2}" --dist loadfile --no-loadscope-reorder $(ARGS)
 
 trino: setup ## Fetch a Trino server and a Java for it (856 MB): the tests that need one are skipped without
 	@cd $(ROOT) && $(BIN)/flowlake trino fetch $(ARGS)
