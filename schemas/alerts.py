@@ -1,10 +1,11 @@
 """Alerts: the table, what its numbers mean, and the JSON message of the topic ``alerts``.
 
-Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* one per source and target - each
-per attack type, observation domain and episode (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
+Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* and what is *repeated* (a
+beacon, a tunnel, injection, exfiltration) one per source and target - each per attack type, observation domain and episode
+(``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
+A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
 is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this
@@ -176,7 +177,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
 
 
 def kind_of(attack_type: str, labels: Mapping[str, Label]) -> str:
-    """Class of alert identity of a label: ``scan``, ``flood``, ``brute-force`` or ``per-flow`` (unknown labels too)."""
+    """Class of alert identity of a label: ``scan``, ``flood``, ``brute-force``, ``repeated`` or ``per-flow`` (unknown labels too)."""
     label = labels.get(attack_type)
     return label.kind if label is not None and label.kind != "benign" else "per-flow"
 
@@ -234,6 +235,7 @@ PARTIAL_SCHEMA = pa.schema(
         pa.field("source_sample", pa.list_(pa.string()), nullable=False),
         pa.field("target_sample", pa.list_(pa.string()), nullable=False),
         pa.field("port_sample", pa.list_(pa.string()), nullable=False),
-        pa.field("flow", pa.string(), nullable=False),  # JSON about the flow of a per-flow alert; "" otherwise
+        pa.field("flow_sample", pa.list_(pa.string()), nullable=False),  # ids; empty for per-flow alerts
+        pa.field("flow", pa.string(), nullable=False),  # JSON about the newest flow of a per-flow or repeated alert; "" otherwise
     ]
 )

@@ -1,7 +1,7 @@
 """Labels of flows: what the generator writes as ground truth, the model learns, and alerts are named by.
 
-The alert identity follows from ``kind``: scans are one alert per source, floods per target, brute force per source and target,
-everything else one per flow.
+The alert identity follows from ``kind``: scans are one alert per source, floods per target, brute force and what repeats (beacons,
+tunnels, injection, exfiltration) per source and target, everything else one per flow.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["benign", "scan", "flood", "brute-force", "per-flow"]
+Kind = Literal["benign", "scan", "flood", "brute-force", "repeated", "per-flow"]
 KINDS: tuple[str, ...] = get_args(Kind)
+#: Kinds of which one flow is an alert; of the others, :attr:`infra.sections.AlertSettings.min_flows` are.
+AT_ONCE: frozenset[str] = frozenset({"repeated", "per-flow"})
 #: What kinds were called once: in rows and evidence that were written then, and in people's scripts.
 FORMER_KINDS: dict[str, str] = {"guessing": "brute-force"}
 
@@ -37,10 +39,10 @@ LABELS: tuple[Label, ...] = (
     Label("SLOWLORIS", "flood", 4, "many HTTP connections held open by headers sent in drops"),
     Label("SSH_BRUTE_FORCE", "brute-force", 4, "repeated SSH password attempts"),
     Label("FTP_BRUTE_FORCE", "brute-force", 4, "repeated FTP password attempts"),
-    Label("WEB_INJECTION", "per-flow", 4, "bursts of SQL injection or cross-site scripting requests against web forms"),
-    Label("BOTNET_BEACON", "per-flow", 5, "periodic short exchanges with a command-and-control server"),
-    Label("DNS_TUNNEL", "per-flow", 4, "data carried in DNS queries and answers"),
-    Label("EXFILTRATION", "per-flow", 5, "slow upload of data to an outside host"),
+    Label("WEB_INJECTION", "repeated", 4, "bursts of SQL injection or cross-site scripting requests against web forms"),
+    Label("BOTNET_BEACON", "repeated", 5, "periodic short exchanges with a command-and-control server"),
+    Label("DNS_TUNNEL", "repeated", 4, "data carried in DNS queries and answers"),
+    Label("EXFILTRATION", "repeated", 5, "slow upload of data to an outside host"),
 )
 
 BENIGN = LABELS[0].name

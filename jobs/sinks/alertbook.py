@@ -24,6 +24,7 @@ from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, s
 from schemas.labels import BY_NAME, Label
 
 SETS = ("source", "target", "port")
+SAMPLES = (*SETS, "flow")
 _COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
 
 
@@ -118,10 +119,10 @@ def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
     values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *_COPIED, *(f"{name}s" for name in SETS))}
-    samples = {name: _lists(table[f"{name}_sample"]) for name in SETS}
+    samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
     for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
         flow = json.loads(text) if text else {}
-        if flow:
+        if values["kind"][i] == "per-flow":
             flow.update(src_ip=samples["source"][i][0], dst_ip=samples["target"][i][0])
         yield Evidence(
             id=UUID(bytes=key),
@@ -157,7 +158,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{name: getattr(item, name) for name in _COPIED},
         "flows": sketch.pack(item.flows),
         **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
-        **{f"{name}_sample": item.samples[name] for name in SETS},
+        **{f"{name}_sample": item.samples[name] for name in SAMPLES},
         "flow": json.dumps(item.flow) if item.flow else "",
     }
 
@@ -169,9 +170,10 @@ def unpack(data: bytes) -> pa.Table:
 
 
 def _merge(into: Evidence, other: Evidence) -> None:
-    newer = (other.last_seen, other.flow.get("closed", False)) >= (into.last_seen, into.flow.get("closed", False))
-    if into.kind == "per-flow" and newer:
+    if into.kind == "per-flow" and (other.last_seen, other.flow.get("closed", False)) >= (into.last_seen, into.flow.get("closed", False)):
         into.attack_type, into.flow = other.attack_type, other.flow
+    elif into.kind == "repeated":
+        into.flow = max(into.flow, other.flow, key=_age)
     into.first_seen = min(into.first_seen, other.first_seen)
     into.last_seen = max(into.last_seen, other.last_seen)
     into.evidence = min(into.evidence, other.evidence)
@@ -179,7 +181,13 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
+    for name in SAMPLES:
         into.samples[name] = sketch.joined(into.samples[name], other.samples[name])
+
+
+def _age(flow: Mapping[str, Any]) -> tuple[str, bool, str]:
+    """Order of what is known of flows: the newest, and of one flow the final record, is the greatest."""
+    return str(flow.get("end_time", "")), bool(flow.get("closed")), str(flow.get("flow_id", ""))
 
 
 def apply(
@@ -234,6 +242,9 @@ def apply(
             values = sketch.joined([str(value) for value in old.details.get(f"{name}s", [])], item.samples[name])
             alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
             alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
+        alert.details["flow_ids"] = sketch.joined(old.details.get("flow_ids", []), item.samples["flow"])
+        if item.flow:
+            alert.details["last_flow"] = max(old.details.get("last_flow", {}), item.flow, key=_age)
     alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count, labels))
     if known is None:
         alert.details["evidence_time"] = iso(item.evidence)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
-from schemas.labels import kind_named
+from schemas.labels import AT_ONCE, kind_named
 from schemas.wire import arrow_stream
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
@@ -79,7 +79,7 @@ class Candidates:
         few: list[Evidence] = []
         for item in evidence:
             held = self._held.get(item.id)
-            if item.kind == "per-flow" or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
+            if item.kind in AT_ONCE or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
                 due.append(item)
                 continue
             merged = item if held is None else alertbook.merged(held[1], item)
@@ -156,7 +156,11 @@ class Candidates:
 
 
 def _renamed(evidence: pa.Table) -> pa.Table:
-    """Evidence that may have been logged when a kind had another name."""
+    """Evidence that may have been logged when a kind had another name, or with fewer columns."""
     at = evidence.schema.get_field_index("kind")
     kinds = pa.array([kind_named(kind) for kind in evidence["kind"].to_pylist()], pa.string())
-    return evidence.set_column(at, evidence.schema.field(at), kinds)
+    evidence = evidence.set_column(at, evidence.schema.field(at), kinds)
+    for field in table.PARTIAL_SCHEMA:
+        if field.name not in evidence.column_names:
+            evidence = evidence.append_column(field, pa.array([[]] * evidence.num_rows, field.type))
+    return evidence

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     ends = np.append(starts[1:], len(frame))
     flows = sketch.hashes(frame["flow_id"].to_numpy())
+    ids = frame["flow_id"].to_numpy()
     texts = {
         "source": frame["src_ip"].to_numpy(),
         "target": frame["dst_ip"].to_numpy(),
@@ -139,6 +140,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     evidence = np.minimum.reduceat(frame["end"].to_numpy(), starts)[several]
     confidence = np.maximum.reduceat(frame["confidence_score"].to_numpy(), starts)[several]
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
+    about = _newest(frame, starts[several], ends[several], rules)
     rows = []
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
@@ -148,9 +150,11 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             "last_seen": int(last[i]),
             "evidence": int(evidence[i]),
             "confidence": float(confidence[i]),
-            "flow": "",
-            "flows": sketch.pack(np.unique(flows[a:b])),
+            "flow": about[i],
         }
+        distinct, where = np.unique(flows[a:b], return_index=True)
+        row["flows"] = sketch.pack(distinct)
+        row["flow_sample"] = sorted(ids[a:b][where[: sketch.SAMPLE_SIZE]].tolist())
         for name, values in texts.items():
             distinct, where = np.unique(hashed[name][a:b], return_index=True)
             row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])
@@ -172,13 +176,42 @@ def _of_one_flow(
         "evidence": end,
         "confidence": frame["confidence_score"].to_numpy()[at],
         "flows": _packed(flows[at]),
-        "flow": [""] * len(at),
+        "flow": _newest(frame, at, at + 1, rules),
     }
-    for name, values in texts.items():
-        columns[f"{name}s"] = _packed(hashed[name][at])
+    for name, values in {**texts, "flow": frame["flow_id"].to_numpy()}.items():
+        if name in hashed:
+            columns[f"{name}s"] = _packed(hashed[name][at])
         columns[f"{name}_sample"] = pa.ListArray.from_arrays(np.arange(len(at) + 1, dtype=np.int32), pa.array(values[at], pa.string()))
     arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in PARTIAL_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=PARTIAL_SCHEMA)
+
+
+def _newest(frame: pd.DataFrame, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], rules: AlertRules) -> list[str]:
+    """By group: about its newest flow, as JSON, where what is seen repeats; else nothing."""
+    out = [""] * len(starts)
+    repeated = np.flatnonzero(frame["kind"].to_numpy()[starts] == "repeated")
+    if not len(repeated):
+        return out
+    end, closed = frame["end"].to_numpy(), frame["closed"].to_numpy()
+    ids = frame["flow_id"].to_numpy()
+    best = [max(range(a, b), key=lambda i: (end[i], closed[i], ids[i])) for a, b in zip(starts[repeated], ends[repeated], strict=True)]
+    for i, row, about in zip(repeated.tolist(), best, _dicts(frame, _told(rules), np.array(best)), strict=True):
+        out[i] = _json({**about, "end_time": _of_one_length(int(end[row]))})
+    return out
+
+
+def _of_one_length(us: int) -> str:
+    """A time whose text sorts as it does."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{us % 1_000_000:06d}Z"
+
+
+def _told(rules: AlertRules) -> list[str]:
+    """Columns that an alert shows of a flow."""
+    return list(dict.fromkeys(["flow_id", *rules.details, "closed"]))
+
+
+def _json(about: Mapping[str, Any]) -> str:
+    return json.dumps({name: _plain(value) for name, value in about.items()}, separators=(",", ":"), allow_nan=False)
 
 
 def _packed(hashes: Hashes) -> pa.Array:
@@ -224,7 +257,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     # The newest view of the flow names it: the closed record, or the latest snapshot.
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
-    told = list(dict.fromkeys(["flow_id", *rules.details, "closed"]))
+    told = _told(rules)
     for head in _dicts(frame, list(dict.fromkeys([*_HEAD, *told, "first", "end", "evidence", "confidence"]))):
         about = {name: head[name] for name in told}
         rows.append(
@@ -242,7 +275,8 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "port_sample": [],
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
-                "flow": json.dumps({name: _plain(value) for name, value in about.items()}, separators=(",", ":"), allow_nan=False),
+                "flow_sample": [],
+                "flow": _json(about),
             }
         )
     return rows

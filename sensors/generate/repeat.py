@@ -24,7 +24,7 @@ _MOST_PACKETS = 120
 _SAMPLES = 40  # conversations of each kind
 #: By the kind of an alert's identity: how likely a flow of it is beside the others, from how many hosts attacks of one label come, at how
 #: many they aim (0: any). As on a network, nearly all attack flows belong to a few scans and floods.
-_ATTACKS = {"scan": (1.0, 3, 0), "flood": (1.0, 25, 1), "brute-force": (0.3, 3, 2), "per-flow": (0.05, 6, 3)}
+_ATTACKS = {"scan": (1.0, 3, 0), "flood": (1.0, 25, 1), "brute-force": (0.3, 3, 2), "repeated": (0.05, 6, 3)}
 #: Floods whose sources are forged.
 _FORGED = ("SYN_FLOOD", "UDP_FLOOD")
 _HOST_DTYPE = np.dtype(

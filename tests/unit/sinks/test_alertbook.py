@@ -120,12 +120,27 @@ def test_nothing_new_is_no_change() -> None:
 
 
 def test_the_closed_record_names_a_per_flow_alert() -> None:
-    snapshot = {"name": "f", "attack_type": "DNS_TUNNEL", "closed": False, "lasts": 1}
-    closed = {"name": "f", "attack_type": "EXFILTRATION", "lasts": 9}
+    snapshot = {"name": "f", "attack_type": "Heartbleed", "closed": False, "lasts": 1}
+    closed = {"name": "f", "attack_type": "Infiltration", "lasts": 9}
     for batches in ([[snapshot], [closed]], [[closed], [snapshot]], [[closed, snapshot]]):
         alert = one(fold(batches))
-        assert (alert.attack_type, alert.details["closed"], alert.flow_count) == ("EXFILTRATION", True, 1)
+        assert (alert.attack_type, alert.details["closed"], alert.flow_count) == ("Infiltration", True, 1)
         assert alert.details["flow_id"] == flow_id("f")
+
+
+def test_what_repeats_is_one_alert_a_source_and_target_and_tells_of_its_newest_flow() -> None:
+    flows = [{"name": i, "attack_type": "BOTNET_BEACON", "at": 60 * i, "lasts": 1} for i in range(30)]
+    flows.append({"name": 29, "attack_type": "BOTNET_BEACON", "at": 60 * 29, "lasts": 1, "closed": False})
+    orders = [[flows], [[flow] for flow in flows], [[flow] for flow in reversed(flows)], [flows[::2], flows[1::2], flows]]
+    found = [one(fold(batches)) for batches in orders]
+    assert [alert.flow_count for alert in found] == [30] * 4
+    for alert in found:
+        alert.details.pop("evidence_time")  # of the packet that sufficed: another in another order
+    assert all(alert.details == found[0].details for alert in found[1:])
+    newest = found[0].details["last_flow"]
+    assert (newest["flow_id"], newest["closed"], newest["protocol"]) == (flow_id(29), True, 6)
+    assert len(found[0].details["flow_ids"]) == SAMPLE_SIZE
+    assert set(found[0].details["flow_ids"]) <= {flow_id(i) for i in range(30)}
 
 
 def test_unknown_label_is_an_alert_per_flow_of_severity_3() -> None:
@@ -220,7 +235,7 @@ def test_times_that_no_date_can_tell_are_found() -> None:
         ("SSH_BRUTE_FORCE", "bb371384-b969-59c6-872f-11360fe66e83"),
         ("SYN_SCAN", "ed4f55be-e439-5ac1-b313-27514c05b919"),
         ("SYN_FLOOD", "29dec612-ba34-577a-92c8-67e949512add"),
-        ("DNS_TUNNEL", "499a788d-ba2d-55e6-82f2-824df99480dc"),
+        ("Heartbleed", "499a788d-ba2d-55e6-82f2-824df99480dc"),
     ],
 )
 def test_ids_are_those_of_earlier_versions(attack_type: str, given_before: str) -> None:
