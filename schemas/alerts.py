@@ -5,8 +5,8 @@ beacon, a tunnel, injection, exfiltration) one per source and target - each per 
 (``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows; until then it is a candidate, which nobody
-is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
+A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows;
+until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this
 episode, each counted once however often it was seen (interim snapshots, the closed record, redelivered
@@ -23,6 +23,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from schemas import incidents
 from schemas.labels import FORMER_KINDS, Label
 from schemas.records import AlertRules
 
@@ -135,6 +136,7 @@ TYPES: dict[str, str] = {
     "resolved_at": "timestamptz",
     "resolved_by": "text",
     "incident_id": "uuid",
+    "grouped_by": "text",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
 }
@@ -173,6 +175,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         # Kinds that were renamed; ids stay, see alert_key.
         *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
     ),
+    4: (*incidents.STATEMENTS, *incidents.of_alerts(TABLE)),
 }
 
 

@@ -17,32 +17,156 @@ AT_ONCE: frozenset[str] = frozenset({"repeated", "per-flow"})
 FORMER_KINDS: dict[str, str] = {"guessing": "brute-force"}
 
 
+#: What an attacker is about: looking around, getting in, keeping control of what he has, carrying data away, breaking a service.
+Stage = Literal["", "reconnaissance", "break-in", "control", "theft", "impact"]
+STAGES: tuple[str, ...] = get_args(Stage)
+
+
 @dataclass(frozen=True)
 class Label:
-    """One label: its name, the class of alert identity, default severity (0 benign, 1 low .. 5 critical), a short description."""
+    """One label: its name, the class of alert identity, default severity (0 benign, 1 low .. 5 critical), a short description.
+
+    ``stage`` says to what an incident relates it (:mod:`jobs.incidents.stories`; empty: to its own kind alone), ``technique`` its id
+    in MITRE ATT&CK (https://attack.mitre.org), and ``check`` what a person looks at next.
+    """
 
     name: str
     kind: Kind
     severity: int
     description: str
+    stage: Stage = ""
+    technique: str = ""
+    check: str = ""
 
 
 LABELS: tuple[Label, ...] = (
     Label("BENIGN", "benign", 0, "ordinary traffic"),
-    Label("SYN_SCAN", "scan", 2, "half-open TCP port scan: SYN, answered by SYN-ACK or RST, never completed"),
-    Label("CONNECT_SCAN", "scan", 2, "TCP port scan with full handshakes"),
-    Label("UDP_SCAN", "scan", 2, "UDP port scan, closed ports answer with ICMP port unreachable"),
-    Label("SLOW_SCAN", "scan", 3, "TCP port scan with long pauses between probes"),
-    Label("SYN_FLOOD", "flood", 5, "TCP SYNs from many (forged) sources against one service"),
-    Label("UDP_FLOOD", "flood", 5, "UDP datagrams at a high rate against one host"),
-    Label("HTTP_FLOOD", "flood", 4, "HTTP requests at a high rate against one web server"),
-    Label("SLOWLORIS", "flood", 4, "many HTTP connections held open by headers sent in drops"),
-    Label("SSH_BRUTE_FORCE", "brute-force", 4, "repeated SSH password attempts"),
-    Label("FTP_BRUTE_FORCE", "brute-force", 4, "repeated FTP password attempts"),
-    Label("WEB_INJECTION", "repeated", 4, "bursts of SQL injection or cross-site scripting requests against web forms"),
-    Label("BOTNET_BEACON", "repeated", 5, "periodic short exchanges with a command-and-control server"),
-    Label("DNS_TUNNEL", "repeated", 4, "data carried in DNS queries and answers"),
-    Label("EXFILTRATION", "repeated", 5, "slow upload of data to an outside host"),
+    Label(
+        "SYN_SCAN",
+        "scan",
+        2,
+        "half-open TCP port scan: SYN, answered by SYN-ACK or RST, never completed",
+        "reconnaissance",
+        "T1046",
+        "which ports answered, and whether the source came back to them",
+    ),
+    Label(
+        "CONNECT_SCAN",
+        "scan",
+        2,
+        "TCP port scan with full handshakes",
+        "reconnaissance",
+        "T1046",
+        "which ports answered, and whether the source came back to them",
+    ),
+    Label(
+        "UDP_SCAN",
+        "scan",
+        2,
+        "UDP port scan, closed ports answer with ICMP port unreachable",
+        "reconnaissance",
+        "T1046",
+        "which ports gave no ICMP answer: they are open or filtered",
+    ),
+    Label(
+        "SLOW_SCAN",
+        "scan",
+        3,
+        "TCP port scan with long pauses between probes",
+        "reconnaissance",
+        "T1046",
+        "how long the source has been at it: ask the lake for the weeks before",
+    ),
+    Label(
+        "SYN_FLOOD",
+        "flood",
+        5,
+        "TCP SYNs from many (forged) sources against one service",
+        "impact",
+        "T1498.001",
+        "whether the service answers; SYN cookies; upstream filtering by target",
+    ),
+    Label(
+        "UDP_FLOOD",
+        "flood",
+        5,
+        "UDP datagrams at a high rate against one host",
+        "impact",
+        "T1498.001",
+        "whether the link is full; upstream filtering by target and port",
+    ),
+    Label(
+        "HTTP_FLOOD",
+        "flood",
+        4,
+        "HTTP requests at a high rate against one web server",
+        "impact",
+        "T1499.002",
+        "the server's access log: which page, which user agent; rate limits by source",
+    ),
+    Label(
+        "SLOWLORIS",
+        "flood",
+        4,
+        "many HTTP connections held open by headers sent in drops",
+        "impact",
+        "T1499.002",
+        "open connections of the server by source; its timeout for request headers",
+    ),
+    Label(
+        "SSH_BRUTE_FORCE",
+        "brute-force",
+        4,
+        "repeated SSH password attempts",
+        "break-in",
+        "T1110.001",
+        "the target's authentication log: was there a login that worked?",
+    ),
+    Label(
+        "FTP_BRUTE_FORCE",
+        "brute-force",
+        4,
+        "repeated FTP password attempts",
+        "break-in",
+        "T1110.001",
+        "the server's log: was there a login that worked, and what was fetched?",
+    ),
+    Label(
+        "WEB_INJECTION",
+        "repeated",
+        4,
+        "bursts of SQL injection or cross-site scripting requests against web forms",
+        "break-in",
+        "T1190",
+        "the web server's log around these requests: answers with status 200 and of unusual size",
+    ),
+    Label(
+        "BOTNET_BEACON",
+        "repeated",
+        5,
+        "periodic short exchanges with a command-and-control server",
+        "control",
+        "T1071.001",
+        "the process behind the connections on the source; who else talks to the target",
+    ),
+    Label(
+        "DNS_TUNNEL",
+        "repeated",
+        4,
+        "data carried in DNS queries and answers",
+        "control",
+        "T1071.004",
+        "the names that were asked; which process of the source asks them",
+    ),
+    Label(
+        "EXFILTRATION",
+        "repeated",
+        5,
+        "slow upload of data to an outside host",
+        "theft",
+        "T1048",
+        "how much went out, of which process and user, and what the target is",
+    ),
 )
 
 BENIGN = LABELS[0].name

@@ -20,6 +20,8 @@ from psycopg2.extras import execute_values
 
 from infra.errors import StoreError
 from infra.sections import AlertSettings
+from jobs.incidents import guards
+from jobs.incidents import store as incidents
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
@@ -44,6 +46,7 @@ class AppliedEvidence:
     raised: tuple[Alert, ...]
     changed: int
     messages: int
+    incidents: int = 0  # that are new
     candidates: int = 0  # of too few flows to be an alert, after the batch
     forgotten: int = 0  # candidates given up for want of room
 
@@ -78,7 +81,7 @@ class AlertStore:
             Nothing was applied, or - if the connection broke in the commit - everything; the same evidence may be applied again.
         """
         if not evidence:
-            return AppliedEvidence((), 0, 0, len(self._candidates))
+            return AppliedEvidence((), 0, 0, candidates=len(self._candidates))
         connection = postgres.kept(self._settings, _APPLICATION)
         try:
             with connection, connection.cursor() as cursor:
@@ -91,7 +94,11 @@ class AlertStore:
                     if (change := alertbook.apply(known.get(item.id), item, labels=self._labels, min_severity=self._settings.min_severity))
                     is not None
                 ]
-                sent = self._write(cursor, changes) if changes else 0
+                sent = made = 0
+                if changes:
+                    cursor.execute(f"SET LOCAL {guards.EVIDENCE} = 'on'")
+                    sent = self._write(cursor, changes)
+                    made = incidents.group(cursor, {change.alert.id for change in changes}, self._labels, self._settings.incident_window_s)
         except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
             postgres.discard(connection)
@@ -102,7 +109,7 @@ class AlertStore:
         self._remember([change.alert for change in changes])
         forgotten = self._candidates.commit()
         raised = tuple(change.alert for change in changes if change.is_new)
-        return AppliedEvidence(raised, len(changes) - len(raised), sent, len(self._candidates), forgotten)
+        return AppliedEvidence(raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten)
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 

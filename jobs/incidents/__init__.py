@@ -1,0 +1,1 @@
+"""Incidents: alerts that belong together, as one story that a person can take on."""

@@ -1,0 +1,191 @@
+"""The audit, as the database keeps it: functions and triggers on the tables of alerts and incidents.
+
+``user_actions`` takes rows and gives none back: UPDATE, DELETE and TRUNCATE are refused to every role, its owner among them. Each row holds
+the hash of the one before it, so that whoever gets round the triggers is found out (:mod:`jobs.incidents.audit`). The number, the time, the
+hash and the role of the session are the database's, whatever an INSERT says.
+
+Every change of an alert or an incident leaves a row, by whatever way it is made, since triggers write it. One thing leaves none: evidence
+that the stream adds in a transaction that says so (``flowlake.evidence``), and that only grows; it is counted in the alert itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from schemas.alerts import TABLE
+from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
+
+#: Who acts, for the audit: ``SET LOCAL flowlake.user = 'anna'``. Without it, the role of the session.
+USER = "flowlake.user"
+#: ``on`` in a transaction of the stream.
+EVIDENCE = "flowlake.evidence"
+#: Changes with every batch.
+_ALERTS_GROW = (
+    "last_seen",
+    "first_seen",
+    "timestamp",
+    "flow_count",
+    "confidence",
+    "details",
+    "updated_at",
+    "notified_severity",
+    "model_version",
+)
+_INCIDENTS_GROW = ("first_seen", "last_seen", "title", "description", "metadata", "updated_at")
+#: In the comment of each function: another text is another version of it.
+_VERSION = "flowlake 1"
+#: So many missing parts are named.
+_TOLD = 4
+
+
+#: What a hash is of (SHA-256): the one before it, and each field behind its length, so that no two rows are the same bytes.
+_HASHED = (
+    "{0}previous || convert_to(concat_ws(' ', {0}id, (extract(epoch FROM {0}timestamp) * 1000000)::bigint, octet_length({0}user_id), "
+    "{0}user_id, octet_length({0}action), {0}action, octet_length({0}target), {0}target, octet_length({0}details::text), {0}details::text, "
+    "{0}db_user), 'UTF8')"
+)
+
+_FUNCTIONS: dict[str, str] = {
+    "flowlake_audit_chain": f"""
+BEGIN
+    SELECT h.id + 1, h.hash INTO NEW.id, NEW.previous FROM {AUDIT_HEAD} h FOR UPDATE;
+    IF NEW.id IS NULL THEN
+        RAISE EXCEPTION '{AUDIT_HEAD} is empty: the audit cannot go on' USING HINT = 'flowlake audit verify';
+    END IF;
+    NEW.timestamp := clock_timestamp();
+    NEW.db_user := session_user;
+    NEW.user_id := coalesce(nullif(current_setting('{USER}', true), ''), session_user);
+    NEW.details := coalesce(NEW.details, '{{}}');
+    NEW.hash := sha256({_HASHED.format("NEW.")});
+    UPDATE {AUDIT_HEAD} SET id = NEW.id, hash = NEW.hash;
+    RETURN NEW;
+END""",
+    "flowlake_audit_keep": f"""
+BEGIN
+    RAISE EXCEPTION '{ACTIONS} is append-only: % is refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END""",
+    "flowlake_audit_change": """
+DECLARE
+    subject text := TG_ARGV[0];
+    grows text[] := TG_ARGV[1]::text[];
+    was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    now_is jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    changed jsonb;
+    stream boolean := coalesce(current_setting('flowlake.evidence', true), '') = 'on';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(n.key, jsonb_build_array(o.value, n.value)) INTO changed
+        FROM jsonb_each(now_is) n JOIN jsonb_each(was) o USING (key)
+        WHERE n.value IS DISTINCT FROM o.value AND n.key <> 'updated_at'
+            AND NOT (stream AND n.key = ANY(grows));
+        IF changed IS NULL THEN
+            RETURN NULL;
+        END IF;
+    ELSE
+        SELECT jsonb_object_agg(e.key, e.value) INTO changed FROM jsonb_each(coalesce(now_is, was)) e
+        WHERE e.value <> 'null' AND NOT (TG_OP = 'INSERT' AND stream AND e.key = ANY(grows));
+    END IF;
+    INSERT INTO user_actions (action, target, details)
+    VALUES (subject || '.' || lower(TG_OP), subject || ':' || (coalesce(now_is, was) ->> 'id'), coalesce(changed, '{}'));
+    RETURN NULL;
+END""".replace("user_actions", ACTIONS).replace("flowlake.evidence", EVIDENCE),
+    "flowlake_audit_emptied": f"""
+BEGIN
+    INSERT INTO {ACTIONS} (action, target, details) VALUES (TG_ARGV[0] || '.truncate', TG_TABLE_NAME, '{{}}');
+    RETURN NULL;
+END""",
+}
+
+
+def _function(name: str) -> tuple[str, ...]:
+    """With the rights of the tables' owner: who may change an alert need not be able to write into the audit by himself."""
+    return (
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+        f"$body${_FUNCTIONS[name]}\n$body$",
+        # A table of that name in another schema, or a temporary one, must not stand in for ours.
+        f"DO $do$ BEGIN EXECUTE format('ALTER FUNCTION {name}() SET search_path = %I, pg_temp', current_schema()); END $do$",
+        f"COMMENT ON FUNCTION {name}() IS '{_VERSION}'",
+        f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC",
+    )
+
+
+def _triggers() -> dict[tuple[str, str], str]:
+    """(table, trigger) -> what stands behind its name in CREATE TRIGGER."""
+    found = {
+        (ACTIONS, "flowlake_chain"): f"BEFORE INSERT ON {ACTIONS} FOR EACH ROW EXECUTE FUNCTION flowlake_audit_chain()",
+        (ACTIONS, "flowlake_keep"): f"BEFORE UPDATE OR DELETE ON {ACTIONS} FOR EACH ROW EXECUTE FUNCTION flowlake_audit_keep()",
+        (ACTIONS, "flowlake_keep_all"): f"BEFORE TRUNCATE ON {ACTIONS} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_keep()",
+    }
+    for table, subject, grows in ((TABLE, "alert", _ALERTS_GROW), (INCIDENTS, "incident", _INCIDENTS_GROW), (NOTES, "note", ())):
+        found[table, "flowlake_audit"] = (
+            f"AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION "
+            f"flowlake_audit_change('{subject}', '{{{','.join(grows)}}}')"
+        )
+        found[table, "flowlake_emptied"] = (
+            f"AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_emptied('{subject}')"
+        )
+    return found
+
+
+class AuditGuards:
+    """Functions and triggers of the audit (:class:`jobs.sinks.migrations.TableLayout`)."""
+
+    def missing(self, cursor: Any) -> Sequence[str]:
+        return [what for what, _ in self._lacking(cursor)]
+
+    def script(self, cursor: Any) -> Sequence[str]:
+        return [f"{statement};" for _, statements in self._lacking(cursor) for statement in statements]
+
+    def apply(self, connection: Any, say: Callable[[str], None]) -> None:
+        with connection, connection.cursor() as cursor:
+            lacking = self._lacking(cursor)
+            if lacking:
+                some = ", ".join(what for what, _ in lacking) if len(lacking) <= _TOLD else f"{len(lacking)} functions and triggers"
+                say(f"{TABLE}: making {some} of the audit")
+            for _, statements in lacking:
+                for statement in statements:
+                    cursor.execute(statement)
+
+    def _lacking(self, cursor: Any) -> list[tuple[str, tuple[str, ...]]]:
+        """What is not there, or is not as it should be, and the statements that make it; a trigger that was turned off is not there."""
+        cursor.execute(
+            "SELECT p.proname, p.prosrc, p.prosecdef, obj_description(p.oid, 'pg_proc') FROM pg_proc p "
+            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = current_schema() AND p.proname = ANY(%s)",
+            (list(_FUNCTIONS),),
+        )
+        functions = {
+            name for name, body, definer, about in cursor.fetchall() if body == f"{_FUNCTIONS[name]}\n" and definer and about == _VERSION
+        }
+        out = [(f"function {name}", _function(name)) for name in _FUNCTIONS if name not in functions]
+        cursor.execute(
+            "SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = current_schema() AND t.tgname LIKE 'flowlake%%' AND NOT t.tgisinternal"
+        )
+        there = {(table, name): (definition, enabled) for table, name, definition, enabled in cursor.fetchall()}
+        for (table, name), behind in _triggers().items():
+            definition, enabled = there.get((table, name), ("", ""))
+            if definition and _same(definition, behind) and enabled == "A":
+                continue
+            out.append(
+                (
+                    f"trigger {name} of {table}",
+                    (
+                        f"DROP TRIGGER IF EXISTS {name} ON {table}",
+                        f"CREATE TRIGGER {name} {behind}",
+                        # ALWAYS: also where a session says that it replicates, by which ordinary triggers are left out.
+                        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
+                    ),
+                )
+            )
+        return out
+
+
+def _same(definition: str, behind: str) -> bool:
+    """Compared without the schema and the order of events, which PostgreSQL writes its own way."""
+
+    def words(text: str) -> set[str]:
+        return {word.split(".")[-1] for word in text.replace("(", " ( ").replace(",", " , ").replace(")", " ) ").split()}
+
+    return words(behind) <= words(definition)

@@ -1,0 +1,260 @@
+"""Alerts are put into incidents, in the transaction that writes them: whoever sees an alert sees its incident.
+
+What people have done holds: an alert that a person has put somewhere stays there, an incident that a person has acted on keeps its id, and
+one that is closed takes no new alert (a new incident says which one it follows).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extras import execute_values
+
+from jobs.incidents import telling
+from jobs.incidents.stories import Sighting, sighting, stories, story_id
+from jobs.incidents.telling import Part
+from schemas.alerts import SAMPLE_SIZE, TABLE
+from schemas.incidents import ALIASES, BY_PERSON, BY_RULE, INCIDENTS, NOTES, UNDONE, priority
+from schemas.labels import Label
+
+_US = "(extract(epoch FROM {0}) * 1000000)::bigint"
+_COLUMNS = (
+    f"id::text, attack_type, kind, domain, {_US.format('first_seen')} AS first_seen, {_US.format('last_seen')} AS last_seen, "
+    "host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, jsonb_build_object('sources', details->'sources', 'targets', details->'targets', "
+    "'distinct_sources', details->'distinct_sources', 'distinct_targets', details->'distinct_targets') AS details, "
+    "incident_id::text, grouped_by"
+)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An alert, and where it is."""
+
+    seen: Sighting
+    incident: UUID | None
+    by_person: bool
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An incident as it stands: whether a person has acted on it, whether it is closed."""
+
+    id: UUID
+    touched: bool
+    closed: bool
+
+
+def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_s: float) -> int:
+    """Put alerts into incidents, and tell anew those that they are in.
+
+    Parameters
+    ----------
+    cursor
+        Of the transaction that has written them.
+    changed
+        Their ids.
+    labels
+        What is known about attack types.
+    window_s
+        Seconds of event time between two alerts of one story at most.
+
+    Returns
+    -------
+    int
+        Incidents that are new.
+    """
+    members = _with_neighbours(cursor, changed, labels, round(window_s * 1e6))
+    held = _incidents(cursor, {m.incident for m in members.values() if m.incident})
+    free = {key: m for key, m in members.items() if not m.by_person and not (m.incident and held[m.incident].closed)}
+    before = defaultdict(list)
+    for key, member in free.items():
+        if member.incident:
+            before[member.incident].append(key)
+    made, touched = 0, {m.incident for key, m in members.items() if key in changed and m.incident}
+    founders = _founders(cursor, before)
+    for story in stories((m.seen for m in free.values()), round(window_s * 1e6), before.values()):
+        there = {free[s.id].incident: None for s in story if free[s.id].incident}
+        fresh = [s for s in story if free[s.id].incident is None]
+        if len(there) == 1 and not fresh:
+            (only,) = there
+            if only in touched and not held[only].touched:
+                _renamed(cursor, only, _name(story, [founders[only]]), touched)
+            continue
+        incident, is_new = _settled(cursor, story, [held[i] for i in there if i], founders)
+        if is_new:
+            made += 1
+            _follows(cursor, incident, story, members, held)
+        cursor.execute(f"UPDATE {TABLE} SET incident_id = %s WHERE id = ANY(%s::uuid[])", (str(incident), [str(s.id) for s in fresh]))
+        touched = {i for i in touched if i not in there} | {incident}
+    tell(cursor, [i for i in touched if i], labels)
+    return made
+
+
+def _with_neighbours(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_us: int) -> dict[UUID, _Member]:
+    """The alerts, and all that have an address in common with one of them and are near enough in time."""
+    found = _members(cursor, "id = ANY(%(ids)s::uuid[])", {"ids": [str(i) for i in changed]}, labels)
+    seen = [m.seen for m in found.values()]
+    addresses = sorted({address for s in seen for address in s.sources | s.targets})
+    if not addresses:
+        return found
+    near = {
+        "addresses": addresses, "domains": sorted({s.domain for s in seen}),
+        "after": min(s.first_seen for s in seen) - window_us, "before": max(s.last_seen for s in seen) + window_us,
+    }  # fmt: skip
+    moment = "timestamptz 'epoch' + %({0})s * interval '1 microsecond'"
+    where = (
+        f"domain = ANY(%(domains)s) AND last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
+        "AND (src_ip = ANY(%(addresses)s::inet[]) OR dst_ip = ANY(%(addresses)s::inet[]) "
+        "OR details -> 'sources' ?| %(addresses)s OR details -> 'targets' ?| %(addresses)s)"
+    )
+    return found | _members(cursor, where, near, labels)
+
+
+def _members(cursor: Any, where: str, values: Mapping[str, Any], labels: Mapping[str, Label]) -> dict[UUID, _Member]:
+    cursor.execute(f"SELECT {_COLUMNS} FROM {TABLE} WHERE {where}", values)
+    names = [column.name for column in cursor.description]
+    found = {}
+    for values_ in cursor.fetchall():
+        row = dict(zip(names, values_, strict=True))
+        row["id"] = UUID(row["id"])
+        row["details"] = {name: value for name, value in row["details"].items() if value is not None}
+        incident = UUID(row["incident_id"]) if row["incident_id"] else None
+        found[row["id"]] = _Member(sighting(row, labels), incident, row["grouped_by"] == BY_PERSON)
+    return found
+
+
+def _incidents(cursor: Any, ids: Iterable[UUID]) -> dict[UUID, _Held]:
+    cursor.execute(
+        f"SELECT id::text, touched_at IS NOT NULL, status <> ALL(%s) FROM {INCIDENTS} WHERE id = ANY(%s::uuid[]) FOR UPDATE",
+        (list(UNDONE), [str(i) for i in ids]),
+    )
+    return {UUID(key): _Held(UUID(key), touched, closed) for key, touched, closed in cursor.fetchall()}
+
+
+def _founders(cursor: Any, ids: Iterable[UUID]) -> dict[UUID, tuple[int, str]]:
+    """The earliest alert of incidents: its time (us) and id."""
+    cursor.execute(
+        f"SELECT DISTINCT ON (incident_id) incident_id::text, {_US.format('first_seen')}, id::text FROM {TABLE} "
+        "WHERE incident_id = ANY(%s::uuid[]) AND grouped_by = %s ORDER BY incident_id, first_seen, id",
+        ([str(i) for i in ids], BY_RULE),
+    )
+    return {UUID(key): (first, alert) for key, first, alert in cursor.fetchall()}
+
+
+def _name(story: Sequence[Sighting], founders: Iterable[tuple[int, str]]) -> UUID:
+    """Id of the incident, by the earliest of all its alerts, those of it that are not at hand among them."""
+    return story_id(UUID(min([story[0].order, *founders])[1]))
+
+
+def _settled(cursor: Any, story: Sequence[Sighting], there: Sequence[_Held], founders: Mapping[UUID, tuple[int, str]]) -> tuple[UUID, bool]:
+    """The one incident of a story: made, or what the several that there are become."""
+    theirs = sorted((incident for incident in there if incident.touched), key=lambda incident: founders[incident.id])
+    incident = theirs[0].id if theirs else _name(story, (founders[i.id] for i in there))
+    if not there:
+        cursor.execute(
+            f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen) VALUES (%s, '', timestamptz 'epoch' + %s * interval '1 microsecond', "
+            "timestamptz 'epoch' + %s * interval '1 microsecond') ON CONFLICT (id) DO NOTHING",
+            (str(incident), story[0].first_seen, max(s.last_seen for s in story)),
+        )
+        return incident, True
+    if incident not in {i.id for i in there}:
+        first = min(there, key=lambda i: founders[i.id]).id
+        _renamed(cursor, first, incident, set())
+        there = [i for i in there if i.id != first]
+    # Several that people work on stay several: it is theirs to merge them.
+    merge(cursor, [i.id for i in there if i.id != incident and not i.touched], incident)
+    return incident, False
+
+
+def _renamed(cursor: Any, old: UUID, new: UUID, among: set[UUID | None]) -> None:
+    if old == new:
+        return
+    cursor.execute(f"UPDATE {INCIDENTS} SET id = %s WHERE id = %s", (str(new), str(old)))
+    cursor.execute(f"DELETE FROM {ALIASES} WHERE alias = %s", (str(new),))
+    cursor.execute(f"INSERT INTO {ALIASES} (alias, incident_id) VALUES (%s, %s)", (str(old), str(new)))
+    if old in among:
+        among.discard(old)
+        among.add(new)
+
+
+def merge(cursor: Any, ids: Sequence[UUID], into: UUID) -> None:
+    """Alerts, notes and former ids of incidents go to another; they are no more, and their ids lead to it."""
+    if not ids:
+        return
+    texts = [str(i) for i in ids]
+    for table in (TABLE, NOTES, ALIASES):
+        cursor.execute(f"UPDATE {table} SET incident_id = %s WHERE incident_id = ANY(%s::uuid[])", (str(into), texts))
+    cursor.execute(f"DELETE FROM {INCIDENTS} WHERE id = ANY(%s::uuid[])", (texts,))
+    execute_values(cursor, f"INSERT INTO {ALIASES} (alias, incident_id) VALUES %s", [(i, str(into)) for i in texts], "(%s::uuid, %s::uuid)")
+
+
+def _follows(cursor: Any, incident: UUID, story: Sequence[Sighting], members: Mapping[UUID, _Member], held: Mapping[UUID, _Held]) -> None:
+    """Say which closed incidents it is of a kind with."""
+    addresses = {address for s in story for address in s.sources | s.targets}
+    closed = sorted(
+        {
+            str(m.incident)
+            for m in members.values()
+            if m.incident and held[m.incident].closed and addresses & (m.seen.sources | m.seen.targets)
+        }
+    )
+    if closed:
+        cursor.execute(
+            f"UPDATE {INCIDENTS} SET metadata = metadata || %s::jsonb WHERE id = %s", (json.dumps({"follows": closed}), str(incident))
+        )
+
+
+_PARTS = f"""
+SELECT a.incident_id::text, a.attack_type, count(*), sum(a.flow_count)::bigint, {_US.format("min(a.first_seen)")},
+    {_US.format("max(a.last_seen)")}, max(a.severity),
+    (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.src_ip)) FILTER (WHERE a.src_ip IS NOT NULL)) AS x
+        LIMIT 1000) s),
+    (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.dst_ip)) FILTER (WHERE a.dst_ip IS NOT NULL)) AS x
+        LIMIT 1000) s),
+    bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1), bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1),
+    sum(a.confidence * a.flow_count) / nullif(sum(a.flow_count), 0)
+FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) GROUP BY a.incident_id, a.attack_type
+"""
+
+
+def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
+    """Title, description, priority and metadata of incidents from their alerts. A title or priority that a person chose stays."""
+    if not ids:
+        return
+    cursor.execute(_PARTS, ([str(i) for i in ids],))
+    parts: dict[str, list[Part]] = defaultdict(list)
+    ends: dict[str, int] = defaultdict(int)
+    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many, _ in cursor.fetchall():
+        parts[key].append(Part(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
+        ends[key] = max(ends[key], last)
+    rows = []
+    for key, of in parts.items():
+        of.sort(key=lambda part: (part.first_seen, part.attack_type))
+        known = [labels[part.attack_type] for part in of if part.attack_type in labels]
+        stages = list(dict.fromkeys(label.stage for label in known if label.stage))
+        metadata = {
+            "alerts": sum(part.alerts for part in of), "flows": sum(part.flows for part in of),
+            "attack_types": [part.attack_type for part in of], "stages": stages,
+            "techniques": sorted({label.technique for label in known if label.technique}),
+            "sources": sorted({a for part in of for a in part.sources})[:SAMPLE_SIZE],
+            "targets": sorted({a for part in of for a in part.targets})[:SAMPLE_SIZE],
+        }  # fmt: skip
+        severity = max(part.severity for part in of)
+        rows.append(
+            (key, telling.title(of), telling.description(of, labels), priority(severity, len(stages)), json.dumps(metadata),
+             min(part.first_seen for part in of), ends[key])
+        )  # fmt: skip
+    execute_values(
+        cursor,
+        f"UPDATE {INCIDENTS} i SET title = CASE WHEN i.metadata ? 'titled_by' THEN i.title ELSE n.title END, "
+        "priority = CASE WHEN i.metadata ? 'prioritised_by' THEN i.priority ELSE n.priority END, description = n.description, "
+        "metadata = i.metadata || n.metadata::jsonb, first_seen = timestamptz 'epoch' + n.first_seen * interval '1 microsecond', "
+        "last_seen = timestamptz 'epoch' + n.last_seen * interval '1 microsecond', updated_at = clock_timestamp() "
+        "FROM (VALUES %s) AS n (id, title, description, priority, metadata, first_seen, last_seen) WHERE i.id = n.id::uuid",
+        rows,
+    )

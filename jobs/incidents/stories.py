@@ -1,0 +1,154 @@
+"""Which alerts are one story. Pure: no database.
+
+Two alerts of one observation domain, not further apart in event time than the window, are **related** (:func:`related`) when
+
+1. they are of the same attack type and share the source, or the target where many sources work together (a controller and its bots, a
+   flood in several episodes, a password that many hosts guess);
+2. one source is behind both, whatever it does: who scans and then guesses passwords is one attacker;
+3. floods of any kind hit the same target;
+4. the target of one is the source of the other, which begins no earlier: a host that was scanned, guessed at or injected, and then calls
+   back to the source of that; or one that was broken into (or was one of a few that were scanned), and then reports to a controller,
+   carries data away or attacks others.
+
+A **story** is what hangs together by that: the connected components. An alert's times only ever widen and its addresses only ever
+become more, so relations only ever appear, and the components do not depend on the order in which evidence came, nor on where batches
+were cut, nor on how often it came. So is the id: it is made from the earliest alert (:func:`story_id`).
+
+Addresses of an alert are those of its ``details``: all of them up to :data:`schemas.alerts.SAMPLE_SIZE`, a sample beyond. Sources count
+as long as they are at most :data:`FEW_SOURCES`: forged ones say nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from schemas.alerts import alert_id
+from schemas.labels import Label
+
+#: More sources than this are a crowd or forged: no attacker by which alerts could be one story.
+FEW_SOURCES = 3
+#: A scan of so many hosts at most was about them, so that what one of them does next belongs to it.
+FEW_TARGETS = 8
+#: Of these stages many sources work on one target together.
+_TOGETHER = frozenset({"break-in", "control", "impact"})
+_COMPROMISED = frozenset({"control", "theft"})
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What an alert is related by. Times: us since the epoch; ``few``: its sources, and its targets, are few enough to mean something."""
+
+    id: UUID
+    attack_type: str
+    stage: str
+    domain: str
+    first_seen: int
+    last_seen: int
+    sources: frozenset[str]
+    targets: frozenset[str]
+    few_sources: bool = True
+    few_targets: bool = True
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Earliest first; of two at once, the smaller id."""
+        return self.first_seen, str(self.id)
+
+
+def sighting(row: Mapping[str, Any], labels: Mapping[str, Label]) -> Sighting:
+    """From columns ``id attack_type domain first_seen last_seen src_ip dst_ip details`` of an alert (times in us)."""
+    details = row["details"]
+    single = row["kind"] == "per-flow"
+    sources = [row["src_ip"]] if single else details.get("sources", [])
+    targets = [row["dst_ip"]] if single else details.get("targets", [])
+    label = labels.get(row["attack_type"])
+    return Sighting(
+        row["id"],
+        row["attack_type"],
+        label.stage if label else "",
+        row["domain"],
+        row["first_seen"],
+        row["last_seen"],
+        frozenset(filter(None, sources)),
+        frozenset(filter(None, targets)),
+        details.get("distinct_sources", 1) <= FEW_SOURCES,
+        details.get("distinct_targets", 1) <= FEW_TARGETS,
+    )
+
+
+def related(a: Sighting, b: Sighting, window_us: int) -> bool:
+    """Whether two alerts are of one story by themselves; see the module."""
+    if a.domain != b.domain or max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen) > window_us:
+        return False
+    if a.few_sources and b.few_sources and a.sources & b.sources and (a.attack_type == b.attack_type or (a.stage and b.stage)):
+        return True
+    if a.targets & b.targets:
+        if a.attack_type == b.attack_type and a.stage in _TOGETHER:
+            return True
+        if a.stage == b.stage == "impact":
+            return True
+    return _goes_on(a, b) or _goes_on(b, a)
+
+
+def _goes_on(first: Sighting, then: Sighting) -> bool:
+    """A target of the first is behind the second, which begins no earlier."""
+    if then.first_seen < first.first_seen or not then.few_sources or not first.targets & then.sources:
+        return False
+    if first.stage in ("reconnaissance", "break-in") and then.stage in _COMPROMISED and first.few_sources and first.sources & then.targets:
+        return True
+    if first.stage == "break-in":
+        return then.stage in _COMPROMISED | {"reconnaissance", "break-in"}
+    return first.stage == "reconnaissance" and first.few_targets and then.stage in _COMPROMISED
+
+
+def stories(sightings: Iterable[Sighting], window_us: int, joined: Iterable[Sequence[UUID]] = ()) -> list[list[Sighting]]:
+    """Connected components, each in the order of time, in the order of their first alerts.
+
+    Parameters
+    ----------
+    sightings
+        The alerts.
+    window_us
+        Microseconds of event time that may lie between two of one story.
+    joined
+        Ids that are of one story whatever is related: those that have been found before.
+    """
+    by_id = {s.id: s for s in sightings}
+    root = {key: key for key in by_id}
+
+    def find(key: UUID) -> UUID:
+        while root[key] != key:
+            root[key] = key = root[root[key]]
+        return key
+
+    for group in joined:
+        known = [key for key in group if key in root]
+        for key in known[1:]:
+            root[find(key)] = find(known[0])
+    for a, b in _pairs(list(by_id.values())):
+        if find(a.id) != find(b.id) and related(a, b, window_us):
+            root[find(a.id)] = find(b.id)
+    found: dict[UUID, list[Sighting]] = defaultdict(list)
+    for key, one in by_id.items():
+        found[find(key)].append(one)
+    return sorted((sorted(story, key=lambda s: s.order) for story in found.values()), key=lambda story: story[0].order)
+
+
+def _pairs(sightings: Sequence[Sighting]) -> Iterator[tuple[Sighting, Sighting]]:
+    """Those that have an address in common; with each, its neighbours in time first, so that long chains are found without all pairs."""
+    of: dict[tuple[str, str], list[Sighting]] = defaultdict(list)
+    for one in sorted(sightings, key=lambda s: s.order):
+        for address in one.sources | one.targets:
+            of[one.domain, address].append(one)
+    for group in of.values():
+        for gap in range(1, len(group)):
+            yield from zip(group, group[gap:], strict=False)
+
+
+def story_id(first: UUID) -> UUID:
+    """Id of the incident whose earliest alert has this id: UUIDv5, in the namespace of the alerts."""
+    return alert_id(f"incident|{first}")

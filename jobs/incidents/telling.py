@@ -1,0 +1,70 @@
+"""An incident in words: its title and description, from what its alerts say. Pure, and the same for the same alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.labels import Label
+
+_ACRONYMS = {"SYN", "UDP", "TCP", "HTTP", "SSH", "FTP", "DNS", "ICMP", "BGP"}
+#: Addresses named in a text; more are a number.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """The alerts of an incident that are of one attack type. Times: us since the epoch; addresses: those that are known, sorted."""
+
+    attack_type: str
+    alerts: int
+    flows: int
+    first_seen: int
+    severity: int
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    more_sources: bool = False
+    more_targets: bool = False
+
+
+def plain(attack_type: str) -> str:
+    """``SSH_BRUTE_FORCE`` -> ``SSH brute force``."""
+    words = [word if word in _ACRONYMS else word.lower() for word in attack_type.split("_")]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def title(parts: Sequence[Part]) -> str:
+    """One line: what, by whom, at whom; ``parts`` in the order of time."""
+    names = [plain(part.attack_type) for part in parts]
+    what = ", then ".join([names[0], *(name if name.split()[0] in _ACRONYMS else name[0].lower() + name[1:] for name in names[1:])])
+    sources, crowd = _all(parts, "sources")
+    targets, many = _all(parts, "targets")
+    return f"{what}: {_hosts(sources, crowd)} -> {_hosts([t for t in targets if t not in sources] or targets, many)}"
+
+
+def description(parts: Sequence[Part], labels: Mapping[str, Label]) -> str:
+    """A line an attack type: how much of it, what it is, its technique, what to look at."""
+    lines = []
+    for part in parts:
+        label = labels.get(part.attack_type)
+        about = f" ({label.description})" if label else ""
+        technique = f" MITRE ATT&CK {label.technique}." if label and label.technique else ""
+        check = f" Check {label.check}." if label and label.check else ""
+        counted = f"{part.alerts} alert{'s' * (part.alerts != 1)}, {part.flows:,} flow{'s' * (part.flows != 1)}"
+        who = f"{_hosts(part.sources, part.more_sources)} -> {_hosts(part.targets, part.more_targets)}"
+        lines.append(f"{plain(part.attack_type)}{about}: {counted}, {who}.{technique}{check}")
+    return "\n".join(lines)
+
+
+def _all(parts: Sequence[Part], side: str) -> tuple[list[str], bool]:
+    named = list(dict.fromkeys(address for part in parts for address in getattr(part, side)))
+    return named, any(getattr(part, f"more_{side}") for part in parts)
+
+
+def _hosts(addresses: Sequence[str], more: bool) -> str:
+    if more or not addresses:
+        return "many hosts"
+    if len(addresses) > _NAMED:
+        return f"{len(addresses)} hosts"
+    return ", ".join(addresses)

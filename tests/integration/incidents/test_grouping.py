@@ -1,0 +1,132 @@
+"""Alerts become incidents in the transaction that writes them: the same ones whatever is repeated, reordered or cut."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from infra.config import Settings
+from jobs.sinks import alertbook, alerts, evidence, postgres
+from jobs.sinks.alertstore import AlertStore, AppliedEvidence
+from jobs.sinks.migrations import migrate
+from schemas.packets import FLOWS
+from tests.integration.sinkbench import Rows, run
+from tests.sinksdata import table as flows
+
+pytestmark = pytest.mark.integration
+MINUTE = 60
+
+
+def give(store: AlertStore, rows: Rows) -> AppliedEvidence:
+    return store.apply(alertbook.gather([evidence.partials(evidence.attacks(flows(rows), FLOWS.alerts), FLOWS.alerts, 3600)]))
+
+
+@pytest.fixture
+def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(hot=database, alerts={**database, "min_flows": 1})
+    migrate(alerts.component(made))
+    yield made
+    postgres.discard(postgres.kept(made.alerts, "flowlake-alerts"))
+
+
+def attack(kind: str, source: str, target: str, at: float, number: int = 0, **more: Any) -> dict[str, Any]:
+    """A flow of an attack, at a minute."""
+    name = f"{kind}{source}{target}{at}{number}"
+    return {"name": name, "attack_type": kind, "src_ip": source, "dst_ip": target, "at": at * MINUTE + number, **more}
+
+
+#: A scan, a guessed password, data carried away by the host that was broken into; bots of one controller; a flood.
+INTRUSION = [
+    *(attack("SYN_SCAN", "6.6.6.6", f"10.0.0.{i}", 0, i) for i in range(1, 30)),
+    *(attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 9, i) for i in range(20)),
+    *(attack("EXFILTRATION", "10.0.0.5", "7.7.7.7", 20, i) for i in range(3)),
+]
+BOTNET = [attack("BOTNET_BEACON", f"10.0.1.{bot}", "9.9.9.9", 3 * i, bot) for bot in range(1, 6) for i in range(6)]
+FLOOD = [attack("SYN_FLOOD", f"198.51.{i // 250}.{i % 250 + 1}", "10.0.2.1", 14, i) for i in range(300)]
+
+
+def told(where: Settings) -> dict[str, Any]:
+    """Incidents and what is in them."""
+    rows = run(
+        where.alerts,
+        "SELECT i.id::text, i.title, i.priority, i.status, (SELECT array_agg(DISTINCT a.attack_type ORDER BY a.attack_type) "
+        "FROM alerts a WHERE a.incident_id = i.id), i.description, i.metadata::text, i.first_seen, i.last_seen FROM incidents i",
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_few_explained_stories(where: Settings) -> None:
+    done = give(AlertStore(where.alerts, FLOWS), INTRUSION + BOTNET + FLOOD)
+    assert (len(done.raised), done.incidents) == (9, 3)
+    found = told(where)
+    assert sorted((title, priority, types) for title, priority, _, types, *_ in found.values()) == [
+        ("Botnet beacon: 5 hosts -> 9.9.9.9", "CRITICAL", ["BOTNET_BEACON"]),
+        ("SYN flood: many hosts -> 10.0.2.1", "CRITICAL", ["SYN_FLOOD"]),
+        (
+            "SYN scan, then SSH brute force, then exfiltration: 6.6.6.6, 10.0.0.5 -> many hosts", "CRITICAL",
+            ["EXFILTRATION", "SSH_BRUTE_FORCE", "SYN_SCAN"],
+        ),
+    ]  # fmt: skip
+    assert run(where.alerts, "SELECT count(*) FROM alerts WHERE incident_id IS NULL") == [(0,)]
+    (story,) = [about for title, _, _, _, about, *_ in found.values() if title.startswith("SYN scan")]
+    assert "SSH brute force (repeated SSH password attempts): 1 alert, 20 flows, 6.6.6.6 -> 10.0.0.5. MITRE ATT&CK T1110.001." in story
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_replay_order_and_cuts_change_nothing(where: Settings, seed: int) -> None:
+    rows = INTRUSION + BOTNET + FLOOD
+    give(AlertStore(where.alerts, FLOWS), rows)
+    whole = told(where)
+    give(AlertStore(where.alerts, FLOWS), rows)
+    assert told(where) == whole
+    run(where.alerts, "DELETE FROM alerts")
+    run(where.alerts, "DELETE FROM incidents")
+    rng = random.Random(seed)
+    rng.shuffle(rows)
+    store = AlertStore(where.alerts, FLOWS)
+    while rows:
+        size = rng.choice((1, 3, 40, 100))
+        give(store, rows[:size])
+        if rng.random() < 0.3:
+            give(store, rows[:size])
+        rows = rows[size:]
+    assert told(where) == whole
+
+
+def test_a_missing_link_joins_two_incidents_and_their_ids_lead_on(where: Settings) -> None:
+    """Two sides of a story are there before what connects them: notes come along, and both ids lead to the one that stays."""
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [attack("EXFILTRATION", "10.0.0.5", "7.7.7.7", 20)])
+    give(store, [attack("SYN_SCAN", "6.6.6.6", f"10.0.0.{i}", 0, i) for i in range(20)])
+    before = set(told(where))
+    assert len(before) == 2
+    for key in before:
+        run(where.alerts, "INSERT INTO incident_notes (incident_id, author, note) VALUES (%s, 'anna', 'seen')", (key,))
+    give(store, [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 9)])
+    (now,) = told(where)
+    assert now in before  # that of the earliest alert
+    aliases = run(where.alerts, "SELECT alias::text, incident_id::text FROM incident_aliases")
+    assert aliases == [(alias, now) for alias in before - {now}]
+    assert run(where.alerts, "SELECT count(*), count(DISTINCT incident_id) FROM incident_notes") == [(2, 1)]
+
+
+def test_what_people_have_done_stays(where: Settings) -> None:
+    """An incident that somebody has taken keeps its id; one that is closed takes nothing new, and the next says what it follows."""
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 9)])
+    (taken,) = told(where)
+    run(where.alerts, "UPDATE incidents SET assigned_to = 'anna', touched_at = now() WHERE id = %s", (taken,))
+    give(store, [attack("SYN_SCAN", "6.6.6.6", "10.0.0.5", 0)])  # earlier: it would name the incident
+    assert list(told(where)) == [taken]
+    run(where.alerts, "UPDATE incidents SET status = 'RESOLVED' WHERE id = %s", (taken,))
+    give(store, [attack("WEB_INJECTION", "6.6.6.6", "10.0.0.9", 30)])
+    found = told(where)
+    (fresh,) = set(found) - {taken}
+    assert run(where.alerts, "SELECT metadata -> 'follows' FROM incidents WHERE id = %s", (fresh,)) == [([taken],)]
+    give(store, [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 10, 5)])  # more evidence of what is in the closed one
+    assert set(told(where)) == {taken, fresh}
+    assert UUID(taken)
