@@ -16,8 +16,8 @@ from typing import Any
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
 
-#: Who acts, for the audit: ``SET LOCAL flowlake.user = 'anna'``. Without it, the role of the session.
-USER = "flowlake.user"
+#: Who acts, for the audit: ``SET LOCAL flowlake.actor = 'anna'``. Without it, the role of the session.
+ACTOR = "flowlake.actor"
 #: ``on`` in a transaction of the stream.
 EVIDENCE = "flowlake.evidence"
 #: Changes with every batch.
@@ -55,7 +55,7 @@ BEGIN
     END IF;
     NEW.timestamp := clock_timestamp();
     NEW.db_user := session_user;
-    NEW.user_id := coalesce(nullif(current_setting('{USER}', true), ''), session_user);
+    NEW.user_id := coalesce(nullif(current_setting('{ACTOR}', true), ''), session_user);
     NEW.details := coalesce(NEW.details, '{{}}');
     NEW.hash := sha256({_HASHED.format("NEW.")});
     UPDATE {AUDIT_HEAD} SET id = NEW.id, hash = NEW.hash;
