@@ -101,8 +101,7 @@ END""",
 def _function(name: str) -> tuple[str, ...]:
     """With the rights of the tables' owner: who may change an alert need not be able to write into the audit by himself."""
     return (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
-        f"$body${_FUNCTIONS[name]}\n$body$",
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body${_FUNCTIONS[name]}\n$body$",
         # A table of that name in another schema, or a temporary one, must not stand in for ours.
         f"DO $do$ BEGIN EXECUTE format('ALTER FUNCTION {name}() SET search_path = %I, pg_temp', current_schema()); END $do$",
         f"COMMENT ON FUNCTION {name}() IS '{_VERSION}'",

@@ -1,0 +1,286 @@
+"""What people do with incidents: take, note, close, merge, split. Each act is one transaction, and who did it stands in the audit.
+
+Two people at once: the second is told what the first has done, and nothing of his act happens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import psycopg2.extras
+
+from infra.console.looks import NO_TABLE
+from infra.errors import ConfigError, StoreError, one_line
+from infra.names import valid_text
+from infra.sections import PostgresSettings
+from jobs.incidents import guards, store
+from jobs.sinks import postgres
+from jobs.sinks.stores import StoreUnavailable
+from schemas.alerts import TABLE
+from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
+from schemas.labels import Label
+
+#: Characters of a name, and of a note.
+MAX_NAME, MAX_NOTE = 100, 10_000
+_IDS = "flowlake incidents list shows the ids in its first column"
+_SHOWN = (
+    "i.id::text, i.title, i.status, i.priority, i.assigned_to, i.first_seen, i.last_seen, i.created_at, i.updated_at, i.closed_at, "
+    "i.closed_by, i.description, i.metadata"
+)
+
+
+@contextmanager
+def acting(settings: PostgresSettings, by: str) -> Iterator[Any]:
+    """A cursor in a transaction in which ``by`` acts.
+
+    Raises
+    ------
+    ConfigError
+        That is no name.
+    StoreError
+        The database is away or refuses; nothing was done.
+    """
+    name = text(by, "--by", MAX_NAME)
+    try:
+        connection = postgres.connect(settings, "flowlake-cli")
+    except StoreUnavailable as e:
+        raise StoreError(str(e), "start it: flowlake up") from e
+    with closing(connection):
+        try:
+            with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+                cursor.execute("SELECT set_config(%s, %s, true)", (guards.ACTOR, name))
+                yield cursor
+        except psycopg2.errors.UndefinedTable as e:
+            raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
+        except psycopg2.errors.InsufficientPrivilege as e:
+            hint = f"ask for the role: GRANT flowlake_responder TO {settings.user}"
+            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}", hint) from e
+        except psycopg2.Error as e:
+            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}") from e
+
+
+def text(given: str, what: str, most: int) -> str:
+    """A name or note as it is stored: valid, without what a terminal or a table would take for something else than text.
+
+    Raises
+    ------
+    ConfigError
+        It is empty or too long.
+    """
+    kept = "".join(c if c == "\n" or c.isprintable() else " " for c in valid_text(given)).strip()
+    if not kept or len(kept) > most:
+        raise ConfigError(f"{what} {one_line(given, 60)!r}: 1 to {most:,} characters", "say it in words")
+    return kept
+
+
+def find(cursor: Any, given: str) -> dict[str, Any]:
+    """The incident that an id names: its own, one that it had before, or the beginning of one.
+
+    Raises
+    ------
+    ConfigError
+        It names none, or several.
+    """
+    wanted = given.strip().lower()
+    if not 4 <= len(wanted) <= 36 or set(wanted) - set("0123456789abcdef-"):
+        raise ConfigError(f"incident id {given!r} is no UUID, nor the beginning of one", _IDS)
+    cursor.execute(
+        f"SELECT DISTINCT {_SHOWN} FROM {INCIDENTS} i LEFT JOIN {ALIASES} a ON a.incident_id = i.id "
+        "WHERE starts_with(i.id::text, %(id)s) OR starts_with(a.alias::text, %(id)s) LIMIT 3",
+        {"id": wanted},
+    )
+    rows = cursor.fetchall()
+    if len(rows) != 1:
+        raise ConfigError(
+            f"{'several incidents begin' if rows else 'there is no incident'} {'with' if rows else ''} {wanted}".replace("  ", " "), _IDS
+        )
+    return dict(rows[0])
+
+
+def listed(
+    cursor: Any, *, undone: bool = False, status: str | None = None, assigned: str | None = None, since: Any = None, limit: int = 20
+) -> list[dict[str, Any]]:
+    """Incidents, those first that want somebody: by priority, then the newest."""
+    where, values = ["true"], list[Any]()
+    for condition, value in (("i.status = ANY(%s)", list(UNDONE) if undone else None), ("i.status = %s", status),
+                             ("i.assigned_to = %s", assigned), ("i.last_seen >= %s", since)):  # fmt: skip
+        if value is not None:
+            where.append(condition)
+            values.append(value)
+    cursor.execute(
+        f"SELECT {_SHOWN} FROM {INCIDENTS} i WHERE {' AND '.join(where)} "
+        "ORDER BY i.status <> ALL(%s), array_position(%s, i.priority) DESC, i.last_seen DESC, i.id LIMIT %s",
+        [*values, list(UNDONE), list(PRIORITIES), limit],
+    )
+    return [dict(row) for row in cursor.fetchall()]
+
+
+def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Alerts of an incident in the order of time, and its notes."""
+    cursor.execute(
+        "SELECT id::text, first_seen, last_seen, severity, attack_type, kind, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, flow_count, "
+        f"confidence, record_type, domain, details, resolved_at, resolved_by, grouped_by FROM {TABLE} WHERE incident_id = %s "
+        "ORDER BY first_seen, id",
+        (incident,),
+    )
+    alerts = [dict(row) for row in cursor.fetchall()]
+    cursor.execute(f"SELECT at, author, note FROM {NOTES} WHERE incident_id = %s ORDER BY id", (incident,))
+    return alerts, [dict(row) for row in cursor.fetchall()]
+
+
+def assign(cursor: Any, given: str, who: str) -> dict[str, Any]:
+    """Give an incident to somebody (``""``: to nobody); one that nobody had begun is being investigated then."""
+    incident = find(cursor, given)
+    to = text(who, "--to", MAX_NAME) if who else None
+    return _changed(
+        cursor, incident, "assigned_to = %s, status = CASE WHEN status = 'OPEN' AND %s THEN 'INVESTIGATING' ELSE status END", [to, bool(to)]
+    )
+
+
+def note(cursor: Any, given: str, by: str, words: str) -> dict[str, Any]:
+    """Write something down."""
+    incident = find(cursor, given)
+    cursor.execute(
+        f"INSERT INTO {NOTES} (incident_id, author, note) VALUES (%s, %s, %s)",
+        (incident["id"], text(by, "--by", MAX_NAME), text(words, "the note", MAX_NOTE)),
+    )
+    return _changed(cursor, incident, "updated_at = clock_timestamp()", [])
+
+
+def close(cursor: Any, given: str, by: str, status: Status, why: str = "") -> dict[str, Any]:
+    """Close an incident as ``RESOLVED`` or ``FALSE_POSITIVE``, and its alerts with it.
+
+    Raises
+    ------
+    StoreError
+        Somebody has closed it before.
+    """
+    incident = find(cursor, given)
+    name = text(by, "--by", MAX_NAME)
+    if why:
+        cursor.execute(
+            f"INSERT INTO {NOTES} (incident_id, author, note) VALUES (%s, %s, %s)",
+            (incident["id"], name, text(why, "the reason", MAX_NOTE)),
+        )
+    done = _changed(
+        cursor, incident, "status = %s, closed_at = clock_timestamp(), closed_by = %s", [status, name], "status = ANY(%s)", [list(UNDONE)]
+    )
+    cursor.execute(
+        f"UPDATE {TABLE} SET resolved_at = clock_timestamp(), resolved_by = %s WHERE incident_id = %s AND resolved_at IS NULL",
+        (name, done["id"]),
+    )
+    return done
+
+
+def reopen(cursor: Any, given: str) -> dict[str, Any]:
+    """Open a closed incident again; its alerts stay as they are."""
+    incident = find(cursor, given)
+    return _changed(
+        cursor, incident, "status = 'INVESTIGATING', closed_at = NULL, closed_by = NULL", [], "status <> ALL(%s)", [list(UNDONE)]
+    )
+
+
+def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dict[str, Any]:
+    """Put incidents into the first of them; their ids lead there.
+
+    Raises
+    ------
+    ConfigError
+        They are the same one.
+    """
+    into, *others = [find(cursor, one) for one in given]
+    ids = list(dict.fromkeys(one["id"] for one in others if one["id"] != into["id"]))
+    if not ids:
+        raise ConfigError(f"there is nothing to merge: all of these are incident {into['id']}", "name another incident")
+    # What a person has put together, the rule does not take apart: the alerts are his now.
+    cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, ids))
+    store.merge(cursor, [UUID(one) for one in ids], UUID(into["id"]))
+    store.tell(cursor, [UUID(into["id"])], labels)
+    return _changed(cursor, into, "updated_at = clock_timestamp()", [])
+
+
+def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> dict[str, Any]:
+    """Take alerts out of their incidents into a new one.
+
+    Raises
+    ------
+    ConfigError
+        One is no alert, or they are all that an incident has.
+    """
+    ids = []
+    for one in alerts:
+        try:
+            ids.append(str(UUID(one)))
+        except ValueError as e:
+            raise ConfigError(f"alert id {one!r} is no UUID", "flowlake incidents show ID lists the alerts with their ids") from e
+    cursor.execute(f"SELECT id::text, incident_id::text, first_seen, last_seen FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE", (ids,))
+    found = cursor.fetchall()
+    if missing := sorted(set(ids) - {row["id"] for row in found}):
+        raise ConfigError(f"there is no alert {missing[0]}", "flowlake incidents show ID lists the alerts with their ids")
+    before = sorted({row["incident_id"] for row in found if row["incident_id"]})
+    cursor.execute(
+        f"SELECT i.id::text FROM {INCIDENTS} i WHERE i.id = ANY(%s::uuid[]) "
+        f"AND NOT EXISTS (SELECT FROM {TABLE} a WHERE a.incident_id = i.id AND a.id <> ALL(%s::uuid[]))",
+        (before, ids),
+    )
+    if emptied := cursor.fetchall():
+        raise ConfigError(f"nothing would be left of incident {emptied[0]['id']}", "leave one of its alerts, or merge it with another")
+    fresh = str(uuid4())
+    cursor.execute(
+        f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen, metadata, touched_at) VALUES (%s, '', %s, %s, %s, clock_timestamp())",
+        (fresh, min(row["first_seen"] for row in found), max(row["last_seen"] for row in found), json.dumps({"split_from": before})),
+    )
+    cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, ids))
+    store.tell(cursor, [UUID(fresh), *map(UUID, before)], labels)
+    for one in before:
+        _changed(cursor, {"id": one}, "updated_at = clock_timestamp()", [])
+    return find(cursor, fresh)
+
+
+def edit(cursor: Any, given: str, by: str, *, title: str = "", priority: str = "") -> dict[str, Any]:
+    """Call an incident something else, or think it more or less urgent; the rule leaves it so.
+
+    Raises
+    ------
+    ConfigError
+        There is no such priority.
+    """
+    incident = find(cursor, given)
+    name = text(by, "--by", MAX_NAME)
+    if priority and priority.upper() not in PRIORITIES:
+        raise ConfigError(f"--priority {priority!r}", f"one of: {', '.join(PRIORITIES)}")
+    changes, values, marks = ["metadata = metadata || %s::jsonb"], list[Any](), dict[str, str]()
+    if title:
+        changes.append("title = %s")
+        values.append(text(title, "--title", 300))
+        marks["titled_by"] = name
+    if priority:
+        changes.append("priority = %s")
+        values.append(priority.upper())
+        marks["prioritised_by"] = name
+    return _changed(cursor, incident, ", ".join(changes), [json.dumps(marks), *values])
+
+
+def _changed(
+    cursor: Any, incident: Mapping[str, Any], changes: str, values: Sequence[Any], only: str = "true", only_values: Sequence[Any] = ()
+) -> dict[str, Any]:
+    cursor.execute(
+        f"UPDATE {INCIDENTS} SET {changes}, touched_at = coalesce(touched_at, clock_timestamp()), updated_at = clock_timestamp() "
+        f"WHERE id = %s AND {only} RETURNING id::text",
+        [*values, incident["id"], *only_values],
+    )
+    if not cursor.fetchall():
+        now = find(cursor, incident["id"])
+        how = now["status"].lower().replace("_", " ")
+        if now["status"] in UNDONE:
+            raise StoreError(f"incident {now['id']} is {how}: it was not closed", "flowlake incidents show tells how it stands")
+        raise StoreError(
+            f"incident {now['id']} was closed before: {how}, by {now['closed_by'] or 'nobody named'}",
+            "flowlake incidents reopen opens it again",
+        )
+    return find(cursor, incident["id"])
