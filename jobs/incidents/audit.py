@@ -1,7 +1,7 @@
 """Whether the audit is whole: every row's hash is computed anew, here and not in the database, and compared.
 
-What is found: a row that was changed, a row that is missing, a row that was put in, and an end that was cut off. Whoever owns the server can
-write the whole chain anew, and its head; that is found too by whoever has noted a head before and gives it (``noted``).
+What is found: a row that was changed, a row that is missing, a row that was put in, and an end that was cut off. Whoever owns the
+server can write the whole chain anew, and its head; that is found too by whoever has noted a head before and gives it (``noted``).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import psycopg2.extras
 
+from infra.config import Settings
 from infra.console.looks import NO_TABLE
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import valid_text
@@ -22,7 +23,7 @@ from jobs.incidents import guards, store
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 from schemas.alerts import TABLE
-from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
+from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
 from schemas.labels import Label
 
 #: Characters of a name, and of a note.
@@ -133,6 +134,32 @@ def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dic
     return alerts, [dict(row) for row in cursor.fetchall()]
 
 
+def history(cursor: Any, incident: str) -> list[dict[str, Any]]:
+    """What the audit says was done to an incident, under whatever id, in the order of time."""
+    cursor.execute(
+        f"SELECT timestamp, user_id, action, details FROM {ACTIONS} WHERE target = ANY(SELECT 'incident:' || id FROM "
+        f"(SELECT %s AS id UNION ALL SELECT alias::text FROM {ALIASES} WHERE incident_id = %s::uuid) ids) ORDER BY id",
+        (incident, incident),
+    )
+    return [{**row, "what": _told(row["action"], row["details"])} for row in cursor.fetchall()]
+
+
+def _told(action: str, details: Mapping[str, Any]) -> str:
+    if not action.endswith(".update"):
+        return {"insert": "made", "delete": "merged into another"}.get(action.partition(".")[2], action)
+    changed = {name: change for name, change in details.items() if name not in ("touched_at", "metadata", "description")}
+    return ", ".join(f"{name} {_short(was)} -> {_short(now)}" for name, (was, now) in sorted(changed.items())) or "touched"
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else one_line(str(value), 60)
+
+
+def labels_of(settings: Settings) -> dict[str, Label]:
+    """What all sources say about their attack types."""
+    return {name: label for record in settings.catalogue.records if record.alerts for name, label in record.alerts.by_name.items()}
+
+
 def assign(cursor: Any, given: str, who: str) -> dict[str, Any]:
     """Give an incident to somebody (``""``: to nobody); one that nobody had begun is being investigated then."""
     incident = find(cursor, given)
@@ -149,7 +176,7 @@ def note(cursor: Any, given: str, by: str, words: str) -> dict[str, Any]:
         f"INSERT INTO {NOTES} (incident_id, author, note) VALUES (%s, %s, %s)",
         (incident["id"], text(by, "--by", MAX_NAME), text(words, "the note", MAX_NOTE)),
     )
-    return _changed(cursor, incident, "updated_at = clock_timestamp()", [])
+    return _changed(cursor, incident, "", [])
 
 
 def close(cursor: Any, given: str, by: str, status: Status, why: str = "") -> dict[str, Any]:
@@ -199,9 +226,10 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
         raise ConfigError(f"there is nothing to merge: all of these are incident {into['id']}", "name another incident")
     # What a person has put together, the rule does not take apart: the alerts are his now.
     cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, ids))
-    store.merge(cursor, [UUID(one) for one in ids], UUID(into["id"]))
-    store.tell(cursor, [UUID(into["id"])], labels)
-    return _changed(cursor, into, "updated_at = clock_timestamp()", [])
+    with cursor.connection.cursor() as plain:
+        store.merge(plain, [UUID(one) for one in ids], UUID(into["id"]))
+        store.tell(plain, [UUID(into["id"])], labels)
+    return _changed(cursor, into, "", [])
 
 
 def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> dict[str, Any]:
@@ -236,9 +264,10 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
         (fresh, min(row["first_seen"] for row in found), max(row["last_seen"] for row in found), json.dumps({"split_from": before})),
     )
     cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, ids))
-    store.tell(cursor, [UUID(fresh), *map(UUID, before)], labels)
+    with cursor.connection.cursor() as plain:
+        store.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
     for one in before:
-        _changed(cursor, {"id": one}, "updated_at = clock_timestamp()", [])
+        _changed(cursor, {"id": one}, "", [])
     return find(cursor, fresh)
 
 
@@ -270,7 +299,8 @@ def _changed(
     cursor: Any, incident: Mapping[str, Any], changes: str, values: Sequence[Any], only: str = "true", only_values: Sequence[Any] = ()
 ) -> dict[str, Any]:
     cursor.execute(
-        f"UPDATE {INCIDENTS} SET {changes}, touched_at = coalesce(touched_at, clock_timestamp()), updated_at = clock_timestamp() "
+        f"UPDATE {INCIDENTS} SET {changes}{', ' if changes else ''}touched_at = coalesce(touched_at, clock_timestamp()), "
+        "updated_at = clock_timestamp() "
         f"WHERE id = %s AND {only} RETURNING id::text",
         [*values, incident["id"], *only_values],
     )

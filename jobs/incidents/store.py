@@ -23,6 +23,8 @@ from schemas.incidents import ALIASES, BY_PERSON, BY_RULE, INCIDENTS, NOTES, UND
 from schemas.labels import Label
 
 _US = "(extract(epoch FROM {0}) * 1000000)::bigint"
+#: A parameter in microseconds since the epoch.
+_MOMENT = "timestamptz 'epoch' + %s * interval '1 microsecond'"
 _COLUMNS = (
     f"id::text, attack_type, kind, domain, {_US.format('first_seen')} AS first_seen, {_US.format('last_seen')} AS last_seen, "
     "host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, jsonb_build_object('sources', details->'sources', 'targets', details->'targets', "
@@ -75,23 +77,24 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
     for key, member in free.items():
         if member.incident:
             before[member.incident].append(key)
-    made, touched = 0, {m.incident for key, m in members.items() if key in changed and m.incident}
+    made = 0
+    touched = {m.incident for key, m in members.items() if key in changed and m.incident}
     founders = _founders(cursor, before)
     for story in stories((m.seen for m in free.values()), round(window_s * 1e6), before.values()):
-        there = {free[s.id].incident: None for s in story if free[s.id].incident}
+        there = {incident: None for s in story if (incident := free[s.id].incident)}
         fresh = [s for s in story if free[s.id].incident is None]
         if len(there) == 1 and not fresh:
             (only,) = there
             if only in touched and not held[only].touched:
                 _renamed(cursor, only, _name(story, [founders[only]]), touched)
             continue
-        incident, is_new = _settled(cursor, story, [held[i] for i in there if i], founders)
+        incident, is_new = _settled(cursor, story, [held[i] for i in there], founders)
         if is_new:
             made += 1
             _follows(cursor, incident, story, members, held)
         cursor.execute(f"UPDATE {TABLE} SET incident_id = %s WHERE id = ANY(%s::uuid[])", (str(incident), [str(s.id) for s in fresh]))
         touched = {i for i in touched if i not in there} | {incident}
-    tell(cursor, [i for i in touched if i], labels)
+    tell(cursor, list(touched), labels)
     return made
 
 
@@ -157,8 +160,7 @@ def _settled(cursor: Any, story: Sequence[Sighting], there: Sequence[_Held], fou
     incident = theirs[0].id if theirs else _name(story, (founders[i.id] for i in there))
     if not there:
         cursor.execute(
-            f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen) VALUES (%s, '', timestamptz 'epoch' + %s * interval '1 microsecond', "
-            "timestamptz 'epoch' + %s * interval '1 microsecond') ON CONFLICT (id) DO NOTHING",
+            f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen) VALUES (%s, '', {_MOMENT}, {_MOMENT}) ON CONFLICT (id) DO NOTHING",
             (str(incident), story[0].first_seen, max(s.last_seen for s in story)),
         )
         return incident, True
@@ -171,7 +173,7 @@ def _settled(cursor: Any, story: Sequence[Sighting], there: Sequence[_Held], fou
     return incident, False
 
 
-def _renamed(cursor: Any, old: UUID, new: UUID, among: set[UUID | None]) -> None:
+def _renamed(cursor: Any, old: UUID, new: UUID, among: set[UUID]) -> None:
     if old == new:
         return
     cursor.execute(f"UPDATE {INCIDENTS} SET id = %s WHERE id = %s", (str(new), str(old)))
@@ -216,8 +218,8 @@ SELECT a.incident_id::text, a.attack_type, count(*), sum(a.flow_count)::bigint, 
         LIMIT 1000) s),
     (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.dst_ip)) FILTER (WHERE a.dst_ip IS NOT NULL)) AS x
         LIMIT 1000) s),
-    bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1), bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1),
-    sum(a.confidence * a.flow_count) / nullif(sum(a.flow_count), 0)
+    bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1),
+    bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1)
 FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) GROUP BY a.incident_id, a.attack_type
 """
 
@@ -229,7 +231,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     cursor.execute(_PARTS, ([str(i) for i in ids],))
     parts: dict[str, list[Part]] = defaultdict(list)
     ends: dict[str, int] = defaultdict(int)
-    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many, _ in cursor.fetchall():
+    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many in cursor.fetchall():
         parts[key].append(Part(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
         ends[key] = max(ends[key], last)
     rows = []

@@ -39,7 +39,9 @@ alerts = typer.Typer(
 def show(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
-    kind: Annotated[str | None, typer.Option(help="scan, flood, brute-force, repeated, per-flow, or an attack type such as SYN_FLOOD.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="scan, flood, brute-force, repeated, per-flow, or an attack type such as SYN_FLOOD.")
+    ] = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
     since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,

@@ -1,0 +1,99 @@
+"""``flowlake audit``: who did what to alerts and incidents, and whether that record is whole."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from typing import Annotated
+
+import psycopg2
+import typer
+
+from infra import config
+from infra.console import looks
+from infra.console.options import ConfFile, Json, group
+from infra.errors import ConfigError, StoreError, one_line
+from schemas.incidents import ACTIONS
+
+app = group("Who did what to alerts and incidents, and whether that record is whole.", "flowlake audit verify")
+_SHOWN = ("id", "timestamp", "user_id", "action", "target", "details")
+#: `flowlake audit verify` found something.
+EXIT_FAULTS = 10
+
+
+@app.callback()
+def _group() -> None:
+    """Who did what to alerts and incidents, and whether that record is whole."""
+
+
+@app.command("list", epilog="Examples:  flowlake audit list --user anna --since 7d   |   flowlake audit list --target incident:0b4c --json")
+def list_(
+    user: Annotated[str | None, typer.Option("--user", help="Only what this person did.", show_default=False)] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Beginning of what was changed: alert:ID, incident:ID.", show_default=False)
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest rows, so many.")] = 20,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest rows of the audit."""
+    from jobs.sinks import ask
+
+    settings = config.load(conf_file)
+    where, values = ["true"], list[object]()
+    for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", looks.since(since))):
+        if value is not None:
+            where.append(condition)
+            values.append(value)
+    rows = ask.query(
+        settings.alerts,
+        f"SELECT id, timestamp, user_id, action, target, details, db_user FROM {ACTIONS} "
+        f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT %s",
+        [*values, limit],
+    )
+    if not as_json:
+        rows = [{**row, "details": one_line(json.dumps(row["details"]), 80)} for row in rows]
+    looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} rows of the audit, newest first")
+
+
+@app.command(epilog="Examples:  flowlake audit verify   |   flowlake audit verify --noted 1042:9f2c...")
+def verify(
+    noted: Annotated[
+        str, typer.Option("--noted", help="A head that this command has printed before: it must still be in the chain.", metavar="HEAD")
+    ] = "",
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """Compute every hash of the audit anew; exit code 10 where a row was changed, removed or put in.
+
+    Note the head that it prints somewhere else: whoever owns the server can write a whole chain, but not this one again.
+    """
+    from jobs.incidents import audit
+    from jobs.sinks import postgres
+    from jobs.sinks.stores import StoreUnavailable
+
+    number, colon, digest = noted.partition(":")
+    if noted and not (colon and number.isdigit() and len(digest) == 64 and not set(digest) - set("0123456789abcdef")):
+        raise ConfigError(f"--noted {one_line(noted, 60)!r} is no head", "as flowlake audit verify prints it: number:hash")
+    settings = config.load(conf_file)
+    try:
+        with closing(postgres.connect(settings.alerts, "flowlake-audit")) as connection:
+            found = audit.verify(connection, noted)
+    except StoreUnavailable as e:
+        raise StoreError(str(e), "start it: flowlake up") from e
+    except psycopg2.errors.UndefinedTable as e:
+        raise StoreError(f"{postgres.where(settings.alerts)} holds no audit yet", looks.NO_TABLE) from e
+    except psycopg2.Error as e:
+        raise StoreError(f"{postgres.where(settings.alerts)}: {one_line(e)}") from e
+    if as_json:
+        print(json.dumps(asdict(found)))
+    else:
+        for fault in found.faults[: audit.MAX_TOLD]:
+            print(f"row {fault.row}: {fault.what}" if fault.row else fault.what)
+        if len(found.faults) > audit.MAX_TOLD:
+            print(f"and {len(found.faults) - audit.MAX_TOLD:,} more")
+        print(f"{found.rows:,} rows, {'whole' if not found.faults else f'{len(found.faults):,} faults'}; head {found.head}")
+    if found.faults:
+        raise typer.Exit(EXIT_FAULTS)

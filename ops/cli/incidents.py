@@ -1,0 +1,222 @@
+"""``flowlake incidents``: the stories that alerts tell, taken, noted, closed, merged and split."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from typing import Annotated, Any
+
+import typer
+
+from infra import config
+from infra.config import Settings
+from infra.console import looks
+from infra.console.options import ConfFile, Json, group
+from infra.errors import ConfigError
+from schemas.incidents import STATUSES
+
+app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
+_SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
+_ALERTS = ("first_seen", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "resolved_by", "id")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The incident's id, one that it had, or the beginning of one.")]
+By = Annotated[str, typer.Option("--by", help="Who does it; default: you.", show_default=False)]
+
+
+@app.callback()
+def _group() -> None:
+    """Incidents: alerts that belong together, as few stories."""
+
+
+@app.command("list", epilog="Examples:  flowlake incidents list --open   |   flowlake incidents list --status RESOLVED --since 7d --json")
+def list_(
+    undone: Annotated[bool, typer.Option("--open", help="Only those that nobody has closed.")] = False,
+    status: Annotated[str | None, typer.Option(help=f"One of: {', '.join(STATUSES)}.", show_default=False)] = None,
+    assigned: Annotated[str | None, typer.Option("--assigned", help="Only those of this person.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Seen since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many.")] = 20,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """Incidents, the most urgent first, those that are closed behind."""
+    from jobs.incidents import people
+
+    if status is not None and status.upper() not in STATUSES:
+        raise ConfigError(f"--status {status!r}", f"one of: {', '.join(STATUSES)}")
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        rows = people.listed(
+            cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
+        )
+    shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
+    looks.show(shown, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} incidents, the most urgent first")
+
+
+@app.command(epilog="Example:  flowlake incidents show 0b4c1f6e")
+def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> None:
+    """An incident as a page: what happened, its alerts, its notes, and what was done about it."""
+    from jobs.incidents import people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        found = people.find(cursor, incident)
+        alerts, notes = people.contents(cursor, found["id"])
+        done = people.history(cursor, found["id"])
+    if as_json:
+        print(json.dumps(_plain({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
+        return
+    print("\n".join(_page(found, len(alerts))))
+    looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
+    for title, rows in (("notes", [f"{looks.plain(n['at'])}  {n['author']}: {n['note']}" for n in notes]),
+                        ("history", [f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}" for d in done])):  # fmt: skip
+        if rows:
+            print(f"\n{title}")
+            print("\n".join(f"  {row}" for row in rows))
+
+
+def _page(found: dict[str, Any], alerts: int) -> list[str]:
+    about = found["metadata"]
+    span = f"{looks.plain(found['first_seen'])} to {looks.plain(found['last_seen'])}"
+    lines = [
+        found["title"],
+        f"{found['priority']}  {found['status']}  assigned to {found['assigned_to'] or 'nobody'}",
+        f"{found['id']}  {span}  {alerts} alerts, {about.get('flows', 0):,} flows",
+        "",
+        found["description"],
+    ]
+    if about.get("techniques"):
+        lines.append(f"MITRE ATT&CK: {', '.join(about['techniques'])}")
+    for name, words in (("follows", "follows the closed incident"), ("split_from", "taken out of")):
+        lines += [f"{words} {one}" for one in about.get(name, [])]
+    if found["closed_by"]:
+        lines.append(f"closed by {found['closed_by']} at {looks.plain(found['closed_at'])}")
+    return [*lines, ""]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else looks.plain(value)
+
+
+@app.command(epilog="Example:  flowlake incidents assign 0b4c1f6e --to anna")
+def assign(
+    incident: Id,
+    to: Annotated[str, typer.Option("--to", help="Who takes it; empty: nobody.")],
+    by: By = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Give an incident to somebody; it is being investigated then."""
+    from jobs.incidents import people
+
+    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+        _say(people.assign(cursor, incident, to))
+
+
+@app.command(epilog="Example:  flowlake incidents note 0b4c1f6e 'the host is back from repair'")
+def note(
+    incident: Id,
+    words: Annotated[str, typer.Argument(metavar="TEXT", help="What there is to say.")],
+    by: By = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Write something down."""
+    from jobs.incidents import people
+
+    who = by or getpass.getuser()
+    with people.acting(config.load(conf_file).alerts, who) as cursor:
+        _say(people.note(cursor, incident, who, words))
+
+
+@app.command(epilog="Example:  flowlake incidents resolve 0b4c1f6e --by anna --why 'account locked, host cleaned'")
+def resolve(
+    incident: Id,
+    by: By = "",
+    why: Annotated[str, typer.Option("--why", help="What was found and done; becomes a note.")] = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Close an incident, and its alerts with it."""
+    from jobs.incidents import people
+
+    who = by or getpass.getuser()
+    with people.acting(config.load(conf_file).alerts, who) as cursor:
+        _say(people.close(cursor, incident, who, "RESOLVED", why))
+
+
+@app.command("false-positive", epilog="Example:  flowlake incidents false-positive 0b4c1f6e --by anna --why 'our own scanner'")
+def false_positive(
+    incident: Id,
+    by: By = "",
+    why: Annotated[str, typer.Option("--why", help="What it was; becomes a note, and goes with the labels.")] = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Close an incident that was none; its flows are labelled benign, for the next training (table labels of the lake)."""
+    from jobs.incidents import people, verdicts
+
+    settings: Settings = config.load(conf_file)
+    who = by or getpass.getuser()
+    with people.acting(settings.alerts, who) as cursor:
+        done = people.close(cursor, incident, who, "FALSE_POSITIVE", why)
+        alerts, _ = people.contents(cursor, done["id"])
+        # Within the transaction: where the labels cannot be kept, the incident is not closed either.
+        labelled = verdicts.benign(settings, alerts, who, why)
+    _say(done)
+    print(f"{labelled:,} flows are labelled benign")
+
+
+@app.command(epilog="Example:  flowlake incidents reopen 0b4c1f6e --by anna")
+def reopen(incident: Id, by: By = "", conf_file: ConfFile = None) -> None:
+    """Open a closed incident again; its alerts stay as they are."""
+    from jobs.incidents import people
+
+    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+        _say(people.reopen(cursor, incident))
+
+
+@app.command(epilog="Example:  flowlake incidents merge 0b4c1f6e 77aa01d2 --by anna")
+def merge(
+    incidents: Annotated[list[str], typer.Argument(metavar="ID", help="Two or more; they become the first.")],
+    by: By = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Put incidents together; the ids of the others lead to the first."""
+    from jobs.incidents import people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+        _say(people.merge(cursor, incidents, people.labels_of(settings)))
+
+
+@app.command(epilog="Example:  flowlake incidents split 9f1c6c1e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
+def split(
+    alerts: Annotated[list[str], typer.Argument(metavar="ALERT", help="Ids of alerts, as `flowlake incidents show` lists them.")],
+    by: By = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Take alerts out of their incidents, into one of their own; the rule leaves them there."""
+    from jobs.incidents import people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+        _say(people.split(cursor, alerts, people.labels_of(settings)))
+
+
+@app.command(epilog="Example:  flowlake incidents edit 0b4c1f6e --title 'Penetration test of March' --priority LOW")
+def edit(
+    incident: Id,
+    title: Annotated[str, typer.Option("--title", help="What it is to be called.")] = "",
+    priority: Annotated[str, typer.Option("--priority", help="LOW, MEDIUM, HIGH or CRITICAL.")] = "",
+    by: By = "",
+    conf_file: ConfFile = None,
+) -> None:
+    """Call an incident something else, or think it more or less urgent."""
+    from jobs.incidents import people
+
+    who = by or getpass.getuser()
+    with people.acting(config.load(conf_file).alerts, who) as cursor:
+        _say(people.edit(cursor, incident, who, title=title, priority=priority))
+
+
+def _say(row: dict[str, Any]) -> None:
+    to = f", assigned to {row['assigned_to']}" if row["assigned_to"] else ""
+    print(f"{row['id']}  {row['priority']}  {row['status']}{to}  {row['title']}")

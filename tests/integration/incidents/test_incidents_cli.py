@@ -1,0 +1,192 @@
+"""``flowlake incidents`` and ``flowlake audit`` on a real PostgreSQL: what people do, two at once, hostile text, wrong ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deltalake import DeltaTable, write_deltalake
+
+from infra.config import Settings
+from jobs.sinks import alerts, ask, hot, postgres
+from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.migrations import migrate
+from jobs.sinks.parquet import lake_rows
+from ops.cli.main import main
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
+from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, attack, give
+from tests.integration.sinkbench import run
+from tests.sinksdata import flow_id, table
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def made(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Three incidents, their flows in the hot store and in the lake; the configuration file names them."""
+    where = settings(hot=database, alerts={**database, "min_flows": 1}, lake={"path": str(home / "lake")})
+    conf = home / "conf.yaml"
+    section = {name: getattr(where.hot, name) for name in ("host", "port", "user", "database")}
+    conf.write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": "lake"}}))
+    monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
+    for name in ("HOT", "ALERTS"):
+        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", where.hot.password.get_secret_value())
+    migrate(hot.component(where, NETWORK_FLOWS))
+    migrate(alerts.component(where))
+    rows = table(INTRUSION + BOTNET)
+    write_deltalake(str(home / "lake"), lake_rows(rows, FLOWS), partition_by=["event_date"])
+    connection = postgres.connect(where.hot, "test")
+    hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
+    connection.close()
+    give(AlertStore(where.alerts, FLOWS), INTRUSION + BOTNET + FLOOD)
+    return where
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    out = capsys.readouterr()
+    return int(end.value.code or 0), out.out, out.err
+
+
+def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    code, out, err = call(capsys, "incidents", "list", "--json", *arguments)
+    assert (code, err) == (0, "")
+    found: list[dict[str, Any]] = json.loads(out)
+    return found
+
+
+def named(capsys: pytest.CaptureFixture[str], beginning: str) -> dict[str, Any]:
+    (found,) = [row for row in listed(capsys) if row["title"].startswith(beginning)]
+    return found
+
+
+def test_from_the_list_to_the_close(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [row["priority"] for row in listed(capsys, "--open")] == ["CRITICAL"] * 3
+    _, out, _ = call(capsys, "incidents", "list")
+    assert "3 incidents, the most urgent first" in out
+    story = named(capsys, "SYN scan")
+    short = story["id"][:8]
+    code, out, _ = call(capsys, "incidents", "assign", short, "--to", "anna", "--by", "ben")
+    assert (code, "INVESTIGATING, assigned to anna" in out) == (0, True)
+    assert call(capsys, "incidents", "note", short, "the password was\nguessed", "--by", "anna")[::2] == (0, "")
+    code, out, _ = call(capsys, "incidents", "resolve", short, "--by", "anna", "--why", "account locked")
+    assert (code, "RESOLVED" in out) == (0, True)
+    _, out, _ = call(capsys, "incidents", "show", short)
+    for words in ("SYN scan, then SSH brute force", "T1110.001", "anna: account locked", "ben: assigned_to none -> anna", "closed by anna",
+                  "status INVESTIGATING -> RESOLVED"):  # fmt: skip
+        assert words in out
+    assert run(made.alerts, "SELECT count(*), min(resolved_by) FROM alerts WHERE resolved_at IS NOT NULL") == [(3, "anna")]
+    assert len(listed(capsys, "--open")) == 2
+    assert [row["id"] for row in listed(capsys, "--status", "resolved")] == [story["id"]]
+    assert call(capsys, "audit", "verify")[0] == 0
+
+
+def test_the_second_to_close_is_told_of_the_first(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    key = named(capsys, "SYN flood")["id"]
+    call(capsys, "incidents", "resolve", key, "--by", "anna")
+    code, _, err = call(capsys, "incidents", "false-positive", key, "--by", "ben")
+    assert (code, "was closed before: resolved, by anna" in err, "flowlake incidents reopen" in err) == (5, True, True)
+    assert run(made.alerts, "SELECT status, closed_by FROM incidents WHERE id = %s", (key,)) == [("RESOLVED", "anna")]
+    assert call(capsys, "incidents", "reopen", key, "--by", "ben")[0] == 0
+    code, _, err = call(capsys, "incidents", "reopen", key, "--by", "ben")
+    assert (code, "is investigating: it was not closed" in err) == (5, True)
+
+
+def test_a_false_alarm_is_a_label_to_train_with(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    key = named(capsys, "Botnet")["id"]
+    code, out, _ = call(capsys, "incidents", "false-positive", key, "--by", "anna", "--why", "our monitoring")
+    assert (code, "30 flows are labelled benign" in out) == (0, True)
+    labels = DeltaTable(str(home / "labels")).to_pyarrow_table().to_pylist()
+    assert {row["record_key"] for row in labels} == {flow_id(row["name"]) for row in BOTNET}
+    assert {(row["label"], row["labelled_by"], row["source"], row["note"]) for row in labels} == {
+        (0, "anna", "incidents", "our monitoring")
+    }
+
+
+def test_labels_that_cannot_be_kept_leave_the_incident_open(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    (home / "labels").write_text("in the way")
+    key = named(capsys, "Botnet")["id"]
+    code, _, err = call(capsys, "incidents", "false-positive", key, "--by", "anna")
+    assert (code, "labels" in err) == (5, True)
+    assert run(made.alerts, "SELECT status FROM incidents WHERE id = %s", (key,)) == [("OPEN",)]
+
+
+def test_merged_and_split_by_hand(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    story, flood = named(capsys, "SYN scan")["id"], named(capsys, "SYN flood")["id"]
+    assert call(capsys, "incidents", "merge", story, flood, "--by", "anna")[::2] == (0, "")
+    assert len(listed(capsys)) == 2
+    _, out, _ = call(capsys, "incidents", "show", flood[:10], "--json")  # the former id leads to it
+    found = json.loads(out)
+    assert (found["id"], len(found["alerts"]), found["metadata"]["attack_types"][-1]) == (story, 4, "EXFILTRATION")
+    give(AlertStore(made.alerts, FLOWS), [attack("SYN_FLOOD", "1.1.1.1", "10.0.2.1", 16)])  # more of it: it stays where it was put
+    assert len(listed(capsys)) == 2
+    (alert,) = [row["id"] for row in found["alerts"] if row["attack_type"] == "SYN_FLOOD"]
+    code, out, _ = call(capsys, "incidents", "split", alert, "--by", "anna")
+    assert (code, "SYN flood" in out) == (0, True)
+    assert len(listed(capsys)) == 3
+    code, _, err = call(capsys, "incidents", "split", alert, "--by", "anna")
+    assert (code, "nothing would be left of incident" in err) == (2, True)
+    code, _, err = call(capsys, "incidents", "merge", story, story[:8], "--by", "anna")
+    assert (code, "there is nothing to merge" in err) == (2, True)
+
+
+def test_a_title_of_ones_own_stays(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "edit", key, "--title", "Test of March", "--priority", "low", "--by", "anna")[0] == 0
+    give(AlertStore(made.alerts, FLOWS), [attack("BOTNET_BEACON", "10.0.1.9", "9.9.9.9", 20)])
+    found = named(capsys, "Test of March")
+    assert (found["id"], found["priority"], found["metadata"]["alerts"]) == (key, "LOW", 6)
+    code, _, err = call(capsys, "incidents", "edit", key, "--priority", "urgent", "--by", "anna")
+    assert (code, "LOW, MEDIUM, HIGH, CRITICAL" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["'; DROP TABLE incidents; --", "<script>alert(1)</script>", "\x1b[2J\x1b]0;owned\x07", '=HYPERLINK("http://x")', "a\x00b", "\u202e"],
+)
+def test_hostile_text_is_text(made: Settings, capsys: pytest.CaptureFixture[str], words: str) -> None:
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "note", key, f"x{words}", "--by", f"anna{words}")[::2] == (0, "")
+    code, out, _ = call(capsys, "incidents", "show", key)
+    assert code == 0
+    assert not {c for c in out if c != "\n" and not c.isprintable()}
+    assert len(listed(capsys)) == 3
+    assert call(capsys, "audit", "list", "--json")[0] == 0
+    assert call(capsys, "audit", "verify")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "zzzz"), "is no UUID, nor the beginning of one"),
+        (("show", "ffff0000"), "there is no incident ffff0000"),
+        (("note", "{id}", " ", "--by", "anna"), "the note"),
+        (("note", "{id}", "x", "--by", "a" * 101), "1 to 100 characters"),
+        (("assign", "{id}", "--to", "x" * 101), "--to"),
+        (("split", "77"), "is no UUID"),
+        (("split", "77777777-7777-5777-8777-777777777777"), "there is no alert 77777777"),
+        (("list", "--status", "done"), "one of: OPEN"),
+    ],
+)
+def test_what_is_none_is_named(made: Settings, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:
+    key = named(capsys, "Botnet")["id"]
+    code, _, err = call(capsys, "incidents", *(one.format(id=key) for one in arguments))
+    assert (code, said in err) == (2, True), err
+
+
+def test_faults_of_the_audit_are_told_with_their_rows(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "audit", "verify", "--json")
+    head = json.loads(out)["head"]
+    ask.query(made.alerts, "ALTER TABLE user_actions DISABLE TRIGGER flowlake_keep")
+    ask.query(made.alerts, "UPDATE user_actions SET user_id = 'nobody' WHERE id = 2")
+    code, out, _ = call(capsys, "audit", "verify", "--noted", head)
+    assert code == 10
+    assert "row 2: its content was changed" in out
+    code, _, err = call(capsys, "audit", "verify", "--noted", "7")
+    assert (code, "is no head" in err) == (2, True)
