@@ -6,7 +6,8 @@ beacon, a tunnel, injection, exfiltration) one per source and target - each per 
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
 A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows;
-until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that word, so they are the same.)
+until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that
+word, so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this
 episode, each counted once however often it was seen (interim snapshots, the closed record, redelivered

@@ -23,6 +23,7 @@ from jobs.runtime.workers import settled
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.grants import Layouts, RoleGrants
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
@@ -30,6 +31,7 @@ from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
 from schemas.records import AlertRules, RecordType
+from schemas.roles import OF_ALERTS
 from schemas.wire import arrow_stream
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> t
 
 def component(settings: Settings) -> Component:
     """The tables of the alerts, about whatever record type."""
-    return Component(SINK, settings.alerts, table.MIGRATIONS, AuditGuards())
+    return Component(SINK, settings.alerts, table.MIGRATIONS, Layouts(AuditGuards(), RoleGrants(OF_ALERTS)))
 
 
 class AlertSink:

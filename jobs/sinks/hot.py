@@ -25,6 +25,7 @@ from jobs.quality.intake import Intake, QuarantineWriter
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.sinks import messages, postgres, sink
+from jobs.sinks.grants import Layouts, RoleGrants
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.postgres import RefusedData
@@ -32,6 +33,7 @@ from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import hot
 from schemas.records import HotTable, RecordType
+from schemas.roles import of_hot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -234,7 +236,7 @@ def task(
 
 def component(settings: Settings, table: HotTable) -> Component:
     """A table of this store: its versions, and how it lies."""
-    return Component(table.component, settings.hot, table.migrations, HotLayout(settings.hot, table))
+    return Component(table.component, settings.hot, table.migrations, Layouts(HotLayout(settings.hot, table), RoleGrants(of_hot(table))))
 
 
 class HotSink:

@@ -1,0 +1,139 @@
+"""What each role may, and above all may not, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from pydantic import SecretStr
+
+from infra.config import Settings
+from jobs.incidents import people
+from jobs.sinks import alerts, hot, postgres
+from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.migrations import migrate, status
+from schemas.network_flows import NETWORK_FLOWS
+from schemas.packets import FLOWS
+from schemas.roles import ADMIN, ANALYST, RESPONDER, ROLES, WRITER
+from tests.integration.incidents.test_grouping import INTRUSION, attack, give
+from tests.integration.sinkbench import run
+from tests.sinksdata import table
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def made(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    """Tables of both stores in one database, filled by their owner; a login for each role."""
+    where = settings(hot=database, alerts={**database, "min_flows": 1})
+    migrate(hot.component(where, NETWORK_FLOWS))
+    migrate(alerts.component(where))
+    give(AlertStore(where.alerts, FLOWS), INTRUSION)
+    for role in ROLES:
+        run(
+            where.alerts,
+            f"DO $$ BEGIN CREATE ROLE {login(role)} LOGIN PASSWORD 'x' IN ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        )
+    yield where
+    for name in ("flowlake-alerts", "flowlake-hot"):
+        postgres.discard(postgres.kept(where.alerts, name))
+
+
+def login(role: str) -> str:
+    return f"test_{role}"
+
+
+def as_role(where: Settings, role: str) -> Settings:
+    user = {"user": login(role), "password": SecretStr("x")}
+    return where.model_copy(update={"alerts": where.alerts.model_copy(update=user), "hot": where.hot.model_copy(update=user)})
+
+
+def attempt(where: Settings, role: str, statement: str) -> None:
+    with closing(postgres.connect(as_role(where, role).alerts, "test")) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        connection.rollback()
+
+
+MAY = {
+    WRITER: ["SELECT * FROM alerts", "UPDATE alerts SET severity = 1", "DELETE FROM network_flows", "INSERT INTO incidents (id, title, "
+             "first_seen, last_seen) VALUES (gen_random_uuid(), '', now(), now())"],
+    ANALYST: ["SELECT * FROM network_flows", "SELECT * FROM hourly_attack_stats", "SELECT * FROM alerts", "SELECT * FROM incidents"],
+    RESPONDER: ["SELECT * FROM network_flows", "UPDATE alerts SET resolved_at = now()", "UPDATE incidents SET status = 'RESOLVED'",
+                "INSERT INTO user_actions (action, target) VALUES ('block', '1.2.3.4')", "SELECT * FROM user_actions"],
+    ADMIN: ["DELETE FROM network_flows", "UPDATE alerts SET resolved_at = now()", "SELECT * FROM user_actions"],
+}  # fmt: skip
+MAY_NOT = {
+    WRITER: ["SELECT * FROM user_actions", "INSERT INTO user_actions (action, target) VALUES ('x', 'y')", "DELETE FROM alerts",
+             "SELECT note FROM incident_notes", "UPDATE user_actions_head SET id = 0", "DROP TABLE alerts", "TRUNCATE network_flows"],
+    ANALYST: ["UPDATE alerts SET severity = 1", "DELETE FROM network_flows", "INSERT INTO network_flows DEFAULT VALUES",
+              "SELECT * FROM user_actions", "SELECT * FROM incident_notes", "UPDATE incidents SET status = 'RESOLVED'",
+              "SELECT * FROM alert_state", "CREATE TABLE mine (x int)"],
+    RESPONDER: ["DELETE FROM alerts", "UPDATE alerts SET severity = 1", "UPDATE alerts SET details = '{}'", "DELETE FROM network_flows",
+                "UPDATE user_actions SET user_id = 'x'", "DELETE FROM user_actions", "TRUNCATE user_actions",
+                "INSERT INTO user_actions (id, action, target, hash) VALUES (1, 'x', 'y', '')", "UPDATE user_actions_head SET id = 0",
+                "DELETE FROM incident_notes", "UPDATE incident_notes SET note = 'x'", "ALTER TABLE alerts DISABLE TRIGGER ALL"],
+    ADMIN: ["UPDATE user_actions SET user_id = 'x'", "DELETE FROM user_actions", "TRUNCATE user_actions", "DELETE FROM alerts",
+            "ALTER TABLE user_actions DISABLE TRIGGER ALL", "DROP FUNCTION flowlake_audit_keep CASCADE",
+            "UPDATE user_actions_head SET id = 0"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY.items() for one in of])
+def test_what_a_role_may(made: Settings, role: str, statement: str) -> None:
+    attempt(made, role, statement)
+
+
+@pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY_NOT.items() for one in of])
+def test_what_a_role_may_not(made: Settings, role: str, statement: str) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        attempt(made, role, statement)
+
+
+def test_roles_have_neither_login_nor_password_nor_more(made: Settings) -> None:
+    rows = run(
+        made.alerts,
+        "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolpassword IS NULL FROM pg_authid "
+        "WHERE rolname = ANY(%s)", (list(ROLES),),
+    )  # fmt: skip
+    assert sorted(rows) == sorted((role, False, False, False, False, False, True) for role in ROLES)
+
+
+def test_each_does_its_work_by_its_role_alone(made: Settings) -> None:
+    """The stream writes, a responder closes; the audit says who, and one chain holds it all."""
+    stream, oncall = as_role(made, WRITER), as_role(made, RESPONDER)
+    assert status(alerts.component(stream)).missing == ()
+    migrate(alerts.component(stream))
+    done = give(AlertStore(stream.alerts, FLOWS), [attack("BOTNET_BEACON", f"10.0.1.{i}", "9.9.9.9", i) for i in range(3)])
+    assert (len(done.raised), done.incidents) == (3, 1)
+    connection = postgres.connect(stream.hot, "test")
+    assert hot.insert(connection, hot.hot_rows(table(INTRUSION), FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x")) == len(INTRUSION)
+    connection.close()
+    with people.acting(oncall.alerts, "anna") as cursor:
+        for row in people.listed(cursor):
+            people.note(cursor, row["id"], "anna", "seen")
+            people.close(cursor, row["id"], "anna", "RESOLVED")
+    assert run(made.alerts, "SELECT DISTINCT status FROM incidents") == [("RESOLVED",)]
+    by = run(made.alerts, "SELECT DISTINCT user_id, db_user FROM user_actions WHERE action = 'incident.update' AND details ? 'status'")
+    assert by == [("anna", login(RESPONDER))]
+    postgres.discard(postgres.kept(stream.alerts, "flowlake-alerts"))
+
+
+def test_who_lacks_the_role_is_told_which_to_ask_for(made: Settings) -> None:
+    from infra.errors import StoreError
+
+    analyst = as_role(made, ANALYST)
+    with people.acting(analyst.alerts, "eve") as cursor:
+        (row,) = people.listed(cursor)
+    with pytest.raises(StoreError, match="permission denied") as refused, people.acting(analyst.alerts, "eve") as cursor:
+        people.close(cursor, row["id"], "eve", "RESOLVED")
+    assert refused.value.hint == f"ask for the role: GRANT flowlake_responder TO {login(ANALYST)}"
+
+
+def test_rights_taken_away_by_hand_are_given_back(made: Settings) -> None:
+    run(made.alerts, f"REVOKE SELECT ON alerts FROM {ANALYST}")
+    assert status(alerts.component(made)).missing == (f"rights of {ANALYST} on alerts",)
+    migrate(alerts.component(made))
+    assert status(alerts.component(made)).missing == ()
