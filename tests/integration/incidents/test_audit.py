@@ -138,7 +138,6 @@ def test_what_was_dropped_by_hand_is_put_back(where: Settings) -> None:
     migrate(component)
     assert status(component).missing == ()
     with session(where) as cursor, pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        cursor.execute("DELETE FROM user_actions RETURNING 1")
         cursor.execute("TRUNCATE user_actions")
 
 
