@@ -51,6 +51,7 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
         ("", f'{keys}{_short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
         ("", f"{keys}{_short(bin)}/flowlake flows --conf-file {conf}"),
         ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
+        ("incidents", f"{_short(bin)}/flowlake incidents list --conf-file {conf}"),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
         ("", f'{psql} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
     ]
@@ -93,6 +94,7 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
         console.print(Text(f"behind, and no progress any more: {outcome.behind}", "bold red"))
     console.print()
     _alerts(console, outcome)
+    _incidents(console, outcome)
     _quality(console, outcome)
     _latency(console, outcome)
     parts = ", ".join(f"{k} {v:,}" for k, v in outcome.memory_parts_mb.items() if v)
@@ -127,6 +129,26 @@ def _alerts(console: Console, outcome: Outcome) -> None:
     console.print(
         "(flows are counted under what they were taken for while open, too: the stores, with closed flows only, have other numbers)"
     )
+    console.print()
+
+
+def _incidents(console: Console, outcome: Outcome) -> None:
+    from rich.table import Table
+
+    if not outcome.incidents:
+        return
+    table = Table(title="incidents", title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("priority", "alerts", "flows", "title"):
+        table.add_column(name, justify="right" if name in ("alerts", "flows") else "left")
+    for one in outcome.incidents:
+        table.add_row(one.priority, f"{one.alerts:,}", f"{one.flows:,}", printable(one.title))
+    console.print(table)
+    found = outcome.grouping
+    if found.purity is not None:
+        console.print(
+            f"{len(outcome.alerts):,} alerts of {found.campaigns} campaigns in {found.incidents} incidents: purity {found.purity:.4f}, "
+            f"completeness {found.completeness:.4f} ({found.false_alerts} alerts about benign flows alone)"
+        )
     console.print()
 
 

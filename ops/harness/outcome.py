@@ -11,8 +11,9 @@ import pyarrow as pa
 from infra.names import printable
 from ops.harness import latency
 from ops.harness.accounts import Check, rejected_by_reason
+from ops.harness.grouping import Grouping
 from ops.harness.quality import Detection
-from ops.harness.stores import AlertRow
+from ops.harness.stores import AlertRow, IncidentRow
 from ops.harness.traffic import Traffic
 
 _SENSOR = ("received", "sent", "dropped", "kernel_dropped", "messages", "bytes", "runs", "truncated")
@@ -44,8 +45,10 @@ class Outcome:
     closed: pa.Table
     checks: list[Check]
     alerts: list[AlertRow]
+    incidents: list[IncidentRow]
     rows: dict[str, int]
     detection: Detection
+    grouping: Grouping
     delays: dict[str, dict[str, Any]]
     delay_values: list[float]
     phases: dict[str, float]
@@ -78,6 +81,8 @@ class Outcome:
             "closes": self.closes,
             "checks": [vars(check) for check in self.checks],
             "behind": self.behind,
+            "incident_rows": len(self.incidents),
+            "grouping": self.grouping.as_dict(),
             "source": {**vars(self.source), "name": printable(self.source.name)},
             "sensor": {name: self.sent.get(name) for name in _SENSOR},
             "rejected_by_reason": rejected_by_reason(t),

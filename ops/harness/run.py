@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.config import Settings
-from ops.harness import accounts, driver
+from ops.harness import accounts, driver, grouping
 from ops.harness import latency as delays
 from ops.harness.memory import MemoryWatch
 from ops.harness.observe import Follower
@@ -239,6 +239,7 @@ class Trial:
         read = {"lake": self._stores.lake_ids, "hot": self._stores.hot_ids}
         stored = {name: read[name]() for name in self._stores_written()}
         alerts = self._stores.alerts()
+        incidents = self._stores.incidents()
         quarantined = self._stores.quarantined_ids()
         checks = [
             accounts.packets(int(sent["sent"]), totals.get("metered", 0), totals.get("rejected", 0), totals.get("waiting", 0)),
@@ -256,6 +257,8 @@ class Trial:
             checks=checks,
             alerts=alerts,
             rows={**{name: len(found) for name, found in stored.items()}, "alerts": len(alerts)},
+            incidents=incidents,
+            grouping=grouping.judge(alerts, closed, truth),
             detection=judge(closed, truth),
             delays=self._delays(),
             delay_values=values,

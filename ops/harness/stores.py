@@ -27,7 +27,10 @@ def ids_of(column: pa.Array | pa.ChunkedArray) -> Ids:
 
 @dataclass(frozen=True)
 class AlertRow:
-    """One alert as a person wants it. ``delay_ms``: from the packet that sufficed to the row."""
+    """One alert as a person wants it.
+
+    ``delay_ms``: from the packet that sufficed to the row. ``flows``: ids of some of its flows, or of all where it has few.
+    """
 
     id: str
     attack_type: str
@@ -40,6 +43,20 @@ class AlertRow:
     created_at: float
     last_seen: float
     delay_ms: float
+    incident: str = ""
+    flows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IncidentRow:
+    """One incident as a person wants it."""
+
+    id: str
+    title: str
+    priority: str
+    alerts: int
+    flows: int
+    first_seen: float
 
 
 class Stores:
@@ -88,9 +105,18 @@ class Stores:
         """All alerts, in the order in which they were raised."""
         query = (
             "SELECT id::text, attack_type, kind, coalesce(host(src_ip), ''), coalesce(host(dst_ip), ''), severity, confidence, flow_count, "
-            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details FROM alerts ORDER BY created_at, id"
+            "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details, "
+            "coalesce(incident_id::text, '') FROM alerts ORDER BY created_at, id"
         )
         return [_alert(row) for row in self._rows(query)]
+
+    def incidents(self) -> list[IncidentRow]:
+        """All incidents, in the order in which they began."""
+        query = (
+            "SELECT id::text, title, priority, (metadata ->> 'alerts')::int, (metadata ->> 'flows')::int, "
+            "extract(epoch FROM first_seen)::float8 FROM incidents ORDER BY first_seen, id"
+        )
+        return [IncidentRow(*row) for row in self._rows(query)]
 
     def lake_rows(self) -> int:
         """Rows of the lake's current version, from its log."""
@@ -140,7 +166,9 @@ def _alert(row: tuple[Any, ...]) -> AlertRow:
     at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]
     source = row[3] or _several(details, "source")
     target = row[4] or _several(details, "target")
-    return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], (row[8] - at) * 1000)
+    flows = tuple(details.get("flow_ids") or filter(None, [details.get("flow_id")]))
+    delay = (row[8] - at) * 1000
+    return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], delay, row[11], flows)
 
 
 def _several(details: dict[str, Any], name: str) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from ops.harness import accounts, latency
+from ops.harness.grouping import Grouping
 from ops.harness.observe import COLUMNS
 from ops.harness.outcome import Outcome
 from ops.harness.quality import judge
-from ops.harness.stores import AlertRow, ids_of
+from ops.harness.stores import AlertRow, IncidentRow, ids_of
 from ops.harness.traffic import Traffic
 from schemas.flows import PREDICTION_SCHEMA
 
@@ -66,8 +67,10 @@ def outcome(**changes: Any) -> Outcome:
         "closed": records,
         "checks": [accounts.packets(52, 50, 2), accounts.flows(ids, ids, "lake"), accounts.flows(ids, ids, "hot")],
         "alerts": [alert(2, "SYN_SCAN", 800.0), alert(5, "UDP_FLOOD", 1200.0)],
+        "incidents": [IncidentRow("incident-1", "SYN scan: 10.0.0.1 -> <b>many</b> hosts", "LOW", 1, 3, START.timestamp())],
         "rows": {"lake": 5, "hot": 5, "alerts": 2},
         "detection": judge(records, truth()),
+        "grouping": Grouping(1, 2, 1.0, 0.5, 0),
         "delays": {"capture -> alert row": latency.summary([800.0, 1200.0])},
         "delay_values": [800.0, 1200.0],
         "phases": {"servers": 5.0, "first alert": 20.0},
