@@ -19,7 +19,7 @@ from jobs.incidents import telling
 from jobs.incidents.stories import Sighting, sighting, stories, story_id
 from jobs.incidents.telling import Part
 from schemas.alerts import SAMPLE_SIZE, TABLE
-from schemas.incidents import ALIASES, BY_PERSON, BY_RULE, INCIDENTS, NOTES, UNDONE, priority
+from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
 from schemas.labels import Label
 
 _US = "(extract(epoch FROM {0}) * 1000000)::bigint"
@@ -54,6 +54,9 @@ class _Held:
 def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_s: float) -> int:
     """Put alerts into incidents, and tell anew those that they are in.
 
+    The stories of all incidents that are concerned are found afresh from their alerts as these are now, so what comes out does not depend
+    on what the alerts were in between: a relation that no longer holds parts an incident that nobody has acted on.
+
     Parameters
     ----------
     cursor
@@ -70,52 +73,43 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
     int
         Incidents that are new.
     """
-    members = _with_neighbours(cursor, changed, labels, round(window_s * 1e6))
+    window_us = round(window_s * 1e6)
+    members = _concerned(cursor, changed, labels, window_us)
     held = _incidents(cursor, {m.incident for m in members.values() if m.incident})
     free = {key: m for key, m in members.items() if not m.by_person and not (m.incident and held[m.incident].closed)}
-    before = defaultdict(list)
+    kept = defaultdict(list)
     for key, member in free.items():
-        if member.incident:
-            before[member.incident].append(key)
-    made = 0
-    touched = {m.incident for key, m in members.items() if key in changed and m.incident}
-    founders = _founders(cursor, before)
-    for story in stories((m.seen for m in free.values()), round(window_s * 1e6), before.values()):
-        there = {incident: None for s in story if (incident := free[s.id].incident)}
-        fresh = [s for s in story if free[s.id].incident is None]
-        if len(there) == 1 and not fresh:
-            (only,) = there
-            if only in touched and not held[only].touched:
-                _renamed(cursor, only, _name(story, [founders[only]]), touched)
-            continue
-        incident, is_new = _settled(cursor, story, [held[i] for i in there], founders)
-        if is_new:
-            made += 1
-            _follows(cursor, incident, story, members, held)
-        cursor.execute(f"UPDATE {TABLE} SET incident_id = %s WHERE id = ANY(%s::uuid[])", (str(incident), [str(s.id) for s in fresh]))
-        touched = {i for i in touched if i not in there} | {incident}
-    tell(cursor, list(touched), labels)
+        if member.incident and held[member.incident].touched:
+            kept[member.incident].append(key)
+    found = stories((m.seen for m in free.values()), window_us, kept.values())
+    plan = _Plan([_Story(story, _name(story, free, held)) for story in found], free, held)
+    made = plan.carry_out(cursor)
+    for incident, story in plan.new:
+        _follows(cursor, incident, story, members, held)
+    grown = {m.incident for key, m in members.items() if key in changed and m.incident and m.incident in plan.left}
+    tell(cursor, sorted(plan.touched | grown), labels)
     return made
 
 
-def _with_neighbours(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_us: int) -> dict[UUID, _Member]:
-    """The alerts, and all that have an address in common with one of them and are near enough in time."""
+def _concerned(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_us: int) -> dict[UUID, _Member]:
+    """The alerts, all that have an address in common with one of them and are near enough in time, and the rest of their incidents."""
     found = _members(cursor, "id = ANY(%(ids)s::uuid[])", {"ids": [str(i) for i in changed]}, labels)
     seen = [m.seen for m in found.values()]
-    addresses = sorted({address for s in seen for address in s.sources | s.targets})
-    if not addresses:
-        return found
-    near = {
-        "addresses": addresses, "domains": sorted({s.domain for s in seen}),
-        "after": min(s.first_seen for s in seen) - window_us, "before": max(s.last_seen for s in seen) + window_us,
-    }  # fmt: skip
-    moment = "timestamptz 'epoch' + %({0})s * interval '1 microsecond'"
-    where = (
-        f"domain = ANY(%(domains)s) AND last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
-        "AND (src_ip = ANY(%(addresses)s::inet[]) OR dst_ip = ANY(%(addresses)s::inet[]) "
-        "OR details -> 'sources' ?| %(addresses)s OR details -> 'targets' ?| %(addresses)s)"
-    )
-    return found | _members(cursor, where, near, labels)
+    if addresses := sorted({address for s in seen for address in s.sources | s.targets}):
+        near = {
+            "addresses": addresses, "domains": sorted({s.domain for s in seen}),
+            "after": min(s.first_seen for s in seen) - window_us, "before": max(s.last_seen for s in seen) + window_us,
+        }  # fmt: skip
+        moment = "timestamptz 'epoch' + %({0})s * interval '1 microsecond'"
+        where = (
+            f"domain = ANY(%(domains)s) AND last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
+            "AND (src_ip = ANY(%(addresses)s::inet[]) OR dst_ip = ANY(%(addresses)s::inet[]) "
+            "OR details -> 'sources' ?| %(addresses)s OR details -> 'targets' ?| %(addresses)s)"
+        )
+        found |= _members(cursor, where, near, labels)
+    if incidents := sorted({str(m.incident) for m in found.values() if m.incident}):
+        found |= _members(cursor, "incident_id = ANY(%(incidents)s::uuid[])", {"incidents": incidents}, labels)
+    return found
 
 
 def _members(cursor: Any, where: str, values: Mapping[str, Any], labels: Mapping[str, Label]) -> dict[UUID, _Member]:
@@ -139,49 +133,96 @@ def _incidents(cursor: Any, ids: Iterable[UUID]) -> dict[UUID, _Held]:
     return {UUID(key): _Held(UUID(key), touched, closed) for key, touched, closed in cursor.fetchall()}
 
 
-def _founders(cursor: Any, ids: Iterable[UUID]) -> dict[UUID, tuple[int, str]]:
-    """The earliest alert of incidents: its time (us) and id."""
-    cursor.execute(
-        f"SELECT DISTINCT ON (incident_id) incident_id::text, {_US.format('first_seen')}, id::text FROM {TABLE} "
-        "WHERE incident_id = ANY(%s::uuid[]) AND grouped_by = %s ORDER BY incident_id, first_seen, id",
-        ([str(i) for i in ids], BY_RULE),
-    )
-    return {UUID(key): (first, alert) for key, first, alert in cursor.fetchall()}
+@dataclass(frozen=True)
+class _Story:
+    """Alerts that belong together, and the id of their incident."""
+
+    alerts: Sequence[Sighting]
+    incident: UUID
 
 
-def _name(story: Sequence[Sighting], founders: Iterable[tuple[int, str]]) -> UUID:
-    """Id of the incident, by the earliest of all its alerts, those of it that are not at hand among them."""
-    return story_id(UUID(min([story[0].order, *founders])[1]))
+def _name(story: Sequence[Sighting], free: Mapping[UUID, _Member], held: Mapping[UUID, _Held]) -> UUID:
+    """Id of a story's incident: that of one that a person has acted on - the earliest of several - or by its earliest alert."""
+    for one in story:
+        incident = free[one.id].incident
+        if incident and held[incident].touched:
+            return incident
+    return story_id(story[0].id)
 
 
-def _settled(cursor: Any, story: Sequence[Sighting], there: Sequence[_Held], founders: Mapping[UUID, tuple[int, str]]) -> tuple[UUID, bool]:
-    """The one incident of a story: made, or what the several that there are become."""
-    theirs = sorted((incident for incident in there if incident.touched), key=lambda incident: founders[incident.id])
-    incident = theirs[0].id if theirs else _name(story, (founders[i.id] for i in there))
-    if not there:
+class _Plan:
+    """What is to change so that each story is one incident.
+
+    Several incidents of one story that people act on stay several: it is theirs to merge them.
+    """
+
+    def __init__(self, found: Sequence[_Story], free: Mapping[UUID, _Member], held: Mapping[UUID, _Held]) -> None:
+        self._stories = found
+        self._free = free
+        self._held = held
+        self.new: list[tuple[UUID, Sequence[Sighting]]] = []
+        self.touched: set[UUID] = set()
+        self.left = set(held)
+
+    def carry_out(self, cursor: Any) -> int:
+        """Returns how many incidents are new."""
+        there = set(self._held)
+        wanted = {story.incident for story in self._stories}
+        for story in self._stories:
+            moving = [one for one in story.alerts if self._moves(one, story.incident)]
+            if story.incident not in there:
+                # An incident that this one grew out of, and that no other story is, goes on under the new id.
+                before = next((i for one in story.alerts if (i := self._free[one.id].incident) in there - wanted and i is not None), None)
+                if before is None:
+                    _insert(cursor, story)
+                    self.new.append((story.incident, story.alerts))
+                else:
+                    _renamed(cursor, before, story.incident)
+                    there.discard(before)
+                    self.left.discard(before)
+                    moving = [one for one in moving if self._free[one.id].incident != before]
+                there.add(story.incident)
+            if moving:
+                texts = [str(one.id) for one in moving]
+                cursor.execute(f"UPDATE {TABLE} SET incident_id = %s WHERE id = ANY(%s::uuid[])", (str(story.incident), texts))
+            if moving or story.incident not in self._held:
+                self.touched |= {story.incident, *(i for one in moving if (i := self._free[one.id].incident))}
+        self._empty(cursor, there - wanted)
+        self.touched &= there
+        return len(self.new)
+
+    def _moves(self, one: Sighting, incident: UUID) -> bool:
+        now = self._free[one.id].incident
+        return now != incident and not (now and self._held[now].touched)
+
+    def _empty(self, cursor: Any, ids: set[UUID]) -> None:
+        """Incidents that have no alert any more lead to the one that has the earliest of those that they had."""
         cursor.execute(
-            f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen) VALUES (%s, '', {_MOMENT}, {_MOMENT}) ON CONFLICT (id) DO NOTHING",
-            (str(incident), story[0].first_seen, max(s.last_seen for s in story)),
+            f"SELECT i.id::text FROM {INCIDENTS} i WHERE i.id = ANY(%s::uuid[]) AND i.touched_at IS NULL "
+            f"AND NOT EXISTS (SELECT FROM {TABLE} a WHERE a.incident_id = i.id)",
+            ([str(i) for i in ids],),
         )
-        return incident, True
-    if incident not in {i.id for i in there}:
-        first = min(there, key=lambda i: founders[i.id]).id
-        _renamed(cursor, first, incident, set())
-        there = [i for i in there if i.id != first]
-    # Several that people work on stay several: it is theirs to merge them.
-    merge(cursor, [i.id for i in there if i.id != incident and not i.touched], incident)
-    return incident, False
+        for (key,) in cursor.fetchall():
+            gone = UUID(key)
+            heir = next((s.incident for s in self._stories for one in s.alerts if self._free[one.id].incident == gone), None)
+            if heir is not None:
+                merge(cursor, [gone], heir)
+            self.touched.discard(gone)
+            self.left.discard(gone)
 
 
-def _renamed(cursor: Any, old: UUID, new: UUID, among: set[UUID]) -> None:
-    if old == new:
-        return
+def _insert(cursor: Any, story: _Story) -> None:
+    cursor.execute(
+        f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen) VALUES (%s, '', {_MOMENT}, {_MOMENT}) ON CONFLICT (id) DO NOTHING",
+        (str(story.incident), story.alerts[0].first_seen, max(s.last_seen for s in story.alerts)),
+    )
+    cursor.execute(f"DELETE FROM {ALIASES} WHERE alias = %s", (str(story.incident),))
+
+
+def _renamed(cursor: Any, old: UUID, new: UUID) -> None:
     cursor.execute(f"UPDATE {INCIDENTS} SET id = %s WHERE id = %s", (str(new), str(old)))
     cursor.execute(f"DELETE FROM {ALIASES} WHERE alias = %s", (str(new),))
     cursor.execute(f"INSERT INTO {ALIASES} (alias, incident_id) VALUES (%s, %s)", (str(old), str(new)))
-    if old in among:
-        among.discard(old)
-        among.add(new)
 
 
 def merge(cursor: Any, ids: Sequence[UUID], into: UUID) -> None:

@@ -5,17 +5,18 @@ Two alerts of one observation domain, not further apart in event time than the w
 1. they are of the same attack type and share the source, or the target where many sources work together (a controller and its bots, a
    flood in several episodes, a password that many hosts guess);
 2. one source is behind both, whatever it does: who scans and then guesses passwords is one attacker;
-3. floods of any kind hit the same target;
-4. the target of one is the source of the other, which begins no earlier: a host that was scanned, guessed at or injected, and then calls
+3. floods of any kind hit the same target, unless each comes from a few sources and these are others;
+4. a source of one is a source of the other at the same target, however many others there are;
+5. the target of one is the source of the other, which begins no earlier: a host that was scanned, guessed at or injected, and then calls
    back to the source of that; or one that was broken into (or was one of a few that were scanned), and then reports to a controller,
    carries data away or attacks others.
 
-A **story** is what hangs together by that: the connected components. An alert's times only ever widen and its addresses only ever
-become more, so relations only ever appear, and the components do not depend on the order in which evidence came, nor on where batches
-were cut, nor on how often it came. So is the id: it is made from the earliest alert (:func:`story_id`).
+A **story** is what hangs together by that: the connected components, of the alerts as they are in the end. So it depends neither on the
+order in which evidence came, nor on where batches were cut, nor on how often it came (:mod:`jobs.incidents.store` finds the stories of an
+incident afresh when one of its alerts changes). So does the id: it is made from the earliest alert (:func:`story_id`).
 
 Addresses of an alert are those of its ``details``: all of them up to :data:`schemas.alerts.SAMPLE_SIZE`, a sample beyond. Sources count
-as long as they are at most :data:`FEW_SOURCES`: forged ones say nothing.
+by themselves as long as they are at most :data:`FEW_SOURCES`: forged ones say nothing.
 """
 
 from __future__ import annotations
@@ -86,19 +87,25 @@ def related(a: Sighting, b: Sighting, window_us: int) -> bool:
         return False
     if a.few_sources and b.few_sources and a.sources & b.sources and (a.attack_type == b.attack_type or (a.stage and b.stage)):
         return True
-    if a.targets & b.targets:
-        if a.attack_type == b.attack_type and a.stage in _TOGETHER:
-            return True
-        if a.stage == b.stage == "impact":
-            return True
+    if a.targets & b.targets and _at_one_target(a, b):
+        return True
     return _goes_on(a, b) or _goes_on(b, a)
+
+
+def _at_one_target(a: Sighting, b: Sighting) -> bool:
+    """Whether they work together, given that they have a target in common."""
+    if a.stage and b.stage and a.sources & b.sources:
+        return True
+    if a.stage == b.stage == "impact":
+        return not (a.few_sources and b.few_sources)
+    return a.attack_type == b.attack_type and a.stage in _TOGETHER
 
 
 def _goes_on(first: Sighting, then: Sighting) -> bool:
     """A target of the first is behind the second, which begins no earlier."""
     if then.first_seen < first.first_seen or not then.few_sources or not first.targets & then.sources:
         return False
-    if first.stage in ("reconnaissance", "break-in") and then.stage in _COMPROMISED and first.few_sources and first.sources & then.targets:
+    if first.stage in ("reconnaissance", "break-in") and then.stage in _COMPROMISED and first.sources & then.targets:
         return True
     if first.stage == "break-in":
         return then.stage in _COMPROMISED | {"reconnaissance", "break-in"}

@@ -41,7 +41,16 @@ GUESS = seen("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.1", 5)
         pytest.param(GUESS, seen("EXFILTRATION", "10.0.0.1", "7.7.7.7", 9), id="broken into, and carries data away"),
         pytest.param(GUESS, seen("CONNECT_SCAN", "10.0.0.1", "10.0.0.9", 9), id="broken into, and scans others"),
         pytest.param(seen("BOTNET_BEACON", "10.0.0.1", "7.7.7.7"), seen("BOTNET_BEACON", "10.0.0.2", "7.7.7.7", 3), id="bots"),
-        pytest.param(seen("SYN_FLOOD", [], "10.0.0.1"), seen("HTTP_FLOOD", [], "10.0.0.1", 9), id="two floods of one target"),
+        pytest.param(
+            seen("SYN_FLOOD", ["1.1.1.1"], "10.0.0.1", few_sources=False),
+            seen("HTTP_FLOOD", ["2.2.2.2"], "10.0.0.1", 9),
+            id="two floods of one target",
+        ),
+        pytest.param(
+            seen("HTTP_FLOOD", ["1.1.1.1", "2.2.2.2"], "10.0.0.1", few_sources=False),
+            seen("WEB_INJECTION", "2.2.2.2", "10.0.0.1"),
+            id="one of the sources of a flood injects at its target",
+        ),
         pytest.param(seen("DNS_TUNNEL", "10.0.0.1", "8.8.8.8"), seen("EXFILTRATION", "10.0.0.1", "7.7.7.7"), id="one host inside"),
         pytest.param(NARROW, seen("SYN_SCAN", "6.6.6.6", "10.0.0.1", 30.9), id="just within the window"),
     ],
@@ -60,7 +69,8 @@ def test_one_story(a: Sighting, b: Sighting) -> None:
         pytest.param(NARROW, seen("SYN_SCAN", "6.6.6.6", "10.0.0.1", 31.1), id="too long after"),
         pytest.param(NARROW, seen("SYN_SCAN", "6.6.6.6", "10.0.0.1", 5, domain="other"), id="another network"),
         pytest.param(NARROW, seen("SYN_SCAN", "6.6.6.7", "10.0.0.1", 5), id="two scanners"),
-        pytest.param(seen("SYN_FLOOD", ["6.6.6.6"], "10.0.0.1", few_sources=False), SCAN, id="a forged source"),
+        pytest.param(seen("SYN_FLOOD", ["6.6.6.6"], "10.9.9.9", few_sources=False), SCAN, id="a forged source"),
+        pytest.param(seen("SLOWLORIS", "1.1.1.1", "10.0.0.1"), seen("SYN_FLOOD", "2.2.2.2", "10.0.0.1"), id="two hosts at one target"),
         pytest.param(GUESS, seen("SYN_FLOOD", [], "10.0.0.1", 5), id="a flood of the same target"),
     ],
 )
