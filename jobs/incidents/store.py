@@ -17,7 +17,7 @@ from psycopg2.extras import execute_values
 
 from jobs.incidents import telling
 from jobs.incidents.stories import Sighting, sighting, stories, story_id
-from jobs.incidents.telling import Part
+from jobs.incidents.telling import StoryPart
 from schemas.alerts import SAMPLE_SIZE, TABLE
 from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
 from schemas.labels import Label
@@ -82,7 +82,7 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
         if member.incident and held[member.incident].touched:
             kept[member.incident].append(key)
     found = stories((m.seen for m in free.values()), window_us, kept.values())
-    plan = _Plan([_Story(story, _name(story, free, held)) for story in found], free, held)
+    plan = _Regrouping([_Story(story, _name(story, free, held)) for story in found], free, held)
     made = plan.carry_out(cursor)
     for incident, story in plan.new:
         _follows(cursor, incident, story, members, held)
@@ -150,7 +150,7 @@ def _name(story: Sequence[Sighting], free: Mapping[UUID, _Member], held: Mapping
     return story_id(story[0].id)
 
 
-class _Plan:
+class _Regrouping:
     """What is to change so that each story is one incident.
 
     Several incidents of one story that people act on stay several: it is theirs to merge them.
@@ -270,10 +270,10 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     if not ids:
         return
     cursor.execute(_PARTS, ([str(i) for i in ids],))
-    parts: dict[str, list[Part]] = defaultdict(list)
+    parts: dict[str, list[StoryPart]] = defaultdict(list)
     ends: dict[str, int] = defaultdict(int)
     for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many in cursor.fetchall():
-        parts[key].append(Part(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
+        parts[key].append(StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
         ends[key] = max(ends[key], last)
     rows = []
     for key, of in parts.items():

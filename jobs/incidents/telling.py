@@ -13,7 +13,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class StoryPart:
     """The alerts of an incident that are of one attack type. Times: us since the epoch; addresses: those that are known, sorted."""
 
     attack_type: str
@@ -34,7 +34,7 @@ def plain(attack_type: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def title(parts: Sequence[Part]) -> str:
+def title(parts: Sequence[StoryPart]) -> str:
     """One line: what, by whom, at whom; ``parts`` in the order of time."""
     names = [plain(part.attack_type) for part in parts]
     what = ", then ".join([names[0], *(name if name.split()[0] in _ACRONYMS else name[0].lower() + name[1:] for name in names[1:])])
@@ -43,7 +43,7 @@ def title(parts: Sequence[Part]) -> str:
     return f"{what}: {_hosts(sources, crowd)} -> {_hosts([t for t in targets if t not in sources] or targets, many)}"
 
 
-def description(parts: Sequence[Part], labels: Mapping[str, Label]) -> str:
+def description(parts: Sequence[StoryPart], labels: Mapping[str, Label]) -> str:
     """A line an attack type: how much of it, what it is, its technique, what to look at."""
     lines = []
     for part in parts:
@@ -57,7 +57,7 @@ def description(parts: Sequence[Part], labels: Mapping[str, Label]) -> str:
     return "\n".join(lines)
 
 
-def _all(parts: Sequence[Part], side: str) -> tuple[list[str], bool]:
+def _all(parts: Sequence[StoryPart], side: str) -> tuple[list[str], bool]:
     named = list(dict.fromkeys(address for part in parts for address in getattr(part, side)))
     return named, any(getattr(part, f"more_{side}") for part in parts)
 

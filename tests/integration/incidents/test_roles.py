@@ -51,10 +51,12 @@ def as_role(where: Settings, role: str) -> Settings:
     return where.model_copy(update={"alerts": where.alerts.model_copy(update=user), "hot": where.hot.model_copy(update=user)})
 
 
-def attempt(where: Settings, role: str, statement: str) -> None:
+def attempt(where: Settings, role: str, statement: str) -> str:
+    """What the server says it has done; it is undone."""
     with closing(postgres.connect(as_role(where, role).alerts, "test")) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         connection.rollback()
+        return str(cursor.statusmessage)
 
 
 MAY = {
@@ -83,7 +85,7 @@ MAY_NOT = {
 
 @pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY.items() for one in of])
 def test_what_a_role_may(made: Settings, role: str, statement: str) -> None:
-    attempt(made, role, statement)
+    assert attempt(made, role, statement).split()[0] == statement.split()[0]
 
 
 @pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY_NOT.items() for one in of])
