@@ -195,8 +195,10 @@ def _alerts(data: Data) -> Answer:
 
 def _new_hosts(data: Data) -> Answer:
     found = [(src, _span(rows)[0], len(rows)) for (src,), rows in _grouped(data.rows, "src_ip").items()]
-    new = [(src, first.replace(minute=0, second=0), flows) for src, first, flows in found if first > data.now - timedelta(hours=24)]
-    assert {d.SCANNER, d.BEACON, d.THIEF} < {row[0] for row in new}
+    hours = [(src, first.replace(minute=0, second=0, microsecond=0), flows) for src, first, flows in found]
+    new = [row for row in hours if row[1] > data.now - timedelta(hours=2)]
+    assert d.FLOODER in {row[0] for row in new}
+    assert not {d.SCANNER, d.THIEF} & {row[0] for row in new}
     return sorted(new, key=lambda row: (row[1], -row[2]))
 
 
