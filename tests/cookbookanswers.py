@@ -215,7 +215,8 @@ def _attacked(data: Data) -> Answer:
 def _months(data: Data) -> Answer:
     newer, older = data.archived_months
     hot = Counter(row["start_time"].replace(day=1, hour=0, minute=0, second=0) for row in data.rows)
-    return [(older, 10, "archive"), (newer, 20, "archive"), *((month, count, "hot") for month, count in sorted(hot.items()))]
+    archived = [(older, 10, "archive", "archive"), (newer, 20, "archive", "archive")]
+    return [*archived, *((month, count, "hot", "hot") for month, count in sorted(hot.items()))]
 
 
 #: Number of a question -> its answer.
