@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 import yaml
 
 from infra import config
@@ -53,6 +54,17 @@ def _own_home() -> Iterator[Path]:
     if "FLOWLAKE_HOME" not in kept:
         del os.environ["FLOWLAKE_HOME"]
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command that a test runs in this process configures the log of it; the next test finds it as it was."""
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), list(root.handlers), root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = [h for h in root.handlers if h in handlers or not getattr(h, "flowlake", False)]
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

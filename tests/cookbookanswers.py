@@ -195,8 +195,10 @@ def _alerts(data: Data) -> Answer:
 
 def _new_hosts(data: Data) -> Answer:
     found = [(src, _span(rows)[0], len(rows)) for (src,), rows in _grouped(data.rows, "src_ip").items()]
-    new = [(src, first.replace(minute=0, second=0), flows) for src, first, flows in found if first > data.now - timedelta(hours=24)]
-    assert {d.SCANNER, d.BEACON, d.THIEF} < {row[0] for row in new}
+    hours = [(src, first.replace(minute=0, second=0, microsecond=0), flows) for src, first, flows in found]
+    new = [row for row in hours if row[1] > data.now - timedelta(hours=2)]
+    assert d.FLOODER in {row[0] for row in new}
+    assert not {d.SCANNER, d.THIEF} & {row[0] for row in new}
     return sorted(new, key=lambda row: (row[1], -row[2]))
 
 
@@ -213,7 +215,8 @@ def _attacked(data: Data) -> Answer:
 def _months(data: Data) -> Answer:
     newer, older = data.archived_months
     hot = Counter(row["start_time"].replace(day=1, hour=0, minute=0, second=0) for row in data.rows)
-    return [(older, 10, "archive"), (newer, 20, "archive"), *((month, count, "hot") for month, count in sorted(hot.items()))]
+    archived = [(older, 10, "archive", "archive"), (newer, 20, "archive", "archive")]
+    return [*archived, *((month, count, "hot", "hot") for month, count in sorted(hot.items()))]
 
 
 #: Number of a question -> its answer.

@@ -20,6 +20,7 @@ from jobs.archiving.months import Month
 from jobs.archiving.place import ArchivePlace
 from jobs.hotstore import partitions
 from jobs.runtime import lake
+from jobs.sinks import hot
 from jobs.sinks.migrations import migrate
 from schemas.archive import ArchiveState
 from schemas.records import RecordType
@@ -105,6 +106,8 @@ def _restore(
 ) -> RestoredMonth:
     into = "" if into == layout.table.name else into
     table, month = into or layout.table.name, held[0].month
+    if not into:
+        migrate(hot.component(settings, layout.table), say)  # a database that has never had a stream
     _prepare(connection, layout, into)
     until = None if into else datetime.now(UTC) + timedelta(days=settings.archive.restored_days)
     if until is not None:

@@ -222,7 +222,7 @@ def _problem(row: tuple[Any, ...], us: int, timed: bool) -> str:
         return f"timestamp: {FUTURE}"
     if _address(row[3]) is None:
         return f"src_ip: {NO_ADDRESS}"
-    return ""
+    return next((f"{name}: not a text" for name, value in (("action", row[4]), ("details", row[5])) if isinstance(value, bytes)), "")
 
 
 def _address(value: Any) -> str | None:
@@ -235,26 +235,35 @@ def _address(value: Any) -> str | None:
 
 
 def _alert(row: tuple[Any, ...], us: int, record: RecordType, path: Path) -> dict[str, Any]:
-    _, number, timestamp, src_ip, action, text = row
+    place, number, timestamp, src_ip, action, text = row
+    # Without an id the place tells twins apart; a copy of the database has them at the same places.
+    name = f"place {place}" if number is None else number
     details = _details(text)
     labels = record.alerts.by_name if record.alerts else {}
     known = record.csv.labels if record.csv else {}
-    said = str(_first(details, _TYPES) or "").strip()
+    said = _word(_first(details, _TYPES))
     attack = known.get(said.lower(), said) or ATTACK
     confidence = _number(_first(details, _CONFIDENCES))
     return {
-        "id": str(alert_id(f"migrated|{number}|{timestamp}|{src_ip}|{action}|{text}")),
+        "id": str(alert_id(f"migrated|{name}|{timestamp}|{src_ip}|{action}|{text}")),
         "us": us,
         "src_ip": _address(src_ip),
         "dst_ip": _address(_first(details, _TARGETS)),
         "attack_type": attack,
         "severity": _severity(details) or severity(attack, 1.0 if confidence is None else confidence, 1, labels),
         "confidence": 0.0 if confidence is None else confidence,
-        "details": json.dumps({**details, "migrated": {"file": path.name, "id": number, "confidence_known": confidence is not None}}),
-        "action_taken": str(action or "").strip() or "none",
+        "details": json.dumps(
+            {**details, "migrated": {"file": path.name, "id": _storable(number), "confidence_known": confidence is not None}}
+        ),
+        "action_taken": _storable(str(action or "").strip()) or "none",
         "record_type": record.name,
         "sensor_id": origin_of(path),
     }
+
+
+def _word(value: Any) -> str:
+    """A name; what is a list or an object of JSON names nothing."""
+    return str(value).strip() if isinstance(value, str | int | float) else ""
 
 
 def _details(text: Any) -> dict[str, Any]:

@@ -259,7 +259,9 @@ class Converter:
             else:
                 found[name] = self._other(text, name, kind, problems)
             if changed:
-                notes[f"{name}: rounded, or infinite by a division by zero and now {self._names.undefined.get(name, 0):g}"] += changed
+                notes[
+                    f"{name}: rounded, or nothing, NaN or infinite (a division by zero) and now {self._names.undefined.get(name, 0):g}"
+                ] += changed
             for row, why in problems.items():
                 if reasons[row] == "":
                     reasons[row] = f"{name}: {why}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,6 +14,8 @@ from jobs.sinks.addresses import packed
 _NUMBER = r"^[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|[iI]nf(inity)?|INF(INITY)?|[nN]a[nN]|NAN)$"
 #: What stands for no value.
 _NOTHING = ("", "null", "none", "na", "n/a", "-")
+#: From here on not every whole number is a float.
+_WHOLE = 2.0**53
 _INT = {8: 2**7, 16: 2**15, 32: 2**31, 64: 2**63}
 EMPTY, NO_NUMBER, NOT_FINITE, RANGE, NO_ADDRESS, NO_LABEL = (
     "empty",
@@ -90,13 +93,26 @@ def numbers(
         changed += int((rounded != found).sum())
         found = rounded
     beyond = (found < low) | (found > high)
+    exact = _exact(text, found) if whole else {}
     if whole:
         beyond |= found >= _INT[kind.bit_width]  # 2^63 - 1 is no float
+        for row, value in exact.items():
+            beyond[row] = not (low <= value <= high and value < _INT[kind.bit_width])
     for row in np.flatnonzero(beyond):
         problems.setdefault(int(row), RANGE)
     if problems:
         found[list(problems)] = 0.0
-    return pa.array(found).cast(kind), changed
+    if not exact:
+        return pa.array(found).cast(kind), changed
+    kept = [0 if row in problems else exact.get(row, int(value)) for row, value in enumerate(np.where(beyond, 0, found).tolist())]
+    return pa.array(kept, kind), changed
+
+
+def _exact(text: pa.Array, found: np.ndarray) -> dict[int, int]:
+    """Rows of whole numbers that a float does not hold, and these numbers."""
+    large = [int(row) for row in np.flatnonzero(np.abs(found) >= _WHOLE)]
+    cells = {row: str(text[row].as_py()).strip() for row in large}
+    return {row: int(cell) for row, cell in cells.items() if re.fullmatch(r"[+-]?[0-9]{1,19}", cell)}
 
 
 def spoken(text: pa.Array, words: Mapping[str, str]) -> pa.Array:

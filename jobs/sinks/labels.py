@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,8 @@ LABELS = SideTable(
 )
 #: What tells one row from another.
 KEY = ("record_type", "record_key", "source")
+#: Attack types of models of one's own have names of their own; a number, or what is no name at all, is none.
+_NAME = re.compile(r"[A-Za-z][\w .:/+-]{0,63}", re.ASCII)
 _BENIGN = "BENIGN"
 _ATTACK = "ATTACK"
 _WORDS = {"0": 0, "false": 0, "benign": 0, "normal": 0, "1": 1, "true": 1, "attack": 1}
@@ -64,6 +68,8 @@ class Imported:
     changed: int
     rejected: int
     reject_file: str = ""
+    #: Attack types that the record types do not declare, taken as they are written; and how many rows have them.
+    undeclared: Mapping[str, int] = field(default_factory=dict)
 
 
 def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
@@ -79,6 +85,8 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
         raise BadLabel("no label")
     known = _WORDS.get(word.lower())
     if known is None:
+        if not (_NAME.fullmatch(word or kind) and _NAME.fullmatch(kind or word)):
+            raise BadLabel(f"label {(word or kind)[:50]!r} is neither 0, 1, benign, attack nor the name of an attack type")
         if kind and word and kind != word:
             raise BadLabel(f"label {word!r} is another than attack_type {kind!r}")
         kind = word or kind
@@ -227,7 +235,9 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
         csv.writer(text, lineterminator="\n").writerows(lines)
         files.replace(Path(rejects), text.getvalue())
     added, changed = put(settings, good)
-    return Imported(len(good) + len(bad), added, changed, len(bad), rejects)
+    declared = {name for r in settings.catalogue.records if r.alerts for name in r.alerts.by_name} | {_BENIGN, _ATTACK}
+    undeclared = Counter(row["attack_type"] for row in good if row["attack_type"] not in declared)
+    return Imported(len(good) + len(bad), added, changed, len(bad), rejects, dict(sorted(undeclared.items())))
 
 
 def latest(settings: Settings, record: RecordType) -> pa.Table:

@@ -54,6 +54,8 @@ def import_(
     print(f"{done.rows} rows: {done.added} new, {done.changed} changed, {same} there already or said twice, {done.rejected} rejected")
     if done.rejected:
         print(f"rejected: {done.reject_file}")
+    for name, count in done.undeclared.items():
+        print(f"{name!r}, of {count} rows, is no attack type that a source declares: taken as it is written")
 
 
 @app.command("set", epilog="Example:  flowlake lake label set 6f1c... --label SYN_SCAN --by ann --note 'seen in the firewall too'")

@@ -96,7 +96,7 @@ class Place:
 
     def clear(self) -> None:
         """Remove what the last run left: lake, checkpoints, reports, truth, logs. The list of started servers stays."""
-        for name in ("lake", "checkpoints", "run", "log"):
+        for name in ("lake", "archive", "checkpoints", "run", "log"):
             shutil.rmtree(self.base / name, ignore_errors=True)
         for file in (self.truth, self.report, self.page, self.conf):
             file.unlink(missing_ok=True)
@@ -139,6 +139,7 @@ def own(settings: Settings, where: Place, *, s3: bool = False) -> Settings:
         "lake": _bucket() if s3 else {"path": str(where.base / "lake"), "tables": {}},
         "hot": {"database": DATABASE},
         "alerts": {"database": DATABASE},
+        "archive": {"path": str(where.base / "archive")},
         "paths": {"checkpoints": str(where.base / "checkpoints")},
         "metrics": {"stream_port": 0, "sensor_port": 0},
         "log": {"format": "console"},

@@ -178,6 +178,15 @@ def test_a_restored_month_stays_until_its_time_is_over(archive: ArchiveBench) ->
     assert archive.states() == ["deleted"]
 
 
+def test_a_month_is_restored_into_a_database_that_has_no_table_yet(archive: ArchiveBench) -> None:
+    """Another one, or a new one: the archive is all that is left."""
+    archive.fill(plain_rows(6, OLD))
+    archive.run()
+    archive.sql(f"DROP TABLE {TABLE} CASCADE; DROP TABLE flowlake_schema, {BOOK} CASCADE")
+    archive.restore(OLD)
+    assert len(archive.hot()) == 6
+
+
 @pytest.mark.parametrize(
     ("into", "made", "told"),
     [

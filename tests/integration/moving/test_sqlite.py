@@ -88,6 +88,25 @@ def test_resolved_and_in_use(mover: Mover, tmp_path: Path) -> None:
     ]
 
 
+def test_twins_without_an_id_and_what_is_no_text(mover: Mover, tmp_path: Path) -> None:
+    """Each once, also the second time and from a copy; blobs are refused, a NUL is written out, JSON that names no type is none."""
+    file = tmp_path / "alerts.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE alerts (id, timestamp, src_ip, action, details)")
+        rows = [*[(None, T, "192.0.2.1", "LOGGED", "{}")] * 3, (b"\xff", T, "192.0.2.2", "a\0b", '{"attack_type": {"x": 1}}'),
+                (5, T, "192.0.2.3", b"\xff\0", None), (6, T, "192.0.2.3", "LOGGED", b"\xff")]  # fmt: skip
+        connection.executemany("INSERT INTO alerts VALUES (?, ?, ?, ?, ?)", rows)
+    told = mover.told("sqlite", file)
+    assert (told["written"], told["already_there"], told["rejected_by_reason"], told["closes"]) == (
+        4, 0, {"action: not a text": 1, "details: not a text": 1}, True,
+    )  # fmt: skip
+    (tmp_path / "copy.db").write_bytes(file.read_bytes())
+    assert mover.told("sqlite", tmp_path / "copy.db")["written"] == 0
+    assert sql(mover.settings.alerts, "SELECT action_taken, attack_type FROM alerts WHERE host(src_ip) = '192.0.2.2'") == [
+        ("a\\0b", "ATTACK")
+    ]
+
+
 def test_rows_that_are_no_alerts_are_kept(mover: Mover, tmp_path: Path) -> None:
     bad = [
         ("when?", "192.0.2.1", "LOGGED", None),

@@ -49,7 +49,9 @@ def test_what_is_a_label(given: tuple[str, str], found: tuple[int, str]) -> None
     assert verdict(*given) == found
 
 
-@pytest.mark.parametrize("given", [("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN")])
+@pytest.mark.parametrize(
+    "given", [("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN"), ("2", ""), ("1.5", ""), ("", "-"), ("é", "")]
+)
 def test_what_is_none(given: tuple[str, str]) -> None:
     with pytest.raises(BadLabel):
         verdict(*given)
@@ -122,3 +124,10 @@ def test_a_record_type_that_there_is_not(made: Settings, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="no record type 'nosuch'"):
         import_file(made, tmp_path / "x.csv", FLOWS, BY)
     assert latest(made, FLOWS).num_rows == 0
+
+
+def test_a_name_that_no_source_declares_is_taken_and_told(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label\na,SYNSCAN\nb,SYN_SCAN\nc,SYNSCAN\nd,2\n")
+    done = import_file(made, file, FLOWS, BY)
+    assert (done.added, done.rejected, done.undeclared) == (3, 1, {"SYNSCAN": 2})
