@@ -208,7 +208,8 @@ class Engine:
                 f"the question needs more room: {one_line(text)}", "--memory 4GB, room in TMPDIR, or a narrower question (fewer days)"
             )
         if (found := _OF_A_STORE.search(text)) and found[1] in self._opened:
-            return self._opener.unreadable(found[2], self._opened[found[1]].place)
+            table = self._opened[found[1]]
+            return self._opener.unreadable(found[2], table.place, table.database)
         # What goes wrong behind the first rows comes through Arrow, which makes it an OSError.
         return statement.wrong(error) if isinstance(error, duckdb.Error | OSError) else error
 

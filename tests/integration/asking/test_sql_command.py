@@ -106,8 +106,12 @@ def test_files_of_other_months_are_not_opened(settings: Callable[..., Settings],
             file.write_bytes(b"no Parquet")
     condition = f"year = {newer.year} AND month = {newer.month}"
     assert ask(made, f"SELECT count(*) FROM archived_flows WHERE {condition}") == [(20,)]
-    kind, _ = said(made, "SELECT sum(dst_port) FROM archived_flows")
+    kind, text = said(made, "SELECT sum(dst_port) FROM archived_flows")
     assert kind is StoreError
+    assert text.startswith(f"archive {lake.archive(made)} cannot be read: ")
+    assert "check archive.path" in text
+    assert "flowlake archive verify" in text
+    assert "lake." not in text.rpartition(" | ")[2]
 
 
 def test_an_archive_that_has_not_begun_is_empty(settings: Callable[..., Settings], home: Path) -> None:
