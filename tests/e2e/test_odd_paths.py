@@ -59,7 +59,7 @@ def test_the_whole_stream_under_names_that_people_have(tmp_path: Path, monkeypat
             argv = [sys.executable, "-m", "ops.cli.main", "stream"]
             process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=out, stderr=out)
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 240
             while not (lake / "_delta_log" / f"{1:020d}.json").exists():
                 assert process.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < end, log.read_text()[-3000:]
