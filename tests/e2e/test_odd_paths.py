@@ -18,7 +18,7 @@ from infra.jvm import jars
 from infra.process import free_port
 from tests.champions import promote_any
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(600)]
 
 #: All that a folder may be called; and that of the lake, where delta-rs knows no escape, backslash or backtick.
 HOME, LAKE = "pfad  mit ü, %2F?#&=;:!$'\"x [1] {a}* \\b`c 😀 ", "see ü, 100%?#&=;:!$'\"x [1] {a}* 😀"
