@@ -166,6 +166,8 @@ class Work:
     def _ahead(self) -> None:
         for problem in partitions.misshapen(self._shape, self._table.name):
             self._problem(problem)
+        if not self._shape.default:
+            self._default()
         for day in partitions.ahead(self._shape, self._now.date(), self._settings.partitions_ahead_days):
             if self._dry:
                 self.report.made.append(hot.partition(self._table.name, day))
@@ -177,6 +179,15 @@ class Work:
             except StoreError as e:
                 self._problem(e)
         self._shape = self._look()
+
+    def _default(self) -> None:
+        """Somebody has dropped the default partition: until it is back, a row of a day that has no partition is refused."""
+        try:
+            if not self._dry:
+                self._patiently(partial(partitions.make_default, table=self._table))
+            self.report.made.append(hot.default_partition(self._table.name))
+        except StoreError as e:
+            self._problem(e)
 
     def _strays(self) -> None:
         first, last = placing.bounds(self._settings, self._table)
