@@ -157,7 +157,15 @@ class Work:
             self._problem(_slow(self._table))
             self._attempt(self._delete)
         else:
-            for step in (self._ahead, self._strays, partial(self._rollups, rebuild), self._drop, self._delete, self._analyze):
+            for step in (
+                self._default,
+                self._ahead,
+                self._strays,
+                partial(self._rollups, rebuild),
+                self._drop,
+                self._delete,
+                self._analyze,
+            ):
                 self._attempt(step)
         return self.report
 
@@ -166,8 +174,6 @@ class Work:
     def _ahead(self) -> None:
         for problem in partitions.misshapen(self._shape, self._table.name):
             self._problem(problem)
-        if not self._shape.default:
-            self._default()
         for day in partitions.ahead(self._shape, self._now.date(), self._settings.partitions_ahead_days):
             if self._dry:
                 self.report.made.append(hot.partition(self._table.name, day))
@@ -182,6 +188,8 @@ class Work:
 
     def _default(self) -> None:
         """Somebody has dropped the default partition: until it is back, a row of a day that has no partition is refused."""
+        if self._shape.default:
+            return
         try:
             if not self._dry:
                 self._patiently(partial(partitions.make_default, table=self._table))

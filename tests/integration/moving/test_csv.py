@@ -38,7 +38,7 @@ def one(told: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def test_a_name_that_is_no_utf8_and_labels_that_steer_a_terminal(mover: Mover, tmp_path: Path) -> None:
+def test_a_name_that_is_no_utf8(mover: Mover, tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"\xff\xfe.csv")
     file.write_text(text(rows(3)))
     code, out, err = mover("csv", file, "--into", "both")

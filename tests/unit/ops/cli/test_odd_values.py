@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from infra import config
 from infra.console import looks
 from infra.errors import ConfigError
 from jobs.moving.report import FileReport
@@ -96,3 +97,9 @@ def test_labels_of_a_report_are_printable_and_short() -> None:
     lines = list(migrate._lines(report, "UTC"))
     assert all(line.isprintable() and len(line) < 500 for line in lines), lines
     assert any(r"\x1b[2J 1, xxx" in line for line in lines)
+
+
+def test_a_configured_path_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    link = tmp_path / "l2"
+    link.symlink_to("l2")
+    assert config.load().path(str(link)) == link, "whoever opens it says what is wrong"
