@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     def path(self, value: str) -> Path:
         """A configured path made absolute (relative ones lie under the project's folder, or ``FLOWLAKE_HOME``)."""
         base = Path(os.environ.get("FLOWLAKE_HOME", ROOT))
-        return (base / value).resolve()
+        return Path(os.path.realpath(base / value))  # not resolve(), which raises at a link that leads to itself
 
 
 def composed(packages: Sequence[str]) -> type[Settings]:

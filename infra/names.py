@@ -35,6 +35,17 @@ def valid_text(text: str) -> str:
     return _LONE_SURROGATE.sub(lambda match: _escaped(match[0]), text)
 
 
+def visible(text: str) -> str:
+    r"""``text`` for a terminal: as :func:`printable`, but ends of lines and tabs stay.
+
+    Examples
+    --------
+    >>> visible("\x1b[2J\nnext")
+    '\\x1b[2J\nnext'
+    """
+    return _UNFIT.sub(lambda match: match[0] if match[0] in "\n\t" else _escaped(match[0]), text)
+
+
 def _escaped(char: str) -> str:
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:  # a byte, as os.fsdecode keeps it

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TextIO
 
 from infra.errors import ConfigError
+from infra.names import printable, visible
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
@@ -32,13 +33,13 @@ def since(text: str | None) -> datetime | None:
     """
     if not text:
         return None
-    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
+        if match := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text)
-    except ValueError as e:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as e:  # of 0001-01-01T00:00+14:00 UTC has no time, and none of so many days ago
         raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def plain(value: Any) -> Any:
@@ -90,6 +91,7 @@ def table(rows: Sequence[Row], columns: Sequence[str], title: str, into: TextIO 
     from rich.text import Text
 
     into = into or sys.stdout
+    columns, rows = [printable(name) for name in columns], [{printable(name): value for name, value in row.items()} for row in rows]
     terminal = into.isatty()
     console = Console(file=into, width=None if terminal else max(200, _natural(rows, columns)))
     if terminal and _natural(rows, columns) > console.width:
@@ -121,4 +123,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         # not 0.000 for what is not 0, and no hundred digits
         return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e15 else f"{value:.4g}"
-    return str(value)
+    return visible(str(value))
+
+
+def word(text: object, limit: int = 100) -> str:
+    """A name that somebody else has written (a label, an action), within a line for people: printable, and not longer than ``limit``."""
+    whole = str(text)
+    return printable(whole if len(whole) <= limit else f"{whole[: limit - 3]}...")

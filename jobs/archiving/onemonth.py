@@ -95,7 +95,7 @@ def archive(work: TableRun, month: Month, *, keep: bool) -> MonthDone:
     held = [entry for entry in work.entries(month) if entry.held]
     if _restored(work, held):
         return MonthDone(work.table, months.text(month), held[-1].run, ArchiveState.RESTORED.value)
-    _explain(work, held)
+    _explain(work, held, keep=keep)
     if keep and held and _all_held(work, month, held):
         return MonthDone(work.table, months.text(month), held[-1].run, held[-1].state.value)
     for entry in held:
@@ -173,11 +173,13 @@ def _check(work: TableRun, entry: BookEntry) -> None:
         parquet.check(work.place, work.layout, work.place.path(work.place.folder(entry.month), file["name"]), file)
 
 
-def _explain(work: TableRun, held: list[BookEntry]) -> None:
-    """A run that was killed may not have come to its manifest."""
+def _explain(work: TableRun, held: list[BookEntry], *, keep: bool) -> None:
+    """A run that was killed may not have come to its manifest. Rows are deleted only where the archive explains itself without them."""
     for entry in held:
-        if not manifest.there(work.place, entry):
-            manifest.write(work.place, entry)
+        if manifest.problem(work.place, entry) == manifest.MISSING:
+            manifest.write_anew(work.place, entry)
+        if not keep:
+            manifest.check(work.place, entry)
 
 
 def _all_held(work: TableRun, month: Month, held: list[BookEntry]) -> bool:
@@ -286,6 +288,7 @@ def _publish(work: TableRun, entry: BookEntry) -> BookEntry:
     entry = replace(entry, state=ArchiveState.VERIFIED)
     work.book(entry)
     manifest.write(work.place, entry)
+    manifest.check(work.place, entry)
     return entry
 
 

@@ -59,8 +59,10 @@ def listed(settings: Settings, records: Sequence[RecordType]) -> list[ArchivedMo
     return found
 
 
-def verify(settings: Settings, records: Sequence[RecordType], month: Month | None, say: Callable[[str], None]) -> tuple[int, list[Damage]]:
-    """Read every file again, and compare it with what was written.
+def verify(
+    settings: Settings, records: Sequence[RecordType], month: Month | None, say: Callable[[str], None], *, anew: bool = False
+) -> tuple[int, list[Damage]]:
+    """Read every file again, and compare it with what was written; the manifests with the book.
 
     Parameters
     ----------
@@ -70,31 +72,30 @@ def verify(settings: Settings, records: Sequence[RecordType], month: Month | Non
         One alone; None: all.
     say
         Told which file is being read, a line each.
+    anew
+        Write manifests that are not what was written anew from the book, where all files are what it says.
 
     Returns
     -------
     int, list of Damage
-        Files that were expected, and what is wrong: damaged, missing, or nobody's (readers would see its rows as well).
+        Files that were expected, and what is wrong: damaged, missing, or nobody's (readers would see its rows as well). Manifests
+        are not counted, but what is wrong with them is told.
 
     Raises
     ------
     StoreError
-        The hot store or the archive is away or refuses: that says nothing about the files.
+        The hot store or the archive is away or refuses: that says nothing about the files. Or another run is at work (``anew``).
     """
     files, damages = 0, []
-    with lock.session(settings, "verify", alone=False) as connection:
+    with lock.session(settings, "verify", alone=anew) as connection:
         for record in records:
             layout = ArchiveLayout.of(record)
             place = places.of(settings, layout.table.name)
             entries = [entry for entry in _entries(connection, place, layout) if entry.held and month in (None, entry.month)]
             for entry in entries:
-                for file in entry.files:
-                    files += 1
-                    path = place.path(place.folder(entry.month), file["name"])
-                    say(f"{layout.table.name} {months.text(entry.month)}: {file['name']}, {file['rows']:,} rows")
-                    with place.told(f"read {path}"):
-                        wrong = parquet.problem(place, layout, path, file)
-                    damages += [Damage(layout.table.name, months.text(entry.month), path, wrong)] if wrong else []
+                files += len(entry.files)
+                damaged = _files(place, layout, entry, say)
+                damages += [*damaged, *_manifest(place, entry, say, anew=anew and not damaged)]
             damages += _foreign(place, layout, entries, month)
     return files, damages
 
@@ -103,6 +104,26 @@ def _entries(connection: Any, place: ArchivePlace, layout: ArchiveLayout) -> lis
     with connection, connection.cursor() as cursor:
         known = ledger.entries(cursor, layout.table.name)
     return sorted([*known, *manifest.unknown(place, layout.table.name, known)], key=lambda entry: entry.month)
+
+
+def _files(place: ArchivePlace, layout: ArchiveLayout, entry: BookEntry, say: Callable[[str], None]) -> list[Damage]:
+    found = []
+    for file in entry.files:
+        path = place.path(place.folder(entry.month), file["name"])
+        say(f"{entry.table} {months.text(entry.month)}: {file['name']}, {file['rows']:,} rows")
+        with place.told(f"read {path}"):
+            wrong = parquet.problem(place, layout, path, file)
+        found += [Damage(entry.table, months.text(entry.month), path, wrong)] if wrong else []
+    return found
+
+
+def _manifest(place: ArchivePlace, entry: BookEntry, say: Callable[[str], None], *, anew: bool) -> list[Damage]:
+    wrong, path = manifest.problem(place, entry), manifest.where(place, entry)
+    if wrong and anew:
+        manifest.write_anew(place, entry)
+        say(f"{path}: {wrong}; written anew")
+        wrong = manifest.problem(place, entry)
+    return [Damage(entry.table, months.text(entry.month), path, f"{wrong}; {manifest.way_out(entry)}")] if wrong else []
 
 
 def _foreign(place: ArchivePlace, layout: ArchiveLayout, entries: list[BookEntry], month: Month | None) -> list[Damage]:

@@ -109,6 +109,13 @@ def _restore(
     if not into:
         migrate(hot.component(settings, layout.table), say)  # a database that has never had a stream
     _prepare(connection, layout, into)
+    # Before anything is made or marked: a damaged file must leave no table that looks like a month without rows.
+    for entry in held:
+        for file in entry.files:
+            say(f"{table} {months.text(month)}: {file['name']} is being checked")
+            parquet.check(place, layout, place.path(place.folder(month), file["name"]), file)
+    if into:
+        _make(connection, layout, into)
     until = None if into else datetime.now(UTC) + timedelta(days=settings.archive.restored_days)
     if until is not None:
         # Before the first row: retention must not drop what has just come back.
@@ -119,7 +126,6 @@ def _restore(
     for entry in held:
         for file in entry.files:
             path = place.path(place.folder(month), file["name"])
-            parquet.check(place, layout, path, file)
             with place.told(f"read {path}"), place.files.open_input_file(path) as source:
                 for rows in parquet.rows_of(source, layout):
                     new += _insert(connection, layout, table, rows)
@@ -130,19 +136,20 @@ def _restore(
 
 
 def _prepare(connection: Any, layout: ArchiveLayout, into: str) -> None:
-    """See that the table is there and will keep the rows.
+    """See that the table will take the rows, and keep them.
 
     Raises
     ------
     StoreError
         TimescaleDB would drop them at once.
+    ConfigError
+        A table of the name ``into`` is there, and is another one.
     """
     name = layout.table.name
     with connection, connection.cursor() as cursor:
         if into:
-            like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
-            cursor.execute(f'CREATE TABLE IF NOT EXISTS "{into}" (LIKE {name} {like})')
-            if wrong := _misfit(cursor, layout, into):
+            cursor.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", (into,))
+            if cursor.fetchone()[0] and (wrong := _misfit(cursor, layout, into)):
                 raise ConfigError(f"--into {into} is there already, and is no table like {name}: {wrong}", "name one that is to be made")
             return
         cursor.execute("SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL")
@@ -154,6 +161,12 @@ def _prepare(connection: Any, layout: ArchiveLayout, into: str) -> None:
                 f"{name}: TimescaleDB's retention policy would drop a restored month at its next run",
                 "restore it into a table of its own: --into flows_of_march; or set hot.keep_until_archived, which takes the policy away",
             )
+
+
+def _make(connection: Any, layout: ArchiveLayout, into: str) -> None:
+    with connection, connection.cursor() as cursor:
+        like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
+        cursor.execute(f'CREATE TABLE IF NOT EXISTS "{into}" (LIKE {layout.table.name} {like})')
 
 
 def _misfit(cursor: Any, layout: ArchiveLayout, into: str) -> str:

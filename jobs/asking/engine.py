@@ -27,6 +27,10 @@ _NO_TABLE = re.compile(r'(?:Table|View) with name "?([^"\s]+?)"? does not exist'
 _OF_A_STORE = re.compile(r"reading the stream registered as '(\w+)' failed: (.*)", re.DOTALL)
 
 
+#: A number that is not 0. DuckDB takes "none" and all that begins with "-" for no limit at all.
+_SIZE = re.compile(r"\s*(?=[0-9.]*[1-9])[0-9.]")
+
+
 class Engine:
     """A context manager; what it opens is closed at its end.
 
@@ -58,13 +62,15 @@ class Engine:
         self._opened: dict[str, AskedTable] = {}
         self._unopened: dict[str, FlowlakeError] = {}
         self._asked: _Question | None = None
+        if not _SIZE.match(memory):
+            raise _no_size(memory)
         self._folder = tempfile.mkdtemp(prefix="flowlake-sql-")
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
         try:
             self._connection.execute("SET memory_limit = $1", [memory])
         except duckdb.Error as e:
             self.close()
-            raise ConfigError(f"--memory {memory!r} is no size", "write 512MB, 4GB or the like") from e
+            raise _no_size(memory) from e
         self._prepare()
 
     def _prepare(self) -> None:
@@ -208,7 +214,8 @@ class Engine:
                 f"the question needs more room: {one_line(text)}", "--memory 4GB, room in TMPDIR, or a narrower question (fewer days)"
             )
         if (found := _OF_A_STORE.search(text)) and found[1] in self._opened:
-            return self._opener.unreadable(found[2], self._opened[found[1]].place)
+            table = self._opened[found[1]]
+            return self._opener.unreadable(found[2], table.place, table.database)
         # What goes wrong behind the first rows comes through Arrow, which makes it an OSError.
         return statement.wrong(error) if isinstance(error, duckdb.Error | OSError) else error
 
@@ -276,6 +283,10 @@ class _Question:
             while not self._found.empty():
                 self._found.get()
             self._thread.join(0.05)
+
+
+def _no_size(memory: str) -> ConfigError:
+    return ConfigError(f"--memory {memory!r} is no size", "write 512MB, 4GB or the like")
 
 
 def distinct(names: Sequence[str]) -> list[str]:

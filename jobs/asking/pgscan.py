@@ -170,7 +170,7 @@ class PostgresTable(ds.Dataset):  # type: ignore[misc]
         except psycopg2.Error as e:
             # libpq has no words for a connection that ends within COPY
             said = "the connection broke off" if "no message from the libpq" in str(e) else one_line(e)
-            error = StoreError(f"{postgres.where(self._snapshot.settings)}, table {self._table}: {said}", "ask again")
+            error = StoreError(f"{postgres.where(self._snapshot.settings)}, table {self._table}: {said}", self._way_out(e))
             self._failed(error)
             raise error from e
         except pa.ArrowInvalid as e:
@@ -183,6 +183,15 @@ class PostgresTable(ds.Dataset):  # type: ignore[misc]
         except Exception as e:
             self._failed(e)
             raise
+
+    def _way_out(self, error: psycopg2.Error) -> str:
+        """What to do about a scan that failed: rights do not come by asking again."""
+        if not isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            return "ask again"
+        user = quoted(self._snapshot.settings.user)
+        if "for schema" in str(error):
+            return f"let its owner GRANT USAGE ON its SCHEMA TO {user}"
+        return f"let its owner say: GRANT SELECT ON {quoted(self._table)} TO {user}"
 
 
 class PostgresScanner:

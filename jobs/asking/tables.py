@@ -62,10 +62,15 @@ class Opener:
         except (OSError, DeltaError, RuntimeError, ValueError) as e:
             raise self.unreadable(str(e), place) from e
 
-    def unreadable(self, text: str, place: str) -> StoreError:
-        """What a failure to read the files of a table means."""
+    def unreadable(self, text: str, place: str, database: str = LAKE[0]) -> StoreError:
+        """What a failure to read the files of a table of the lake or the archive means."""
         if store := s3.trouble(text, place, self.settings.lake):
             return StoreError(store.message, store.hint)
+        if database == ARCHIVE[0]:
+            return StoreError(
+                f"archive {place} cannot be read: {one_line(text)}",
+                "check archive.path; flowlake archive verify names files that are damaged",
+            )
         return StoreError(f"lake {place} cannot be read: {one_line(text)}", "check lake.path and lake.s3_endpoint")
 
     def archive(self, record: RecordType) -> Any:
@@ -185,7 +190,7 @@ def _archive(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
             f"archived_{record.name}",
             f"{record.name} that have left the hot store",
             columns,
-            settings.archive.path,
+            lake.archive(settings),
             lambda o: o.archive(record),
         )
 

@@ -157,7 +157,15 @@ class Work:
             self._problem(_slow(self._table))
             self._attempt(self._delete)
         else:
-            for step in (self._ahead, self._strays, partial(self._rollups, rebuild), self._drop, self._delete, self._analyze):
+            for step in (
+                self._default,
+                self._ahead,
+                self._strays,
+                partial(self._rollups, rebuild),
+                self._drop,
+                self._delete,
+                self._analyze,
+            ):
                 self._attempt(step)
         return self.report
 
@@ -177,6 +185,17 @@ class Work:
             except StoreError as e:
                 self._problem(e)
         self._shape = self._look()
+
+    def _default(self) -> None:
+        """Somebody has dropped the default partition: until it is back, a row of a day that has no partition is refused."""
+        if self._shape.default:
+            return
+        try:
+            if not self._dry:
+                self._patiently(partial(partitions.make_default, table=self._table))
+            self.report.made.append(hot.default_partition(self._table.name))
+        except StoreError as e:
+            self._problem(e)
 
     def _strays(self) -> None:
         first, last = placing.bounds(self._settings, self._table)

@@ -66,6 +66,23 @@ def make(cursor: Any, table: HotTable, day: date) -> str:
     return name
 
 
+def make_default(cursor: Any, table: HotTable) -> None:
+    """Make the default partition of a table that has none: as a table of its own that is attached, as a day is.
+
+    Raises
+    ------
+    StoreError
+        Something else has the name: a default partition that was detached, say.
+    psycopg2.Error
+        The server refuses.
+    """
+    name = hot.default_partition(table.name)
+    if problem := taken(cursor, table.name, name):
+        raise StoreError(str(problem), f"{problem.hint.partition(';')[0]}; until then rows of a day without a partition are refused")
+    cursor.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)")
+    cursor.execute(f"ALTER TABLE {table.name} ATTACH PARTITION {name} DEFAULT")
+
+
 def make_absent(cursor: Any, table: HotTable, day: date) -> None:
     """Make the partition of a day where the table has partitions and none of it: in a transaction, one maker at a time.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import ConfigError, InputError
+from infra.names import printable
 from jobs.moving.csvfile import CsvFile, fields
 from schemas.records import CsvNames, RecordType
 
@@ -164,4 +165,4 @@ def _nearest(record: RecordType, first: Sequence[str], known: dict[str, tuple[st
 
 def origin_of(path: Path) -> str:
     """What rows say that came from a file: the mark by which they are known, in ``sensor_id``."""
-    return f"migrated:{path.name}"
+    return f"migrated:{printable(path.name)}"

@@ -29,7 +29,7 @@ class RejectFile:
         if folder is None:
             self.path = source.with_name(f"{source.name}{ENDING}")
         else:  # where files of one name from two places may meet
-            place = sha256(os.fsencode(source.resolve().parent)).hexdigest()[:8]
+            place = sha256(os.fsencode(os.path.dirname(os.path.realpath(source)))).hexdigest()[:8]
             self.path = folder / f"{source.name}.{place}{ENDING}"
 
     def begin(self, first_line: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,7 +43,7 @@ class Job:
     @property
     def key(self) -> str:
         """Name of the file for the ledger."""
-        place = f"{self.path.resolve()}|{self.span}".encode(errors="surrogateescape")
+        place = f"{os.path.realpath(self.path)}|{self.span}".encode(errors="surrogateescape")
         return f"migrate/{self.record.name}/{sha1(place, usedforsecurity=False).hexdigest()}"
 
     def noted(self, position: Position) -> str:

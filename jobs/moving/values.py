@@ -96,8 +96,8 @@ def numbers(
     exact = _exact(text, found) if whole else {}
     if whole:
         beyond |= found >= _INT[kind.bit_width]  # 2^63 - 1 is no float
-        for row, value in exact.items():
-            beyond[row] = not (low <= value <= high and value < _INT[kind.bit_width])
+        for place, number in exact.items():
+            beyond[place] = not (low <= number <= high and number < _INT[kind.bit_width])
     for row in np.flatnonzero(beyond):
         problems.setdefault(int(row), RANGE)
     if problems:

@@ -135,6 +135,8 @@ def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[l
     CaptureError
         The file cannot be read, or has no column of keys or labels.
     """
+    if file.exists() and not file.is_file() and not file.is_dir():  # a named pipe would be waited for, for ever
+        raise CaptureError(f"{file}: is no plain file", "its time counts and its rejects lie beside it: write it into a file first")
     try:
         cells = _cells(file)
         changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)

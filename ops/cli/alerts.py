@@ -15,6 +15,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError
+from infra.names import printable
 from jobs.sinks import ask
 from schemas.alerts import TABLE
 from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
@@ -186,7 +187,7 @@ def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kin
 def _line(row: dict[str, Any], as_json: bool) -> str:
     if as_json:
         return json.dumps({name: looks.plain(value) for name, value in row.items()}, default=str)
-    return (
+    return printable(
         f"{looks.plain(row['timestamp'])}  severity {row['severity']}  {row['attack_type']:<16} {row['src_ip'] or 'many':>15} -> "
         f"{row['dst_ip'] or 'many':<15}  flows {row['flow_count']}  confidence {row['confidence']:.2f}  {row['id']}"
     )

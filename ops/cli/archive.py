@@ -45,11 +45,14 @@ def listed(table: Table = None, as_json: Json = False, conf_file: ConfFile = Non
 @app.command(epilog="Examples:  flowlake archive verify   |   flowlake archive verify 2026-03 --json")
 def verify(
     month: Annotated[str | None, typer.Argument(help="YYYY-MM; default: all.", show_default=False)] = None,
+    write_manifests: Annotated[
+        bool, typer.Option("--write-manifests", help="Write damaged or missing manifests anew, where the files are whole.")
+    ] = False,
     table: Table = None,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """Read the files again and compare them with what was written.
+    """Read the files and manifests again and compare them with what was written.
 
     Exit code: 0 when all is as it was written, 1 when a file is damaged, missing, or put there by somebody else; names it.
     """
@@ -58,7 +61,7 @@ def verify(
     settings = config.load(conf_file)
     wanted = months.parse(month, "month") if month else None
     chosen = commands.records(settings, table)
-    files, damages = overview.verify(settings, chosen, wanted, commands.say)
+    files, damages = overview.verify(settings, chosen, wanted, commands.say, anew=write_manifests)
     if month and not files and not damages:
         raise StoreError(f"{month} is not archived", "flowlake archive list shows what is")
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -307,7 +308,7 @@ def _prepare(conf_file: Path | None, json_file: Path | None) -> Settings:
     settings = config.load(conf_file)
     log.setup(settings.log)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    if json_file is not None and not json_file.resolve().parent.is_dir():
+    if json_file is not None and not Path(os.path.realpath(json_file)).parent.is_dir():
         raise ConfigError(f"--json {json_file}: there is no such folder", "name a file in a folder that exists")
     return settings
 

@@ -61,7 +61,7 @@ def info(as_json: Json = False, conf_file: ConfFile = None) -> None:
 @app.command(epilog="Examples:  flowlake lake history flows   |   flowlake lake history labels --limit 50 --json")
 def history(
     table: Annotated[str, typer.Argument(help="Record type, labels or quarantine.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest versions to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="Newest versions to show.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
+from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
 
@@ -55,7 +56,7 @@ def import_(
     if done.rejected:
         print(f"rejected: {done.reject_file}")
     for name, count in done.undeclared.items():
-        print(f"{name!r}, of {count} rows, is no attack type that a source declares: taken as it is written")
+        print(f"'{looks.word(name)}', of {count} rows, is no attack type that a source declares: taken as it is written")
 
 
 @app.command("set", epilog="Example:  flowlake lake label set 6f1c... --label SYN_SCAN --by ann --note 'seen in the firewall too'")
@@ -100,8 +101,8 @@ def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = 
     if not rows:
         print("no labels yet: flowlake lake label set, or flowlake lake label import")
     for row in rows:
-        said = f"{row['source']:<12} {row['labelled_at']:%Y-%m-%d %H:%M:%S} {row['labelled_by']}"
-        print(f"{row['record_key']:<36} {row['attack_type']:<16} {said}")
+        said = f"{looks.word(row['source']):<12} {row['labelled_at']:%Y-%m-%d %H:%M:%S} {looks.word(row['labelled_by'])}"
+        print(f"{looks.word(row['record_key']):<36} {looks.word(row['attack_type']):<16} {said}")
 
 
 def _record(settings: Settings, name: str) -> RecordType:

@@ -40,8 +40,10 @@ def show(as_json: Json = False, conf_file: ConfFile = None) -> None:
 
 @app.command(epilog="Examples:  flowlake lake lifecycle apply --dry-run   |   flowlake lake lifecycle apply --glacier-days 90")
 def apply(
-    glacier_days: Annotated[int, typer.Option("--glacier-days", min=1, help="Age at which an object goes to storage class GLACIER.")] = 365,
-    expire_days: Annotated[int, typer.Option("--expire-days", min=2, help="Age at which it is removed.")] = 2555,
+    glacier_days: Annotated[
+        int, typer.Option("--glacier-days", min=1, max=36_500, help="Age at which an object goes to storage class GLACIER.")
+    ] = 365,
+    expire_days: Annotated[int, typer.Option("--expire-days", min=2, max=36_500, help="Age at which it is removed.")] = 2555,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the bucket's rules as they would be, as JSON; change nothing.")] = False,
     conf_file: ConfFile = None,
 ) -> None:

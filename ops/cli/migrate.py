@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from infra.config import Settings
 from infra.console import looks, options
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
+from infra.names import printable
 
 if TYPE_CHECKING:
     from jobs.moving.compare import Comparison
@@ -138,12 +140,13 @@ def sqlite(
     if as_json:
         print(json.dumps(told, indent=2))
         return
-    print(f"{file}: {report.rows:,} alerts = {report.written:,} written + {report.there:,} already there + {told['rejected']:,} rejected")
+    counts = f"{report.written:,} written + {report.there:,} already there + {told['rejected']:,} rejected"
+    print(f"{printable(file)}: {report.rows:,} alerts = {counts}")
     for name in ("actions", "attack_types", "rejected_by_reason"):
         if told[name]:
-            print(f"  {name.replace('_', ' ')}: {', '.join(f'{key} {count:,}' for key, count in told[name].items())}")
+            print(f"  {name.replace('_', ' ')}: {_listed(told[name])}")
     if report.rejects_file:
-        print(f"  rejected rows: {report.rejects_file}")
+        print(f"  rejected rows: {printable(str(report.rejects_file))}")
 
 
 @app.command(epilog="Example:  flowlake migrate compare --csv live_captured_traffic.csv --from 2026-03-01 --to 2026-03-08")
@@ -264,8 +267,11 @@ def _folder(path: Path | None) -> Path | None:
 
 
 def _distinct(files: Sequence[Path]) -> list[Path]:
-    """Each file once, in the order in which they were given."""
-    return list({str(path.resolve()): path for path in files}.values())
+    """Each file once, in the order in which they were given.
+
+    Not by ``Path.resolve``, which raises at a link that leads to itself: whoever opens it says so, with its name.
+    """
+    return list({os.path.realpath(path): path for path in files}.values())
 
 
 def _sources(files: Sequence[Path]) -> list[Path]:
@@ -280,7 +286,7 @@ def _sources(files: Sequence[Path]) -> list[Path]:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 @contextmanager
@@ -320,11 +326,16 @@ def _shown() -> Iterator[Progress]:
         yield bar
 
 
+def _listed(counts: Mapping[str, int]) -> str:
+    """Names that the files bring with them, and how many rows have each."""
+    return ", ".join(f"{looks.word(name)} {count:,}" for name, count in counts.items())
+
+
 def _lines(report: FileReport, reading: str) -> Iterator[str]:
     """A report for people."""
     told = report.told()
     begun = f", from byte {report.resumed_at:,} on" if report.resumed_at else ""
-    yield f"{report.path}: {report.lines:,} lines{begun} ({reading})"
+    yield f"{printable(report.path)}: {report.lines:,} lines{begun} ({reading})"
     parts = [(report.rows, "rows"), (report.rejected, "rejected"), (report.headers, "headers"), (report.blank, "blank")]
     parts += [(report.outside, "of other times")] if report.outside else []
     yield f"  lines = {' + '.join(f'{count:,} {name}' for count, name in parts)}"
@@ -332,15 +343,15 @@ def _lines(report: FileReport, reading: str) -> Iterator[str]:
         earlier = f" + {s.earlier:,} by an earlier run" if s.earlier else ""
         yield f"  {name}: {report.rows:,} rows = {s.written:,} written + {s.there:,} already there{earlier}"
     if report.rows:
-        yield f"  from {told['first']} to {told['last']}: {', '.join(f'{name} {count:,}' for name, count in told['labels'].items())}"
+        yield f"  from {told['first']} to {told['last']}: {_listed(told['labels'])}"
     for reason, count in told["rejected_by_reason"].items():
-        yield f"  rejected, {reason}: {count:,}"
+        yield f"  rejected, {looks.word(reason, 300)}: {count:,}"
     if report.rejects_file:
-        yield f"  rejected lines: {report.rejects_file}"
+        yield f"  rejected lines: {printable(report.rejects_file)}"
     for note, count in report.notes.items():
-        yield f"  {note}: {count:,}"
+        yield f"  {looks.word(note, 300)}: {count:,}"
     if report.extra:
-        yield f"  columns that go nowhere: {', '.join(report.extra)}"
+        yield f"  columns that go nowhere: {', '.join(map(looks.word, report.extra))}"
     if report.left_bytes:
         yield f"  the last line ({report.left_bytes:,} bytes) has no end yet and is left to the next run; --final takes it"
     if report.seconds and report.rows:
@@ -380,7 +391,7 @@ def _compared(done: Comparison, store: str) -> None:
         for side in ("csv", "store"):
             row = difference[side] or {}
             names = [name for name in row if not columns or name in columns or name == done.columns[0]]
-            print(f"    {side}: {', '.join(f'{name} {looks.plain(row[name])}' for name in names) or '-'}")
+            print(f"    {side}: {', '.join(f'{name} {looks.word(looks.plain(row[name]))}' for name in names) or '-'}")
     latency = told["write_latency"]
     print(
         f"  write latency ({latency['measured']}): p50 {latency['p50_s']} s, p99 {latency['p99_s']} s"

@@ -14,6 +14,7 @@ from infra import config
 from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
+from infra.names import printable
 
 if TYPE_CHECKING:
     from jobs.quality.nightly import SuiteRun
@@ -23,6 +24,8 @@ app = group("Data quality: what must hold of the records, looked at for a day of
 #: Exit code of ``run`` where an expectation does not hold.
 FAILED = 10
 _STAGES = ("lake", "hot", "archive")
+#: Days that every store can be asked for, with those of the history before them: Arrow's times in nanoseconds end in 2262.
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(2199, 12, 31)
 
 Record = Annotated[str | None, typer.Option("--record", help="Record type, such as flows; default: all.", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", help="lake, hot or archive; default: all that are there.", show_default=False)]
@@ -144,16 +147,19 @@ def _day(text: str | None) -> date:
     if text is None:
         return nightly.yesterday()
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as e:
         raise ConfigError(f"--day {text!r} is no day", "write it as 2026-11-26") from e
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise ConfigError(f"--day {text} is not between {_FIRST_DAY} and {_LAST_DAY}", "name a day of which there may be rows")
+    return day
 
 
 def _show(run: SuiteRun) -> None:
     state = f"{len(run.failed)} of {len(run.found)} expectations failed" if run.failed else f"{len(run.found)} expectations hold"
     print(f"{run.name} {run.day}: {run.rows:,} rows, {state}{f' ({run.note})' if run.note else ''}")
     for one in run.failed:
-        print(f"  {one.rule}: {one.said}")
+        print(printable(f"  {one.rule}: {one.said}"))
     if run.copied:
         print(f"  {run.copied:,} rows are in the quarantine: flowlake quarantine list --stage {run.stage}")
 

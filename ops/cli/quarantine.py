@@ -38,7 +38,7 @@ def show(
     reason: Reason = None,
     stage: Stage = None,
     since: Since = None,
-    limit: Annotated[int, typer.Option(min=1, help="Newest rows, so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest rows, so many.")] = 50,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:

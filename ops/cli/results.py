@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +80,7 @@ def write(rows: pa.RecordBatchReader, form: ResultFormat, output: Path | None, l
 
 @contextmanager
 def _file(output: Path) -> Iterator[IO[bytes]]:
+    _reader_of(output)
     try:
         partial = PartialFile(output)
     except OSError as e:
@@ -87,6 +90,19 @@ def _file(output: Path) -> Iterator[IO[bytes]]:
             yield partial.file
     except OSError as e:
         raise StoreError(f"--output {output}: {e.strerror or type(e).__name__}", "make room, or name another place") from e
+
+
+def _reader_of(output: Path) -> None:
+    """A named pipe that nobody reads would be waited for, for ever; one that is read is written to, as a device is."""
+    if not output.is_fifo():
+        return
+    try:
+        os.close(os.open(output, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as e:
+        if e.errno == errno.ENXIO:
+            raise ConfigError(
+                f"--output {output}: is no plain file, but a named pipe that nobody reads", "start its reader first, or name a file"
+            ) from e
 
 
 def _written(rows: pa.RecordBatchReader, form: ResultFormat, into: TextIO, limit: int) -> int:

@@ -117,7 +117,7 @@ def status(
 def logs(
     part: Annotated[str, typer.Argument(help="kafka, postgres or spark; all of them when left out.", show_default=False)] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=1_000_000, help="Lines from the end of each log.")] = 50,
     conf_file: ConfFile = None,
 ) -> None:
     """Print the end of a log.

@@ -18,7 +18,7 @@ from infra.jvm import jars
 from infra.process import free_port
 from tests.champions import promote_any
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(600)]
 
 #: All that a folder may be called; and that of the lake, where delta-rs knows no escape, backslash or backtick.
 HOME, LAKE = "pfad  mit ü, %2F?#&=;:!$'\"x [1] {a}* \\b`c 😀 ", "see ü, 100%?#&=;:!$'\"x [1] {a}* 😀"
@@ -59,7 +59,7 @@ def test_the_whole_stream_under_names_that_people_have(tmp_path: Path, monkeypat
             argv = [sys.executable, "-m", "ops.cli.main", "stream"]
             process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=out, stderr=out)
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 240
             while not (lake / "_delta_log" / f"{1:020d}.json").exists():
                 assert process.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < end, log.read_text()[-3000:]

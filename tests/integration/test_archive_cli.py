@@ -62,6 +62,15 @@ def test_the_command(archive: ArchiveBench, call: Call, monkeypatch: pytest.Monk
     assert (listed["table"], listed["month"], listed["rows"], listed["state"]) == ("network_flows", month, 12, "deleted")
     assert month in call("archive", "list")[1]
     assert call("archive", "verify", month)[:2] == (0, "1 file read, 0 damaged\n")
+    (manifest,) = (archive.folder().parent / "network_flows" / "_manifests").iterdir()
+    manifest.write_bytes(b'{"x":')
+    code, out, _ = call("archive", "verify", month)
+    assert code == 1
+    assert f"{manifest}: it cannot be read as JSON; have it written anew" in out
+    code, out, err = call("archive", "verify", month, "--write-manifests")
+    assert (code, out) == (0, "1 file read, 0 damaged\n")
+    assert f"{manifest}: it cannot be read as JSON; written anew" in err
+    assert call("archive", "verify", month)[0] == 0
     assert "12 rows came back, 0 were there; it stays until 20" in call("archive", "restore", month)[1]
     (file,) = (archive.folder().parent / "network_flows").glob("year=*/month=*/*.parquet")
     file.write_bytes(file.read_bytes()[:-1])

@@ -208,6 +208,25 @@ def test_a_default_partition_that_was_dropped_is_put_back(made: Store) -> None:
     assert made.write(flows([NOW + 300 * DAY])) == 1
 
 
+def test_a_default_partition_that_was_dropped_is_put_back_by_maintenance(made: Store) -> None:
+    made.sql(f"DROP TABLE {DEFAULT}")
+    assert (made.maintain(dry_run=True).made, made.missing()) == ([DEFAULT], ("default partition of network_flows",))
+    assert (made.maintain().made, made.missing()) == ([DEFAULT], ())
+    assert made.maintain().made == []
+    assert made.write(flows([NOW + 300 * DAY])) == 1
+    assert made.where() == {DEFAULT: 1}
+
+
+def test_a_default_partition_that_was_detached_is_told_of(made: Store) -> None:
+    made.write(flows([NOW + 300 * DAY]))
+    made.sql(f"ALTER TABLE network_flows DETACH PARTITION {DEFAULT}")
+    ((problem, hint),) = made.maintain().problems
+    assert problem == f"the partition {DEFAULT} of network_flows cannot be made: {DEFAULT} is a table"
+    assert hint.endswith("until then rows of a day without a partition are refused")
+    made.sql(hint[hint.index("ALTER") : hint.index(")")])  # the way out
+    assert (made.maintain().problems, made.missing()) == ([], ())
+
+
 def test_two_at_once(made: Store) -> None:
     with closing(postgres.connect(made.settings, "test")) as other:
         other.cursor().execute("SELECT pg_advisory_lock(%s)", (postgres.LOCK_MAINTAIN,))

@@ -333,6 +333,7 @@ def test_lake_is_compacted_and_stays_the_same(spark: Any, bench: Bench) -> None:
             query.processAllAvailable()
             # A topic that was made a moment ago may not be seen yet: each message is to be a batch.
             until(lambda stored=5 * (i + 1): lake_table(spark, own).count() == stored)
+            query.processAllAvailable()  # rows are seen before the upkeep behind them is done
     stored = lake_table(spark, own)
     assert stored.count() == 15
     assert len(stored.inputFiles()) == 1

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -106,8 +107,12 @@ def test_files_of_other_months_are_not_opened(settings: Callable[..., Settings],
             file.write_bytes(b"no Parquet")
     condition = f"year = {newer.year} AND month = {newer.month}"
     assert ask(made, f"SELECT count(*) FROM archived_flows WHERE {condition}") == [(20,)]
-    kind, _ = said(made, "SELECT sum(dst_port) FROM archived_flows")
+    kind, text = said(made, "SELECT sum(dst_port) FROM archived_flows")
     assert kind is StoreError
+    assert text.startswith(f"archive {lake.archive(made)} cannot be read: ")
+    assert "check archive.path" in text
+    assert "flowlake archive verify" in text
+    assert "lake." not in text.rpartition(" | ")[2]
 
 
 def test_an_archive_that_has_not_begun_is_empty(settings: Callable[..., Settings], home: Path) -> None:
@@ -215,6 +220,26 @@ def test_what_went_wrong_before_is_not_told_again(settings: Callable[..., Settin
             engine.ask("SELECT text FROM hot.public.wide").read_all()
         with pytest.raises(ConfigError, match="no_function"):
             engine.ask("SELECT no_function(1)")
+
+
+def test_rights_that_are_missing_are_told_with_the_way_out(settings: Callable[..., Settings], database: dict[str, Any]) -> None:
+    connection = psycopg2.connect(host=database["host"], port=database["port"], user=database["user"], dbname=database["database"])
+    name = f"r{uuid.uuid4().hex[:12]}"
+    with closing(connection), connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(f"CREATE TABLE network_flows AS SELECT 1 AS x; CREATE ROLE {name} LOGIN")
+        try:
+            with (
+                Engine(settings(hot={**database, "user": name}, alerts=database)) as engine,
+                pytest.raises(StoreError, match="permission denied for table network_flows") as refused,
+            ):
+                engine.ask("SELECT x FROM network_flows").read_all()
+            assert refused.value.hint == f'let its owner say: GRANT SELECT ON "network_flows" TO "{name}"'
+            cursor.execute(refused.value.hint.partition(": ")[2])  # the way out
+            with Engine(settings(hot={**database, "user": name}, alerts=database)) as engine:
+                assert engine.ask("SELECT x FROM network_flows").read_all().num_rows == 1
+        finally:
+            cursor.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def test_names_of_this_program_are_no_tables(days: Settings) -> None:

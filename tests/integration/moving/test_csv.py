@@ -38,6 +38,17 @@ def one(told: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
+def test_a_name_that_is_no_utf8(mover: Mover, tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"\xff\xfe.csv")
+    file.write_text(text(rows(3)))
+    code, out, err = mover("csv", file, "--into", "both")
+    assert code == 0, err
+    assert "\\xff\\xfe.csv: 4 lines" in out
+    assert sql(mover.settings.hot, "SELECT DISTINCT sensor_id FROM network_flows") == [("migrated:\\xff\\xfe.csv",)]
+    assert mover("compare", "--csv", file, "--from", "2026-03-01")[0] == 0
+    assert one(mover.told("csv", file))["lines"] == 0, "it goes on where it was"
+
+
 def test_rows_of_the_reference_into_both_stores(mover: Mover, tmp_path: Path) -> None:
     file = tmp_path / "live.csv"
     file.write_text(text(rows(500)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -132,9 +133,9 @@ def _truth_file(out: Path | None, truth: Path | None) -> Path | None:
     from sensors.generate import truth_path
 
     file = truth or (truth_path(out) if out and out != DASH else None)
-    if file is not None and out is not None and file.resolve() == out.resolve():
+    if file is not None and out is not None and os.path.realpath(file) == os.path.realpath(out):
         raise ConfigError(f"--out and --truth are the same file {out}", "leave --truth out: the truth goes beside the capture")
-    if file is not None and not file.resolve().parent.is_dir():
+    if file is not None and not Path(os.path.realpath(file)).parent.is_dir():
         raise CaptureError(f"cannot write {file}: no such folder", "name a folder that exists")
     return file
 
