@@ -120,6 +120,7 @@ def _behind_alerts(data: Data) -> Answer:
         ("SYN_SCAN", d.SWEEPER, None, 40, 40, 40 * unanswered),
         ("SSH_BRUTE_FORCE", d.GUESSER, d.SSH_SERVER, 30, 30, 30 * (8_000 + 18 * 40)),
         ("SYN_FLOOD", None, d.WEB, 30, 30, 30 * unanswered),
+        *_repeated(data),
     ]
 
 

@@ -170,7 +170,9 @@ class _Regrouping:
         wanted = {story.incident for story in self._stories}
         for story in self._stories:
             moving = [one for one in story.alerts if self._moves(one, story.incident)]
-            if story.incident not in there:
+            if story.incident not in there and _exists(cursor, story.incident):
+                there.add(story.incident)  # without an alert: those that it had were deleted
+            elif story.incident not in there:
                 # An incident that this one grew out of, and that no other story is, goes on under the new id.
                 before = next((i for one in story.alerts if (i := self._free[one.id].incident) in there - wanted and i is not None), None)
                 if before is None:
@@ -209,6 +211,11 @@ class _Regrouping:
                 merge(cursor, [gone], heir)
             self.touched.discard(gone)
             self.left.discard(gone)
+
+
+def _exists(cursor: Any, incident: UUID) -> bool:
+    cursor.execute(f"SELECT 1 FROM {INCIDENTS} WHERE id = %s", (str(incident),))
+    return cursor.fetchone() is not None
 
 
 def _insert(cursor: Any, story: _Story) -> None:

@@ -29,7 +29,7 @@ from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
 
 pytestmark = pytest.mark.integration
-ROWS = [{"name": i, "at": i, "attack_type": "DNS_TUNNEL" if i % 3 == 0 else "BENIGN", "src_port": i} for i in range(9)]
+ROWS = [{"name": i, "at": i, "attack_type": "DNS_TUNNEL" if i % 3 == 0 else "BENIGN", "src_port": i, "dst_ip": f"10.0.0.{2 + i}"} for i in range(9)]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_flows(stores: Settings, capsys: pytest.CaptureFixture[str], store: str)
 def test_alerts_and_resolve(stores: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "alerts", "--json", "--kind", "DNS_TUNNEL")
     rows = json.loads(out)
-    assert [r["details"]["flow_id"] for r in rows] == [flow_id(6), flow_id(3), flow_id(0)]
+    assert [r["details"]["flow_ids"] for r in rows] == [[flow_id(6)], [flow_id(3)], [flow_id(0)]]
     code, out, _ = call(capsys, "alerts", "resolve", rows[0]["id"], "--by", "anna", "--action", "blocked")
     assert code == 0
     assert "anna" in out
@@ -132,8 +132,8 @@ def test_follow_prints_the_backlog_and_then_what_is_raised(
     monkeypatch.setattr("ops.cli.alerts.time.sleep", sleep)
     _, out, _ = call(capsys, "alerts", "--follow", "--limit", "2", "--json")
     told = [json.loads(line) for line in out.splitlines()]
-    assert {r["details"]["flow_id"] for r in told[:2]} == {flow_id(3), flow_id(6)}
-    assert [r["details"]["flow_id"] for r in told[2:]] == [flow_id("replayed")]
+    assert {r["details"]["flow_ids"][0] for r in told[:2]} == {flow_id(3), flow_id(6)}
+    assert [r["details"]["flow_ids"] for r in told[2:]] == [[flow_id("replayed")]]
 
 
 def test_a_narrow_terminal_gets_a_record_after_the_other(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

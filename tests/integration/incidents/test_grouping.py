@@ -110,6 +110,17 @@ def test_what_looked_like_one_story_is_parted_when_it_is_none(where: Settings) -
     assert sum("UDP" in about for _, _, _, _, about, *_ in found.values()) == 1  # both are told anew
 
 
+def test_alerts_that_were_deleted_leave_an_incident_that_takes_them_again(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, INTRUSION)
+    before = set(told(where))
+    run(where.alerts, "DELETE FROM alerts")
+    give(AlertStore(where.alerts, FLOWS), INTRUSION[::-1])
+    for row in INTRUSION:
+        give(store, [row])
+    assert set(told(where)) == before
+
+
 def test_a_missing_link_joins_two_incidents_and_their_ids_lead_on(where: Settings) -> None:
     """Two sides of a story are there before what connects them: notes come along, and both ids lead to the one that stays."""
     store = AlertStore(where.alerts, FLOWS)
