@@ -107,10 +107,15 @@ def check(place: ArchivePlace, entry: BookEntry) -> None:
         Names the manifest.
     """
     if wrong := problem(place, entry):
-        raise StoreError(
-            f"archive {place.shown}: manifest {where(place, entry)} does not say what was written: {wrong}; nothing was deleted",
-            way_out(entry),
-        )
+        raise refusal(place, entry, wrong)
+
+
+def refusal(place: ArchivePlace, entry: BookEntry, wrong: str) -> StoreError:
+    """What to raise where :func:`problem` has found something, and rows were to be deleted."""
+    return StoreError(
+        f"archive {place.shown}: manifest {where(place, entry)} does not say what was written: {wrong}; nothing was deleted",
+        way_out(entry),
+    )
 
 
 def write_anew(place: ArchivePlace, entry: BookEntry) -> None:

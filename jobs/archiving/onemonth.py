@@ -176,10 +176,12 @@ def _check(work: TableRun, entry: BookEntry) -> None:
 def _explain(work: TableRun, held: list[BookEntry], *, keep: bool) -> None:
     """A run that was killed may not have come to its manifest. Rows are deleted only where the archive explains itself without them."""
     for entry in held:
-        if manifest.problem(work.place, entry) == manifest.MISSING:
+        wrong = manifest.problem(work.place, entry)
+        if wrong == manifest.MISSING:
             manifest.write_anew(work.place, entry)
-        if not keep:
-            manifest.check(work.place, entry)
+            wrong = manifest.problem(work.place, entry)
+        if wrong and not keep:
+            raise manifest.refusal(work.place, entry, wrong)
 
 
 def _all_held(work: TableRun, month: Month, held: list[BookEntry]) -> bool:

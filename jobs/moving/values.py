@@ -104,7 +104,7 @@ def numbers(
         found[list(problems)] = 0.0
     if not exact:
         return pa.array(found).cast(kind), changed
-    kept = [0 if row in problems else exact.get(row, int(value)) for row, value in enumerate(np.where(beyond, 0, found).tolist())]
+    kept = [0 if row in problems else exact.get(row, int(value)) for row, value in enumerate(found.tolist())]
     return pa.array(kept, kind), changed
 
 

@@ -80,9 +80,9 @@ def write(rows: pa.RecordBatchReader, form: ResultFormat, output: Path | None, l
 
 @contextmanager
 def _file(output: Path) -> Iterator[IO[bytes]]:
-    _reader_of(output)
     try:
-        partial = PartialFile(output)
+        with _held_open(output):
+            partial = PartialFile(output)
     except OSError as e:
         raise ConfigError(f"--output {output}: {e.strerror}", "name a file in a folder that is there and can be written") from e
     try:
@@ -92,17 +92,26 @@ def _file(output: Path) -> Iterator[IO[bytes]]:
         raise StoreError(f"--output {output}: {e.strerror or type(e).__name__}", "make room, or name another place") from e
 
 
-def _reader_of(output: Path) -> None:
-    """A named pipe that nobody reads would be waited for, for ever; one that is read is written to, as a device is."""
-    if not output.is_fifo():
-        return
+@contextmanager
+def _held_open(output: Path) -> Iterator[None]:
+    """A named pipe that nobody reads would be waited for, for ever; one that is read is written to, as a device is.
+
+    It stays open until it is opened for what is to be written: its reader would take the end of the first writer for the end of all.
+    """
+    held = None
+    if output.is_fifo():
+        try:
+            held = os.open(output, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as e:
+            if e.errno == errno.ENXIO:
+                raise ConfigError(
+                    f"--output {output}: is no plain file, but a named pipe that nobody reads", "start its reader first, or name a file"
+                ) from e
     try:
-        os.close(os.open(output, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError as e:
-        if e.errno == errno.ENXIO:
-            raise ConfigError(
-                f"--output {output}: is no plain file, but a named pipe that nobody reads", "start its reader first, or name a file"
-            ) from e
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _written(rows: pa.RecordBatchReader, form: ResultFormat, into: TextIO, limit: int) -> int:

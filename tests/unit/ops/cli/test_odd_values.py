@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -69,6 +71,24 @@ def test_a_pipe_that_nobody_serves(capsys: pytest.CaptureFixture[str], tmp_path:
         results.write(rows, results.ResultFormat.csv, pipe, 0)
     code, said = refused(capsys, "lake", "label", "import", str(pipe))
     assert (code, said.splitlines()[0]) == (3, f"error: {pipe}: is no plain file")
+
+
+def test_a_pipe_gets_all_of_it_before_its_reader_sees_an_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    for _ in range(50):
+        reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+        try:
+            rows = pa.table({"x": [1, 2]}).to_reader()
+            while True:
+                try:
+                    results.write(rows, results.ResultFormat.csv, pipe, 0)
+                    break
+                except ConfigError:  # the reader has not come to it yet
+                    time.sleep(0.001)
+            assert reader.communicate(timeout=20)[0].split() == [b"x", b"1", b"2"]
+        finally:
+            reader.kill()
 
 
 @pytest.mark.parametrize("memory", ["-1GB", "-1", "none", "null", "0GB", "", "banana"])
