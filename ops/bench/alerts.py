@@ -69,8 +69,8 @@ def run(settings: Settings, *, seconds: float, storm: int, say: Callable[[str], 
     Returns
     -------
     dict
-        ``alerts_per_s`` that could be written and grouped, ms a batch, how long after its first alert an incident was there (ms), alerts and
-        incidents; of the storm seconds, rows of the tables and peak memory of this process (MiB).
+        ``alerts_per_s`` that could be written and grouped, ms a batch, how long after its first alert an incident was there (ms),
+        alerts and incidents; of the storm seconds, rows of the tables and peak memory of this process (MiB).
     """
     with _database(settings) as own:
         say(f"{seconds:.0f} batches of 100 alerts")
