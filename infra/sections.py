@@ -182,6 +182,7 @@ class AlertSettings(PostgresSettings):
     incident_window_s: float = Field(
         1800.0, gt=0, description="event time: related alerts that are no further apart are one incident"
     )
+    explained_per_batch: int = Field(500, ge=0, description="alerts of a batch whose score is explained, at most; 0: none is")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 

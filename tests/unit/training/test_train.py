@@ -8,12 +8,12 @@ import pytest
 from infra import config
 from infra.errors import ConfigError, ModelError
 from jobs.training.evaluate import evaluate
-from jobs.training.fit import CANDIDATES, Choices, choose_features, class_weights, fit
+from jobs.training.fit import CANDIDATES, Choices, choose_features, class_weights, fit, usual_ranges
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.train import train
 from schemas.features import REDUNDANT_FEATURES
-from schemas.labels import NAMES
+from schemas.labels import BENIGN, NAMES
 
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
 
@@ -64,10 +64,20 @@ def test_features_chosen_do_not_say_the_same(flows: dict[int, LabelledFlows]) ->
     assert len(choose_features(data, Choices(features=20))) == 20
 
 
+def test_usual_is_where_98_of_100_benign_flows_lie() -> None:
+    x = np.column_stack([np.arange(1000), np.full(1000, 0.2)]).astype(np.float32)
+    attacks = np.full((500, 2), 1e9, np.float32)
+    y = np.array([BENIGN] * 1000 + ["SYN_FLOOD"] * 500)
+    data = LabelledFlows(np.concatenate([x, attacks]), ("count", "constant"), y, y, np.ones(1500, bool))
+    assert usual_ranges(data) == {"count": (9.0, 989.0), "constant": (0.2, 0.2)}
+
+
 def test_training_is_deterministic(flows: dict[int, LabelledFlows]) -> None:
     one, two = (fit(flows[1], flows[2], Choices()) for _ in range(2))
     assert one.model.columns == two.model.columns
     assert one.model.threshold == two.model.threshold
+    assert one.model.usual == two.model.usual
+    assert set(one.model.usual) == set(one.model.columns)
     x = flows[3].select(one.model.columns).x
     assert np.array_equal(one.model.predict(x), two.model.predict(x))
 
