@@ -6,7 +6,7 @@ A forest's P(attack) is a base, what it gives on average over its training recor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -85,6 +85,27 @@ class Explainer:
         base = 1.0 + self._contributions.base
         shares = self._contributions(self._scaled(x))
         return [Explanation(float(p), base, share) for p, share in zip(score, shares, strict=True)]
+
+
+def usual_ranges(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Where benign records lie, for :attr:`jobs.scoring.model.Champion.usual`.
+
+    Parameters
+    ----------
+    benign
+        float32[n, columns], the benign records of a training.
+    columns
+        Their names.
+
+    Returns
+    -------
+    dict
+        By column, the 1st and the 99th percentile: values that occur, to six digits. Empty without records.
+    """
+    if not len(benign):
+        return {}
+    ends = np.percentile(benign, (1, 99), axis=0, method="inverted_cdf")
+    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, low, high in zip(columns, *ends.tolist(), strict=True)}
 
 
 def _forest(predictor: Any) -> tuple[Forest, _Scaled]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.errors import ModelError
+from jobs.scoring.explain import usual_ranges
 from jobs.scoring.model import Champion
 from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
@@ -84,14 +85,8 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
     provisional = Champion.from_estimator(estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
     threshold = choose_threshold(p_attack, validation, choices.max_fpr)
-    model = replace(provisional, threshold=threshold, usual=usual_ranges(data))
+    model = replace(provisional, threshold=threshold, usual=usual_ranges(data.x[~data.attack], columns))
     return Fitted(estimator, model, tuple(float(v) for v in estimator.feature_importances_))
-
-
-def usual_ranges(train: LabelledFlows) -> dict[str, tuple[float, float]]:
-    """By column, the 1st and 99th percentile of the benign records: values that occur, to six digits."""
-    ends = np.percentile(train.x[train.y == BENIGN], (1, 99), axis=0, method="inverted_cdf")
-    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, low, high in zip(train.columns, *ends.tolist(), strict=True)}
 
 
 def class_weights(y: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
