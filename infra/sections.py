@@ -183,6 +183,7 @@ class AlertSettings(PostgresSettings):
     storm_alerts: int = Field(
         1000, ge=1, description="alerts of one attack type in one episode; what is more is counted in one alert, of kind storm"
     )
+    explained_per_batch: int = Field(500, ge=0, description="alerts of a batch whose score is explained, at most; 0: none is")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 

@@ -49,6 +49,8 @@ MAX_TRACKED_FLOWS = 1_000_000
 SKETCH_SIZE = 1024
 #: Addresses or ports shown in ``details``.
 SAMPLE_SIZE = 20
+#: Features named in ``details.why``.
+WHY_FEATURES = 5
 #: An attack label that :mod:`schemas.labels` does not know is one alert per flow, of this severity.
 UNKNOWN_SEVERITY = 3
 #: From so many flows on, an aggregated alert is one degree more severe.
@@ -79,13 +81,17 @@ EVIDENCE_COLUMNS: tuple[str, ...] = (
 )
 
 
+#: Where a task has a row from (:mod:`jobs.sinks.tops`).
+PLACE = "_place"
+
+
 def evidence_of(table: pa.Table, rules: AlertRules) -> pa.Table:
     """Columns :data:`EVIDENCE_COLUMNS` and ``rules.details`` of scored records; what a record type has under no name is empty.
 
     Parameters
     ----------
     table
-        Columns :func:`read_of` of the record type.
+        Columns :func:`read_of` of the record type, and :data:`PLACE` where it is known.
     rules
         Its rules, which say what it calls them.
     """
@@ -98,7 +104,8 @@ def evidence_of(table: pa.Table, rules: AlertRules) -> pa.Table:
         else:
             kind = _EVIDENCE_TYPES.get(name, pa.string())
             columns[name] = pa.repeat(pa.scalar(empty[kind], kind), table.num_rows)
-    return pa.table({**columns, **{name: table[name] for name in rules.details if name not in columns}})
+    more = [name for name in (*rules.details, PLACE) if name in table.column_names and name not in columns]
+    return pa.table({**columns, **{name: table[name] for name in more}})
 
 
 def read_of(published: pa.Schema, rules: AlertRules) -> tuple[str, ...]:
@@ -242,5 +249,10 @@ PARTIAL_SCHEMA = pa.schema(
         pa.field("port_sample", pa.list_(pa.string()), nullable=False),
         pa.field("flow_sample", pa.list_(pa.string()), nullable=False),  # ids; empty for per-flow alerts
         pa.field("flow", pa.string(), nullable=False),  # JSON about the newest flow of a per-flow or repeated alert; "" otherwise
+        # The top flow (jobs.sinks.tops), whose confidence is that above; no id where explanations are switched off.
+        pa.field("top_flow", pa.string(), nullable=False),
+        pa.field("top_end", _US, nullable=False),
+        pa.field("top_model", pa.string(), nullable=False),
+        pa.field("top_features", pa.binary(), nullable=False),  # float64 in the order of the record type's features
     ]
 )

@@ -96,6 +96,8 @@ class Forest:
         Row of ``leaf_proba`` of a leaf; -1 elsewhere.
     leaf_proba : float64[leaves, classes]
         Class fractions.
+    cover : float64[nodes]
+        Weight of the training records that came to the node; explanations need it (:mod:`jobs.scoring.explain`).
     columns
         Number of columns of the matrix.
     """
@@ -107,6 +109,7 @@ class Forest:
     children: npt.NDArray[np.int32]
     leaf_row: npt.NDArray[np.int32]
     leaf_proba: npt.NDArray[np.float64]
+    cover: npt.NDArray[np.float64]
     columns: int
 
     @classmethod
@@ -129,7 +132,7 @@ class Forest:
             return None
         if estimator.n_outputs_ != 1:
             return None
-        roots, feature, threshold, children, leaf_row, leaf_proba = [], [], [], [], [], []
+        roots, feature, threshold, children, leaf_row, leaf_proba, cover = [], [], [], [], [], [], []
         nodes = leaves = 0
         for tree in trees:
             leaf = tree.children_left < 0
@@ -151,6 +154,7 @@ class Forest:
             children.append(np.column_stack(ways))
             leaf_row.append(np.where(leaf, np.cumsum(leaf) - 1 + leaves, -1))
             leaf_proba.append(tree.value[leaf, 0, :])
+            cover.append(tree.weighted_n_node_samples)
             nodes += tree.node_count
             leaves += int(leaf.sum())
         return cls(
@@ -161,6 +165,7 @@ class Forest:
             children=np.concatenate(children).astype(np.int32),
             leaf_row=np.concatenate(leaf_row).astype(np.int32),
             leaf_proba=np.ascontiguousarray(np.concatenate(leaf_proba), dtype=np.float64),
+            cover=np.concatenate(cover).astype(np.float64),
             columns=int(estimator.n_features_in_),
         )
 

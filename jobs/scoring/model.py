@@ -7,7 +7,7 @@ forests no scikit-learn.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,8 @@ class Champion:
     record
         What it scores; its columns and theirs behind the prediction
         (:attr:`schemas.records.RecordType.published`).
+    usual
+        By column, where benign records of its training lie: 1st and 99th percentile. Empty for a model that was registered without.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Champion:
     feature_version: str
     version: str
     record: RecordType
+    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     _attacks: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class Champion:
         threshold: float,
         feature_version: str,
         version: str,
+        usual: Mapping[str, tuple[float, float]] | None = None,
         compact: bool = True,
     ) -> Champion:
         """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
@@ -97,7 +101,7 @@ class Champion:
                 estimator.set_params(n_jobs=1)  # a worker owns one core
             predictor = estimator
         classes = tuple(str(c) for c in estimator.classes_)
-        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version, record)
+        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version, record, dict(usual or {}))
 
     def decide(self, proba: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
         """P(attack) float64[n] in [0, 1]; label int8[n], 1 from the threshold on; index int64[n] into ``classes`` of the type.

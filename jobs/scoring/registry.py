@@ -2,7 +2,8 @@
 
 A version of a registered model is a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file) with what
 flowlake needs to apply it beside it, as metadata of the model and as tags of the version: ``feature_version``, ``threshold``,
-``columns`` (JSON list), ``training_data``, ``sha256``. The version with the alias ``scoring.alias`` scores the stream.
+``columns`` (JSON list), ``training_data``, ``sha256``; in the metadata alone ``usual`` (:mod:`jobs.scoring.artefact`). The version with
+the alias ``scoring.alias`` scores the stream.
 
 MLflow is imported inside the functions: it takes seconds, and workers never need it.
 """
@@ -14,11 +15,11 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import sqlite3
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from infra import paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
+from jobs.scoring import artefact
 from jobs.scoring.model import Champion
 from jobs.scoring.names import features_of, model_name
 from schemas.records import Features, RecordType
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "flowlake"
 _ARTIFACT = "model"
+#: MLflow's variables and Python's warnings are those of the whole process: two threads do not change them at once.
+_ONE_AT_A_TIME = threading.RLock()
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -53,10 +57,6 @@ class ModelMissingError(ModelError):
 
 class ModelVersionError(ModelError):
     """The model was trained on another version of the feature table."""
-
-
-class _UnreadableError(Exception):
-    """MLflow cannot read a model's folder."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,11 @@ def register(
     threshold: float,
     training: Training,
     promote: bool,
+    usual: Mapping[str, tuple[float, float]] | None = None,
 ) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
+
+    ``usual`` says where benign records lie, by column (:attr:`jobs.scoring.model.Champion.usual`).
 
     Returns
     -------
@@ -129,7 +132,8 @@ def register(
     name = model_name(settings, record)
     with _registry(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
         folder = Path(temp) / _ARTIFACT
-        _save(estimator, folder, facts)
+        # a tag has no room for the ranges of hundreds of columns
+        artefact.save(estimator, folder, facts | ({"usual": json.dumps(usual)} if usual else {}))
         run = client.create_run(_experiment(client, settings), run_name=f"train {name}")
         run_id = run.info.run_id
         for key, value in training.params.items():
@@ -141,7 +145,7 @@ def register(
         client.log_artifacts(run_id, str(folder), _ARTIFACT)
         client.set_terminated(run_id)
         _ensure_registered(client, name)
-        tags = {**facts, "sha256": _digest(folder), "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}"}
+        tags = {**facts, "sha256": artefact.digest(folder), "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}"}
         source = f"{run.info.artifact_uri}/{_ARTIFACT}"
         version = client.create_model_version(name, source, run_id=run_id, tags=tags, description=training.data)
         if promote:
@@ -161,28 +165,45 @@ def load_champion(settings: Settings, record: RecordType) -> Champion:
     ModelError
         The registry cannot be reached, or the artefact is damaged or unusable.
     """
+    return _load(settings, record, lambda client: _champion_version(client, settings, record))
+
+
+def load_version(settings: Settings, record: RecordType, version: str) -> Champion:
+    """The model that has scored a record, by the record's ``model_version``.
+
+    Raises
+    ------
+    ModelMissingError
+        No registry at the configured place, or no such version.
+    ModelVersionError, ModelError
+        As :func:`load_champion`.
+    """
+    return _load(settings, record, lambda client: _version(client, settings, record, version))
+
+
+def _load(settings: Settings, record: RecordType, find: Callable[[MlflowClient], ModelVersion]) -> Champion:
     features = features_of(record)
     with _training(features), _registry(settings, create=False) as client:
-        version = _champion_version(client, settings, record)
+        version = find(client)
         label = f"model {version.name} version {version.version}"
         with tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
             folder = _fetch(client, version, settings, label, Path(temp))
             digest = version.tags.get("sha256")
-            if digest and digest != _digest(folder):
-                raise _corrupt(label, folder, "its files are not those that were registered")
-            readable = _readable(folder, Path(temp))
+            if digest and digest != artefact.digest(folder):
+                raise artefact.corrupt(label, folder, "its files are not those that were registered")
+            readable = artefact.readable(folder, Path(temp))
             try:
-                facts = _facts(version, readable, label)
+                facts = artefact.facts_of(version, readable, label)
                 if facts["feature_version"] != features.version:
                     raise ModelVersionError(
                         f"{label} was trained on feature-schema version {facts['feature_version']}, "
                         f"this flowlake computes version {features.version}",
                         features.train,
                     )
-                estimator = _load_estimator(readable)
-            except _UnreadableError as e:
-                raise _corrupt(label, folder, str(e)) from e
-            return _assemble(estimator, facts, label, str(version.version), record)
+                estimator = artefact.load_estimator(readable)
+            except artefact.UnreadableError as e:
+                raise artefact.corrupt(label, folder, str(e)) from e
+            return artefact.assemble(estimator, facts, label, str(version.version), record)
 
 
 @contextmanager
@@ -195,7 +216,7 @@ def _registry(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
         _check_sqlite(file, create=create)
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
-    with warnings.catch_warnings():
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
 
@@ -270,6 +291,18 @@ def _champion_version(client: MlflowClient, settings: Settings, record: RecordTy
         raise
 
 
+def _version(client: MlflowClient, settings: Settings, record: RecordType, version: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    name = model_name(settings, record)
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as e:
+        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise ModelMissingError(f"model registry {_shown(settings)}: no version {version[:40]!r} of model {name!r}") from e
+        raise
+
+
 def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, label: str, temp: Path) -> Path:
     """The model's folder on this machine."""
     if _is_local(settings) and (relative := version.tags.get("artifact_path")):
@@ -286,92 +319,8 @@ def _fetch(client: MlflowClient, version: ModelVersion, settings: Settings, labe
         raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {one_line(e)}") from e
 
 
-def _save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
-    import mlflow.sklearn
-    import numpy
-    import sklearn
-    import skops
-
-    requirements = [f"{m.__name__.replace('sklearn', 'scikit-learn')}=={m.__version__}" for m in (sklearn, numpy, skops)]
-    mlflow.sklearn.save_model(
-        estimator,
-        str(folder),
-        serialization_format="skops",
-        skops_trusted_types=["sklearn.tree._tree.Tree"],  # its node indices are what Forest.from_sklearn checks
-        metadata=facts,
-        pip_requirements=requirements,
-    )
-
-
-def _readable(folder: Path, temp: Path) -> Path:
-    """The folder, or a copy of it where MLflow would not find it: of what it loads, it decodes the path."""
-    if not paths.ESCAPE.found.search(str(folder)):
-        return folder
-    paths.check(temp, "TMPDIR", (paths.ESCAPE,))
-    return shutil.copytree(folder, temp / "readable")
-
-
-def _corrupt(label: str, folder: Path, reason: str) -> ModelError:
-    return ModelError(f"{label}: corrupt artefact in {folder}: {reason}")
-
-
-def _load_estimator(folder: Path) -> Any:
-    import mlflow.sklearn
-
-    try:
-        return mlflow.sklearn.load_model(str(folder))
-    except Exception as e:
-        raise _UnreadableError(one_line(e)) from e
-
-
-def _facts(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
-    """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand)."""
-    from mlflow.models import Model
-
-    try:
-        metadata = Model.load(str(folder)).metadata or {}
-    except Exception as e:
-        raise _UnreadableError(f"MLmodel: {one_line(e)}") from e
-    facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
-    if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
-        raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
-    return facts
-
-
-def _assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> Champion:
-    try:
-        columns = tuple(str(c) for c in json.loads(facts["columns"]))
-        threshold = float(facts["threshold"])
-    except (ValueError, TypeError) as e:
-        raise ModelError(f"{label}: columns or threshold unreadable: {one_line(e)}") from e
-    if unknown := [c for c in columns if c not in features_of(record).names]:
-        raise ModelError(
-            f"{label}: unknown columns {', '.join(unknown[:8])}",
-            f"its record type {record.name} has others: {features_of(record).names[:8]}",
-        )
-    if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
-        raise ModelError(f"{label}: {type(estimator).__name__} is no classifier with probabilities")
-    width = getattr(estimator, "n_features_in_", len(columns))
-    if width != len(columns):
-        raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}")
-    try:
-        return Champion.from_estimator(
-            estimator, record, columns=columns, threshold=threshold, feature_version=facts["feature_version"], version=version
-        )
-    except ValueError as e:
-        raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
-
-
 def _is_local(settings: Settings) -> bool:
     return paths.registry_file(settings) is not None
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of a folder's files."""
-    digest = hashlib.sha256()
-    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _shown(settings: Settings) -> str:

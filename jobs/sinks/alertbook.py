@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import sketch
+from jobs.sinks import sketch, tops
 from jobs.sinks.sketch import EMPTY, Hashes
+from jobs.sinks.tops import TOP, Top
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
 from schemas.labels import BY_NAME, Label
 
@@ -46,6 +47,7 @@ class Evidence:
     sketches: dict[str, Hashes]
     samples: dict[str, list[str]]
     flow: dict[str, Any]
+    top: Top | None = None
 
 
 @dataclass
@@ -118,7 +120,7 @@ def gather(tables: Iterable[pa.Table], more: Iterable[Evidence] = ()) -> list[Ev
 
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
-    values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *_COPIED, *(f"{name}s" for name in SETS))}
+    values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *TOP, *_COPIED, *(f"{name}s" for name in SETS))}
     samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
     for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
         flow = json.loads(text) if text else {}
@@ -131,6 +133,7 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
             sketches={name: sketch.unpack(values[f"{name}s"][i]) for name in SETS},
             samples={name: of[i] for name, of in samples.items()},
             flow=flow,
+            top=Top(values["confidence"][i], *(values[name][i] for name in TOP)) if values["top_flow"][i] else None,
         )
 
 
@@ -160,7 +163,12 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
         **{f"{name}_sample": item.samples[name] for name in SAMPLES},
         "flow": json.dumps(item.flow) if item.flow else "",
+        **dict(zip(TOP, _top(item.top), strict=True)),
     }
+
+
+def _top(top: Top | None) -> tuple[str, int, str, bytes]:
+    return (top.flow_id, top.end, top.model_version, top.features) if top else ("", 0, "", b"")
 
 
 def unpack(data: bytes) -> pa.Table:
@@ -178,6 +186,8 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.last_seen = max(into.last_seen, other.last_seen)
     into.evidence = min(into.evidence, other.evidence)
     into.confidence = max(into.confidence, other.confidence)
+    if other.top and other.top.beats(into.top):
+        into.top = other.top
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
@@ -190,6 +200,11 @@ def _age(flow: Mapping[str, Any]) -> tuple[str, bool, str]:
     return str(flow.get("end_time", "")), bool(flow.get("closed")), str(flow.get("flow_id", ""))
 
 
+def unexplained(known: Alert | None, item: Evidence) -> bool:
+    """Whether the evidence brings another top flow than the one that explains the alert, or what was missing to explain it."""
+    return item.top is not None and item.top.beats(tops.remembered(known.details.get("why") if known else None))
+
+
 def apply(
     known: Alert | None,
     item: Evidence,
@@ -197,6 +212,7 @@ def apply(
     labels: Mapping[str, Label] = BY_NAME,
     min_severity: int = 1,
     max_flows: int = MAX_TRACKED_FLOWS,
+    why: Mapping[str, Any] | None = None,
 ) -> Change | None:
     """The alert after the evidence; ``None`` when it says nothing new.
 
@@ -212,6 +228,8 @@ def apply(
         Below it no message is due.
     max_flows
         Bound of the flows remembered.
+    why
+        What explains the score of its top flow, where that is another than before (:func:`unexplained`).
     """
     old = known or Alert(
         item.id, item.kind, item.attack_type, item.domain, item.sensor_id, item.model_version, item.first_seen, item.last_seen
@@ -245,6 +263,8 @@ def apply(
         alert.details["flow_ids"] = sketch.joined(old.details.get("flow_ids", []), item.samples["flow"])
         if item.flow:
             alert.details["last_flow"] = max(old.details.get("last_flow", {}), item.flow, key=_age)
+    if why is not None:
+        alert.details["why"] = dict(why)
     alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count, labels))
     if known is None:
         alert.details["evidence_time"] = iso(item.evidence)

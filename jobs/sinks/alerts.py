@@ -8,8 +8,10 @@ small collect: the fixed cost of a batch is the alert's latency.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -20,13 +22,16 @@ from infra.log import get
 from jobs.incidents.guards import AuditGuards
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, storms
+from jobs.scoring.registry import load_champion, load_version
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, storms, tops
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
+from jobs.sinks.explainers import Explainers
 from jobs.sinks.grants import Layouts, RoleGrants
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
+from jobs.sinks.reasons import Reasons
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
@@ -50,19 +55,21 @@ def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.Record
     rules = rules_of(record)
     columns, name = table.read_of(record.published, rules), record.query(SINK)
 
+    explained = settings.alerts.explained_per_batch > 0
+
     def reduce(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         found: list[pa.Table] = []
         letters: list[DeadLetter] = []
         for batch in batches:
             decoded, bad = messages.decode(batch, record, query=name, columns=columns)
             letters += bad
-            rows, refused = _attacks(decoded, record, settings.alerts.min_severity)
-            found += rows
+            rows, refused = _attacks(tops.placed(decoded), record, settings.alerts.min_severity)
             letters += refused
-        packed = b""
-        if any(rows.num_rows for rows in found):
-            every = evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s)
-            packed = arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
+            if any(some.num_rows for some in rows):
+                features = tops.vectors(decoded, record) if explained else None
+                every = evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, features)
+                found.append(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
+        packed = arrow_stream(pa.concat_tables(found).combine_chunks()) if found else b""
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
@@ -119,7 +126,9 @@ class AlertSink:
         self.record = record
         self.trigger_ms = settings.alerts.trigger_ms
         self._settings = settings
-        self._alerts = AlertStore(settings.alerts, record)
+        self._explainers = Explainers(partial(load_champion, settings, record), partial(load_version, settings, record))
+        self._most = settings.alerts.explained_per_batch
+        self._alerts = AlertStore(settings.alerts, record, Reasons(self._explainers, record, self._most) if self._most else None)
         self._found: list[Evidence] = []
         self._refused: tuple[str, ...] = ()
         self._drainer: Drainer | None = None
@@ -135,6 +144,8 @@ class AlertSink:
     def begin(self, handle: QueryHandle) -> None:
         self._drainer = Drainer(self._settings, handle)
         self._drainer.start()
+        if self._most:
+            self._explainers.prefetch()
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
         if not again:  # what the tasks found does not change while the store is away
@@ -145,6 +156,9 @@ class AlertSink:
         if done.messages and self._drainer:
             self._drainer.wake()
         counters.add(counters.FORGOTTEN, self.name, done.forgotten)
+        counters.add(counters.EXPLAINED, self.name, done.explained)
+        for reason, count in Counter(done.unexplained).items():
+            counters.add(counters.UNEXPLAINED, self.name, count, reason=reason)
         counters.CANDIDATES.labels(query=self.name).set(done.candidates)
         _measure(done.raised, self.name)
         raised = len(done.raised)

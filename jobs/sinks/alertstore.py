@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,9 @@ from jobs.incidents import store as incidents
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
+from jobs.sinks.explainers import Missing
 from jobs.sinks.postgres import RefusedData
+from jobs.sinks.reasons import Reasons
 from jobs.sinks.storms import Storms
 from schemas import alerts as table
 from schemas.labels import STORM
@@ -51,17 +53,20 @@ class AppliedEvidence:
     incidents: int = 0  # that are new
     candidates: int = 0  # of too few flows to be an alert, after the batch
     forgotten: int = 0  # candidates given up for want of room
+    explained: int = 0  # whose top flow is another, or could not be explained before
+    unexplained: tuple[str, ...] = ()  # for each that could not be: the kind of reason
 
 
 class AlertStore:
     """Alerts about one record type in one database.
 
-    Keeps the memory of recent alerts; the store's version of it decides whether it still holds.
+    Keeps the memory of recent alerts; the store's version of it decides whether it still holds. Without ``reasons`` nothing is explained.
     """
 
-    def __init__(self, settings: AlertSettings, record: RecordType) -> None:
+    def __init__(self, settings: AlertSettings, record: RecordType, reasons: Reasons | None = None) -> None:
         if record.alerts is None:
             raise ValueError(f"record type {record.name} has no alert rules")
+        self._reasons = reasons
         self._settings = settings
         self._record = record
         self._labels = record.alerts.by_name
@@ -93,12 +98,8 @@ class AlertStore:
                 known = self._load(cursor, [item.id for item in due]) if due else {}
                 due = self._storms.fold(cursor, due, known)
                 known |= self._load(cursor, [item.id for item in due if item.kind == STORM and item.id not in known])
-                changes = [
-                    change
-                    for item in due
-                    if (change := alertbook.apply(known.get(item.id), item, labels=self._labels, min_severity=self._settings.min_severity))
-                    is not None
-                ]
+                whys = self._explain(due, known)
+                changes = [change for item in due if (change := self._changed(known.get(item.id), item, whys)) is not None]
                 sent = made = 0
                 if changes:
                     cursor.execute(f"SET LOCAL {guards.EVIDENCE} = 'on'")
@@ -115,7 +116,22 @@ class AlertStore:
         self._remember([change.alert for change in changes])
         forgotten = self._candidates.commit()
         raised = tuple(change.alert for change in changes if change.is_new)
-        return AppliedEvidence(raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten)
+        missing = tuple(Missing(why["missing"]).code for why in whys.values() if "missing" in why)
+        return AppliedEvidence(
+            raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten, len(whys) - len(missing), missing
+        )
+
+    def _changed(self, known: Alert | None, item: Evidence, whys: Mapping[UUID, Mapping[str, Any]]) -> Change | None:
+        least = self._settings.min_severity
+        return alertbook.apply(known, item, labels=self._labels, min_severity=least, why=whys.get(item.id))
+
+    def _explain(self, due: Sequence[Evidence], known: Mapping[UUID, Alert]) -> dict[UUID, dict[str, Any]]:
+        """``details.why`` of alerts whose top flow is another than before; the most severe come first where there are too many."""
+        if self._reasons is None:
+            return {}
+        wanted = [item for item in due if alertbook.unexplained(known.get(item.id), item)]
+        wanted.sort(key=lambda item: -table.severity(item.attack_type, item.confidence, len(item.flows), self._labels))
+        return dict(zip([item.id for item in wanted], self._reasons.of([item.top for item in wanted if item.top]), strict=True))
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 

@@ -162,5 +162,10 @@ def _renamed(evidence: pa.Table) -> pa.Table:
     evidence = evidence.set_column(at, evidence.schema.field(at), kinds)
     for field in table.PARTIAL_SCHEMA:
         if field.name not in evidence.column_names:
-            evidence = evidence.append_column(field, pa.array([[]] * evidence.num_rows, field.type))
+            evidence = evidence.append_column(field, pa.array([_nothing(field.type)] * evidence.num_rows, field.type))
     return evidence
+
+
+def _nothing(kind: pa.DataType) -> Any:
+    """The value of a column that a former version did not write."""
+    return [] if pa.types.is_list(kind) else b"" if pa.types.is_binary(kind) else "" if pa.types.is_string(kind) else 0

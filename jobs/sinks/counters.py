@@ -27,6 +27,12 @@ CANDIDATES = Gauge(
     "flowlake_alert_candidates", "Scans, floods and brute force of too few flows to be an alert yet", ["query"], registry=REGISTRY
 )
 FORGOTTEN = Counter("flowlake_alert_candidates_forgotten", "Candidates given up because there were too many", ["query"], registry=REGISTRY)
+EXPLAINED = Counter(
+    "flowlake_alerts_explained", "Alerts whose score was explained, at first and by another flow", ["query"], registry=REGISTRY
+)
+UNEXPLAINED = Counter(
+    "flowlake_alerts_unexplained", "Alerts whose score could not be explained, by reason", ["query", "reason"], registry=REGISTRY
+)
 MAINTENANCES = Counter(
     "flowlake_hot_maintenances",
     "Maintenances of the hot tables by this stream: done, busy (another's), failed",

@@ -19,10 +19,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import sketch
+from jobs.sinks import sketch, tops
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
-from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
+from jobs.sinks.tops import Vectors
+from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, PLACE, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
 from schemas.records import AlertRules
 
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
@@ -68,7 +69,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def partials(table: pa.Table, rules: AlertRules, episode_s: float) -> pa.Table:
+def partials(table: pa.Table, rules: AlertRules, episode_s: float, features: Vectors | None = None) -> pa.Table:
     """Evidence of a table of attacks.
 
     Parameters
@@ -79,6 +80,8 @@ def partials(table: pa.Table, rules: AlertRules, episode_s: float) -> pa.Table:
         Those of the record type.
     episode_s
         Length of an episode in seconds of event time (by the flow's start).
+    features
+        Reads the features of the top flows; ``table`` has a column :data:`schemas.alerts.PLACE` then. None: nothing is to be explained.
 
     Returns
     -------
@@ -94,8 +97,25 @@ def partials(table: pa.Table, rules: AlertRules, episode_s: float) -> pa.Table:
     kinds = {label: kind_of(label, rules.by_name) for label in frame["attack_type"].unique()}
     frame["kind"] = frame["attack_type"].map(kinds)
     single = (frame["kind"] == "per-flow").to_numpy()
+    if PLACE not in frame:
+        frame[PLACE] = 0
     rows, few = _grouped(frame[~single], rules, episode_s)
-    return pa.concat_tables([pa.Table.from_pylist(rows + _single(frame[single], rules), PARTIAL_SCHEMA), few])
+    rows += _single(frame[single], rules)
+    found = pa.concat_tables([pa.Table.from_pylist(rows, pa.schema([*PARTIAL_SCHEMA, _PLACED])), few])
+    places = found[PLACE].to_numpy()
+    found = found.drop_columns(PLACE)
+    if features is None:
+        return _with(found, "top_flow", [""] * len(places))
+    return _with(found, "top_features", features(places))
+
+
+_PLACED = pa.field(PLACE, pa.int64())
+
+
+def _with(table: pa.Table, name: str, values: Sequence[Any]) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    field = table.schema.field(at)
+    return table.set_column(at, field, pa.array(values, field.type))
 
 
 #: Columns of a row that name an alert.
@@ -111,7 +131,7 @@ def _dicts(frame: pd.DataFrame, names: list[str], at: Any = slice(None)) -> list
 def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[list[dict[str, Any]], pa.Table]:
     """Alerts about many flows: those of several flows here as rows, those of one as a table."""
     if frame.empty:
-        return [], PARTIAL_SCHEMA.empty_table()
+        return [], pa.schema([*PARTIAL_SCHEMA, _PLACED]).empty_table()
     frame = frame.assign(
         episode=np.floor_divide(frame["start"].to_numpy(), round(episode_s * 1e6)),
         source=np.where(frame["kind"] == "flood", "", frame["src_ip"]),
@@ -141,6 +161,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     confidence = np.maximum.reduceat(frame["confidence_score"].to_numpy(), starts)[several]
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
     about = _newest(frame, starts[several], ends[several], rules)
+    top = _dicts(frame, _TOP, tops.of_groups(frame, flows, starts)[several])
     rows = []
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
@@ -151,6 +172,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             "evidence": int(evidence[i]),
             "confidence": float(confidence[i]),
             "flow": about[i],
+            **_top(top[i]),
         }
         distinct, where = np.unique(flows[a:b], return_index=True)
         row["flows"] = sketch.pack(distinct)
@@ -177,13 +199,18 @@ def _of_one_flow(
         "confidence": frame["confidence_score"].to_numpy()[at],
         "flows": _packed(flows[at]),
         "flow": _newest(frame, at, at + 1, rules),
+        "top_flow": frame["flow_id"].to_numpy()[at],
+        "top_end": end,
+        "top_model": frame["model_version"].to_numpy()[at],
+        "top_features": [b""] * len(at),
+        PLACE: frame[PLACE].to_numpy()[at],
     }
     for name, values in {**texts, "flow": frame["flow_id"].to_numpy()}.items():
         if name in hashed:
             columns[f"{name}s"] = _packed(hashed[name][at])
         columns[f"{name}_sample"] = pa.ListArray.from_arrays(np.arange(len(at) + 1, dtype=np.int32), pa.array(values[at], pa.string()))
-    arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in PARTIAL_SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=PARTIAL_SCHEMA)
+    schema = pa.schema([*PARTIAL_SCHEMA, _PLACED])
+    return pa.Table.from_arrays([c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema], schema=schema)
 
 
 def _newest(frame: pd.DataFrame, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], rules: AlertRules) -> list[str]:
@@ -254,6 +281,8 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     frame = frame.assign(
         first=flow["start"].transform("min"), evidence=flow["end"].transform("min"), confidence=flow["confidence_score"].transform("max")
     )
+    by_score = frame.assign(score=frame["confidence_score"].fillna(-1.0)).sort_values(["score", "end", "model_version"], kind="stable")
+    top = {row["flow_id"]: row for row in _dicts(by_score.drop_duplicates("flow_id", keep="last"), _TOP)}
     # The newest view of the flow names it: the closed record, or the latest snapshot.
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
@@ -277,9 +306,19 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "target_sample": [head["dst_ip"]],
                 "flow_sample": [],
                 "flow": _json(about),
+                **_top(top[head["flow_id"]]),
             }
         )
     return rows
+
+
+#: Columns that an alert is told of its top flow.
+_TOP = ["flow_id", "end", "model_version", PLACE]
+
+
+def _top(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"top_flow": "flow_id", "top_end": "end", "top_model": "model_version", PLACE: PLACE}
+    return {**{name: row[source] for name, source in names.items()}, "top_features": b""}
 
 
 def _names(head: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,18 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
     return table.replace_schema_metadata(None)
 
 
+def reread(message: Message, record: RecordType, columns: Sequence[str]) -> pa.Table:
+    """Other columns of a message that was decoded before.
+
+    Raises
+    ------
+    BadMessage
+        They are damaged, or hold a null where the schema has none.
+    """
+    headers = {Header.CONTENT_TYPE: record.content_type.encode(), HEADER_RECORD_VERSION: str(record.version).encode()}
+    return decode_value(message.value, headers, record, columns)
+
+
 def _ended(value: bytes) -> bool:
     """Whether the stream has its end mark (continuation and zero length); without it whole batches may be missing."""
     return value.endswith(b"\xff\xff\xff\xff\x00\x00\x00\x00")

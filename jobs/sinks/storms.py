@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from jobs.sinks import alertbook, sketch
 from jobs.sinks.alertbook import Evidence
 from jobs.sinks.candidates import MAX_HELD
+from jobs.sinks.tops import TOP, Top
 from schemas.alerts import PARTIAL_SCHEMA, TABLE, alert_id, alert_key
 from schemas.labels import AT_ONCE, STORM
 
@@ -127,8 +128,19 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
             found = np.concatenate([found, sketch.hashes(sample)])
         row[f"{name}s"] = sketch.pack(np.unique(found)[: sketch.SKETCH_SIZE])
         row[f"{name}_sample"] = sketch.sample(filter(None, sample))
+    row |= _top(rows)
     row["flow_sample"] = sketch.sample([*pc.unique(pc.list_flatten(rows["flow_sample"])).to_pylist(), *named])
     return pa.Table.from_pylist([row], PARTIAL_SCHEMA)
+
+
+def _top(rows: pa.Table) -> dict[str, Any]:
+    """The top flow of all of them."""
+    highest = rows.filter(pc.equal(rows["confidence"], pc.max(rows["confidence"])))
+    best: Top | None = None
+    for row in highest.select(["confidence", *TOP]).to_pylist():
+        one = Top(row["confidence"], *(row[name] for name in TOP))
+        best = one if one.flow_id and one.beats(best) else best
+    return dict(zip(TOP, (best.flow_id, best.end, best.model_version, best.features) if best else ("", 0, "", b""), strict=True))
 
 
 def _hashes(column: pa.ChunkedArray) -> Any:

@@ -141,7 +141,14 @@ def train(
                 files=write_files(Path(temp), fitted, test, classes, confusion),
             )
             version = registry.register(
-                settings, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=training, promote=promoted
+                settings,
+                FLOWS,
+                fitted.estimator,
+                columns=model.columns,
+                threshold=model.threshold,
+                training=training,
+                promote=promoted,
+                usual=model.usual,
             )
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
     return TrainingReport(

@@ -125,6 +125,22 @@ def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
     _tell(result, json_file)
 
 
+@app.command(epilog="Example:  flowlake bench explain --json explain.json")
+def explain(
+    flows: Annotated[int, typer.Option("--flows", min=10, max=100_000, help="Attacks that are explained, in several rounds.")] = 500,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure the package shap beside it.")] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Explanations of scores per second of one core, beside shap in the same run, and how far both are apart."""
+    from ops.bench import explain as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, flows=flows, with_peer=peer, say=_say)
+    _tell(result, json_file)
+
+
 @app.command(epilog="Examples:  flowlake bench stream --rate 100000 --peer --json stream.json   flowlake bench stream --queries meter")
 def stream(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,

@@ -59,6 +59,27 @@ def test_what_was_registered_comes_back(origin: Path) -> None:
     assert client.get_run(version.run_id).data.metrics == {"held_out_f1": 0.5}
 
 
+def test_a_version_is_found_by_its_number_with_the_usual_ranges_of_its_training(origin: Path, copy: Path) -> None:
+    usual = {"flow_duration": (0.0, 1.5e6), "syn_flag_count": (0.0, 0.2)}
+    assert put(at(copy), promote=False, usual=usual) == "2"
+    assert registry.load_version(at(copy), FLOWS, "2").usual == usual
+    first = registry.load_version(at(copy), FLOWS, "1")
+    assert (first.version, first.usual) == ("1", {}), "registered without"
+    assert load_champion(at(copy), FLOWS).version == "1"
+    for unknown in ("3", "0", "-1", "x", "", "1' OR '1'='1"):
+        with pytest.raises(ModelMissingError, match="no version"):
+            registry.load_version(at(copy), FLOWS, unknown)
+
+
+def test_usual_ranges_that_cannot_be_read_stop_no_scoring(tmp_path: Path) -> None:
+    settings = at(tmp_path)
+    put(settings)
+    client = MlflowClient(settings.scoring.tracking_uri)
+    for text, found in (("{", {}), ("[1]", {}), ('{"flow_duration": [1]}', {}), ('{"a": [0, 1], "b": [0, NaN]}', {"a": (0.0, 1.0)})):
+        client.set_model_version_tag(settings.scoring.model_name, "1", "usual", text)
+        assert load_champion(settings, FLOWS).usual == found
+
+
 def test_a_registry_lies_where_it_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a URL gives a meaning is a part of the name here."""
     home = tmp_path / "ü %2F%25?a=b#c&d;e:f@g"

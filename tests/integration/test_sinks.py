@@ -160,6 +160,8 @@ def test_alerts_of_every_kind_and_their_messages(spark: Any, bench: Bench) -> No
         ("SYN_SCAN", "10.6.6.6", None, 50),
     ]
     assert found[-1][4]["distinct_ports"] == 50
+    for *_, details in found:  # there is no registry: the alerts are there, and say so
+        assert details["why"]["missing"] == "model-missing: version 7 cannot be loaded"
     sent = bench.topic("alerts")
     ids = {r[0] for r in bench.sql("SELECT id::text FROM alerts")}
     assert sorted(json.loads(m.value)["id"] for m in sent) == sorted(ids)

@@ -68,6 +68,8 @@ def test_training_is_deterministic(flows: dict[int, LabelledFlows]) -> None:
     one, two = (fit(flows[1], flows[2], Choices()) for _ in range(2))
     assert one.model.columns == two.model.columns
     assert one.model.threshold == two.model.threshold
+    assert one.model.usual == two.model.usual
+    assert set(one.model.usual) == set(one.model.columns)
     x = flows[3].select(one.model.columns).x
     assert np.array_equal(one.model.predict(x), two.model.predict(x))
 

@@ -1,0 +1,63 @@
+"""Why an alert, in words: one line a feature, from ``details.why`` (:mod:`schemas.alerts`). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.features import ALL_FEATURES, Feature
+
+#: Features that have a title and a unit, by record type.
+_DESCRIBED: dict[str, dict[str, Feature]] = {"flows": {feature.name: feature for feature in ALL_FEATURES}}
+
+_STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"))
+
+
+def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
+    """An entry of ``why.features`` as a person reads it: ``SYN Flag Count 3 packets, usually 0 to 2 packets (+0.21)``.
+
+    Parameters
+    ----------
+    entry
+        ``feature``, ``value`` (null: not defined), ``usual`` (null: not known), ``contribution``.
+    record_type
+        Of the alert; features of other types than flows have neither title nor unit.
+    """
+    feature = _DESCRIBED.get(record_type, {}).get(entry["feature"])
+    title = feature.cic if feature else str(entry["feature"]).replace("_", " ")
+    unit = feature.unit if feature else ""
+    value = "undefined" if entry["value"] is None else quantity(entry["value"], unit)
+    return f"{title} {value}{_usual(entry.get('usual'), unit)} ({entry['contribution']:+.2g})"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with its unit, to three digits or four: ``1.5 s`` of 1,500,000 us, ``12 kB`` of 12,000 B."""
+    if unit == "us":
+        for size, name in _SPANS:
+            if abs(value) >= size:
+                return f"{_digits(value / size)} {name}"
+        return f"{_digits(value)} us"
+    if unit in ("B", "B/s"):
+        for size, prefix in _STEPS:
+            if abs(value) >= size:
+                return f"{_digits(value / size)} {prefix}{unit}"
+    return f"{_digits(value)} {unit}" if unit not in ("", "ratio", "raw 16 bit") else _digits(value)
+
+
+def _usual(ends: Any, unit: str) -> str:
+    if ends is None:
+        return ""
+    low, high = (quantity(end, unit) for end in ends)
+    if low == high:
+        return f", usually {low}"
+    number, _, same = low.partition(" ")
+    short = number if number == "0" or high.endswith(f" {same}") else low  # one unit for both is enough
+    return f", usually {short} to {high}"
+
+
+def _digits(value: float) -> str:
+    """No more digits than say something, and no exponent where a person would not write one."""
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -1,0 +1,153 @@
+"""A model as files: a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file), and its facts.
+
+The facts are what flowlake needs to apply a model: ``feature_version``, ``threshold``, ``columns`` (JSON list) and, unless it was
+registered without, ``usual`` (JSON: column -> where benign records lie).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra import paths
+from infra.errors import ModelError, one_line
+from infra.log import get
+from jobs.scoring.model import Champion
+from jobs.scoring.names import features_of
+from schemas.records import RecordType
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+class UnreadableError(Exception):
+    """MLflow cannot read a model's folder."""
+
+
+def save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
+    """Write a fitted classifier and its facts into a new ``folder``."""
+    import mlflow.sklearn
+    import numpy
+    import sklearn
+    import skops
+
+    requirements = [f"{m.__name__.replace('sklearn', 'scikit-learn')}=={m.__version__}" for m in (sklearn, numpy, skops)]
+    mlflow.sklearn.save_model(
+        estimator,
+        str(folder),
+        serialization_format="skops",
+        skops_trusted_types=["sklearn.tree._tree.Tree"],  # its node indices are what Forest.from_sklearn checks
+        metadata=facts,
+        pip_requirements=requirements,
+    )
+
+
+def readable(folder: Path, temp: Path) -> Path:
+    """The folder, or a copy of it where MLflow would not find it: of what it loads, it decodes the path."""
+    if not paths.ESCAPE.found.search(str(folder)):
+        return folder
+    paths.check(temp, "TMPDIR", (paths.ESCAPE,))
+    return shutil.copytree(folder, temp / "readable")
+
+
+def corrupt(label: str, folder: Path, reason: str) -> ModelError:
+    """The error of a model whose files cannot be used."""
+    return ModelError(f"{label}: corrupt artefact in {folder}: {reason}")
+
+
+def load_estimator(folder: Path) -> Any:
+    """The classifier of a folder.
+
+    Raises
+    ------
+    UnreadableError
+        It is damaged, or holds code.
+    """
+    import mlflow.sklearn
+
+    try:
+        return mlflow.sklearn.load_model(str(folder))
+    except Exception as e:
+        raise UnreadableError(one_line(e)) from e
+
+
+def facts_of(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
+    """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand).
+
+    Raises
+    ------
+    UnreadableError
+        The artefact's description is damaged.
+    ModelError
+        Facts are missing.
+    """
+    from mlflow.models import Model
+
+    try:
+        metadata = Model.load(str(folder)).metadata or {}
+    except Exception as e:
+        raise UnreadableError(f"MLmodel: {one_line(e)}") from e
+    facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
+    if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
+        raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")
+    return facts
+
+
+def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> Champion:
+    """The classifier with its facts, once they fit together.
+
+    Raises
+    ------
+    ModelError
+        They do not; ``label`` names the model.
+    """
+    try:
+        columns = tuple(str(c) for c in json.loads(facts["columns"]))
+        threshold = float(facts["threshold"])
+    except (ValueError, TypeError) as e:
+        raise ModelError(f"{label}: columns or threshold unreadable: {one_line(e)}") from e
+    if unknown := [c for c in columns if c not in features_of(record).names]:
+        raise ModelError(
+            f"{label}: unknown columns {', '.join(unknown[:8])}",
+            f"its record type {record.name} has others: {features_of(record).names[:8]}",
+        )
+    if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
+        raise ModelError(f"{label}: {type(estimator).__name__} is no classifier with probabilities")
+    width = getattr(estimator, "n_features_in_", len(columns))
+    if width != len(columns):
+        raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}")
+    try:
+        return Champion.from_estimator(
+            estimator,
+            record,
+            columns=columns,
+            threshold=threshold,
+            feature_version=facts["feature_version"],
+            version=version,
+            usual=_usual(facts, label),
+        )
+    except ValueError as e:
+        raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
+
+
+def _usual(facts: Mapping[str, str], label: str) -> dict[str, tuple[float, float]]:
+    """Ranges of benign records. A model without them scores as well, so what cannot be read is left out, and told."""
+    try:
+        found = {str(column): (float(low), float(high)) for column, (low, high) in json.loads(facts.get("usual", "{}")).items()}
+    except (ValueError, TypeError, AttributeError) as e:
+        get("scoring").warning("usual ranges of a model are unreadable", model=label, cause=one_line(e))
+        return {}
+    return {column: ends for column, ends in found.items() if all(map(math.isfinite, ends))}
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's files."""
+    found = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        found.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()

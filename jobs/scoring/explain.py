@@ -1,0 +1,125 @@
+"""Why a record got its score: the share of each feature in P(attack), exact, for the forests that flowlake trains.
+
+A forest's P(attack) is a base, what it gives on average over its training records, plus a contribution of each feature
+(:mod:`jobs.scoring.contributions`). Other classifiers have no such numbers, or only approximate ones, and are not explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.scoring.contributions import TreeContributions
+from jobs.scoring.forest import Forest
+from jobs.scoring.matrix import feature_matrix
+from jobs.scoring.model import Champion
+from jobs.scoring.names import features_of
+from schemas.labels import BENIGN
+
+_Scaled: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+#: Preparations of scikit-learn that treat each column by itself: what is said of the scaled column holds of the record's.
+COLUMN_WISE = frozenset({"MaxAbsScaler", "MinMaxScaler", "PowerTransformer", "QuantileTransformer", "RobustScaler", "StandardScaler"})
+
+
+class NotExplainedError(Exception):
+    """A model of a kind that has no exact contributions, or one whose files lack what they are made of."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one record got its score.
+
+    Attributes
+    ----------
+    score
+        P(attack) that the model gives.
+    base
+        P(attack) on average over the training records.
+    contributions : float64[columns]
+        Of the model's columns; with ``base`` they sum to ``score``.
+    """
+
+    score: float
+    base: float
+    contributions: npt.NDArray[np.float64]
+
+
+class Explainer:
+    """Explains what a model says.
+
+    Raises
+    ------
+    NotExplainedError
+        The model is of a kind that has no exact contributions.
+    """
+
+    def __init__(self, champion: Champion) -> None:
+        self.champion = champion
+        forest, self._scaled = _forest(champion.predictor)
+        try:
+            self._contributions = TreeContributions.of(forest, -forest.leaf_proba[:, champion.classes.index(BENIGN)])
+        except ValueError as e:
+            raise NotExplainedError(str(e)) from e
+        names = features_of(champion.record).names
+        self._at = [names.index(column) for column in champion.columns]
+
+    def explain(self, features: npt.NDArray[np.float64]) -> list[Explanation]:
+        """Explain records.
+
+        Parameters
+        ----------
+        features
+            float64[n, k]: the record type's features (:attr:`schemas.records.Features.names`), as the records have them; what is no
+            finite number is taken as the scorer takes it.
+        """
+        columns = self.champion.columns
+        rows = pa.table({name: features[:, at] for name, at in zip(columns, self._at, strict=True)})
+        x = feature_matrix(rows, columns)
+        score, _, _ = self.champion.decide(self.champion.predict(x))
+        base = 1.0 + self._contributions.base
+        shares = self._contributions(self._scaled(x))
+        return [Explanation(float(p), base, share) for p, share in zip(score, shares, strict=True)]
+
+
+def usual_ranges(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Where benign records lie, for :attr:`jobs.scoring.model.Champion.usual`.
+
+    Parameters
+    ----------
+    benign
+        float32[n, columns], the benign records of a training.
+    columns
+        Their names.
+
+    Returns
+    -------
+    dict
+        By column, the 1st and the 99th percentile: values that occur, to six digits. Empty without records.
+    """
+    if not len(benign):
+        return {}
+    ends = np.percentile(benign, (1, 99), axis=0, method="inverted_cdf")
+    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, low, high in zip(columns, *ends.tolist(), strict=True)}
+
+
+def _forest(predictor: Any) -> tuple[Forest, _Scaled]:
+    """The forest in a model, and what is done to a matrix before it gets there."""
+    if isinstance(predictor, Forest):
+        return predictor, lambda x: x
+    from sklearn.pipeline import Pipeline
+
+    if not isinstance(predictor, Pipeline):
+        raise NotExplainedError(f"{type(predictor).__name__} is a kind of model without exact contributions")
+    *before, (_, last) = predictor.steps
+    if mixing := [type(step).__name__ for _, step in before if step != "passthrough" and type(step).__name__ not in COLUMN_WISE]:
+        raise NotExplainedError(f"{mixing[0]} makes new columns of the record's")
+    forest = Forest.from_sklearn(last)
+    if forest is None:
+        raise NotExplainedError(f"{type(last).__name__} is a kind of model without exact contributions")
+    return forest, lambda x: np.asarray(predictor[:-1].transform(x) if before else x, np.float32)
