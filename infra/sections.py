@@ -179,9 +179,13 @@ class AlertSettings(PostgresSettings):
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
-    incident_window_s: float = Field(
-        1800.0, gt=0, description="event time: related alerts that are no further apart are one incident"
+    incident_window_s: float = Field(1800.0, gt=0, description="event time: related alerts that are no further apart are one incident")
+    most_suppressed: float = Field(
+        0.5, gt=0, le=1, description="a whitelist entry that fits more of the alerts of the last 7 days is refused"
     )
+    widest_ipv4: int = Field(8, ge=1, le=32, description="shortest IPv4 prefix that may be silenced")
+    widest_ipv6: int = Field(32, ge=1, le=128, description="shortest IPv6 prefix that may be silenced")
+    everything_h: float = Field(24.0, gt=0, description="hours for which an entry that silences nearly everything may be made")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 

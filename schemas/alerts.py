@@ -24,7 +24,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas import incidents
+from schemas import incidents, suppression
 from schemas.labels import FORMER_KINDS, Label
 from schemas.records import AlertRules
 
@@ -138,6 +138,8 @@ TYPES: dict[str, str] = {
     "resolved_by": "text",
     "incident_id": "uuid",
     "grouped_by": "text",
+    "suppressed_by": "bigint",
+    "suppressed_at": "timestamptz",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
 }
@@ -177,6 +179,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
     ),
     4: (*incidents.STATEMENTS, *incidents.of_alerts(TABLE)),
+    5: (*suppression.STATEMENTS, *suppression.of_alerts(TABLE)),
 }
 
 

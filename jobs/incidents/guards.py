@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from schemas import suppression
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
 
@@ -32,6 +33,7 @@ _ALERTS_GROW = (
     "notified_severity",
     "model_version",
 )
+_SUPPRESSIONS_GROW = ("hits", "last_hit", "updated_at")
 _INCIDENTS_GROW = ("first_seen", "last_seen", "title", "description", "metadata", "updated_at")
 #: In the comment of each function: another text is another version of it.
 _VERSION = "flowlake 1"
@@ -116,7 +118,13 @@ def _triggers() -> dict[tuple[str, str], str]:
         (ACTIONS, "flowlake_keep"): f"BEFORE UPDATE OR DELETE ON {ACTIONS} FOR EACH ROW EXECUTE FUNCTION flowlake_audit_keep()",
         (ACTIONS, "flowlake_keep_all"): f"BEFORE TRUNCATE ON {ACTIONS} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_keep()",
     }
-    for table, subject, grows in ((TABLE, "alert", _ALERTS_GROW), (INCIDENTS, "incident", _INCIDENTS_GROW), (NOTES, "note", ())):
+    audited: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        (TABLE, "alert", _ALERTS_GROW),
+        (INCIDENTS, "incident", _INCIDENTS_GROW),
+        (NOTES, "note", ()),
+        (suppression.TABLE, "suppression", _SUPPRESSIONS_GROW),
+    )
+    for table, subject, grows in audited:
         found[table, "flowlake_audit"] = (
             f"AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION "
             f"flowlake_audit_change('{subject}', '{{{','.join(grows)}}}')"

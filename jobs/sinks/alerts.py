@@ -146,6 +146,8 @@ class AlertSink:
         counters.add(counters.FORGOTTEN, self.name, done.forgotten)
         counters.CANDIDATES.labels(query=self.name).set(done.candidates)
         _measure(done.raised, self.name)
+        for entry in done.suppressed:
+            counters.SUPPRESSED.labels(entry=str(entry)).inc()
         raised = len(done.raised)
         told = {"raised": raised, "changed": done.changed, "candidates": done.candidates}
         return Applied(raised, raised, self._refused, told)
