@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, hot, incidents, suppression
+from schemas import alerts, assets, hot, incidents, suppression
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -51,6 +51,8 @@ OF_ALERTS: Grants = {
         ANALYST: _READ,
         RESPONDER: ("SELECT", "INSERT", _ENDED),
     },
+    assets.TABLE: {WRITER: _READ, ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", "UPDATE")},
+    assets.VERSION: {WRITER: _READ},
     incidents.ACTIONS: {RESPONDER: ("SELECT", "INSERT (user_id, action, target, details)")},
     incidents.AUDIT_HEAD: {RESPONDER: _READ},
 }

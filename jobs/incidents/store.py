@@ -19,6 +19,7 @@ from jobs.incidents import telling
 from jobs.incidents.stories import Sighting, sighting, stories, story_id
 from jobs.incidents.telling import StoryPart
 from schemas.alerts import SAMPLE_SIZE, TABLE
+from schemas.assets import TABLE as ASSETS
 from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
 from schemas.labels import Label
 
@@ -313,6 +314,17 @@ FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL
 """
 
 
+def _names(cursor: Any, parts: Iterable[StoryPart]) -> dict[str, str]:
+    """Names of the assets that hold the addresses which a text names."""
+    named = {one for part in parts for side in (part.sources, part.targets) if len(side) <= telling.NAMED for one in side}
+    cursor.execute(
+        f"SELECT * FROM (SELECT x.address, (SELECT s.name FROM {ASSETS} s WHERE s.removed_at IS NULL AND s.network >>= x.address::inet "
+        "ORDER BY masklen(s.network) DESC LIMIT 1) AS name FROM unnest(%s::text[]) AS x(address)) found WHERE name IS NOT NULL",
+        (sorted(named),),
+    )
+    return dict(cursor.fetchall())
+
+
 def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     """Title, description, priority and metadata of incidents from their alerts. A title or priority that a person chose stays."""
     if not ids:
@@ -323,6 +335,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many in cursor.fetchall():
         parts[key].append(StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
         ends[key] = max(ends[key], last)
+    names = _names(cursor, (part for of in parts.values() for part in of))
     rows = []
     for key, of in parts.items():
         of.sort(key=lambda part: (part.first_seen, part.attack_type))
@@ -337,7 +350,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
         }  # fmt: skip
         severity = max(part.severity for part in of)
         rows.append(
-            (key, telling.title(of), telling.description(of, labels), priority(severity, len(stages)), json.dumps(metadata),
+            (key, telling.title(of, names), telling.description(of, labels, names), priority(severity, len(stages)), json.dumps(metadata),
              min(part.first_seen for part in of), ends[key])
         )  # fmt: skip
     execute_values(

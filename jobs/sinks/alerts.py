@@ -29,6 +29,8 @@ from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
+from jobs.suppression.assets import CurrentAssets
+from jobs.suppression.importance import NO_ASSETS, AssetList
 from schemas import alerts as table
 from schemas.records import AlertRules, RecordType
 from schemas.roles import OF_ALERTS
@@ -45,7 +47,9 @@ _REPORT_DDL = "partials binary, refused string"
 _PRUNE_EVERY = 5000
 
 
-def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def task(
+    settings: Settings, record: RecordType, assets: AssetList = NO_ASSETS
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
     rules = rules_of(record)
     columns, name = table.read_of(record.published, rules), record.query(SINK)
@@ -56,12 +60,12 @@ def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.Record
         for batch in batches:
             decoded, bad = messages.decode(batch, record, query=name, columns=columns)
             letters += bad
-            rows, refused = _attacks(decoded, record, settings.alerts.min_severity)
+            rows, refused = _attacks(decoded, record, settings.alerts.min_severity, bool(assets))
             found += rows
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = arrow_stream(evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s))
+            packed = arrow_stream(evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s, assets))
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
@@ -83,12 +87,12 @@ def _measure(raised: Iterable[Alert], query: str) -> None:
         counters.LATENCY.labels(query=query).observe(max(now - evident, 0.0))
 
 
-def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
+def _attacks(decoded: list[Message], record: RecordType, min_severity: int, assets: bool) -> tuple[list[pa.Table], list[DeadLetter]]:
     """Attacks of the messages; a message with an address or a time that no alert can have is a dead letter of its own."""
     if not decoded:
         return [], []
     rules = rules_of(record)
-    rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity)
+    rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity, assets=assets)
     addresses = [name for name in ("src_ip", "dst_ip") if rules.columns.get(name, name) in record.published.names]
     bad = [f"text: {what}" for what in evidence.bad_text(rows)]
     bad = bad or [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows, addresses)] + [
@@ -98,7 +102,7 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> t
         return [rows], []
     if len(decoded) == 1:
         return [], [decoded[0].refused(bad[0], record.query(SINK))]
-    both = [_attacks([message], record, min_severity) for message in decoded]
+    both = [_attacks([message], record, min_severity, assets) for message in decoded]
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
@@ -119,6 +123,8 @@ class AlertSink:
         self.trigger_ms = settings.alerts.trigger_ms
         self._settings = settings
         self._alerts = AlertStore(settings.alerts, record)
+        self._assets = CurrentAssets(settings.alerts)
+        self._collected = -1  # the batch whose evidence has been found
         self._found: list[Evidence] = []
         self._refused: tuple[str, ...] = ()
         self._drainer: Drainer | None = None
@@ -136,10 +142,12 @@ class AlertSink:
         self._drainer.start()
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
-        if not again:  # what the tasks found does not change while the store is away
-            reports = frame.mapInArrow(settled(task(self._settings, self.record)), _REPORT_DDL).collect()
+        if not again or self._collected != batch_id:  # what the tasks found does not change while the store is away
+            found = task(self._settings, self.record, self._assets.read())
+            reports = frame.mapInArrow(settled(found), _REPORT_DDL).collect()
             self._found = alertbook.gather(alertbook.unpack(bytes(r.partials)) for r in reports if r.partials)
             self._refused = tuple(r.refused for r in reports)
+            self._collected = batch_id
         done = self._alerts.apply(self._found)
         if done.messages and self._drainer:
             self._drainer.wake()

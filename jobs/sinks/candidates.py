@@ -21,6 +21,7 @@ import pyarrow as pa
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
+from schemas import assets
 from schemas.labels import AT_ONCE, kind_named
 from schemas.wire import arrow_stream
 
@@ -162,5 +163,6 @@ def _renamed(evidence: pa.Table) -> pa.Table:
     evidence = evidence.set_column(at, evidence.schema.field(at), kinds)
     for field in table.PARTIAL_SCHEMA:
         if field.name not in evidence.column_names:
-            evidence = evidence.append_column(field, pa.array([[]] * evidence.num_rows, field.type))
+            missing: object = [] if pa.types.is_list(field.type) else assets.UNKNOWN
+            evidence = evidence.append_column(field, pa.array([missing] * evidence.num_rows, field.type))
     return evidence

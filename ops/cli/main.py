@@ -52,6 +52,7 @@ PLATFORM: dict[str, Group] = {
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "whitelist": Group("ops.cli.whitelist:app", "Whitelist: hosts and kinds of alerts that are known, and silenced."),
     "maintenance": Group("ops.cli.maintenance:app", "Maintenance windows: spans of time in which alerts are silenced."),
+    "assets": Group("ops.cli.assets:app", "Assets: hosts and networks by name, and how much each matters."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),

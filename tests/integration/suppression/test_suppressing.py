@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 
 from infra.config import Settings
@@ -19,7 +20,9 @@ from jobs.suppression import entries
 from jobs.suppression.entries import Acting, NewEntry
 from schemas.labels import BY_NAME
 from schemas.packets import FLOWS
+from schemas.roles import ANALYST, RESPONDER, WRITER
 from tests.integration.incidents.test_grouping import BOTNET, INTRUSION, attack, give
+from tests.integration.incidents.test_roles import as_role, attempt, login
 from tests.integration.sinkbench import run
 from tests.sinksdata import T0
 
@@ -163,3 +166,48 @@ def test_an_entry_past_its_time_silences_nothing(where: Settings) -> None:
     run(where.alerts, "UPDATE suppressions SET starts_at = starts_at - interval '1 day', ends_at = ends_at - interval '2 hours'")
     give(AlertStore(where.alerts, FLOWS), SCAN)
     assert state(where) == [("SYN_SCAN", None, True, True)]
+
+
+NEW = "INSERT INTO suppressions (sort, reason, created_by) VALUES ('whitelist', 'r', 'a')"
+MAY = {
+    WRITER: ["UPDATE suppressions SET hits = 1", "SELECT * FROM assets", "SELECT * FROM assets_version"],
+    ANALYST: ["SELECT * FROM suppressions", "SELECT * FROM assets"],
+    RESPONDER: [NEW, "UPDATE suppressions SET ended_at = now()", "UPDATE alerts SET suppressed_by = NULL",
+                "INSERT INTO assets (network, name, importance, changed_by) VALUES ('10.0.0.1', 'a', 1, 'b')"],
+}  # fmt: skip
+MAY_NOT = {
+    WRITER: [NEW, "UPDATE suppressions SET ended_at = now()", "UPDATE assets SET importance = 1", "UPDATE assets_version SET version = 1"],
+    ANALYST: [NEW, "UPDATE suppressions SET hits = 1", "DELETE FROM assets", "UPDATE assets SET importance = 1"],
+    RESPONDER: ["DELETE FROM suppressions", "UPDATE suppressions SET network = '10.0.0.0/8'", "UPDATE suppressions SET reason = 'x'",
+                "DELETE FROM assets", "DELETE FROM alert_outbox", "UPDATE assets_version SET version = 1"],
+}  # fmt: skip
+
+
+def test_what_each_role_may_and_may_not(where: Settings) -> None:
+    _logins(where)
+    for role, statements in MAY.items():
+        for statement in statements:
+            assert attempt(where, role, statement).split()[0] == statement.split()[0]
+    for role, statements in MAY_NOT.items():
+        for statement in statements:
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                attempt(where, role, statement)
+
+
+def _logins(where: Settings) -> None:
+    for role in (WRITER, ANALYST, RESPONDER):
+        made = f"CREATE ROLE {login(role)} LOGIN PASSWORD 'x' IN ROLE {role}"
+        run(where.alerts, f"DO $$ BEGIN {made}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+
+
+def test_a_responder_silences_and_tells_by_his_role_alone(where: Settings) -> None:
+    """And the stream, as a writer, decides by what he made."""
+    _logins(where)
+    oncall, stream = as_role(where, RESPONDER), as_role(where, WRITER)
+    give(AlertStore(stream.alerts, FLOWS), INTRUSION)
+    entry = silence(oncall, "6.6.6.6", also_open=True)
+    give(AlertStore(stream.alerts, FLOWS), [attack("CONNECT_SCAN", "6.6.6.6", "10.0.0.5", 9)])
+    assert counted(where) == [(entry, 3, True)]
+    assert end(oncall, entry, tell=True) == 3
+    assert {row[1:] for row in state(where)} == {(None, True, True)}
+    postgres.discard(postgres.kept(stream.alerts, "flowlake-alerts"))
