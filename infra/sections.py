@@ -184,6 +184,12 @@ class AlertSettings(PostgresSettings):
         1000, ge=1, description="alerts of one attack type in one episode; what is more is counted in one alert, of kind storm"
     )
     explained_per_batch: int = Field(500, ge=0, description="alerts of a batch whose score is explained, at most; 0: none is")
+    most_suppressed: float = Field(
+        0.5, gt=0, le=1, description="a whitelist entry that fits more of the alerts of the last 7 days is refused"
+    )
+    widest_ipv4: int = Field(8, ge=1, le=32, description="shortest IPv4 prefix that may be silenced")
+    widest_ipv6: int = Field(32, ge=1, le=128, description="shortest IPv6 prefix that may be silenced")
+    everything_h: float = Field(24.0, gt=0, description="hours for which an entry that silences nearly everything may be made")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 

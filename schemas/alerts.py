@@ -25,7 +25,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas import incidents
+from schemas import assets, incidents, suppression
 from schemas.labels import FORMER_KINDS, STORM, Label
 from schemas.records import AlertRules
 
@@ -146,6 +146,8 @@ TYPES: dict[str, str] = {
     "resolved_by": "text",
     "incident_id": "uuid",
     "grouped_by": "text",
+    "suppressed_by": "bigint",
+    "suppressed_at": "timestamptz",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
 }
@@ -185,6 +187,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
     ),
     4: (*incidents.STATEMENTS, *incidents.of_alerts(TABLE)),
+    5: (*suppression.STATEMENTS, *suppression.of_alerts(TABLE)),
+    6: assets.STATEMENTS,
 }
 
 
@@ -218,11 +222,29 @@ def alert_id(key: str) -> UUID:
     return UUID(bytes=bytes(digest))
 
 
-def severity(attack_type: str, confidence: float, flow_count: int, labels: Mapping[str, Label]) -> int:
-    """1 (low) .. 5 (critical): the label's own, one more from :data:`MANY_FLOWS` flows on, one less below :data:`LOW_CONFIDENCE`."""
+def severity(attack_type: str, confidence: float, flow_count: int, labels: Mapping[str, Label], importance: int = assets.UNKNOWN) -> int:
+    """Severity of an alert, 1 (low) .. 5 (critical); no lower when confidence, flows or importance are higher.
+
+    ``base + volume + doubt + weight``, held within 1 and 5.
+
+    Parameters
+    ----------
+    attack_type
+        ``base`` is its label's severity (:mod:`schemas.labels`), :data:`UNKNOWN_SEVERITY` for one that is not known.
+    confidence
+        ``doubt`` is -1 below :data:`LOW_CONFIDENCE`, else 0.
+    flow_count
+        ``volume`` is 1 from :data:`MANY_FLOWS` on, else 0.
+    labels
+        Labels by name.
+    importance
+        Of the host at stake, 1 .. 4 (:mod:`schemas.assets`). ``weight`` is -1 for LOW, 0 for MEDIUM and unknown, 1 for HIGH, 2 for
+        CRITICAL.
+    """
     label = labels.get(attack_type)
     base = label.severity if label is not None and label.severity else UNKNOWN_SEVERITY
-    return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE)))
+    weight = min(4, max(1, importance)) - assets.UNKNOWN
+    return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE) + weight))
 
 
 _US = pa.int64()  # microseconds since the epoch, UTC
@@ -240,6 +262,7 @@ PARTIAL_SCHEMA = pa.schema(
         pa.field("last_seen", _US, nullable=False),  # latest end of a flow
         pa.field("evidence", _US, nullable=False),  # earliest end: capture time of the packet that sufficed
         pa.field("confidence", pa.float64(), nullable=False),  # highest
+        pa.field("importance", pa.int8(), nullable=False),  # highest of the hosts at stake
         pa.field("flows", pa.binary(), nullable=False),  # hashes of the flow ids; empty for per-flow alerts
         pa.field("sources", pa.binary(), nullable=False),  # bottom-k hashes of the source addresses
         pa.field("targets", pa.binary(), nullable=False),

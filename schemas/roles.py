@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, hot, incidents
+from schemas import alerts, assets, hot, incidents, suppression
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -29,7 +29,11 @@ Grants = Mapping[str, Mapping[str, tuple[str, ...]]]
 
 _ALL_ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ = ("SELECT",)
-_RESOLVED = "UPDATE (resolved_at, resolved_by, action_taken, incident_id, grouped_by, updated_at)"
+_RESOLVED = (
+    "UPDATE (resolved_at, resolved_by, action_taken, incident_id, grouped_by, suppressed_by, suppressed_at, notified_severity, updated_at)"
+)
+#: Of what silences: to make it and to end it, not to change what it was about.
+_ENDED = "UPDATE (ended_at, ended_by, end_reason, withdrawn, hits, last_hit, updated_at)"
 
 #: Of the tables of the alerts.
 OF_ALERTS: Grants = {
@@ -37,11 +41,18 @@ OF_ALERTS: Grants = {
     alerts.TABLE: {WRITER: ("SELECT", "INSERT", "UPDATE"), ANALYST: _READ, RESPONDER: ("SELECT", _RESOLVED)},
     alerts.STATE: {WRITER: _ALL_ROWS},
     alerts.FLOWS: {WRITER: _ALL_ROWS},
-    alerts.OUTBOX: {WRITER: _ALL_ROWS},
+    alerts.OUTBOX: {WRITER: _ALL_ROWS, RESPONDER: ("INSERT",)},
     alerts.CANDIDATES: {WRITER: _ALL_ROWS},
     incidents.INCIDENTS: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS},
     incidents.ALIASES: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS},
     incidents.NOTES: {WRITER: ("SELECT (incident_id)", "UPDATE (incident_id)"), RESPONDER: ("SELECT", "INSERT", "UPDATE (incident_id)")},
+    suppression.TABLE: {
+        WRITER: ("SELECT", "UPDATE (hits, last_hit, updated_at)"),
+        ANALYST: _READ,
+        RESPONDER: ("SELECT", "INSERT", _ENDED),
+    },
+    assets.TABLE: {WRITER: _READ, ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", "UPDATE")},
+    assets.VERSION: {WRITER: _READ},
     incidents.ACTIONS: {RESPONDER: ("SELECT", "INSERT (user_id, action, target, details)")},
     incidents.AUDIT_HEAD: {RESPONDER: _READ},
 }

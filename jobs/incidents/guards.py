@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from schemas import assets, suppression
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
 
@@ -32,6 +33,7 @@ _ALERTS_GROW = (
     "notified_severity",
     "model_version",
 )
+_SUPPRESSIONS_GROW = ("hits", "last_hit", "updated_at")
 _INCIDENTS_GROW = ("first_seen", "last_seen", "title", "description", "metadata", "updated_at")
 #: In the comment of each function: another text is another version of it.
 _VERSION = "flowlake 1"
@@ -90,6 +92,12 @@ BEGIN
     VALUES (subject || '.' || lower(TG_OP), subject || ':' || (coalesce(now_is, was) ->> 'id'), coalesce(changed, '{}'));
     RETURN NULL;
 END""".replace("user_actions", ACTIONS).replace("flowlake.evidence", EVIDENCE),
+    # Not of the audit, but kept by the same means: whoever changes the list, the stream reads it again.
+    "flowlake_assets_changed": f"""
+BEGIN
+    UPDATE {assets.VERSION} SET version = version + 1;
+    RETURN NULL;
+END""",
     "flowlake_audit_emptied": f"""
 BEGIN
     INSERT INTO {ACTIONS} (action, target, details) VALUES (TG_ARGV[0] || '.truncate', TG_TABLE_NAME, '{{}}');
@@ -116,7 +124,14 @@ def _triggers() -> dict[tuple[str, str], str]:
         (ACTIONS, "flowlake_keep"): f"BEFORE UPDATE OR DELETE ON {ACTIONS} FOR EACH ROW EXECUTE FUNCTION flowlake_audit_keep()",
         (ACTIONS, "flowlake_keep_all"): f"BEFORE TRUNCATE ON {ACTIONS} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_keep()",
     }
-    for table, subject, grows in ((TABLE, "alert", _ALERTS_GROW), (INCIDENTS, "incident", _INCIDENTS_GROW), (NOTES, "note", ())):
+    audited: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        (TABLE, "alert", _ALERTS_GROW),
+        (INCIDENTS, "incident", _INCIDENTS_GROW),
+        (NOTES, "note", ()),
+        (suppression.TABLE, "suppression", _SUPPRESSIONS_GROW),
+        (assets.TABLE, "asset", ()),
+    )
+    for table, subject, grows in audited:
         found[table, "flowlake_audit"] = (
             f"AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION "
             f"flowlake_audit_change('{subject}', '{{{','.join(grows)}}}')"
@@ -124,6 +139,9 @@ def _triggers() -> dict[tuple[str, str], str]:
         found[table, "flowlake_emptied"] = (
             f"AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_emptied('{subject}')"
         )
+    found[assets.TABLE, "flowlake_version"] = (
+        f"AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {assets.TABLE} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_assets_changed()"
+    )
     return found
 
 

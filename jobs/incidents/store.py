@@ -19,6 +19,7 @@ from jobs.incidents import telling
 from jobs.incidents.stories import Sighting, sighting, stories, story_id
 from jobs.incidents.telling import StoryPart
 from schemas.alerts import SAMPLE_SIZE, TABLE
+from schemas.assets import TABLE as ASSETS
 from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
 from schemas.labels import STORM, Label
 
@@ -113,7 +114,7 @@ def _concerned(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Labe
 
 
 def _members(cursor: Any, where: str, values: Mapping[str, Any], labels: Mapping[str, Label]) -> dict[UUID, _Member]:
-    cursor.execute(f"SELECT {_COLUMNS} FROM {TABLE} WHERE {where}", values)
+    cursor.execute(f"SELECT {_COLUMNS} FROM {TABLE} WHERE suppressed_by IS NULL AND ({where})", values)
     names = [column.name for column in cursor.description]
     found = {}
     for values_ in cursor.fetchall():
@@ -213,6 +214,47 @@ class _Regrouping:
             self.left.discard(gone)
 
 
+def silence(cursor: Any, alerts: Collection[UUID], entry: int, by: str, why: str) -> list[UUID]:
+    """Alerts that are silenced from now on count in their incidents no longer.
+
+    They leave an incident that is about more; one that is about nothing else keeps them and is closed, with a note.
+
+    Returns
+    -------
+    list of UUID
+        Alerts that are left in the former: they are to be grouped afresh (:func:`group`).
+    """
+    texts = [str(i) for i in alerts]
+    cursor.execute(
+        f"SELECT i.id::text, array_agg(o.id::text) FILTER (WHERE o.suppressed_by IS NULL) FROM {INCIDENTS} i "
+        f"JOIN {TABLE} o ON o.incident_id = i.id WHERE i.status = ANY(%s) "
+        f"AND i.id IN (SELECT incident_id FROM {TABLE} WHERE id = ANY(%s::uuid[])) GROUP BY i.id",
+        (list(UNDONE), texts),
+    )
+    found = cursor.fetchall()
+    going_on = [key for key, left in found if left]
+    cursor.execute(f"UPDATE {TABLE} SET incident_id = NULL WHERE id = ANY(%s::uuid[]) AND incident_id = ANY(%s::uuid[])", (texts, going_on))
+    for key in (key for key, left in found if not left):
+        cursor.execute(
+            f"UPDATE {INCIDENTS} SET status = 'RESOLVED', closed_at = clock_timestamp(), closed_by = %s, updated_at = clock_timestamp(), "
+            "metadata = metadata || %s::jsonb WHERE id = %s",
+            (by, json.dumps({"silenced_by": entry}), key),
+        )
+        cursor.execute(f"INSERT INTO {NOTES} (incident_id, author, note) VALUES (%s, %s, %s)", (key, by, why))
+    return [UUID(one) for _, left in found if left for one in left]
+
+
+def open_again(cursor: Any, alerts: Collection[UUID]) -> None:
+    """Incidents that were closed because all their alerts were silenced, and of which one is told after all."""
+    if alerts:
+        cursor.execute(
+            f"UPDATE {INCIDENTS} SET status = 'OPEN', closed_at = NULL, closed_by = NULL, metadata = metadata - 'silenced_by', "
+            f"updated_at = clock_timestamp() WHERE status = 'RESOLVED' AND metadata ? 'silenced_by' "
+            f"AND id IN (SELECT incident_id FROM {TABLE} WHERE id = ANY(%s::uuid[]))",
+            ([str(i) for i in alerts],),
+        )
+
+
 def _exists(cursor: Any, incident: UUID) -> bool:
     cursor.execute(f"SELECT 1 FROM {INCIDENTS} WHERE id = %s", (str(incident),))
     return cursor.fetchone() is not None
@@ -268,8 +310,19 @@ SELECT a.incident_id::text, a.attack_type, count(*), sum(a.flow_count)::bigint, 
         LIMIT 1000) s),
     bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1),
     bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1), bool_or(a.kind = '{STORM}')
-FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) GROUP BY a.incident_id, a.attack_type
+FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL GROUP BY a.incident_id, a.attack_type
 """
+
+
+def _names(cursor: Any, parts: Iterable[StoryPart]) -> dict[str, str]:
+    """Names of the assets that hold the addresses which a text names."""
+    named = {one for part in parts for side in (part.sources, part.targets) if len(side) <= telling.NAMED for one in side}
+    cursor.execute(
+        f"SELECT * FROM (SELECT x.address, (SELECT s.name FROM {ASSETS} s WHERE s.removed_at IS NULL AND s.network >>= x.address::inet "
+        "ORDER BY masklen(s.network) DESC LIMIT 1) AS name FROM unnest(%s::text[]) AS x(address)) found WHERE name IS NOT NULL",
+        (sorted(named),),
+    )
+    return dict(cursor.fetchall())
 
 
 def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
@@ -284,6 +337,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
             StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many, storm)
         )
         ends[key] = max(ends[key], last)
+    names = _names(cursor, (part for of in parts.values() for part in of))
     rows = []
     for key, of in parts.items():
         of.sort(key=lambda part: (part.first_seen, part.attack_type))
@@ -298,7 +352,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
         }  # fmt: skip
         severity = max(part.severity for part in of)
         rows.append(
-            (key, telling.title(of), telling.description(of, labels), priority(severity, len(stages)), json.dumps(metadata),
+            (key, telling.title(of, names), telling.description(of, labels, names), priority(severity, len(stages)), json.dumps(metadata),
              min(part.first_seen for part in of), ends[key])
         )  # fmt: skip
     execute_values(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from schemas.labels import Label
 
 _ACRONYMS = {"SYN", "UDP", "TCP", "HTTP", "SSH", "FTP", "DNS", "ICMP", "BGP"}
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 #: Addresses named in a text; more are a number.
-_NAMED = 3
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,17 @@ def plain(attack_type: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def title(parts: Sequence[StoryPart]) -> str:
-    """One line: what, by whom, at whom; ``parts`` in the order of time."""
+def title(parts: Sequence[StoryPart], assets: Mapping[str, str] = _NO_NAMES) -> str:
+    """One line: what, by whom, at whom; ``parts`` in the order of time, ``assets`` names of addresses."""
     names = [plain(part.attack_type) for part in parts]
     what = ", then ".join([names[0], *(name if name.split()[0] in _ACRONYMS else name[0].lower() + name[1:] for name in names[1:])])
     sources, crowd = _all(parts, "sources")
     targets, many = _all(parts, "targets")
-    return f"{what}: {_hosts(sources, crowd)} -> {_hosts([t for t in targets if t not in sources] or targets, many)}"
+    others = [t for t in targets if t not in sources] or targets
+    return f"{what}: {_hosts(sources, crowd, assets)} -> {_hosts(others, many, assets)}"
 
 
-def description(parts: Sequence[StoryPart], labels: Mapping[str, Label]) -> str:
+def description(parts: Sequence[StoryPart], labels: Mapping[str, Label], assets: Mapping[str, str] = _NO_NAMES) -> str:
     """A line an attack type: how much of it, what it is, its technique, what to look at."""
     lines = []
     for part in parts:
@@ -54,7 +57,7 @@ def description(parts: Sequence[StoryPart], labels: Mapping[str, Label]) -> str:
         check = f" Check {label.check}." if label and label.check else ""
         storm = " A storm: what was too much for alerts of its own is counted in one." if part.storm else ""
         counted = f"{part.alerts} alert{'s' * (part.alerts != 1)}, {part.flows:,} flow{'s' * (part.flows != 1)}"
-        who = f"{_hosts(part.sources, part.more_sources)} -> {_hosts(part.targets, part.more_targets)}"
+        who = f"{_hosts(part.sources, part.more_sources, assets)} -> {_hosts(part.targets, part.more_targets, assets)}"
         lines.append(f"{plain(part.attack_type)}{about}: {counted}, {who}.{technique}{check}{storm}")
     return "\n".join(lines)
 
@@ -64,9 +67,9 @@ def _all(parts: Sequence[StoryPart], side: str) -> tuple[list[str], bool]:
     return named, any(getattr(part, f"more_{side}") for part in parts)
 
 
-def _hosts(addresses: Sequence[str], more: bool) -> str:
+def _hosts(addresses: Sequence[str], more: bool, assets: Mapping[str, str]) -> str:
     if more or not addresses:
         return "many hosts"
-    if len(addresses) > _NAMED:
+    if len(addresses) > NAMED:
         return f"{len(addresses)} hosts"
-    return ", ".join(addresses)
+    return ", ".join(f"{one} ({assets[one]})" if one in assets else one for one in addresses)

@@ -22,11 +22,12 @@ from jobs.sinks import sketch, tops
 from jobs.sinks.sketch import EMPTY, Hashes
 from jobs.sinks.tops import TOP, Top
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
+from schemas.assets import UNKNOWN
 from schemas.labels import BY_NAME, Label
 
 SETS = ("source", "target", "port")
 SAMPLES = (*SETS, "flow")
-_COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
+_COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence", "importance")
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Evidence:
     sketches: dict[str, Hashes]
     samples: dict[str, list[str]]
     flow: dict[str, Any]
+    importance: int = UNKNOWN  # highest of the hosts at stake
     top: Top | None = None
 
 
@@ -188,6 +190,7 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.confidence = max(into.confidence, other.confidence)
     if other.top and other.top.beats(into.top):
         into.top = other.top
+    into.importance = max(into.importance, other.importance)
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
@@ -265,7 +268,10 @@ def apply(
             alert.details["last_flow"] = max(old.details.get("last_flow", {}), item.flow, key=_age)
     if why is not None:
         alert.details["why"] = dict(why)
-    alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count, labels))
+    importance = item.importance if known is None else max(old.details.get("importance", UNKNOWN), item.importance)
+    if importance != old.details.get("importance", UNKNOWN):
+        alert.details["importance"] = importance
+    alert.severity = max(old.severity, severity(alert.attack_type, alert.confidence, alert.flow_count, labels, importance))
     if known is None:
         alert.details["evidence_time"] = iso(item.evidence)
     if known is not None and not len(new_flows) and _same(alert, old):

@@ -34,6 +34,8 @@ from jobs.sinks.outbox import Drainer
 from jobs.sinks.reasons import Reasons
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
+from jobs.suppression.assets import CurrentAssets
+from jobs.suppression.importance import NO_ASSETS, AssetList
 from schemas import alerts as table
 from schemas.records import AlertRules, RecordType
 from schemas.roles import OF_ALERTS
@@ -50,7 +52,9 @@ _REPORT_DDL = "partials binary, refused string"
 _PRUNE_EVERY = 5000
 
 
-def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def task(
+    settings: Settings, record: RecordType, assets: AssetList = NO_ASSETS
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
     rules = rules_of(record)
     columns, name = table.read_of(record.published, rules), record.query(SINK)
@@ -63,11 +67,11 @@ def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.Record
         for batch in batches:
             decoded, bad = messages.decode(batch, record, query=name, columns=columns)
             letters += bad
-            rows, refused = _attacks(tops.placed(decoded), record, settings.alerts.min_severity)
+            rows, refused = _attacks(tops.placed(decoded), record, settings.alerts.min_severity, bool(assets))
             letters += refused
             if any(some.num_rows for some in rows):
                 features = tops.vectors(decoded, record) if explained else None
-                every = evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, features)
+                every = evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, assets, features)
                 found.append(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
         packed = arrow_stream(pa.concat_tables(found).combine_chunks()) if found else b""
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
@@ -91,12 +95,12 @@ def _measure(raised: Iterable[Alert], query: str) -> None:
         counters.LATENCY.labels(query=query).observe(max(now - evident, 0.0))
 
 
-def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> tuple[list[pa.Table], list[DeadLetter]]:
+def _attacks(decoded: list[Message], record: RecordType, min_severity: int, assets: bool) -> tuple[list[pa.Table], list[DeadLetter]]:
     """Attacks of the messages; a message with an address or a time that no alert can have is a dead letter of its own."""
     if not decoded:
         return [], []
     rules = rules_of(record)
-    rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity)
+    rows = evidence.attacks(messages.joined(decoded, record), rules, min_severity, assets=assets)
     addresses = [name for name in ("src_ip", "dst_ip") if rules.columns.get(name, name) in record.published.names]
     bad = [f"text: {what}" for what in evidence.bad_text(rows)]
     bad = bad or [f"address: {text[:100]!r}" for text in evidence.bad_addresses(rows, addresses)] + [
@@ -106,7 +110,7 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int) -> t
         return [rows], []
     if len(decoded) == 1:
         return [], [decoded[0].refused(bad[0], record.query(SINK))]
-    both = [_attacks([message], record, min_severity) for message in decoded]
+    both = [_attacks([message], record, min_severity, assets) for message in decoded]
     return [table for tables, _ in both for table in tables], [letter for _, letters in both for letter in letters]
 
 
@@ -129,6 +133,8 @@ class AlertSink:
         self._explainers = Explainers(partial(load_champion, settings, record), partial(load_version, settings, record))
         self._most = settings.alerts.explained_per_batch
         self._alerts = AlertStore(settings.alerts, record, Reasons(self._explainers, record, self._most) if self._most else None)
+        self._assets = CurrentAssets(settings.alerts)
+        self._collected = -1  # the batch whose evidence has been found
         self._found: list[Evidence] = []
         self._refused: tuple[str, ...] = ()
         self._drainer: Drainer | None = None
@@ -148,10 +154,12 @@ class AlertSink:
             self._explainers.prefetch()
 
     def apply(self, frame: DataFrame, batch_id: int, *, again: bool) -> Applied:
-        if not again:  # what the tasks found does not change while the store is away
-            reports = frame.mapInArrow(settled(task(self._settings, self.record)), _REPORT_DDL).collect()
+        if not again or self._collected != batch_id:  # what the tasks found does not change while the store is away
+            found = task(self._settings, self.record, self._assets.read())
+            reports = frame.mapInArrow(settled(found), _REPORT_DDL).collect()
             self._found = alertbook.gather(alertbook.unpack(bytes(r.partials)) for r in reports if r.partials)
             self._refused = tuple(r.refused for r in reports)
+            self._collected = batch_id
         done = self._alerts.apply(self._found)
         if done.messages and self._drainer:
             self._drainer.wake()
@@ -161,6 +169,8 @@ class AlertSink:
             counters.add(counters.UNEXPLAINED, self.name, count, reason=reason)
         counters.CANDIDATES.labels(query=self.name).set(done.candidates)
         _measure(done.raised, self.name)
+        for entry in done.suppressed:
+            counters.SUPPRESSED.labels(entry=str(entry)).inc()
         raised = len(done.raised)
         told = {"raised": raised, "changed": done.changed, "candidates": done.candidates}
         return Applied(raised, raised, self._refused, told)

@@ -29,6 +29,7 @@ from jobs.sinks.explainers import Missing
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.reasons import Reasons
 from jobs.sinks.storms import Storms
+from jobs.suppression import conditions
 from schemas import alerts as table
 from schemas.labels import STORM
 from schemas.records import RecordType
@@ -40,7 +41,15 @@ _KEPT_ALERTS = 20_000
 _KEPT_FLOWS = 8_000_000
 #: Segments of an alert are joined when there are so many of them.
 _SEGMENTS = 256
+_US = "(extract(epoch FROM a.{0}) * 1000000)::bigint"
+#: An alert ``a`` as :class:`jobs.sinks.alertbook.Alert` begins.
+_STORED = (
+    f"a.id::text, a.kind, a.attack_type, a.domain, a.sensor_id, a.model_version, {_US.format('first_seen')}, {_US.format('last_seen')}, "
+    "a.confidence, a.severity, a.flow_count, a.notified_severity, a.details"
+)
 _INSERT_ONLY = frozenset({"id"})
+#: Columns that are decided in the database, of the rows about to be written. An alert that was told stays so: its are empty already.
+_DECIDED = ("suppressed_by", "suppressed_at")
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class AppliedEvidence:
     forgotten: int = 0  # candidates given up for want of room
     explained: int = 0  # whose top flow is another, or could not be explained before
     unexplained: tuple[str, ...] = ()  # for each that could not be: the kind of reason
+    suppressed: tuple[int, ...] = ()  # of each alert that is silenced from now on, the entry that does it
 
 
 class AlertStore:
@@ -101,10 +111,13 @@ class AlertStore:
                 whys = self._explain(due, known)
                 changes = [change for item in due if (change := self._changed(known.get(item.id), item, whys)) is not None]
                 sent = made = 0
+                decision = conditions.Decision({}, (), ())
                 if changes:
                     cursor.execute(f"SET LOCAL {guards.EVIDENCE} = 'on'")
-                    sent = self._write(cursor, changes)
-                    made = incidents.group(cursor, {change.alert.id for change in changes}, self._labels, self._settings.incident_window_s)
+                    sent, decision = self._write(cursor, changes)
+                    incidents.open_again(cursor, decision.told_again)
+                    told = {change.alert.id for change in changes if change.alert.id not in decision.silenced}
+                    made = incidents.group(cursor, told, self._labels, self._settings.incident_window_s)
         except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
             postgres.discard(connection)
@@ -118,8 +131,9 @@ class AlertStore:
         raised = tuple(change.alert for change in changes if change.is_new)
         missing = tuple(Missing(why["missing"]).code for why in whys.values() if "missing" in why)
         return AppliedEvidence(
-            raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten, len(whys) - len(missing), missing
-        )
+            raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten, len(whys) - len(missing), missing,
+            decision.fresh,
+        )  # fmt: skip
 
     def _changed(self, known: Alert | None, item: Evidence, whys: Mapping[UUID, Mapping[str, Any]]) -> Change | None:
         least = self._settings.min_severity
@@ -130,7 +144,7 @@ class AlertStore:
         if self._reasons is None:
             return {}
         wanted = [item for item in due if alertbook.unexplained(known.get(item.id), item)]
-        wanted.sort(key=lambda item: -table.severity(item.attack_type, item.confidence, len(item.flows), self._labels))
+        wanted.sort(key=lambda item: -table.severity(item.attack_type, item.confidence, len(item.flows), self._labels, item.importance))
         return dict(zip([item.id for item in wanted], self._reasons.of([item.top for item in wanted if item.top]), strict=True))
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
@@ -141,11 +155,9 @@ class AlertStore:
         return [UUID(key) for (key,) in cursor.fetchall()]
 
     def _load(self, cursor: Any, ids: Sequence[UUID]) -> dict[UUID, Alert]:
-        us = "(extract(epoch FROM a.{0}) * 1000000)::bigint"
         cursor.execute(
-            f"SELECT a.id::text, a.kind, a.attack_type, a.domain, a.sensor_id, a.model_version, {us.format('first_seen')}, "
-            f"{us.format('last_seen')}, a.confidence, a.severity, a.flow_count, a.notified_severity, a.details, s.version, s.base_count "
-            f"FROM {table.TABLE} a LEFT JOIN {table.STATE} s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",
+            f"SELECT {_STORED}, s.version, s.base_count FROM {table.TABLE} a "
+            f"LEFT JOIN {table.STATE} s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",
             ([str(i) for i in ids],),
         )
         found: dict[UUID, Alert] = {}
@@ -182,29 +194,33 @@ class AlertStore:
 
     # -- writing ---------------------------------------------------------------------------------------------------------------------
 
-    def _write(self, cursor: Any, changes: Sequence[Change]) -> int:
+    def _write(self, cursor: Any, changes: Sequence[Change]) -> tuple[int, conditions.Decision]:
+        """Returns how many messages are due, and what is silenced: that gets none."""
         outbox = []
         for change in changes:
             if change.notify and (self._settings.escalations or change.alert.notified_severity == 0):
-                outbox.append((str(change.alert.id), alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
+                outbox.append((change.alert.id, alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
             if change.notify:
                 change.alert.notified_severity = change.alert.severity
-        names = ", ".join(table.WRITTEN)
+        columns = (*table.WRITTEN, *_DECIDED)
+        names = ", ".join(columns)
         changed = ", ".join(
             f"{name} = {table.TABLE}.details || EXCLUDED.details" if name == "details" else f"{name} = EXCLUDED.{name}"
-            for name in table.WRITTEN
+            for name in columns
             if name not in _INSERT_ONLY
         )
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} (LIKE {table.TABLE} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
         postgres.copy_table(cursor, _STAGE, table.WRITTEN_TYPES, alert_rows([change.alert for change in changes], self._record.name))
+        decision = conditions.mark(cursor, _STAGE)
         cursor.execute(
             f"INSERT INTO {table.TABLE} ({names}) SELECT {names} FROM {_STAGE} ORDER BY id "
             f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"
         )
         self._write_memory(cursor, [change for change in changes if change.alert.kind != "per-flow"])
-        if outbox:
-            execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", outbox, "(%s::uuid, %s, %s)")
-        return len(outbox)
+        due = [(str(key), to, message) for key, to, message in outbox if key not in decision.silenced]
+        if due:
+            execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", due, "(%s::uuid, %s, %s)")
+        return len(due), decision
 
     @staticmethod
     def _write_memory(cursor: Any, changes: Sequence[Change]) -> None:
@@ -284,6 +300,33 @@ def _halved(segments: list[Any]) -> list[Any]:
     """Join them into two, still in the order of time: what is forgotten first is the older."""
     older, recent = segments[: len(segments) // 2], segments[len(segments) // 2 :]
     return [np.sort(np.concatenate(older)), np.sort(np.concatenate(recent))]
+
+
+def tell(cursor: Any, ids: Sequence[UUID], min_severity: int) -> int:
+    """Put messages about alerts into the outbox that were silenced and are told after all; returns how many.
+
+    Parameters
+    ----------
+    cursor
+        Of the transaction that tells them.
+    ids
+        Alerts of the store.
+    min_severity
+        Below it no message is due.
+    """
+    cursor.execute(
+        f"SELECT {_STORED} FROM {table.TABLE} a WHERE a.id = ANY(%s::uuid[]) AND a.severity >= %s AND a.severity > a.notified_severity "
+        "ORDER BY a.id",
+        ([str(i) for i in ids], min_severity),
+    )
+    due = [Alert(UUID(key), *values) for key, *values in cursor.fetchall()]
+    if due:
+        messages = [(str(alert.id), alertbook.key(alert), json.dumps(alertbook.message(alert))) for alert in due]
+        execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", messages, "(%s::uuid, %s, %s)")
+        cursor.execute(
+            f"UPDATE {table.TABLE} SET notified_severity = severity WHERE id = ANY(%s::uuid[])", ([str(alert.id) for alert in due],)
+        )
+    return len(due)
 
 
 def alert_rows(alerts: Sequence[Alert], record_type: str) -> pa.Table:

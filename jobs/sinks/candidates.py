@@ -21,6 +21,7 @@ import pyarrow as pa
 from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
+from schemas import assets
 from schemas.labels import AT_ONCE, STORM, kind_named
 from schemas.wire import arrow_stream
 
@@ -162,10 +163,13 @@ def _renamed(evidence: pa.Table) -> pa.Table:
     evidence = evidence.set_column(at, evidence.schema.field(at), kinds)
     for field in table.PARTIAL_SCHEMA:
         if field.name not in evidence.column_names:
-            evidence = evidence.append_column(field, pa.array([_nothing(field.type)] * evidence.num_rows, field.type))
+            evidence = evidence.append_column(field, pa.array([_nothing(field)] * evidence.num_rows, field.type))
     return evidence
 
 
-def _nothing(kind: pa.DataType) -> Any:
+def _nothing(field: pa.Field) -> Any:
     """The value of a column that a former version did not write."""
+    if field.name == "importance":
+        return assets.UNKNOWN
+    kind = field.type
     return [] if pa.types.is_list(kind) else b"" if pa.types.is_binary(kind) else "" if pa.types.is_string(kind) else 0

@@ -14,6 +14,7 @@ SINK_ROWS = Counter("flowlake_sink_rows", "Rows written to a store, copies left 
 SINK_COPIES = Counter("flowlake_sink_copies", "Rows that were in the store already", ["query"], registry=REGISTRY)
 LEFT_OUT = Counter("flowlake_sink_left_out", "Rows that fail a check and are left out, by rule", ["query", "rule"], registry=REGISTRY)
 ALERTS = Counter("flowlake_alerts", "Alerts raised, by attack type", ["attack_type"], registry=REGISTRY)
+SUPPRESSED = Counter("flowlake_alerts_suppressed", "Alerts silenced, by the entry that does it", ["entry"], registry=REGISTRY)
 LATENCY = Histogram(
     "flowlake_latency_seconds",
     "Capture of the last packet of a record until its row is in the store",

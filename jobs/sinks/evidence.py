@@ -23,20 +23,25 @@ from jobs.sinks import sketch, tops
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
 from jobs.sinks.tops import Vectors
-from schemas.alerts import EVIDENCE_COLUMNS, PARTIAL_SCHEMA, PLACE, UNKNOWN_SEVERITY, alert_id, alert_key, evidence_of, kind_of
+from jobs.suppression.importance import NO_ASSETS, AssetList
+from schemas.alerts import EVIDENCE_COLUMNS, MANY_FLOWS, PARTIAL_SCHEMA, PLACE, alert_id, alert_key, evidence_of, kind_of, severity
+from schemas.assets import IMPORTANCES, UNKNOWN
 from schemas.records import AlertRules
 
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
 
 
-def attacks(table: pa.Table, rules: AlertRules, min_severity: int = 1) -> pa.Table:
-    """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, as :func:`schemas.alerts.evidence_of` gives them."""
+def attacks(table: pa.Table, rules: AlertRules, min_severity: int = 1, *, assets: bool = False) -> pa.Table:
+    """Rows with ``predicted_label`` 1 whose label can reach ``min_severity``, as :func:`schemas.alerts.evidence_of` gives them.
+
+    ``assets``: there are hosts that matter more than others.
+    """
     table = evidence_of(table.filter(pc.equal(table["predicted_label"], 1)), rules)
     if min_severity > 1 and table.num_rows:
         found = pc.unique(table["attack_type"]).to_pylist()
-        # One degree can be gained by the number of flows (schemas.alerts.severity).
         known = rules.by_name
-        kept = [t for t in found if min(5, (known[t].severity if t in known else UNKNOWN_SEVERITY) + 1) >= min_severity]
+        highest = {t: severity(t, 1.0, MANY_FLOWS, known, len(IMPORTANCES) if assets else UNKNOWN) for t in found}
+        kept = [t for t in found if highest[t] >= min_severity]
         table = table.filter(pc.is_in(table["attack_type"], pa.array(kept, pa.string())))
     return table
 
@@ -69,7 +74,9 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def partials(table: pa.Table, rules: AlertRules, episode_s: float, features: Vectors | None = None) -> pa.Table:
+def partials(
+    table: pa.Table, rules: AlertRules, episode_s: float, assets: AssetList = NO_ASSETS, features: Vectors | None = None
+) -> pa.Table:
     """Evidence of a table of attacks.
 
     Parameters
@@ -80,6 +87,8 @@ def partials(table: pa.Table, rules: AlertRules, episode_s: float, features: Vec
         Those of the record type.
     episode_s
         Length of an episode in seconds of event time (by the flow's start).
+    assets
+        How much hosts matter.
     features
         Reads the features of the top flows; ``table`` has a column :data:`schemas.alerts.PLACE` then. None: nothing is to be explained.
 
@@ -94,6 +103,7 @@ def partials(table: pa.Table, rules: AlertRules, episode_s: float, features: Vec
     frame = pd.DataFrame(columns)
     frame["start"] = _microseconds(table["start_time"])
     frame["end"] = _microseconds(table["end_time"])
+    frame["importance"] = _importance(frame, rules, assets)
     kinds = {label: kind_of(label, rules.by_name) for label in frame["attack_type"].unique()}
     frame["kind"] = frame["attack_type"].map(kinds)
     single = (frame["kind"] == "per-flow").to_numpy()
@@ -118,6 +128,18 @@ def _with(table: pa.Table, name: str, values: Sequence[Any]) -> pa.Table:
     return table.set_column(at, field, pa.array(values, field.type))
 
 
+def _importance(frame: pd.DataFrame, rules: AlertRules, assets: AssetList) -> npt.NDArray[np.int8]:
+    """Of the host at stake: the target; of what a host does that was broken into (control, theft), the source too."""
+    found = assets.importances(frame["dst_ip"].to_numpy())
+    if len(assets):
+        inside = [name for name, label in rules.by_name.items() if label.stage in _FROM_INSIDE]
+        at = np.flatnonzero(frame["attack_type"].isin(inside).to_numpy())
+        found[at] = np.maximum(found[at], assets.importances(frame["src_ip"].to_numpy()[at]))
+    return found
+
+
+#: Stages of an attack in which the source is the host that was attacked.
+_FROM_INSIDE = frozenset({"control", "theft"})
 #: Columns of a row that name an alert.
 _HEAD = ["kind", "attack_type", "domain", "sensor_id", "model_version", "src_ip", "dst_ip", "flow_id"]
 
@@ -159,6 +181,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     last = np.maximum.reduceat(frame["end"].to_numpy(), starts)[several]
     evidence = np.minimum.reduceat(frame["end"].to_numpy(), starts)[several]
     confidence = np.maximum.reduceat(frame["confidence_score"].to_numpy(), starts)[several]
+    importance = np.maximum.reduceat(frame["importance"].to_numpy(), starts)[several]
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
     about = _newest(frame, starts[several], ends[several], rules)
     top = _dicts(frame, _TOP, tops.of_groups(frame, flows, starts)[several])
@@ -171,6 +194,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             "last_seen": int(last[i]),
             "evidence": int(evidence[i]),
             "confidence": float(confidence[i]),
+            "importance": int(importance[i]),
             "flow": about[i],
             **_top(top[i]),
         }
@@ -197,6 +221,7 @@ def _of_one_flow(
         "last_seen": end,
         "evidence": end,
         "confidence": frame["confidence_score"].to_numpy()[at],
+        "importance": frame["importance"].to_numpy()[at],
         "flows": _packed(flows[at]),
         "flow": _newest(frame, at, at + 1, rules),
         "top_flow": frame["flow_id"].to_numpy()[at],
@@ -279,7 +304,10 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
         return []
     flow = frame.groupby("flow_id", sort=False)
     frame = frame.assign(
-        first=flow["start"].transform("min"), evidence=flow["end"].transform("min"), confidence=flow["confidence_score"].transform("max")
+        first=flow["start"].transform("min"),
+        evidence=flow["end"].transform("min"),
+        confidence=flow["confidence_score"].transform("max"),
+        importance=flow["importance"].transform("max"),
     )
     by_score = frame.assign(score=frame["confidence_score"].fillna(-1.0)).sort_values(["score", "end", "model_version"], kind="stable")
     top = {row["flow_id"]: row for row in _dicts(by_score.drop_duplicates("flow_id", keep="last"), _TOP)}
@@ -287,7 +315,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
     told = _told(rules)
-    for head in _dicts(frame, list(dict.fromkeys([*_HEAD, *told, "first", "end", "evidence", "confidence"]))):
+    for head in _dicts(frame, list(dict.fromkeys([*_HEAD, *told, "first", "end", "evidence", "confidence", "importance"]))):
         about = {name: head[name] for name in told}
         rows.append(
             {
@@ -297,6 +325,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "last_seen": int(head["end"]),
                 "evidence": int(head["evidence"]),
                 "confidence": float(head["confidence"]),
+                "importance": int(head["importance"]),
                 "flows": b"",
                 "sources": b"",
                 "targets": b"",

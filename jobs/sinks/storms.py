@@ -128,6 +128,7 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
             found = np.concatenate([found, sketch.hashes(sample)])
         row[f"{name}s"] = sketch.pack(np.unique(found)[: sketch.SKETCH_SIZE])
         row[f"{name}_sample"] = sketch.sample(filter(None, sample))
+    row["importance"] = pc.max(rows["importance"]).as_py()
     row |= _top(rows)
     row["flow_sample"] = sketch.sample([*pc.unique(pc.list_flatten(rows["flow_sample"])).to_pylist(), *named])
     return pa.Table.from_pylist([row], PARTIAL_SCHEMA)

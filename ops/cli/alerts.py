@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -45,6 +46,9 @@ def show(
     ] = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
     since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    suppressed: Annotated[
+        bool, typer.Option("--suppressed", help="Also those that the whitelist or a maintenance window silences.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -54,19 +58,32 @@ def show(
         return
     settings = config.load(conf_file)
     began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
-    rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=looks.since(since))
+    moment = looks.since(since)
+    rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=moment, suppressed=suppressed)
+    if not suppressed:
+        _say_hidden(count_suppressed(settings, kind=kind, only_open=only_open, since=moment))
     if began is not None:
-        _follow(settings, rows, began, kind, only_open, as_json)
+        _follow(settings, rows, began, kind, only_open, as_json, suppressed)
     else:
         if kind and not rows:
             _known(settings, kind)
-        looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} alerts, newest first")
+        looks.show(
+            rows,
+            (*_SHOWN, "suppressed_by") if suppressed else _SHOWN,
+            form="json" if as_json else "table",
+            title=f"{len(rows)} alerts, newest first",
+        )
         if not rows:
             from jobs.sinks import postgres
 
             conditions = [text for text, given in ((f"--kind {kind}", kind), ("--open", only_open), (f"--since {since}", since)) if given]
-            newest = read(settings, limit=1) if conditions else []
+            newest = read(settings, limit=1, suppressed=suppressed) if conditions else []
             looks.explain_nothing(f"alerts in {postgres.where(settings.alerts)}", conditions, newest[0]["timestamp"] if newest else None)
+
+
+def _say_hidden(hidden: int) -> None:
+    if hidden:
+        print(f"{hidden:,} suppressed alert{'s are' if hidden > 1 else ' is'} not shown: --suppressed shows them too", file=sys.stderr)
 
 
 def _known(settings: Settings, kind: str) -> None:
@@ -100,8 +117,9 @@ def read(
     only_open: bool = False,
     since: datetime | None = None,
     created_since: datetime | None = None,
+    suppressed: bool = False,
 ) -> list[dict[str, Any]]:
-    """Newest alerts first.
+    """Newest alerts first; with ``suppressed`` also those that are silenced.
 
     Raises
     ------
@@ -110,6 +128,28 @@ def read(
     StoreError
         The database cannot be reached, or holds no alerts table yet.
     """
+    where, values = _conditions(kind, only_open, since, created_since)
+    if not suppressed:
+        where.append("suppressed_by IS NULL")
+    order = "created_at" if created_since else "timestamp"
+    sql = (
+        "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
+        "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, suppressed_by, suppressed_at, "
+        "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
+        f"FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
+    )
+    rows = ask.query(settings.alerts, sql, [*values, limit])
+    return [{**row, "kind": kind_named(row["kind"])} for row in rows]
+
+
+def count_suppressed(settings: Settings, *, kind: str | None = None, only_open: bool = False, since: datetime | None = None) -> int:
+    """Alerts that :func:`read` leaves out because they are silenced."""
+    where, values = _conditions(kind, only_open, since, None)
+    sql = f"SELECT count(*) AS hidden FROM {TABLE} WHERE suppressed_by IS NOT NULL AND {' AND '.join(where)}"
+    return int(ask.query(settings.alerts, sql, values)[0]["hidden"])
+
+
+def _conditions(kind: str | None, only_open: bool, since: datetime | None, created_since: datetime | None) -> tuple[list[str], list[Any]]:
     where, values = ["true"], list[Any]()
     if kind:
         of_kind = kind_named(kind) in _KINDS
@@ -123,15 +163,7 @@ def read(
         if moment:
             where.append(f"{column} {sign} %s")
             values.append(moment)
-    order = "created_at" if created_since else "timestamp"
-    sql = (
-        "SELECT id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
-        "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, "
-        "incident_id::text, domain, sensor_id, model_version, created_at, updated_at "
-        f"FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY {order} DESC, id LIMIT %s"
-    )
-    rows = ask.query(settings.alerts, sql, [*values, limit])
-    return [{**row, "kind": kind_named(row["kind"])} for row in rows]
+    return where, values
 
 
 def _spellings(kind: str) -> list[str]:
@@ -166,7 +198,9 @@ def settle(settings: Settings, alert_id: str, by: str, action: str | None = None
     raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
 
 
-def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kind: str | None, only_open: bool, as_json: bool) -> None:
+def _follow(
+    settings: Settings, rows: list[dict[str, Any]], began: datetime, kind: str | None, only_open: bool, as_json: bool, suppressed: bool
+) -> None:
     """Print the rows, then those raised since ``began`` (the database's clock): a line each.
 
     Ids are remembered for a while: a transaction may become visible after a later one.
@@ -181,7 +215,7 @@ def _follow(settings: Settings, rows: list[dict[str, Any]], began: datetime, kin
         time.sleep(_POLL_S)
         after = newest - _LATE
         seen = {key: created for key, created in seen.items() if created >= after}
-        rows = read(settings, limit=_ALL, kind=kind, only_open=only_open, created_since=after)
+        rows = read(settings, limit=_ALL, kind=kind, only_open=only_open, created_since=after, suppressed=suppressed)
 
 
 def _line(row: dict[str, Any], as_json: bool) -> str:

@@ -54,7 +54,7 @@ def parts(rows: Rows, per_message: int = 3) -> list[pa.Table]:
     decoded, bad = messages.decode(kafka_rows(values), FLOWS, query="alerts")
     assert not bad
     found = evidence.attacks(messages.joined(tops.placed(decoded), FLOWS), RULES)
-    return [evidence.partials(found, RULES, 3600, tops.vectors(decoded, FLOWS))]
+    return [evidence.partials(found, RULES, 3600, features=tops.vectors(decoded, FLOWS))]
 
 
 def reasons(by_version: Callable[[str], Champion] = lambda version: MODEL, most: int = 500) -> Reasons:
@@ -204,7 +204,7 @@ def test_features_that_cannot_be_read_leave_the_alert() -> None:
     decoded, _ = messages.decode(kafka_rows([(whole, headers())]), FLOWS, query="alerts")
     torn = [replace(message, value=whole[: len(whole) // 2]) for message in decoded]
     found = evidence.attacks(messages.joined(tops.placed(decoded), FLOWS), RULES)
-    (item,) = alertbook.gather([evidence.partials(found, RULES, 3600, tops.vectors(torn, FLOWS))])
+    (item,) = alertbook.gather([evidence.partials(found, RULES, 3600, features=tops.vectors(torn, FLOWS))])
     assert item.top is not None
     assert reasons().of([item.top])[0]["missing"] == "features: they cannot be read"
     (complete,) = alertbook.gather(parts(rows))
