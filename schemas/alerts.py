@@ -271,6 +271,9 @@ PARTIAL_SCHEMA = pa.schema(
         pa.field("target_sample", pa.list_(pa.string()), nullable=False),
         pa.field("port_sample", pa.list_(pa.string()), nullable=False),
         pa.field("flow_sample", pa.list_(pa.string()), nullable=False),  # ids; empty for per-flow alerts
+        # lowest and highest address, where there are more than the sample holds; empty otherwise
+        pa.field("source_ends", pa.list_(pa.string()), nullable=False),
+        pa.field("target_ends", pa.list_(pa.string()), nullable=False),
         pa.field("flow", pa.string(), nullable=False),  # JSON about the newest flow of a per-flow or repeated alert; "" otherwise
         # The top flow (jobs.sinks.tops), whose confidence is that above; no id where explanations are switched off.
         pa.field("top_flow", pa.string(), nullable=False),

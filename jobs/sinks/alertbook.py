@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import sketch, tops
+from jobs.sinks import sketch, spans, tops
 from jobs.sinks.sketch import EMPTY, Hashes
 from jobs.sinks.tops import TOP, Top
-from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
+from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, SAMPLE_SIZE, severity
 from schemas.assets import UNKNOWN
 from schemas.labels import BY_NAME, Label
 
@@ -49,6 +49,7 @@ class Evidence:
     samples: dict[str, list[str]]
     flow: dict[str, Any]
     importance: int = UNKNOWN  # highest of the hosts at stake
+    ends: dict[str, list[str]] = field(default_factory=dict)  # by side, where the sample is not all (:mod:`jobs.sinks.spans`)
     top: Top | None = None
 
 
@@ -124,6 +125,7 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
     values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *TOP, *_COPIED, *(f"{name}s" for name in SETS))}
     samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
+    ends = {side: _lists(table[f"{side}_ends"]) for side in spans.SIDES}
     for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
         flow = json.loads(text) if text else {}
         if values["kind"][i] == "per-flow":
@@ -136,6 +138,7 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
             samples={name: of[i] for name, of in samples.items()},
             flow=flow,
             top=Top(values["confidence"][i], *(values[name][i] for name in TOP)) if values["top_flow"][i] else None,
+            ends={side: of[i] for side, of in ends.items()},
         )
 
 
@@ -147,7 +150,7 @@ def _lists(column: pa.ChunkedArray) -> list[list[str]]:
 
 def merged(a: Evidence, b: Evidence) -> Evidence:
     """What both say; neither is changed."""
-    both = replace(a, sketches=dict(a.sketches), samples=dict(a.samples))
+    both = replace(a, sketches=dict(a.sketches), samples=dict(a.samples), ends=dict(a.ends))
     _merge(both, b)
     return both
 
@@ -164,6 +167,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         "flows": sketch.pack(item.flows),
         **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
         **{f"{name}_sample": item.samples[name] for name in SAMPLES},
+        **{f"{side}_ends": item.ends.get(side, []) for side in spans.SIDES},
         "flow": json.dumps(item.flow) if item.flow else "",
         **dict(zip(TOP, _top(item.top), strict=True)),
     }
@@ -193,9 +197,24 @@ def _merge(into: Evidence, other: Evidence) -> None:
     into.importance = max(into.importance, other.importance)
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
-        into.sketches[name] = sketch.union(into.sketches[name], other.sketches[name])
+        union = sketch.union(into.sketches[name], other.sketches[name])
+        if name in spans.SIDES and len(union) > SAMPLE_SIZE:
+            into.ends[name] = spans.joined(_ends(into, name), _ends(other, name))
+        into.sketches[name] = union
     for name in SAMPLES:
         into.samples[name] = sketch.joined(into.samples[name], other.samples[name])
+
+
+def _ends(item: Evidence, side: str) -> list[str]:
+    return spans.known(item.samples[side], len(item.sketches[side]), item.ends.get(side, []))
+
+
+def _grown(old: Alert, is_new: bool, item: Evidence, side: str) -> list[str]:
+    """Ends of a side of an alert with the evidence; nothing where not all of it is known."""
+    if is_new:
+        return _ends(item, side)
+    before = spans.known(old.details.get(f"{side}s", []), old.details.get(f"distinct_{side}s", 0), old.details.get(f"{side}_ends", []))
+    return spans.joined(before, _ends(item, side))
 
 
 def _age(flow: Mapping[str, Any]) -> tuple[str, bool, str]:
@@ -263,6 +282,9 @@ def apply(
             values = sketch.joined([str(value) for value in old.details.get(f"{name}s", [])], item.samples[name])
             alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
             alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
+        for side in spans.SIDES:
+            if len(alert.sketches[side]) > SAMPLE_SIZE or old.details.get(f"{side}_ends"):
+                alert.details[f"{side}_ends"] = _grown(old, known is None, item, side)
         alert.details["flow_ids"] = sketch.joined(old.details.get("flow_ids", []), item.samples["flow"])
         if item.flow:
             alert.details["last_flow"] = max(old.details.get("last_flow", {}), item.flow, key=_age)

@@ -35,5 +35,8 @@ def query(settings: PostgresSettings, sql: str, values: Sequence[Any] = ()) -> l
                 return [dict(row) for row in cursor.fetchall()] if cursor.description else []
         except psycopg2.errors.UndefinedTable as e:
             raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
+        except psycopg2.errors.UndefinedColumn as e:
+            hint = "tables of an older version get what they lack by: flowlake db migrate"
+            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}", hint) from e
         except psycopg2.Error as e:
             raise StoreError(f"{postgres.where(settings)}: {one_line(e)}") from e

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import sketch, tops
+from jobs.sinks import sketch, spans, tops
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
 from jobs.sinks.tops import Vectors
@@ -205,6 +205,8 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             distinct, where = np.unique(hashed[name][a:b], return_index=True)
             row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])
             row[f"{name}_sample"] = sorted(filter(None, values[a:b][where[: sketch.SAMPLE_SIZE]].tolist()))
+            if name in spans.SIDES:
+                row[f"{name}_ends"] = spans.ends(values[a:b][where].tolist()) if len(where) > sketch.SAMPLE_SIZE else []
         rows.append(row)
     return rows, few
 
@@ -234,6 +236,7 @@ def _of_one_flow(
         if name in hashed:
             columns[f"{name}s"] = _packed(hashed[name][at])
         columns[f"{name}_sample"] = pa.ListArray.from_arrays(np.arange(len(at) + 1, dtype=np.int32), pa.array(values[at], pa.string()))
+    columns |= {f"{side}_ends": [[]] * len(at) for side in spans.SIDES}
     schema = pa.schema([*PARTIAL_SCHEMA, _PLACED])
     return pa.Table.from_arrays([c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema], schema=schema)
 
@@ -334,6 +337,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "source_sample": [head["src_ip"]],
                 "target_sample": [head["dst_ip"]],
                 "flow_sample": [],
+                **{f"{side}_ends": [] for side in spans.SIDES},
                 "flow": _json(about),
                 **_top(top[head["flow_id"]]),
             }

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import alertbook, sketch
+from jobs.sinks import alertbook, sketch, spans
 from jobs.sinks.alertbook import Evidence
 from jobs.sinks.candidates import MAX_HELD
 from jobs.sinks.tops import TOP, Top
@@ -128,10 +128,21 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
             found = np.concatenate([found, sketch.hashes(sample)])
         row[f"{name}s"] = sketch.pack(np.unique(found)[: sketch.SKETCH_SIZE])
         row[f"{name}_sample"] = sketch.sample(filter(None, sample))
+        if name in spans.SIDES:
+            row[f"{name}_ends"] = _ends(rows, name, sample)
     row["importance"] = pc.max(rows["importance"]).as_py()
     row |= _top(rows)
     row["flow_sample"] = sketch.sample([*pc.unique(pc.list_flatten(rows["flow_sample"])).to_pylist(), *named])
     return pa.Table.from_pylist([row], PARTIAL_SCHEMA)
+
+
+def _ends(rows: pa.Table, side: str, sample: Sequence[str]) -> list[str]:
+    """Ends of all addresses of a side: of a row either its sample is all there is, or it says what its ends are."""
+    said = rows[f"{side}_ends"]
+    whole = np.asarray(pc.list_value_length(rows[f"{side}_sample"])) * 8 >= np.asarray(pc.binary_length(rows[f"{side}s"]))
+    if not (whole | (np.asarray(pc.list_value_length(said)) > 0)).all():
+        return []
+    return spans.ends([*filter(None, sample), *pc.unique(pc.list_flatten(said)).to_pylist()])
 
 
 def _top(rows: pa.Table) -> dict[str, Any]:

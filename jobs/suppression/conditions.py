@@ -3,9 +3,9 @@
 An entry fits an alert when all that it states holds:
 
 - **network**: every source of the alert (``source``), every target (``target``), or all of one side (``either``) lie in it. An alert of
-  which one address lies elsewhere is told. Up to :data:`schemas.alerts.SAMPLE_SIZE` addresses of a side are known one by one; of an alert
-  about more, that side fits no network. ``::ffff:192.0.2.1`` is ``192.0.2.1``.
-- **port**: every destination port of the alert lies in the range, by the same rule.
+  which one address lies elsewhere is told. Up to :data:`schemas.alerts.SAMPLE_SIZE` addresses of a side are known one by one, of more the
+  lowest and the highest (:mod:`jobs.sinks.spans`). ``::ffff:192.0.2.1`` is ``192.0.2.1``.
+- **port**: every destination port of the alert lies in the range. An alert with more ports than are known one by one fits none.
 - **kind**, **attack type**, **sensor**, **domain**: equal.
 - **time**: a whitelist entry by the clock of the database, when the alert is written. A maintenance window by event time: all evidence of
   the alert, from ``first_seen`` to ``last_seen``, lies within one occurrence of it; what began before or goes on after is told.
@@ -26,6 +26,7 @@ from schemas.suppression import TABLE
 
 #: An IPv4 address that is written as IPv6, as the IPv4 address that it is.
 _PLAIN = "CASE WHEN {0} <<= inet '::ffff:0:0/96' THEN inet '0.0.0.0' + ({0} - inet '::ffff:0.0.0.0') ELSE {0} END"
+_INET = "nullif({0}, '')::inet"
 
 
 def _all_of(name: str, holds: str) -> str:
@@ -40,9 +41,11 @@ def _all_of(name: str, holds: str) -> str:
 
 def _side(name: str, column: str) -> str:
     """All addresses of a side lie in the network; what an alert about one flow says stands in its columns."""
-    plain = _PLAIN.format("nullif(x.v, '')::inet")
+    each = f"{_PLAIN.format(_INET.format('x.v'))} <<= e.network"
     single = f"{_PLAIN.format(f'a.{column}')} <<= e.network"
-    return f"(CASE a.kind WHEN 'per-flow' THEN {single} ELSE {_all_of(name, f'{plain} <<= e.network')} END IS TRUE)"
+    values = (f"a.details -> '{name}_ends' ->> {i}" for i in (0, 1))
+    ends = " AND ".join(f"{_PLAIN.format(_INET.format(value))} <<= e.network" for value in values)
+    return f"(CASE a.kind WHEN 'per-flow' THEN {single} ELSE {_all_of(name, each)} OR ({ends}) END IS TRUE)"
 
 
 _ADDRESS = (

@@ -96,6 +96,18 @@ def test_an_alert_of_which_part_lies_elsewhere_is_told(where: Settings) -> None:
     assert state(where) == [("SYN_FLOOD", None, True, True)]
 
 
+def test_a_network_silences_a_crowd_of_its_own_and_no_other(where: Settings) -> None:
+    """More addresses than an alert keeps."""
+    entry = silence(where, "10.20.0.0/16", direction="source")
+    store = AlertStore(where.alerts, FLOWS)
+    crowd = [attack("HTTP_FLOOD", f"10.20.{i // 200}.{i % 200}", "10.0.2.1", 0, i) for i in range(400)]
+    for cut in (crowd[:5], crowd[5:300], crowd[300:]):
+        give(store, cut)
+    assert state(where) == [("HTTP_FLOOD", entry, False, False)]
+    give(AlertStore(where.alerts, FLOWS), [attack("HTTP_FLOOD", "10.21.0.1", "10.0.2.1", 1)])
+    assert state(where) == [("HTTP_FLOOD", None, True, True)]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_silenced_in_the_end_does_not_depend_on_cuts(where: Settings, seed: int) -> None:
     silence(where, "6.6.6.6", kind="scan")
