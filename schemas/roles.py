@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, hot, incidents
+from schemas import alerts, hot, incidents, responses
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -30,6 +30,7 @@ Grants = Mapping[str, Mapping[str, tuple[str, ...]]]
 _ALL_ROWS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ = ("SELECT",)
 _RESOLVED = "UPDATE (resolved_at, resolved_by, action_taken, incident_id, grouped_by, updated_at)"
+_OF_BLOCKS = "UPDATE (blocked_until, state, error, applied_at, lifted_by, asks, why, alert_id, incident_id)"
 
 #: Of the tables of the alerts.
 OF_ALERTS: Grants = {
@@ -44,6 +45,10 @@ OF_ALERTS: Grants = {
     incidents.NOTES: {WRITER: ("SELECT (incident_id)", "UPDATE (incident_id)"), RESPONDER: ("SELECT", "INSERT", "UPDATE (incident_id)")},
     incidents.ACTIONS: {RESPONDER: ("SELECT", "INSERT (user_id, action, target, details)")},
     incidents.AUDIT_HEAD: {RESPONDER: _READ},
+    # What was asked for is not changed: only what came of it, and until when it holds.
+    responses.BLOCKS: {ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", _OF_BLOCKS)},
+    responses.DECISIONS: {RESPONDER: ("SELECT", "INSERT")},
+    responses.CURSOR: {RESPONDER: ("SELECT", "INSERT", "UPDATE")},
 }
 
 

@@ -1,0 +1,155 @@
+"""Blocks as signed messages to somebody else's firewall.
+
+``POST`` of JSON (:func:`message`). The header ``X-Flowlake-Signature: t=<seconds>,v1=<hex>`` holds the HMAC-SHA-256 of
+``<seconds>.<body>``: the receiver computes it with the same secret, compares in constant time, and refuses a time that is minutes away.
+``Idempotency-Key`` is the same for each attempt at one request: what was received already must not be done again. Any 2xx is taken for
+done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from infra.errors import ResponseError, one_line
+from infra.sections import ResponseSettings
+from jobs.response.addresses import Network, show
+from jobs.response.responder import WEBHOOK, BlockOrder, Drift
+
+SIGNATURE = "X-Flowlake-Signature"
+KEY = "Idempotency-Key"
+#: Answers after which the same message may be taken the next time (RFC 9110, RFC 6585).
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: Bytes of an answer that are read, for the error message.
+_SAID = 500
+_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of an attempt; ``fault`` empty: it was taken."""
+
+    fault: str
+    passing: bool = False
+
+
+class Webhook:
+    """Sends each order; what it has done with it, the receiver knows."""
+
+    name = WEBHOOK
+    whole = False
+
+    def __init__(self, settings: ResponseSettings) -> None:
+        self._settings = settings
+        parts = urlsplit(settings.webhook_url)
+        # Some services have a token in the path.
+        self._where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+    def carry_out(self, order: BlockOrder, holding: Mapping[Network, float]) -> None:
+        """Send the order, at most ``webhook_attempts`` times of ``webhook_timeout_s`` each."""
+        body = json.dumps(message(order), sort_keys=True).encode()
+        answer = _Answer("no attempt")
+        for attempt in range(self._settings.webhook_attempts):
+            if attempt:
+                time.sleep(_PAUSE_S * 2**attempt)
+            answer = self._within(body, f"{order.block}:{order.action}:{order.asks}")
+            if not answer.fault:
+                return
+            if not answer.passing:
+                break
+        raise ResponseError(
+            f"webhook {self._where}: {answer.fault} (attempt {attempt + 1} of {self._settings.webhook_attempts})",
+            "see that it is up and takes what is sent; then the same command again",
+        )
+
+    def mend(self, holding: Mapping[Network, float], *, only_look: bool = False) -> Drift:
+        """The receiver cannot be asked."""
+        return Drift()
+
+    def _within(self, body: bytes, key: str) -> _Answer:
+        """One attempt. In a thread: the client's own time limit is one between two bytes, and a receiver may send one now and then."""
+        answers: list[_Answer] = []
+        thread = threading.Thread(target=lambda: answers.append(self._attempt(body, key)), daemon=True)
+        thread.start()
+        thread.join(self._settings.webhook_timeout_s)
+        return answers[0] if answers else _Answer(f"no answer within {self._settings.webhook_timeout_s:g} s", passing=True)
+
+    def _attempt(self, body: bytes, key: str) -> _Answer:
+        headers = {
+            "Content-Type": "application/json",
+            KEY: key,
+            SIGNATURE: signature(body, self._settings.webhook_secret.get_secret_value(), int(time.time())),
+        }
+        try:
+            # What is signed goes to the address of the settings and nowhere else: no redirect, no proxy or password of the environment.
+            with requests.Session() as session:
+                session.trust_env = False
+                timeout = self._settings.webhook_timeout_s
+                with session.post(
+                    self._settings.webhook_url,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    stream=True,
+                    verify=self._settings.webhook_ca or True,
+                ) as answer:
+                    return _judged(answer)
+        except requests.RequestException as e:
+            return _Answer(_why(e), passing=True)
+        except OSError as e:  # the file of the authority is not there
+            return _Answer(one_line(e))
+
+
+def message(order: BlockOrder) -> dict[str, Any]:
+    """What is sent: ``action`` (``block``, ``unblock``), ``address`` and, of a block, ``until`` and ``seconds``, after which it ends."""
+    return {
+        "version": 1,
+        "action": order.action,
+        "id": str(order.block),
+        "address": show(order.network),
+        "until": order.until.isoformat().replace("+00:00", "Z"),
+        "seconds": round(order.seconds, 3),
+        "by": order.by,
+        "why": order.why,
+        "alert": str(order.alert) if order.alert else None,
+        "incident": str(order.incident) if order.incident else None,
+    }
+
+
+def signature(body: bytes, secret: str, seconds: int) -> str:
+    """Value of the header: the time, and the HMAC of it and the body."""
+    digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={seconds},v1={digest}"
+
+
+def _judged(answer: requests.Response) -> _Answer:
+    code = answer.status_code
+    if 200 <= code < 300:
+        return _Answer("")
+    if 300 <= code < 400:
+        return _Answer(f"it answers {code}, a redirect, which is not followed")
+    said = one_line(answer.raw.read(_SAID, decode_content=True).decode("utf-8", "replace"), 120)
+    return _Answer(f"it answers {code}{f': {said}' if said else ''}", passing=code in _PASSING)
+
+
+def _why(error: requests.RequestException) -> str:
+    """In words that name no path: it may hold a token."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted, or it speaks no TLS"
+    text = str(error)
+    for words, meaning in (("refused", "connection refused"), ("resolve", "its name cannot be resolved"), ("reset", "connection reset")):
+        if words in text:
+            return meaning
+    return f"no answer ({type(error).__name__})"
