@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from infra.errors import ConfigError, one_line
@@ -92,20 +92,23 @@ def disjoint(blocks: Mapping[Network, float]) -> dict[Network, float]:
         Network -> seconds. Each address has the longest of the times of the networks that hold it.
     """
     found: dict[Network, float] = {}
+    lengths: dict[int, set[int]] = {4: set(), 6: set()}  # prefixes that occur: where a network around another is looked for
+
+    def put(networks: Iterable[Network], seconds: float) -> None:
+        for one in networks:
+            found[one] = seconds
+            lengths[one.version].add(one.prefixlen)
+
     # The wide ones first: what lies in one and lasts longer is cut out of it.
     for network, seconds in sorted(blocks.items(), key=lambda item: (item[0].prefixlen, int(item[0].network_address))):
-        around = next((other for other in _above(network) if other in found), None)
+        above = (network.supernet(new_prefix=bits) for bits in lengths[network.version] if bits <= network.prefixlen)
+        around = next((other for other in above if other in found), None)
         if around is None:
-            found[network] = seconds
+            put([network], seconds)
         elif found[around] < seconds:
-            kept = found.pop(around)
-            found |= dict.fromkeys(_without(around, network), kept)
-            found[network] = seconds
+            put(_without(around, network), found.pop(around))
+            put([network], seconds)
     return found
-
-
-def _above(network: Network) -> list[Network]:
-    return [network.supernet(new_prefix=bits) for bits in range(network.prefixlen, -1, -1)]
 
 
 def _without(around: Network, network: Network) -> list[Network]:

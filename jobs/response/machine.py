@@ -113,10 +113,11 @@ def dns(root: Path = Path("/")) -> Iterator[_Named]:
 
 
 def _logged_in() -> Iterator[_Named]:
-    """Who types this over SSH would lock himself out."""
+    """Who types this over SSH would lock himself out; sudo takes the variable away, the list of sessions stays."""
     words = os.environ.get("SSH_CONNECTION", "").split()
-    if words and (found := _parsed(words[0])):
-        yield found, "the address that this session comes from (SSH)"
+    for text in [*words[:1], *(user.host or "" for user in psutil.users())]:
+        if found := _parsed(text):
+            yield found, "an address that somebody is logged in here from"
 
 
 def _servers(settings: Settings) -> tuple[list[_Named], list[str]]:

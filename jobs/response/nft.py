@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -100,10 +102,13 @@ class Nftables:
             raise self._failed(done)
 
     def _run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        # LC_ALL: what it says of a failure is read, here and by people, in one language.
         try:
             return subprocess.run(
-                [self._program, *arguments], input=given, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
-            )
+                [_found(self._program), *arguments],
+                input=given, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )  # fmt: skip
         except FileNotFoundError as e:
             raise ResponseError(f"there is no program {self._program!r}: nothing was blocked or unblocked", _INSTALL) from e
         except PermissionError as e:
@@ -122,6 +127,11 @@ class Nftables:
 _OTHER = (
     f"nft list table {FAMILY} {TABLE} shows it; nft delete table {FAMILY} {TABLE} lifts every block, and flowlake blocks sync makes anew"
 )
+
+
+def _found(program: str) -> str:
+    """Where a program is; of users that are not root, the search path often leaves out where nft lies."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or program
 
 
 def _differences(held: _KernelState, wanted: Mapping[Network, float]) -> Drift:

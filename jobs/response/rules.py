@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
@@ -27,13 +28,13 @@ from jobs.response.machine import Surroundings
 from jobs.response.reach import Reach
 from jobs.response.responder import made
 from schemas.alerts import TABLE
-from schemas.labels import kind_named
+from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
 from schemas.responses import CURSOR, DECISIONS
 
 #: Who acts, for the audit.
 ACTOR = "flowlake respond"
-#: Seconds of changes that are read again.
-_OVERLAP_S = 30
+#: Seconds of changes that are read again: with each look, and now and then, for a transaction that took very long.
+OVERLAP_S, LONG_OVERLAP_S = 10.0, 900.0
 #: Alerts of one look; the rest comes with the next.
 _AT_ONCE = 500
 
@@ -48,19 +49,43 @@ class Looked:
     full: bool = False
 
 
-def matching(rules: Sequence[BlockRule], alert: Mapping[str, Any]) -> BlockRule | None:
-    """The first rule that means an alert (``kind``, ``attack_type``, ``severity``, ``confidence``)."""
-    for rule in rules:
-        kinds = {kind_named(kind) for kind in rule.kinds}
-        named = kind_named(alert["kind"]) in kinds or alert["attack_type"] in rule.kinds
-        # The column is a float of 32 bits: 0.9 comes back as 0.89999998.
-        if named and alert["severity"] >= rule.min_severity and round(alert["confidence"], 6) >= rule.min_confidence:
-            return rule
-    return None
+def condition(given: Sequence[BlockRule]) -> tuple[str, list[Any]]:
+    """The number of the first rule that means an alert ``a``, as SQL, and its values; NULL: none does.
+
+    In the database, since a look must come to an end however many alerts there are that no rule means.
+    """
+    cases, values = [], list[Any]()
+    for number, rule in enumerate(given):
+        # The column confidence is a float of 32 bits: 0.9 comes back as 0.89999998.
+        cases.append(
+            "WHEN (a.kind = ANY(%s) OR a.attack_type = ANY(%s)) AND a.severity >= %s AND round(a.confidence::numeric, 6) >= %s THEN %s"
+        )
+        values += [spellings(rule.kinds), list(rule.kinds), rule.min_severity, Decimal(str(rule.min_confidence)), number]
+    return f"CASE {' '.join(cases)} END", values
 
 
-def look(settings: Settings, around: Surroundings) -> Looked:
+def spellings(kinds: Sequence[str]) -> list[str]:
+    """Kinds by the names that they have and had: a database may still hold the former ones."""
+    now = {kind_named(kind) for kind in kinds}
+    return sorted(now | {former for former, kind in FORMER_KINDS.items() if kind in now})
+
+
+def unknown(given: Sequence[BlockRule]) -> list[str]:
+    """Kinds of rules that are neither a kind nor an attack type that we know; a model of one's own may have such labels."""
+    return sorted({kind for rule in given for kind in rule.kinds if kind_named(kind) not in KINDS and kind not in ATTACKS})
+
+
+def look(settings: Settings, around: Surroundings, overlap_s: float = OVERLAP_S) -> Looked:
     """Decide about the alerts that have changed since the last look.
+
+    Parameters
+    ----------
+    settings
+        With at least one rule.
+    around
+        What is protected.
+    overlap_s
+        Seconds before the last look that are read again.
 
     Raises
     ------
@@ -68,29 +93,27 @@ def look(settings: Settings, around: Surroundings) -> Looked:
         The database of the alerts is away or refuses; what was not decided is decided the next time.
     """
     with people.acting(settings.alerts, ACTOR) as cursor:
-        alerts, began = _changed(cursor, settings)
+        alerts, began = _changed(cursor, settings, overlap_s)
     counts = {"blocked": 0, "refused": 0, "failed": 0, "": 0}
     for alert in alerts:
-        rule = matching(settings.response.rules, alert)
-        if rule is not None:
-            counts[_decided(settings, around, rule, alert)] += 1
+        counts[_decided(settings, around, settings.response.rules[alert["rule"]], alert)] += 1
     full = len(alerts) == _AT_ONCE
     with people.acting(settings.alerts, ACTOR) as cursor:
         cursor.execute(f"UPDATE {CURSOR} SET seen = %s WHERE seen < %s", [alerts[-1]["updated_at"] if full else began] * 2)
     return Looked(counts["blocked"], counts["refused"], counts["failed"], full)
 
 
-def _changed(cursor: Any, settings: Settings) -> tuple[list[dict[str, Any]], datetime]:
-    """Undecided alerts of one source, by the time of their last change; the first look begins now."""
+def _changed(cursor: Any, settings: Settings, overlap_s: float) -> tuple[list[dict[str, Any]], datetime]:
+    """Alerts that a rule means and that are not decided, by the time of their last change; the first look of all begins now."""
     cursor.execute(f"INSERT INTO {CURSOR} (seen) VALUES (clock_timestamp()) ON CONFLICT DO NOTHING")
-    lowest = {"severity": min(r.min_severity for r in settings.response.rules), "at_once": _AT_ONCE, "overlap": _OVERLAP_S}
+    which, values = condition(settings.response.rules)
     cursor.execute(
-        "SELECT a.id::text, host(a.src_ip) AS src_ip, a.kind, a.attack_type, a.severity, a.confidence::float8, a.updated_at, "
-        "a.incident_id::text, extract(epoch FROM clock_timestamp() - a.updated_at)::float8 AS age_s "
-        f"FROM {TABLE} a, {CURSOR} c WHERE a.updated_at >= c.seen - %(overlap)s * interval '1 second' AND a.src_ip IS NOT NULL "
-        f"AND a.severity >= %(severity)s AND a.resolved_at IS NULL AND {hooks.unsuppressed(cursor)} "
-        f"AND NOT EXISTS (SELECT FROM {DECISIONS} d WHERE d.alert_id = a.id) ORDER BY a.updated_at, a.id LIMIT %(at_once)s",
-        lowest,
+        f"SELECT a.id::text, host(a.src_ip) AS src_ip, a.attack_type, a.severity, a.confidence::float8, a.updated_at, {which} AS rule, "
+        f"extract(epoch FROM clock_timestamp() - a.updated_at)::float8 AS age_s FROM {TABLE} a "
+        f"WHERE a.updated_at >= (SELECT seen FROM {CURSOR}) - %s * interval '1 second' AND a.src_ip IS NOT NULL "
+        f"AND a.resolved_at IS NULL AND {hooks.unsuppressed(cursor)} AND {which} IS NOT NULL "
+        f"AND NOT EXISTS (SELECT FROM {DECISIONS} d WHERE d.alert_id = a.id) ORDER BY a.updated_at, a.id LIMIT %s",
+        [*values, overlap_s, *values, _AT_ONCE],
     )
     rows = [dict(row) for row in cursor.fetchall()]
     cursor.execute("SELECT now() AS began")

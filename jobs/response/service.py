@@ -82,14 +82,16 @@ def _loop(settings: Settings, connection: Any, going: Callable[[], bool]) -> Non
         now = time.monotonic()
         if now - known > _AROUND_S:
             around, known = surroundings(settings), now
-        if not compared or now - compared > settings.response.sync_s:
+        long_ago = not compared or now - compared > settings.response.sync_s
+        if long_ago:
             compared = now
             try:
                 if found := acts.sync(settings, rules.ACTOR):
                     log.warning("mended", missing=len(found.missing), extra=len(found.extra), other_time=len(found.other_time))
             except ResponseError as e:
                 log.error("cannot compare", why=str(e), hint=e.hint)
-        full = settings.response.rules and rules.look(settings, around).full
+        overlap_s = rules.LONG_OVERLAP_S if long_ago else rules.OVERLAP_S
+        full = settings.response.rules and rules.look(settings, around, overlap_s).full
         if not _mine(connection):
             return
         if not full:

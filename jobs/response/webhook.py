@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
-
-import requests
 
 from infra.errors import ResponseError, one_line
 from infra.sections import ResponseSettings
@@ -50,7 +52,7 @@ class Webhook:
 
     def __init__(self, settings: ResponseSettings) -> None:
         self._settings = settings
-        parts = urlsplit(settings.webhook_url)
+        self._parts = parts = urlsplit(settings.webhook_url)
         # Some services have a token in the path.
         self._where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
@@ -60,7 +62,7 @@ class Webhook:
         answer = _Answer("no attempt")
         for attempt in range(self._settings.webhook_attempts):
             if attempt:
-                time.sleep(_PAUSE_S * 2**attempt)
+                time.sleep(_PAUSE_S * 2 ** (attempt - 1))
             answer = self._within(body, f"{order.block}:{order.action}:{order.asks}")
             if not answer.fault:
                 return
@@ -76,38 +78,49 @@ class Webhook:
         return Drift()
 
     def _within(self, body: bytes, key: str) -> _Answer:
-        """One attempt. In a thread: the client's own time limit is one between two bytes, and a receiver may send one now and then."""
+        """One attempt. In a thread: a socket's time limit is one between two bytes, and a receiver may send one now and then."""
+        connection, given_up = self._connection(), threading.Event()
         answers: list[_Answer] = []
-        thread = threading.Thread(target=lambda: answers.append(self._attempt(body, key)), daemon=True)
+        thread = threading.Thread(target=lambda: answers.append(self._attempt(connection, given_up, body, key)), name=WEBHOOK, daemon=True)
         thread.start()
         thread.join(self._settings.webhook_timeout_s)
-        return answers[0] if answers else _Answer(f"no answer within {self._settings.webhook_timeout_s:g} s", passing=True)
+        given_up.set()
+        if answers:
+            return answers[0]
+        with suppress(OSError, AttributeError):  # no socket yet
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        return _Answer(f"no answer within {self._settings.webhook_timeout_s:g} s", passing=True)
 
-    def _attempt(self, body: bytes, key: str) -> _Answer:
+    def _connection(self) -> HTTPConnection:
+        """To the address of the settings and nowhere else: no proxy of the environment, and redirects are not followed."""
+        host, port, timeout = str(self._parts.hostname), self._parts.port, self._settings.webhook_timeout_s
+        if self._parts.scheme == "http":
+            return HTTPConnection(host, port, timeout=timeout)
+        try:
+            context = ssl.create_default_context(cafile=self._settings.webhook_ca or None)
+        except OSError as e:
+            raise ResponseError(f"response.webhook_ca {self._settings.webhook_ca}: {e.strerror}", "name a PEM file") from e
+        return HTTPSConnection(host, port, timeout=timeout, context=context)
+
+    def _attempt(self, connection: HTTPConnection, given_up: threading.Event, body: bytes, key: str) -> _Answer:
         headers = {
             "Content-Type": "application/json",
             KEY: key,
             SIGNATURE: signature(body, self._settings.webhook_secret.get_secret_value(), int(time.time())),
         }
+        path = f"{self._parts.path or '/'}{f'?{self._parts.query}' if self._parts.query else ''}"
         try:
-            # What is signed goes to the address of the settings and nowhere else: no redirect, no proxy or password of the environment.
-            with requests.Session() as session:
-                session.trust_env = False
-                timeout = self._settings.webhook_timeout_s
-                with session.post(
-                    self._settings.webhook_url,
-                    data=body,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                    stream=True,
-                    verify=self._settings.webhook_ca or True,
-                ) as answer:
-                    return _judged(answer)
-        except requests.RequestException as e:
+            connection.connect()
+            if given_up.is_set():
+                return _Answer("given up")
+            connection.request("POST", path, body, headers)
+            return _judged(connection.getresponse())
+        except ssl.SSLError as e:
+            return _Answer(f"TLS: {e.reason or one_line(e)}")
+        except (OSError, HTTPException) as e:
             return _Answer(_why(e), passing=True)
-        except OSError as e:  # the file of the authority is not there
-            return _Answer(one_line(e))
+        finally:
+            connection.close()
 
 
 def message(order: BlockOrder) -> dict[str, Any]:
@@ -132,24 +145,19 @@ def signature(body: bytes, secret: str, seconds: int) -> str:
     return f"t={seconds},v1={digest}"
 
 
-def _judged(answer: requests.Response) -> _Answer:
-    code = answer.status_code
+def _judged(answer: HTTPResponse) -> _Answer:
+    code = answer.status
     if 200 <= code < 300:
         return _Answer("")
     if 300 <= code < 400:
         return _Answer(f"it answers {code}, a redirect, which is not followed")
-    said = one_line(answer.raw.read(_SAID, decode_content=True).decode("utf-8", "replace"), 120)
+    said = one_line(answer.read(_SAID).decode("utf-8", "replace"), 120)
     return _Answer(f"it answers {code}{f': {said}' if said else ''}", passing=code in _PASSING)
 
 
-def _why(error: requests.RequestException) -> str:
-    """In words that name no path: it may hold a token."""
-    if isinstance(error, requests.Timeout):
+def _why(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved"
+    if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted, or it speaks no TLS"
-    text = str(error)
-    for words, meaning in (("refused", "connection refused"), ("resolve", "its name cannot be resolved"), ("reset", "connection reset")):
-        if words in text:
-            return meaning
-    return f"no answer ({type(error).__name__})"
+    return one_line(getattr(error, "strerror", None) or error, 120).lower()

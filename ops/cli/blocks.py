@@ -191,13 +191,15 @@ def respond(
     Example:  flowlake respond --once
     """
     from infra import log, metrics
-    from jobs.response import service
+    from jobs.response import rules, service
 
     settings = config.load(conf_file)
     log.setup(settings.log)
     ours = settings.response
     names = ", ".join(rule.name for rule in ours.rules) or "none: nothing is blocked without a person"
     print(f"responder: {ours.responder}; rules: {names}", flush=True)
+    for kind in rules.unknown(ours.rules):
+        print(f"response.rules: {printable(kind)} is no kind of alert and no attack type of ours", file=sys.stderr)
     if once:
         done = service.once(settings)
         print(f"{done.blocked} blocked{' (dry run)' if ours.responder == 'dry-run' else ''}, {done.refused} refused, {done.failed} failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from infra import config
 from infra.config import Settings
@@ -39,7 +41,8 @@ class Site:
         """The settings with another section ``response``, in the file too."""
         written = yaml.safe_load(self._conf.read_text())
         self._conf.write_text(yaml.safe_dump({**written, "response": response}))
-        self.settings = self.settings.model_copy(update={"response": type(self.settings.response)(**response)})
+        secret = {"webhook_secret": SecretStr(os.environ.get("FLOWLAKE_RESPONSE__WEBHOOK_SECRET", ""))}
+        self.settings = self.settings.model_copy(update={"response": type(self.settings.response)(**response, **secret)})
         return self.settings
 
     def call(self, *arguments: str) -> tuple[int, str, str]:

@@ -271,6 +271,26 @@ def test_no_more_than_the_most(site: Site) -> None:
     assert rows(site)[-1][1] == "REFUSED"
 
 
+def test_the_whitelist(site: Site) -> None:
+    run(
+        site.settings.alerts,
+        "CREATE TABLE IF NOT EXISTS suppressions (id bigint GENERATED ALWAYS AS IDENTITY, sort text, network cidr, direction text DEFAULT "
+        "'either', kind text, attack_type text, port_low int, sensor_id text, domain text, starts_at timestamptz DEFAULT now(), ends_at "
+        "timestamptz, ended_at timestamptz, reason text, created_by text)",
+    )
+    for network, more in (("203.0.113.0/28", "NULL"), ("203.0.113.64/28", "'scan'")):
+        run(
+            site.settings.alerts,
+            f"INSERT INTO suppressions (sort, network, kind, reason, created_by) VALUES ('whitelist', '{network}', {more}, 'ours', 'anna')",
+        )
+    code, _, err = site.call("block", "203.0.113.7", "--yes")
+    assert (code, "203.0.113.7 is whitelisted: 203.0.113.0/28, entry 1: ours" in err) == (11, True)
+    assert site.call("block", "203.0.113.0/24", "--yes")[0] == 11
+    assert site.call("block", "203.0.113.65")[0] == 0
+    run(site.settings.alerts, "UPDATE suppressions SET ended_at = now()")
+    assert site.call("block", "203.0.113.7")[0] == 0
+
+
 def test_list_and_history(site: Site) -> None:
     assert "0 blocks that hold" in site.call("blocks", "list")[1]
     site.call("block", "203.0.113.7", "--for", "1s", "--by", "anna")

@@ -66,6 +66,27 @@ def test_each_alert_once_and_audited(site: Site) -> None:
     assert (user, details["rule"], details["why"]) == ("flowlake respond", "guessing", "SSH_BRUTE_FORCE, severity 4, confidence 0.90")
 
 
+def test_kind_type_severity_and_confidence(site: Site) -> None:
+    scans = {"name": "scans", "kinds": ["SYN_SCAN"], "min_severity": 1, "min_confidence": 0.9}
+    start(site, rules=[{**GUESSING, "min_severity": 5}, {**GUESSING, "min_confidence": 0.91, "name": "sure"}, scans])
+    give(AlertStore(site.settings.alerts, FLOWS), [attack("UDP_SCAN", "203.0.113.1", f"10.0.0.{i}", 0, i) for i in range(1, 30)])
+    guess(site, "203.0.113.2", "203.0.113.3", "203.0.113.4")
+    for source, change in (("203.0.113.3", "severity = 5, kind = 'guessing'"), ("203.0.113.4", "confidence = 0.91")):
+        run(site.settings.alerts, f"UPDATE alerts SET {change} WHERE host(src_ip) = '{source}'")
+    look(site)
+    found = sorted((address, rule) for address, _, rule, _ in blocks(site))
+    assert found == [("203.0.113.3", "guessing"), ("203.0.113.4", "sure"), (INTRUDER, "scans")]
+
+
+def test_alerts_that_no_rule_means_hold_nothing_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_AT_ONCE", 2)
+    start(site)
+    give(AlertStore(site.settings.alerts, FLOWS), [attack("BOTNET_BEACON", "203.0.113.1", f"10.0.1.{i}", i) for i in range(20)])
+    guess(site, "203.0.113.9")
+    run(site.settings.alerts, "UPDATE alerts SET updated_at = clock_timestamp() WHERE host(src_ip) = '203.0.113.9'")
+    assert service.once(site.settings).blocked == 2
+
+
 def test_an_alert_that_matches_only_later(site: Site) -> None:
     start(site, rules=[{**GUESSING, "min_severity": 5}])
     assert look(site) == rules.Looked()
@@ -111,12 +132,12 @@ def test_old_alerts(site: Site) -> None:
     assert look(site) == rules.Looked(refused=1)
 
 
-@pytest.mark.parametrize(("kind", "value"), [("text", "'entry 7'"), ("boolean", "true")])
-def test_suppressed_alerts_are_left(site: Site, kind: str, value: str) -> None:
+@pytest.mark.parametrize(("name", "kind", "value"), [("suppressed_by", "bigint", "7"), ("suppressed", "boolean", "true")])
+def test_suppressed_alerts_are_left(site: Site, name: str, kind: str, value: str) -> None:
     start(site)
-    run(site.settings.alerts, f"ALTER TABLE alerts ADD COLUMN IF NOT EXISTS suppressed_by {kind}")
+    run(site.settings.alerts, f"ALTER TABLE alerts ADD COLUMN IF NOT EXISTS {name} {kind}, DROP CONSTRAINT IF EXISTS alerts_suppressed")
     guess(site, "203.0.113.9")
-    run(site.settings.alerts, f"UPDATE alerts SET suppressed_by = {value} WHERE host(src_ip) = '{INTRUDER}'")
+    run(site.settings.alerts, f"UPDATE alerts SET {name} = {value} WHERE host(src_ip) = '{INTRUDER}'")
     look(site)
     assert [address for address, *_ in blocks(site)] == ["203.0.113.9"]
 

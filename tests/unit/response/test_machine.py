@@ -104,7 +104,7 @@ def test_whoever_is_logged_in_does_not_lock_himself_out(
     root: Path, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "198.51.100.99 50000 203.0.113.1 22")
-    assert "this session" in machine.surroundings(settings(), root).why_not(target("198.51.100.99"))
+    assert "logged in here" in machine.surroundings(settings(), root).why_not(target("198.51.100.99"))
 
 
 def test_a_machine_without_these_files(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ import hashlib
 import hmac
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,70 +19,18 @@ from infra.sections import ResponseSettings
 from jobs.response.addresses import target
 from jobs.response.responder import BlockOrder
 from jobs.response.webhook import Webhook
+from tests.unit.response.receiver import SECRET, Receiver
 
-SECRET = "not told to anybody"
 ORDER = BlockOrder(
     "block", UUID(int=7), target("203.0.113.7"), datetime(2026, 3, 1, 12, tzinfo=UTC), 3600.0, "anna", "guesses <b>\n'", UUID(int=9)
 )
-
-
-class Receiver:
-    """Answers with ``codes`` in turn, the last one for ever; ``hang``: with nothing; ``trickle``: a byte now and then."""
-
-    def __init__(self) -> None:
-        self.codes: list[int] = [200]
-        self.body = b"taken"
-        self.manner = ""
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.over = threading.Event()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.got.append((self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-                if receiver.manner == "hang":
-                    receiver.over.wait(20)
-                    return
-                if receiver.manner == "trickle":
-                    self._trickle()
-                    return
-                self.send_response(receiver.codes.pop(0) if len(receiver.codes) > 1 else receiver.codes[0])
-                self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-                self.send_header("Content-Length", str(len(receiver.body)))
-                self.end_headers()
-                self.wfile.write(receiver.body)
-
-            def _trickle(self) -> None:
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-                while not receiver.over.wait(0.05):
-                    try:
-                        self.wfile.write(b"x")
-                        self.wfile.flush()
-                    except OSError:
-                        return
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing on standard error."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-
-    def webhook(self, **settings: Any) -> Webhook:
-        url = f"http://127.0.0.1:{self.server.server_port}/hook/token-in-the-path"
-        given = {"webhook_timeout_s": 10.0, **settings}
-        return Webhook(ResponseSettings(responder="webhook", webhook_url=url, webhook_secret=SecretStr(SECRET), **given))
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
     yield made
-    made.over.set()
-    made.server.shutdown()
-    made.thread.join()
-    made.server.server_close()
+    made.close()
 
 
 def test_what_is_sent_is_signed_and_can_be_checked(receiver: Receiver) -> None:
@@ -144,3 +91,30 @@ def test_nobody_there() -> None:
     made = Webhook(ResponseSettings(webhook_url="http://127.0.0.1:1/x", webhook_secret=SecretStr(SECRET), webhook_attempts=1))
     with pytest.raises(ResponseError, match=r"webhook http://127.0.0.1:1: connection refused \(attempt 1 of 1\)"):
         made.carry_out(ORDER, {})
+
+
+def test_a_name_that_leads_nowhere() -> None:
+    made = Webhook(ResponseSettings(webhook_url="http://no-such-host.invalid/x", webhook_secret=SecretStr(SECRET), webhook_attempts=1))
+    with pytest.raises(ResponseError, match=r"its name cannot be resolved|no answer within"):
+        made.carry_out(ORDER, {})
+
+
+def test_tls_is_checked(receiver: Receiver) -> None:
+    settings = ResponseSettings(webhook_url=receiver.url.replace("http:", "https:"), webhook_secret=SecretStr(SECRET))
+    with pytest.raises(ResponseError, match=r"TLS: .*attempt 1 of 3"):
+        Webhook(settings).carry_out(ORDER, {})
+    with pytest.raises(ResponseError, match=r"response\.webhook_ca /no/such\.pem: No such file"):
+        Webhook(settings.model_copy(update={"webhook_ca": "/no/such.pem"})).carry_out(ORDER, {})
+
+
+def test_threads_of_attempts_that_were_given_up_end(receiver: Receiver) -> None:
+    """While the receiver still sends a byte now and then."""
+    receiver.manner = "trickle"
+    for _ in range(3):
+        with pytest.raises(ResponseError):
+            receiver.webhook(webhook_timeout_s=0.1, webhook_attempts=1).carry_out(ORDER, {})
+    end = time.monotonic() + 20
+    while any(thread.name == "webhook" for thread in threading.enumerate()):
+        assert time.monotonic() < end, threading.enumerate()
+        time.sleep(0.02)
+    assert len(receiver.got) == 3

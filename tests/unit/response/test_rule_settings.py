@@ -1,4 +1,4 @@
-"""Which alerts a rule means."""
+"""Rules of the settings: what they may say."""
 
 from __future__ import annotations
 
@@ -8,27 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from infra.sections import BlockRule, ResponseSettings
-from jobs.response.rules import matching
-
-GUESSING = BlockRule(name="guessing", kinds=("brute-force",), min_severity=3, min_confidence=0.9)
-SCANS = BlockRule(name="scans", kinds=("SYN_SCAN",), min_severity=1, min_confidence=0.5)
-ALERT: dict[str, Any] = {"kind": "brute-force", "attack_type": "SSH_BRUTE_FORCE", "severity": 3, "confidence": 0.8999999761581421}
+from jobs.response import rules
 
 
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({}, "guessing"),
-        ({"severity": 2}, None),
-        ({"confidence": 0.89}, None),
-        ({"kind": "scan", "attack_type": "SYN_SCAN"}, "scans"),
-        ({"kind": "scan", "attack_type": "UDP_SCAN"}, None),
-        ({"kind": "guessing"}, "guessing"),  # by its former name
-    ],
-)
-def test_kind_severity_and_confidence(change: dict[str, Any], rule: str | None) -> None:
-    found = matching([GUESSING, SCANS], {**ALERT, **change})
-    assert (found.name if found else None) == rule
+def test_kinds_by_all_their_names() -> None:
+    assert rules.spellings(["brute-force", "SYN_SCAN"]) == ["SYN_SCAN", "brute-force", "guessing"]
+
+
+def test_a_kind_that_nobody_knows_is_told() -> None:
+    made = BlockRule(name="x", kinds=("brute-force", "guessing", "SYN_SCAN", "brute_force", "syn_scan"))
+    assert rules.unknown([made]) == ["brute_force", "syn_scan"]
 
 
 @pytest.mark.parametrize(
