@@ -4,7 +4,7 @@ Each element has a timeout of the kernel's, so that a block ends whether anybody
 dropped on their way in, out and through, those of connections that were there before, too.
 
 The program ``nft`` is spoken to in JSON (libnftables-json(5)), without a shell. What is to be changed is worked out from what the kernel
-holds now, and applied in one transaction: all of it or nothing.
+holds now, and applied in one transaction: all of it or nothing (of thousands of addresses at once: in several).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -35,6 +35,10 @@ _FLAGS = {"timeout", "interval"}
 _PATIENCE_S = 20
 #: Seconds by which the kernel's time may differ: it is told and tells whole ones.
 _TOLERANCE_S = 2.0
+#: Elements of one transaction: more do not fit into the socket's buffer where nft may not make it larger (a container). Even.
+_AT_ONCE = 1000
+#: If more elements go, all go, and those that stay are put in again: nft compares each with all, 6 s for 1000 of 10,000.
+_MANY_GO = 300
 #: An element may expire between looking and changing; then all of it is done again.
 _TRIES = 4
 _INSTALL = "install nftables (apt install nftables), or set response.nft to the program"
@@ -75,7 +79,8 @@ class Nftables:
             if only_look or not found:
                 return found
             try:
-                self._change(list(_commands(held, wanted, found)))
+                for commands in _transactions(held, wanted, found):
+                    self._change(commands)
             except _Changed as e:
                 if attempt + 1 == _TRIES:
                     raise ResponseError(f"nft: table {FAMILY} {TABLE} is changed by somebody else again and again: {e}") from e
@@ -144,18 +149,33 @@ def _differences(held: _KernelState, wanted: Mapping[Network, float]) -> Drift:
     )
 
 
-def _commands(held: _KernelState, wanted: Mapping[Network, float], found: Drift) -> Iterator[dict[str, Any]]:
-    """In the order in which the kernel takes them: elements go before others come that may lie in the same place."""
+def _transactions(held: _KernelState, wanted: Mapping[Network, float], found: Drift) -> Iterator[list[dict[str, Any]]]:
+    """The change as few transactions, mostly one: what goes, what gets another time, what comes, in the order that the kernel takes.
+
+    A time that is to change: gone and put in again at once; kernels before 6.12 would keep the former one.
+    """
+    first: list[dict[str, Any]] = []
     if held.structure:
-        yield from _structure(anew="table" not in held.structure)
+        first = list(_structure(anew="table" not in held.structure))
+    elif len(found.extra) + len(found.other_time) > _MANY_GO:
+        first = [{"flush": {"set": {"family": FAMILY, "table": TABLE, "name": name}}} for name in SETS.values()]
+    if first:
         found = Drift(missing=tuple(wanted))
-    # A time that is to change: gone and put in again, in one transaction; kernels before 6.12 keep the former time otherwise.
+    steps = [("delete", network) for network in found.extra]
+    steps += [(verb, network) for network in found.other_time for verb in ("delete", "add")]
+    steps += [("add", network) for network in found.missing]
+    for start in range(0, max(1, len(steps)), _AT_ONCE):
+        yield first + list(_commands(steps[start : start + _AT_ONCE], wanted))
+        first = []
+
+
+def _commands(steps: Sequence[tuple[str, Network]], wanted: Mapping[Network, float]) -> Iterator[dict[str, Any]]:
     for version, name in SETS.items():
-        gone = [_value(n) for n in (*found.extra, *found.other_time) if n.version == version]
+        gone = [_value(network) for verb, network in steps if verb == "delete" and network.version == version]
         come = [
-            {"elem": {"val": _value(n), "timeout": max(1, math.ceil(wanted[n]))}}
-            for n in (*found.missing, *found.other_time)
-            if n.version == version
+            {"elem": {"val": _value(network), "timeout": max(1, math.ceil(wanted[network]))}}
+            for verb, network in steps
+            if verb == "add" and network.version == version
         ]
         for verb, elements in (("delete", gone), ("add", come)):
             if elements:

@@ -1,4 +1,4 @@
-"""Two hosts of one machine: network namespaces joined by a veth pair, with a TCP server on the one and a client on the other."""
+"""Hosts of one machine: network namespaces joined by veth pairs. A client attacks a guard, and through it a host behind it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import pytest
 
 GUARD4, ATTACKER4 = "203.0.113.1", "203.0.113.7"
 GUARD6, ATTACKER6 = "2001:db8::1", "2001:db8::7"
+#: Behind the guard, which routes.
+_INNER_GATEWAY, INNER4 = "192.0.2.1", "192.0.2.9"
 _PORT = 9000
 _ECHO = f"""
     import socket, threading
@@ -45,8 +47,8 @@ _CLIENT = f"""
 """
 
 
-class TwoHosts:
-    """The guarded host, whose ``nft`` is :attr:`nft`, and the attacker."""
+class Hosts:
+    """The guard, whose ``nft`` is :attr:`nft`, the attacker, and a host behind the guard."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,9 +74,22 @@ class TwoHosts:
         self.nft = self._folder / "nft"
         self.nft.write_text(f'#!/bin/sh\nexec {" ".join(self._enter(self.guard))} {shutil.which("nft")} "$@"\n')
         self.nft.chmod(0o755)
-        server = self._python(self.guard, _ECHO)
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
+        self._behind()
+        for host in (self.guard, self.inner):
+            server = self._python(host, _ECHO)
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+
+    def _behind(self) -> None:
+        self.inner = self._namespace(*self._enter(self.guard), "unshare", "--net")
+        self.inside(self.guard, "ip", "link", "add", "v2", "type", "veth", "peer", "name", "v3", "netns", str(self.inner))
+        self.inside(self.guard, "ip", "address", "add", f"{_INNER_GATEWAY}/24", "dev", "v2")
+        self.inside(self.guard, "ip", "link", "set", "v2", "up")
+        self.inside(self.guard, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        self.inside(self.inner, "ip", "address", "add", f"{INNER4}/24", "dev", "v3")
+        self.inside(self.inner, "ip", "link", "set", "v3", "up")
+        self.inside(self.inner, "ip", "route", "add", "default", "via", _INNER_GATEWAY)
+        self.inside(self.attacker, "ip", "route", "add", "default", "via", GUARD4)
 
     def stop(self) -> None:
         for process in reversed(self._processes):
@@ -149,8 +164,8 @@ class TwoHosts:
 
 
 @contextmanager
-def two_hosts(folder: Path) -> Iterator[TwoHosts]:
-    made = TwoHosts(folder)
+def hosts_of(folder: Path) -> Iterator[Hosts]:
+    made = Hosts(folder)
     try:
         made.start()
         yield made

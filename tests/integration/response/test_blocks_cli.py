@@ -340,6 +340,32 @@ def test_whoever_ended_in_between_left_what_is_to_be_done(site: Site) -> None:
     assert (code, "no secret to sign with" in err, "FLOWLAKE_RESPONSE__WEBHOOK_SECRET" in err) == (2, True, True)
 
 
+def test_by_a_login_of_the_role_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for role in ("responder", "analyst"):
+        run(
+            site.settings.alerts,
+            f"DO $$ BEGIN CREATE ROLE block_{role} LOGIN PASSWORD 'x' IN ROLE flowlake_{role}; "
+            "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        )
+    ((incident,),) = run(site.settings.alerts, "SELECT id::text FROM incidents")
+    flows_now(site.settings, 2)
+    site.respond(rules=[{"name": "guessing", "kinds": ["brute-force"]}])
+    for store in ("HOT", "ALERTS"):
+        monkeypatch.setenv(f"FLOWLAKE_{store}__USER", "block_responder")
+        monkeypatch.setenv(f"FLOWLAKE_{store}__PASSWORD", "x")
+    code, out, err = site.call("block", INTRUDER, "--incident", incident, "--by", "anna")
+    assert (code, err, "2 flows" in out) == (0, "", True)
+    assert site.call("block", INTRUDER, "--for", "3h")[0] == 0
+    assert site.call("unblock", INTRUDER)[0] == 0
+    assert site.call("respond", "--once")[0] == 0
+    by = run(site.settings.alerts, "SELECT DISTINCT db_user FROM user_actions WHERE starts_with(target, 'ip:')")
+    assert by == [("block_responder",)]
+    monkeypatch.setenv("FLOWLAKE_ALERTS__USER", "block_analyst")
+    assert site.call("blocks", "list")[0] == 0
+    code, _, err = site.call("block", INTRUDER)
+    assert (code, "GRANT flowlake_responder TO block_analyst" in err) == (5, True)
+
+
 def test_only_a_responder_may(site: Site) -> None:
     run(site.settings.alerts, "GRANT USAGE ON SCHEMA public TO flowlake_analyst")
     for role, statement, may in (
