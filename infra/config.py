@@ -27,6 +27,7 @@ from infra.sections import (
     MetricsSettings,
     PathSettings,
     QualitySettings,
+    ResponseSettings,
     ScoringSettings,
     Section,
     SinkSettings,
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = LakeSettings()
     hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()
+    response: ResponseSettings = ResponseSettings()
     archive: ArchiveSettings = ArchiveSettings()
     quality: QualitySettings = QualitySettings()
     trino: TrinoSettings = TrinoSettings()

@@ -104,3 +104,9 @@ class InputError(FlowlakeError):
     """A file of another system (CSV, SQLite) cannot be read, or is not what it should be."""
 
     exit_code = 9
+
+
+class ResponseError(FlowlakeError):
+    """A block was refused by a guard rail, or the responder could not carry it out."""
+
+    exit_code = 11

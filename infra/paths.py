@@ -204,6 +204,26 @@ def server(url: str) -> str:
     return url.rstrip("/")
 
 
+def endpoint(url: str) -> str:
+    """A configured address that something is sent to, checked; unlike :func:`server` with a path.
+
+    Raises
+    ------
+    ValueError
+        It is no ``http://`` or ``https://`` with a host, or holds a password.
+    """
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        whole = False
+    if not whole or any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError(f"{without_password(url)!r} is no address to send to; write http://host/path or https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("user and password are no part of the address: what is sent is signed")
+    return url
+
+
 def registry(uri: str) -> str:
     """A configured registry URI, checked: SQLAlchemy decodes the file's name in it, which a person seldom expects.
 

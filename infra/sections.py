@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import date
 from typing import Literal
 
@@ -193,6 +194,66 @@ class AlertSettings(PostgresSettings):
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 
+class BlockRule(Section):
+    """When a source is blocked by itself (flowlake respond)."""
+
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[\w .-]+$", description="what it is called in the table blocks")
+    kinds: tuple[str, ...] = Field(min_length=1, description="kinds of alerts (scan, brute-force ...) or attack types (SSH_BRUTE_FORCE)")
+    min_severity: int = Field(4, ge=1, le=5, description="of the alert, at least")
+    min_confidence: float = Field(0.9, ge=0, le=1, description="of the alert, at least")
+    for_s: float = Field(3600.0, ge=1, description="seconds that the source is blocked")
+
+
+class ResponseSettings(Section):
+    """Blocks of addresses: who carries them out, what can never be blocked, and which rules block by themselves."""
+
+    responder: Literal["dry-run", "nftables", "webhook"] = Field("dry-run", description="who carries out a block; dry-run: only noted")
+    for_s: float = Field(3600.0, ge=1, description="seconds that a block holds where nobody says how long")
+    max_for_s: float = Field(2_592_000.0, ge=1, le=31_536_000, description="seconds that a block may hold at most")
+    protected: tuple[str, ...] = Field(
+        (), description="addresses and networks that are never blocked, beside those of this machine, its gateways, DNS and our servers"
+    )
+    inside: tuple[str, ...] = Field(
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+        description="our networks: no rule blocks an address of them, a person may",
+    )
+    confirm_hosts: int = Field(
+        20, ge=0, description="hosts that exchanged data with an address lately: more need a confirmation, and no rule blocks it"
+    )
+    confirm_addresses: int = Field(1, ge=1, description="addresses (IPv6: networks of 64 bits) of a block: more need a confirmation")
+    max_addresses: int = Field(65_536, ge=1, le=16_777_216, description="addresses of a block: more are refused, confirmed or not")
+    max_active: int = Field(10_000, ge=1, le=100_000, description="blocks that hold at once: more are refused")
+    reach_hours: float = Field(24.0, gt=0, le=168, description="hours back that the hot store is asked what an address was part of")
+    reach_s: float = Field(5.0, gt=0, le=60, description="seconds that this question may take; then it counts as not known")
+    nft: str = Field("nft", min_length=1, description="program nft, or one that calls it with its arguments")
+    webhook_url: str = Field("", description="http:// or https:// address that blocks are sent to")
+    webhook_secret: SecretStr = Field(SecretStr(""), description="with it they are signed (HMAC-SHA-256)")
+    webhook_ca: str = Field("", description="PEM file of a private authority that signs its certificate")
+    webhook_timeout_s: float = Field(5.0, gt=0, le=60, description="seconds that one attempt may take")
+    webhook_attempts: int = Field(3, ge=1, le=10, description="attempts at most")
+    rules: tuple[BlockRule, ...] = Field((), description="sources that are blocked without a person (flowlake respond); none: off")
+    auto_per_minute: int = Field(10, ge=1, le=1000, description="blocks by rules in a minute at most; what is above is refused")
+    auto_max_active: int = Field(100, ge=1, le=100_000, description="blocks by rules that hold at once; what is above is refused")
+    auto_max_age_s: float = Field(900.0, gt=0, description="seconds since an alert last changed; rules refuse to act on older ones")
+    poll_s: float = Field(1.0, ge=0.05, le=60, description="seconds between two looks of flowlake respond at the alerts")
+    sync_s: float = Field(30.0, ge=1, le=3600, description="seconds after which it compares the blocks with the responder")
+
+    @field_validator("protected", "inside")
+    @classmethod
+    def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as e:
+                raise ValueError(f"{one!r} is no address or network: {e}") from e
+        return given
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.endpoint(url) if url else url
+
+
 class SinkSettings(Section):
     """What the sinks (lake, hot, alerts) have in common."""
 
@@ -227,6 +288,7 @@ class MetricsSettings(Section):
     host: str = Field("127.0.0.1", description="address to serve metrics on")
     stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
     sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
+    respond_port: int = Field(0, ge=0, le=65535, description="port of the metrics of flowlake respond")
 
 
 class LogSettings(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, assets, hot, incidents, suppression
+from schemas import alerts, assets, hot, incidents, responses, suppression
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -34,6 +34,7 @@ _RESOLVED = (
 )
 #: Of what silences: to make it and to end it, not to change what it was about.
 _ENDED = "UPDATE (ended_at, ended_by, end_reason, withdrawn, hits, last_hit, updated_at)"
+_OF_BLOCKS = "UPDATE (blocked_until, state, error, applied_at, lifted_by, asks, why, alert_id, incident_id)"
 
 #: Of the tables of the alerts.
 OF_ALERTS: Grants = {
@@ -55,6 +56,10 @@ OF_ALERTS: Grants = {
     assets.VERSION: {WRITER: _READ},
     incidents.ACTIONS: {RESPONDER: ("SELECT", "INSERT (user_id, action, target, details)")},
     incidents.AUDIT_HEAD: {RESPONDER: _READ},
+    # What was asked for is not changed: only what came of it, and until when it holds.
+    responses.BLOCKS: {ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", _OF_BLOCKS)},
+    responses.DECISIONS: {RESPONDER: ("SELECT", "INSERT")},
+    responses.CURSOR: {RESPONDER: ("SELECT", "INSERT", "UPDATE")},
 }
 
 

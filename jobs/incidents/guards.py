@@ -16,6 +16,7 @@ from typing import Any
 from schemas import assets, suppression
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
+from schemas.responses import BLOCKED, BLOCKS, UNBLOCKED
 
 #: Who acts, for the audit: ``SET LOCAL flowlake.actor = 'anna'``. Without it, the role of the session.
 ACTOR = "flowlake.actor"
@@ -98,6 +99,37 @@ BEGIN
     UPDATE {assets.VERSION} SET version = version + 1;
     RETURN NULL;
 END""",
+    "flowlake_audit_block": f"""
+DECLARE
+    was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    now_is jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    subject jsonb := coalesce(now_is, was);
+    changed jsonb;
+    act text := 'block.' || lower(TG_OP);
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(n.key, jsonb_build_array(o.value, n.value)) INTO changed
+        FROM jsonb_each(now_is) n JOIN jsonb_each(was) o USING (key) WHERE n.value IS DISTINCT FROM o.value;
+        IF changed IS NULL THEN
+            RETURN NULL;
+        END IF;
+        IF changed -> 'state' ->> 1 = 'LIFTED' THEN
+            act := '{UNBLOCKED}';
+        ELSIF changed -> 'state' ->> 1 = 'EXPIRED' THEN
+            act := 'block.expire';
+        ELSIF changed ? 'asks' THEN
+            act := '{BLOCKED}';
+        END IF;
+    ELSE
+        SELECT jsonb_object_agg(e.key, e.value) INTO changed FROM jsonb_each(subject) e WHERE e.value <> 'null' AND e.key <> 'id';
+        IF TG_OP = 'INSERT' THEN
+            act := '{BLOCKED}';
+        END IF;
+    END IF;
+    INSERT INTO {ACTIONS} (action, target, details)
+    VALUES (act, 'ip:' || (subject ->> 'address'), changed || jsonb_build_object('block', subject ->> 'id'));
+    RETURN NULL;
+END""",
     "flowlake_audit_emptied": f"""
 BEGIN
     INSERT INTO {ACTIONS} (action, target, details) VALUES (TG_ARGV[0] || '.truncate', TG_TABLE_NAME, '{{}}');
@@ -142,6 +174,8 @@ def _triggers() -> dict[tuple[str, str], str]:
     found[assets.TABLE, "flowlake_version"] = (
         f"AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {assets.TABLE} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_assets_changed()"
     )
+    found[BLOCKS, "flowlake_audit"] = f"AFTER INSERT OR UPDATE OR DELETE ON {BLOCKS} FOR EACH ROW EXECUTE FUNCTION flowlake_audit_block()"
+    found[BLOCKS, "flowlake_emptied"] = f"AFTER TRUNCATE ON {BLOCKS} FOR EACH STATEMENT EXECUTE FUNCTION flowlake_audit_emptied('block')"
     return found
 
 

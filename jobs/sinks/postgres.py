@@ -27,6 +27,11 @@ LOCK_ALERTS = 0x666C6F77_0002
 LOCK_MAINTAIN = 0x666C6F77_0003
 LOCK_PARTITIONS = 0x666C6F77_0004
 LOCK_ARCHIVE = 0x666C6F77_0101
+#: One at a time who writes down a block, and who applies the rules.
+LOCK_BLOCKS = 0x666C6F77_0201
+LOCK_RULES = 0x666C6F77_0202
+#: Of two keys: this, and what a responder does one after the other.
+LOCK_RESPONDER = 0x666C6F72
 #: Of two keys: this, and what tells the file that is moved in.
 LOCK_MOVING = 0x666C6F77
 
