@@ -179,9 +179,7 @@ class AlertSettings(PostgresSettings):
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
-    incident_window_s: float = Field(
-        1800.0, gt=0, description="event time: related alerts that are no further apart are one incident"
-    )
+    incident_window_s: float = Field(1800.0, gt=0, description="event time: related alerts that are no further apart are one incident")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 
@@ -219,6 +217,7 @@ class MetricsSettings(Section):
     host: str = Field("127.0.0.1", description="address to serve metrics on")
     stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
     sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
+    notify_port: int = Field(0, ge=0, le=65535, description="port of the metrics of `flowlake notify run`")
 
 
 class LogSettings(Section):

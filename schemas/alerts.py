@@ -24,7 +24,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas import incidents
+from schemas import incidents, notifications
 from schemas.labels import FORMER_KINDS, Label
 from schemas.records import AlertRules
 
@@ -177,6 +177,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         *(f"UPDATE {TABLE} SET kind = '{kind}' WHERE kind = '{former}'" for former, kind in FORMER_KINDS.items()),
     ),
     4: (*incidents.STATEMENTS, *incidents.of_alerts(TABLE)),
+    5: notifications.STATEMENTS,
 }
 
 

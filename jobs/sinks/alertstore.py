@@ -22,6 +22,7 @@ from infra.errors import StoreError
 from infra.sections import AlertSettings
 from jobs.incidents import guards
 from jobs.incidents import store as incidents
+from jobs.notifying import outbox
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
@@ -98,7 +99,9 @@ class AlertStore:
                 if changes:
                     cursor.execute(f"SET LOCAL {guards.EVIDENCE} = 'on'")
                     sent = self._write(cursor, changes)
-                    made = incidents.group(cursor, {change.alert.id for change in changes}, self._labels, self._settings.incident_window_s)
+                    ids = {change.alert.id for change in changes}
+                    made = incidents.group(cursor, ids, self._labels, self._settings.incident_window_s)
+                    outbox.put_alerts(cursor, ids)
         except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
             postgres.discard(connection)
@@ -161,10 +164,10 @@ class AlertStore:
     # -- writing ---------------------------------------------------------------------------------------------------------------------
 
     def _write(self, cursor: Any, changes: Sequence[Change]) -> int:
-        outbox = []
+        messages = []
         for change in changes:
             if change.notify and (self._settings.escalations or change.alert.notified_severity == 0):
-                outbox.append((str(change.alert.id), alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
+                messages.append((str(change.alert.id), alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
             if change.notify:
                 change.alert.notified_severity = change.alert.severity
         names = ", ".join(table.WRITTEN)
@@ -180,9 +183,9 @@ class AlertStore:
             f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"
         )
         self._write_memory(cursor, [change for change in changes if change.alert.kind != "per-flow"])
-        if outbox:
-            execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", outbox, "(%s::uuid, %s, %s)")
-        return len(outbox)
+        if messages:
+            execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", messages, "(%s::uuid, %s, %s)")
+        return len(messages)
 
     @staticmethod
     def _write_memory(cursor: Any, changes: Sequence[Change]) -> None:

@@ -50,6 +50,7 @@ PLATFORM: dict[str, Group] = {
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
+    "notify": Group("ops.cli.notify:app", "Tell people and other systems of incidents."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
