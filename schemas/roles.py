@@ -56,7 +56,7 @@ OF_ALERTS: Grants = {
     incidents.ACTIONS: {RESPONDER: ("SELECT", "INSERT (user_id, action, target, details)")},
     incidents.AUDIT_HEAD: {RESPONDER: _READ},
     # The outbox is filled by a trigger, with its owner's rights; only alerts without an incident are put there by the jobs.
-    notifications.OUTBOX: {WRITER: ("INSERT", "SELECT (subject_id)"), RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
+    notifications.OUTBOX: {WRITER: ("INSERT", "SELECT (subject_id, level)", "UPDATE (level)"), RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
     notifications.THREADS: {NOTIFIER: _ALL_ROWS},
     notifications.MESSAGES: {RESPONDER: ("SELECT", "UPDATE (state, attempts, due_at, done_at)"), NOTIFIER: _ALL_ROWS},
     notifications.HELD: {RESPONDER: _READ, NOTIFIER: _ALL_ROWS},

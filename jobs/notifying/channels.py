@@ -20,6 +20,7 @@ from infra.config import PREFIX, Settings
 from infra.errors import ConfigError
 from jobs.notifying.formats import cef, ecs, mail, ocsf, pagerduty, slack
 from jobs.notifying.notice import VERSION, Notice
+from jobs.notifying.receivers.deadline import Deadline
 from jobs.notifying.receivers.http import HttpReceiver
 from jobs.notifying.receivers.kafka import KafkaReceiver
 from jobs.notifying.receivers.outcome import Receiver
@@ -62,6 +63,10 @@ def receiver(settings: Settings, name: str) -> Receiver:
         raise ConfigError(f"there is no channel {name!r}", f"channels of notify.channels: {known}")
     _check_kinds(settings, name, channel)
     _check_file(name, channel)
+    return Deadline(_made(settings, name, channel), channel.timeout_s)
+
+
+def _made(settings: Settings, name: str, channel: ChannelSettings) -> Receiver:
     match channel:
         case PagerDutyChannel():
             key = _secret(name, channel)

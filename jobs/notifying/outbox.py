@@ -21,9 +21,11 @@ def put_alerts(cursor: Any, changed: Collection[UUID]) -> None:
         Their ids.
     """
     cursor.execute(
-        f"INSERT INTO {OUTBOX} (subject, subject_id, level, kind, source) "
+        f"INSERT INTO {OUTBOX} AS waiting (subject, subject_id, level, kind, source) "
         # Degrees of priority as schemas.incidents.priority has them.
         f"SELECT '{ALERT}', id, greatest(severity - 2, 0), attack_type, coalesce(host(src_ip), '') FROM {TABLE} "
-        "WHERE id = ANY(%s::uuid[]) AND incident_id IS NULL AND resolved_at IS NULL ON CONFLICT (subject_id) DO NOTHING",
+        "WHERE id = ANY(%s::uuid[]) AND incident_id IS NULL AND resolved_at IS NULL ORDER BY id "
+        # Not DO NOTHING: it would not wait for a notifier that has the row in its hands.
+        "ON CONFLICT (subject_id) DO UPDATE SET level = greatest(waiting.level, excluded.level)",
         ([str(i) for i in changed],),
     )

@@ -6,13 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import psycopg2
 
 from infra.channels import ChannelSettings
 from infra.config import Settings
+from infra.console.looks import NO_TABLE
 from infra.errors import FlowlakeError, StoreError, one_line
 from infra.log import get
 from jobs.notifying import channels, counters, planner, sender
@@ -22,6 +23,7 @@ from jobs.notifying.sender import Attempt
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 from schemas.notifications import MESSAGES, OUTBOX, WAITING
+from schemas.roles import NOTIFIER
 
 APPLICATION = "flowlake-notify"
 #: Seconds between two attempts to reach a database that is away, at first and at most.
@@ -67,9 +69,12 @@ class Notifier:
             The database is away, or refuses.
         """
         done = Counter[str]()
-        with closing(self._connect()) as connection:
-            while (planned := self._plan(connection, 0.0)).taken:
-                done["held"] += sum(planned.held.values())
+        try:
+            with closing(self._connect()) as connection:
+                while (planned := self._plan(connection, 0.0)).taken:
+                    done["held"] += sum(planned.held.values())
+        except (StoreUnavailable, psycopg2.Error) as e:
+            raise self._told(e) from e
         threads = [threading.Thread(target=self._drain, args=(name, done), daemon=True) for name in self._receivers]
         for thread in threads:
             thread.start()
@@ -165,7 +170,7 @@ class Notifier:
             except (StoreUnavailable, psycopg2.Error) as e:
                 problem = postgres.classify(e, self._settings.alerts) if isinstance(e, psycopg2.Error) else e
                 if not isinstance(problem, StoreUnavailable):
-                    raise problem from e
+                    raise self._told(e) from e
                 if not away:
                     self._log.warning("notifications wait for the database", cause=one_line(problem))
                 self._stopping.wait(min(_AWAY_S * 2**away, _AWAY_MOST_S))
@@ -218,6 +223,14 @@ class Notifier:
             counters.OLDEST.labels(channel=name).set(age)
 
     def _told(self, error: Exception) -> Exception:
-        with suppress(Exception):
-            error = postgres.classify(error, self._settings.alerts) if isinstance(error, psycopg2.Error) else error
+        """The error for who reads it on a terminal."""
+        if isinstance(error, psycopg2.errors.UndefinedTable):
+            return StoreError(f"{postgres.where(self._settings.alerts)} holds no notifications yet", NO_TABLE)
+        if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            hint = f"ask for the role: GRANT {NOTIFIER} TO {self._settings.alerts.user}"
+            return StoreError(f"{postgres.where(self._settings.alerts)}: {one_line(error)}", hint)
+        if isinstance(error, psycopg2.Error):
+            error = postgres.classify(error, self._settings.alerts)
+        if isinstance(error, postgres.RefusedData):
+            error = StoreError(f"{postgres.where(self._settings.alerts)} refuses a message: {error}")
         return StoreError(str(error), "start it: flowlake up") if isinstance(error, StoreUnavailable) else error

@@ -10,8 +10,8 @@ from typing import Any
 
 from jobs.notifying.notice import Notice
 
-#: Characters of a header, a section, a field of a section; fields of a section (the reference of Block Kit).
-_HEADER, _SECTION, _FIELD, _FIELDS = 150, 3000, 2000, 10
+#: Characters of a header, a section, a field of a section; fields of a section; characters of a button (the reference of Block Kit).
+_HEADER, _SECTION, _FIELD, _FIELDS, _BUTTON = 150, 3000, 2000, 10, 75
 #: What Slack's relatives (Mattermost, Rocket.Chat) take for a call to everybody, in plain text as well.
 _CALLS = re.compile(r"@(?=(?:channel|here|all|everyone)\b)", re.IGNORECASE)
 
@@ -23,8 +23,14 @@ def message(notice: Notice) -> dict[str, Any]:
         blocks.append({"type": "section", "text": _text(notice.description, _SECTION)})
     facts = [_text(f"{name}\n{value}", _FIELD) for name, value in notice.facts()]
     blocks += [{"type": "section", "fields": facts[i : i + _FIELDS]} for i in range(0, len(facts), _FIELDS)]
+    if notice.link:
+        blocks.append(
+            {"type": "actions", "elements": [{"type": "button", "text": _text("Open the incident", _BUTTON), "url": notice.link}]}
+        )
+    told = "\n".join([notice.headline, *(f"{name}: {value}" for name, value in notice.facts())])
     return {
-        "text": escaped(notice.headline, _SECTION), "mrkdwn": False, "link_names": False, "parse": "none",
+        # What Slack shows in its notification, and its relatives, which know no blocks, as the message.
+        "text": escaped(told, _SECTION), "mrkdwn": False, "link_names": False, "parse": "none",
         "unfurl_links": False, "unfurl_media": False, "blocks": blocks,
     }  # fmt: skip
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from infra.config import ROOT, Settings
 from infra.process import free_port
-from jobs.sinks import alerts, postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
 from ops.cli.main import main
 from schemas.packets import FLOWS
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, attack, give
@@ -52,14 +51,16 @@ class Place:
         return [tuple(row) for row in run(self.where.alerts, "SELECT news, state, attempts FROM notification_messages ORDER BY seq")]
 
 
-@pytest.fixture
-def place(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def prepared(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     where = settings(alerts={**database, "min_flows": 1})
-    migrate(alerts.component(where))
     monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
     monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", where.alerts.password.get_secret_value())
-    yield Place(where, home / "conf.yaml")
-    postgres.discard(postgres.kept(where.alerts, "flowlake-alerts"))
+    return Place(where, home / "conf.yaml")
+
+
+@pytest.fixture
+def place(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return prepared(database, settings, home, monkeypatch)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -228,6 +229,41 @@ def test_a_notifier_that_is_killed_loses_nothing(place: Place, web: Hook, notifi
     until(lambda: place.states() == [("new", "sent", 1)])
     assert len(web.posted) == 2
     assert len({posted.headers["Idempotency-Key"] for posted in web.posted}) == 1
+
+
+def test_a_database_that_breaks_off_is_found_again_and_metrics_tell(
+    place: Place, web: Hook, notifiers: Callable[[], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("FLOWLAKE_METRICS__NOTIFY_PORT", str(port))
+    place.declare(ops={"kind": "webhook", "url": web.url})
+    notifiers()
+    ours = "FROM pg_stat_activity WHERE application_name = 'flowlake-notify' AND datname = current_database()"
+    until(lambda: run(place.where.alerts, f"SELECT count(*) {ours}") == [(2,)])
+    run(place.where.alerts, f"SELECT pg_terminate_backend(pid) {ours}")
+    give(place.store, FLOOD)
+    until(lambda: len(web.posted) == 1)
+    told = 'flowlake_notifications_total{channel="ops",result="sent"} 1.0'
+    until(lambda: told in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text)
+    assert place.states() == [("new", "sent", 1)]
+
+
+def test_tables_that_are_not_there_are_named(
+    own_database: dict[str, Any],
+    settings: Callable[..., Settings],
+    home: Path,
+    web: Hook,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = prepared(own_database, settings, home, monkeypatch)
+    place.declare(ops={"kind": "webhook", "url": web.url})
+    run(place.where.alerts, "DROP TABLE notifications CASCADE")
+    for command in (["run", "--once"], ["run"], ["status"]):
+        code, _, err = call(capsys, *command)
+        assert code == 5
+        assert "notifications" in err or "no such table" in err
+        assert "flowlake" in err.splitlines()[-1]
 
 
 def test_a_sample_tries_a_channel(place: Place, web: Hook, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from uuid import uuid4
@@ -13,9 +13,8 @@ from infra.config import Settings
 from jobs.incidents import people
 from jobs.notifying import channels
 from jobs.notifying.planner import MAX_QUEUED, NewsPlanned, Planner
-from jobs.sinks import alerts, postgres
+from jobs.sinks import postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
 from schemas import notifications
 from schemas.packets import FLOWS
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, attack, give
@@ -26,19 +25,13 @@ HOOK = {"kind": "webhook", "url": "http://127.0.0.1:1/hook"}
 
 
 @pytest.fixture
-def make(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Callable[..., Settings]]:
-    """Settings with some channels, the tables made."""
-    made: list[Settings] = []
+def make(database: dict[str, Any], settings: Callable[..., Settings]) -> Callable[..., Settings]:
+    """Settings with some channels."""
 
     def build(**declared: dict[str, Any]) -> Settings:
-        where = settings(alerts={**database, "min_flows": 1}, notify={"channels": {n: {**HOOK, **c} for n, c in declared.items()}})
-        migrate(alerts.component(where))
-        made.append(where)
-        return where
+        return settings(alerts={**database, "min_flows": 1}, notify={"channels": {n: {**HOOK, **c} for n, c in declared.items()}})
 
-    yield build
-    for where in made:
-        postgres.discard(postgres.kept(where.alerts, "flowlake-alerts"))
+    return build
 
 
 def plan(where: Settings, settle_s: float = 0.0) -> NewsPlanned:
@@ -85,8 +78,11 @@ def test_each_incident_is_told_once_however_often_it_is_seen(make: Callable[...,
 def test_the_outbox_and_the_alerts_are_one_transaction(make: Callable[..., Settings]) -> None:
     where = make(ops={})
     run(where.alerts, "ALTER TABLE alert_outbox ADD CONSTRAINT broken CHECK (false) NOT VALID")
-    with pytest.raises(Exception, match="refuses an alert"):
-        give(AlertStore(where.alerts, FLOWS), INTRUSION)
+    try:
+        with pytest.raises(Exception, match="refuses an alert"):
+            give(AlertStore(where.alerts, FLOWS), INTRUSION)
+    finally:
+        run(where.alerts, "ALTER TABLE alert_outbox DROP CONSTRAINT broken")
     assert outbox(where) == 0
     assert run(where.alerts, "SELECT count(*) FROM alerts") == [(0,)]
 
@@ -234,12 +230,15 @@ def test_a_channel_that_is_far_behind_gets_no_more(make: Callable[..., Settings]
     assert run(where.alerts, "SELECT sum(count) FROM notification_held WHERE channel = 'ops'") == [(200,)]
 
 
-def test_a_storm_leaves_a_bounded_number_of_rows_and_messages(make: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storm_leaves_a_bounded_number_of_rows_and_messages(make: Callable[..., Settings]) -> None:
     where = make(ops={"per_minute": 30}, critical={"min_priority": "CRITICAL"})
     run(where.alerts, "ALTER TABLE incidents DISABLE TRIGGER flowlake_audit")  # its rows are not what is counted here
-    for _ in range(4):
-        put(where, 4000)
-    put(where, 500, "CRITICAL", "DNS_TUNNEL")
+    try:
+        for _ in range(4):
+            put(where, 4000)
+        put(where, 500, "CRITICAL", "DNS_TUNNEL")
+    finally:
+        run(where.alerts, "ALTER TABLE incidents ENABLE ALWAYS TRIGGER flowlake_audit")
     assert outbox(where) <= notifications.MAX_WAITING + 1
     ((counted, rows),) = run(where.alerts, "SELECT sum(count), count(*) FROM notification_held")
     assert outbox(where) + counted == 16_500

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +26,7 @@ from infra.process import free_port
 from infra.sections import KafkaSettings
 from jobs.notifying.formats import cef, mail, slack
 from jobs.notifying.notice import Notice
+from jobs.notifying.receivers.deadline import Deadline
 from jobs.notifying.receivers.http import HttpReceiver
 from jobs.notifying.receivers.kafka import KafkaReceiver
 from jobs.notifying.receivers.outcome import ReceiverRefused, TryLater
@@ -148,6 +150,31 @@ def test_a_certificate_must_be_of_an_authority_that_is_known(authority: tuple[st
         assert post(server, ca=ca) == "200"
         with pytest.raises(TryLater, match="certificate"):
             post(server)
+
+
+def test_a_server_that_answers_in_drops_is_left(web: Hook) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        for byte in b"HTTP/1.1 200 " + b"x" * 50:
+            try:
+                connection.sendall(bytes([byte]))
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=lambda: drip(server.accept()[0]), daemon=True)
+        thread.start()
+        slow = Deadline(HttpReceiver(f"http://127.0.0.1:{server.getsockname()[1]}/", Notice.plain, timeout_s=0.2), 0.2)
+        with pytest.raises(TryLater, match=r"did not come to an end within 0.6 s"):
+            slow.send(notice())
+        with pytest.raises(TryLater, match="the attempt before"):
+            slow.send(notice())
+    fine = Deadline(HttpReceiver(web.url, Notice.plain), 10.0)
+    assert fine.send(notice()) == "200"
+    web.answers = [(400, {})]
+    with pytest.raises(ReceiverRefused, match="400"):
+        fine.send(notice())
 
 
 # --- SMTP

@@ -87,7 +87,9 @@ def test_slack_takes_each_block(one: Notice) -> None:
             assert len(block.get("fields", [])) <= 10
             assert all(1 <= len(field["text"]) <= 2000 for field in block.get("fields", []))
             assert 1 <= len(block.get("text", {"text": "x"})["text"]) <= 3000
-    assert {block["type"] for block in body["blocks"]} <= {"header", "section"}
+    assert {block["type"] for block in body["blocks"]} <= {"header", "section", "actions"}
+    buttons = [button for block in body["blocks"] for button in block.get("elements", [])]
+    assert [button["url"] for button in buttons] == ([one.link] if one.link else [])
 
 
 def test_nothing_in_slack_calls_a_channel_or_hides_a_link() -> None:
