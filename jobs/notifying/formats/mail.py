@@ -44,7 +44,8 @@ def plain(notice: Notice) -> str:
     """The part of plain text."""
     facts = notice.facts()
     width = max(len(name) for name, _ in facts) + 2
-    rows = [f"{name + ':':<{width}}{value}" for name, value in facts]
+    between = "\n" + " " * width  # lines of a note stay in their column: they can not pass for a fact of ours
+    rows = [f"{name + ':':<{width}}{value.replace(chr(10), between)}" for name, value in facts]
     return "\n".join([notice.headline, "", *([notice.description, ""] if notice.description else []), *rows, ""])
 
 

@@ -180,6 +180,11 @@ def test_hostile_text_is_text_in_a_mail() -> None:
     assert "\x1b" not in page.text
 
 
+def test_a_note_can_not_pass_for_a_fact() -> None:
+    text = mail.plain(notice(news="resolved", note="cleaned\nPriority:     LOW"))
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("Priority:")] == ["HIGH"]
+
+
 # --- CEF, by a reader of the rules of its definition
 
 
