@@ -73,8 +73,6 @@ def _settings() -> type[Any]:
 
 def configuration() -> str:
     """Every setting with its type, bounds and default."""
-    from pydantic import SecretStr
-
     from infra.config import NOT_SETTINGS, PREFIX
 
     parts = [
@@ -86,22 +84,52 @@ def configuration() -> str:
     ]
     for section, info in _settings().model_fields.items():
         model: Any = info.annotation
-        rows = []
-        for name, field in model.model_fields.items():
-            secret = field.annotation is SecretStr
-            default = field.get_default(call_default_factory=True)
-            shown = "" if secret else repr(default) if isinstance(default, str) else default
-            limits = _limits(field.metadata)
-            kind = "secret" if secret else _type(field.annotation)
-            variable = f"{PREFIX}{section}__{name}".upper()
-            rows.append((code(name), kind + (f", {limits}" if limits else ""), code(shown), field.description or "", code(variable)))
+        rows = [(*row, code(f"{PREFIX}{section}__{name}".upper())) for name, row in _keys(model).items()]
         intro = " ".join((model.__doc__ or "").split()) if model.__doc__ and not model.__doc__.startswith("!!!") else ""
         parts += [f"## {section}", *([intro] if intro else []), table(("key", "type", "default", "meaning", "environment"), rows)]
+        if section == "notify":
+            parts += _kinds_of_channels()
     parts += [
         "## Variables that are no settings",
         table(("variable", "meaning"), [(code(name), _VARIABLES[name]) for name in sorted(NOT_SETTINGS)]),
     ]
     return page("Configuration", "infra/sections.py", *parts)
+
+
+def _keys(model: Any) -> dict[str, tuple[str, str, str, str]]:
+    """Keys of a section: name -> its cells."""
+    from pydantic import SecretStr
+
+    rows = {}
+    for name, field in model.model_fields.items():
+        secret = field.annotation is SecretStr
+        default = "" if field.is_required() else field.get_default(call_default_factory=True)
+        shown = "" if secret or field.is_required() else repr(default) if isinstance(default, str) else default
+        limits = _limits(field.metadata)
+        kind = "secret" if secret else "table" if name == "channels" else _type(field.annotation)
+        rows[name] = (code(name), kind + (f", {limits}" if limits else ""), code(shown), field.description or "")
+    return rows
+
+
+def _kinds_of_channels() -> list[str]:
+    """What stands below ``notify.channels.<name>``."""
+    from infra.channels import CHANNELS, ChannelSettings
+
+    common = _keys(ChannelSettings)
+    head = ("key", "type", "default", "meaning")
+    parts = [
+        "### Kinds of channels",
+        "Each channel has a `kind`, the keys of its kind, and those that every channel has. The environment names them by the channel's\n"
+        "name: `FLOWLAKE_NOTIFY__CHANNELS__<NAME>__<KEY>`. A `secret` is taken from the environment only.\n"
+        "[Be told](../how-to/be-told.md) shows one of each.",
+        "Every channel:",
+        table(head, common.values()),
+    ]
+    for model in CHANNELS:
+        own = {name: row for name, row in _keys(model).items() if name not in common and name != "kind"}
+        kind = model.model_fields["kind"].annotation.__args__[0]
+        parts += [f"`kind: {kind}`: {' '.join(str(model.__doc__).split())}", table(head, own.values())]
+    return parts
 
 
 _VARIABLES = {

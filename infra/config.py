@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from infra.channels import NotifySettings
 from infra.errors import ConfigError, one_line
 from infra.sections import (
     AlertSettings,
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     response: ResponseSettings = ResponseSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    notify: NotifySettings = NotifySettings()
     quality: QualitySettings = QualitySettings()
     trino: TrinoSettings = TrinoSettings()
     sinks: SinkSettings = SinkSettings()
@@ -206,6 +208,7 @@ def load(file: str | Path | None = None) -> Settings:
                 f"configuration file {path}: unknown section {odd[0]!r}", f"known sections: {', '.join(sorted(known.model_fields))}"
             )
         _check_environment(known)
+        _no_secret_of_a_channel(raw, path)
         return known(**raw)
     except SettingsError as e:
         raise ConfigError(_unreadable(e), 'tables are JSON: {"name": "value"}') from e
@@ -272,12 +275,33 @@ def _check_environment(known: type[Settings]) -> None:
             raise ConfigError(f"environment variable {name}: unknown section {section!r}", f"known sections: {sections}")
 
 
+def _no_secret_of_a_channel(raw: dict[Any, Any], path: Path) -> None:
+    """Their names are the user's, so it is said in so many words where a secret belongs."""
+    notify = raw.get("notify")
+    channels = notify.get("channels") if isinstance(notify, dict) else None
+    for name, channel in (channels if isinstance(channels, dict) else {}).items():
+        if isinstance(channel, dict) and "secret" in channel:
+            raise ConfigError(
+                f"{path}: notify.channels.{name}.secret: secrets come from the environment only",
+                f"take it out of the file and set {PREFIX}NOTIFY__CHANNELS__{name}__SECRET".replace(
+                    f"__{name}__", f"__{str(name).upper()}__"
+                ),
+            )
+
+
 def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(p) for p in problem["loc"])
-    origin = _variable([str(p) for p in problem["loc"]]) or f"{path}"
+    place = _place(problem["loc"])
+    key = ".".join(place)
+    origin = _variable(place) or f"{path}"
     what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
     return f"{origin}: {key}: {what}"
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """Where a value stands in the settings; pydantic puts the kind of a channel behind its name."""
+    place = [str(part) for part in loc]
+    return [*place[:3], *place[4:]] if place[:2] == ["notify", "channels"] and len(place) > 3 else place
 
 
 def _variable(place: list[str]) -> str:

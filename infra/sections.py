@@ -289,6 +289,7 @@ class MetricsSettings(Section):
     stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
     sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
     respond_port: int = Field(0, ge=0, le=65535, description="port of the metrics of flowlake respond")
+    notify_port: int = Field(0, ge=0, le=65535, description="port of the metrics of `flowlake notify run`")
 
 
 class LogSettings(Section):

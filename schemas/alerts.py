@@ -25,7 +25,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from schemas import assets, incidents, responses, suppression
+from schemas import assets, incidents, notifications, responses, suppression
 from schemas.labels import FORMER_KINDS, STORM, Label
 from schemas.records import AlertRules
 
@@ -190,6 +190,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     5: (*suppression.STATEMENTS, *suppression.of_alerts(TABLE)),
     6: assets.STATEMENTS,
     7: responses.of_alerts(TABLE),
+    8: notifications.STATEMENTS,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, assets, hot, incidents, responses, suppression
+from schemas import alerts, assets, hot, incidents, notifications, responses, suppression
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -18,11 +18,13 @@ WRITER = "flowlake_writer"
 ANALYST = "flowlake_analyst"
 #: On call: reads all of it and the audit; resolves alerts, works on incidents. May not change evidence, nor delete an alert.
 RESPONDER = "flowlake_responder"
+#: Tells of incidents (``flowlake notify run``): reads alerts, incidents and their notes, keeps the messages. Changes nothing else.
+NOTIFIER = "flowlake_notifier"
 #: Does what all of these may, and gives it to others. Not the owner of the tables: the audit is append-only for it too.
 ADMIN = "flowlake_admin"
-ROLES: tuple[str, ...] = (WRITER, ANALYST, RESPONDER, ADMIN)
+ROLES: tuple[str, ...] = (WRITER, ANALYST, RESPONDER, NOTIFIER, ADMIN)
 #: The members of a role may do what it may.
-MEMBERS: Mapping[str, tuple[str, ...]] = {ADMIN: (WRITER, ANALYST, RESPONDER)}
+MEMBERS: Mapping[str, tuple[str, ...]] = {ADMIN: (WRITER, ANALYST, RESPONDER, NOTIFIER)}
 
 #: Table -> role -> privileges, columns in parentheses.
 Grants = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -39,14 +41,23 @@ _OF_BLOCKS = "UPDATE (blocked_until, state, error, applied_at, lifted_by, asks, 
 #: Of the tables of the alerts.
 OF_ALERTS: Grants = {
     LEDGER: dict.fromkeys((WRITER, ANALYST, RESPONDER), _READ),
-    alerts.TABLE: {WRITER: ("SELECT", "INSERT", "UPDATE"), ANALYST: _READ, RESPONDER: ("SELECT", _RESOLVED)},
+    alerts.TABLE: {
+        WRITER: ("SELECT", "INSERT", "UPDATE"),
+        ANALYST: _READ,
+        RESPONDER: ("SELECT", _RESOLVED),
+        NOTIFIER: _READ,
+    },
     alerts.STATE: {WRITER: _ALL_ROWS},
     alerts.FLOWS: {WRITER: _ALL_ROWS},
     alerts.OUTBOX: {WRITER: _ALL_ROWS, RESPONDER: ("INSERT",)},
     alerts.CANDIDATES: {WRITER: _ALL_ROWS},
-    incidents.INCIDENTS: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS},
-    incidents.ALIASES: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS},
-    incidents.NOTES: {WRITER: ("SELECT (incident_id)", "UPDATE (incident_id)"), RESPONDER: ("SELECT", "INSERT", "UPDATE (incident_id)")},
+    incidents.INCIDENTS: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS, NOTIFIER: _READ},
+    incidents.ALIASES: {WRITER: _ALL_ROWS, ANALYST: _READ, RESPONDER: _ALL_ROWS, NOTIFIER: _READ},
+    incidents.NOTES: {
+        WRITER: ("SELECT (incident_id)", "UPDATE (incident_id)"),
+        RESPONDER: ("SELECT", "INSERT", "UPDATE (incident_id)"),
+        NOTIFIER: _READ,
+    },
     suppression.TABLE: {
         WRITER: ("SELECT", "UPDATE (hits, last_hit, updated_at)"),
         ANALYST: _READ,
@@ -60,6 +71,11 @@ OF_ALERTS: Grants = {
     responses.BLOCKS: {ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", _OF_BLOCKS)},
     responses.DECISIONS: {RESPONDER: ("SELECT", "INSERT")},
     responses.CURSOR: {RESPONDER: ("SELECT", "INSERT", "UPDATE")},
+    # The outbox is filled by a trigger, with its owner's rights; only alerts without an incident are put there by the jobs.
+    notifications.OUTBOX: {WRITER: ("INSERT", "SELECT (subject_id, level)", "UPDATE (level)"), RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
+    notifications.THREADS: {NOTIFIER: _ALL_ROWS},
+    notifications.MESSAGES: {RESPONDER: ("SELECT", "UPDATE (state, attempts, due_at, done_at)"), NOTIFIER: _ALL_ROWS},
+    notifications.HELD: {RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
 }
 
 

@@ -47,6 +47,7 @@ COMPRESSED_INSIDE = "producer"
 
 ALERTS = TopicSpec("alerts", 3, 7 * DAY_MS, "alerts as JSON, one a message, keyed by source")
 DEAD_LETTER = TopicSpec("dead-letter", 1, 7 * DAY_MS, "messages that could not be decoded, with the reason")
+NOTIFICATIONS = TopicSpec("notifications", 1, 7 * DAY_MS, "messages about incidents for a SIEM, where a channel of kind kafka is declared")
 
 #: Topics of the platform itself, whatever the sources.
-PLATFORM: tuple[TopicSpec, ...] = (ALERTS, DEAD_LETTER)
+PLATFORM: tuple[TopicSpec, ...] = (ALERTS, DEAD_LETTER, NOTIFICATIONS)

@@ -10,9 +10,7 @@ that the stream adds in a transaction that says so (``flowlake.evidence``), and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
+from jobs.sinks.triggers import TriggerLayout
 from schemas import assets, suppression
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, AUDIT_HEAD, INCIDENTS, NOTES
@@ -36,11 +34,6 @@ _ALERTS_GROW = (
 )
 _SUPPRESSIONS_GROW = ("hits", "last_hit", "updated_at")
 _INCIDENTS_GROW = ("first_seen", "last_seen", "title", "description", "metadata", "updated_at")
-#: In the comment of each function: another text is another version of it.
-_VERSION = "flowlake 1"
-#: So many missing parts are named.
-_TOLD = 4
-
 
 #: What a hash is of (SHA-256): the one before it, and each field behind its length, so that no two rows are the same bytes.
 _HASHED = (
@@ -138,17 +131,6 @@ END""",
 }
 
 
-def _function(name: str) -> tuple[str, ...]:
-    """With the rights of the tables' owner: who may change an alert need not be able to write into the audit by himself."""
-    return (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body${_FUNCTIONS[name]}\n$body$",
-        # A table of that name in another schema, or a temporary one, must not stand in for ours.
-        f"DO $do$ BEGIN EXECUTE format('ALTER FUNCTION {name}() SET search_path = %I, pg_temp', current_schema()); END $do$",
-        f"COMMENT ON FUNCTION {name}() IS '{_VERSION}'",
-        f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC",
-    )
-
-
 def _triggers() -> dict[tuple[str, str], str]:
     """(table, trigger) -> what stands behind its name in CREATE TRIGGER."""
     found = {
@@ -179,64 +161,8 @@ def _triggers() -> dict[tuple[str, str], str]:
     return found
 
 
-class AuditGuards:
-    """Functions and triggers of the audit (:class:`jobs.sinks.migrations.TableLayout`)."""
+class AuditGuards(TriggerLayout):
+    """Functions and triggers of the audit."""
 
-    def missing(self, cursor: Any) -> Sequence[str]:
-        return [what for what, _ in self._lacking(cursor)]
-
-    def script(self, cursor: Any) -> Sequence[str]:
-        return [f"{statement};" for _, statements in self._lacking(cursor) for statement in statements]
-
-    def apply(self, connection: Any, say: Callable[[str], None]) -> None:
-        with connection, connection.cursor() as cursor:
-            lacking = self._lacking(cursor)
-            if lacking:
-                some = ", ".join(what for what, _ in lacking) if len(lacking) <= _TOLD else f"{len(lacking)} functions and triggers"
-                say(f"{TABLE}: making {some} of the audit")
-            for _, statements in lacking:
-                for statement in statements:
-                    cursor.execute(statement)
-
-    def _lacking(self, cursor: Any) -> list[tuple[str, tuple[str, ...]]]:
-        """What is not there, or is not as it should be, and the statements that make it; a trigger that was turned off is not there."""
-        cursor.execute(
-            "SELECT p.proname, p.prosrc, p.prosecdef, obj_description(p.oid, 'pg_proc') FROM pg_proc p "
-            "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = current_schema() AND p.proname = ANY(%s)",
-            (list(_FUNCTIONS),),
-        )
-        functions = {
-            name for name, body, definer, about in cursor.fetchall() if body == f"{_FUNCTIONS[name]}\n" and definer and about == _VERSION
-        }
-        out = [(f"function {name}", _function(name)) for name in _FUNCTIONS if name not in functions]
-        cursor.execute(
-            "SELECT c.relname, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
-            "JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = current_schema() AND t.tgname LIKE 'flowlake%%' AND NOT t.tgisinternal"
-        )
-        there = {(table, name): (definition, enabled) for table, name, definition, enabled in cursor.fetchall()}
-        for (table, name), behind in _triggers().items():
-            definition, enabled = there.get((table, name), ("", ""))
-            if definition and _same(definition, behind) and enabled == "A":
-                continue
-            out.append(
-                (
-                    f"trigger {name} of {table}",
-                    (
-                        f"DROP TRIGGER IF EXISTS {name} ON {table}",
-                        f"CREATE TRIGGER {name} {behind}",
-                        # ALWAYS: also where a session says that it replicates, by which ordinary triggers are left out.
-                        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}",
-                    ),
-                )
-            )
-        return out
-
-
-def _same(definition: str, behind: str) -> bool:
-    """Compared without the schema and the order of events, which PostgreSQL writes its own way."""
-
-    def words(text: str) -> set[str]:
-        return {word.split(".")[-1] for word in text.replace("(", " ( ").replace(",", " , ").replace(")", " ) ").split()}
-
-    return words(behind) <= words(definition)
+    def __init__(self) -> None:
+        super().__init__("audit", _FUNCTIONS, _triggers(), always=True)

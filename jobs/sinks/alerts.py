@@ -20,6 +20,7 @@ from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.incidents.guards import AuditGuards
+from jobs.notifying.triggers import OutboxTriggers
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
 from jobs.scoring.registry import load_champion, load_version
@@ -116,7 +117,7 @@ def _attacks(decoded: list[Message], record: RecordType, min_severity: int, asse
 
 def component(settings: Settings) -> Component:
     """The tables of the alerts, about whatever record type."""
-    return Component(SINK, settings.alerts, table.MIGRATIONS, Layouts(AuditGuards(), RoleGrants(OF_ALERTS)))
+    return Component(SINK, settings.alerts, table.MIGRATIONS, Layouts(AuditGuards(), OutboxTriggers(), RoleGrants(OF_ALERTS)))
 
 
 class AlertSink:

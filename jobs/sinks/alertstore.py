@@ -22,6 +22,7 @@ from infra.errors import StoreError
 from infra.sections import AlertSettings
 from jobs.incidents import guards
 from jobs.incidents import store as incidents
+from jobs.notifying import outbox
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
@@ -118,6 +119,7 @@ class AlertStore:
                     incidents.open_again(cursor, decision.told_again)
                     told = {change.alert.id for change in changes if change.alert.id not in decision.silenced}
                     made = incidents.group(cursor, told, self._labels, self._settings.incident_window_s)
+                    outbox.put_alerts(cursor, told)
         except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
             postgres.discard(connection)
@@ -196,10 +198,10 @@ class AlertStore:
 
     def _write(self, cursor: Any, changes: Sequence[Change]) -> tuple[int, conditions.Decision]:
         """Returns how many messages are due, and what is silenced: that gets none."""
-        outbox = []
+        messages = []
         for change in changes:
             if change.notify and (self._settings.escalations or change.alert.notified_severity == 0):
-                outbox.append((change.alert.id, alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
+                messages.append((change.alert.id, alertbook.key(change.alert), json.dumps(alertbook.message(change.alert))))
             if change.notify:
                 change.alert.notified_severity = change.alert.severity
         columns = (*table.WRITTEN, *_DECIDED)
@@ -217,7 +219,7 @@ class AlertStore:
             f"ON CONFLICT (id) DO UPDATE SET {changed}, updated_at = clock_timestamp()"
         )
         self._write_memory(cursor, [change for change in changes if change.alert.kind != "per-flow"])
-        due = [(str(key), to, message) for key, to, message in outbox if key not in decision.silenced]
+        due = [(str(key), to, message) for key, to, message in messages if key not in decision.silenced]
         if due:
             execute_values(cursor, f"INSERT INTO {table.OUTBOX} (alert_id, key, message) VALUES %s", due, "(%s::uuid, %s, %s)")
         return len(due), decision

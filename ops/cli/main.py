@@ -57,6 +57,7 @@ PLATFORM: dict[str, Group] = {
     "unblock": Group("ops.cli.blocks:unblock", "End a block before its time."),
     "blocks": Group("ops.cli.blocks:app", "Blocks: what holds, what was, and whether it is so."),
     "respond": Group("ops.cli.blocks:respond", "Apply the rules that block by themselves, and keep blocks in step."),
+    "notify": Group("ops.cli.notify:app", "Tell people and other systems of incidents."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),

@@ -1,0 +1,1 @@
+"""Notifications: from the outbox of the database to people and to other systems."""

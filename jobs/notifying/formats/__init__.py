@@ -1,0 +1,1 @@
+"""Shapes of a message, one receiver or standard a module. Pure."""

@@ -1,0 +1,1 @@
+"""Ways on which a message goes out, one protocol a module."""
