@@ -70,7 +70,7 @@ class Reasons:
         if isinstance(explainer, Missing):
             return [explainer] * len(tops)
         width = 8 * len(self._names)
-        out: list[Explanation | Missing] = [Missing("features: they cannot be read")] * len(tops)
+        out: list[Explanation | Missing] = [Missing("features: they could not be read, or there were too many alerts at once")] * len(tops)
         readable = [at for at, top in enumerate(tops) if len(top.features) == width]
         if not readable:
             return out

@@ -200,9 +200,20 @@ def test_features_that_cannot_be_read_leave_the_alert() -> None:
     found = evidence.attacks(messages.joined(tops.placed(decoded), FLOWS), RULES)
     (item,) = alertbook.gather([evidence.partials(found, RULES, 3600, tops.vectors(torn, FLOWS))])
     assert item.top is not None
-    assert reasons().of([item.top])[0]["missing"] == "features: they cannot be read"
+    assert reasons().of([item.top])[0]["missing"].startswith("features: they could not be read")
     (complete,) = alertbook.gather(parts(rows))
     assert alertbook.merged(item, complete).top == complete.top, "a copy that can be read is preferred"
+
+
+def test_in_a_storm_no_more_features_are_read_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tops, "MAX_VECTORS", 4)
+    rows = [attack(f"h{i}", 60, kind="Heartbleed") for i in range(6)] + [attack(f"s{i}", 60) for i in range(6)]
+    items = alertbook.gather(parts(scored(rows)))
+    assert len(items) == 7
+    assert sum(bool(item.top and item.top.features) for item in items) == 4
+    (scan,) = [item for item in items if item.kind == "scan"]
+    assert scan.top is not None
+    assert scan.top.features, "alerts about many flows come first"
 
 
 def test_a_registry_that_does_not_answer_holds_alerts_back_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
