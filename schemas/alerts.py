@@ -19,8 +19,9 @@ Reasons: ``details.why`` explains the score of the alert's *top flow*, the recor
 the greatest hash, of one flow its latest view). ``flow_id``, ``end_time``, ``model_version``, ``score``: that record. ``base``:
 P(attack) that the model gives on average over its training records. ``features``: at most :data:`WHY_FEATURES`, the greatest
 contribution first: ``feature``, ``value`` (null: no number), ``contribution`` to the score (negative: it speaks against an attack),
-``usual``: where 98 of 100 benign training records lie (null: the model was registered without). ``others``: the contributions of
-all other features together. ``base``, the contributions and ``others`` sum to ``score``, but for six decimals.
+``usual`` and ``median``: where 98 of 100 benign training records lie, and their median (null: the model was registered without).
+``others``: the contributions of all other features together. ``base``, the contributions and ``others`` sum to ``score``, but for
+six decimals.
 
 Where a score is not explained, ``missing`` is there and says ``code: what``, and ``base``, ``features`` and ``others`` are empty. Codes:
 ``model-missing`` (it cannot be loaded), ``model-kind`` (it has no exact contributions), ``other-score`` (the model of this version

@@ -22,16 +22,13 @@ from infra.log import get
 from jobs.incidents.guards import AuditGuards
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.scoring.registry import load_champion, load_version
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, tops
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.explainers import Explainers
 from jobs.sinks.grants import Layouts, RoleGrants
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
-from jobs.sinks.reasons import Reasons
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from schemas import alerts as table
@@ -121,6 +118,11 @@ class AlertSink:
     hint = "start it (flowlake up), or set alerts.host and alerts.port"
 
     def __init__(self, settings: Settings, record: RecordType) -> None:
+        # Models are the driver's; the tasks, in processes of their own, need none of it.
+        from jobs.scoring.registry import load_champion, load_version
+        from jobs.sinks.explainers import Explainers
+        from jobs.sinks.reasons import Reasons
+
         self.name = record.query(SINK)
         self.record = record
         self.trigger_ms = settings.alerts.trigger_ms

@@ -33,6 +33,17 @@ _ROW_BITS = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Missing(str):
+    """What keeps an alert from being explained: ``code: what``."""
+
+    __slots__ = ()
+
+    @property
+    def code(self) -> str:
+        """Its kind, by which it is counted."""
+        return self.split(":", 1)[0]
+
+
 @dataclass(frozen=True)
 class Top:
     """A record of highest confidence.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +19,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from infra.config import ROOT
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import Champion, Usual
 from jobs.sinks import alertbook, evidence, explainers, messages, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
@@ -32,7 +35,7 @@ from tests.sinksdata import T0, flow_id, headers, kafka_rows, table, value
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 Rows = list[dict[str, Any]]
-MODEL = replace(champion(), usual={"syn_flag_count": (0.0, 0.2)})
+MODEL = replace(champion(), usual={"syn_flag_count": Usual(0.0, 0.1, 0.2)})
 RULES = FLOWS.alerts
 assert RULES is not None
 
@@ -95,6 +98,7 @@ def test_an_alert_says_what_drove_the_score_of_its_top_flow() -> None:
     (name,) = [row["name"] for row in rows if flow_id(row["name"]) == found["flow_id"]]
     assert {key: one["value"] for key, one in named.items()} == {key: rows[name][key] for key in named}
     assert (named["syn_flag_count"]["usual"], named["total_fwd_packets"]["usual"]) == ([0.0, 0.2], None)
+    assert (named["syn_flag_count"]["median"], named["total_fwd_packets"]["median"]) == (0.1, None)
     assert isinstance(named["total_fwd_packets"]["value"], int)
 
 
@@ -257,6 +261,13 @@ def test_few_models_are_kept() -> None:
     for number in range(100):
         assert kept.of(str(number)) == f"model-missing: version {number} cannot be loaded"
     assert len(kept._known) <= 8
+
+
+def test_tasks_need_no_model() -> None:
+    """They run in many processes, each of which would pay for the imports."""
+    program = "import sys, jobs.sinks.alerts; print(sorted({'numba', 'sklearn', 'mlflow', 'skops'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout == "[]\n"
 
 
 def test_tops_of_groups_by_hand() -> None:
