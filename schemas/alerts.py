@@ -15,6 +15,19 @@ episode, each counted once however often it was seen (interim snapshots, the clo
 messages). It is exact up to :data:`MAX_TRACKED_FLOWS` flows an alert; beyond that a flow so old that its
 segment was let go could count again. ``details.distinct_sources`` (``_targets``, ``_ports``) are exact below
 :data:`SKETCH_SIZE` and estimates (3 %) above. Severity and confidence never fall.
+
+Reasons: ``details.why`` explains the score of the alert's *top flow*, the record of highest confidence (of equal ones that whose id has
+the greatest hash, of one flow its latest view). ``flow_id``, ``end_time``, ``model_version``, ``score``: that record. ``base``:
+P(attack) that the model gives on average over its training records. ``features``: at most :data:`WHY_FEATURES`, the greatest
+contribution first: ``feature``, ``value`` (null: no number), ``contribution`` to the score (negative: it speaks against an attack),
+``usual`` and ``median``: where 98 of 100 benign training records lie, and their median (null: the model was registered without).
+``others``: the contributions of all other features together. ``base``, the contributions and ``others`` sum to ``score``, but for
+six decimals.
+
+Where a score is not explained, ``missing`` is there and says ``code: what``, and ``base``, ``features`` and ``others`` are empty. Codes:
+``model-missing`` (it cannot be loaded), ``model-kind`` (it has no exact contributions), ``other-score`` (the model of this version
+gives another), ``features`` (they cannot be read), ``too-many`` (alerts at once). Without ``why`` an alert was raised by a former
+version, or with ``alerts.explained_per_batch`` 0.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ _SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"
 
 
 def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
-    """An entry of ``why.features`` as a person reads it: ``SYN Flag Count 3 packets, usually 0 to 2 packets (+0.21)``.
+    """An entry of ``why.features`` as a person reads it: ``SYN Flag Count 3 packets, usually 0 to 2 packets, median 1 packets (+0.21)``.
 
     Parameters
     ----------
     entry
-        ``feature``, ``value`` (null: not defined), ``usual`` (null: not known), ``contribution``.
+        ``feature``, ``value`` (null: not defined), ``usual`` and ``median`` (null: not known), ``contribution``.
     record_type
         Of the alert; features of other types than flows have neither title nor unit.
     """
@@ -28,7 +28,7 @@ def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
     title = feature.cic if feature else str(entry["feature"]).replace("_", " ")
     unit = feature.unit if feature else ""
     value = "undefined" if entry["value"] is None else quantity(entry["value"], unit)
-    return f"{title} {value}{_usual(entry.get('usual'), unit)} ({entry['contribution']:+.2g})"
+    return f"{title} {value}{_usual(entry.get('usual'), entry.get('median'), unit)} ({entry['contribution']:+.2g})"
 
 
 def quantity(value: float, unit: str) -> str:
@@ -45,7 +45,7 @@ def quantity(value: float, unit: str) -> str:
     return f"{_digits(value)} {unit}" if unit not in ("", "ratio", "raw 16 bit") else _digits(value)
 
 
-def _usual(ends: Any, unit: str) -> str:
+def _usual(ends: Any, median: Any, unit: str) -> str:
     if ends is None:
         return ""
     low, high = (quantity(end, unit) for end in ends)
@@ -53,7 +53,8 @@ def _usual(ends: Any, unit: str) -> str:
         return f", usually {low}"
     number, _, same = low.partition(" ")
     short = number if number == "0" or high.endswith(f" {same}") else low  # one unit for both is enough
-    return f", usually {short} to {high}"
+    middle = "" if median is None else f", median {quantity(median, unit)}"
+    return f", usually {short} to {high}{middle}"
 
 
 def _digits(value: float) -> str:

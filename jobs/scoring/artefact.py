@@ -1,7 +1,7 @@
 """A model as files: a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file), and its facts.
 
 The facts are what flowlake needs to apply a model: ``feature_version``, ``threshold``, ``columns`` (JSON list) and, unless it was
-registered without, ``usual`` (JSON: column -> where benign records lie).
+registered without, ``usual`` (JSON: column -> low, median and high of benign records).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra import paths
 from infra.errors import ModelError, one_line
 from infra.log import get
-from jobs.scoring.model import Champion
+from jobs.scoring.model import Champion, Usual
 from jobs.scoring.names import features_of
 from schemas.records import RecordType
 
@@ -135,14 +135,21 @@ def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, re
         raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
 
 
-def _usual(facts: Mapping[str, str], label: str) -> dict[str, tuple[float, float]]:
-    """Ranges of benign records. A model without them scores as well, so what cannot be read is left out, and told."""
+def _usual(facts: Mapping[str, str], label: str) -> dict[str, Usual]:
+    """Where benign records lie. A model without it scores as well, so what cannot be read is left out, and told."""
     try:
-        found = {str(column): (float(low), float(high)) for column, (low, high) in json.loads(facts.get("usual", "{}")).items()}
+        found = {str(column): _span(values) for column, values in json.loads(facts.get("usual", "{}")).items()}
     except (ValueError, TypeError, AttributeError) as e:
-        get("scoring").warning("usual ranges of a model are unreadable", model=label, cause=one_line(e))
+        get("scoring").warning("usual values of a model are unreadable", model=label, cause=one_line(e))
         return {}
-    return {column: ends for column, ends in found.items() if all(map(math.isfinite, ends))}
+    return {column: span for column, span in found.items() if all(math.isfinite(end) for end in span if end is not None)}
+
+
+def _span(values: Sequence[Any]) -> Usual:
+    """``[low, median, high]``, or ``[low, high]`` where somebody has written no more."""
+    low, *median, high = values
+    (middle,) = median or [None]
+    return Usual(float(low), None if middle is None else float(middle), float(high))
 
 
 def digest(folder: Path) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from jobs.scoring.contributions import TreeContributions
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import Champion, Usual
 from jobs.scoring.names import features_of
 from schemas.labels import BENIGN
 
@@ -87,7 +87,7 @@ class Explainer:
         return [Explanation(float(p), base, share) for p, share in zip(score, shares, strict=True)]
 
 
-def usual_ranges(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+def usual_values(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, Usual]:
     """Where benign records lie, for :attr:`jobs.scoring.model.Champion.usual`.
 
     Parameters
@@ -100,12 +100,12 @@ def usual_ranges(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dic
     Returns
     -------
     dict
-        By column, the 1st and the 99th percentile: values that occur, to six digits. Empty without records.
+        By column, the 1st, the 50th and the 99th percentile: values that occur, to six digits. Empty without records.
     """
     if not len(benign):
         return {}
-    ends = np.percentile(benign, (1, 99), axis=0, method="inverted_cdf")
-    return {name: (float(f"{low:.6g}"), float(f"{high:.6g}")) for name, low, high in zip(columns, *ends.tolist(), strict=True)}
+    found = np.percentile(benign, (1, 50, 99), axis=0, method="inverted_cdf").T.tolist()
+    return {name: Usual(*(float(f"{value:.6g}") for value in values)) for name, values in zip(columns, found, strict=True)}
 
 
 def _forest(predictor: Any) -> tuple[Forest, _Scaled]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,14 @@ from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
 from schemas.labels import BENIGN
 from schemas.records import PREDICTION_FIELDS, RecordType
+
+
+class Usual(NamedTuple):
+    """Where the benign records of a training lie: 98 of 100 from ``low`` to ``high``, half of them up to ``median`` (None: not known)."""
+
+    low: float
+    median: float | None
+    high: float
 
 
 class Predictor(Protocol):
@@ -50,7 +58,7 @@ class Champion:
         What it scores; its columns and theirs behind the prediction
         (:attr:`schemas.records.RecordType.published`).
     usual
-        By column, where benign records of its training lie: 1st and 99th percentile. Empty for a model that was registered without.
+        By column, where benign records of its training lie. Empty for a model that was registered without.
 
     Raises
     ------
@@ -65,7 +73,7 @@ class Champion:
     feature_version: str
     version: str
     record: RecordType
-    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    usual: Mapping[str, Usual] = field(default_factory=dict)
     _attacks: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +99,7 @@ class Champion:
         threshold: float,
         feature_version: str,
         version: str,
-        usual: Mapping[str, tuple[float, float]] | None = None,
+        usual: Mapping[str, Usual] | None = None,
         compact: bool = True,
     ) -> Champion:
         """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""

@@ -29,7 +29,7 @@ from infra import paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring import artefact
-from jobs.scoring.model import Champion
+from jobs.scoring.model import Champion, Usual
 from jobs.scoring.names import features_of, model_name
 from schemas.records import Features, RecordType
 
@@ -105,7 +105,7 @@ def register(
     threshold: float,
     training: Training,
     promote: bool,
-    usual: Mapping[str, tuple[float, float]] | None = None,
+    usual: Mapping[str, Usual] | None = None,
 ) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 

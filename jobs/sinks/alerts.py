@@ -23,16 +23,13 @@ from jobs.incidents.guards import AuditGuards
 from jobs.notifying.triggers import OutboxTriggers
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.scoring.registry import load_champion, load_version
 from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, storms, tops
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.explainers import Explainers
 from jobs.sinks.grants import Layouts, RoleGrants
 from jobs.sinks.messages import Message
 from jobs.sinks.migrations import Component, migrate
 from jobs.sinks.outbox import Drainer
-from jobs.sinks.reasons import Reasons
 from jobs.sinks.sink import Applied
 from jobs.sinks.stores import QueryHandle, StoreUnavailable
 from jobs.suppression.assets import CurrentAssets
@@ -127,6 +124,11 @@ class AlertSink:
     hint = "start it (flowlake up), or set alerts.host and alerts.port"
 
     def __init__(self, settings: Settings, record: RecordType) -> None:
+        # Models are the driver's; the tasks, in processes of their own, need none of it.
+        from jobs.scoring.registry import load_champion, load_version
+        from jobs.sinks.explainers import Explainers
+        from jobs.sinks.reasons import Reasons
+
         self.name = record.query(SINK)
         self.record = record
         self.trigger_ms = settings.alerts.trigger_ms

@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import numpy as np
@@ -26,14 +26,16 @@ from jobs.notifying import outbox
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
-from jobs.sinks.explainers import Missing
 from jobs.sinks.postgres import RefusedData
-from jobs.sinks.reasons import Reasons
 from jobs.sinks.storms import Storms
+from jobs.sinks.tops import Missing
 from jobs.suppression import conditions
 from schemas import alerts as table
 from schemas.labels import STORM
 from schemas.records import RecordType
+
+if TYPE_CHECKING:
+    from jobs.sinks.reasons import Reasons
 
 _APPLICATION = "flowlake-alerts"
 _STAGE = "alerts_stage"

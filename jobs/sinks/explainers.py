@@ -15,6 +15,7 @@ from infra.log import get
 from jobs.scoring.explain import Explainer, NotExplainedError
 from jobs.scoring.model import Champion
 from jobs.scoring.names import features_of
+from jobs.sinks.tops import Missing
 
 #: Models kept ready. A stream scores with one; a backlog may know older ones, and a damaged message any.
 _KEPT = 8
@@ -22,17 +23,6 @@ _KEPT = 8
 _PATIENCE_S = 5.0
 #: A model that could not be loaded is tried again after so long.
 _RETRY_S = 60.0
-
-
-class Missing(str):
-    """What keeps an alert from being explained: ``code: what``."""
-
-    __slots__ = ()
-
-    @property
-    def code(self) -> str:
-        """Its kind, by which it is counted."""
-        return self.split(":", 1)[0]
 
 
 class _Loading(threading.Thread):

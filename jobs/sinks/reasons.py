@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.scoring.explain import Explainer, Explanation
+from jobs.scoring.model import Usual
 from jobs.scoring.names import features_of
 from jobs.sinks.alertbook import iso
-from jobs.sinks.explainers import Explainers, Missing
-from jobs.sinks.tops import Top
+from jobs.sinks.explainers import Explainers
+from jobs.sinks.tops import Missing, Top
 from schemas.alerts import WHY_FEATURES
 from schemas.records import RecordType
 
@@ -70,7 +71,7 @@ class Reasons:
         if isinstance(explainer, Missing):
             return [explainer] * len(tops)
         width = 8 * len(self._names)
-        out: list[Explanation | Missing] = [Missing("features: they cannot be read")] * len(tops)
+        out: list[Explanation | Missing] = [Missing("features: they could not be read, or there were too many alerts at once")] * len(tops)
         readable = [at for at, top in enumerate(tops) if len(top.features) == width]
         if not readable:
             return out
@@ -89,7 +90,7 @@ class Reasons:
         order = np.argsort(-np.abs(one.contributions), kind="stable")[:WHY_FEATURES]
         rounded = [(columns[at], round(float(one.contributions[at]), _DIGITS)) for at in order]
         features = [
-            {"feature": name, "value": self._value(name, values[name]), "contribution": share, "usual": _range(usual.get(name))}
+            {"feature": name, "value": self._value(name, values[name]), "contribution": share, **_usual(usual.get(name))}
             for name, share in rounded
             if share
         ]
@@ -108,5 +109,5 @@ def _about(top: Top) -> dict[str, Any]:
     return {"flow_id": top.flow_id, "end_time": iso(top.end), "model_version": top.model_version, "score": score}
 
 
-def _range(usual: tuple[float, float] | None) -> list[float] | None:
-    return None if usual is None else list(usual)
+def _usual(usual: Usual | None) -> dict[str, Any]:
+    return {"usual": [usual.low, usual.high] if usual else None, "median": usual.median if usual else None}

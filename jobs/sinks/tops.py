@@ -23,13 +23,27 @@ from jobs.sinks.sketch import Hashes
 from schemas.alerts import PLACE
 from schemas.records import RecordType
 
-#: Feature vectors (float64, little-endian) of rows by their :data:`schemas.alerts.PLACE`; empty where a message does not give them.
+#: Feature vectors (float64, little-endian) of rows by their :data:`schemas.alerts.PLACE`; empty where there is none.
 Vectors = Callable[[npt.NDArray[np.int64]], list[bytes]]
 
 #: Its columns in :data:`schemas.alerts.PARTIAL_SCHEMA`, beside the confidence, which is the alert's.
 TOP = ("top_flow", "top_end", "top_model", "top_features")
+#: Vectors that one task reads for one batch, some 700 bytes each: in a storm of alerts those beyond are not explained anyway.
+MAX_VECTORS = 10_000
+
 _ROW_BITS = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Missing(str):
+    """What keeps an alert from being explained: ``code: what``."""
+
+    __slots__ = ()
+
+    @property
+    def code(self) -> str:
+        """Its kind, by which it is counted."""
+        return self.split(":", 1)[0]
 
 
 @dataclass(frozen=True)
@@ -109,12 +123,12 @@ def placed(messages: Sequence[Message]) -> list[Message]:
 
 
 def vectors(messages: Sequence[Message], record: RecordType) -> Vectors:
-    """Features of rows of these messages: of each that holds a top flow, they are decompressed; of the others they are not."""
+    """Features of rows of these messages, of the first :data:`MAX_VECTORS`. Messages that hold no top flow are not decompressed for it."""
     names = record.features.names if record.features else ()
 
     def of(places: npt.NDArray[np.int64]) -> list[bytes]:
         out = [b""] * len(places)
-        numbers = places >> _ROW_BITS
+        numbers = places[:MAX_VECTORS] >> _ROW_BITS
         for number in np.unique(numbers).tolist():
             wanted = np.flatnonzero(numbers == number)
             try:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.errors import ModelError
-from jobs.scoring.explain import usual_ranges
+from jobs.scoring.explain import usual_values
 from jobs.scoring.model import Champion
 from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
@@ -85,7 +85,7 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
     provisional = Champion.from_estimator(estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
     threshold = choose_threshold(p_attack, validation, choices.max_fpr)
-    model = replace(provisional, threshold=threshold, usual=usual_ranges(data.x[~data.attack], columns))
+    model = replace(provisional, threshold=threshold, usual=usual_values(data.x[~data.attack], columns))
     return Fitted(estimator, model, tuple(float(v) for v in estimator.feature_importances_))
 
 

@@ -17,6 +17,7 @@ from infra.errors import ConfigError, ModelError
 from infra.sections import ScoringSettings
 from jobs.scoring import registry
 from jobs.scoring.matrix import feature_matrix
+from jobs.scoring.model import Usual
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
 from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
@@ -60,7 +61,7 @@ def test_what_was_registered_comes_back(origin: Path) -> None:
 
 
 def test_a_version_is_found_by_its_number_with_the_usual_ranges_of_its_training(origin: Path, copy: Path) -> None:
-    usual = {"flow_duration": (0.0, 1.5e6), "syn_flag_count": (0.0, 0.2)}
+    usual = {"flow_duration": Usual(0.0, 3e5, 1.5e6), "syn_flag_count": Usual(0.0, 0.0, 0.2)}
     assert put(at(copy), promote=False, usual=usual) == "2"
     assert registry.load_version(at(copy), FLOWS, "2").usual == usual
     first = registry.load_version(at(copy), FLOWS, "1")
@@ -75,7 +76,12 @@ def test_usual_ranges_that_cannot_be_read_stop_no_scoring(tmp_path: Path) -> Non
     settings = at(tmp_path)
     put(settings)
     client = MlflowClient(settings.scoring.tracking_uri)
-    for text, found in (("{", {}), ("[1]", {}), ('{"flow_duration": [1]}', {}), ('{"a": [0, 1], "b": [0, NaN]}', {"a": (0.0, 1.0)})):
+    for text, found in (
+        ("{", {}),
+        ("[1]", {}),
+        ('{"flow_duration": [1]}', {}),
+        ('{"a": [0, 1], "b": [0, NaN], "c": [0, 2, 9]}', {"a": (0.0, None, 1.0), "c": (0.0, 2.0, 9.0)}),
+    ):
         client.set_model_version_tag(settings.scoring.model_name, "1", "usual", text)
         assert load_champion(settings, FLOWS).usual == found
 

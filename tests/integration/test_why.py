@@ -13,6 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
 from jobs.scoring.matrix import feature_matrix
+from jobs.scoring.model import Usual
 from jobs.scoring.registry import Training, load_champion, register
 from jobs.sinks import alertbook, alerts, postgres
 from jobs.sinks.alerts import AlertSink
@@ -27,7 +28,7 @@ from tests.toy_source.records import READING
 from tests.unit.scoring.records import COLUMNS, fitted
 
 pytestmark = pytest.mark.integration
-USUAL = {"total_fwd_packets": (0.0, 49.0)}
+USUAL = {"total_fwd_packets": Usual(0.0, 20.0, 49.0)}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
-from jobs.scoring.explain import usual_ranges
+from jobs.scoring.explain import usual_values
 from jobs.scoring.registry import Training, register
 
 from .judge import History, Reading, judge
@@ -50,5 +50,5 @@ def train(settings: Settings, seed: int = 1) -> tuple[str, float]:
     other_x, other_y = made_up(20, 400, seed + 1)
     right = float((forest.predict(other_x[:, at]) == other_y).mean())
     about = Training(f"{len(y)} readings made up with seed {seed}", {"seed": seed}, {"accuracy": right})
-    usual = usual_ranges(x[y == "BENIGN"][:, at], columns)
+    usual = usual_values(x[y == "BENIGN"][:, at], columns)
     return register(settings, READING, forest, columns=columns, threshold=0.5, training=about, promote=True, usual=usual), right

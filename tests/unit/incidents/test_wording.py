@@ -23,6 +23,12 @@ def test_lines(entry: tuple[Any, ...], line: str) -> None:
     assert feature_line(dict(zip(("feature", "value", "contribution", "usual"), entry, strict=True))) == line
 
 
+def test_the_median_tells_more_than_a_range_that_begins_at_zero() -> None:
+    entry = {"feature": "packet_length_mean", "value": 0.0, "contribution": 0.063, "usual": [0.0, 920.0], "median": 151.2}
+    assert feature_line(entry) == "Packet Length Mean 0 B, usually 0 to 920 B, median 151 B (+0.063)"
+    assert feature_line({**entry, "usual": [0.0, 0.0], "median": 0.0}) == "Packet Length Mean 0 B, usually 0 B (+0.063)"
+
+
 def test_features_of_other_records_have_their_names() -> None:
     entry = {"feature": "mean_temperature", "value": 21.456, "contribution": 0.5, "usual": [3.0, 19.5]}
     assert feature_line(entry, "readings") == "mean temperature 21.5, usually 3 to 19.5 (+0.5)"

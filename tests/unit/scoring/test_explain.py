@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
-from jobs.scoring.explain import Explainer, NotExplainedError, usual_ranges
+from jobs.scoring.explain import Explainer, NotExplainedError, usual_values
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Champion
 from ops.bench.scoring import random_records
@@ -85,5 +85,5 @@ def test_what_is_no_number_is_taken_as_the_scorer_takes_it() -> None:
 
 def test_usual_is_where_98_of_100_records_lie() -> None:
     x = np.column_stack([np.arange(1000), np.full(1000, 0.2)]).astype(np.float32)
-    assert usual_ranges(x, ("count", "constant")) == {"count": (9.0, 989.0), "constant": (0.2, 0.2)}
-    assert usual_ranges(x[:0], ("count", "constant")) == {}
+    assert usual_values(x, ("count", "constant")) == {"count": (9.0, 499.0, 989.0), "constant": (0.2, 0.2, 0.2)}
+    assert usual_values(x[:0], ("count", "constant")) == {}

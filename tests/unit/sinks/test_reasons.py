@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +19,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from infra.config import ROOT
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import Champion, Usual
 from jobs.sinks import alertbook, evidence, explainers, messages, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
@@ -32,7 +35,7 @@ from tests.sinksdata import T0, flow_id, headers, kafka_rows, table, value
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 Rows = list[dict[str, Any]]
-MODEL = replace(champion(), usual={"syn_flag_count": (0.0, 0.2)})
+MODEL = replace(champion(), usual={"syn_flag_count": Usual(0.0, 0.1, 0.2)})
 RULES = FLOWS.alerts
 assert RULES is not None
 
@@ -101,6 +104,7 @@ def test_an_alert_says_what_drove_the_score_of_its_top_flow() -> None:
     (name,) = [row["name"] for row in rows if flow_id(row["name"]) == found["flow_id"]]
     assert {key: one["value"] for key, one in named.items()} == {key: rows[name][key] for key in named}
     assert (named["syn_flag_count"]["usual"], named["total_fwd_packets"]["usual"]) == ([0.0, 0.2], None)
+    assert (named["syn_flag_count"]["median"], named["total_fwd_packets"]["median"]) == (0.1, None)
     assert isinstance(named["total_fwd_packets"]["value"], int)
 
 
@@ -206,9 +210,20 @@ def test_features_that_cannot_be_read_leave_the_alert() -> None:
     found = evidence.attacks(messages.joined(tops.placed(decoded), FLOWS), RULES)
     (item,) = alertbook.gather([evidence.partials(found, RULES, 3600, features=tops.vectors(torn, FLOWS))])
     assert item.top is not None
-    assert reasons().of([item.top])[0]["missing"] == "features: they cannot be read"
+    assert reasons().of([item.top])[0]["missing"].startswith("features: they could not be read")
     (complete,) = alertbook.gather(parts(rows))
     assert alertbook.merged(item, complete).top == complete.top, "a copy that can be read is preferred"
+
+
+def test_in_a_storm_no_more_features_are_read_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tops, "MAX_VECTORS", 4)
+    rows = [attack(f"h{i}", 60, kind="Heartbleed") for i in range(6)] + [attack(f"s{i}", 60) for i in range(6)]
+    items = alertbook.gather(parts(scored(rows)))
+    assert len(items) == 7
+    assert sum(bool(item.top and item.top.features) for item in items) == 4
+    (scan,) = [item for item in items if item.kind == "scan"]
+    assert scan.top is not None
+    assert scan.top.features, "alerts about many flows come first"
 
 
 def test_a_registry_that_does_not_answer_holds_alerts_back_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +267,13 @@ def test_few_models_are_kept() -> None:
     for number in range(100):
         assert kept.of(str(number)) == f"model-missing: version {number} cannot be loaded"
     assert len(kept._known) <= 8
+
+
+def test_tasks_need_no_model() -> None:
+    """They run in many processes, each of which would pay for the imports."""
+    program = "import sys, jobs.sinks.alerts; print(sorted({'numba', 'sklearn', 'mlflow', 'skops'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout == "[]\n"
 
 
 def test_tops_of_groups_by_hand() -> None:
