@@ -92,6 +92,9 @@ def certificates(folder: Path) -> Path:
         made = x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(by)).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(9))
         made = made.add_extension(x509.BasicConstraints(authority, None), critical=True).add_extension(names, critical=False)
+        # Strict clients (Python 3.13) want to know whose key signed.
+        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         return made.sign(signer, hashes.SHA256())
 
     folder.mkdir(parents=True, exist_ok=True)

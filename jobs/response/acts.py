@@ -68,7 +68,9 @@ def doubts(settings: Settings, network: Network, found: Reach) -> list[str]:
         reasons.append(f"{size(network):,} addresses, more than response.confirm_addresses ({ours.confirm_addresses:,})")
     if found.unknown:
         reasons.append("it is not known whom it would cut off")
-    elif found.partners > ours.confirm_hosts or not found.complete:
+    elif not found.complete:
+        reasons.append(f"it was part of more flows than were looked at ({found.flows:,})")
+    elif found.partners > ours.confirm_hosts:
         reasons.append(f"{found.partners:,} hosts exchanged data with it, more than response.confirm_hosts ({ours.confirm_hosts:,})")
     return reasons
 

@@ -22,6 +22,8 @@ from jobs.sinks import postgres
 from schemas.alerts import TABLE
 from schemas.responses import BLOCKS, HOLDING, TAKEN_BLOCKED, TAKEN_LOGGED
 
+#: Seconds of what is refused may be any number; so many, a century, fit into a time of PostgreSQL.
+_LONGEST_S = 3_155_760_000.0
 #: Name in the audit of what happens because a time is over.
 _CLOCK = "flowlake"
 _SHOWN = (
@@ -122,8 +124,9 @@ def _insert(cursor: Any, ask: Ask, responder: str, reach: Reach | None, state: s
         "error, reach) VALUES (%(id)s, %(address)s, %(by)s, %(rule)s, %(why)s, %(alert)s, %(incident)s, clock_timestamp(), "
         "clock_timestamp() + %(seconds)s * interval '1 second', %(state)s, %(responder)s, %(error)s, %(reach)s)",
         {
-            "id": key, "address": show(ask.network), "by": ask.by, "rule": ask.rule, "why": ask.why, "seconds": ask.seconds,
-            "state": state, "responder": responder, "error": error, "reach": json.dumps(asdict(reach) if reach else {}), **_told(ask),
+            "id": key, "address": show(ask.network), "by": ask.by, "rule": ask.rule, "why": ask.why,
+            "seconds": min(ask.seconds, _LONGEST_S), "state": state, "responder": responder, "error": error,
+            "reach": json.dumps(asdict(reach) if reach else {}), **_told(ask),
         },
     )  # fmt: skip
     return one(cursor, key)
@@ -217,7 +220,12 @@ def say_taken(cursor: Any, row: Mapping[str, Any], taken: str) -> None:
 def failed(cursor: Any, key: str, error: str, *, lifting: bool = False, extending: bool = False) -> None:
     """The responder has not done it: a block has failed; one that was to be lifted still holds; a longer time is tried again (sync)."""
     change = "state = 'ACTIVE', lifted_by = NULL, error = %s" if lifting else "error = %s" if extending else "state = 'FAILED', error = %s"
-    cursor.execute(f"UPDATE {BLOCKS} SET {change} WHERE id = %s::uuid AND state = %s", (error, key, "LIFTED" if lifting else "ACTIVE"))
+    # Somebody may have blocked it again meanwhile: then that block holds, and this one stays lifted.
+    cursor.execute(
+        f"UPDATE {BLOCKS} b SET {change} WHERE id = %s::uuid AND state = %s AND NOT EXISTS (SELECT FROM {BLOCKS} o "
+        "WHERE o.id <> b.id AND o.address = b.address AND o.responder = b.responder AND o.state = ANY(%s))",
+        (error, key, "LIFTED" if lifting else "ACTIVE", list(HOLDING)),
+    )
 
 
 def lift(cursor: Any, key: str, by: str) -> bool:

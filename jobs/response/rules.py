@@ -104,16 +104,16 @@ def look(settings: Settings, around: Surroundings, overlap_s: float = OVERLAP_S)
 
 
 def _changed(cursor: Any, settings: Settings, overlap_s: float) -> tuple[list[dict[str, Any]], datetime]:
-    """Alerts that a rule means and that are not decided, by the time of their last change; the first look of all begins now."""
+    """Undecided alerts of sources outside that a rule means, by the time of their last change; the first look of all begins now."""
     cursor.execute(f"INSERT INTO {CURSOR} (seen) VALUES (clock_timestamp()) ON CONFLICT DO NOTHING")
     which, values = condition(settings.response.rules)
     cursor.execute(
         f"SELECT a.id::text, host(a.src_ip) AS src_ip, a.attack_type, a.severity, a.confidence::float8, a.updated_at, {which} AS rule, "
         f"extract(epoch FROM clock_timestamp() - a.updated_at)::float8 AS age_s FROM {TABLE} a "
         f"WHERE a.updated_at >= (SELECT seen FROM {CURSOR}) - %s * interval '1 second' AND a.src_ip IS NOT NULL "
-        f"AND a.resolved_at IS NULL AND {hooks.unsuppressed(cursor)} AND {which} IS NOT NULL "
+        f"AND NOT a.src_ip <<= ANY(%s::inet[]) AND a.resolved_at IS NULL AND {hooks.unsuppressed(cursor)} AND {which} IS NOT NULL "
         f"AND NOT EXISTS (SELECT FROM {DECISIONS} d WHERE d.alert_id = a.id) ORDER BY a.updated_at, a.id LIMIT %s",
-        [*values, overlap_s, *values, _AT_ONCE],
+        [*values, overlap_s, list(settings.response.inside), *values, _AT_ONCE],
     )
     rows = [dict(row) for row in cursor.fetchall()]
     cursor.execute("SELECT now() AS began")

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobs.incidents import people
+from jobs.response import book
 from jobs.response.addresses import show, target
 from jobs.response.nft import Nftables
+from jobs.response.reach import Reach
 from tests.integration.response.conftest import Site
 from tests.integration.response.netns import ATTACKER4, ATTACKER6, GUARD4, GUARD6, INNER4, Hosts, hosts_of
 from tests.integration.response.test_rules import GUESSING, guess
@@ -118,6 +121,19 @@ def test_after_a_reboot_and_after_somebodys_hand(guarded: Site, hosts: Hosts) ->
     assert guarded.call("blocks", "sync", "--check")[0] == 0
     assert not hosts.opens(GUARD6, SILENCE_S)
     assert "198.51.100.9" not in hosts.ruleset()
+
+
+def test_what_was_written_down_and_never_done(guarded: Site, hosts: Hosts) -> None:
+    """Whoever blocked it ended before the kernel was told."""
+    ((alert,),) = run(guarded.settings.alerts, "SELECT id FROM alerts LIMIT 1")
+    with people.acting(guarded.settings.alerts, "anna") as cursor:
+        book.write(cursor, book.Ask(target(ATTACKER4), 3600, "anna", alert=alert), "nftables", Reach(24))
+    run(guarded.settings.alerts, "UPDATE blocks SET asked_at = asked_at - interval '1 hour'")
+    assert hosts.opens(GUARD4)
+    assert guarded.call("blocks", "sync")[0] == 0
+    assert not hosts.opens(GUARD4, SILENCE_S)
+    assert run(guarded.settings.alerts, "SELECT state, applied_at IS NOT NULL FROM blocks") == [("ACTIVE", True)]
+    assert run(guarded.settings.alerts, "SELECT action_taken FROM alerts WHERE id = %s", alert) == [("BLOCKED",)]
 
 
 def test_no_other_table_is_touched(guarded: Site, hosts: Hosts) -> None:

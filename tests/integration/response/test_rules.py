@@ -96,11 +96,11 @@ def test_an_alert_that_matches_only_later(site: Site) -> None:
 
 def test_our_own_and_protected_and_resolved_are_left(site: Site) -> None:
     start(site, protected=["203.0.113.8"])
-    guess(site, "10.0.9.9", "192.168.1.1", "203.0.113.8", "203.0.113.9")
+    guess(site, "10.0.9.9", "192.168.1.1", "fd00::9", "::ffff:192.168.1.2", "203.0.113.8", "203.0.113.9")
     run(site.settings.alerts, "UPDATE alerts SET resolved_at = now() WHERE host(src_ip) = '203.0.113.9'")
     look(site)
     assert {address: state for address, state, *_ in blocks(site)} == {
-        INTRUDER: "DRY_RUN", "10.0.9.9": "REFUSED", "192.168.1.1": "REFUSED", "203.0.113.8": "REFUSED"
+        INTRUDER: "DRY_RUN", "192.168.1.2": "REFUSED", "203.0.113.8": "REFUSED"
     }  # fmt: skip
     assert look(site) == rules.Looked()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -16,9 +18,12 @@ SECRET = "not told to anybody"
 
 
 class Receiver:
-    """Answers with ``codes`` in turn, the last one for ever; ``hang``: with nothing; ``trickle``: a byte now and then."""
+    """Answers with ``codes`` in turn, the last one for ever; ``hang``: with nothing; ``trickle``: a byte now and then.
 
-    def __init__(self) -> None:
+    With certificates over TLS.
+    """
+
+    def __init__(self, certificates: Path | None = None) -> None:
         self.codes: list[int] = [200]
         self.body = b"taken"
         self.manner = ""
@@ -58,12 +63,17 @@ class Receiver:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.scheme = "https" if certificates else "http"
+        if certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates / "public.crt", certificates / "private.key")
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/hook/token-in-the-path"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_port}/hook/token-in-the-path"
 
     def webhook(self, **settings: Any) -> Webhook:
         given = {"webhook_timeout_s": 10.0, **settings}

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from infra.sections import ResponseSettings
 from jobs.response.addresses import target
 from jobs.response.responder import BlockOrder
 from jobs.response.webhook import Webhook
+from tests.objectstores import certificates
 from tests.unit.response.receiver import SECRET, Receiver
 
 ORDER = BlockOrder(
@@ -99,12 +101,19 @@ def test_a_name_that_leads_nowhere() -> None:
         made.carry_out(ORDER, {})
 
 
-def test_tls_is_checked(receiver: Receiver) -> None:
-    settings = ResponseSettings(webhook_url=receiver.url.replace("http:", "https:"), webhook_secret=SecretStr(SECRET))
-    with pytest.raises(ResponseError, match=r"TLS: .*attempt 1 of 3"):
-        Webhook(settings).carry_out(ORDER, {})
-    with pytest.raises(ResponseError, match=r"response\.webhook_ca /no/such\.pem: No such file"):
-        Webhook(settings.model_copy(update={"webhook_ca": "/no/such.pem"})).carry_out(ORDER, {})
+def test_tls_by_a_private_authority(tmp_path: Path) -> None:
+    authority = certificates(tmp_path / "tls")
+    secure = Receiver(tmp_path / "tls")
+    try:
+        secure.webhook(webhook_ca=str(authority)).carry_out(ORDER, {})
+        assert len(secure.got) == 1
+        with pytest.raises(ResponseError, match=r"TLS: .*attempt 1 of 3"):
+            secure.webhook().carry_out(ORDER, {})
+        with pytest.raises(ResponseError, match=r"response\.webhook_ca /no/such\.pem: No such file"):
+            secure.webhook(webhook_ca="/no/such.pem").carry_out(ORDER, {})
+        assert len(secure.got) == 1
+    finally:
+        secure.close()
 
 
 def test_threads_of_attempts_that_were_given_up_end(receiver: Receiver) -> None:
