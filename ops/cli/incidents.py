@@ -63,7 +63,7 @@ def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
         alerts, notes = people.contents(cursor, found["id"])
         done = people.history(cursor, found["id"])
     if as_json:
-        print(json.dumps(_plain({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
+        print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
     print("\n".join(_page(found, len(alerts))))
     looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
@@ -91,12 +91,6 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     if found["closed_by"]:
         lines.append(f"closed by {found['closed_by']} at {looks.plain(found['closed_at'])}")
     return [*lines, ""]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else looks.plain(value)
 
 
 @app.command(epilog="Example:  flowlake incidents assign 0b4c1f6e --to anna")
@@ -189,7 +183,9 @@ def merge(
 
 @app.command(epilog="Example:  flowlake incidents split 9f1c6c1e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
 def split(
-    alerts: Annotated[list[str], typer.Argument(metavar="ALERT", help="Ids of alerts, as `flowlake incidents show` lists them.")],
+    alerts: Annotated[
+        list[str], typer.Argument(metavar="ALERT", help="Ids of alerts, as `flowlake incidents show` lists them, or their beginnings.")
+    ],
     by: By = "",
     conf_file: ConfFile = None,
 ) -> None:

@@ -48,7 +48,7 @@ PLATFORM: dict[str, Group] = {
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
-    "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
+    "alerts": Group("ops.cli.alerts:app", "The alerts: a list of them, one as a page, the frames behind it, resolving."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
