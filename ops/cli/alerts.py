@@ -18,6 +18,7 @@ from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
 from infra.names import printable
 from jobs.sinks import ask
+from ops.cli import frames
 from schemas.alerts import TABLE
 from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
 
@@ -133,6 +134,24 @@ def _known(settings: Settings, kind: str) -> None:
     raise ConfigError(
         f"--kind {kind!r} is no kind of alert, and no alert is of that type", f"kinds: {', '.join(_KINDS)}, {', '.join(ATTACKS)}"
     )
+
+
+@app.command(epilog="Examples:  flowlake alerts pcap 0b4c1f6e --out x.pcap   |   flowlake alerts pcap 0b4c1f6e --out - | tshark -r -")
+def pcap(
+    alert_id: Id,
+    out: frames.Out,
+    limit: frames.Limit = 100_000,
+    force: frames.Force = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The frames of an alert's flows as a capture file, while the topic raw-packets still holds them; says what it no longer does."""
+    from jobs.incidents import page, people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        row = page.alert(cursor, alert_id)
+    frames.write(settings, f"alert {row['id']}", [row], out, limit, force=force, as_json=as_json)
 
 
 @app.command(epilog="Example:  flowlake alerts resolve 0b4c1f6e --by anna --action 'blocked at the border'")

@@ -13,6 +13,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
+from ops.cli import frames
 from schemas.incidents import STATUSES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
@@ -91,6 +92,25 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     if found["closed_by"]:
         lines.append(f"closed by {found['closed_by']} at {looks.plain(found['closed_at'])}")
     return [*lines, ""]
+
+
+@app.command(epilog="Example:  flowlake incidents pcap 0b4c1f6e --out story.pcap")
+def pcap(
+    incident: Id,
+    out: frames.Out,
+    limit: frames.Limit = 100_000,
+    force: frames.Force = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The frames of the flows behind all alerts of an incident, while the topic raw-packets still holds them."""
+    from jobs.incidents import people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        found = people.find(cursor, incident)
+        alerts, _ = people.contents(cursor, found["id"])
+    frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
 
 
 @app.command(epilog="Example:  flowlake incidents assign 0b4c1f6e --to anna")
