@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.console.looks import plain, word
+from schemas.packets import FLOWS
 
 #: Evidence flows that are named.
 _FLOWS = 5
+#: Further details that are named.
+_DETAILS = 8
 #: Features that are named, the strongest first.
 _FEATURES = 8
 #: Width of the names in front.
@@ -38,7 +41,8 @@ def lines(alert: Mapping[str, Any]) -> Iterator[str]:
 
 def _facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     details, technique = alert["details"], alert["technique"]
-    yield "who", f"{_side(alert, 'src_ip', 'source')} -> {_side(alert, 'dst_ip', 'target')}{_ports(details)}"
+    if any(alert[side] for side in ("src_ip", "dst_ip")) or details.get("sources") or details.get("targets"):
+        yield "who", f"{_side(alert, 'src_ip', 'source')} -> {_side(alert, 'dst_ip', 'target')}{_ports(details)}"
     seconds = (alert["last_seen"] - alert["first_seen"]).total_seconds()
     yield "when", f"{plain(alert['first_seen'])} to {plain(alert['last_seen'])} ({seconds:,.1f} s); raised {plain(alert['created_at'])}"
     yield "how many", f"{alert['flow_count']:,} flow{'s' * (alert['flow_count'] != 1)}, {alert['kind']}"
@@ -52,8 +56,22 @@ def _facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ids := [details["flow_id"]] if details.get("flow_id") else list(details.get("flow_ids", [])):
         more = f" and {len(ids) - _FLOWS} more named" if len(ids) > _FLOWS else ""
         yield "evidence", f"{', '.join(word(one) for one in ids[:_FLOWS])}{more}"
+    if others := _others(details):
+        yield "details", ", ".join(f"{word(name, 40)} {word(value, 60)}" for name, value in others[:_DETAILS])
     if alert["check"]:
         yield "check", word(alert["check"], 300)
+
+
+def _others(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What else is known of the flow of an alert, or of its newest: what no other line of the page says."""
+    newest = details.get("last_flow")
+    flow = newest if isinstance(newest, Mapping) else details
+    told = {"flow_id", "flow_ids", "why", "why_missing", "evidence_time", "dst_port", "ports", "sources", "targets"}
+    return [
+        (name, value)
+        for name, value in flow.items()
+        if name not in told and not name.startswith("distinct_") and isinstance(value, str | int | float) and value != ""
+    ]
 
 
 def _side(alert: Mapping[str, Any], column: str, name: str) -> str:
@@ -150,7 +168,9 @@ def _history(rows: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
 def commands(alert: Mapping[str, Any]) -> list[str]:
     """What leads on from an alert."""
     short = alert["id"][:8]
-    found = [f"flowlake flows --alert {short}", f"flowlake alerts pcap {short} --out {short}.pcap"]
+    found = []
+    if alert["record_type"] == FLOWS.name:
+        found += [f"flowlake flows --alert {short}", f"flowlake alerts pcap {short} --out {short}.pcap"]
     if alert["incident"] is not None:
         found.append(f"flowlake incidents show {alert['incident']['id'][:8]}")
     if alert["resolved_at"] is None:

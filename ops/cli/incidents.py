@@ -13,6 +13,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
+from infra.names import printable, visible
 from ops.cli import frames
 from schemas.incidents import STATUSES
 
@@ -66,10 +67,10 @@ def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
     if as_json:
         print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
-    print("\n".join(_page(found, len(alerts))))
+    print(visible("\n".join(_page(found, len(alerts)))))
     looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
-    for title, rows in (("notes", [f"{looks.plain(n['at'])}  {n['author']}: {n['note']}" for n in notes]),
-                        ("history", [f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}" for d in done])):  # fmt: skip
+    for title, rows in (("notes", [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes]),
+                        ("history", [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done])):  # fmt: skip
         if rows:
             print(f"\n{title}")
             print("\n".join(f"  {row}" for row in rows))
@@ -79,7 +80,7 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     about = found["metadata"]
     span = f"{looks.plain(found['first_seen'])} to {looks.plain(found['last_seen'])}"
     lines = [
-        found["title"],
+        looks.word(found["title"], 300),
         f"{found['priority']}  {found['status']}  assigned to {found['assigned_to'] or 'nobody'}",
         f"{found['id']}  {span}  {alerts} alerts, {about.get('flows', 0):,} flows",
         "",
@@ -235,4 +236,4 @@ def edit(
 
 def _say(row: dict[str, Any]) -> None:
     to = f", assigned to {row['assigned_to']}" if row["assigned_to"] else ""
-    print(f"{row['id']}  {row['priority']}  {row['status']}{to}  {row['title']}")
+    print(printable(f"{row['id']}  {row['priority']}  {row['status']}{to}  {row['title']}"))

@@ -67,6 +67,17 @@ def test_a_list_by_name_is_the_list_without(desk: Settings, capsys: pytest.Captu
     assert call(capsys, "alerts", "list", "--kind", "nonsense")[0] == 2
 
 
+def test_following_by_name_prints_a_line_an_alert(
+    desk: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ops.cli.alerts.time.sleep", sleep)
+    code, out, _ = call(capsys, "alerts", "follow", "--kind", "scan")
+    assert (code, out.count("\n"), "SYN_SCAN" in out) == (130, 1, True)
+
+
 def test_the_page_tells_the_story_and_its_changes(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     scan = one(desk, "SYN_SCAN")
     code, out, err = call(capsys, "alerts", "show", scan[:8])
@@ -87,6 +98,28 @@ def test_the_page_tells_the_story_and_its_changes(desk: Settings, capsys: pytest
     assert (found["id"], found["incident"]["status"], found["technique"]["id"]) == (scan, "OPEN", "T1046")
     assert [row["user_id"] for row in found["history"]][-1] == "anna"
     assert found["details"]["distinct_targets"] == 29
+
+
+def test_what_somebody_wrote_past_the_commands_steers_no_terminal(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07\u202ax"
+    scan = one(desk, "SYN_SCAN")
+    ask.query(desk.alerts, "UPDATE incidents SET title = %s, description = %s, assigned_to = %s", [evil, evil, evil])
+    ask.query(desk.alerts, "UPDATE alerts SET action_taken = %s, sensor_id = %s, details = details || %s::jsonb",
+              [evil, evil, json.dumps({"targets": [evil], "why_missing": evil})])  # fmt: skip
+    ask.query(desk.alerts, "INSERT INTO incident_notes (incident_id, author, note) SELECT incident_id, %s, %s FROM alerts "
+              "WHERE id = %s::uuid",
+              [evil, evil, scan])  # fmt: skip
+    key = ask.query(desk.alerts, "SELECT incident_id::text AS id FROM alerts WHERE id = %s::uuid", [scan])[0]["id"]
+    for arguments in (
+        ("alerts", "show", scan),
+        ("incidents", "show", key),
+        ("incidents", "assign", key, "--to", "anna"),
+        ("alerts", "list"),
+    ):
+        code, out, _ = call(capsys, *arguments)
+        assert code == 0
+        assert "\x1b" not in out
+        assert "\x07" not in out
 
 
 def test_who_may_not_read_the_audit_sees_the_rest(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,6 +213,22 @@ def test_exactly_the_frames_of_the_flow_in_both_directions(desk: Desk, capsys: p
     assert (told["flows"], told["packets_missing"], told["frames_cut"]) == (len(names), 0, 0)
 
 
+def test_frames_go_to_standard_output_and_words_to_the_other(desk: Desk, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    sensors_topic.create(desk.settings, 1)
+    desk.publish(ALL)
+    desk.judge(ALL)
+    capfdbinary.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["alerts", "pcap", desk.ids["web"], "--out", "-"])
+    said = capfdbinary.readouterr()
+    (desk.folder / "piped.pcap").write_bytes(said.out)
+    assert (end.value.code, read(desk.folder / "piped.pcap")) == (0, TOLD["web"])
+    assert said.err.decode().startswith(f"{len(TOLD['web'])} frames of 1 flows")
+    with pytest.raises(SystemExit) as end:
+        main(["alerts", "pcap", desk.ids["web"], "--out", "-", "--json"])
+    assert (end.value.code, b"exclude each other" in capfdbinary.readouterr().err) == (2, True)
+
+
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="needs tshark: apt install tshark")
 def test_tshark_reads_the_same(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     sensors_topic.create(desk.settings, 1)

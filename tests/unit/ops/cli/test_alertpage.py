@@ -16,7 +16,7 @@ ALERT: dict[str, Any] = {
     "id": "0b4c1f6e-3f1c-5d2e-9a53-d5a3a9a0c7de", "attack_type": "SYN_SCAN", "description": "half-open scan", "kind": "scan",
     "src_ip": "10.0.0.1", "dst_ip": None, "first_seen": T0, "last_seen": T0 + timedelta(seconds=90), "created_at": T0, "flow_count": 1200,
     "severity": 3, "confidence": 0.93, "model_version": "7", "sensor_id": "s1", "domain": "d1", "resolved_at": None, "resolved_by": None,
-    "action_taken": "none", "incident": None, "technique": {"id": "T1046", "name": "Network Service Discovery", "url": "https://x/"},
+    "record_type": "flows", "action_taken": "none", "incident": None, "technique": {"id": "T1046", "name": "Network Service Discovery", "url": "https://x/"},
     "check": "which ports answered", "history": [],
     "details": {"targets": [f"10.0.1.{n}" for n in range(20)], "distinct_targets": 254, "ports": [22, 80], "flow_ids": ["a", "b"]},
 }  # fmt: skip
@@ -40,6 +40,15 @@ def test_who_is_one_address_or_a_crowd() -> None:
     single = page(src_ip="2001:db8::1", dst_ip="2001:db8::2", details={"dst_port": 443})
     assert "2001:db8::1 -> 2001:db8::2, port 443" in single
     assert "10.0.0.1 -> many targets" in page(details={})
+
+
+def test_an_alert_about_other_records_names_no_hosts_and_no_frames() -> None:
+    text = page(record_type="readings", src_ip=None, details={"flow_id": "r1", "device": "d7", "value": 3.5, "closed": True, "odd": [1]})
+    assert "details     device d7, value 3.5, closed True" in text
+    assert not [line for line in text.splitlines() if line.startswith("who")]
+    assert "pcap" not in text
+    repeated = page(details={"last_flow": {"flow_id": "f", "community_id": "1:abc=", "protocol": 6, "dst_port": 80}, "flow_ids": ["f"]})
+    assert "details     community_id 1:abc=, protocol 6" in repeated
 
 
 def test_the_features_that_did_most_come_first() -> None:
