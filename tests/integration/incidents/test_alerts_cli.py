@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import pytest
 import yaml
 from deltalake import write_deltalake
 
+from infra import config
 from infra.config import Settings
 from infra.errors import StoreError
+from infra.sections import PostgresSettings
 from jobs.incidents import page, people
 from jobs.sinks import alerts, ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
@@ -22,6 +24,7 @@ from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
+from tests.integration.hotstore import empty_database
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, give
 from tests.integration.sinkbench import run
 from tests.sinksdata import flow_id, table
@@ -29,23 +32,42 @@ from tests.sinksdata import flow_id, table
 pytestmark = pytest.mark.integration
 
 
+@pytest.fixture(scope="module")
+def filled(postgres_server: PostgresSettings) -> Iterator[tuple[dict[str, Any], str]]:
+    """A server, and a database on it with alerts of three stories; the flows of two are in the hot store."""
+    server = postgres_server.model_dump(include={"host", "port", "user", "password"})
+    with empty_database(server) as name:
+        made = config.build(hot={**server, "database": name}, alerts={**server, "database": name, "min_flows": 1})
+        migrate(hot.component(made, NETWORK_FLOWS))
+        migrate(alerts.component(made))
+        connection = postgres.connect(made.hot, "test")
+        hot.insert(connection, hot.hot_rows(table(INTRUSION + FLOOD), FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
+        connection.close()
+        give(AlertStore(made.alerts, FLOWS), INTRUSION + BOTNET + FLOOD)
+        postgres.kept(made.alerts, "flowlake-alerts").close()
+        yield server, name
+
+
 @pytest.fixture
-def desk(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Alerts of three stories; the flows of two are in the hot store, those of all in the lake."""
-    made = settings(hot=database, alerts={**database, "min_flows": 1}, lake={"path": str(home / "lake")})
-    section = {name: getattr(made.hot, name) for name in ("host", "port", "user", "database")}
-    (home / "conf.yaml").write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": "lake"}}))
-    monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
-    for name in ("HOT", "ALERTS"):
-        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", made.hot.password.get_secret_value())
-    migrate(hot.component(made, NETWORK_FLOWS))
-    migrate(alerts.component(made))
+def desk(
+    filled: tuple[dict[str, Any], str], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """The same in a database of this test alone; the configuration file names it."""
+    server, template = filled
+    with empty_database(server, template) as name:
+        section = {"host": server["host"], "port": server["port"], "user": server["user"], "database": name}
+        (home / "conf.yaml").write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": "lake"}}))
+        monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
+        for one_of_two in ("HOT", "ALERTS"):
+            monkeypatch.setenv(f"FLOWLAKE_{one_of_two}__PASSWORD", server["password"].get_secret_value())
+        yield settings(hot={**server, "database": name}, alerts={**server, "database": name}, lake={"path": str(home / "lake")})
+
+
+@pytest.fixture
+def lake(home: Path) -> Path:
+    """A lake with the flows of all stories."""
     write_deltalake(str(home / "lake"), lake_rows(table(INTRUSION + BOTNET + FLOOD), FLOWS), partition_by=["event_date"])
-    connection = postgres.connect(made.hot, "test")
-    hot.insert(connection, hot.hot_rows(table(INTRUSION + FLOOD), FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
-    connection.close()
-    give(AlertStore(made.alerts, FLOWS), INTRUSION + BOTNET + FLOOD)
-    return made
+    return home / "lake"
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -195,7 +217,7 @@ def test_flows_of_an_alert_are_in_the_hot_store(desk: Settings, capsys: pytest.C
     assert "293 flows more are not shown; --limit 300 shows all" in err
 
 
-def test_flows_that_have_left_the_hot_store_come_from_the_lake(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flows_that_have_left_the_hot_store_come_from_the_lake(desk: Settings, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     beacon = one(desk, "BOTNET_BEACON")
     code, out, err = call(capsys, "flows", "--alert", beacon, "--csv")
     assert (code, out.count("BOTNET_BEACON"), "from the lake: the hot store holds 0 of 6" in err) == (0, 6, True)
@@ -220,9 +242,8 @@ def test_flows_of_an_incident_are_those_of_all_its_alerts(desk: Settings, capsys
     assert (code, "exclude each other" in err) == (2, True)
 
 
-def test_flows_that_nobody_has_any_more_are_said_to_be_gone(desk: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
+def test_flows_that_nobody_has_any_more_are_said_to_be_gone(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     key = one(desk, "BOTNET_BEACON")
-    (home / "lake").rename(home / "elsewhere")
     code, out, err = call(capsys, "flows", "--alert", key, "--json")
     assert (code, json.loads(out)) == (0, [])
     assert "the lake cannot be asked" in err

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
 from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
@@ -21,7 +22,9 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapNgReader, RawPcapReader
 
+from infra import config
 from infra.config import Settings
+from infra.sections import PostgresSettings
 from jobs.metering.batch import meter_captures
 from jobs.sinks import alertbook, alerts, ask, evidence, hot, postgres
 from jobs.sinks.alertstore import AlertStore
@@ -38,6 +41,7 @@ from sensors.packets.pcapwriter import PcapWriter
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import Chunk
 from tests.integration import sensors_topic
+from tests.integration.hotstore import empty_database
 
 pytestmark = pytest.mark.integration
 #: Written out: Scapy would look for the target's on the network.
@@ -116,7 +120,7 @@ class Desk:
 
     settings: Settings
     folder: Path
-    ids: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str]
 
     def publish(self, frames: Sequence[tuple[int, bytes]], sensor: str = "probe", link_type: int = 1, snaplen: int = 262_144) -> None:
         batch = FrameBatch.from_frames([frame for _, frame in frames], [ts for ts, _ in frames], link_type, snaplen=snaplen)
@@ -126,49 +130,57 @@ class Desk:
         publisher.publish(Chunk(FrameBatch.empty(), CLOCK_END, 0, True))
         assert publisher.close() == 0
 
-    def judge(self, frames: Sequence[tuple[int, bytes]]) -> None:
-        """Meter frames, store the flows, and raise an alert for each conversation that is an attack."""
-        capture = self.folder / "metered.pcap"
-        with PcapWriter(capture) as writer:
-            writer.write(FrameBatch.from_frames([frame for _, frame in frames], [ts for ts, _ in frames]))
-        records = pa.Table.from_batches(list(meter_captures([capture], sensor_id="site")))
-        named = {ts // 1000: ATTACKS[name] for name in ATTACKS for ts, _ in TOLD[name]}
-        attacks = [named.get(us, "BENIGN") for us in records["start_time"].cast(pa.int64()).to_pylist()]
-        n = len(attacks)
-        scored = {
-            "confidence_score": pa.array([0.9] * n),
-            "predicted_label": pa.array([int(attack != "BENIGN") for attack in attacks], pa.int8()),
-            "attack_type": pa.array(attacks),
-            "model_version": pa.array(["7"] * n),
-            "scored_at": records["end_time"],
-        }
-        rows = pa.table(
-            {name: scored.get(name, records[name] if name in records.column_names else None) for name in PREDICTION_SCHEMA.names}
-        )
-        rows = rows.cast(PREDICTION_SCHEMA)
-        connection = postgres.connect(self.settings.hot, "test")
-        hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
-        connection.close()
-        store = AlertStore(self.settings.alerts, FLOWS)
-        store.apply(alertbook.gather([evidence.partials(evidence.attacks(rows, FLOWS.alerts), FLOWS.alerts, 3600)]))
-        found = {row["attack_type"]: row["id"] for row in ask.query(self.settings.alerts, "SELECT id::text, attack_type FROM alerts")}
-        self.ids = {name: found[attack] for name, attack in ATTACKS.items()}
+
+def judged(where: Settings, capture: Path) -> None:
+    """Meter all frames, store the flows, and raise an alert for each conversation that is an attack."""
+    with PcapWriter(capture) as writer:
+        writer.write(FrameBatch.from_frames([frame for _, frame in ALL], [ts for ts, _ in ALL]))
+    records = pa.Table.from_batches(list(meter_captures([capture], sensor_id="site")))
+    named = {ts // 1000: ATTACKS[name] for name in ATTACKS for ts, _ in TOLD[name]}
+    attacks = [named.get(us, "BENIGN") for us in records["start_time"].cast(pa.int64()).to_pylist()]
+    scored = {
+        "confidence_score": pa.array([0.9] * len(attacks)),
+        "predicted_label": pa.array([int(attack != "BENIGN") for attack in attacks], pa.int8()),
+        "attack_type": pa.array(attacks),
+        "model_version": pa.array(["7"] * len(attacks)),
+        "scored_at": records["end_time"],
+    }
+    rows = pa.table({name: scored[name] if name in scored else records[name] for name in PREDICTION_SCHEMA.names}).cast(PREDICTION_SCHEMA)
+    connection = postgres.connect(where.hot, "test")
+    hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
+    connection.close()
+    store = AlertStore(where.alerts, FLOWS)
+    store.apply(alertbook.gather([evidence.partials(evidence.attacks(rows, FLOWS.alerts), FLOWS.alerts, 3600)]))
+    postgres.kept(where.alerts, "flowlake-alerts").close()
+
+
+@pytest.fixture(scope="module")
+def stored(postgres_server: PostgresSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], str]]:
+    """A server, and a database on it with the flows of all frames and the alerts."""
+    server = postgres_server.model_dump(include={"host", "port", "user", "password"})
+    with empty_database(server) as name:
+        made = config.build(hot={**server, "database": name}, alerts={**server, "database": name, "min_flows": 1})
+        migrate(hot.component(made, NETWORK_FLOWS))
+        migrate(alerts.component(made))
+        judged(made, tmp_path_factory.mktemp("metered") / "all.pcap")
+        yield server, name
 
 
 @pytest.fixture
 def desk(
-    kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Desk:
-    made = settings(kafka={"bootstrap_servers": kafka_server}, hot=database, alerts={**database, "min_flows": 1})
-    section = {name: getattr(made.hot, name) for name in ("host", "port", "user", "database")}
-    kafka = {"bootstrap_servers": kafka_server, "topic_prefix": made.kafka.topic_prefix}
-    (home / "conf.yaml").write_text(yaml.safe_dump({"hot": section, "alerts": section, "kafka": kafka}))
-    monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
-    for name in ("HOT", "ALERTS"):
-        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", made.hot.password.get_secret_value())
-    migrate(hot.component(made, NETWORK_FLOWS))
-    migrate(alerts.component(made))
-    return Desk(made, home)
+    kafka_server: str, stored: tuple[dict[str, Any], str], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    server, template = stored
+    with empty_database(server, template) as name:
+        made = settings(kafka={"bootstrap_servers": kafka_server}, hot={**server, "database": name}, alerts={**server, "database": name})
+        section = {"host": server["host"], "port": server["port"], "user": server["user"], "database": name}
+        kafka = {"bootstrap_servers": kafka_server, "topic_prefix": made.kafka.topic_prefix}
+        (home / "conf.yaml").write_text(yaml.safe_dump({"hot": section, "alerts": section, "kafka": kafka}))
+        monkeypatch.setenv("FLOWLAKE_CONF", str(home / "conf.yaml"))
+        for one_of_two in ("HOT", "ALERTS"):
+            monkeypatch.setenv(f"FLOWLAKE_{one_of_two}__PASSWORD", server["password"].get_secret_value())
+        found = {row["attack_type"]: row["id"] for row in ask.query(made.alerts, "SELECT id::text, attack_type FROM alerts")}
+        yield Desk(made, home, {name: found[attack] for name, attack in ATTACKS.items()})
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -195,7 +207,6 @@ def by_time(frames: Iterable[tuple[int, bytes]]) -> Frames:
 def test_exactly_the_frames_of_the_flow_in_both_directions(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     sensors_topic.create(desk.settings, 3)
     desk.publish(ALL)
-    desk.judge(ALL)
     for name in ATTACKS:
         for ending in ("pcap", "pcapng"):
             out = desk.folder / f"{name}.{ending}"
@@ -216,7 +227,6 @@ def test_exactly_the_frames_of_the_flow_in_both_directions(desk: Desk, capsys: p
 def test_frames_go_to_standard_output_and_words_to_the_other(desk: Desk, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     sensors_topic.create(desk.settings, 1)
     desk.publish(ALL)
-    desk.judge(ALL)
     capfdbinary.readouterr()
     with pytest.raises(SystemExit) as end:
         main(["alerts", "pcap", desk.ids["web"], "--out", "-"])
@@ -233,7 +243,6 @@ def test_frames_go_to_standard_output_and_words_to_the_other(desk: Desk, capfdbi
 def test_tshark_reads_the_same(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     sensors_topic.create(desk.settings, 1)
     desk.publish(ALL)
-    desk.judge(ALL)
     for ending in ("pcap", "pcapng"):
         out = desk.folder / f"web.{ending}"
         assert call(capsys, "alerts", "pcap", desk.ids["web"], "--out", str(out))[0] == 0
@@ -250,7 +259,6 @@ def test_what_is_no_longer_there_is_said(desk: Desk, capsys: pytest.CaptureFixtu
     cut = [one for one in ALL if one[0] < at(100.03)]
     desk.publish(cut, sensor="early")
     desk.publish([one for one in ALL if one[0] >= at(100.03)], snaplen=60)
-    desk.judge(ALL)
     topic = TopicPartition(desk.settings.topic(RAW_PACKETS.name), 0)
     admin = KafkaAdminClient(bootstrap_servers=desk.settings.kafka.bootstrap_servers)
     gone = next(m.headers for m in sensors_topic.read(desk.settings) if m.headers["sensor"] == "probe")
@@ -276,7 +284,6 @@ def test_a_capture_that_was_replayed_twice_gives_each_frame_once(desk: Desk, cap
     sensors_topic.create(desk.settings, 2)
     desk.publish(ALL)
     desk.publish(ALL)
-    desk.judge(ALL)
     out = desk.folder / "web.pcap"
     code, _, err = call(capsys, "alerts", "pcap", desk.ids["web"], "--out", str(out))
     assert (code, f"{len(TOLD['web'])} frames were sent again" in err) == (0, True)
@@ -296,7 +303,6 @@ def test_several_link_types_go_into_pcapng(desk: Desk, capsys: pytest.CaptureFix
     half = TOLD["web"][::2]
     desk.publish([one for one in ALL if one not in half])
     desk.publish([(ts, frame[14:]) for ts, frame in half], sensor="tap", link_type=101)
-    desk.judge(ALL)
     code, _, err = call(capsys, "alerts", "pcap", desk.ids["web"], "--out", str(desk.folder / "web.pcap"))
     assert (code, "link types 1, 101, and a pcap file holds one" in err, "web.pcapng" in err) == (2, True, True)
     assert not list(desk.folder.glob("*web.pcap*"))
@@ -309,8 +315,6 @@ def test_messages_of_other_times_are_not_read(desk: Desk) -> None:
     """The broker's time of a message is what is sought by; JSON packets are frames too, and what is no message of ours is counted."""
     admin = KafkaAdminClient(bootstrap_servers=desk.settings.kafka.bootstrap_servers)
     name = desk.settings.topic(RAW_PACKETS.name)
-    from kafka.admin import NewTopic
-
     admin.create_topics([NewTopic(name, 1, 1)])
     admin.close()
     ms, frames = BEGAN // 10**6, TOLD["web"]
@@ -338,7 +342,6 @@ def test_messages_of_other_times_are_not_read(desk: Desk) -> None:
 def test_flows_that_are_not_stored_yet_are_found_by_what_the_alert_says(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     sensors_topic.create(desk.settings, 1)
     desk.publish(ALL)
-    desk.judge(ALL)
     ask.query(desk.settings.hot, "DELETE FROM network_flows")
     out = desk.folder / "ping.pcap"
     code, _, err = call(capsys, "alerts", "pcap", desk.ids["ping"], "--out", str(out))
@@ -350,7 +353,6 @@ def test_flows_that_are_not_stored_yet_are_found_by_what_the_alert_says(desk: De
 
 
 def test_no_broker_and_no_topic_are_told(desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.judge(ALL)
     arguments = ("alerts", "pcap", desk.ids["web"], "--out", str(desk.folder / "web.pcap"))
     code, _, err = call(capsys, *arguments)
     assert (code, "is not on the broker" in err) == (4, True)

@@ -16,7 +16,8 @@ ALERT: dict[str, Any] = {
     "id": "0b4c1f6e-3f1c-5d2e-9a53-d5a3a9a0c7de", "attack_type": "SYN_SCAN", "description": "half-open scan", "kind": "scan",
     "src_ip": "10.0.0.1", "dst_ip": None, "first_seen": T0, "last_seen": T0 + timedelta(seconds=90), "created_at": T0, "flow_count": 1200,
     "severity": 3, "confidence": 0.93, "model_version": "7", "sensor_id": "s1", "domain": "d1", "resolved_at": None, "resolved_by": None,
-    "record_type": "flows", "action_taken": "none", "incident": None, "technique": {"id": "T1046", "name": "Network Service Discovery", "url": "https://x/"},
+    "record_type": "flows", "action_taken": "none", "incident": None,
+    "technique": {"id": "T1046", "name": "Network Service Discovery", "url": "https://x/"},
     "check": "which ports answered", "history": [],
     "details": {"targets": [f"10.0.1.{n}" for n in range(20)], "distinct_targets": 254, "ports": [22, 80], "flow_ids": ["a", "b"]},
 }  # fmt: skip
