@@ -33,7 +33,7 @@ _COLUMNS = {
 }
 
 Out = Annotated[Path, typer.Option("--out", parser=capture_path, help="The file: x.pcap, x.pcapng; -: to stdout.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000_000, help="Frames at most.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="Frames at most.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 

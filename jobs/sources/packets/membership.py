@@ -83,9 +83,10 @@ class Membership:
 
     def __init__(self, flows: Sequence[FlowSpan], fragment_timeout_s: float) -> None:
         self._timeout = round(fragment_timeout_s * 1e9)
-        keys = _keys(_as_packets(flows))
+        packets = _as_packets(flows)
+        keys = _keys(packets)
         self._hashes = np.unique(_hashes(keys))
-        self._pairs = {_pair(packet) for packet in _as_packets(flows)}
+        self._pairs = set(_pairs(packets))
         spans: dict[tuple[str, bytes], list[tuple[int, int, int]]] = {}
         for number, flow in enumerate(flows):
             for domain in flow.domains:
@@ -120,13 +121,21 @@ class Membership:
         packets, reasons = decode(frames.data, frames.offsets, frames.ts, frames.wire_len, frames.link_type)
         flows = np.full(len(frames), -1, np.int64)
         keys = _keys(packets)
-        ours = (reasons == 0) & (packets["frag"] != FRAG_LATER) & np.isin(_hashes(keys), self._hashes)
+        ours = (reasons == 0) & (packets["frag"] != FRAG_LATER) & self._known(_hashes(keys))
         for i in np.flatnonzero(ours):
             flows[i] = self._flow(domain, keys[i].tobytes(), int(packets["ts"][i]) // 1000)
         late = self._fragments(domain, frames, packets, flows, np.flatnonzero((reasons == 0) & (packets["frag"] != 0)))
         chosen = np.flatnonzero(flows >= 0)
         parts = [frames.take(chosen), *(frame for frame, _ in late)]
         return concat(parts), np.concatenate([flows[chosen], np.array([flow for _, flow in late], np.int64)])
+
+    def _known(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of the hashes a flow has."""
+        if not len(self._hashes):
+            return np.zeros(len(hashes), bool)
+        place = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        found: NDArray[np.bool_] = self._hashes[place] == hashes
+        return found
 
     def _flow(self, domain: str, key: bytes, us: int) -> int:
         """The flow of these ends at this time, or -1; where two meet, the later one."""
@@ -142,9 +151,8 @@ class Membership:
         """Give later fragments the flow of their first one; those of former batches that waited for one of these."""
         known = self._datagrams.setdefault(domain, _Datagrams())
         released: list[tuple[FrameBatch, int]] = []
-        for i in cut.tolist():
-            if _pair(packets[i]) not in self._pairs:
-                continue
+        pairs = _pairs(packets[cut])
+        for i in (i for i, pair in zip(cut.tolist(), pairs, strict=True) if pair in self._pairs):
             datagram, ts = datagram_of(packets[i]), int(packets["ts"][i])
             if packets["frag"][i] == FRAG_FIRST:
                 flow = int(flows[i])
@@ -161,12 +169,13 @@ class Membership:
 def _as_packets(flows: Sequence[FlowSpan]) -> NDArray:
     """Flows as ``PACKET_DTYPE[n]``, as far as a key is made from it."""
     packets = np.zeros(len(flows), PACKET_DTYPE)
-    for packet, flow in zip(packets, flows, strict=True):
-        packet["sport"], packet["dport"], packet["proto"] = flow.src_port, flow.dst_port, flow.protocol
-        for side, text in (("src", flow.src_ip), ("dst", flow.dst_ip)):
-            address = ip_address(text)
-            packet["ipver"] = address.version
-            packet[f"{side}_hi"], packet[f"{side}_lo"] = int(address) >> 64, int(address) & (1 << 64) - 1
+    for column, name in (("sport", "src_port"), ("dport", "dst_port"), ("proto", "protocol")):
+        packets[column] = [getattr(flow, name) for flow in flows]
+    for side in ("src", "dst"):
+        addresses = [ip_address(getattr(flow, f"{side}_ip")) for flow in flows]
+        packets["ipver"] = [address.version for address in addresses]
+        packets[f"{side}_hi"] = [int(address) >> 64 for address in addresses]
+        packets[f"{side}_lo"] = [int(address) & (1 << 64) - 1 for address in addresses]
     return packets
 
 
@@ -195,6 +204,7 @@ def _hashes(keys: NDArray) -> NDArray[np.uint64]:
     return mixed
 
 
-def _pair(packet: np.void) -> frozenset[tuple[int, int]]:
-    """The two addresses of a packet, in no order."""
-    return frozenset({(int(packet["src_hi"]), int(packet["src_lo"])), (int(packet["dst_hi"]), int(packet["dst_lo"]))})
+def _pairs(packets: NDArray) -> list[frozenset[tuple[int, int]]]:
+    """The two addresses of each packet, in no order."""
+    sides = [zip(packets[f"{side}_hi"].tolist(), packets[f"{side}_lo"].tolist(), strict=True) for side in ("src", "dst")]
+    return [frozenset(both) for both in zip(*sides, strict=True)]
