@@ -49,6 +49,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, date) else value
 
 
+def nested(value: Any) -> Any:
+    """A value for JSON, with whatever it holds."""
+    if isinstance(value, Mapping):
+        return {name: nested(one) for name, one in value.items()}
+    return [nested(one) for one in value] if isinstance(value, list) else plain(value)
+
+
 def show(rows: Sequence[Row], columns: Sequence[str], *, form: str, title: str) -> None:
     """Print rows as ``table`` (Rich), ``json`` (an array) or ``csv``."""
     if form == "json":

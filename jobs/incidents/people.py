@@ -19,7 +19,7 @@ from infra.console.looks import NO_TABLE
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import valid_text
 from infra.sections import PostgresSettings
-from jobs.incidents import guards, store
+from jobs.incidents import guards, ids, store
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 from schemas.alerts import TABLE
@@ -87,20 +87,16 @@ def find(cursor: Any, given: str) -> dict[str, Any]:
     ConfigError
         It names none, or several.
     """
-    wanted = given.strip().lower()
-    if not 4 <= len(wanted) <= 36 or set(wanted) - set("0123456789abcdef-"):
-        raise ConfigError(f"incident id {given!r} is no UUID, nor the beginning of one", _IDS)
+    first, last = ids.span(given, "incident", _IDS)
     cursor.execute(
-        f"SELECT DISTINCT {_SHOWN} FROM {INCIDENTS} i LEFT JOIN {ALIASES} a ON a.incident_id = i.id "
-        "WHERE starts_with(i.id::text, %(id)s) OR starts_with(a.alias::text, %(id)s) LIMIT 3",
-        {"id": wanted},
+        f"SELECT DISTINCT i.id::text, i.title FROM {INCIDENTS} i LEFT JOIN {ALIASES} a ON a.incident_id = i.id "
+        "WHERE i.id BETWEEN %(first)s::uuid AND %(last)s::uuid OR a.alias BETWEEN %(first)s::uuid AND %(last)s::uuid "
+        "ORDER BY 1 LIMIT %(most)s",
+        {"first": first, "last": last, "most": ids.NAMED + 1},
     )
-    rows = cursor.fetchall()
-    if len(rows) != 1:
-        raise ConfigError(
-            f"{'several incidents begin' if rows else 'there is no incident'} {'with' if rows else ''} {wanted}".replace("  ", " "), _IDS
-        )
-    return dict(rows[0])
+    key = ids.one([(row["id"], one_line(row["title"], 60)) for row in cursor.fetchall()], given, "incident", _IDS)
+    cursor.execute(f"SELECT {_SHOWN} FROM {INCIDENTS} i WHERE i.id = %s::uuid", (key,))
+    return dict(cursor.fetchone())
 
 
 def listed(
@@ -125,7 +121,7 @@ def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dic
     """Alerts of an incident in the order of time, and its notes."""
     cursor.execute(
         "SELECT id::text, first_seen, last_seen, severity, attack_type, kind, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, flow_count, "
-        f"confidence, record_type, domain, details, resolved_at, resolved_by, grouped_by FROM {TABLE} WHERE incident_id = %s "
+        f"confidence, record_type, domain, details, resolved_at, resolved_by, grouped_by, updated_at FROM {TABLE} WHERE incident_id = %s "
         "ORDER BY first_seen, id",
         (incident,),
     )
@@ -136,10 +132,15 @@ def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dic
 
 def history(cursor: Any, incident: str) -> list[dict[str, Any]]:
     """What the audit says was done to an incident, under whatever id, in the order of time."""
+    cursor.execute(f"SELECT alias::text FROM {ALIASES} WHERE incident_id = %s::uuid", (incident,))
+    return told(cursor, [f"incident:{one}" for one in (incident, *(row["alias"] for row in cursor.fetchall()))])
+
+
+def told(cursor: Any, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of the audit about ``targets`` (``alert:<id>``, ``incident:<id>``), in their order, and what each is in words (``what``)."""
     cursor.execute(
-        f"SELECT timestamp, user_id, action, details FROM {ACTIONS} WHERE target = ANY(SELECT 'incident:' || id FROM "
-        f"(SELECT %s AS id UNION ALL SELECT alias::text FROM {ALIASES} WHERE incident_id = %s::uuid) ids) ORDER BY id",
-        (incident, incident),
+        f"SELECT timestamp, user_id, action, details FROM {ACTIONS} WHERE target = ANY(%s) ORDER BY id",
+        (list(targets),),
     )
     return [{**row, "what": _told(row["action"], row["details"])} for row in cursor.fetchall()]
 
@@ -221,13 +222,13 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
         They are the same one.
     """
     into, *others = [find(cursor, one) for one in given]
-    ids = list(dict.fromkeys(one["id"] for one in others if one["id"] != into["id"]))
-    if not ids:
+    merged = list(dict.fromkeys(one["id"] for one in others if one["id"] != into["id"]))
+    if not merged:
         raise ConfigError(f"there is nothing to merge: all of these are incident {into['id']}", "name another incident")
     # What a person has put together, the rule does not take apart: the alerts are his now.
-    cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, ids))
+    cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, merged))
     with cursor.connection.cursor() as plain:
-        store.merge(plain, [UUID(one) for one in ids], UUID(into["id"]))
+        store.merge(plain, [UUID(one) for one in merged], UUID(into["id"]))
         store.tell(plain, [UUID(into["id"])], labels)
     return _changed(cursor, into, "", [])
 
@@ -240,21 +241,16 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     ConfigError
         One is no alert, or they are all that an incident has.
     """
-    ids = []
-    for one in alerts:
-        try:
-            ids.append(str(UUID(one)))
-        except ValueError as e:
-            raise ConfigError(f"alert id {one!r} is no UUID", "flowlake incidents show ID lists the alerts with their ids") from e
-    cursor.execute(f"SELECT id::text, incident_id::text, first_seen, last_seen FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE", (ids,))
+    chosen = [ids.alert(cursor, one) for one in alerts]
+    cursor.execute(
+        f"SELECT id::text, incident_id::text, first_seen, last_seen FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE", (chosen,)
+    )
     found = cursor.fetchall()
-    if missing := sorted(set(ids) - {row["id"] for row in found}):
-        raise ConfigError(f"there is no alert {missing[0]}", "flowlake incidents show ID lists the alerts with their ids")
     before = sorted({row["incident_id"] for row in found if row["incident_id"]})
     cursor.execute(
         f"SELECT i.id::text FROM {INCIDENTS} i WHERE i.id = ANY(%s::uuid[]) "
         f"AND NOT EXISTS (SELECT FROM {TABLE} a WHERE a.incident_id = i.id AND a.id <> ALL(%s::uuid[]))",
-        (before, ids),
+        (before, chosen),
     )
     if emptied := cursor.fetchall():
         raise ConfigError(f"nothing would be left of incident {emptied[0]['id']}", "leave one of its alerts, or merge it with another")
@@ -263,7 +259,7 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
         f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen, metadata, touched_at) VALUES (%s, '', %s, %s, %s, clock_timestamp())",
         (fresh, min(row["first_seen"] for row in found), max(row["last_seen"] for row in found), json.dumps({"split_from": before})),
     )
-    cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, ids))
+    cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, chosen))
     with cursor.connection.cursor() as plain:
         store.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
     for one in before:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -53,6 +53,17 @@ class Refused(ValueError):
     """A message that cannot be decoded; ``str`` is the reason for the dead letter, ``code: detail``."""
 
 
+@dataclass(frozen=True, slots=True)
+class JsonPacket:
+    """A packet that came as JSON: capture time (ns), sensor, frame, link type, bytes on the wire."""
+
+    ts: int
+    sensor: str
+    frame: bytes
+    link_type: int
+    wire_len: int
+
+
 class Digester:
     """Collects messages and splits their packets over ``buckets`` by flow hash.
 
@@ -64,7 +75,7 @@ class Digester:
         self._lateness = json_lateness_ns
         self._envelopes: list[Envelope] = []
         self._packets: list[NDArray] = []
-        self._json: dict[tuple[int, str], list[tuple[int, int, bytes, int, int, int]]] = defaultdict(list)
+        self._json: dict[tuple[int, str], list[tuple[JsonPacket, int, int]]] = defaultdict(list)  # offset, broker's time (ms)
         self.refused: list[tuple[KafkaMessage, str]] = []
 
     def add(self, message: KafkaMessage) -> None:
@@ -75,20 +86,12 @@ class Digester:
             self.refused.append((message, str(e)))
 
     def _add(self, message: KafkaMessage) -> None:
-        value = message.value
-        if not value:
-            raise Refused("empty: message without a value")
-        declared = message.headers.get(Header.CONTENT_TYPE)
-        content = declared.decode("utf-8", "replace").strip() if declared is not None else ""
-        base = content.split(";")[0].strip().lower()
-        if base == CONTENT_JSON or (not content and value[:64].lstrip()[:1] == b"{"):
-            self._json_packet(message, value)
-        elif base == _CONTENT_TYPE:
-            if content.replace(" ", "") != CONTENT_PACKETS.replace(" ", ""):
-                raise Refused(f"wrong-version: {content!r}, this meter reads {CONTENT_PACKETS!r}")
-            self._arrow(message, value)
+        value, content = content_of(message)
+        if content == CONTENT_JSON:
+            packet = json_packet(value)
+            self._json[(message.partition, packet.sensor)].append((packet, message.offset, message.timestamp_ms))
         else:
-            raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
+            self._arrow(message, value)
 
     def _arrow(self, message: KafkaMessage, value: bytes) -> None:
         envelope = envelope_of(message)
@@ -113,32 +116,10 @@ class Digester:
         late[1:] = ts[1:] < latest[:-1] - self._lateness
         return late & (reasons == 0)
 
-    def _json_packet(self, message: KafkaMessage, value: bytes) -> None:
-        try:
-            record = json.loads(value, parse_float=Decimal)
-        except (ValueError, RecursionError) as e:
-            raise Refused(f"json: {e}") from e
-        if not isinstance(record, dict):
-            raise Refused(f"json: expected an object, found {type(record).__name__}")
-        ts = json_time(record.get("timestamp"))
-        frame = json_frame(record.get("raw_bytes"))
-        link = _json_int(record, "link_type", 1, 0xFFFF)
-        wire = _json_int(record, "wire_len", len(frame), 0xFFFFFFFF)
-        sensor = record.get("sensor_id")
-        if sensor is not None and (not isinstance(sensor, str) or not 0 < len(sensor) <= _MAX_NAME):
-            raise Refused(f"json: sensor_id {str(sensor)[:80]!r} is no text of 1 to {_MAX_NAME} characters")
-        sensor = valid_text(sensor or JSON_DOMAIN)  # JSON can name half of a surrogate pair, which nothing else can
-        self._json[(message.partition, sensor)].append((message.offset, ts, frame, link, wire, message.timestamp_ms))
-
     def _flush_json(self) -> None:
         for (partition, sensor), rows in self._json.items():
-            frames = [r[2] for r in rows]
-            offsets = np.zeros(len(rows) + 1, np.int64)
-            np.cumsum([len(f) for f in frames], out=offsets[1:])
-            envelope = Envelope(sensor, sensor, 0, partition, 0, rows[0][0], KIND_JSON, 0, max(r[5] for r in rows), packets=len(rows))
-            ts, link_type = np.array([r[1] for r in rows], np.int64), np.array([r[3] for r in rows], np.uint16)
-            wire_len = np.array([r[4] for r in rows], np.uint32)
-            self._take(envelope, FrameBatch(ts, wire_len, link_type, np.frombuffer(b"".join(frames) or b"\0", np.uint8), offsets))
+            envelope = Envelope(sensor, sensor, 0, partition, 0, rows[0][1], KIND_JSON, 0, max(r[2] for r in rows), packets=len(rows))
+            self._take(envelope, json_frames([packet for packet, _, _ in rows]))
             self._envelopes.append(envelope)
         self._json.clear()
 
@@ -172,6 +153,67 @@ def count_rejects(reasons: NDArray[np.uint8], link_type: NDArray) -> dict[str, i
         for link, c in Counter(np.asarray(link_type)[reasons == UNKNOWN_LINK].tolist()).items():
             named[f"unknown_link_type_{link}"] = c
     return named
+
+
+def content_of(message: KafkaMessage) -> tuple[bytes, str]:
+    """Value of a message, and what it is: ``CONTENT_PACKETS`` or ``CONTENT_JSON``.
+
+    Raises
+    ------
+    Refused
+        It is neither, or empty.
+    """
+    value = message.value
+    if not value:
+        raise Refused("empty: message without a value")
+    declared = message.headers.get(Header.CONTENT_TYPE)
+    content = declared.decode("utf-8", "replace").strip() if declared is not None else ""
+    base = content.split(";")[0].strip().lower()
+    if base == CONTENT_JSON or (not content and value[:64].lstrip()[:1] == b"{"):
+        return value, CONTENT_JSON
+    if base != _CONTENT_TYPE:
+        raise Refused(f"content-type: {content!r} is neither {CONTENT_PACKETS!r} nor {CONTENT_JSON!r}")
+    if content.replace(" ", "") != CONTENT_PACKETS.replace(" ", ""):
+        raise Refused(f"wrong-version: {content!r}, this meter reads {CONTENT_PACKETS!r}")
+    return value, CONTENT_PACKETS
+
+
+def json_packet(value: bytes) -> JsonPacket:
+    """A packet that came as JSON.
+
+    Raises
+    ------
+    Refused
+        The value is no JSON object, or one of its fields is missing or out of range.
+    """
+    try:
+        record = json.loads(value, parse_float=Decimal)
+    except (ValueError, RecursionError) as e:
+        raise Refused(f"json: {e}") from e
+    if not isinstance(record, dict):
+        raise Refused(f"json: expected an object, found {type(record).__name__}")
+    ts = json_time(record.get("timestamp"))
+    frame = json_frame(record.get("raw_bytes"))
+    link = _json_int(record, "link_type", 1, 0xFFFF)
+    wire = _json_int(record, "wire_len", len(frame), 0xFFFFFFFF)
+    sensor = record.get("sensor_id")
+    if sensor is not None and (not isinstance(sensor, str) or not 0 < len(sensor) <= _MAX_NAME):
+        raise Refused(f"json: sensor_id {str(sensor)[:80]!r} is no text of 1 to {_MAX_NAME} characters")
+    # JSON can name half of a surrogate pair, which nothing else can
+    return JsonPacket(ts, valid_text(sensor or JSON_DOMAIN), frame, link, wire)
+
+
+def json_frames(packets: Sequence[JsonPacket]) -> FrameBatch:
+    """Packets that came as JSON, as a batch in the same order."""
+    offsets = np.zeros(len(packets) + 1, np.int64)
+    np.cumsum([len(packet.frame) for packet in packets], out=offsets[1:])
+    return FrameBatch(
+        np.array([packet.ts for packet in packets], np.int64),
+        np.array([packet.wire_len for packet in packets], np.uint32),
+        np.array([packet.link_type for packet in packets], np.uint16),
+        np.frombuffer(b"".join(packet.frame for packet in packets) or b"\0", np.uint8),
+        offsets,
+    )
 
 
 def envelope_of(message: KafkaMessage) -> Envelope:

@@ -107,7 +107,7 @@ class FragmentTable:
         for i in np.flatnonzero(packets["frag"]):
             p = packets[i]
             ts, index = int(p["ts"]) // 1000, int(p["domain"])
-            domain, datagram = self._domains[index], _datagram(p)
+            domain, datagram = self._domains[index], datagram_of(p)
             orphans[index] += domain.forget_before(ts - self._timeout)
             if p["frag"] == FRAG_FIRST:
                 inherited = tuple(int(p[name]) for name in _INHERITED)
@@ -156,10 +156,11 @@ class FragmentTable:
             self._domains[index].firsts[tuple(datagram)] = (ts, inherited)  # type: ignore[index]
         for i, p in enumerate(waiting):
             domain = self._domains[int(p["domain"])]
-            domain.wait(_datagram(p), int(p["ts"]) // 1000, waiting[i : i + 1].tobytes(), self._bound)
+            domain.wait(datagram_of(p), int(p["ts"]) // 1000, waiting[i : i + 1].tobytes(), self._bound)
 
 
-def _datagram(p: np.void) -> Datagram:
+def datagram_of(p: np.void) -> Datagram:
+    """By what the fragments of a datagram know each other, within a domain; ``p``: a row of ``PACKET_DTYPE``."""
     addresses = (int(p["src_hi"]), int(p["src_lo"]), int(p["dst_hi"]), int(p["dst_lo"]))
     return (*addresses, int(p["ipver"]), int(p["frag_id"]))
 

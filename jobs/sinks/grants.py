@@ -70,6 +70,12 @@ class RoleGrants:
         return out
 
 
+def may_read(cursor: Any, table: str) -> bool:
+    """Whether this user may read all of a table; False where there is none. For a cursor whose rows are mappings."""
+    cursor.execute("SELECT coalesce(has_table_privilege(to_regclass(%s)::oid, 'SELECT'), false) AS may", (table,))
+    return bool(cursor.fetchone()["may"])
+
+
 def _granted(cursor: Any, role: str, table: str, right: str) -> bool:
     what, columns = _parts(right)
     if columns is None:

@@ -1,13 +1,14 @@
-"""``flowlake alerts``: the alerts, followed live if wished, and resolved."""
+"""``flowlake alerts``: the alerts, followed live if wished, one as a page, its frames, and resolved."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -15,9 +16,10 @@ from infra import config
 from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError
 from infra.names import printable
 from jobs.sinks import ask
+from ops.cli import frames
 from schemas.alerts import TABLE
 from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, STORM, kind_named
 
@@ -28,34 +30,83 @@ _POLL_S = 0.5
 _LATE = timedelta(seconds=10)
 _ALL = 1_000_000
 
-alerts = typer.Typer(
-    add_completion=False, rich_markup_mode=None, help="A look at the alerts.", context_settings={"help_option_names": ["-h", "--help"]}
+Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, as `flowlake alerts` shows it, or its beginning.")]
+By = Annotated[str, typer.Option("--by", help="Who does it; default: you.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")]
+OfKind = Annotated[
+    str | None, typer.Option("--kind", help="scan, flood, brute-force, repeated, per-flow, storm, or an attack type such as SYN_FLOOD.")
+]
+OnlyOpen = Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")]
+Since = Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")]
+Suppressed = Annotated[bool, typer.Option("--suppressed", help="Also those that the whitelist or a maintenance window silences.")]
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="The alerts: a list of them, one as a page, the frames behind it, resolving.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@alerts.callback(
+@app.callback(
     invoke_without_command=True,
     epilog="Examples:  flowlake alerts --open   |   flowlake alerts --kind flood --json   |   flowlake alerts --follow   |   "
-    "flowlake alerts resolve 0b4c... --by anna",
+    "flowlake alerts show 0b4c1f6e   |   flowlake alerts resolve 0b4c1f6e --by anna",
 )
-def show(
+def look(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
-    kind: Annotated[
-        str | None, typer.Option(help="scan, flood, brute-force, repeated, per-flow, storm, or an attack type such as SYN_FLOOD.")
-    ] = None,
-    only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
-    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
-    suppressed: Annotated[
-        bool, typer.Option("--suppressed", help="Also those that the whitelist or a maintenance window silences.")
-    ] = False,
+    limit: Limit = 20,
+    kind: OfKind = None,
+    only_open: OnlyOpen = False,
+    since: Since = None,
+    suppressed: Suppressed = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print alerts as they are raised (Ctrl-C ends it).")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """The newest alerts; one row a flood's target, a scan's source, a brute-forced pair, or else a flow."""
-    if context.invoked_subcommand is not None:
-        return
+    """The newest alerts; one row a flood's target, a scan's source, a brute-forced or repeating pair, or else a flow."""
+    if context.invoked_subcommand is None:
+        _look(conf_file, limit, kind, only_open, since, follow, as_json, suppressed)
+
+
+@app.command("list", epilog="Examples:  flowlake alerts list --open   |   flowlake alerts list --kind SYN_FLOOD --since 2h --json")
+def list_(
+    limit: Limit = 20,
+    kind: OfKind = None,
+    only_open: OnlyOpen = False,
+    since: Since = None,
+    suppressed: Suppressed = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest alerts, as without a command."""
+    _look(conf_file, limit, kind, only_open, since, False, as_json, suppressed)
+
+
+@app.command("follow", epilog="Examples:  flowlake alerts follow   |   flowlake alerts follow --kind scan --json")
+def follow_(
+    limit: Limit = 20,
+    kind: OfKind = None,
+    only_open: OnlyOpen = False,
+    since: Since = None,
+    suppressed: Suppressed = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The newest alerts, and then those that are raised, a line each (Ctrl-C ends it)."""
+    _look(conf_file, limit, kind, only_open, since, True, as_json, suppressed)
+
+
+def _look(
+    conf_file: Path | None,
+    limit: int,
+    kind: str | None,
+    only_open: bool,
+    since: str | None,
+    follow: bool,
+    as_json: bool,
+    suppressed: bool,
+) -> None:
     settings = config.load(conf_file)
     began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
     moment = looks.since(since)
@@ -86,6 +137,21 @@ def _say_hidden(hidden: int) -> None:
         print(f"{hidden:,} suppressed alert{'s are' if hidden > 1 else ' is'} not shown: --suppressed shows them too", file=sys.stderr)
 
 
+@app.command(epilog="Example:  flowlake alerts show 0b4c1f6e")
+def show(alert_id: Id, as_json: Json = False, conf_file: ConfFile = None) -> None:
+    """An alert as a page: what, who, when, how many, why, what was done about it, and what leads on."""
+    from jobs.incidents import page, people
+    from ops.cli import alertpage
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        found = page.read(cursor, alert_id, people.labels_of(settings))
+    if as_json:
+        print(json.dumps(looks.nested(found), indent=1, default=str))
+    else:
+        print("\n".join(alertpage.lines(found)))
+
+
 def _known(settings: Settings, kind: str) -> None:
     """A kind, a label of ours, or one that alerts have: models of one's own may have labels of their own."""
     if kind_named(kind) in (*_KINDS, *ATTACKS) or ask.query(
@@ -97,16 +163,38 @@ def _known(settings: Settings, kind: str) -> None:
     )
 
 
-@alerts.command(epilog="Example:  flowlake alerts resolve 0b4c1f6e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
-def resolve(
-    alert_id: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, as `flowlake alerts` shows it.")],
-    by: Annotated[str, typer.Option(help="Who resolves it.")],
-    action: Annotated[str | None, typer.Option(help="What was done; goes into action_taken.")] = None,
+@app.command(epilog="Examples:  flowlake alerts pcap 0b4c1f6e --out x.pcap   |   flowlake alerts pcap 0b4c1f6e --out - | tshark -r -")
+def pcap(
+    alert_id: Id,
+    out: frames.Out,
+    limit: frames.Limit = 100_000,
+    force: frames.Force = False,
+    as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """Mark an alert as resolved."""
-    row = settle(config.load(conf_file), alert_id, by, action)
-    print(f"{row['id']}  {row['attack_type']}  resolved by {row['resolved_by']} at {looks.plain(row['resolved_at'])}")
+    """The frames of an alert's flows as a capture file, while the topic raw-packets still holds them; says what it no longer does."""
+    from jobs.incidents import page, people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        row = page.alert(cursor, alert_id)
+    frames.write(settings, f"alert {row['id']}", [row], out, limit, force=force, as_json=as_json)
+
+
+@app.command(epilog="Example:  flowlake alerts resolve 0b4c1f6e --by anna --action 'blocked at the border'")
+def resolve(
+    alert_id: Id,
+    by: By = "",
+    action: Annotated[str | None, typer.Option(help="What was done; goes into action_taken.", show_default=False)] = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Mark an alert as resolved; whoever resolves it second is told who was first."""
+    from jobs.incidents import page, people
+
+    who = by or getpass.getuser()
+    with people.acting(config.load(conf_file).alerts, who) as cursor:
+        row = page.resolve(cursor, alert_id, who, action)
+    print(f"{row['id']}  {looks.word(row['attack_type'])}  resolved by {row['resolved_by']} at {looks.plain(row['resolved_at'])}")
 
 
 def read(
@@ -169,33 +257,6 @@ def _conditions(kind: str | None, only_open: bool, since: datetime | None, creat
 def _spellings(kind: str) -> list[str]:
     """What rows of a kind may say: until the query ``alerts`` of this version has run, the database holds former names."""
     return [kind, *(former for former, now in FORMER_KINDS.items() if now == kind)]
-
-
-def settle(settings: Settings, alert_id: str, by: str, action: str | None = None) -> dict[str, Any]:
-    """Mark an alert as resolved; returns it.
-
-    Raises
-    ------
-    ConfigError
-        The id is no UUID, or of no alert.
-    StoreError
-        Somebody has resolved it before, or the database is away.
-    """
-    try:
-        wanted = str(UUID(alert_id))
-    except ValueError as e:
-        raise ConfigError(f"alert id {alert_id!r} is no UUID", "flowlake alerts shows the ids in its last column") from e
-    sql = (
-        f"UPDATE {TABLE} SET resolved_at = clock_timestamp(), resolved_by = %s, action_taken = coalesce(%s, action_taken) "
-        "WHERE id = %s::uuid AND resolved_at IS NULL RETURNING id::text, attack_type, resolved_at, resolved_by"
-    )
-    rows = ask.query(settings.alerts, sql, [by, action, wanted])
-    if rows:
-        return rows[0]
-    before = ask.query(settings.alerts, f"SELECT resolved_by FROM {TABLE} WHERE id = %s::uuid", [wanted])
-    if before:
-        raise StoreError(f"alert {wanted} was resolved before, by {before[0]['resolved_by']}")
-    raise ConfigError(f"there is no alert {wanted}", "flowlake alerts shows the ids in its last column")
 
 
 def _follow(

@@ -13,6 +13,8 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
+from infra.names import printable, visible
+from ops.cli import frames
 from schemas.incidents import STATUSES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
@@ -63,12 +65,12 @@ def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
         alerts, notes = people.contents(cursor, found["id"])
         done = people.history(cursor, found["id"])
     if as_json:
-        print(json.dumps(_plain({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
+        print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
-    print("\n".join(_page(found, len(alerts))))
+    print(visible("\n".join(_page(found, len(alerts)))))
     looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
-    for title, rows in (("notes", [f"{looks.plain(n['at'])}  {n['author']}: {n['note']}" for n in notes]),
-                        ("history", [f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}" for d in done])):  # fmt: skip
+    for title, rows in (("notes", [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes]),
+                        ("history", [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done])):  # fmt: skip
         if rows:
             print(f"\n{title}")
             print("\n".join(f"  {row}" for row in rows))
@@ -78,7 +80,7 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     about = found["metadata"]
     span = f"{looks.plain(found['first_seen'])} to {looks.plain(found['last_seen'])}"
     lines = [
-        found["title"],
+        looks.word(found["title"], 300),
         f"{found['priority']}  {found['status']}  assigned to {found['assigned_to'] or 'nobody'}",
         f"{found['id']}  {span}  {alerts} alerts, {about.get('flows', 0):,} flows",
         "",
@@ -93,10 +95,23 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     return [*lines, ""]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else looks.plain(value)
+@app.command(epilog="Example:  flowlake incidents pcap 0b4c1f6e --out story.pcap")
+def pcap(
+    incident: Id,
+    out: frames.Out,
+    limit: frames.Limit = 100_000,
+    force: frames.Force = False,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """The frames of the flows behind all alerts of an incident, while the topic raw-packets still holds them."""
+    from jobs.incidents import people
+
+    settings = config.load(conf_file)
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        found = people.find(cursor, incident)
+        alerts, _ = people.contents(cursor, found["id"])
+    frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
 
 
 @app.command(epilog="Example:  flowlake incidents assign 0b4c1f6e --to anna")
@@ -189,7 +204,9 @@ def merge(
 
 @app.command(epilog="Example:  flowlake incidents split 9f1c6c1e-3f1c-5d2e-9a53-d5a3a9a0c7de --by anna")
 def split(
-    alerts: Annotated[list[str], typer.Argument(metavar="ALERT", help="Ids of alerts, as `flowlake incidents show` lists them.")],
+    alerts: Annotated[
+        list[str], typer.Argument(metavar="ALERT", help="Ids of alerts, as `flowlake incidents show` lists them, or their beginnings.")
+    ],
     by: By = "",
     conf_file: ConfFile = None,
 ) -> None:
@@ -219,4 +236,4 @@ def edit(
 
 def _say(row: dict[str, Any]) -> None:
     to = f", assigned to {row['assigned_to']}" if row["assigned_to"] else ""
-    print(f"{row['id']}  {row['priority']}  {row['status']}{to}  {row['title']}")
+    print(printable(f"{row['id']}  {row['priority']}  {row['status']}{to}  {row['title']}"))

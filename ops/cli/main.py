@@ -48,7 +48,7 @@ PLATFORM: dict[str, Group] = {
     "stream": Group("ops.cli.stream:stream", "Run the stream: the queries of all sources, or some of them."),
     "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
-    "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
+    "alerts": Group("ops.cli.alerts:app", "The alerts: a list of them, one as a page, the frames behind it, resolving."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "whitelist": Group("ops.cli.whitelist:app", "Whitelist: hosts and kinds of alerts that are known, and silenced."),
     "maintenance": Group("ops.cli.maintenance:app", "Maintenance windows: spans of time in which alerts are silenced."),

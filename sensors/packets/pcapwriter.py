@@ -55,7 +55,8 @@ class PcapWriter:
     """
 
     def __init__(self, path: str | Path, link_type: int = 1) -> None:
-        self.path, self.link_type, self.packets, self.bytes = Path(path), link_type, 0, 24
+        self.path, self.link_type = Path(path), link_type
+        self.packets, self.bytes = 0, len(self._header())
         to_stdout = self.path == STDOUT
         if to_stdout and (sys.stdout is None or sys.stdout.isatty()):
             what = "is closed" if sys.stdout is None else "is a terminal"
@@ -63,7 +64,7 @@ class PcapWriter:
         try:
             self._partial = None if to_stdout else PartialFile(self.path)
             self._file: BinaryIO = self._partial.file if self._partial else os.fdopen(os.dup(1), "wb")
-            self._file.write(np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, link_type], "<u4").tobytes())
+            self._file.write(self._header())
         except OSError as e:
             raise CaptureError(f"cannot write {path}: {e.strerror}", "name a folder that exists and is writable") from e
 
@@ -71,6 +72,22 @@ class PcapWriter:
         """Append frames, in the order given."""
         if len(frames) == 0:
             return
+        out = self._records(frames)
+        try:
+            self._file.write(out)
+        except BrokenPipeError:  # of standard output: its reader has seen enough
+            raise
+        except OSError as e:
+            raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e
+        self.packets += len(frames)
+        self.bytes += len(out)
+
+    def _header(self) -> bytes:
+        """What stands at the beginning of the file."""
+        return np.array([_MAGIC_NS, 0x00040002, 0, 0, _SNAPLEN, self.link_type], "<u4").tobytes()
+
+    def _records(self, frames: FrameBatch) -> memoryview | bytes:
+        """Frames as the file holds them."""
         if (frames.link_type != self.link_type).any():
             other = int(frames.link_type[frames.link_type != self.link_type][0])
             raise CaptureError(
@@ -83,14 +100,7 @@ class PcapWriter:
         headers[:, 3] = frames.wire_len
         out = np.empty(_RECORD * len(frames) + frames.nbytes, np.uint8)
         _interleave(headers.view(np.uint8), frames.data, frames.offsets, out)
-        try:
-            self._file.write(out.data)
-        except BrokenPipeError:  # of standard output: its reader has seen enough
-            raise
-        except OSError as e:
-            raise CaptureError(f"cannot write {self.path}: {e.strerror}", "make room, or name another folder") from e
-        self.packets += len(frames)
-        self.bytes += out.size
+        return out.data
 
     def close(self) -> None:
         """Flush, close, and give the file its name."""

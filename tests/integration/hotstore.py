@@ -43,12 +43,12 @@ def server_of(kind: str, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @contextmanager
-def empty_database(server: dict[str, Any]) -> Iterator[str]:
-    """A database of its own on a server, for as long as it is needed."""
+def empty_database(server: dict[str, Any], like: str = "template1") -> Iterator[str]:
+    """A database of its own on a server, for as long as it is needed; with what another one holds, to which nobody is connected."""
     name = f"h{uuid.uuid4().hex[:12]}"
     with closing(postgres.connect(PostgresSettings(database="postgres", **server), "test")) as connection:
         connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name}")
+        connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {like}")
         try:
             yield name
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -13,9 +15,11 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError, StoreError, one_line
+from jobs.incidents.behind import Wanted
 from jobs.runtime import lake, s3
 from jobs.sinks import ask
 from schemas.network_flows import TABLE
+from schemas.packets import FLOWS
 
 
 class RecordStore(StrEnum):
@@ -39,17 +43,26 @@ _SHOWN = (
     "attack_type",
     "confidence_score",
 )
+_HOT = "timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol"
+_LAKE = "start_time, src_ip, src_port, dst_ip, dst_port, protocol"
 _DERIVED = (
     "total_fwd_packets + total_backward_packets AS packets, total_length_fwd_packets + total_length_bwd_packets AS bytes, "
     "flow_duration / 1e6 AS duration_s, end_reason, attack_type, confidence_score, predicted_label, flow_id"
 )
+#: What is shown of a flow, as SQL by store.
+COLUMNS = {"hot": f"{_HOT}, {_DERIVED.replace('/ 1e6', '/ 1e6::float8')}", "lake": f"{_LAKE}, {_DERIVED}"}
 
 
 def flows(
-    store: Annotated[RecordStore, typer.Option(help="Which store to look into.")] = RecordStore.lake,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest records, so many.")] = 20,
+    store: Annotated[
+        RecordStore | None,
+        typer.Option(help="Which store to look into.", show_default="lake; of an alert or incident: hot, else lake"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many: the newest; of an alert or incident, the first.")] = 20,
     attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
     since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    alert: Annotated[str | None, typer.Option("--alert", help="Only those behind this alert: its id, or the beginning of it.")] = None,
+    incident: Annotated[str | None, typer.Option("--incident", help="Only those behind the alerts of this incident.")] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     conf_file: ConfFile = None,
@@ -57,18 +70,49 @@ def flows(
     """The newest flow records of the lake or the hot store."""
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", "choose one")
+    if alert is not None and incident is not None:
+        raise ConfigError("--alert and --incident exclude each other", "choose one")
     settings = config.load(conf_file)
+    form = "json" if as_json else "csv" if as_csv else "table"
+    if alert is not None or incident is not None:
+        _behind(settings, alert, incident, Wanted(COLUMNS, limit, attacks, looks.since(since)), store, form)
+        return
+    store = store or RecordStore.lake
     rows = read(settings, store, limit=limit, attacks=attacks, since=looks.since(since))
-    looks.show(
-        rows, _SHOWN, form="json" if as_json else "csv" if as_csv else "table", title=f"{len(rows)} flows, newest first ({store.value})"
-    )
+    looks.show(rows, _SHOWN, form=form, title=f"{len(rows)} flows, newest first ({store.value})")
     if not rows:
         conditions = [*(["--attacks"] if attacks else []), *([f"--since {since}"] if since else [])]
         newest = read(settings, store, limit=1) if conditions else []
         looks.explain_nothing(f"flows in {_place(settings, store)}", conditions, newest[0]["start_time"] if newest else None)
 
 
-flows.epilog = "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json"  # type: ignore[attr-defined]
+flows.epilog = (  # type: ignore[attr-defined]
+    "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json   |   flowlake flows --alert 0b4c1f6e"
+)
+
+
+def _behind(settings: Settings, alert: str | None, incident: str | None, wanted: Wanted, store: RecordStore | None, form: str) -> None:
+    """The flows behind an alert or an incident; what a reader has to know of them goes to standard error."""
+    from jobs.incidents import behind, page, people
+
+    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+        if alert is not None:
+            rows = [page.alert(cursor, alert)]
+            what = f"alert {rows[0]['id']}"
+        else:
+            found = people.find(cursor, incident or "")
+            rows, _ = people.contents(cursor, found["id"])
+            what = f"incident {found['id']}"
+    there = behind.find(settings, FLOWS, rows, wanted, store.value if store else None)
+    shown = f"{there.total:,} flows" if len(there.rows) == there.total else f"the first {len(there.rows):,} of {there.total:,} flows"
+    looks.show(there.rows, _SHOWN, form=form, title=f"{shown} behind {what}, in the order of time ({there.store})")
+    notes = list(there.notes)
+    if len(there.rows) < there.total:
+        notes.append(f"{there.total - len(there.rows):,} flows more are not shown; --limit {there.total} shows all")
+    if not there.rows:
+        notes.append(f"no flows behind {what} are stored: open ones are when they end, old ones are deleted; the lake keeps them longest")
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def read(
@@ -102,10 +146,7 @@ def _hot(settings: Settings, limit: int, attacks: bool, since: datetime | None) 
     if since:
         where.append("timestamp >= %s")
         values.append(since)
-    sql = (
-        "SELECT timestamp AS start_time, host(src_ip) AS src_ip, src_port, host(dst_ip) AS dst_ip, dst_port, protocol, "
-        f"{_DERIVED.replace('/ 1e6', '/ 1e6::float8')} FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
-    )
+    sql = f"SELECT {COLUMNS['hot']} FROM {TABLE} WHERE {' AND '.join(where)} ORDER BY timestamp DESC LIMIT %s"
     return ask.query(settings.hot, sql, [*values, limit])
 
 
@@ -125,8 +166,7 @@ def _lake(settings: Settings, limit: int, attacks: bool, since: datetime | None)
             label = ds.field("predicted_label") == 1
             condition = label if condition is None else condition & label
         filtered = source.filter(condition) if condition is not None else source  # noqa: F841 - DuckDB finds it by name
-        columns = f"start_time, src_ip, src_port, dst_ip, dst_port, protocol, {_DERIVED}"
-        sql = f"SELECT {columns} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
+        sql = f"SELECT {COLUMNS['lake']} FROM filtered ORDER BY start_time DESC LIMIT {int(limit)}"
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()

@@ -1,0 +1,195 @@
+"""The records behind alerts, from the store that still has them: the hot store, else the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from infra.config import Settings
+from infra.errors import ConfigError, StoreError, one_line
+from infra.names import printable
+from jobs.incidents import flows
+from jobs.incidents.flows import Condition
+from jobs.runtime import lake
+from jobs.sinks import ask
+from schemas.records import RecordType
+
+#: Alerts whose records are looked up in one go, at most.
+MAX_ALERTS = 1000
+HOT, LAKE = "hot", "lake"
+Alert = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Records behind alerts.
+
+    Attributes
+    ----------
+    rows : list of dict
+        In the order of time.
+    total : int
+        How many there are; more than ``rows`` where a limit was reached.
+    store : str
+        ``hot`` or ``lake``.
+    notes : list of str
+        What a reader has to know: why it is this store, what is left out.
+    """
+
+    rows: list[dict[str, Any]]
+    total: int
+    store: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+        Store -> the columns to select from it, as SQL.
+    limit : int
+        Rows at most, the earliest.
+    attacks : bool
+        Only those labelled as attacks.
+    since : datetime, optional
+        Only those that began then or later.
+    """
+
+    columns: Mapping[str, str]
+    limit: int
+    attacks: bool = False
+    since: datetime | None = None
+
+
+def find(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, store: str | None = None) -> Behind:
+    """Records of one type that are behind alerts.
+
+    Parameters
+    ----------
+    record
+        Their type; it has a hot table, a lake table and alerts.
+    alerts
+        Rows with id, kind, attack_type, domain, src_ip, dst_ip, first_seen, last_seen, flow_count, details, record_type.
+    store
+        ``hot`` or ``lake``; None: the hot store, and the lake where the hot store holds fewer than the alerts count and the lake more.
+
+    Raises
+    ------
+    ConfigError
+        None of the alerts is about such records.
+    StoreError
+        No store can be asked.
+    """
+    mine = [alert for alert in alerts if alert["record_type"] == record.name]
+    notes = list[str]()
+    if not mine:
+        other = sorted({printable(alert["record_type"]) for alert in alerts})
+        raise ConfigError(f"no {record.name} are behind it: it is about records of type {', '.join(other) or 'none'}", "ask: flowlake sql")
+    if len(mine) < len(alerts):
+        notes.append(f"{len(alerts) - len(mine)} alerts are about other records than {record.name}, and left out")
+    if len(mine) > MAX_ALERTS:
+        notes.append(f"these are the records of the first {MAX_ALERTS:,} alerts of {len(mine):,}")
+        mine = mine[:MAX_ALERTS]
+    if store is not None:
+        rows, total = _ASK[store](settings, record, mine, wanted)
+        return Behind(rows, total, store, notes)
+    counted = 0 if wanted.attacks or wanted.since else sum(alert["flow_count"] for alert in mine)
+    return _whichever(settings, record, mine, wanted, counted, notes)
+
+
+def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, counted: int, notes: list[str]) -> Behind:
+    failed: StoreError | None = None
+    rows, total = list[dict[str, Any]](), -1
+    try:
+        rows, total = _hot(settings, record, alerts, wanted)
+        if total >= max(counted, 1):
+            return Behind(rows, total, HOT, notes)
+        why = f"the hot store holds {total:,} of {counted:,}" if counted else "the hot store holds none"
+    except StoreError as e:
+        failed, why = e, f"the hot store cannot be asked: {e}"
+    try:
+        older, more = _lake(settings, record, alerts, wanted)
+    except StoreError as e:
+        if failed is not None:
+            raise failed from e
+        return Behind(rows, total, HOT, [*notes, *([f"the lake cannot be asked: {e}"] if total < counted else [])])
+    if more > total:
+        return Behind(older, more, LAKE, [*notes, f"from the lake: {why}"])
+    if total < counted:
+        notes.append(f"{total:,} of {counted:,} flows are stored: open ones are when they end, and old ones are deleted")
+    return Behind(rows, total, HOT, notes)
+
+
+def _where(alerts: Sequence[Alert], record: RecordType, wanted: Wanted, columns: Mapping[str, str], time: str) -> Condition:
+    assert record.alerts is not None
+    parts, values = list[str](), list[Any]()
+    for alert in alerts:
+        part, more = flows.condition(alert, record, record.alerts, columns, time)
+        parts.append(part)
+        values += more
+    text = f"({' OR '.join(parts)})"
+    if len(alerts) > 1:  # what a store can skip by
+        text = f"{time} BETWEEN %s AND %s AND {text}"
+        values = [min(alert["first_seen"] for alert in alerts), max(alert["last_seen"] for alert in alerts), *values]
+    if wanted.attacks:
+        text += f" AND {columns['predicted_label']} = 1"
+    if wanted.since:
+        text += f" AND {time} >= %s"
+        values.append(wanted.since)
+    return text, values
+
+
+def _hot(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
+    assert record.hot is not None
+    columns = flows.of_hot(record)
+    where, values = _where(alerts, record, wanted, columns, record.hot.time)
+    body = f"FROM {record.hot.name} WHERE {where}"
+    order = f"ORDER BY {record.hot.time}, {columns[record.key]}"
+    rows = ask.query(settings.hot, f"SELECT {wanted.columns[HOT]} {body} {order} LIMIT %s", [*values, wanted.limit])
+    if len(rows) < wanted.limit:
+        return rows, len(rows)
+    return rows, ask.query(settings.hot, f"SELECT count(*) AS n {body}", values)[0]["n"]
+
+
+def _lake(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
+    import duckdb
+    import pyarrow.dataset as ds
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    from infra import paths
+    from infra.console import looks
+
+    paths.check_lake(settings)
+    place = lake.location(settings, record)
+    first, last = min(alert["first_seen"] for alert in alerts), max(alert["last_seen"] for alert in alerts)
+    columns = {name: name for name in record.published.names}
+    where, values = _where(alerts, record, wanted, columns, record.event_time)
+    body = f"FROM days WHERE {where.replace('%s', '?')}"
+    try:
+        # Days and files are left out by Arrow; DuckDB does the rest.
+        moment, day = ds.field(record.event_time), ds.field("event_date")
+        near = (day >= first.date()) & (day <= last.date()) & (moment >= first) & (moment <= last)
+        days = lake.dataset(place, settings.lake).filter(near)  # noqa: F841 - DuckDB finds it by name
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            order = f"ORDER BY {record.event_time}, {record.key}"
+            found = connection.sql(f"SELECT {wanted.columns[LAKE]} {body} {order} LIMIT {int(wanted.limit)}", params=values)
+            rows: list[dict[str, Any]] = found.to_arrow_table().to_pylist()
+            if len(rows) < wanted.limit:
+                return rows, len(rows)
+            counted = connection.execute(f"SELECT count(*) {body}", values).fetchone()
+            return rows, counted[0] if counted else len(rows)
+    except TableNotFoundError as e:
+        raise StoreError(f"lake {place} holds no table yet", looks.NO_TABLE) from e
+    except (DeltaError, OSError) as e:
+        raise lake.problem(e, place, settings.lake) from e
+    except (RuntimeError, ValueError, duckdb.Error) as e:
+        raise StoreError(f"lake {place} cannot be read: {one_line(e)}", "check lake.path and lake.s3_endpoint") from e
+
+
+_ASK: dict[str, Callable[[Settings, RecordType, Sequence[Alert], Wanted], tuple[list[dict[str, Any]], int]]] = {HOT: _hot, LAKE: _lake}
