@@ -58,7 +58,7 @@ def _numbers(subject: Subject) -> Iterator[Panel]:
     yield number("rate", f"{subject.name.capitalize()} per second", "round(count(*) / 300.0, 2)", "ops", f"Of the last 5 minutes; {_RATE}.")
     if volume := subject.volume:
         sql = f"round(coalesce({volume.rows}, 0) * 8 / 300.0)"
-        yield number("bits", "Bits per second", sql, "bps", "Both directions of what began in the last 5 minutes.")
+        yield number("bits", "Bits per second now", sql, "bps", "Both directions of what began in the last 5 minutes.")
     if subject.scored:
         sql = "coalesce(round(100.0 * count(*) FILTER (WHERE predicted_label = 1) / nullif(count(*), 0), 2), 0)"
         yield number("attack_share", "Share of attacks", sql, "percent", "Of the last 5 minutes.", warn=10, bad=50)
