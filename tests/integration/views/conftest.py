@@ -13,14 +13,13 @@ from infra import config
 from infra.config import Settings
 from infra.sections import HotSettings
 from jobs.archiving import ledger
+from jobs.hotstore import countries as loader
 from jobs.sinks import alerts, hot, postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.grants import RoleGrants
 from jobs.sinks.migrations import Component, migrate
 from schemas import countries
 from schemas.packets import FLOWS
 from schemas.records import RecordType
-from schemas.roles import OF_COUNTRIES
 from tests.integration.hotstore import STORES, Store, empty_database, flows, server_of
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, give
 from tests.toy_source.records import READING
@@ -83,7 +82,7 @@ def _components(made: Settings) -> list[Component]:
         *(hot.component(made, record.hot) for record in records() if record.hot),
         ledger.component(made),
         alerts.component(made),
-        Component(countries.COMPONENT, made.hot, countries.MIGRATIONS, RoleGrants(OF_COUNTRIES)),
+        loader.component(made),
     ]
 
 
