@@ -259,7 +259,7 @@ def tables() -> str:
     """Columns of records, predictions and the stores."""
     from jobs.archiving.columns import ArchiveLayout
     from jobs.quality.table import SCHEMA as QUARANTINE
-    from schemas import alerts, archive, hot, migrations
+    from schemas import alerts, archive, countries, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
     from schemas.packets import FLOWS
@@ -310,6 +310,9 @@ def tables() -> str:
         f"`{archive.BOOK}`, in the database of the hot store, says which months are archived. {docstring('schemas/archive.py')} "
         "[How](../how-to/archive.md).",
         _history(archive.MIGRATIONS),
+        "## Countries of networks",
+        "In the database of the hot store, once a GeoIP file has been loaded. [How](../how-to/see-it-in-grafana.md#attackers-by-country).",
+        _history(countries.MIGRATIONS),
         "## Versions of the tables in PostgreSQL",
         "The statements above make the tables, version after version; a database of an older version gets those that it has not had. "
         "[`flowlake db status`](cli.md#flowlake-db) compares; [how](../how-to/operate.md#tables-of-postgresql).",

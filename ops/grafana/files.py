@@ -121,6 +121,6 @@ def _scrapes() -> dict[str, Any]:
         "rule_files": ["flowlake.rules.yml"],
         "scrape_configs": [
             {"job_name": "flowlake-stream", "static_configs": [{"targets": [stream]}]},
-            {"job_name": "flowlake-sensors", "file_sd_configs": [{"files": ["sensors.yml"]}]},
+            {"job_name": "flowlake-sensors", "file_sd_configs": [{"files": ["flowlake-sensors.yml"]}]},
         ],
     }

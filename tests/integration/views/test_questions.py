@@ -15,7 +15,7 @@ from ops.views.macros import expand, interval
 from ops.views.model import Panel
 from ops.views.subjects import subjects
 from schemas.roles import ANALYST
-from tests.integration.views.conftest import HOSTILE, PLAIN, Planted, records
+from tests.integration.views.conftest import HOSTILE, PLAIN, SILENT, Planted, records
 
 pytestmark = pytest.mark.integration
 #: What a page may take; here each question alone may.
@@ -102,9 +102,17 @@ class TestPanelQuestions:
         assert (sensor, rows) == (HOSTILE, sum(at > datetime.now(UTC) - timedelta(minutes=15) for at in planted.attacks))
         assert [sensor for sensor, _ in answer(planted, by_sensor, timedelta(hours=1))] == [PLAIN, HOSTILE]
 
+    def test_the_newest_row_of_a_sensor_that_is_silent_for_long_is_found(self, planted: Planted) -> None:
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), (SILENT,))
+        assert float(age) == pytest.approx(20 * 3600, abs=120)
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), (PLAIN,))
+        assert float(age) == pytest.approx((datetime.now(UTC) - planted.times[0]).total_seconds(), abs=5)
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), ("nobody",))
+        assert age is None
+
     def test_sensors_that_can_be_chosen(self, planted: Planted) -> None:
         _, rows = planted.ask(sensors_query(subjects(records())), role=ANALYST, budget_ms=BUDGET_MS)
-        assert [sensor for (sensor,) in rows] == sorted((PLAIN, HOSTILE))
+        assert [sensor for (sensor,) in rows] == sorted((PLAIN, HOSTILE, SILENT))
 
     def test_the_smallest_network_says_the_country(self, planted: Planted) -> None:
         ((country, attacks, sources),) = answer(planted, panel("attacks", "flows_countries"), timedelta(hours=1))

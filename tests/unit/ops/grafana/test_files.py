@@ -157,7 +157,7 @@ class TestMonitoringRules:
             pytest.skip("no promtool on PATH: apt-get install prometheus")
         folder = tmp_path / "prometheus"
         shutil.copytree(INFRA / "prometheus", folder)
-        (folder / "sensors.yml").write_text("- targets: ['127.0.0.1:9109']\n")
+        (folder / "flowlake-sensors.yml").write_text("- targets: ['127.0.0.1:9109']\n")
         done = subprocess.run(["promtool", *what], cwd=folder, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
 
