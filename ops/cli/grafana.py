@@ -33,14 +33,17 @@ def write(
     No secret is in the files: they name variables that Grafana needs in its environment.
     """
     from infra.files import replace
-    from ops.grafana.files import VARIABLES, files
+    from ops.grafana.files import VARIABLES, files, left
 
     settings = config.load(conf_file)
-    for name, content in files(settings.catalogue.records, countries=countries).items():
+    made = files(settings.catalogue.records, countries=countries)
+    for name, content in made.items():
         try:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             replace(into / name, content)
         except OSError as e:
             raise ConfigError(f"--into {into}: {name} cannot be written: {e.strerror or e}", "name a folder that you may write") from e
         print(into / name)
+    for path in left(into, made):
+        print(f"{path}: of before, no view is called so now; remove it", file=sys.stderr)
     print(f"Grafana needs in its environment: {', '.join(VARIABLES)}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,6 +55,12 @@ def files(records: Sequence[RecordType], *, countries: bool = False) -> dict[str
         "prometheus/flowlake.rules.yml": _yaml(rules.prometheus()),
         "prometheus/prometheus.yml": _yaml(_scrapes()),
     }
+
+
+def left(into: Path, made: Mapping[str, str]) -> list[Path]:
+    """Dashboards in our folders that are not among those that were made: Grafana would show them still."""
+    folders = {Path(name).parent for name in made if name.endswith(".json")}
+    return sorted(path for folder in folders for path in (into / folder).glob("*.json") if str(path.relative_to(into)) not in made)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ops.grafana.rules import DATABASE_RULES, MonitoringRule
 from ops.views.catalogue import sensors_query, views
 from ops.views.macros import expand, interval
 from ops.views.model import Panel
@@ -142,6 +143,56 @@ class TestPanelQuestions:
             read = {name for name in executed(plan[0]["Plan"]) if name.startswith(("network_flows", "_hyper"))}
             old = f"network_flows_p{end - timedelta(days=1):%Y%m%d}"
             assert old not in read or end.hour < 3, read
+
+
+class TestDatabaseRules:
+    @pytest.mark.parametrize("rule", DATABASE_RULES, ids=lambda rule: rule.name)
+    def test_it_fires_where_it_must_and_not_before(self, planted: Planted, rule: MonitoringRule) -> None:
+        def fires() -> bool:
+            _, rows = planted.ask(rule.query, role=ANALYST, budget_ms=BUDGET_MS)
+            return any(value > 0 for row in rows for value in row)
+
+        assert not fires()
+        planted.ask(_CAUSES[rule.name] + " RETURNING 1")
+        assert fires()
+
+
+#: What makes a rule fire.
+_CAUSES = {
+    "FlowlakeCriticalIncidentOfNobody": "INSERT INTO incidents (id, title, priority, first_seen, last_seen, created_at) "
+    "VALUES (gen_random_uuid(), 'old', 'CRITICAL', now(), now(), now() - interval '16 min')",
+    "FlowlakeOpenAlertsPileUp": "INSERT INTO alerts (id, timestamp, attack_type, severity, confidence, kind, domain, sensor_id, "
+    "model_version, first_seen, last_seen, flow_count) SELECT gen_random_uuid(), now(), 'SYN_SCAN', 1, 1, 'scan', 'd', 's', '1', now(), "
+    "now(), 1 FROM generate_series(1, 1001)",
+}
+
+
+class TestLiterals:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "'",
+            "''",
+            "\\",
+            "\\'",
+            "a\nb",
+            "%s %%",
+            "$$",
+            "$1",
+            "$__timeFrom()",
+            "${sensor:sqlstring}",
+            "--",
+            "/*",
+            "é 漢 \U0001f600",
+            "\x1b[31m",
+        ],
+    )
+    def test_the_database_reads_back_what_was_chosen(self, planted: Planted, value: str) -> None:
+        now = datetime.now(UTC)
+        sql = expand("SELECT ARRAY[${sensor:sqlstring}]", start=now, end=now, interval="1m", sensors=(value, "other"))
+        _, ((read,),) = planted.ask(sql)
+        assert read == [value, "other"]
 
 
 def executed(node: dict[str, Any]) -> Iterator[str]:

@@ -50,6 +50,14 @@ class TestWrittenFiles:
         assert done.exit_code == 0, done.output
         assert {str(p.relative_to(tmp_path / "new" / "place")) for p in tmp_path.rglob("*") if p.is_file()} == set(MADE)
 
+    def test_a_dashboard_of_before_is_told_and_stays(self, tmp_path: Path) -> None:
+        old = tmp_path / "grafana" / "dashboards" / "flowlake" / "former.json"
+        old.parent.mkdir(parents=True)
+        old.write_text("{}")
+        done = CliRunner().invoke(app, ["write", "--into", str(tmp_path)])
+        assert f"{old}: of before, no view is called so now" in done.stderr
+        assert old.exists()
+
     def test_a_folder_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         done = CliRunner().invoke(app, ["write", "--into", str(tmp_path / "file")])
