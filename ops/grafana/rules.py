@@ -114,6 +114,10 @@ RULES: tuple[MonitoringRule, ...] = (
         "docs/how-to/capture-live.md says where packets are lost.",
     ),
     MonitoringRule(
+        "FlowlakeSensorAway", 'up{job="flowlake-sensors"} == 0', "5m", "critical",
+        "The sensor at {{ $labels.instance }} does not answer", "Does it run? What it would have seen is not seen by another.",
+    ),
+    MonitoringRule(
         "FlowlakeSensorSilent", "rate(flowlake_sensor_packets_received_total[5m]) == 0", "10m", "warning",
         "Sensor {{ $labels.sensor }} sees no packets", "The link is down, the mirror port is off, or the filter lets nothing pass.",
     ),

@@ -70,6 +70,7 @@ class TestViews:
         asked = sensors_query(subjects([READING, FLOWS]))
         assert "hourly_flow_stats" in asked
         assert "sensor_readings" not in asked
+        assert sensors_query(subjects([READING])) == sensors_query([]) == "SELECT NULL::text AS sensor_id WHERE false"
 
 
 class TestDeclarations:
