@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import alerts, assets, hot, incidents, notifications, responses, suppression
+from schemas import alerts, archive, assets, countries, hot, incidents, notifications, responses, suppression
 from schemas.migrations import LEDGER
 from schemas.records import HotTable
 
@@ -78,14 +78,19 @@ OF_ALERTS: Grants = {
     notifications.HELD: {RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
 }
 
+_READERS = dict.fromkeys((ANALYST, RESPONDER), _READ)
+#: Of the archive's book: what is archived is no secret, who archives owns the tables.
+OF_ARCHIVE: Grants = {archive.BOOK: _READERS}
+#: Of the countries of networks.
+OF_COUNTRIES: Grants = {countries.COUNTRIES: _READERS, countries.LOADED: _READERS}
+
 
 def of_hot(table: HotTable) -> Grants:
     """Of a hot table: its rows, and what is computed of them."""
-    readers = dict.fromkeys((ANALYST, RESPONDER), _READ)
     return {
-        LEDGER: {WRITER: _READ, **readers},
-        table.name: {WRITER: _ALL_ROWS, **readers},
+        LEDGER: {WRITER: _READ, **_READERS},
+        table.name: {WRITER: _ALL_ROWS, **_READERS},
         hot.LEDGER: {WRITER: _ALL_ROWS},
         hot.TOUCHED: {WRITER: _ALL_ROWS},
-        **{rollup.name: {WRITER: _ALL_ROWS, **readers} for rollup in table.rollups},
+        **{rollup.name: {WRITER: _ALL_ROWS, **_READERS} for rollup in table.rollups},
     }

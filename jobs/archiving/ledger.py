@@ -11,8 +11,10 @@ from typing import Any
 from infra.config import Settings
 from jobs.archiving.columns import ArchiveLayout
 from jobs.archiving.months import Month
+from jobs.sinks.grants import RoleGrants
 from jobs.sinks.migrations import Component
 from schemas.archive import ARCHIVE_VERSION, BOOK, COMPONENT, HELD, MIGRATIONS, ArchiveState
+from schemas.roles import OF_ARCHIVE
 
 #: Rows of a day, and the sum of the server's hashes of them: whether two sets of rows are the same.
 Digest = tuple[int, int]
@@ -47,7 +49,7 @@ _COLUMNS = "table_name, month, run_id, state, place, rows, bytes, files, sums, d
 
 def component(settings: Settings) -> Component:
     """The book's table, in the database of the hot store."""
-    return Component(COMPONENT, settings.hot, MIGRATIONS)
+    return Component(COMPONENT, settings.hot, MIGRATIONS, RoleGrants(OF_ARCHIVE))
 
 
 def exists(cursor: Any) -> bool:
