@@ -139,7 +139,8 @@ DATABASE_RULES: tuple[MonitoringRule, ...] = (
     ),
     MonitoringRule(
         "FlowlakeOpenAlertsPileUp",
-        f"SELECT count(*) AS alerts FROM {ALERTS} WHERE resolved_at IS NULL AND timestamp > now() - interval '24 h' HAVING count(*) > 1000",
+        f"SELECT count(*) AS alerts FROM {ALERTS} WHERE resolved_at IS NULL AND suppressed_by IS NULL "
+        "AND timestamp > now() - interval '24 h' HAVING count(*) > 1000",
         "15m", "warning",
         "More than 1,000 alerts of a day are open", "Resolve them by incident, or suppress what is known.", "alerts",
     ),

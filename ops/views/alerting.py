@@ -14,6 +14,8 @@ SEVERITIES = ("1 low", "2 minor", "3 medium", "4 high", "5 critical")
 _UNDONE = ", ".join(f"'{status}'" for status in UNDONE)
 _RANK = " ".join(f"WHEN '{priority}' THEN {rank}" for rank, priority in enumerate(PRIORITIES))
 _SEVERITY = " ".join(f"WHEN {rank} THEN '{name}'" for rank, name in enumerate(SEVERITIES, 1))
+_NAMED = f"CASE severity {_SEVERITY} END"
+_SHOWN = f"CASE WHEN suppressed_by IS NULL THEN {_NAMED} ELSE 'suppressed' END"
 #: Whose flows an alert is about: of a flood those to its target, of a scan those of its source, else those between both.
 _SOURCE = "CASE WHEN kind = 'flood' THEN '' ELSE coalesce(host(src_ip), '') END"
 _TARGET = "CASE WHEN kind = 'scan' THEN '' ELSE coalesce(host(dst_ip), '') END"
@@ -37,8 +39,9 @@ def _number(key: str, title: str, sql: str, unit: str, description: str, warn: f
 
 def _numbers() -> Iterator[Panel]:
     yield _number(
-        "open_alerts", "Open alerts", f"SELECT count(*) AS open_alerts FROM {ALERTS} WHERE resolved_at IS NULL AND {sensors()}",
-        "short", "Alerts that nobody has resolved, of any age.", warn=50, bad=500,
+        "open_alerts", "Open alerts",
+        f"SELECT count(*) AS open_alerts FROM {ALERTS} WHERE resolved_at IS NULL AND suppressed_by IS NULL AND {sensors()}",
+        "short", "Alerts that nobody has resolved, of any age; suppressed ones are not counted.", warn=50, bad=500,
     )  # fmt: skip
     yield _number(
         "new_alerts", "New alerts", f"SELECT count(*) AS new_alerts FROM {ALERTS} WHERE $__timeFilter(timestamp) AND {sensors()}",
@@ -70,9 +73,9 @@ def _by_priority() -> Panel:
 def _over_time() -> Iterator[Panel]:
     yield Panel(
         "severity_over_time", "Alerts by severity", "bars_over_time", "alerts",
-        f'SELECT {binned("timestamp")} AS "time", CASE severity {_SEVERITY} END AS metric, count(*) AS alerts FROM {ALERTS} '
+        f'SELECT {binned("timestamp")} AS "time", {_SHOWN} AS metric, count(*) AS alerts FROM {ALERTS} '
         f"WHERE $__timeFilter(timestamp) AND {sensors()} GROUP BY 1, 2 ORDER BY 1, 2",
-        "By the time of the packets that made them an alert.",
+        "By the time of the packets that made them an alert; suppressed ones are a severity of their own.",
         (Field("time", "time"), Field("metric", "text"), Field("alerts", "number", "short")), stacked=True, interval="10s", width=9,
     )  # fmt: skip
     yield Panel(
@@ -103,9 +106,10 @@ def _incidents() -> Panel:
 def _alerts() -> Panel:
     return Panel(
         "alerts", "Alerts", "table", "alerts",
-        f"SELECT a.timestamp AS time, CASE severity {_SEVERITY} END AS severity, attack_type, coalesce(host(src_ip), '') AS source, "
+        f"SELECT a.timestamp AS time, {_NAMED} AS severity, attack_type, coalesce(host(src_ip), '') AS source, "
         "coalesce(host(dst_ip), '') AS target, flow_count AS flows, round(confidence::numeric, 3) AS confidence, sensor_id, "
-        "CASE WHEN resolved_at IS NULL THEN 'open' ELSE coalesce(resolved_by, 'resolved') END AS resolved, "
+        "CASE WHEN suppressed_by IS NOT NULL THEN 'suppressed' WHEN resolved_at IS NULL THEN 'open' "
+        "ELSE coalesce(resolved_by, 'resolved') END AS resolved, "
         "coalesce(i.title, '') AS incident, a.id::text AS id, "
         f"{_SOURCE} AS flows_of, {_TARGET} AS flows_to, {_BEGIN} AS begin_ms, {_END} AS end_ms "
         f"FROM (SELECT * FROM {ALERTS} WHERE $__timeFilter(timestamp) AND {sensors()} ORDER BY timestamp DESC LIMIT 200) a "
