@@ -179,9 +179,7 @@ class AlertSettings(PostgresSettings):
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
-    incident_window_s: float = Field(
-        1800.0, gt=0, description="event time: related alerts that are no further apart are one incident"
-    )
+    incident_window_s: float = Field(1800.0, gt=0, description="event time: related alerts that are no further apart are one incident")
     escalations: bool = Field(False, description="topic alerts: a second message of the same id when the severity rises")
 
 
@@ -219,6 +217,23 @@ class MetricsSettings(Section):
     host: str = Field("127.0.0.1", description="address to serve metrics on")
     stream_port: int = Field(9108, ge=0, le=65535, description="port of the stream's metrics")
     sensor_port: int = Field(0, ge=0, le=65535, description="port of a sensor's metrics")
+
+
+class DashSettings(Section):
+    """The dashboard without Grafana: flowlake dash, flowlake report."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to serve the page on; any other than loopback wants a password")
+    port: int = Field(8000, ge=0, le=65535, description="its port; 0: a free one")
+    password: SecretStr = Field(SecretStr(""), description="what people log in with, at least 12 characters; empty: no login")
+    hosts: tuple[str, ...] = Field((), description="names by which browsers call it, beside localhost and its addresses")
+    refresh_s: float = Field(5.0, ge=1, le=3600, description="seconds after which an open page asks anew")
+    timeout_s: float = Field(10.0, gt=0, le=600, description="seconds that a panel may wait for its answer")
+    prometheus: str = Field("", description="http:// or https:// address of a Prometheus that scrapes flowlake; empty: none")
+
+    @field_validator("prometheus")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url) if url else url
 
 
 class LogSettings(Section):

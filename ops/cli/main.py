@@ -51,6 +51,8 @@ PLATFORM: dict[str, Group] = {
     "alerts": Group("ops.cli.alerts:alerts", "A look at the alerts."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
+    "dash": Group("ops.cli.dash:dash", "The views as a small web page, live and read-only, without Grafana."),
+    "report": Group("ops.cli.dash:report", "The views and the incidents in full, as one HTML file."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
     "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
