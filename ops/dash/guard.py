@@ -132,7 +132,8 @@ class Guard:
         if len(hosts) != 1 or not may_be_called(hosts[0], self._names):
             called = hosts[0] if hosts else ""
             hint = 'call it by its address, or let it know its name: FLOWLAKE_DASH__HOSTS=["name"]'
-            return self._refuse(request, 421, f"this server is not called {called[:100]!r}", hint)
+            said = f"this server is not called {called[:100]!r}"
+            return self._refuse(request, 421, said, hint)
         path = request.url.path
         if request.method not in ("GET", "HEAD") and not (request.method == "POST" and path in _POSTS):
             return self._refuse(request, 405, f"{request.method} is not possible here", "this page only reads")
