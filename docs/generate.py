@@ -108,8 +108,15 @@ _VARIABLES = {
     "FLOWLAKE_CONF": "configuration file where `--conf-file` is not given",
     "FLOWLAKE_DATA": "tests only: folder with further capture files",
     "FLOWLAKE_DEBUG": "`1`: stack traces of failures, Spark's log on the console",
+    "FLOWLAKE_GRAFANA_DASHBOARDS": "read by Grafana: folder of the dashboards' files",
+    "FLOWLAKE_GRAFANA_PASSWORD": "read by Grafana: password of the login that it asks the databases with",
+    "FLOWLAKE_GRAFANA_SSLMODE": "read by Grafana: `disable`, `require`, `verify-ca` or `verify-full`",
+    "FLOWLAKE_GRAFANA_TOKEN": "tests only: token of a service account of that Grafana, with the role Admin",
+    "FLOWLAKE_GRAFANA_URL": "tests only: a Grafana that dashboards are given to",
+    "FLOWLAKE_GRAFANA_USER": "read by Grafana: login that it asks the databases with",
     "FLOWLAKE_HOME": "folder that relative paths of the settings lie under; default: the project's folder",
     "FLOWLAKE_JARS": "folder of the fetched jars; default: `var/jars`",
+    "FLOWLAKE_PROMETHEUS_URL": "read by Grafana: URL of Prometheus",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
     "FLOWLAKE_TIMESCALE_DSN": "tests only: a server with TimescaleDB (`postgresql://user:password@host:port/postgres`), where they make databases",
     "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
@@ -252,7 +259,7 @@ def tables() -> str:
     """Columns of records, predictions and the stores."""
     from jobs.archiving.columns import ArchiveLayout
     from jobs.quality.table import SCHEMA as QUARANTINE
-    from schemas import alerts, archive, hot, migrations
+    from schemas import alerts, archive, countries, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
     from schemas.packets import FLOWS
@@ -303,6 +310,9 @@ def tables() -> str:
         f"`{archive.BOOK}`, in the database of the hot store, says which months are archived. {docstring('schemas/archive.py')} "
         "[How](../how-to/archive.md).",
         _history(archive.MIGRATIONS),
+        "## Countries of networks",
+        "In the database of the hot store, once a GeoIP file has been loaded. [How](../how-to/see-it-in-grafana.md#attackers-by-country).",
+        _history(countries.MIGRATIONS),
         "## Versions of the tables in PostgreSQL",
         "The statements above make the tables, version after version; a database of an older version gets those that it has not had. "
         "[`flowlake db status`](cli.md#flowlake-db) compares; [how](../how-to/operate.md#tables-of-postgresql).",

@@ -48,7 +48,12 @@ ROOT = _root()
 PREFIX = "FLOWLAKE_"
 #: Environment variables with the prefix that are not settings.
 NOT_SETTINGS = frozenset(
-    f"FLOWLAKE_{name}" for name in ("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "TIMESCALE_DSN", "VENV", "WARM")
+    f"FLOWLAKE_{name}"
+    for name in (
+        *("CONF", "DATA", "DEBUG", "HOME", "JARS", "PYTHON", "TIMESCALE_DSN", "VENV", "WARM"),
+        # read by Grafana in the files that flowlake writes for it, and by its tests
+        *("GRAFANA_DASHBOARDS", "GRAFANA_PASSWORD", "GRAFANA_SSLMODE", "GRAFANA_TOKEN", "GRAFANA_URL", "GRAFANA_USER", "PROMETHEUS_URL"),
+    )
 )
 
 

@@ -40,13 +40,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
+#: What a caller may say to tests.
+_PASSED = ("FLOWLAKE_DATA", "FLOWLAKE_GRAFANA_TOKEN", "FLOWLAKE_GRAFANA_URL", "FLOWLAKE_JARS", "FLOWLAKE_TIMESCALE_DSN")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_home() -> Iterator[Path]:
     """The whole run works in a temporary home, with no FLOWLAKE_* setting of the caller in force."""
     home = Path(tempfile.mkdtemp(prefix="flowlake-test-"))
     kept = {k: v for k, v in os.environ.items() if k.startswith("FLOWLAKE_")}
     for name in kept:
-        if name not in ("FLOWLAKE_DATA", "FLOWLAKE_JARS", "FLOWLAKE_TIMESCALE_DSN"):
+        if name not in _PASSED:
             del os.environ[name]
     os.environ["FLOWLAKE_HOME"] = str(home)
     yield home

@@ -35,7 +35,7 @@ _TABLE = NETWORK_FLOWS
 _SEVERITIES = " ".join(f"WHEN '{label.name}' THEN {label.severity}" for label in LABELS if label.severity)
 _KINDS = " ".join(f"WHEN '{label.name}' THEN '{label.kind}'" for label in LABELS)
 #: An alert for each hour of an attack that has some flows; those of before yesterday are resolved.
-_ALERTS = f"""
+ALERTS_OF_FLOWS = f"""
 INSERT INTO alerts (id, timestamp, src_ip, dst_ip, attack_type, severity, confidence, kind, domain, sensor_id, model_version, first_seen,
   last_seen, flow_count, resolved_at)
 SELECT gen_random_uuid(), max(timestamp), src_ip, dst_ip, attack_type, CASE attack_type {_SEVERITIES} ELSE {UNKNOWN_SEVERITY} END,
@@ -117,7 +117,7 @@ def _filled_and_asked(settings: Settings, rows: HotRows, clients: int, times: in
     began = time.perf_counter()
     say("alerts of these flows")
     with hotstore.asking(settings) as cursor:
-        cursor.execute(_ALERTS)
+        cursor.execute(ALERTS_OF_FLOWS)
     hotstore.settle(settings, _TABLE, say)
     maintaining = time.perf_counter() - began
     sources, targets = addresses(rows.hosts)

@@ -278,6 +278,30 @@ def dashboards(
     return 0 if result["met"] else 1
 
 
+@app.command(epilog="Example:  flowlake bench views --flows 1000000 --json views.json")
+def views(
+    flows: Annotated[int, typer.Option("--flows", min=1000, help="In the hot store.")] = 10_000_000,
+    days: Annotated[int, typer.Option("--days", min=1, max=90, help="That they are spread over, up to now.")] = 30,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=32, help="That the questions of a page are spread over.")] = 4,
+    times: Annotated[int, typer.Option("--times", min=1, help="How often each page is asked for, for each range.")] = 10,
+    dsn: Dsn = "",
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """Pages of the dashboards (Grafana's, and those of whoever shows the same views) over a hot store that holds weeks of flows.
+
+    Exit code 0 when every page, opened with its own range, is there within 300 ms 95 times of 100.
+    """
+    from ops.bench import views as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, flows=flows, days=days, dsn=dsn, connections=connections, times=times, seed=seed, say=_say)
+    _tell(result, json_file)
+    return 0 if result["met"] else 1
+
+
 @app.command(epilog="Example:  flowlake bench compression --dsn postgresql://postgres@127.0.0.1:5433/postgres --json compression.json")
 def compression(
     dsn: Annotated[str, typer.Option("--dsn", metavar="DSN", help="Server with TimescaleDB; a database of its own is made and dropped.")],

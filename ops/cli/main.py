@@ -55,6 +55,8 @@ PLATFORM: dict[str, Group] = {
     "report": Group("ops.cli.dash:report", "The views and the incidents in full, as one HTML file."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
+    "countries": Group("ops.cli.countries:app", "Countries of networks, out of a GeoIP file: for the view of attacks."),
+    "grafana": Group("ops.cli.grafana:app", "Grafana and Prometheus: dashboards, data sources, rules, written from what is declared."),
     "sql": Group("ops.cli.sql:sql", "Ask lake, archive, hot store and alerts in SQL."),
     "bench": Group("ops.cli.bench:app", "Benchmarks: what the page of benchmarks is made of."),
 }

@@ -17,7 +17,7 @@ from infra.config import Settings
 from infra.errors import FlowlakeError, one_line
 from infra.log import get
 from ops.dash import prometheus
-from ops.dash.pool import NotThere, Pools
+from ops.dash.pool import NotThereError, Pools
 from ops.dash.span import Span
 from ops.views import macros
 from ops.views.model import Panel, View
@@ -124,7 +124,7 @@ class Answers:
     def _ask_metrics(self, panel: Panel, span: Span) -> Future[Any]:
         url = self.settings.dash.prometheus
         if not url:
-            return _failed(NotThere("needs a Prometheus that scrapes flowlake", "name it: FLOWLAKE_DASH__PROMETHEUS=http://127.0.0.1:9090"))
+            return _failed(NotThereError("needs a Prometheus that scrapes flowlake", "name it: FLOWLAKE_DASH__PROMETHEUS=http://127.0.0.1:9090"))
         timeout = self.settings.dash.timeout_s
 
         most = self._most(panel)
@@ -154,7 +154,7 @@ def _answer(key: str, future: Future[Any]) -> Answer:
     try:
         found = future.result()
     except FlowlakeError as e:
-        return Answer(error=str(e), hint=e.hint, absent=isinstance(e, NotThere))
+        return Answer(error=str(e), hint=e.hint, absent=isinstance(e, NotThereError))
     except Exception as e:  # one panel's fault must not take the page away
         _log.warning("a panel has no answer", panel=key, cause=one_line(e))
         return Answer(error=one_line(e), hint="the server's log says more")

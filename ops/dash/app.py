@@ -83,7 +83,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, FlowlakeError)
-    status = 404 if isinstance(error, site.NotFound) else 400 if isinstance(error, ConfigError) else 503
+    status = 404 if isinstance(error, site.NoSuchPageError) else 400 if isinstance(error, ConfigError) else 503
     return refused(request, status, str(error), error.hint)
 
 

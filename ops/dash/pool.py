@@ -31,7 +31,7 @@ _REST_S = 2.0
 _APPLICATION = "flowlake-dash"
 
 
-class NotThere(StoreError):
+class NotThereError(StoreError):
     """What is asked for has not been made yet: no fault of the store."""
 
 
@@ -104,7 +104,7 @@ class ReadPool:
         except psycopg2.errors.UndefinedTable as e:
             said = (e.diag.message_primary or "").removeprefix("relation ").removesuffix(" does not exist").strip('"')
             hint = "flowlake archive run makes it" if said.startswith("archive") else NO_TABLE
-            raise NotThere(f"there is no table {said} yet", hint) from e
+            raise NotThereError(f"there is no table {said} yet", hint) from e
         except psycopg2.errors.QueryCanceled as e:
             limit = f"{self._timeout_ms / 1000:g} s"
             raise StoreError(f"no answer within {limit}", "take a shorter range, or raise FLOWLAKE_DASH__TIMEOUT_S") from e

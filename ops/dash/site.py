@@ -56,7 +56,7 @@ class Board:
         return {"at": self.at, "problem": self.problem, "panels": {panel.key: panel.html for panel in self.panels}}
 
 
-class NotFound(ConfigError):
+class NoSuchPageError(ConfigError):
     """There is no page of that address."""
 
 
@@ -80,12 +80,12 @@ class Site:
 
         Raises
         ------
-        NotFound
+        NoSuchPageError
             There is none.
         """
         known = {view.name: view for view in self.views()}
         if name not in known:
-            raise NotFound(f"there is no view {name[:60]!r}", f"views: {', '.join(known)}")
+            raise NoSuchPageError(f"there is no view {name[:60]!r}", f"views: {', '.join(known)}")
         return known[name]
 
     def sensors(self) -> list[str]:
@@ -124,7 +124,7 @@ class Site:
 
         Raises
         ------
-        NotFound
+        NoSuchPageError
             The id names none, or several.
         StoreError
             The database is away or refuses.
@@ -179,7 +179,7 @@ def _found(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except ConfigError as e:
-        raise NotFound(str(e), e.hint) from e
+        raise NoSuchPageError(str(e), e.hint) from e
 
 
 def leads_of(panel: Panel) -> render.Leads:

@@ -56,7 +56,7 @@ def _rate(subject: Subject) -> Panel:
 
 
 def _kinds_over_time(subject: Subject) -> Panel:
-    parts = subject.parts([subject.attacks], ["attack_type"], "attack_type <> 'BENIGN'")
+    parts = subject.parts([subject.attacks], ["attack_type"], attacks=True)
     return Panel(
         f"{subject.name}_kinds_over_time", "Attacks per minute by kind", "bars_over_time", "hot",
         f'SELECT at AS "time", attack_type AS metric, round(sum(attacks) * 60 / {subject.seconds}, 3) AS attacks FROM {parts} '
@@ -68,7 +68,7 @@ def _kinds_over_time(subject: Subject) -> Panel:
 
 
 def _kinds(subject: Subject) -> Panel:
-    parts = subject.parts([subject.attacks], ["attack_type"], "attack_type <> 'BENIGN'")
+    parts = subject.parts([subject.attacks], ["attack_type"], attacks=True)
     return Panel(
         f"{subject.name}_kinds", "Kinds of attack", "bars", "hot",
         f"SELECT attack_type, sum(attacks) AS attacks FROM {parts} GROUP BY 1 HAVING sum(attacks) > 0 ORDER BY 2 DESC, 1 LIMIT 30",

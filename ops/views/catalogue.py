@@ -45,4 +45,6 @@ def sensors_query(shown: Sequence[Subject]) -> str:
             rollup = subject.rollup
             parts.append(f"SELECT sensor_id FROM {rollup.name} WHERE {rollup.bucket} > now() - interval '7 days'")
         parts.append(f"SELECT sensor_id FROM {subject.table} WHERE {subject.time} > now() - interval '1 hour'")
+    if not parts:
+        return "SELECT NULL::text AS sensor_id WHERE false"
     return f"SELECT DISTINCT sensor_id FROM ({' UNION ALL '.join(parts)}) known WHERE sensor_id NOT LIKE '%$%' ORDER BY 1 LIMIT 500"

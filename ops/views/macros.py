@@ -126,6 +126,8 @@ def expand(
 
     def replaced(found: re.Match[str]) -> str:
         macro, arguments, variable, form, bare = found.groups()
+        if macro == "__timeGroup" and sql[found.end() : found.end() + 1] == ",":
+            macro = "__timeGroupAlias"  # as Grafana does for dashboards of old
         name = variable or bare
         if macro:
             if macro not in macros:
@@ -143,6 +145,24 @@ def expand(
     return _WANTED.sub(replaced, sql)
 
 
+def expand_promql(query: str, *, interval: timedelta | str, scrape: timedelta | str = "15s") -> str:
+    """A question as it goes to Prometheus.
+
+    Parameters
+    ----------
+    query
+        PromQL with ``$__interval`` and ``$__rate_interval``.
+    interval
+        Distance of two points.
+    scrape
+        Of two scrapes; a rate needs four of them at least (Grafana's documentation of the data source Prometheus, ``$__rate_interval``).
+    """
+    step = max(span(interval) if isinstance(interval, str) else interval, span(scrape) if isinstance(scrape, str) else scrape)
+    every = span(scrape) if isinstance(scrape, str) else scrape
+    rate = max(step + every, 4 * every)
+    return query.replace("$__rate_interval", _spelled(rate)).replace("$__interval", _spelled(step))
+
+
 def _macros(start: datetime, end: datetime, timescale: bool) -> dict[str, Callable[..., str]]:
     """What each macro stands for, given its arguments. A third of ``timeGroup`` (what fills gaps) is for Grafana, not for SQL."""
     first, last = math.floor(start.timestamp()), math.floor(end.timestamp())
@@ -152,11 +172,11 @@ def _macros(start: datetime, end: datetime, timescale: bool) -> dict[str, Callab
         seconds = span(width).total_seconds()
         if timescale:
             return f"time_bucket('{seconds:.3f}s',{column})"
-        return f"floor(extract(epoch from {column})/{seconds:.0f})*{seconds:.0f}"
+        return f"floor(extract(epoch from {column})/{seconds:g})*{seconds:g}"
 
     def epochs(column: str, width: str, _fill: str = "") -> str:
         seconds = span(width).total_seconds()
-        return f"floor(({column})/{seconds:.0f})*{seconds:.0f}"
+        return f"floor(({column})/{seconds:g})*{seconds:g}"
 
     return {
         "__time": lambda column: f'{column} AS "time"',
@@ -179,7 +199,8 @@ def _macros(start: datetime, end: datetime, timescale: bool) -> dict[str, Callab
 
 def _text(moment: datetime) -> str:
     """RFC 3339 in UTC, with the digits behind the second that there are."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    told = moment.astimezone(UTC).isoformat().removesuffix("+00:00")
+    return (told.rstrip("0") if "." in told else told) + "Z"
 
 
 def _spelled(width: timedelta) -> str:

@@ -204,6 +204,7 @@ class View:
         if not _UID.fullmatch(self.name):
             raise ValueError(f"view {self.name!r}: its name must match {_UID.pattern}")
         keys = [panel.key for panel in self.panels]
+        keys += [f"{panel.section}: {panel.title}" for panel in self.panels]
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise ValueError(f"view {self.name}: panel {twice[0]!r} is there twice")
 

@@ -152,7 +152,7 @@ class Subject:
         overlap = f"least(at + {self.width}, {_END}) - greatest(at, {self.begin})"
         return f"greatest(extract(epoch FROM {overlap}), 1)"
 
-    def parts(self, measures: Sequence[Measure], group: Sequence[str] = (), where: str = "true") -> str:
+    def parts(self, measures: Sequence[Measure], group: Sequence[str] = (), *, attacks: bool = False) -> str:
         """A sub-query ``part`` of the range: ``at``, columns of ``group``, and measures; several rows for one bucket and group.
 
         Parameters
@@ -161,12 +161,13 @@ class Subject:
             Its numbers.
         group
             Columns that the rollup has as well.
-        where
-            A further condition on these.
+        attacks
+            Of attacks alone: these have an index.
         """
-        condition = f"{self.sensors} AND {where}"
+        of_rows, of_hours = ("predicted_label = 1", "attacks > 0") if attacks else ("true", "true")
 
         def asked(table: str, time: str, numbers: Sequence[str], within: str) -> str:
+            condition = f"{self.sensors} AND {of_rows if table == self.table else of_hours}"
             columns = [
                 f"{binned(time, self.width)} AS at",
                 *group,

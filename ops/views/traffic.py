@@ -58,16 +58,24 @@ def _numbers(subject: Subject) -> Iterator[Panel]:
     yield number("rate", f"{subject.name.capitalize()} per second", "round(count(*) / 300.0, 2)", "ops", f"Of the last 5 minutes; {_RATE}.")
     if volume := subject.volume:
         sql = f"round(coalesce({volume.rows}, 0) * 8 / 300.0)"
-        yield number("bits", "Bits per second", sql, "bps", "Both directions of what began in the last 5 minutes.")
+        yield number("bits", "Bits per second now", sql, "bps", "Both directions of what began in the last 5 minutes.")
     if subject.scored:
         sql = "coalesce(round(100.0 * count(*) FILTER (WHERE predicted_label = 1) / nullif(count(*), 0), 2), 0)"
         yield number("attack_share", "Share of attacks", sql, "percent", "Of the last 5 minutes.", warn=10, bad=50)
-    yield Panel(
+    yield _age(subject)
+
+
+def _age(subject: Subject) -> Panel:
+    """Of rows within some hours, else of the rollup: one sensor's newest row may lie far back."""
+    end = "$__timeTo()::timestamptz"
+    newest = f"(SELECT max({subject.time}) FROM {subject.table} WHERE {recent(subject.time, '6 h')} AND {subject.sensors})"
+    if subject.rollup and any(aggregate.name == "last_flow" for aggregate in subject.rollup.aggregates):
+        older = f"SELECT max(last_flow) FROM {subject.rollup.name} WHERE {recent(subject.rollup.bucket, '30 days')} AND {subject.sensors}"
+        newest = f"greatest({newest}, ({older} AND last_flow <= {end}))"
+    return Panel(
         f"{subject.name}_age", "Age of the newest row", "stat", "hot",
-        f"SELECT round(extract(epoch FROM $__timeTo()::timestamptz - (SELECT {subject.time} FROM {subject.table} "
-        f"WHERE {subject.time} <= $__timeTo()::timestamptz AND {subject.time} > $__timeTo()::timestamptz - interval '30 days' "
-        f"AND {subject.sensors} ORDER BY {subject.time} DESC LIMIT 1))) AS age",
-        "Since the newest row began. It grows when sensors, meter or writer stand still. Empty: none for 30 days.",
+        f"SELECT round(extract(epoch FROM {end} - {newest})) AS age",
+        "Since the newest row began. It grows when sensors, meter or writer stand still. Empty: none for long.",
         (Field("age", "number", "s"),), section=section(subject), warn=300, bad=900, width=6, height=4,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ import pytest
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
 from infra.sections import PostgresSettings
-from ops.bench import compression, dashboards, hot, hotrows, hotstore
+from ops.bench import compression, dashboards, hot, hotrows, hotstore, views
 from ops.bench.questions import TimedQuery
 from schemas.network_flows import NETWORK_FLOWS
 
@@ -89,6 +89,19 @@ def test_a_server_that_is_none_is_told_in_one_line(settings: Callable[..., Setti
         pass
     assert "\n" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_pages_are_asked_with_all_their_questions(settings: Callable[..., Settings], dsn: str) -> None:
+    result = views.run(settings(), flows=2_000, days=1, dsn=dsn, times=2, connections=2)
+    assert list(result["pages"]) == ["traffic", "attacks", "alerts", "model", "storage", "flows"]
+    for page in result["pages"].values():
+        assert set(page["ranges"]) == {page["opens_with"], *views.SPANS}
+        for shown in page["ranges"].values():
+            assert shown["asked"] == 2
+            assert shown["slowest"]
+    assert result["pages"]["traffic"]["ranges"]["24h"]["rows"] > 50
+    opened = [page["ranges"][page["opens_with"]]["p95_ms"] for page in result["pages"].values()]
+    assert result["met"] == (max(opened) <= views.GOAL_MS)
 
 
 def test_dashboards_are_asked_as_often_as_is_said(settings: Callable[..., Settings], dsn: str) -> None:

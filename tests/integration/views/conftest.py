@@ -13,20 +13,19 @@ from infra import config
 from infra.config import Settings
 from infra.sections import HotSettings
 from jobs.archiving import ledger
+from jobs.hotstore import countries as loader
 from jobs.sinks import alerts, hot, postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.grants import RoleGrants
 from jobs.sinks.migrations import Component, migrate
 from schemas import countries
 from schemas.packets import FLOWS
 from schemas.records import RecordType
-from schemas.roles import OF_COUNTRIES
 from tests.integration.hotstore import STORES, Store, empty_database, flows, server_of
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, give
 from tests.toy_source.records import READING
 
-#: A sensor whose name is hostile, and one that is all there is of its kind.
-HOSTILE, PLAIN = "s'; DROP TABLE network_flows; --", "edge-1"
+#: A sensor whose name is hostile, one like any, and one that had a single flow long ago.
+HOSTILE, PLAIN, SILENT = "s'; DROP TABLE network_flows; --", "edge-1", "silent"
 #: So many minutes before now flows are planted; every third time an attack, too.
 MINUTES = (*range(1, 60), *range(61, 26 * 60, 7))
 
@@ -83,13 +82,14 @@ def _components(made: Settings) -> list[Component]:
         *(hot.component(made, record.hot) for record in records() if record.hot),
         ledger.component(made),
         alerts.component(made),
-        Component(countries.COMPONENT, made.hot, countries.MIGRATIONS, RoleGrants(OF_COUNTRIES)),
+        loader.component(made),
     ]
 
 
 def _plant(store: Store, times: list[datetime]) -> None:
     store.write(flows(times, attack=False, sensor_id=PLAIN, src_ip="10.0.0.7", confidence_score=0.45))
     store.write(flows(times[::3], sensor_id=HOSTILE, src_ip="6.6.6.6", name="a"))
+    store.write(flows([times[0] - timedelta(hours=20)], attack=False, sensor_id=SILENT, name="silent"))
     with closing(postgres.connect(store.settings, "test")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO sensor_readings SELECT now() - n * interval '1 min', gen_random_uuid(), 'd' || n % 3, n, 0, (n % 5 = 0)::int, "

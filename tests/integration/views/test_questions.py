@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from ops.grafana.rules import DATABASE_RULES, MonitoringRule
 from ops.views.catalogue import sensors_query, views
 from ops.views.macros import expand, interval
 from ops.views.model import Panel
 from ops.views.subjects import subjects
 from schemas.roles import ANALYST
-from tests.integration.views.conftest import HOSTILE, PLAIN, Planted, records
+from tests.integration.views.conftest import HOSTILE, PLAIN, SILENT, Planted, records
 
 pytestmark = pytest.mark.integration
 #: What a page may take; here each question alone may.
@@ -102,9 +103,17 @@ class TestPanelQuestions:
         assert (sensor, rows) == (HOSTILE, sum(at > datetime.now(UTC) - timedelta(minutes=15) for at in planted.attacks))
         assert [sensor for sensor, _ in answer(planted, by_sensor, timedelta(hours=1))] == [PLAIN, HOSTILE]
 
+    def test_the_newest_row_of_a_sensor_that_is_silent_for_long_is_found(self, planted: Planted) -> None:
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), (SILENT,))
+        assert float(age) == pytest.approx(20 * 3600, abs=120)
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), (PLAIN,))
+        assert float(age) == pytest.approx((datetime.now(UTC) - planted.times[0]).total_seconds(), abs=5)
+        ((age,),) = answer(planted, panel("traffic", "flows_age"), timedelta(minutes=5), ("nobody",))
+        assert age is None
+
     def test_sensors_that_can_be_chosen(self, planted: Planted) -> None:
         _, rows = planted.ask(sensors_query(subjects(records())), role=ANALYST, budget_ms=BUDGET_MS)
-        assert [sensor for (sensor,) in rows] == sorted((PLAIN, HOSTILE))
+        assert [sensor for (sensor,) in rows] == sorted((PLAIN, HOSTILE, SILENT))
 
     def test_the_smallest_network_says_the_country(self, planted: Planted) -> None:
         ((country, attacks, sources),) = answer(planted, panel("attacks", "flows_countries"), timedelta(hours=1))
@@ -134,6 +143,56 @@ class TestPanelQuestions:
             read = {name for name in executed(plan[0]["Plan"]) if name.startswith(("network_flows", "_hyper"))}
             old = f"network_flows_p{end - timedelta(days=1):%Y%m%d}"
             assert old not in read or end.hour < 3, read
+
+
+class TestDatabaseRules:
+    @pytest.mark.parametrize("rule", DATABASE_RULES, ids=lambda rule: rule.name)
+    def test_it_fires_where_it_must_and_not_before(self, planted: Planted, rule: MonitoringRule) -> None:
+        def fires() -> bool:
+            _, rows = planted.ask(rule.query, role=ANALYST, budget_ms=BUDGET_MS)
+            return any(value > 0 for row in rows for value in row)
+
+        assert not fires()
+        planted.ask(_CAUSES[rule.name] + " RETURNING 1")
+        assert fires()
+
+
+#: What makes a rule fire.
+_CAUSES = {
+    "FlowlakeCriticalIncidentOfNobody": "INSERT INTO incidents (id, title, priority, first_seen, last_seen, created_at) "
+    "VALUES (gen_random_uuid(), 'old', 'CRITICAL', now(), now(), now() - interval '16 min')",
+    "FlowlakeOpenAlertsPileUp": "INSERT INTO alerts (id, timestamp, attack_type, severity, confidence, kind, domain, sensor_id, "
+    "model_version, first_seen, last_seen, flow_count) SELECT gen_random_uuid(), now(), 'SYN_SCAN', 1, 1, 'scan', 'd', 's', '1', now(), "
+    "now(), 1 FROM generate_series(1, 1001)",
+}
+
+
+class TestLiterals:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "'",
+            "''",
+            "\\",
+            "\\'",
+            "a\nb",
+            "%s %%",
+            "$$",
+            "$1",
+            "$__timeFrom()",
+            "${sensor:sqlstring}",
+            "--",
+            "/*",
+            "é 漢 \U0001f600",
+            "\x1b[31m",
+        ],
+    )
+    def test_the_database_reads_back_what_was_chosen(self, planted: Planted, value: str) -> None:
+        now = datetime.now(UTC)
+        sql = expand("SELECT ARRAY[${sensor:sqlstring}]", start=now, end=now, interval="1m", sensors=(value, "other"))
+        _, ((read,),) = planted.ask(sql)
+        assert read == [value, "other"]
 
 
 def executed(node: dict[str, Any]) -> Iterator[str]:

@@ -54,10 +54,23 @@ class TestViews:
             bounded = re.search(r"\$__timeFilter|\$__timeTo", panel.query)
             assert bool(bounded) != (panel.key in open_ones), panel.key
 
+    def test_a_question_asks_one_database(self) -> None:
+        """The alerts may have a server of their own."""
+        tables = {
+            "hot": {"network_flows", "sensor_readings", "hourly_flow_stats", "hourly_attack_stats", "archive_months", "ip_countries"},
+            "alerts": {"alerts", "incidents"},
+        }
+        for panel in (panel for view in BOTH for panel in view.panels if panel.source != "metrics"):
+            named = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", panel.query)) | set(re.findall(r"'(\w+)'::regclass", panel.query))
+            other = tables["alerts" if panel.source == "hot" else "hot"]
+            assert named & tables[panel.source], panel.key
+            assert not named & other, panel.key
+
     def test_sensors_of_those_that_have_them(self) -> None:
         asked = sensors_query(subjects([READING, FLOWS]))
         assert "hourly_flow_stats" in asked
         assert "sensor_readings" not in asked
+        assert sensors_query(subjects([READING])) == sensors_query([]) == "SELECT NULL::text AS sensor_id WHERE false"
 
 
 class TestDeclarations:

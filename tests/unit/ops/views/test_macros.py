@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from infra.errors import ConfigError
-from ops.views.macros import expand, interval, literal, span
+from ops.views.macros import expand, expand_promql, interval, literal, span
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 END = datetime(2026, 3, 1, 13, 0, 0, 250_000, tzinfo=UTC)
@@ -23,13 +23,15 @@ class TestMacros:
         [
             ("$__time(at)", 'at AS "time"'),
             ("$__timeEpoch(at)", 'extract(epoch from at) as "time"'),
-            ("$__timeFilter(a.at)", "a.at BETWEEN '2026-03-01T12:00:00Z' AND '2026-03-01T13:00:00.250000Z'"),
+            ("$__timeFilter(a.at)", "a.at BETWEEN '2026-03-01T12:00:00Z' AND '2026-03-01T13:00:00.25Z'"),
             ("$__timeFrom()::timestamptz", "'2026-03-01T12:00:00Z'::timestamptz"),
-            ("$__timeTo()", "'2026-03-01T13:00:00.250000Z'"),
+            ("$__timeTo()", "'2026-03-01T13:00:00.25Z'"),
             ("$__timeGroup(at, '5m')", "floor(extract(epoch from at)/300)*300"),
             ("$__timeGroup(at,1h, 0)", "floor(extract(epoch from at)/3600)*3600"),
             ("$__timeGroup(at, $__interval)", "floor(extract(epoch from at)/60)*60"),
             ("$__timeGroupAlias(at, $__interval)", 'floor(extract(epoch from at)/60)*60 AS "time"'),
+            ("SELECT $__timeGroup(at, 1m), 2", 'SELECT floor(extract(epoch from at)/60)*60 AS "time", 2'),
+            ("$__timeGroup(at, 500ms)", "floor(extract(epoch from at)/0.5)*0.5"),
             ("$__unixEpochFilter(n)", "n >= 1772366400 AND n <= 1772370000"),
             ("$__unixEpochTo() - $__unixEpochFrom()", "1772370000 - 1772366400"),
             ("$__unixEpochNanoFilter(n)", "n >= 1772366400000000000 AND n <= 1772370000250000000"),
@@ -118,3 +120,12 @@ class TestIntervals:
     def test_no_length_of_time(self, text: str) -> None:
         with pytest.raises(ConfigError, match="is no length of time"):
             span(text)
+
+
+class TestPromql:
+    @pytest.mark.parametrize(("width", "scrape", "rate"), [("15s", "15s", "1m"), ("5m", "15s", "315s"), ("1s", "1s", "4s")])
+    def test_a_rate_needs_four_scrapes(self, width: str, scrape: str, rate: str) -> None:
+        assert expand_promql("rate(x[$__rate_interval])", interval=width, scrape=scrape) == f"rate(x[{rate}])"
+
+    def test_an_interval_is_no_shorter_than_a_scrape(self) -> None:
+        assert expand_promql("avg_over_time(x[$__interval])", interval="1s") == "avg_over_time(x[15s])"
