@@ -18,7 +18,7 @@ from infra.errors import FlowlakeError, one_line
 from infra.log import get
 from ops.dash import prometheus
 from ops.dash.pool import NotThereError, Pools
-from ops.dash.span import Span
+from ops.dash.span import PageSpan
 from ops.views import macros
 from ops.views.model import Panel, View
 
@@ -81,7 +81,7 @@ class Answers:
         self._metrics.shutdown(wait=False, cancel_futures=True)
         self.pools.close()
 
-    def of(self, view: View, span: Span, variables: Mapping[str, str]) -> dict[str, Answer]:
+    def of(self, view: View, span: PageSpan, variables: Mapping[str, str]) -> dict[str, Answer]:
         """Key of each panel -> its answer, all asked at the same time."""
         asked = {panel.key: self._ask(panel, span, variables) for panel in view.panels}
         return {key: _answer(key, future) for key, future in asked.items()}
@@ -100,7 +100,7 @@ class Answers:
                 self._kept.popitem(last=False)
             return future
 
-    def _ask(self, panel: Panel, span: Span, variables: Mapping[str, str]) -> Future[Any]:
+    def _ask(self, panel: Panel, span: PageSpan, variables: Mapping[str, str]) -> Future[Any]:
         try:
             if panel.source == "metrics":
                 return self._ask_metrics(panel, span)
@@ -121,10 +121,12 @@ class Answers:
 
         return self.kept((panel.source, sql), KEEP_S, lambda: pool.submit(rows))
 
-    def _ask_metrics(self, panel: Panel, span: Span) -> Future[Any]:
+    def _ask_metrics(self, panel: Panel, span: PageSpan) -> Future[Any]:
         url = self.settings.dash.prometheus
         if not url:
-            return _failed(NotThereError("needs a Prometheus that scrapes flowlake", "name it: FLOWLAKE_DASH__PROMETHEUS=http://127.0.0.1:9090"))
+            return _failed(
+                NotThereError("needs a Prometheus that scrapes flowlake", "name it: FLOWLAKE_DASH__PROMETHEUS=http://127.0.0.1:9090")
+            )
         timeout = self.settings.dash.timeout_s
 
         most = self._most(panel)
@@ -139,7 +141,7 @@ class Answers:
         return MAX_POINTS if panel.kind in ("timeseries", "bars_over_time") else self._max_rows
 
 
-def step(panel: Panel, span: Span) -> Any:
+def step(panel: Panel, span: PageSpan) -> Any:
     """Width of a point of a panel's series."""
     return macros.interval(span.start, span.end, points=_POINTS, least=panel.interval)
 

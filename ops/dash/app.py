@@ -20,7 +20,7 @@ from ops.dash import pages, site
 from ops.dash import span as spans
 from ops.dash.guard import Guard
 from ops.dash.login import COOKIE, SESSION_S, Logins
-from ops.dash.span import Span
+from ops.dash.span import PageSpan
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -168,11 +168,11 @@ class _Pages:
         answer.delete_cookie(COOKIE, path="/", secure=self._secure, httponly=True, samesite="strict")
         return answer
 
-    def _story(self, what: str, request: Request, span: Span) -> Board:
+    def _story(self, what: str, request: Request, span: PageSpan) -> Board:
         asked = self._site.incident if what == "incident" else self._site.alert
         return asked(request.path_params["key"], span)
 
-    def _page(self, request: Request, board: Board, span: Span, **values: Any) -> Response:
+    def _page(self, request: Request, board: Board, span: PageSpan, **values: Any) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         return HTMLResponse(
             pages.page(
@@ -184,12 +184,12 @@ class _Pages:
         )  # fmt: skip
 
 
-def _span(request: Request, opens_with: str = "") -> Span:
+def _span(request: Request, opens_with: str = "") -> PageSpan:
     asked = request.query_params
     return spans.read(asked.get("from") or opens_with, asked.get("to", ""), [*asked.getlist("sensor"), *asked.getlist("var-sensor")])
 
 
-def _shown(sensors: list[str], span: Span) -> list[str]:
+def _shown(sensors: list[str], span: PageSpan) -> list[str]:
     """What can be chosen, with what was, even where it is no longer there."""
     return sorted({*sensors, *span.sensors})
 

@@ -21,7 +21,7 @@ _TICKS = 4
 
 
 @dataclass(frozen=True)
-class Series:
+class NamedSeries:
     """A named curve; ``points``: time, value, in the order of time. No value: there was none."""
 
     name: str
@@ -47,8 +47,10 @@ class Axes:
         return 100 - value / self.top * 100
 
 
-def picture(series: Sequence[Series], axes: Axes, label: str, spell: Callable[[float], str], *, columns: bool, stacked: bool) -> Markup:
-    """Series over time.
+def picture(
+    series: Sequence[NamedSeries], axes: Axes, label: str, spell: Callable[[float], str], *, columns: bool, stacked: bool
+) -> Markup:
+    """NamedSeries over time.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def picture(series: Sequence[Series], axes: Axes, label: str, spell: Callable[[f
     )
 
 
-def top_of(series: Sequence[Series], stacked: bool) -> float:
+def top_of(series: Sequence[NamedSeries], stacked: bool) -> float:
     """The end of an axis that holds all points."""
     sums: dict[datetime, float] = {}
     for one in series:
@@ -85,7 +87,7 @@ def top_of(series: Sequence[Series], stacked: bool) -> float:
     return nice_top(max(sums.values(), default=0.0))
 
 
-def _curves(series: Sequence[Series], axes: Axes, stacked: bool) -> str:
+def _curves(series: Sequence[NamedSeries], axes: Axes, stacked: bool) -> str:
     shapes, base = [], dict[datetime, float]()
     for number, one in enumerate(series):
         for piece in _pieces(one.points, axes):
@@ -101,7 +103,7 @@ def _curves(series: Sequence[Series], axes: Axes, stacked: bool) -> str:
     return "".join(shapes)
 
 
-def _columns(series: Sequence[Series], axes: Axes, stacked: bool) -> str:
+def _columns(series: Sequence[NamedSeries], axes: Axes, stacked: bool) -> str:
     shapes, base = [], dict[datetime, float]()
     for number, one in enumerate(series):
         path = []

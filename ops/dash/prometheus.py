@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from infra.errors import StoreError, one_line
-from ops.dash.span import Span
+from ops.dash.span import PageSpan
 from ops.views.model import Panel
 
 #: Bytes of an answer that are read at most.
@@ -20,7 +20,7 @@ _MOST = 16 << 20
 _SCRAPE_S = 15.0
 
 
-def ask(url: str, panel: Panel, span: Span, step: timedelta, timeout_s: float) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def ask(url: str, panel: Panel, span: PageSpan, step: timedelta, timeout_s: float) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Columns and rows of a panel: time, series and value of what goes over time, else series and value now.
 
     Raises
@@ -51,7 +51,7 @@ def ask(url: str, panel: Panel, span: Span, step: timedelta, timeout_s: float) -
     return ("metric", "value"), [(_name(panel, series["metric"]), _number(series["value"][1])) for series in result]
 
 
-def expand(query: str, span: Span, seconds: float) -> str:
+def expand(query: str, span: PageSpan, seconds: float) -> str:
     """PromQL with Grafana's variables of time put in (data source Prometheus, section "Use interval and range variables")."""
     length = round((span.end - span.start).total_seconds())
     values = {

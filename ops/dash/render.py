@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from ops.dash import figures, spelling
 from ops.dash.answers import Answer, step
-from ops.dash.figures import Axes, Series
-from ops.dash.span import Span
+from ops.dash.figures import Axes, NamedSeries
+from ops.dash.span import PageSpan
 from ops.views.model import Field, Link, Panel
 
 #: Where a cell leads: the link of its column, if it has one, the column, the row by the names of its columns, the span; empty: nowhere.
-Leads = Callable[[Link | None, str, Mapping[str, Any], Span], str]
+Leads = Callable[[Link | None, str, Mapping[str, Any], PageSpan], str]
 #: Columns whose words are drawn as a label, and what tells how urgent they are.
 _CHIPS = ("priority", "status", "severity")
 #: Rows of the table of numbers behind a picture.
@@ -89,7 +89,7 @@ class Shown:
         return self.panel.width
 
 
-def show(panel: Panel, answer: Answer, span: Span, leads: Leads | None = None) -> Shown:
+def show(panel: Panel, answer: Answer, span: PageSpan, leads: Leads | None = None) -> Shown:
     """What a panel shows; ``leads``: makes addresses of links, None: there are none."""
     if answer.error or not answer.rows:
         return Shown(panel, answer)
@@ -107,7 +107,7 @@ def columns(panel: Panel, answer: Answer) -> tuple[Field, ...]:
     return tuple(declared.get(name) or Field(name, types.get(name, "number")) for name in answer.names)  # type: ignore[arg-type]
 
 
-def address(link: Link, row: Mapping[str, Any], span: Span) -> str:
+def address(link: Link, row: Mapping[str, Any], span: PageSpan) -> str:
     """Where a link of a row leads: another view, of its variables and its time."""
     since, until = span.since, span.until
     if link.begin and row.get(link.begin) is not None:
@@ -139,7 +139,7 @@ def _level(panel: Panel, value: Any) -> str:
     return ""
 
 
-def _over_time(panel: Panel, answer: Answer, span: Span) -> Shown:
+def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
     declared = columns(panel, answer)
     found = _series(declared, answer)
     drawn = sorted(found, key=lambda one: -sum(value or 0 for _, value in one.points))[: figures.COLOURS]
@@ -172,7 +172,7 @@ def _left_out(series: int, more: bool) -> str:
     return "; ".join([*parts, *(["there are more points than are shown"] if more else [])])
 
 
-def _series(declared: Sequence[Field], answer: Answer) -> list[Series]:
+def _series(declared: Sequence[Field], answer: Answer) -> list[NamedSeries]:
     """One series for each number column, and for each word of the text column where there is one."""
     time = next((i for i, column in enumerate(declared) if column.type == "time" or column.name == "time"), 0)
     word = next((i for i, column in enumerate(declared) if column.type == "text"), None)
@@ -185,7 +185,7 @@ def _series(declared: Sequence[Field], answer: Answer) -> list[Series]:
         for i, label in numbers:
             name = label if word is None else spelling.text(row[word]) if len(numbers) == 1 else f"{spelling.text(row[word])} {label}"
             found.setdefault(name, []).append((moment, None if row[i] is None else float(row[i])))
-    return [Series(name, tuple(sorted(points, key=lambda point: point[0]))) for name, points in found.items()]
+    return [NamedSeries(name, tuple(sorted(points, key=lambda point: point[0]))) for name, points in found.items()]
 
 
 def _moment(value: Any) -> datetime | None:
@@ -194,7 +194,7 @@ def _moment(value: Any) -> datetime | None:
     return None if value is None else datetime.fromtimestamp(float(value), UTC)  # what Grafana's macro for groups gives
 
 
-def _table(panel: Panel, answer: Answer, span: Span, leads: Leads | None) -> Shown:
+def _table(panel: Panel, answer: Answer, span: PageSpan, leads: Leads | None) -> Shown:
     declared = columns(panel, answer)
     shown = [(i, column) for i, column in enumerate(declared) if not column.hidden]
     rows = []
@@ -212,7 +212,7 @@ def _table(panel: Panel, answer: Answer, span: Span, leads: Leads | None) -> Sho
     )  # fmt: skip
 
 
-def _cell(column: Field, value: Any, panel: Panel, row: Mapping[str, Any], span: Span, leads: Leads | None) -> Cell:
+def _cell(column: Field, value: Any, panel: Panel, row: Mapping[str, Any], span: PageSpan, leads: Leads | None) -> Cell:
     link = column.link
     href = leads(link, column.name, row, span) if leads and value not in (None, "") else ""
     says = link.title if link else ""

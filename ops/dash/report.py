@@ -17,7 +17,7 @@ from infra.names import printable
 from ops.dash import pages, render, spelling
 from ops.dash.answers import Answers
 from ops.dash.site import Board, Framed, Site
-from ops.dash.span import Span
+from ops.dash.span import PageSpan
 from ops.views.model import Link, Panel, View
 
 #: Incidents that are told in full at most, the most urgent first.
@@ -27,14 +27,14 @@ ROWS = 100
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ReportPart:
     """A view in the report."""
 
     name: str
     board: Board
 
 
-def write(settings: Settings, span: Span, file: Path, rows: int = ROWS) -> int:
+def write(settings: Settings, span: PageSpan, file: Path, rows: int = ROWS) -> int:
     """Write the file; an old one of the name is replaced when the new one is whole.
 
     Parameters
@@ -72,7 +72,7 @@ def write(settings: Settings, span: Span, file: Path, rows: int = ROWS) -> int:
     return len(text.encode())
 
 
-def page(site: Site, span: Span) -> str:
+def page(site: Site, span: PageSpan) -> str:
     """The whole file.
 
     Raises
@@ -89,7 +89,7 @@ def page(site: Site, span: Span) -> str:
         board = answered.board(told)
         missing += answered.missing()
         if board.panels:
-            parts.append(_Part(view.name, board))
+            parts.append(_ReportPart(view.name, board))
     if parts and all(part.board.problem for part in parts):
         raise StoreError(parts[0].board.problem, "start it: flowlake up")
     style, script = pages.static("dash.css"), pages.static("tables.js")
@@ -104,7 +104,7 @@ def page(site: Site, span: Span) -> str:
 class Answered:
     """A view with its answers, without what cannot be asked here."""
 
-    def __init__(self, site: Site, view: View, span: Span) -> None:
+    def __init__(self, site: Site, view: View, span: PageSpan) -> None:
         self._site, self._view, self._span = site, view, span
         self._answers = site.answers.of(view, span, {})
         self._panels = [panel for panel in view.panels if not self._answers[panel.key].absent]
@@ -132,7 +132,7 @@ class Answered:
     def board(self, told: Mapping[str, Board]) -> Board:
         """Its panels; incidents that are told lead to where."""
 
-        def leads(_link: Link | None, column: str, row: Mapping[str, Any], _span: Span) -> str:
+        def leads(_link: Link | None, column: str, row: Mapping[str, Any], _span: PageSpan) -> str:
             return f"#incident-{row['id']}" if column in ("id", "title") and row.get("id") in told else ""
 
         panels = tuple(self._framed(panel, leads) for panel in self._panels)
@@ -147,7 +147,7 @@ class Answered:
         return Framed(key, printable(panel.title), html, panel.kind, shown.width, panel.section, panel.description)
 
 
-def about(span: Span) -> str:
+def about(span: PageSpan) -> str:
     """What a report is of, in words."""
     sensors = f"sensors {', '.join(span.sensors)}" if span.sensors else "all sensors"
     return f"{spelling.text(span.start)} to {spelling.text(span.end)} UTC, {sensors}"

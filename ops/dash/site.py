@@ -16,7 +16,7 @@ from infra.errors import ConfigError, FlowlakeError
 from infra.names import printable
 from ops.dash import drill, pages, render, spelling
 from ops.dash.answers import Answer, Answers
-from ops.dash.span import Span
+from ops.dash.span import PageSpan
 from ops.views.catalogue import sensors_query, views
 from ops.views.model import Link, Panel, View
 from ops.views.subjects import subjects
@@ -97,7 +97,7 @@ class Site:
 
         return self._remembered("sensors", ask, [])
 
-    def board(self, view: View, span: Span, variables: Mapping[str, str]) -> Board:
+    def board(self, view: View, span: PageSpan, variables: Mapping[str, str]) -> Board:
         """A view, answered."""
         answers = self.answers.of(view, span, variables)
         panels = tuple(self._framed(panel, answers[panel.key], span) for panel in view.panels)
@@ -105,7 +105,7 @@ class Site:
         problem = failed.pop() if len(failed) == 1 else ""
         return Board(view.title, view.description, panels, problem, spelling.text(datetime.now(UTC)))
 
-    def data(self, view: View, span: Span, variables: Mapping[str, str]) -> dict[str, Any]:
+    def data(self, view: View, span: PageSpan, variables: Mapping[str, str]) -> dict[str, Any]:
         """A view's answers for programs."""
         answers = self.answers.of(view, span, variables)
         return {
@@ -119,7 +119,7 @@ class Site:
             "panels": [_data(panel, answers[panel.key]) for panel in view.panels],
         }
 
-    def incident(self, given: str, span: Span, leads: render.Leads | None = None) -> Board:
+    def incident(self, given: str, span: PageSpan, leads: render.Leads | None = None) -> Board:
         """The page of an incident; ``leads``: where its alerts lead, None: to their pages.
 
         Raises
@@ -145,7 +145,7 @@ class Site:
         )
         return Board(printable(story.about["title"]), "", panels, at=spelling.text(datetime.now(UTC)))
 
-    def alert(self, given: str, span: Span) -> Board:
+    def alert(self, given: str, span: PageSpan) -> Board:
         """The page of an alert; raises as :meth:`incident` does."""
         story = _found(lambda: drill.alert(self.settings, self.answers.pools, given))
         panels = (
@@ -156,7 +156,7 @@ class Site:
         ends = f"{story.about['src_ip'] or 'many'} to {story.about['dst_ip'] or 'many'}"
         return Board(f"{printable(story.about['attack_type'])}: {ends}", "", panels, at=spelling.text(datetime.now(UTC)))
 
-    def _framed(self, panel: Panel, answer: Answer, span: Span, leads: render.Leads | None = None) -> Framed:
+    def _framed(self, panel: Panel, answer: Answer, span: PageSpan, leads: render.Leads | None = None) -> Framed:
         shown = render.show(panel, answer, span, leads or leads_of(panel))
         return Framed(panel.key, panel.title, Markup(pages.body(shown)), panel.kind, shown.width, panel.section, panel.description)
 
@@ -186,7 +186,7 @@ def leads_of(panel: Panel) -> render.Leads:
     """Where the cells of a panel lead: the links that it declares, and the pages of incidents and alerts for their ids."""
     own = {"incidents": "/incident/", "alerts": "/alert/"}.get(panel.key, "")
 
-    def leads(link: Link | None, column: str, row: Mapping[str, Any], span: Span) -> str:
+    def leads(link: Link | None, column: str, row: Mapping[str, Any], span: PageSpan) -> str:
         if link is not None:
             return render.address(link, row, span)
         if own and column in ("id", "title") and row.get("id"):
@@ -211,7 +211,7 @@ def variables_of(view: View, given: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def own_query(span: Span, variables: Mapping[str, str], since: str) -> str:
+def own_query(span: PageSpan, variables: Mapping[str, str], since: str) -> str:
     """The query of the address of this page, with another range of time up to now."""
     chosen = [(f"var-{name}", value) for name, value in variables.items() if value]
     return "&".join(part for part in (urlencode(chosen), span.with_range(since)) if part)

@@ -33,7 +33,7 @@ _HINT = "write now-6h, 2026-03-01T12:00 (UTC), or milliseconds since 1970"
 
 
 @dataclass(frozen=True)
-class Span:
+class PageSpan:
     """A range of time, and sensors.
 
     Parameters
@@ -67,7 +67,7 @@ class Span:
         return urlencode([("from", since), ("to", until), *(("sensor", name) for name in self.sensors)])
 
 
-def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | None = None) -> Span:
+def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | None = None) -> PageSpan:
     """A range as an address or an option says it.
 
     Parameters
@@ -96,7 +96,7 @@ def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | No
         raise ConfigError(f"{len(names)} sensors: at most {_MAX_SENSORS}, of {_MAX_NAME} characters", "leave them out: all sensors")
     if any("\0" in name for name in names):
         raise ConfigError("a sensor's name holds a NUL character", "leave it out: all sensors")
-    return Span(start, end, names, _spelled(since), _spelled(until))
+    return PageSpan(start, end, names, _spelled(since), _spelled(until))
 
 
 def _spelled(text: str) -> str:
@@ -117,7 +117,7 @@ def _moment(name: str, text: str, now: datetime) -> datetime:
         raise ConfigError(f"{name} {text[:60]!r} is no time", _HINT) from e
 
 
-def name(span: Span) -> str:
+def name(span: PageSpan) -> str:
     """A range as a person says it: one of those offered, else its ends."""
     if span.until == TO and (known := dict(RANGES).get(span.since)):
         return known

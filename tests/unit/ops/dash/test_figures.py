@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.dash import figures
-from ops.dash.figures import Axes, Series
+from ops.dash.figures import Axes, NamedSeries
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def draw(series: list[Series], *, columns: bool = False, stacked: bool = False, span: timedelta = 10 * MINUTE) -> ET.Element:
+def draw(series: list[NamedSeries], *, columns: bool = False, stacked: bool = False, span: timedelta = 10 * MINUTE) -> ET.Element:
     axes = Axes(START, START + span, MINUTE, figures.top_of(series, stacked))
     picture = figures.picture(series, axes, "a <label> & 'more'", lambda v: f"<{v:g}>", columns=columns, stacked=stacked)
     return ET.fromstring(str(picture).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
@@ -33,19 +33,19 @@ def paths(root: ET.Element, kind: str) -> list[str]:
 
 
 def test_a_curve_goes_through_its_points() -> None:
-    (path,) = paths(draw([Series("a", points(0, 4, 2))]), "line")
+    (path,) = paths(draw([NamedSeries("a", points(0, 4, 2))]), "line")
     assert path == "M0.0 100.00L100.0 0.00L200.0 50.00"
 
 
 def test_a_gap_is_not_bridged() -> None:
-    drawn = paths(draw([Series("a", points(1, 1, None, 1)), Series("b", points(1))]), "line")
+    drawn = paths(draw([NamedSeries("a", points(1, 1, None, 1)), NamedSeries("b", points(1))]), "line")
     assert len(drawn) == 3  # of a two pieces, the second a dot
-    far = Series("a", ((START, 1.0), (START + 5 * MINUTE, 1.0)))
+    far = NamedSeries("a", ((START, 1.0), (START + 5 * MINUTE, 1.0)))
     assert len(paths(draw([far]), "line")) == 2
 
 
 def test_columns_stand_on_each_other_or_side_by_side() -> None:
-    series = [Series("a", points(1)), Series("b", points(3))]
+    series = [NamedSeries("a", points(1)), NamedSeries("b", points(3))]
     assert paths(draw(series, columns=True, stacked=True), "column") == [
         "M0.00 100.00V75.00H99.00V100.00Z",
         "M0.00 75.00V0.00H99.00V75.00Z",
@@ -55,7 +55,7 @@ def test_columns_stand_on_each_other_or_side_by_side() -> None:
 
 
 def test_words_are_escaped() -> None:
-    root = draw([Series("a", points(1))])
+    root = draw([NamedSeries("a", points(1))])
     assert root.attrib["aria-label"] == "a <label> & 'more'"
     assert {"<0.25>", "<0.5>", "<0.75>", "<1>"} <= {t.text for t in root.iter(f"{SVG}text")}
     assert not [e for e in root.iter() if "style" in e.attrib]
@@ -79,7 +79,7 @@ def test_an_axis_without_values_is_an_axis(value: float) -> None:
 )  # fmt: skip
 def test_whatever_comes_is_a_picture(values: list[float | None], columns: bool, stacked: bool, seconds: int) -> None:
     root = draw(
-        [Series("a", points(*values)), Series("b", points(*values[::-1]))],
+        [NamedSeries("a", points(*values)), NamedSeries("b", points(*values[::-1]))],
         columns=columns,
         stacked=stacked,
         span=timedelta(seconds=seconds),
