@@ -21,6 +21,7 @@ from infra.errors import ConfigError, one_line
 from infra.sections import (
     AlertSettings,
     ArchiveSettings,
+    DashSettings,
     HotSettings,
     KafkaSettings,
     LakeSettings,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     spark: SparkSettings = SparkSettings()
     paths: PathSettings = PathSettings()
     metrics: MetricsSettings = MetricsSettings()
+    dash: DashSettings = DashSettings()
     log: LogSettings = LogSettings()
 
     #: The sources that this class has the sections of.

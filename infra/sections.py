@@ -292,6 +292,23 @@ class MetricsSettings(Section):
     notify_port: int = Field(0, ge=0, le=65535, description="port of the metrics of `flowlake notify run`")
 
 
+class DashSettings(Section):
+    """The dashboard without Grafana: flowlake dash, flowlake report."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to serve the page on; any other than loopback wants a password")
+    port: int = Field(8000, ge=0, le=65535, description="its port; 0: a free one")
+    password: SecretStr = Field(SecretStr(""), description="what people log in with, at least 12 characters; empty: no login")
+    hosts: tuple[str, ...] = Field((), description="names by which browsers call it, beside localhost and its addresses")
+    refresh_s: float = Field(5.0, ge=1, le=3600, description="seconds after which an open page asks anew")
+    timeout_s: float = Field(10.0, gt=0, le=600, description="seconds that a panel may wait for its answer")
+    prometheus: str = Field("", description="http:// or https:// address of a Prometheus that scrapes flowlake; empty: none")
+
+    @field_validator("prometheus")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        return paths.server(url) if url else url
+
+
 class LogSettings(Section):
     """What is logged, and for whom."""
 

@@ -15,12 +15,12 @@ _SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"
 
 
 def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
-    """An entry of ``why.features`` as a person reads it: ``SYN Flag Count 3 packets, usually 0 to 2 packets, median 1 packets (+0.21)``.
+    """An entry of ``why.features`` as a person reads it: ``SYN Flag Count 3 packets, usually 0 to 2 packets, median 1 packets``.
 
     Parameters
     ----------
     entry
-        ``feature``, ``value`` (null: not defined), ``usual`` and ``median`` (null: not known), ``contribution``.
+        ``feature``, ``value`` (null: not defined), ``usual`` and ``median`` (null: not known).
     record_type
         Of the alert; features of other types than flows have neither title nor unit.
     """
@@ -28,7 +28,7 @@ def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
     title = feature.cic if feature else str(entry["feature"]).replace("_", " ")
     unit = feature.unit if feature else ""
     value = "undefined" if entry["value"] is None else quantity(entry["value"], unit)
-    return f"{title} {value}{_usual(entry.get('usual'), entry.get('median'), unit)} ({entry['contribution']:+.2g})"
+    return f"{title} {value}{_usual(entry.get('usual'), entry.get('median'), unit)}"
 
 
 def quantity(value: float, unit: str) -> str:

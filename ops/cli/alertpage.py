@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.console.looks import plain, word
+from jobs.incidents.wording import feature_line
 from schemas.packets import FLOWS
 
 #: Evidence flows that are named.
@@ -32,7 +33,7 @@ def lines(alert: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for name, text in _facts(alert):
         yield f"{name:<{_WIDTH}}{text}"
-    yield from _why(alert["details"])
+    yield from _why(alert["details"], alert["record_type"])
     yield from _history(alert["history"])
     yield ""
     yield "next"
@@ -66,7 +67,7 @@ def _others(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What else is known of the flow of an alert, or of its newest: what no other line of the page says."""
     newest = details.get("last_flow")
     flow = newest if isinstance(newest, Mapping) else details
-    told = {"flow_id", "flow_ids", "why", "why_missing", "evidence_time", "dst_port", "ports", "sources", "targets"}
+    told = {"flow_id", "flow_ids", "why", "evidence_time", "importance", "dst_port", "ports", "sources", "targets"}
     return [
         (name, value)
         for name, value in flow.items()
@@ -109,12 +110,12 @@ def _incident(incident: Mapping[str, Any] | None) -> str:
     return f"{word(incident['title'], 200)}  ({incident['priority']}, {incident['status']}, assigned to {to})  {incident['id']}"
 
 
-def _why(details: Mapping[str, Any]) -> Iterator[str]:
+def _why(details: Mapping[str, Any], record_type: str) -> Iterator[str]:
     yield ""
     given = details.get("why")
     found = [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, Mapping) and _features(one)]
     if not found:
-        missing = details.get("why_missing")
+        missing = given.get("missing") if isinstance(given, Mapping) else None
         yield f"why: not known{f' ({word(missing, 200)})' if missing else ': the alert holds no explanation of the score'}"
         return
     for one in found:
@@ -124,7 +125,7 @@ def _why(details: Mapping[str, Any]) -> Iterator[str]:
         features = sorted(_features(one), key=lambda f: -abs(_float(f.get("contribution"))))
         for feature in features[:_FEATURES]:
             share = f"{_float(feature.get('contribution')):+8.3f}"
-            yield f"  {share}  {word(feature.get('feature'))} = {_number(feature.get('value'))}{_usual(feature)}"
+            yield f"  {share}  {_words(feature, record_type)}"
         if len(features) > _FEATURES:
             yield f"  and {len(features) - _FEATURES} features that did less"
 
@@ -132,6 +133,14 @@ def _why(details: Mapping[str, Any]) -> Iterator[str]:
 def _features(why: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     features = why.get("features")
     return [one for one in features if isinstance(one, Mapping)] if isinstance(features, list) else []
+
+
+def _words(feature: Mapping[str, Any], record_type: str) -> str:
+    """A feature as a person reads it; what somebody else wrote there, as it is."""
+    try:
+        return word(feature_line(feature, record_type), 200)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return f"{word(feature.get('feature'))} = {_number(feature.get('value'))}{_usual(feature)}"
 
 
 def _usual(feature: Mapping[str, Any]) -> str:

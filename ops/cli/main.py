@@ -59,6 +59,8 @@ PLATFORM: dict[str, Group] = {
     "respond": Group("ops.cli.blocks:respond", "Apply the rules that block by themselves, and keep blocks in step."),
     "notify": Group("ops.cli.notify:app", "Tell people and other systems of incidents."),
     "audit": Group("ops.cli.audit:app", "Who did what to alerts and incidents, and whether that record is whole."),
+    "dash": Group("ops.cli.dash:dash", "The views as a small web page, live and read-only, without Grafana."),
+    "report": Group("ops.cli.dash:report", "The views and the incidents in full, as one HTML file."),
     "trino": Group("ops.cli.trino:app", "Trino over the stores: its files, its tables, a server to try."),
     "athena": Group("ops.cli.athena:app", "Athena over lake and archive: the statements that make its tables."),
     "countries": Group("ops.cli.countries:app", "Countries of networks, out of a GeoIP file: for the view of attacks."),

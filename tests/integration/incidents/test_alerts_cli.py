@@ -127,7 +127,7 @@ def test_what_somebody_wrote_past_the_commands_steers_no_terminal(desk: Settings
     scan = one(desk, "SYN_SCAN")
     ask.query(desk.alerts, "UPDATE incidents SET title = %s, description = %s, assigned_to = %s", [evil, evil, evil])
     ask.query(desk.alerts, "UPDATE alerts SET action_taken = %s, sensor_id = %s, details = details || %s::jsonb",
-              [evil, evil, json.dumps({"targets": [evil], "why_missing": evil})])  # fmt: skip
+              [evil, evil, json.dumps({"targets": [evil], "why": {"missing": evil}})])  # fmt: skip
     ask.query(desk.alerts, "INSERT INTO incident_notes (incident_id, author, note) SELECT incident_id, %s, %s FROM alerts "
               "WHERE id = %s::uuid",
               [evil, evil, scan])  # fmt: skip

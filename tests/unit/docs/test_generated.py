@@ -28,7 +28,7 @@ def test_every_setting_is_described() -> None:
 
 def test_secrets_show_no_value() -> None:
     rows = [line for line in generate.configuration().splitlines() if "| secret |" in line]
-    assert len(rows) == 14
+    assert len(rows) == 15
     assert all(line.split(" | ")[2] == "" for line in rows)
 
 

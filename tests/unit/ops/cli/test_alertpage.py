@@ -55,8 +55,8 @@ def test_an_alert_about_other_records_names_no_hosts_and_no_frames() -> None:
 def test_the_features_that_did_most_come_first() -> None:
     text = page(details={"why": WHY})
     assert "why: the score of flow f1 is 0.93, 0.01 for any flow" in text
-    assert text.index("  -0.750  syn_flag_count = 1  (usual: 2 to 4)") < text.index(
-        "  +0.100  flow_duration = 12  (usual: 1,000 to 250,000)"
+    assert text.index("  -0.750  SYN Flag Count 1 packets, usually 2 to 4 packets") < text.index(
+        "  +0.100  Flow Duration 12 us, usually 1 to 250 ms"
     )
     many = {**WHY, "features": [{"feature": f"f{n}", "value": n, "contribution": n} for n in range(20)]}
     assert "and 12 features that did less" in page(details={"why": [many]})
@@ -66,7 +66,7 @@ def test_the_features_that_did_most_come_first() -> None:
     ("details", "said"),
     [
         ({}, "why: not known: the alert holds no explanation of the score"),
-        ({"why_missing": "the model gives none"}, "why: not known (the model gives none)"),
+        ({"why": {"missing": "model-kind: no forest"}}, "why: not known (model-kind: no forest)"),
         ({"why": "text"}, "why: not known"),
         ({"why": {"features": None}}, "why: not known"),
         ({"why": {"features": [{"feature": "x"}]}}, "+0.000  x"),
