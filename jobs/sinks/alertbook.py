@@ -24,7 +24,6 @@ from jobs.sinks.tops import Top
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, severity
 from schemas.labels import BY_NAME, Label
 
-_TOP = ("top_flow", "top_end", "top_model", "top_features")
 SETS = ("source", "target", "port")
 SAMPLES = (*SETS, "flow")
 _COPIED = ("kind", "attack_type", "domain", "sensor_id", "model_version", "first_seen", "last_seen", "evidence", "confidence")
@@ -106,9 +105,9 @@ class Change:
     notify: bool = False
 
 
-def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
-    """Evidence of all tasks of a batch, merged by alert, in the order of the ids."""
-    found: dict[UUID, Evidence] = {}
+def gather(tables: Iterable[pa.Table], more: Iterable[Evidence] = ()) -> list[Evidence]:
+    """Evidence of all tasks of a batch, merged by alert, in the order of the ids; ``more`` that is of other alerts."""
+    found: dict[UUID, Evidence] = {item.id: item for item in more}
     for table in tables:
         for item in _evidence(table):
             known = found.get(item.id)
@@ -121,7 +120,9 @@ def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
 
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
-    values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *_TOP, *_COPIED, *(f"{name}s" for name in SETS))}
+    values = {
+        name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *tops.COLUMNS, *_COPIED, *(f"{name}s" for name in SETS))
+    }
     samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
     for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
         flow = json.loads(text) if text else {}
@@ -134,7 +135,7 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
             sketches={name: sketch.unpack(values[f"{name}s"][i]) for name in SETS},
             samples={name: of[i] for name, of in samples.items()},
             flow=flow,
-            top=Top(values["confidence"][i], *(values[name][i] for name in _TOP)) if values["top_flow"][i] else None,
+            top=Top(values["confidence"][i], *(values[name][i] for name in tops.COLUMNS)) if values["top_flow"][i] else None,
         )
 
 
@@ -164,7 +165,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
         **{f"{name}_sample": item.samples[name] for name in SAMPLES},
         "flow": json.dumps(item.flow) if item.flow else "",
-        **dict(zip(_TOP, _top(item.top), strict=True)),
+        **dict(zip(tops.COLUMNS, _top(item.top), strict=True)),
     }
 
 

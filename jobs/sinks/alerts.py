@@ -22,7 +22,7 @@ from infra.log import get
 from jobs.incidents.guards import AuditGuards
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, tops
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, storms, tops
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.grants import Layouts, RoleGrants
@@ -65,7 +65,10 @@ def task(settings: Settings, record: RecordType) -> Callable[[Iterable[pa.Record
             if any(some.num_rows for some in rows):
                 features = tops.vectors(decoded, record) if explained else None
                 found.append(evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, features))
-        packed = arrow_stream(pa.concat_tables(found).combine_chunks()) if found else b""
+        packed = b""
+        if found:
+            every = found[0] if len(found) == 1 else alertbook.rows(alertbook.gather(found))
+            packed = arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce
