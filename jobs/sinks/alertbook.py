@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from jobs.sinks import sketch, spans, tops
 from jobs.sinks.sketch import EMPTY, Hashes
-from jobs.sinks.tops import TOP, Top
+from jobs.sinks.tops import Top
 from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, SAMPLE_SIZE, severity
 from schemas.assets import UNKNOWN
 from schemas.labels import BY_NAME, Label
@@ -123,7 +123,9 @@ def gather(tables: Iterable[pa.Table], more: Iterable[Evidence] = ()) -> list[Ev
 
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
-    values = {name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *TOP, *_COPIED, *(f"{name}s" for name in SETS))}
+    values = {
+        name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *tops.COLUMNS, *_COPIED, *(f"{name}s" for name in SETS))
+    }
     samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
     ends = {side: _lists(table[f"{side}_ends"]) for side in spans.SIDES}
     for i, (key, text) in enumerate(zip(values["id"], values["flow"], strict=True)):
@@ -137,7 +139,7 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
             sketches={name: sketch.unpack(values[f"{name}s"][i]) for name in SETS},
             samples={name: of[i] for name, of in samples.items()},
             flow=flow,
-            top=Top(values["confidence"][i], *(values[name][i] for name in TOP)) if values["top_flow"][i] else None,
+            top=Top(values["confidence"][i], *(values[name][i] for name in tops.COLUMNS)) if values["top_flow"][i] else None,
             ends={side: of[i] for side, of in ends.items()},
         )
 
@@ -169,7 +171,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{f"{name}_sample": item.samples[name] for name in SAMPLES},
         **{f"{side}_ends": item.ends.get(side, []) for side in spans.SIDES},
         "flow": json.dumps(item.flow) if item.flow else "",
-        **dict(zip(TOP, _top(item.top), strict=True)),
+        **dict(zip(tops.COLUMNS, _top(item.top), strict=True)),
     }
 
 

@@ -69,9 +69,11 @@ def task(
             letters += refused
             if any(some.num_rows for some in rows):
                 features = tops.vectors(decoded, record) if explained else None
-                every = evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, assets, features)
-                found.append(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
-        packed = arrow_stream(pa.concat_tables(found).combine_chunks()) if found else b""
+                found.append(evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, assets, features))
+        packed = b""
+        if found:
+            every = found[0] if len(found) == 1 else alertbook.rows(alertbook.gather(found))
+            packed = arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce

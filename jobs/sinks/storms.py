@@ -22,10 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import alertbook, sketch, spans
+from jobs.sinks import alertbook, sketch, spans, tops
 from jobs.sinks.alertbook import Evidence
 from jobs.sinks.candidates import MAX_HELD
-from jobs.sinks.tops import TOP, Top
 from schemas.alerts import PARTIAL_SCHEMA, TABLE, alert_id, alert_key
 from schemas.labels import AT_ONCE, STORM
 
@@ -116,6 +115,7 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
         "evidence": pc.min(rows["evidence"]).as_py(),
         "confidence": pc.max(rows["confidence"]).as_py(),
         "flow": "",
+        **tops.of_rows(rows),
     }
     single = pc.equal(rows["kind"], "per-flow")
     named = [json.loads(text)["flow_id"] for text in rows.filter(single)["flow"].to_pylist()]
@@ -131,7 +131,6 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
         if name in spans.SIDES:
             row[f"{name}_ends"] = _ends(rows, name, sample)
     row["importance"] = pc.max(rows["importance"]).as_py()
-    row |= _top(rows)
     row["flow_sample"] = sketch.sample([*pc.unique(pc.list_flatten(rows["flow_sample"])).to_pylist(), *named])
     return pa.Table.from_pylist([row], PARTIAL_SCHEMA)
 
@@ -143,16 +142,6 @@ def _ends(rows: pa.Table, side: str, sample: Sequence[str]) -> list[str]:
     if not (whole | (np.asarray(pc.list_value_length(said)) > 0)).all():
         return []
     return spans.ends([*filter(None, sample), *pc.unique(pc.list_flatten(said)).to_pylist()])
-
-
-def _top(rows: pa.Table) -> dict[str, Any]:
-    """The top flow of all of them."""
-    highest = rows.filter(pc.equal(rows["confidence"], pc.max(rows["confidence"])))
-    best: Top | None = None
-    for row in highest.select(["confidence", *TOP]).to_pylist():
-        one = Top(row["confidence"], *(row[name] for name in TOP))
-        best = one if one.flow_id and one.beats(best) else best
-    return dict(zip(TOP, (best.flow_id, best.end, best.model_version, best.features) if best else ("", 0, "", b""), strict=True))
 
 
 def _hashes(column: pa.ChunkedArray) -> Any:

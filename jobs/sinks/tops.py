@@ -26,10 +26,11 @@ from schemas.records import RecordType
 #: Feature vectors (float64, little-endian) of rows by their :data:`schemas.alerts.PLACE`; empty where there is none.
 Vectors = Callable[[npt.NDArray[np.int64]], list[bytes]]
 
-#: Its columns in :data:`schemas.alerts.PARTIAL_SCHEMA`, beside the confidence, which is the alert's.
-TOP = ("top_flow", "top_end", "top_model", "top_features")
 #: Vectors that one task reads for one batch, some 700 bytes each: in a storm of alerts those beyond are not explained anyway.
 MAX_VECTORS = 10_000
+
+#: Columns of :data:`schemas.alerts.PARTIAL_SCHEMA` about the top flow.
+COLUMNS = ("top_flow", "top_end", "top_model", "top_features")
 
 _ROW_BITS = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,6 +110,19 @@ def of_groups(frame: pd.DataFrame, flows: Hashes, starts: npt.NDArray[np.int64])
         best &= key == np.repeat(np.maximum.reduceat(among, starts), lengths)
     found = np.flatnonzero(best)
     return found[np.searchsorted(found, starts)]
+
+
+def of_rows(rows: pa.Table) -> dict[str, Any]:
+    """The top flow of several rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, as columns of one."""
+    frame = pd.DataFrame(
+        {
+            "confidence_score": rows["confidence"].to_numpy(),
+            "end": rows["top_end"].to_numpy(),
+            "model_version": rows["top_model"].to_pandas(),
+        }
+    )
+    (at,) = of_groups(frame, sketch.hashes(rows["top_flow"].to_pylist()), np.zeros(1, np.int64)).tolist()
+    return {name: rows[name][at].as_py() for name in COLUMNS}
 
 
 def placed(messages: Sequence[Message]) -> list[Message]:

@@ -88,6 +88,11 @@ def test_from_the_sensor_to_the_stores(made: Settings, spark: Any) -> None:
     ]
     assert [row[1:5] for row in stuck] == [("flood", "readings", None, "boiler-3")], "one alert about one device"
     assert stuck[0][5] >= 10
+    why = stuck[0][6]["why"]
+    drove = {one["feature"]: one for one in why["features"]}
+    assert why["score"] == pytest.approx(why["base"] + why["others"] + sum(one["contribution"] for one in drove.values()), abs=5e-6)
+    assert why["features"][0]["feature"] == "repeats", "that is what stuck means"
+    assert drove["repeats"]["value"] > drove["repeats"]["usual"][1]
     # What was not read twice is not judged twice either after a restart: the state goes on where it was.
     LineSensor(made, lines("boiler-3", [21.0] * 3, first=50)).run()
     with running(made, spark) as queries:

@@ -23,7 +23,7 @@ from infra.config import ROOT
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Champion, Usual
-from jobs.sinks import alertbook, evidence, explainers, messages, tops
+from jobs.sinks import alertbook, evidence, explainers, messages, storms, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
 from jobs.sinks.reasons import Reasons
@@ -224,6 +224,24 @@ def test_in_a_storm_no_more_features_are_read_than_there_is_room_for(monkeypatch
     (scan,) = [item for item in items if item.kind == "scan"]
     assert scan.top is not None
     assert scan.top.features, "alerts about many flows come first"
+
+
+def test_a_storm_is_explained_by_the_top_flow_of_all_that_it_counts() -> None:
+    rows = scored([attack(f"b{i}", 51 + i, kind="BOTNET_BEACON", src_ip=f"10.2.0.{i}") for i in range(30)])
+    (every,) = parts(rows)
+    best = max(row["confidence_score"] for row in rows)
+    wanted = None
+    for item in alertbook.gather([every]):
+        if item.top is not None and item.top.beats(wanted):
+            wanted = item.top
+    storm = UUID(int=1)
+    for cut in (0, 7, 29):
+        halves = [storms.fold(part, storm) for part in (every.slice(0, cut), every.slice(cut)) if part.num_rows]
+        (item,) = alertbook.gather(halves)
+        assert item.top == wanted
+        assert item.top is not None
+        assert item.top.score == best
+        assert reasons().of([item.top])[0]["features"]
 
 
 def test_a_registry_that_does_not_answer_holds_alerts_back_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
