@@ -290,9 +290,7 @@ def _no_secret_of_a_channel(raw: dict[Any, Any], path: Path) -> None:
         if isinstance(channel, dict) and "secret" in channel:
             raise ConfigError(
                 f"{path}: notify.channels.{name}.secret: secrets come from the environment only",
-                f"take it out of the file and set {PREFIX}NOTIFY__CHANNELS__{name}__SECRET".replace(
-                    f"__{name}__", f"__{str(name).upper()}__"
-                ),
+                f"take it out of the file and set {PREFIX}NOTIFY__CHANNELS__{str(name).upper()}__SECRET",
             )
 
 

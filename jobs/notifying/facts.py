@@ -61,9 +61,10 @@ def incidents(cursor: Any, ids: Collection[str]) -> dict[str, Facts]:
     )
     found = {}
     for key, degree, status, title, text, about, first, last, who, closed, severity, alerts, quiet, note in cursor.fetchall():
+        about = about if isinstance(about, dict) else {}  # whoever writes by psql may write anything
         found[key] = Facts(
             INCIDENT, key, PRIORITIES.index(degree), severity, status, title, text, names(about.get("attack_types")), first, last,
-            alerts, int(about.get("flows") or 0), names(about.get("stages")), names(about.get("techniques")), names(about.get("sources")),
+            alerts, _count(about.get("flows")), names(about.get("stages")), names(about.get("techniques")), names(about.get("sources")),
             names(about.get("targets")), who, closed, note, quiet,
         )  # fmt: skip
     return found
@@ -98,6 +99,10 @@ def _suppressed(cursor: Any) -> str:
     """Condition on an alert: it is suppressed."""
     cursor.execute("SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped", (TABLE, SUPPRESSED))
     return f"{SUPPRESSED} IS NOT NULL" if cursor.fetchone() else "false"
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _one(value: str | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from infra.channels import ChannelSettings
 from jobs.notifying.decide import wants_kind
 from jobs.notifying.notice import MAX_NAMES, Notice, iso
 from schemas.incidents import PRIORITIES
-from schemas.notifications import ANY_CHANNEL, HELD, MAX_HELD_ROWS, OTHER_KIND
+from schemas.notifications import ANY_CHANNEL, HELD, MAX_HELD_ROWS, MESSAGES, OTHER_KIND, WAITING
 
 #: Kinds and sources that a digest names; the rest is a number.
 _NAMED = 10
@@ -64,9 +64,12 @@ def digest(cursor: Any, channel: str, after_s: float) -> Notice | None:
     """The digest of what a channel was not told, once the first of it is old enough; it is no longer held then."""
     cursor.execute(
         f"DELETE FROM {HELD} WHERE channel = %s AND EXISTS (SELECT FROM {HELD} h WHERE h.channel = %s "
-        "AND h.first_at <= clock_timestamp() - %s * interval '1 second') RETURNING kind, level, source, count, first_at, last_at, "
+        "AND h.first_at <= clock_timestamp() - %s * interval '1 second') "
+        # One waits for its receiver at most: what comes meanwhile is in the next.
+        f"AND NOT EXISTS (SELECT FROM {MESSAGES} m WHERE m.channel = %s AND m.state = '{WAITING}' AND m.news = 'digest') "
+        "RETURNING kind, level, source, count, first_at, last_at, "
         "clock_timestamp()",
-        (channel, channel, after_s),
+        (channel, channel, after_s, channel),
     )
     rows = cursor.fetchall()
     if not rows:

@@ -96,7 +96,7 @@ class SmtpReceiver:
 
 def _judged(code: int, said: str) -> ReceiverRefused | TryLater:
     """4yz is transient, 5yz is not (RFC 5321, section 4.2.1); what is no reply code is a server that broke off."""
-    return ReceiverRefused(said) if 500 <= code < 600 and code != 521 else TryLater(said)
+    return ReceiverRefused(said) if 500 <= code < 600 else TryLater(said)
 
 
 def _named(refused: dict[str, tuple[int, bytes]]) -> str:

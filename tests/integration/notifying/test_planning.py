@@ -227,8 +227,14 @@ def test_more_than_a_channel_takes_becomes_one_digest(make: Callable[..., Settin
     assert body["title"] == "18 messages held back: SYN_FLOOD 18"
     assert body["counts"]["priorities"] == {"HIGH": 18}
     assert sum(body["counts"]["sources"].values()) == 18
-    plan(where)
+    put(where, 7)
+    for _ in range(2):  # the first digest still waits for its receiver
+        run(where.alerts, "UPDATE notification_held SET first_at = first_at - interval '2 seconds'")
+        plan(where)
     assert [news for news, *_ in told(where)].count("digest") == 1
+    run(where.alerts, "UPDATE notification_messages SET state = 'sent', done_at = now()")
+    plan(where)
+    assert [news for news, *_ in told(where)].count("digest") == 2
 
 
 def test_a_channel_that_is_far_behind_gets_no_more(make: Callable[..., Settings]) -> None:
@@ -276,6 +282,22 @@ def test_an_incident_that_goes_on_is_told_again_where_that_is_wanted(make: Calla
     plan(where)
     assert [news for news, *_ in told(where)] == ["new", "grown"]
     assert [news for news, *_ in told(where, "other")] == ["new"]
+
+
+@pytest.mark.parametrize("metadata", ["[]", "3", '{"flows": "many", "attack_types": 7, "sources": {"a": 1}}'])
+def test_what_somebody_wrote_by_hand_stops_nobody(make: Callable[..., Settings], metadata: str) -> None:
+    where = make(ops={"per_minute": 1})
+    put(where, 1)
+    run(
+        where.alerts,
+        "INSERT INTO incidents (id, title, description, metadata, first_seen, last_seen) "
+        "SELECT gen_random_uuid(), E'\\x1b[2J by hand', '', %s, now(), now() FROM generate_series(1, 2)", metadata,
+    )  # fmt: skip
+    assert plan(where).taken == 3
+    run(where.alerts, "UPDATE notification_messages SET created_at = created_at - interval '2 minutes'")
+    run(where.alerts, "UPDATE incidents SET priority = 'CRITICAL' WHERE title <> 'Flood 1'")
+    plan(where)
+    assert told(where)[-1] == ("new", "CRITICAL", "[2J by hand")
 
 
 def test_one_plans_at_a_time(make: Callable[..., Settings]) -> None:
