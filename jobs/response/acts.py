@@ -143,7 +143,8 @@ def carry_out(settings: Settings, responder: Responder, ask: Ask, written: Booke
         with people.acting(settings.alerts, ask.by) as cursor:
             book.failed(cursor, key, one_line(e), extending=written.held)
         BLOCKS.labels("failed", who).inc()
-        raise ResponseError(f"{show(ask.network)} is not blocked: {e}", e.hint) from e
+        what = f"the longer time of {show(ask.network)} was not carried out" if written.held else f"{show(ask.network)} is not blocked"
+        raise ResponseError(f"{what}: {e}", e.hint) from e
     with people.acting(settings.alerts, ask.by) as cursor:
         book.done(cursor, key)
         row = book.one(cursor, key)
