@@ -110,7 +110,7 @@ def pcap(
     settings = config.load(conf_file)
     with people.acting(settings.alerts, getpass.getuser()) as cursor:
         found = people.find(cursor, incident)
-        alerts, _ = people.contents(cursor, found["id"])
+        alerts = people.alerts_of(cursor, found["id"])
     frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
 
 
