@@ -119,15 +119,20 @@ def listed(
 
 def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Alerts of an incident in the order of time, and its notes."""
+    alerts = alerts_of(cursor, incident)
+    cursor.execute(f"SELECT at, author, note FROM {NOTES} WHERE incident_id = %s ORDER BY id", (incident,))
+    return alerts, [dict(row) for row in cursor.fetchall()]
+
+
+def alerts_of(cursor: Any, incident: str) -> list[dict[str, Any]]:
+    """Alerts of an incident in the order of time; whoever reads alerts may ask."""
     cursor.execute(
         "SELECT id::text, first_seen, last_seen, severity, attack_type, kind, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, flow_count, "
         f"confidence, record_type, domain, details, resolved_at, resolved_by, grouped_by, updated_at FROM {TABLE} WHERE incident_id = %s "
         "ORDER BY first_seen, id",
         (incident,),
     )
-    alerts = [dict(row) for row in cursor.fetchall()]
-    cursor.execute(f"SELECT at, author, note FROM {NOTES} WHERE incident_id = %s ORDER BY id", (incident,))
-    return alerts, [dict(row) for row in cursor.fetchall()]
+    return [dict(row) for row in cursor.fetchall()]
 
 
 def history(cursor: Any, incident: str) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def pcap(
     settings = config.load(conf_file)
     with people.acting(settings.alerts, getpass.getuser()) as cursor:
         found = people.find(cursor, incident)
-        alerts, _ = people.contents(cursor, found["id"])
+        alerts = people.alerts_of(cursor, found["id"])
     frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
 
 
@@ -147,7 +147,7 @@ def note(
 def resolve(
     incident: Id,
     by: By = "",
-    why: Annotated[str, typer.Option("--why", help="What was found and done; becomes a note.")] = "",
+    why: Annotated[str, typer.Option("--why", "--note", help="What was found and done; becomes a note.")] = "",
     conf_file: ConfFile = None,
 ) -> None:
     """Close an incident, and its alerts with it."""
@@ -162,7 +162,7 @@ def resolve(
 def false_positive(
     incident: Id,
     by: By = "",
-    why: Annotated[str, typer.Option("--why", help="What it was; becomes a note, and goes with the labels.")] = "",
+    why: Annotated[str, typer.Option("--why", "--note", help="What it was; becomes a note, and goes with the labels.")] = "",
     conf_file: ConfFile = None,
 ) -> None:
     """Close an incident that was none; its flows are labelled benign, for the next training (table labels of the lake)."""

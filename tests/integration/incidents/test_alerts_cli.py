@@ -148,7 +148,9 @@ def test_who_may_not_read_the_audit_sees_the_rest(desk: Settings, capsys: pytest
     with people.acting(desk.alerts, "ben") as cursor:
         cursor.execute("SET LOCAL ROLE flowlake_analyst")
         found = page.read(cursor, one(desk, "SYN_SCAN"), people.labels_of(desk))
+        alike = people.alerts_of(cursor, people.find(cursor, found["incident"]["id"])["id"])
     assert (found["history"], found["incident"]["status"]) == (None, "OPEN")
+    assert found["id"] in {row["id"] for row in alike}
 
 
 def test_an_explanation_is_shown(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:

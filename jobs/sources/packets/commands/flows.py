@@ -101,7 +101,7 @@ def _behind(settings: Settings, alert: str | None, incident: str | None, wanted:
             what = f"alert {rows[0]['id']}"
         else:
             found = people.find(cursor, incident or "")
-            rows, _ = people.contents(cursor, found["id"])
+            rows = people.alerts_of(cursor, found["id"])
             what = f"incident {found['id']}"
     there = behind.find(settings, FLOWS, rows, wanted, store.value if store else None)
     shown = f"{there.total:,} flows" if len(there.rows) == there.total else f"the first {len(there.rows):,} of {there.total:,} flows"
