@@ -246,10 +246,18 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
             ids.append(str(UUID(one)))
         except ValueError as e:
             raise ConfigError(f"alert id {one!r} is no UUID", "flowlake incidents show ID lists the alerts with their ids") from e
-    cursor.execute(f"SELECT id::text, incident_id::text, first_seen, last_seen FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE", (ids,))
+    cursor.execute(
+        f"SELECT id::text, incident_id::text, first_seen, last_seen, suppressed_by FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE",
+        (ids,),
+    )
     found = cursor.fetchall()
     if missing := sorted(set(ids) - {row["id"] for row in found}):
         raise ConfigError(f"there is no alert {missing[0]}", "flowlake incidents show ID lists the alerts with their ids")
+    if silenced := [row for row in found if row["suppressed_by"]]:
+        entry = silenced[0]["suppressed_by"]
+        raise ConfigError(
+            f"alert {silenced[0]['id']} is suppressed by {entry}: it is in no incident", f"flowlake whitelist remove {entry} --tell"
+        )
     before = sorted({row["incident_id"] for row in found if row["incident_id"]})
     cursor.execute(
         f"SELECT i.id::text FROM {INCIDENTS} i WHERE i.id = ANY(%s::uuid[]) "
