@@ -180,6 +180,9 @@ class AlertSettings(PostgresSettings):
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
     incident_window_s: float = Field(1800.0, gt=0, description="event time: related alerts that are no further apart are one incident")
+    storm_alerts: int = Field(
+        1000, ge=1, description="alerts of one attack type in one episode; what is more is counted in one alert, of kind storm"
+    )
     most_suppressed: float = Field(
         0.5, gt=0, le=1, description="a whitelist entry that fits more of the alerts of the last 7 days is refused"
     )

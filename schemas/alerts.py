@@ -2,7 +2,8 @@
 
 Identity (:func:`alert_key`): a *flood* is one alert per target, a *scan* one per source, *brute force* and what is *repeated* (a
 beacon, a tunnel, injection, exfiltration) one per source and target - each per attack type, observation domain and episode
-(``alerts.episode_s`` of event time) - and any other attack is one alert per flow.
+(``alerts.episode_s`` of event time) - and any other attack is one alert per flow. Of one attack type, domain and episode there are at
+most ``alerts.storm_alerts``; what would be more is counted in one alert of kind *storm* (:mod:`jobs.sinks.storms`).
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
 A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows;
@@ -25,7 +26,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from schemas import assets, incidents, suppression
-from schemas.labels import FORMER_KINDS, Label
+from schemas.labels import FORMER_KINDS, STORM, Label
 from schemas.records import AlertRules
 
 TABLE = "alerts"
@@ -201,8 +202,8 @@ def alert_key(
     before = f"{namespace}|" if namespace else ""
     if kind == "per-flow":
         return f"{before}flow|{flow_id}"
-    source = "" if kind == "flood" else src_ip
-    target = "" if kind == "scan" else dst_ip
+    source = "" if kind in ("flood", STORM) else src_ip
+    target = "" if kind in ("scan", STORM) else dst_ip
     return f"{before}{_IDENTITY_WORDS.get(kind, kind)}|{attack_type}|{domain}|{episode}|{source}|{target}"
 
 

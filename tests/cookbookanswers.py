@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from statistics import mean, quantiles
 from typing import Any
 
+from schemas.labels import LABELS
 from tests import cookbookdata as d
 from tests.cookbookdata import Data
 
 Row = dict[str, Any]
 Answer = list[tuple[Any, ...]]
+
+REPEATED = [label.name for label in LABELS if label.kind == "repeated"]
 
 
 def _since(data: Data, hours: float) -> list[Row]:
@@ -115,13 +118,22 @@ def _failed(data: Data) -> Answer:
 
 def _behind_alerts(data: Data) -> Answer:
     probe, unanswered = 80, 40  # bytes of IP packets: a SYN and its RST, a SYN alone
-    return [
+    found = [
         ("SYN_SCAN", d.SCANNER, None, 60, 60, 60 * probe),
         ("SYN_SCAN", d.SWEEPER, None, 40, 40, 40 * unanswered),
         ("SSH_BRUTE_FORCE", d.GUESSER, d.SSH_SERVER, 30, 30, 30 * (8_000 + 18 * 40)),
         ("SYN_FLOOD", None, d.WEB, 30, 30, 30 * unanswered),
         *_repeated(data),
     ]
+    return sorted(found, key=lambda row: (-row[4], row[0]))
+
+
+def _repeated(data: Data) -> Answer:
+    """What repeats is one alert a source, target and kind, whose flows are all of it."""
+    rows = [row for row in data.rows if row["attack_type"] in REPEATED]
+    groups = _grouped(rows, "attack_type", "src_ip", "dst_ip")
+    assert {(key[0], len(flows)) for key, flows in groups.items()} == {("BOTNET_BEACON", 48), ("DNS_TUNNEL", 12), ("EXFILTRATION", 3)}
+    return [(*key, len(flows), len(flows), sum(map(_l3, flows))) for key, flows in groups.items()]
 
 
 def _uncertain(data: Data) -> Answer:
@@ -190,7 +202,7 @@ def _heaviest(data: Data) -> Answer:
 def _alerts(data: Data) -> Answer:
     rows = [row for row in data.alerts if row["kind"] != "per-flow"]
     names = ("severity", "attack_type", "src_ip", "dst_ip", "flow_count", "first_seen", "last_seen")
-    assert sorted(row["flow_count"] for row in rows) == [30, 30, 40, 60]
+    assert sorted(row["flow_count"] for row in rows) == [3, 12, 30, 30, 40, 48, 60]
     return [tuple(row[name] for name in names) for row in sorted(rows, key=lambda row: (row["severity"], row["last_seen"]), reverse=True)]
 
 

@@ -21,7 +21,7 @@ from jobs.incidents.telling import StoryPart
 from schemas.alerts import SAMPLE_SIZE, TABLE
 from schemas.assets import TABLE as ASSETS
 from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
-from schemas.labels import Label
+from schemas.labels import STORM, Label
 
 _US = "(extract(epoch FROM {0}) * 1000000)::bigint"
 #: A parameter in microseconds since the epoch.
@@ -309,7 +309,7 @@ SELECT a.incident_id::text, a.attack_type, count(*), sum(a.flow_count)::bigint, 
     (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.dst_ip)) FILTER (WHERE a.dst_ip IS NOT NULL)) AS x
         LIMIT 1000) s),
     bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1),
-    bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1)
+    bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1), bool_or(a.kind = '{STORM}')
 FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL GROUP BY a.incident_id, a.attack_type
 """
 
@@ -332,8 +332,10 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     cursor.execute(_PARTS, ([str(i) for i in ids],))
     parts: dict[str, list[StoryPart]] = defaultdict(list)
     ends: dict[str, int] = defaultdict(int)
-    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many in cursor.fetchall():
-        parts[key].append(StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many))
+    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many, storm in cursor.fetchall():
+        parts[key].append(
+            StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many, storm)
+        )
         ends[key] = max(ends[key], last)
     names = _names(cursor, (part for of in parts.values() for part in of))
     rows = []

@@ -22,7 +22,7 @@ by themselves as long as they are at most :data:`FEW_SOURCES`: forged ones say n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -136,7 +136,12 @@ def stories(sightings: Iterable[Sighting], window_us: int, joined: Iterable[Sequ
         known = [key for key in group if key in root]
         for key in known[1:]:
             root[find(key)] = find(known[0])
-    for a, b in _pairs(list(by_id.values())):
+
+    def all_one(group: Sequence[Sighting]) -> bool:
+        first = find(group[0].id)
+        return all(find(one.id) == first for one in group)
+
+    for a, b in _pairs(list(by_id.values()), all_one):
         if find(a.id) != find(b.id) and related(a, b, window_us):
             root[find(a.id)] = find(b.id)
     found: dict[UUID, list[Sighting]] = defaultdict(list)
@@ -145,8 +150,11 @@ def stories(sightings: Iterable[Sighting], window_us: int, joined: Iterable[Sequ
     return sorted((sorted(story, key=lambda s: s.order) for story in found.values()), key=lambda story: story[0].order)
 
 
-def _pairs(sightings: Sequence[Sighting]) -> Iterator[tuple[Sighting, Sighting]]:
-    """Those that have an address in common; with each, its neighbours in time first, so that long chains are found without all pairs."""
+def _pairs(sightings: Sequence[Sighting], all_one: Callable[[Sequence[Sighting]], bool]) -> Iterator[tuple[Sighting, Sighting]]:
+    """Those that have an address in common; with each, its neighbours in time first, so that long chains are found without all pairs.
+
+    ``all_one``: whether some are of one story already, and no more of their pairs matter.
+    """
     of: dict[tuple[str, str], list[Sighting]] = defaultdict(list)
     for one in sorted(sightings, key=lambda s: s.order):
         for address in one.sources | one.targets:
@@ -154,6 +162,8 @@ def _pairs(sightings: Sequence[Sighting]) -> Iterator[tuple[Sighting, Sighting]]
     for group in of.values():
         for gap in range(1, len(group)):
             yield from zip(group, group[gap:], strict=False)
+            if all_one(group):
+                break
 
 
 def story_id(first: UUID) -> UUID:

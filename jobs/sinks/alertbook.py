@@ -106,9 +106,9 @@ class Change:
     notify: bool = False
 
 
-def gather(tables: Iterable[pa.Table]) -> list[Evidence]:
-    """Evidence of all tasks of a batch, merged by alert, in the order of the ids."""
-    found: dict[UUID, Evidence] = {}
+def gather(tables: Iterable[pa.Table], more: Iterable[Evidence] = ()) -> list[Evidence]:
+    """Evidence of all tasks of a batch, merged by alert, in the order of the ids; ``more`` that is of other alerts."""
+    found: dict[UUID, Evidence] = {item.id: item for item in more}
     for table in tables:
         for item in _evidence(table):
             known = found.get(item.id)

@@ -20,7 +20,7 @@ from infra.log import get
 from jobs.incidents.guards import AuditGuards
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
-from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink
+from jobs.sinks import alertbook, counters, evidence, messages, postgres, sink, storms
 from jobs.sinks.alertbook import Alert, Evidence
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.grants import Layouts, RoleGrants
@@ -65,7 +65,8 @@ def task(
             letters += refused
         packed = b""
         if any(rows.num_rows for rows in found):
-            packed = arrow_stream(evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s, assets))
+            every = evidence.partials(pa.concat_tables(found), rules, settings.alerts.episode_s, assets)
+            packed = arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
         yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
 
     return reduce

@@ -26,8 +26,10 @@ from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
 from jobs.sinks.candidates import Candidates
 from jobs.sinks.postgres import RefusedData
+from jobs.sinks.storms import Storms
 from jobs.suppression import conditions
 from schemas import alerts as table
+from schemas.labels import STORM
 from schemas.records import RecordType
 
 _APPLICATION = "flowlake-alerts"
@@ -76,6 +78,7 @@ class AlertStore:
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
         self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600, record.name)
+        self._storms = Storms(settings.storm_alerts, settings.episode_s, record.name, record.alerts.namespace)
 
     def apply(self, evidence: Sequence[Evidence]) -> AppliedEvidence:
         """Merge evidence into the alerts, exactly once whatever is repeated.
@@ -98,6 +101,8 @@ class AlertStore:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
                 due = self._candidates.sift(cursor, evidence, self._kept, lambda ids: self._alerts_among(cursor, ids))
                 known = self._load(cursor, [item.id for item in due]) if due else {}
+                due = self._storms.fold(cursor, due, known)
+                known |= self._load(cursor, [item.id for item in due if item.kind == STORM and item.id not in known])
                 changes = [
                     change
                     for item in due
@@ -119,6 +124,7 @@ class AlertStore:
             if isinstance(problem, RefusedData):
                 problem = StoreError(f"{postgres.where(self._settings)} refuses an alert: {problem}")
             raise problem from e
+        self._storms.commit()
         self._remember([change.alert for change in changes])
         forgotten = self._candidates.commit()
         raised = tuple(change.alert for change in changes if change.is_new)
@@ -248,6 +254,7 @@ class AlertStore:
         self._kept.clear()
         self._kept_flows = 0
         self._candidates.forget()
+        self._storms.forget()
 
     def prune(self) -> None:
         """Let go of the evidence of alerts that have not changed for :data:`schemas.alerts.EVIDENCE_HOURS`; the alerts stay.

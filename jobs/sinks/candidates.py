@@ -22,7 +22,7 @@ from jobs.sinks import alertbook
 from jobs.sinks.alertbook import Evidence
 from schemas import alerts as table
 from schemas import assets
-from schemas.labels import AT_ONCE, kind_named
+from schemas.labels import AT_ONCE, STORM, kind_named
 from schemas.wire import arrow_stream
 
 #: Candidates held, a KB or two each; what has not changed for longest falls out.
@@ -80,7 +80,7 @@ class Candidates:
         few: list[Evidence] = []
         for item in evidence:
             held = self._held.get(item.id)
-            if item.kind in AT_ONCE or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
+            if item.kind in AT_ONCE or item.kind == STORM or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
                 due.append(item)
                 continue
             merged = item if held is None else alertbook.merged(held[1], item)

@@ -26,7 +26,7 @@ class RoleGrants:
         return [what for what, _ in self._lacking(cursor)]
 
     def script(self, cursor: Any) -> Sequence[str]:
-        return [f"{statement};" for _, statement in self._lacking(cursor)]
+        return [f"{statement};" for _, statement in self._lacking(cursor, planned=True)]
 
     def apply(self, connection: Any, say: Say) -> None:
         with connection, connection.cursor() as cursor:
@@ -36,8 +36,8 @@ class RoleGrants:
             for _, statement in lacking:
                 cursor.execute(statement)
 
-    def _lacking(self, cursor: Any) -> list[tuple[str, str]]:
-        """What is missing, and the statement that makes it; nothing that this user may not make."""
+    def _lacking(self, cursor: Any, planned: bool = False) -> list[tuple[str, str]]:
+        """What is missing, and the statement that makes it; nothing that this user may not make. *planned*: of tables to come, too."""
         cursor.execute(_MAY)
         (may,) = cursor.fetchone()
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(ROLES),))
@@ -51,9 +51,9 @@ class RoleGrants:
                 cursor.execute(_IS_MEMBER, (role, other))
                 if may and cursor.fetchone() != (True,):
                     out.append((f"membership of {role} in {other}", f"GRANT {other} TO {role}"))
-        return out + [found for role in roles for found in self._rights(cursor, role, role in there)]
+        return out + [found for role in roles for found in self._rights(cursor, role, role in there, planned)]
 
-    def _rights(self, cursor: Any, role: str, there: bool) -> list[tuple[str, str]]:
+    def _rights(self, cursor: Any, role: str, there: bool, planned: bool) -> list[tuple[str, str]]:
         cursor.execute(
             "SELECT current_schema(), %s AND has_schema_privilege(to_regrole(%s)::oid, current_schema(), 'USAGE')", (there, role)
         )
@@ -61,9 +61,10 @@ class RoleGrants:
         out = [] if usage else [(f"right of {role} to use schema {schema}", f'GRANT USAGE ON SCHEMA "{schema}" TO {role}')]
         for table, of in self._grants.items():
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
-            if cursor.fetchone() != (True,):
+            (made,) = cursor.fetchone()
+            if not (made or planned):
                 continue
-            wanted = [right for right in of.get(role, ()) if not (there and _granted(cursor, role, table, right))]
+            wanted = [right for right in of.get(role, ()) if not (made and there and _granted(cursor, role, table, right))]
             if wanted:
                 out.append((f"rights of {role} on {table}", f"GRANT {', '.join(wanted)} ON {table} TO {role}"))
         return out

@@ -72,11 +72,12 @@ def run(
     preset: str = "bench",
     queries: tuple[str, ...] = (),
     with_peer: bool = False,
+    started: Callable[[Settings], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Send at ``rate`` packets per second for ``seconds`` and measure; then, if asked to, let NFStream meter such traffic alone.
 
-    ``queries`` of the stream run, all when none is named.
+    ``queries`` of the stream run, all when none is named. ``started`` is called with the settings of the stack when packets are sent.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def run(
         trial = Trial(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
         samples = Samples()
         try:
-            outcome = trial.run(lambda d: _watch(d, samples, say))
+            outcome = trial.run(lambda d: _watch(d, samples, say, None if started is None else lambda: started(own)))
             batches = read_batches(where.run / driver.BATCHES)
         finally:
             trial.stop()
@@ -118,7 +119,9 @@ def run(
 
 
 @contextmanager
-def _watch(trial: Trial, samples: Samples, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def _watch(
+    trial: Trial, samples: Samples, say: Callable[[str], None], started: Callable[[], None] | None = None
+) -> Iterator[Callable[[], None]]:
     began: float | None = None
     last = 0.0
 
@@ -131,6 +134,8 @@ def _watch(trial: Trial, samples: Samples, say: Callable[[str], None]) -> Iterat
             return
         if began is None:
             began = now
+            if started is not None:
+                started()
             samples.cpu_before = cpu_seconds(trial.pids())
         if now - last >= 1.0:
             last = now

@@ -19,10 +19,10 @@ from infra.errors import ConfigError, StoreError
 from infra.names import printable
 from jobs.sinks import ask
 from schemas.alerts import TABLE
-from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, kind_named
+from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, STORM, kind_named
 
 _SHOWN = ("timestamp", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "last_seen", "resolved_by", "id")
-_KINDS = KINDS[1:]  # benign is no alert
+_KINDS = (*KINDS[1:], STORM)  # benign is no alert
 _POLL_S = 0.5
 #: How much later than the next one a transaction may become visible.
 _LATE = timedelta(seconds=10)
@@ -42,7 +42,7 @@ def show(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest alerts, so many.")] = 20,
     kind: Annotated[
-        str | None, typer.Option(help="scan, flood, brute-force, repeated, per-flow, or an attack type such as SYN_FLOOD.")
+        str | None, typer.Option(help="scan, flood, brute-force, repeated, per-flow, storm, or an attack type such as SYN_FLOOD.")
     ] = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")] = False,
     since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,

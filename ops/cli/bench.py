@@ -94,6 +94,26 @@ def archive(
     _tell(result, json_file)
 
 
+@app.command(epilog="Examples:  flowlake bench alerts --json alerts.json   |   flowlake bench alerts --stream --rate 50000")
+def alerts(
+    seconds: Annotated[float, typer.Option("--seconds", min=5.0, max=3600.0, help="Batches, and seconds of each stream.")] = 60.0,
+    storm: Annotated[int, typer.Option("--storm", min=1000, help="Forged sources of the alert storm.")] = 1_000_000,
+    through: Annotated[bool, typer.Option("--stream", help="Then the stream alone, and beside a hundred alerts a second.")] = False,
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second of the streams.")] = 50_000.0,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Alerts written and grouped into incidents: how many a second, what a storm leaves, whether a stream beside them is harmed."""
+    from ops.bench import alerts as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, seconds=seconds, storm=storm, say=_say)
+        if through:
+            result["stream"] = bench.beside(settings, rate=rate, seconds=seconds, alerts_per_s=100.0, say=_say)
+    _tell(result, json_file)
+
+
 @app.command(epilog="Example:  flowlake bench flood --json flood.json")
 def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
     """A million one-packet flows with ordinary traffic beside them: memory, evictions, and whether ordinary flows are harmed."""

@@ -29,7 +29,10 @@ from schemas.packets import FLOWS
 from tests.sinksdata import flow_id, table
 
 pytestmark = pytest.mark.integration
-ROWS = [{"name": i, "at": i, "attack_type": "DNS_TUNNEL" if i % 3 == 0 else "BENIGN", "src_port": i, "dst_ip": f"10.0.0.{2 + i}"} for i in range(9)]
+ROWS = [
+    {"name": i, "at": i, "attack_type": "DNS_TUNNEL" if i % 3 == 0 else "BENIGN", "src_port": i, "dst_ip": f"10.0.0.{2 + i}"}
+    for i in range(9)
+]
 
 
 @pytest.fixture
