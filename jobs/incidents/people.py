@@ -248,9 +248,15 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     """
     chosen = [ids.alert(cursor, one) for one in alerts]
     cursor.execute(
-        f"SELECT id::text, incident_id::text, first_seen, last_seen FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE", (chosen,)
+        f"SELECT id::text, incident_id::text, first_seen, last_seen, suppressed_by FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE",
+        (chosen,),
     )
     found = cursor.fetchall()
+    if silenced := [row for row in found if row["suppressed_by"]]:
+        entry = silenced[0]["suppressed_by"]
+        raise ConfigError(
+            f"alert {silenced[0]['id']} is suppressed by {entry}: it is in no incident", f"flowlake whitelist remove {entry} --tell"
+        )
     before = sorted({row["incident_id"] for row in found if row["incident_id"]})
     cursor.execute(
         f"SELECT i.id::text FROM {INCIDENTS} i WHERE i.id = ANY(%s::uuid[]) "

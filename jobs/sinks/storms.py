@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from jobs.sinks import alertbook, sketch, spans, tops
 from jobs.sinks.alertbook import Evidence
 from jobs.sinks.candidates import MAX_HELD
-from schemas.alerts import PARTIAL_SCHEMA, TABLE, alert_id, alert_key
+from schemas.alerts import PARTIAL_SCHEMA, SAMPLE_SIZE, TABLE, alert_id, alert_key
 from schemas.labels import AT_ONCE, STORM
 
 #: Attack type, domain, episode.
@@ -114,6 +114,7 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
         "last_seen": pc.max(rows["last_seen"]).as_py(),
         "evidence": pc.min(rows["evidence"]).as_py(),
         "confidence": pc.max(rows["confidence"]).as_py(),
+        "importance": pc.max(rows["importance"]).as_py(),
         "flow": "",
         **tops.of_rows(rows),
     }
@@ -128,20 +129,22 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
             found = np.concatenate([found, sketch.hashes(sample)])
         row[f"{name}s"] = sketch.pack(np.unique(found)[: sketch.SKETCH_SIZE])
         row[f"{name}_sample"] = sketch.sample(filter(None, sample))
-        if name in spans.SIDES:
-            row[f"{name}_ends"] = _ends(rows, name, sample)
-    row["importance"] = pc.max(rows["importance"]).as_py()
+    for side in spans.SIDES:
+        row[f"{side}_ends"] = _ends(rows, side) if len(row[f"{side}s"]) > SAMPLE_SIZE * 8 else []
     row["flow_sample"] = sketch.sample([*pc.unique(pc.list_flatten(rows["flow_sample"])).to_pylist(), *named])
     return pa.Table.from_pylist([row], PARTIAL_SCHEMA)
 
 
-def _ends(rows: pa.Table, side: str, sample: Sequence[str]) -> list[str]:
-    """Ends of all addresses of a side: of a row either its sample is all there is, or it says what its ends are."""
-    said = rows[f"{side}_ends"]
-    whole = np.asarray(pc.list_value_length(rows[f"{side}_sample"])) * 8 >= np.asarray(pc.binary_length(rows[f"{side}s"]))
-    if not (whole | (np.asarray(pc.list_value_length(said)) > 0)).all():
-        return []
-    return spans.ends([*filter(None, sample), *pc.unique(pc.list_flatten(said)).to_pylist()])
+def _ends(rows: pa.Table, side: str) -> list[str]:
+    """Lowest and highest address of a side of all; nothing where not all is known of one."""
+    found: set[str] = set()
+    columns = (rows[f"{side}_sample"], rows[f"{side}s"], rows[f"{side}_ends"], rows["kind"])
+    for sample, hashes, ends, kind in zip(*(column.to_pylist() for column in columns), strict=True):
+        whole = kind == "per-flow" or len(hashes) == 8 * len(sample)
+        if not whole and not ends:
+            return []
+        found.update(sample if whole else ends)
+    return spans.ends(found)
 
 
 def _hashes(column: pa.ChunkedArray) -> Any:

@@ -45,7 +45,13 @@ def _side(name: str, column: str) -> str:
     single = f"{_PLAIN.format(f'a.{column}')} <<= e.network"
     values = (f"a.details -> '{name}_ends' ->> {i}" for i in (0, 1))
     ends = " AND ".join(f"{_PLAIN.format(_INET.format(value))} <<= e.network" for value in values)
-    return f"(CASE a.kind WHEN 'per-flow' THEN {single} ELSE {_all_of(name, each)} OR ({ends}) END IS TRUE)"
+    # One of them first: most entries are about other hosts, and this costs a twentieth.
+    first = _INET.format(f"a.details -> '{name}s' ->> 0")
+    some = f"CASE WHEN a.kind = 'per-flow' OR a.{column} IS NOT NULL THEN a.{column} ELSE {first} END"
+    return (
+        f"({_PLAIN.format(f'({some})')} <<= e.network "
+        f"AND CASE a.kind WHEN 'per-flow' THEN {single} ELSE {_all_of(name, each)} OR ({ends}) END IS TRUE)"
+    )
 
 
 _ADDRESS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -171,6 +172,33 @@ def test_told_after_all_reaches_the_topic(where: Settings) -> None:
     assert end(where, entry, tell=True) == 1
     ((key, message),) = run(where.alerts, "SELECT key, message::jsonb FROM alert_outbox")
     assert (key, message["event"], message["src_ip"], message["dst_ip"]) == ("6.6.6.6", "raised", "6.6.6.6", None)
+
+
+def test_people_and_the_stream_at_once_come_to_one_state(where: Settings) -> None:
+    """Entries come and go while alerts are written: nobody waits for ever, and each alert is either silenced or told."""
+
+    def people_act() -> None:
+        for _ in range(6):
+            end(where, silence(where, "6.6.6.6", also_open=True), tell=True)
+        silence(where, "6.6.6.6", also_open=True)
+
+    store = AlertStore(where.alerts, FLOWS)
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(people_act)
+        for i in range(20):
+            give(
+                store,
+                [attack(kind, source, "10.0.0.5", i, i) for kind in ("FTP_BRUTE_FORCE", "DNS_TUNNEL") for source in ("6.6.6.6", "6.6.6.7")],
+            )
+        acting.result()
+    found = run(
+        where.alerts, "SELECT host(a.src_ip), a.suppressed_by, i.status FROM alerts a LEFT JOIN incidents i ON i.id = a.incident_id"
+    )
+    assert {(source, entry, None if entry else status) for source, entry, status in found} == {
+        ("6.6.6.6", 7, None),
+        ("6.6.6.7", None, "OPEN"),
+    }
+    assert {status for source, _, status in found if source == "6.6.6.6"} <= {None, "RESOLVED"}
 
 
 def test_an_entry_past_its_time_silences_nothing(where: Settings) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
+from uuid import uuid4
 
 import pytest
 
-from jobs.sinks import alertbook, evidence, spans
+from jobs.sinks import alertbook, evidence, spans, storms
 from jobs.sinks.alertbook import Alert
+from jobs.suppression.importance import AssetList
 from schemas.packets import FLOWS
 from tests.sinksdata import table
 
@@ -56,3 +59,11 @@ def test_an_alert_knows_its_ends_however_it_was_cut(seed: int) -> None:
     assert alert is not None
     assert alert.details.get("source_ends", []) == (expected if count > 20 else [])
     assert "target_ends" not in alert.details
+
+
+def test_a_storm_knows_the_ends_and_the_importance_of_what_it_holds() -> None:
+    rows = [{"name": i, "attack_type": "DNS_TUNNEL", "src_ip": f"10.0.{i}.7", "dst_ip": "10.9.9.9"} for i in range(40)]
+    assets = AssetList([(ipaddress.ip_network("10.0.33.0/24"), 4)])
+    every = evidence.partials(evidence.attacks(table(rows), FLOWS.alerts), FLOWS.alerts, 3600, assets)
+    (item,) = alertbook.gather([storms.fold(every, uuid4())])
+    assert (item.ends["source"], item.ends["target"], item.importance) == (["10.0.0.7", "10.0.39.7"], [], 4)
