@@ -12,12 +12,11 @@ from urllib.request import Request, urlopen
 
 from infra.errors import StoreError, one_line
 from ops.dash.span import PageSpan
+from ops.views import macros
 from ops.views.model import Panel
 
 #: Bytes of an answer that are read at most.
 _MOST = 16 << 20
-#: ``$__rate_interval`` is four scrapes at least; Prometheus scrapes every 15 s unless told otherwise.
-_SCRAPE_S = 15.0
 
 
 def ask(url: str, panel: Panel, span: PageSpan, step: timedelta, timeout_s: float) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -30,7 +29,7 @@ def ask(url: str, panel: Panel, span: PageSpan, step: timedelta, timeout_s: floa
     """
     over_time = panel.kind in ("timeseries", "bars_over_time")
     seconds = max(1.0, step.total_seconds())
-    query = expand(panel.query, span, seconds)
+    query = macros.expand_promql(panel.query, interval=step)
     values: dict[str, object] = {"query": query, "timeout": f"{timeout_s:g}s"}
     if over_time:
         start = span.start.timestamp() // seconds * seconds
@@ -49,20 +48,6 @@ def ask(url: str, panel: Panel, span: PageSpan, step: timedelta, timeout_s: floa
         ]
         return ("time", "metric", "value"), sorted(rows, key=lambda row: row[0])
     return ("metric", "value"), [(_name(panel, series["metric"]), _number(series["value"][1])) for series in result]
-
-
-def expand(query: str, span: PageSpan, seconds: float) -> str:
-    """PromQL with Grafana's variables of time put in (data source Prometheus, section "Use interval and range variables")."""
-    length = round((span.end - span.start).total_seconds())
-    values = {
-        "__rate_interval": f"{max(seconds + _SCRAPE_S, 4 * _SCRAPE_S):.0f}s",
-        "__interval_ms": f"{seconds * 1000:.0f}",
-        "__interval": f"{seconds:.0f}s",
-        "__range_s": str(length),
-        "__range_ms": str(length * 1000),
-        "__range": f"{length}s",
-    }
-    return re.sub(r"\$\{?(__\w+)\}?", lambda found: values.get(found[1], found[0]), query)
 
 
 def _name(panel: Panel, labels: dict[str, str]) -> str:

@@ -224,7 +224,7 @@ def _cell(column: Field, value: Any, panel: Panel, row: Mapping[str, Any], span:
         return Cell(text, spelling.sortable(value) if value is not None else "", "time", href, says)
     if column.name == "id" and href:  # its beginning is enough to tell it from others; the whole is where it leads
         return Cell(text[:8], text, "", href, text)
-    kind = "words" if len(text) > 24 else ""
+    kind = "words" if len(text) > (24 if " " in text else 40) else ""
     kind = "long" if len(text) > 60 else kind
     if column.name in _CHIPS and value is not None:
         last = "".join(c for c in (text.lower().split() or [""])[-1] if (c.isascii() and c.isalnum()) or c == "_")

@@ -27,6 +27,7 @@ RANGES: tuple[tuple[str, str], ...] = (
     ("now-30d", "Last 30 days"),
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _LONGEST = timedelta(days=3660)
 _MAX_SENSORS, _MAX_NAME = 100, 256
 _HINT = "write now-6h, 2026-03-01T12:00 (UTC), or milliseconds since 1970"
@@ -121,6 +122,8 @@ def name(span: PageSpan) -> str:
     """A range as a person says it: one of those offered, else its ends."""
     if span.until == TO and (known := dict(RANGES).get(span.since)):
         return known
+    if span.until == TO and (match := re.fullmatch(r"now-([0-9]+)([smhdw])", span.since)):
+        return f"Last {match[1]} {_UNITS[match[2]]}s" if int(match[1]) > 1 else f"Last {_UNITS[match[2]]}"
     if span.until == TO:
-        return f"Since {span.since}"
+        return f"Since {span.start:%Y-%m-%d %H:%M} UTC"
     return f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} UTC"

@@ -27,4 +27,5 @@ def test_a_wheel_holds_every_file_that_is_read_at_run_time(tmp_path: Path) -> No
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     assert "ops/demo/report.html" in wanted
+    assert {"ops/dash/static/dash.css", "ops/dash/static/tables.js", "ops/dash/static/live.js", "ops/dash/static/icon.svg"} <= held
     assert wanted - held == set()

@@ -57,10 +57,15 @@ def test_the_address_says_the_same_again() -> None:
     assert span.read(asked["from"][0], asked["to"][0], asked["sensor"], NOW) == one
 
 
-def test_ranges_have_names() -> None:
-    assert [span.name(span.read(text, until, now=NOW)) for text, until in (("1h", ""), ("3h", ""), ("now-24h", "now-1h"))] == [
-        "Last hour", "Since now-3h", "2026-02-28 12:00 to 2026-03-01 11:00 UTC",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("since", "until", "words"),
+    [
+        ("1h", "", "Last hour"), ("3h", "", "Last 3 hours"), ("1d", "", "Last day"), ("2026-03-01", "", "Since 2026-03-01 00:00 UTC"),
+        ("24h", "now-1h", "2026-02-28 12:00 to 2026-03-01 11:00 UTC"),
+    ],
+)  # fmt: skip
+def test_ranges_have_names(since: str, until: str, words: str) -> None:
+    assert span.name(span.read(since, until, now=NOW)) == words
 
 
 def test_only_what_ends_now_goes_on() -> None:

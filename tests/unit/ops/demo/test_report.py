@@ -18,6 +18,7 @@ from ops.demo import html, report, series, svg
 from ops.harness import place, quality
 from ops.harness.accounts import Check
 from ops.harness.traffic import Traffic
+from schemas.labels import KINDS
 from tests.unit.ops.demo import cases
 
 
@@ -127,6 +128,15 @@ def test_nothing_that_is_a_name_is_taken_for_markup(field: str):
     text = html.page(cases.outcome(**{field: values[field]}))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_the_page_lists_the_incidents_and_every_class_of_label_has_a_colour():
+    text = html.page(OUTCOMES["generated"])
+    assert "<td>SYN scan: 10.0.0.1 -&gt; &lt;b&gt;many&lt;/b&gt; hosts</td>" in text
+    assert "<h2>Incidents</h2>\n<p>none</p>" in html.page(cases.outcome(incidents=[]))
+    for kind in KINDS:
+        assert text.count(f"--{kind}: #") == 2
+        assert f".c-{kind} {{" in text
 
 
 def test_the_page_says_when_accounts_do_not_close():
