@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,16 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from scapy.utils import PcapReader
 
 from infra.config import ROOT
 from infra.jvm import jars
 from infra.process import free_port
+from tests.e2e.test_readme import marked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+
+S3_KEYS = {"FLOWLAKE_LAKE__S3_ACCESS_KEY": "flowlake", "FLOWLAKE_LAKE__S3_SECRET_KEY": "flowlake-secret"}
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +71,39 @@ def _asked_in_the_bucket(env: dict[str, str], flows: int) -> None:
     conf = Path(env["FLOWLAKE_HOME"]) / "var" / "demo" / "conf.yaml"
     assert "s3a://flowlake-demo/flows" in conf.read_text()
     assert "flowlake-secret" not in conf.read_text()
-    keys = {"FLOWLAKE_LAKE__S3_ACCESS_KEY": "flowlake", "FLOWLAKE_LAKE__S3_SECRET_KEY": "flowlake-secret"}
-    told = _flowlake(env | keys, "lake", "info", "--json", "--conf-file", str(conf))
+    told = _flowlake(env | S3_KEYS, "lake", "info", "--json", "--conf-file", str(conf))
     assert [(table["table"], table["rows"]) for table in json.loads(told.stdout)] == [("flows", flows), ("quarantine", 0)], told.stderr
-    asked = _flowlake(env | keys, "flows", "--json", "--limit", "3", "--conf-file", str(conf))
+    asked = _flowlake(env | S3_KEYS, "flows", "--json", "--limit", "3", "--conf-file", str(conf))
     assert len(json.loads(asked.stdout)) == 3, asked.stderr
+
+
+def _on_call(env: dict[str, str], folder: Path, report: dict[str, Any]) -> None:
+    """The tutorial "on call: your first hour", on the traffic of this demo."""
+    blocks = marked("docs/tutorials/on-call-first-hour.md")
+    assert len(blocks) >= 9
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    conf = Path(env["FLOWLAKE_HOME"]) / "var" / "demo" / "conf.yaml"
+    where = {"PATH": path, "FLOWLAKE_CONF": str(conf), "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    text = "\necho ----\n".join(blocks)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=env | where, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    going, story, taken, why, evidence, stopped, silenced, wrong, closed, page = done.stdout.split("----\n")
+    assert len(going.splitlines()) > report["incident_rows"]
+    assert "MITRE ATT&CK" in story or "T1" in story
+    assert "anna" in taken
+    assert "why: the score of flow" in why
+    assert "usually" in why
+    assert re.search(r"[1-9][\d,]* frames", evidence + done.stderr)
+    with PcapReader(str(folder / "alert.pcap")) as frames:
+        assert next(iter(frames)) is not None
+    assert "192.0.2.101" in stopped
+    assert "198.51.100.7" in silenced
+    assert "FALSE_POSITIVE" in wrong or "labelled" in wrong
+    assert "incident.update" in closed or "incident" in closed
+    assert "report.html" in page + done.stderr
+    assert "<svg" in (folder / "report.html").read_text()
 
 
 def _left_running(env: dict[str, str]) -> list[list[str]]:
@@ -91,6 +124,10 @@ def test_generated_traffic_then_a_capture_file(shop: dict[str, str], tmp_path: P
     assert first["latency_ms"]["p50"] is None or first["latency_ms"]["p50"] > 0
     assert first["memory_peak_mb"] > 0
     assert first["detection"]["unmatched"] == 0
+    assert first["incident_rows"] <= 20
+    assert first["grouping"]["purity"] >= 0.95
+    assert first["grouping"]["completeness"] >= 0.95
+    _on_call(shop | S3_KEYS, tmp_path, first)
 
     capture = tmp_path / "small.pcap"
     made = _flowlake(shop, "sensor", "generate", "--preset", "demo", "--duration", "5", "--out", str(capture), "--json")
