@@ -94,9 +94,9 @@ def digest() -> str:
 
 
 def pinned() -> dict[str, str]:
-    """Package -> version, of the lock file. Its only markers that exclude a supported platform are those of Windows."""
+    """Package -> version, of the lock file. Its only markers that exclude a supported platform are those of Windows and of browsers."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)( *;[^\\\n]*)?", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
-    return {_plain(name): version for name, version, marker in found if "sys_platform == 'win32'" not in marker}
+    return {_plain(name): version for name, version, marker in found if not re.search("sys_platform == '(win32|emscripten)'", marker)}
 
 
 def _plain(name: str) -> str:

@@ -6,6 +6,7 @@ see, control characters and lone surrogates; what has a meaning in a format (HTM
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -136,7 +137,7 @@ def _many(count: int, noun: str) -> str:
 
 def line(text: str, most: int) -> str:
     """One line, of so many characters at most: without anything that is no text, such as line breaks, terminal escapes, text direction."""
-    return _cut(" ".join(_printable(text, "").split()), most)
+    return _cut(re.sub(r"\s+", " ", _printable(text, "")).strip(), most)
 
 
 def lines(text: str, most: int) -> str:

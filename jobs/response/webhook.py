@@ -37,7 +37,7 @@ _PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _WebhookAnswer:
     """What came of an attempt; ``fault`` empty: it was taken."""
 
     fault: str
@@ -59,7 +59,7 @@ class Webhook:
     def carry_out(self, order: BlockOrder, holding: Mapping[Network, float]) -> None:
         """Send the order, at most ``webhook_attempts`` times of ``webhook_timeout_s`` each."""
         body = json.dumps(message(order), sort_keys=True).encode()
-        answer = _Answer("no attempt")
+        answer = _WebhookAnswer("no attempt")
         for attempt in range(self._settings.webhook_attempts):
             if attempt:
                 time.sleep(_PAUSE_S * 2 ** (attempt - 1))
@@ -77,10 +77,10 @@ class Webhook:
         """The receiver cannot be asked."""
         return Drift()
 
-    def _within(self, body: bytes, key: str) -> _Answer:
+    def _within(self, body: bytes, key: str) -> _WebhookAnswer:
         """One attempt. In a thread: a socket's time limit is one between two bytes, and a receiver may send one now and then."""
         connection, given_up = self._connection(), threading.Event()
-        answers: list[_Answer] = []
+        answers: list[_WebhookAnswer] = []
         thread = threading.Thread(target=lambda: answers.append(self._attempt(connection, given_up, body, key)), name=WEBHOOK, daemon=True)
         thread.start()
         thread.join(self._settings.webhook_timeout_s)
@@ -89,7 +89,7 @@ class Webhook:
             return answers[0]
         with suppress(OSError, AttributeError):  # no socket yet
             connection.sock.shutdown(socket.SHUT_RDWR)
-        return _Answer(f"no answer within {self._settings.webhook_timeout_s:g} s", passing=True)
+        return _WebhookAnswer(f"no answer within {self._settings.webhook_timeout_s:g} s", passing=True)
 
     def _connection(self) -> HTTPConnection:
         """To the address of the settings and nowhere else: no proxy of the environment, and redirects are not followed."""
@@ -102,7 +102,7 @@ class Webhook:
             raise ResponseError(f"response.webhook_ca {self._settings.webhook_ca}: {e.strerror}", "name a PEM file") from e
         return HTTPSConnection(host, port, timeout=timeout, context=context)
 
-    def _attempt(self, connection: HTTPConnection, given_up: threading.Event, body: bytes, key: str) -> _Answer:
+    def _attempt(self, connection: HTTPConnection, given_up: threading.Event, body: bytes, key: str) -> _WebhookAnswer:
         headers = {
             "Content-Type": "application/json",
             KEY: key,
@@ -112,13 +112,13 @@ class Webhook:
         try:
             connection.connect()
             if given_up.is_set():
-                return _Answer("given up")
+                return _WebhookAnswer("given up")
             connection.request("POST", path, body, headers)
             return _judged(connection.getresponse())
         except ssl.SSLError as e:
-            return _Answer(f"TLS: {e.reason or one_line(e)}")
+            return _WebhookAnswer(f"TLS: {e.reason or one_line(e)}")
         except (OSError, HTTPException) as e:
-            return _Answer(_why(e), passing=True)
+            return _WebhookAnswer(_why(e), passing=True)
         finally:
             connection.close()
 
@@ -145,14 +145,14 @@ def signature(body: bytes, secret: str, seconds: int) -> str:
     return f"t={seconds},v1={digest}"
 
 
-def _judged(answer: HTTPResponse) -> _Answer:
+def _judged(answer: HTTPResponse) -> _WebhookAnswer:
     code = answer.status
     if 200 <= code < 300:
-        return _Answer("")
+        return _WebhookAnswer("")
     if 300 <= code < 400:
-        return _Answer(f"it answers {code}, a redirect, which is not followed")
+        return _WebhookAnswer(f"it answers {code}, a redirect, which is not followed")
     said = one_line(answer.read(_SAID).decode("utf-8", "replace"), 120)
-    return _Answer(f"it answers {code}{f': {said}' if said else ''}", passing=code in _PASSING)
+    return _WebhookAnswer(f"it answers {code}{f': {said}' if said else ''}", passing=code in _PASSING)
 
 
 def _why(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -136,7 +137,7 @@ def show(address: Address, as_json: Json = False, conf_file: ConfFile = None) ->
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _show(rows: Sequence[Mapping[str, Any]], as_json: bool, title: str, more: tuple[str, ...] = ()) -> None:

@@ -6,6 +6,7 @@ nothing in the head.
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from jobs.notifying.formats.product import NAME, VENDOR, addresses, milliseconds, version
@@ -26,7 +27,7 @@ def event(notice: Notice) -> str:
 
 def in_head(text: str) -> str:
     """A field of the head."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return re.sub(r"\s+", " ", text).strip().replace("\\", "\\\\").replace("|", "\\|")
 
 
 def in_extension(text: str) -> str:
