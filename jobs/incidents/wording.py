@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.features import ALL_FEATURES, Feature
@@ -12,6 +13,37 @@ _DESCRIBED: dict[str, dict[str, Feature]] = {"flows": {feature.name: feature for
 
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"))
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A feature that moved a score: by how much, and in words."""
+
+    share: float
+    text: str
+
+
+def reasons(why: Any, record_type: str) -> list[Reason]:
+    """Features of a ``details.why``, those that did most first; nothing where there are none. What else was written there is told as is."""
+    features = why.get("features") if isinstance(why, Mapping) else None
+    if not isinstance(features, list):
+        return []
+    found = [Reason(_share(one.get("contribution")), _told(one, record_type)) for one in features if isinstance(one, Mapping)]
+    return sorted(found, key=lambda reason: -abs(reason.share))
+
+
+def _told(entry: Mapping[str, Any], record_type: str) -> str:
+    try:
+        return feature_line(entry, record_type)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return f"{entry.get('feature')} = {entry.get('value')}"
+
+
+def _share(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:

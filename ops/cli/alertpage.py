@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.console.looks import plain, word
-from jobs.incidents.wording import feature_line
+from jobs.incidents.wording import reasons
 from schemas.packets import FLOWS
 
 #: Evidence flows that are named.
@@ -113,7 +113,8 @@ def _incident(incident: Mapping[str, Any] | None) -> str:
 def _why(details: Mapping[str, Any], record_type: str) -> Iterator[str]:
     yield ""
     given = details.get("why")
-    found = [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, Mapping) and _features(one)]
+    every = given if isinstance(given, list) else [given]
+    found = [one for one in every if isinstance(one, Mapping) and reasons(one, record_type)]
     if not found:
         missing = given.get("missing") if isinstance(given, Mapping) else None
         yield f"why: not known{f' ({word(missing, 200)})' if missing else ': the alert holds no explanation of the score'}"
@@ -122,39 +123,10 @@ def _why(details: Mapping[str, Any], record_type: str) -> Iterator[str]:
         of = f" of flow {word(one['flow_id'])}" if one.get("flow_id") else ""
         base = f", {_number(one['base'])} for any flow" if one.get("base") is not None else ""
         yield f"why: the score{of} is {_number(one.get('score'))}{base}"
-        features = sorted(_features(one), key=lambda f: -abs(_float(f.get("contribution"))))
-        for feature in features[:_FEATURES]:
-            share = f"{_float(feature.get('contribution')):+8.3f}"
-            yield f"  {share}  {_words(feature, record_type)}"
+        features = reasons(one, record_type)
+        yield from (f"  {reason.share:+8.3f}  {word(reason.text, 200)}" for reason in features[:_FEATURES])
         if len(features) > _FEATURES:
             yield f"  and {len(features) - _FEATURES} features that did less"
-
-
-def _features(why: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    features = why.get("features")
-    return [one for one in features if isinstance(one, Mapping)] if isinstance(features, list) else []
-
-
-def _words(feature: Mapping[str, Any], record_type: str) -> str:
-    """A feature as a person reads it; what somebody else wrote there, as it is."""
-    try:
-        return word(feature_line(feature, record_type), 200)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return f"{word(feature.get('feature'))} = {_number(feature.get('value'))}{_usual(feature)}"
-
-
-def _usual(feature: Mapping[str, Any]) -> str:
-    usual = feature.get("usual")
-    if not isinstance(usual, Sequence) or isinstance(usual, str) or len(usual) != 2:
-        return ""
-    return f"  (usual: {_number(usual[0])} to {_number(usual[1])})"
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def _number(value: Any) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from infra.names import printable
+from jobs.incidents.wording import reasons
 from ops.dash import drill, pages, render, spelling
 from ops.dash.answers import Answer, Answers
 from ops.dash.span import PageSpan
@@ -148,9 +149,12 @@ class Site:
     def alert(self, given: str, span: PageSpan) -> Board:
         """The page of an alert; raises as :meth:`incident` does."""
         story = _found(lambda: drill.alert(self.settings, self.answers.pools, given))
+        rest = dict(story.about["details"])
+        why = rest.pop("why", None)
         panels = (
             Framed("about", "What was seen", Markup(pages.page("alert.html", story=story)), width=12),
-            Framed("details", "Details", Markup(pages.page("details.html", details=story.about["details"])), width=12),
+            Framed("why", "Why", Markup(pages.page("why.html", why=why, reasons=reasons(why, story.about["record_type"]))), width=12),
+            Framed("details", "Details", Markup(pages.page("details.html", details=rest)), width=12),
             self._framed(story.panel, story.flows, span),
         )
         ends = f"{story.about['src_ip'] or 'many'} to {story.about['dst_ip'] or 'many'}"
