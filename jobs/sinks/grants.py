@@ -58,15 +58,18 @@ class RoleGrants:
             "SELECT current_schema(), %s AND has_schema_privilege(to_regrole(%s)::oid, current_schema(), 'USAGE')", (there, role)
         )
         schema, usage = cursor.fetchone()
-        out = [] if usage else [(f"right of {role} to use schema {schema}", f'GRANT USAGE ON SCHEMA "{schema}" TO {role}')]
+        out, all_made = list[tuple[str, str]](), True
         for table, of in self._grants.items():
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
             (made,) = cursor.fetchone()
+            all_made &= made
             if not (made or planned):
                 continue
             wanted = [right for right in of.get(role, ()) if not (made and there and _granted(cursor, role, table, right))]
             if wanted:
                 out.append((f"rights of {role} on {table}", f"GRANT {', '.join(wanted)} ON {table} TO {role}"))
+        if not usage or (planned and not all_made):  # a script may be run on a schema that is made anew
+            out.insert(0, (f"right of {role} to use schema {schema}", f'GRANT USAGE ON SCHEMA "{schema}" TO {role}'))
         return out
 
 

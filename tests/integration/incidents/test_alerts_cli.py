@@ -157,7 +157,7 @@ def test_an_explanation_is_shown(desk: Settings, capsys: pytest.CaptureFixture[s
     why = {"flow_id": "f", "base": 0.02, "score": 0.97, "features": [{"feature": "syn", "value": 3, "contribution": 0.5, "usual": [0, 1]}]}
     key = one(desk, "EXFILTRATION")
     ask.query(desk.alerts, "UPDATE alerts SET details = details || %s::jsonb WHERE id = %s::uuid", [json.dumps({"why": why}), key])
-    assert "+0.500  syn = 3  (usual: 0 to 1)" in call(capsys, "alerts", "show", key)[1]
+    assert "+0.500  syn 3, usually 0 to 1" in call(capsys, "alerts", "show", key)[1]
 
 
 def test_beginnings_that_several_share_name_them(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,6 @@ def suppress(where: Settings, which: str) -> None:
 
 def test_suppressed_alerts_are_quiet(make: Callable[..., Settings]) -> None:
     where = make(ops={})
-    run(where.alerts, "ALTER TABLE alerts ADD COLUMN IF NOT EXISTS suppressed_by bigint")
     give(AlertStore(where.alerts, FLOWS), INTRUSION + BOTNET)
     suppress(where, "attack_type IN ('SYN_SCAN', 'BOTNET_BEACON')")
     plan(where)
@@ -195,10 +194,10 @@ def test_an_alert_without_an_incident_is_told(make: Callable[..., Settings]) -> 
     assert told(where) == [("new", "CRITICAL", "SYN_FLOOD: 198.51.100.0, 198.51.100.1, 198.51.100.2 and 7 more -> 10.0.2.1")]
     run(where.alerts, "UPDATE alerts SET resolved_at = now(), resolved_by = 'anna'")
     assert outbox(where) == 0
-    run(where.alerts, "ALTER TABLE alerts ADD COLUMN IF NOT EXISTS suppressed_by bigint")
-    run(where.alerts, "UPDATE alerts SET resolved_at = NULL")
-    suppress(where, "true")
-    give(store, [attack("SYN_FLOOD", "198.51.100.78", "10.0.2.1", 14, 100)])
+    columns, values = "sort, reason, network, direction, created_by", "'whitelist', 'known', '10.0.9.9', 'target', 'anna'"
+    run(where.alerts, f"INSERT INTO suppressions ({columns}) VALUES ({values})")
+    give(store, [attack("SYN_FLOOD", f"198.51.100.{i}", "10.0.9.9", 14, i) for i in range(9)])
+    assert run(where.alerts, "SELECT incident_id FROM alerts WHERE suppressed_by IS NOT NULL") == [(None,)]
     assert outbox(where) == 0
 
 
