@@ -43,7 +43,7 @@ def server_of(kind: str, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @contextmanager
-def empty_database(server: dict[str, Any], like: str = "template1") -> Iterator[str]:
+def empty_database(server: dict[str, Any], like: str = "template0") -> Iterator[str]:
     """A database of its own on a server, for as long as it is needed; with what another one holds, to which nobody is connected."""
     name = f"h{uuid.uuid4().hex[:12]}"
     with closing(postgres.connect(PostgresSettings(database="postgres", **server), "test")) as connection:
