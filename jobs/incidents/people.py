@@ -224,12 +224,17 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
     Raises
     ------
     ConfigError
-        They are the same one.
+        They are the same one; or the first is closed, and another is not.
     """
     into, *others = [find(cursor, one) for one in given]
     merged = list(dict.fromkeys(one["id"] for one in others if one["id"] != into["id"]))
     if not merged:
         raise ConfigError(f"there is nothing to merge: all of these are incident {into['id']}", "name another incident")
+    if into["status"] not in UNDONE and (undone := [one["id"] for one in others if one["status"] in UNDONE]):
+        raise ConfigError(
+            f"incident {into['id']} is closed, and {undone[0]} is not: merged into it, nobody would see its open alerts",
+            f"name the open one first, or open the other again: flowlake incidents reopen {into['id'][:8]}",
+        )
     # What a person has put together, the rule does not take apart: the alerts are his now.
     cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, merged))
     with cursor.connection.cursor() as plain:
@@ -284,8 +289,10 @@ def edit(cursor: Any, given: str, by: str, *, title: str = "", priority: str = "
     Raises
     ------
     ConfigError
-        There is no such priority.
+        There is no such priority; or there is nothing to change.
     """
+    if not title and not priority:
+        raise ConfigError(f"nothing is said that incident {one_line(given, 60)} is to be", "say --title, --priority, or both")
     incident = find(cursor, given)
     name = text(by, "--by", MAX_NAME)
     if priority and priority.upper() not in PRIORITIES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
 from ops.cli import frames
@@ -46,7 +45,7 @@ def list_(
     if status is not None and status.upper() not in STATUSES:
         raise ConfigError(f"--status {status!r}", f"one of: {', '.join(STATUSES)}")
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         rows = people.listed(
             cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
         )
@@ -60,7 +59,7 @@ def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = people.find(cursor, incident)
         alerts, notes = people.contents(cursor, found["id"])
         done = people.history(cursor, found["id"])
@@ -108,7 +107,7 @@ def pcap(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = people.find(cursor, incident)
         alerts = people.alerts_of(cursor, found["id"])
     frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
@@ -124,7 +123,7 @@ def assign(
     """Give an incident to somebody; it is being investigated then."""
     from jobs.incidents import people
 
-    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
         _say(people.assign(cursor, incident, to))
 
 
@@ -138,7 +137,7 @@ def note(
     """Write something down."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.note(cursor, incident, who, words))
 
@@ -153,7 +152,7 @@ def resolve(
     """Close an incident, and its alerts with it."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.close(cursor, incident, who, "RESOLVED", why))
 
@@ -169,7 +168,7 @@ def false_positive(
     from jobs.incidents import people, verdicts
 
     settings: Settings = config.load(conf_file)
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(settings.alerts, who) as cursor:
         done = people.close(cursor, incident, who, "FALSE_POSITIVE", why)
         alerts, _ = people.contents(cursor, done["id"])
@@ -184,7 +183,7 @@ def reopen(incident: Id, by: By = "", conf_file: ConfFile = None) -> None:
     """Open a closed incident again; its alerts stay as they are."""
     from jobs.incidents import people
 
-    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
         _say(people.reopen(cursor, incident))
 
 
@@ -198,7 +197,7 @@ def merge(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, by or me()) as cursor:
         _say(people.merge(cursor, incidents, people.labels_of(settings)))
 
 
@@ -214,7 +213,7 @@ def split(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, by or me()) as cursor:
         _say(people.split(cursor, alerts, people.labels_of(settings)))
 
 
@@ -229,7 +228,7 @@ def edit(
     """Call an incident something else, or think it more or less urgent."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.edit(cursor, incident, who, title=title, priority=priority))
 
