@@ -21,6 +21,7 @@ from infra.names import valid_text
 from infra.sections import PostgresSettings
 from jobs.incidents import guards, ids, store
 from jobs.sinks import postgres
+from jobs.sinks.grants import may_read
 from jobs.sinks.stores import StoreUnavailable
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
@@ -117,11 +118,12 @@ def listed(
     return [dict(row) for row in cursor.fetchall()]
 
 
-def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Alerts of an incident in the order of time, and its notes."""
-    alerts = alerts_of(cursor, incident)
+def notes_of(cursor: Any, incident: str) -> list[dict[str, Any]] | None:
+    """Notes of an incident in the order of time; None where this user may not read them."""
+    if not may_read(cursor, NOTES):
+        return None
     cursor.execute(f"SELECT at, author, note FROM {NOTES} WHERE incident_id = %s ORDER BY id", (incident,))
-    return alerts, [dict(row) for row in cursor.fetchall()]
+    return [dict(row) for row in cursor.fetchall()]
 
 
 def alerts_of(cursor: Any, incident: str) -> list[dict[str, Any]]:
@@ -320,6 +322,8 @@ def _changed(
     )
     if not cursor.fetchall():
         now = find(cursor, incident["id"])
+        if now["id"] != incident["id"]:
+            raise StoreError(f"incident {incident['id']} was merged into {now['id']} meanwhile", "do it again: the former id leads there")
         how = now["status"].lower().replace("_", " ")
         if now["status"] in UNDONE:
             raise StoreError(f"incident {now['id']} is {how}: it was not closed", "flowlake incidents show tells how it stands")

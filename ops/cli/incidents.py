@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
 from ops.cli import frames
-from schemas.incidents import STATUSES
+from schemas.incidents import ACTIONS, STATUSES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
 _SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
@@ -57,19 +58,25 @@ def list_(
 def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> None:
     """An incident as a page: what happened, its alerts, its notes, and what was done about it."""
     from jobs.incidents import people
+    from jobs.sinks import grants
 
     settings = config.load(conf_file)
     with people.acting(settings.alerts, me()) as cursor:
         found = people.find(cursor, incident)
-        alerts, notes = people.contents(cursor, found["id"])
-        done = people.history(cursor, found["id"])
+        alerts = people.alerts_of(cursor, found["id"])
+        notes = people.notes_of(cursor, found["id"])
+        done = people.history(cursor, found["id"]) if grants.may_read(cursor, ACTIONS) else None
+    if notes is None or done is None:
+        unread = " and ".join(name for name, rows in (("its notes", notes), ("its history", done)) if rows is None)
+        print(f"{unread}: not for {settings.alerts.user} to read; ask for the role flowlake_responder", file=sys.stderr)
     if as_json:
         print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
     print(visible("\n".join(_page(found, len(alerts)))))
     looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
-    for title, rows in (("notes", [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes]),
-                        ("history", [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done])):  # fmt: skip
+    said = [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes or []]
+    acts = [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done or []]
+    for title, rows in (("notes", said), ("history", acts)):
         if rows:
             print(f"\n{title}")
             print("\n".join(f"  {row}" for row in rows))
@@ -171,7 +178,7 @@ def false_positive(
     who = by or me()
     with people.acting(settings.alerts, who) as cursor:
         done = people.close(cursor, incident, who, "FALSE_POSITIVE", why)
-        alerts, _ = people.contents(cursor, done["id"])
+        alerts = people.alerts_of(cursor, done["id"])
         # Within the transaction: where the labels cannot be kept, the incident is not closed either.
         labelled = verdicts.benign(settings, alerts, who, why)
     _say(done)

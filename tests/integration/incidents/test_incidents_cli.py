@@ -12,6 +12,7 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from infra.config import Settings
+from jobs.incidents import people
 from jobs.sinks import alerts, ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate
@@ -145,6 +146,43 @@ def test_an_open_incident_is_not_merged_into_a_closed_one(made: Settings, capsys
     assert call(capsys, "incidents", "merge", flood, story, "--by", "anna")[0] == 0
     assert flood in [row["id"] for row in listed(capsys, "--open")]
     assert len(listed(capsys)) == 2
+
+
+def test_who_acts_on_what_another_merges_meanwhile_is_told(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story, flood = named(capsys, "SYN scan")["id"], named(capsys, "SYN flood")["id"]
+    find = people.find
+
+    def slow(cursor: Any, given: str) -> dict[str, Any]:
+        found = find(cursor, given)
+        monkeypatch.setattr(people, "find", find)
+        with people.acting(made.alerts, "ben") as other:
+            people.merge(other, [story, flood], people.labels_of(made))
+        return found
+
+    monkeypatch.setattr(people, "find", slow)
+    code, _, err = call(capsys, "incidents", "assign", flood, "--to", "anna")
+    assert (code, f"incident {flood} was merged into {story} meanwhile" in err) == (5, True)
+
+
+def test_an_analyst_sees_an_incident_without_its_notes(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "note", key, "secret")[0] == 0
+    made_login = (
+        "DO $$ BEGIN CREATE ROLE test_reader LOGIN PASSWORD 'x' IN ROLE flowlake_analyst; EXCEPTION WHEN duplicate_object THEN END $$"
+    )
+    run(made.alerts, made_login)
+    monkeypatch.setenv("FLOWLAKE_ALERTS__USER", "test_reader")
+    monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", "x")
+    code, out, err = call(capsys, "incidents", "show", key)
+    assert (code, "Botnet" in out, "secret" in out) == (0, True, False)
+    assert "its notes and its history: not for test_reader to read" in err
+    code, out, _ = call(capsys, "incidents", "show", key, "--json")
+    shown = json.loads(out)
+    assert (code, shown["notes"], shown["history"], len(shown["alerts"])) == (0, None, None, 5)
 
 
 def test_who_has_no_name_in_the_system_goes_by_a_number(
