@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +36,14 @@ def names(option: str, given: str | None, known: Sequence[str]) -> tuple[str, ..
         if name not in known:
             raise ConfigError(f"{option} {given}: no part {name!r}", choice)
     return tuple(chosen)
+
+
+def me() -> str:
+    """Who runs this: the login name, or the number of a user whom the system has no name for, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def group(purpose: str, example: str) -> typer.Typer:

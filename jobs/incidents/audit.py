@@ -66,6 +66,7 @@ def verify(connection: Any, noted: str = "") -> Verified:
     faults: list[Fault] = []
     last, hash_before, rows = 0, b"", 0
     wanted, _, text = noted.partition(":")
+    wanted = wanted.lstrip("0") or wanted
     seen = not noted
     with connection.cursor(name="audit") as cursor:
         cursor.itersize = _AT_ONCE

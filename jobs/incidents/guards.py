@@ -5,7 +5,8 @@ the hash of the one before it, so that whoever gets round the triggers is found 
 hash and the role of the session are the database's, whatever an INSERT says.
 
 Every change of an alert or an incident leaves a row, by whatever way it is made, since triggers write it. One thing leaves none: evidence
-that the stream adds in a transaction that says so (``flowlake.evidence``), and that only grows; it is counted in the alert itself.
+that the stream adds in a transaction that says so (``flowlake.evidence``), and that only grows; it is counted in the alert itself. Only of
+who may change an alert's evidence is it believed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from schemas.responses import BLOCKED, BLOCKS, UNBLOCKED
 
 #: Who acts, for the audit: ``SET LOCAL flowlake.actor = 'anna'``. Without it, the role of the session.
 ACTOR = "flowlake.actor"
-#: ``on`` in a transaction of the stream.
+#: ``on`` in a transaction of the stream; believed of those who may write evidence.
 EVIDENCE = "flowlake.evidence"
 #: Changes with every batch.
 _ALERTS_GROW = (
@@ -68,7 +69,9 @@ DECLARE
     was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     now_is jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
     changed jsonb;
-    stream boolean := coalesce(current_setting('flowlake.evidence', true), '') = 'on';
+    -- Who may not write evidence cannot claim that it is: his change of an incident's title would leave no row.
+    stream boolean := coalesce(current_setting('flowlake.evidence', true), '') = 'on'
+        AND has_column_privilege(session_user, 'alerts', 'flow_count', 'UPDATE');
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         SELECT jsonb_object_agg(n.key, jsonb_build_array(o.value, n.value)) INTO changed
@@ -85,7 +88,9 @@ BEGIN
     INSERT INTO user_actions (action, target, details)
     VALUES (subject || '.' || lower(TG_OP), subject || ':' || (coalesce(now_is, was) ->> 'id'), coalesce(changed, '{}'));
     RETURN NULL;
-END""".replace("user_actions", ACTIONS).replace("flowlake.evidence", EVIDENCE),
+END""".replace("user_actions", ACTIONS)
+    .replace("flowlake.evidence", EVIDENCE)
+    .replace("'alerts'", f"'{TABLE}'"),
     # Not of the audit, but kept by the same means: whoever changes the list, the stream reads it again.
     "flowlake_assets_changed": f"""
 BEGIN

@@ -21,6 +21,7 @@ from infra.names import valid_text
 from infra.sections import PostgresSettings
 from jobs.incidents import guards, ids, store
 from jobs.sinks import postgres
+from jobs.sinks.grants import may_read
 from jobs.sinks.stores import StoreUnavailable
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
@@ -117,11 +118,12 @@ def listed(
     return [dict(row) for row in cursor.fetchall()]
 
 
-def contents(cursor: Any, incident: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Alerts of an incident in the order of time, and its notes."""
-    alerts = alerts_of(cursor, incident)
+def notes_of(cursor: Any, incident: str) -> list[dict[str, Any]] | None:
+    """Notes of an incident in the order of time; None where this user may not read them."""
+    if not may_read(cursor, NOTES):
+        return None
     cursor.execute(f"SELECT at, author, note FROM {NOTES} WHERE incident_id = %s ORDER BY id", (incident,))
-    return alerts, [dict(row) for row in cursor.fetchall()]
+    return [dict(row) for row in cursor.fetchall()]
 
 
 def alerts_of(cursor: Any, incident: str) -> list[dict[str, Any]]:
@@ -224,12 +226,17 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
     Raises
     ------
     ConfigError
-        They are the same one.
+        They are the same one; or the first is closed, and another is not.
     """
     into, *others = [find(cursor, one) for one in given]
     merged = list(dict.fromkeys(one["id"] for one in others if one["id"] != into["id"]))
     if not merged:
         raise ConfigError(f"there is nothing to merge: all of these are incident {into['id']}", "name another incident")
+    if into["status"] not in UNDONE and (undone := [one["id"] for one in others if one["status"] in UNDONE]):
+        raise ConfigError(
+            f"incident {into['id']} is closed, and {undone[0]} is not: merged into it, nobody would see its open alerts",
+            f"name the open one first, or open the other again: flowlake incidents reopen {into['id'][:8]}",
+        )
     # What a person has put together, the rule does not take apart: the alerts are his now.
     cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, merged))
     with cursor.connection.cursor() as plain:
@@ -284,8 +291,10 @@ def edit(cursor: Any, given: str, by: str, *, title: str = "", priority: str = "
     Raises
     ------
     ConfigError
-        There is no such priority.
+        There is no such priority; or there is nothing to change.
     """
+    if not title and not priority:
+        raise ConfigError(f"nothing is said that incident {one_line(given, 60)} is to be", "say --title, --priority, or both")
     incident = find(cursor, given)
     name = text(by, "--by", MAX_NAME)
     if priority and priority.upper() not in PRIORITIES:
@@ -313,6 +322,8 @@ def _changed(
     )
     if not cursor.fetchall():
         now = find(cursor, incident["id"])
+        if now["id"] != incident["id"]:
+            raise StoreError(f"incident {incident['id']} was merged into {now['id']} meanwhile", "do it again: the former id leads there")
         how = now["status"].lower().replace("_", " ")
         if now["status"] in UNDONE:
             raise StoreError(f"incident {now['id']} is {how}: it was not closed", "flowlake incidents show tells how it stands")

@@ -13,8 +13,7 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import UUID, uuid4
 
-from infra.errors import ConfigError, one_line
-from jobs.incidents import guards
+from jobs.incidents import guards, ids
 from jobs.response.addresses import Network, show
 from jobs.response.reach import Reach
 from jobs.response.responder import DRY_RUN, BlockOrder
@@ -31,7 +30,7 @@ _SHOWN = (
     "AS address, asked_at, asked_by, rule, why, alert_id::text, incident_id::text, blocked_from, blocked_until, "
     "CASE WHEN state = ANY(%(holding)s) AND blocked_until <= clock_timestamp() THEN 'EXPIRED' ELSE state END AS state, "
     "responder, error, applied_at, lifted_by, asks, reach, "
-    "greatest(0, extract(epoch FROM blocked_until - clock_timestamp()))::float8 AS seconds"
+    f"least(greatest(0, extract(epoch FROM blocked_until - clock_timestamp())), {_LONGEST_S:.0f})::float8 AS seconds"  # until infinity, too
 )
 
 
@@ -163,7 +162,7 @@ def wider(cursor: Any, network: Network) -> list[str]:
 def holding(cursor: Any, responder: str) -> dict[Network, float]:
     """All that a responder is to block now: network -> seconds."""
     cursor.execute(
-        "SELECT address::text, extract(epoch FROM blocked_until - clock_timestamp())::float8 AS seconds "
+        f"SELECT address::text, least(extract(epoch FROM blocked_until - clock_timestamp()), {_LONGEST_S:.0f})::float8 AS seconds "
         f"FROM {BLOCKS} WHERE responder = %s AND state = 'ACTIVE' AND blocked_until > clock_timestamp()",
         (responder,),
     )
@@ -246,17 +245,7 @@ def alert_named(cursor: Any, given: str) -> UUID:
     ConfigError
         It names none, or several.
     """
-    digits = given.strip().lower().replace("-", "")
-    if not 4 <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
-        raise ConfigError(f"alert id {one_line(given, 60)!r} is no UUID, nor the beginning of one", "flowlake alerts shows the ids")
-    between = (digits.ljust(32, "0"), digits.ljust(32, "f"))
-    cursor.execute(f"SELECT id::text FROM {TABLE} WHERE id BETWEEN %s::uuid AND %s::uuid LIMIT 2", between)
-    rows = cursor.fetchall()
-    if len(rows) != 1:
-        raise ConfigError(
-            f"{'several alerts begin with' if rows else 'there is no alert'} {given.strip()}", "flowlake alerts shows the ids"
-        )
-    return UUID(rows[0]["id"])
+    return UUID(ids.alert(cursor, given))
 
 
 def order(row: Mapping[str, Any], action: str, by: str) -> BlockOrder:

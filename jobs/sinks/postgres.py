@@ -57,7 +57,7 @@ def connect(settings: PostgresSettings, application: str) -> Any:
         The server answers and refuses: user, password, database.
     """
     try:
-        return psycopg2.connect(
+        connection = psycopg2.connect(
             host=settings.host,
             port=settings.port,
             dbname=settings.database,
@@ -72,6 +72,10 @@ def connect(settings: PostgresSettings, application: str) -> Any:
         )
     except psycopg2.OperationalError as e:
         raise _connect_error(e, settings) from e
+    if os.environ.get("PGTZ"):  # libpq sends it after the options, so that it would win
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET TimeZone = 'UTC'")
+    return connection
 
 
 def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings) -> Exception:

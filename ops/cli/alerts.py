@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
@@ -15,7 +14,7 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json
+from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError
 from infra.names import printable
 from jobs.sinks import ask
@@ -144,7 +143,7 @@ def show(alert_id: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
     from ops.cli import alertpage
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = page.read(cursor, alert_id, people.labels_of(settings))
     if as_json:
         print(json.dumps(looks.nested(found), indent=1, default=str))
@@ -176,7 +175,7 @@ def pcap(
     from jobs.incidents import page, people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         row = page.alert(cursor, alert_id)
     frames.write(settings, f"alert {row['id']}", [row], out, limit, force=force, as_json=as_json)
 
@@ -191,7 +190,7 @@ def resolve(
     """Mark an alert as resolved; whoever resolves it second is told who was first."""
     from jobs.incidents import page, people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         row = page.resolve(cursor, alert_id, who, action)
     print(f"{row['id']}  {looks.word(row['attack_type'])}  resolved by {row['resolved_by']} at {looks.plain(row['resolved_at'])}")

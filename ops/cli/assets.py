@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
 import sys
@@ -14,7 +13,7 @@ import typer
 
 from infra import config
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, InputError, one_line
 from infra.names import printable
 from infra.networks import network
@@ -59,7 +58,7 @@ def import_(
         raise InputError(f"{file}: there is no row below the header", "a row an asset; flowlake assets remove takes one off the list")
     if found.unread:
         print(printable(f"not read: {', '.join(one_line(name, 40) for name in found.unread)}"), file=sys.stderr)
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         done = assets.store(cursor, found.assets, who, replace=replace)
     if as_json:
@@ -89,7 +88,7 @@ def set_(
         _line(people.text(owner, "--owner", people.MAX_NAME)) if owner else "",
         people.text(notes, "--notes", people.MAX_NOTE) if notes else "",
     )
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         done = assets.store(cursor, [given], who)
     what = "new" if done.new else "changed" if done.changed else "as before"
@@ -102,8 +101,8 @@ def remove(address: Address, by: By = "", conf_file: ConfFile = None) -> None:
     from jobs.incidents import people
     from jobs.suppression import assets
 
-    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
-        row = assets.remove(cursor, network(address), by or getpass.getuser())
+    with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
+        row = assets.remove(cursor, network(address), by or me())
     print(f"{row['network']}  {printable(row['name'])}  removed by {printable(row['removed_by'])}")
 
 
@@ -117,7 +116,7 @@ def list_(
     from jobs.incidents import people
     from jobs.suppression import assets
 
-    with people.acting(config.load(conf_file).alerts, getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = assets.listed(cursor, removed=removed)
     _show(rows, as_json, f"{len(rows)} assets", ("removed_at", "removed_by") if removed else ())
 
@@ -129,7 +128,7 @@ def show(address: Address, as_json: Json = False, conf_file: ConfFile = None) ->
     from jobs.suppression import assets
 
     asked = network(address)
-    with people.acting(config.load(conf_file).alerts, getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = assets.holding(cursor, asked)
     if not rows:
         raise ConfigError(f"no asset holds {asked}: it counts as {IMPORTANCES[1]}", "flowlake assets set puts it on the list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
@@ -75,7 +76,7 @@ def verify(
     from jobs.sinks.stores import StoreUnavailable
 
     number, colon, digest = noted.partition(":")
-    if noted and not (colon and number.isdigit() and len(digest) == 64 and not set(digest) - set("0123456789abcdef")):
+    if noted and not (colon and re.fullmatch("[0-9]+", number) and len(digest) == 64 and not set(digest) - set("0123456789abcdef")):
         raise ConfigError(f"--noted {one_line(noted, 60)!r} is no head", "as flowlake audit verify prints it: number:hash")
     settings = config.load(conf_file)
     try:
@@ -94,6 +95,7 @@ def verify(
             print(f"row {fault.row}: {fault.what}" if fault.row else fault.what)
         if len(found.faults) > audit.MAX_TOLD:
             print(f"and {len(found.faults) - audit.MAX_TOLD:,} more")
-        print(f"{found.rows:,} rows, {'whole' if not found.faults else f'{len(found.faults):,} faults'}; head {found.head}")
+        told = f"{len(found.faults):,} fault{'s' if len(found.faults) > 1 else ''}" if found.faults else "whole"
+        print(f"{found.rows:,} rows, {told}; head {found.head}")
     if found.faults:
         raise typer.Exit(EXIT_FAULTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import typer
 from infra import config, durations
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.names import printable
 
 app = group("Blocks of addresses: what holds, what was, and whether it is so.", "flowlake blocks list")
@@ -54,7 +53,7 @@ def block(
 
     settings = config.load(conf_file)
     network = addresses.target(address)
-    who = people.text(by or getpass.getuser(), "--by", people.MAX_NAME)
+    who = people.text(by or me(), "--by", people.MAX_NAME)
     reason = people.text(why, "--why", 1000) if why.strip() else ""
     seconds = durations.seconds(duration, "--for") if duration is not None else settings.response.for_s
     alert_id = incident_id = None
@@ -109,7 +108,7 @@ def unblock(address: Address, by: By = "", as_json: Json = False, conf_file: Con
     from jobs.response import acts, addresses
 
     settings = config.load(conf_file)
-    row, around = acts.unblock(settings, addresses.target(address), people.text(by or getpass.getuser(), "--by", people.MAX_NAME))
+    row, around = acts.unblock(settings, addresses.target(address), people.text(by or me(), "--by", people.MAX_NAME))
     if as_json:
         print(json.dumps(_plain(row), indent=1, default=str))
         return
@@ -144,7 +143,7 @@ def _show(settings: Settings, address: str | None, all_states: bool, limit: int,
     from jobs.response import addresses, book
 
     network = addresses.target(address) if address is not None else None
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         rows = book.listed(cursor, network=network, all_states=all_states, limit=limit)
     if not as_json:
         rows = [{**row, "left": durations.words(row["seconds"])} for row in rows]
@@ -167,7 +166,7 @@ def sync(
     from jobs.response import acts, addresses
 
     settings = config.load(conf_file)
-    found = acts.sync(settings, people.text(by or getpass.getuser(), "--by", people.MAX_NAME), only_look=check)
+    found = acts.sync(settings, people.text(by or me(), "--by", people.MAX_NAME), only_look=check)
     told = {name: [addresses.show(one) for one in getattr(found, name)] for name in ("missing", "extra", "other_time")}
     if as_json:
         print(json.dumps({**told, "structure": list(found.structure), "mended": bool(found) and not check}))

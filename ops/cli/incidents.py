@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +11,11 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
 from ops.cli import frames
-from schemas.incidents import STATUSES
+from schemas.incidents import ACTIONS, STATUSES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
 _SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
@@ -46,7 +46,7 @@ def list_(
     if status is not None and status.upper() not in STATUSES:
         raise ConfigError(f"--status {status!r}", f"one of: {', '.join(STATUSES)}")
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         rows = people.listed(
             cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
         )
@@ -58,19 +58,25 @@ def list_(
 def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> None:
     """An incident as a page: what happened, its alerts, its notes, and what was done about it."""
     from jobs.incidents import people
+    from jobs.sinks import grants
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = people.find(cursor, incident)
-        alerts, notes = people.contents(cursor, found["id"])
-        done = people.history(cursor, found["id"])
+        alerts = people.alerts_of(cursor, found["id"])
+        notes = people.notes_of(cursor, found["id"])
+        done = people.history(cursor, found["id"]) if grants.may_read(cursor, ACTIONS) else None
+    if notes is None or done is None:
+        unread = " and ".join(name for name, rows in (("its notes", notes), ("its history", done)) if rows is None)
+        print(f"{unread}: not for {settings.alerts.user} to read; ask for the role flowlake_responder", file=sys.stderr)
     if as_json:
         print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
     print(visible("\n".join(_page(found, len(alerts)))))
     looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
-    for title, rows in (("notes", [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes]),
-                        ("history", [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done])):  # fmt: skip
+    said = [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes or []]
+    acts = [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done or []]
+    for title, rows in (("notes", said), ("history", acts)):
         if rows:
             print(f"\n{title}")
             print("\n".join(f"  {row}" for row in rows))
@@ -108,7 +114,7 @@ def pcap(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = people.find(cursor, incident)
         alerts = people.alerts_of(cursor, found["id"])
     frames.write(settings, f"incident {found['id']}", alerts, out, limit, force=force, as_json=as_json)
@@ -124,7 +130,7 @@ def assign(
     """Give an incident to somebody; it is being investigated then."""
     from jobs.incidents import people
 
-    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
         _say(people.assign(cursor, incident, to))
 
 
@@ -138,7 +144,7 @@ def note(
     """Write something down."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.note(cursor, incident, who, words))
 
@@ -153,7 +159,7 @@ def resolve(
     """Close an incident, and its alerts with it."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.close(cursor, incident, who, "RESOLVED", why))
 
@@ -169,10 +175,10 @@ def false_positive(
     from jobs.incidents import people, verdicts
 
     settings: Settings = config.load(conf_file)
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(settings.alerts, who) as cursor:
         done = people.close(cursor, incident, who, "FALSE_POSITIVE", why)
-        alerts, _ = people.contents(cursor, done["id"])
+        alerts = people.alerts_of(cursor, done["id"])
         # Within the transaction: where the labels cannot be kept, the incident is not closed either.
         labelled = verdicts.benign(settings, alerts, who, why)
     _say(done)
@@ -184,7 +190,7 @@ def reopen(incident: Id, by: By = "", conf_file: ConfFile = None) -> None:
     """Open a closed incident again; its alerts stay as they are."""
     from jobs.incidents import people
 
-    with people.acting(config.load(conf_file).alerts, by or getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
         _say(people.reopen(cursor, incident))
 
 
@@ -198,7 +204,7 @@ def merge(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, by or me()) as cursor:
         _say(people.merge(cursor, incidents, people.labels_of(settings)))
 
 
@@ -214,7 +220,7 @@ def split(
     from jobs.incidents import people
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, by or me()) as cursor:
         _say(people.split(cursor, alerts, people.labels_of(settings)))
 
 
@@ -229,7 +235,7 @@ def edit(
     """Call an incident something else, or think it more or less urgent."""
     from jobs.incidents import people
 
-    who = by or getpass.getuser()
+    who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         _say(people.edit(cursor, incident, who, title=title, priority=priority))
 

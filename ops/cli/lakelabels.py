@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def import_(
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    given = {"source": source or file.stem, "labelled_by": by or getpass.getuser()}
+    given = {"source": source or file.stem, "labelled_by": by or me()}
     done = labels.import_file(settings, file, _record(settings, record), given)
     if as_json:
         print(json.dumps(asdict(done)))

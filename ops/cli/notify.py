@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import signal
 from dataclasses import replace
@@ -13,7 +12,7 @@ import typer
 
 from infra import config, log, metrics
 from infra.console import looks
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, StoreError, one_line
 
 app = group("Tell people and other systems of incidents.", "flowlake notify run")
@@ -87,7 +86,7 @@ def status(
 
     settings = config.load(conf_file)
     declared = settings.notify.channels
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         rows = overview.by_channel(cursor, list(declared))
         waiting = overview.outbox(cursor)
         messages = overview.undelivered(cursor, limit)
@@ -148,6 +147,6 @@ def retry(
     from jobs.notifying import overview
 
     settings = config.load(conf_file)
-    with people.acting(settings.alerts, by or getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, by or me()) as cursor:
         count = overview.retry(cursor, channel, messages or [])
     print(f"{count:,} message{'s' * (count != 1)} will be sent again; flowlake notify run does it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks, times
+from infra.console.options import me
 from infra.errors import ConfigError, one_line
 from infra.names import printable
 from infra.networks import network
@@ -145,7 +145,7 @@ def add(
     from jobs.incidents import people
     from jobs.suppression import conditions, entries
 
-    who = by or getpass.getuser()
+    who = by or me()
     acting = entries.Acting(settings.alerts, people.labels_of(settings))
     new: NewEntry = entries.NewEntry(sort, why, **columns)
     with people.acting(settings.alerts, who) as cursor:
@@ -172,7 +172,7 @@ def apply(sort: Sort, number: int, by: str, conf_file: Any) -> None:
     from jobs.incidents import people
     from jobs.suppression import entries
 
-    settings, who = config.load(conf_file), by or getpass.getuser()
+    settings, who = config.load(conf_file), by or me()
     with people.acting(settings.alerts, who) as cursor:
         entry = entries.find(cursor, number, sort)
         ids = entries.silence_told(cursor, entry, who, entries.Acting(settings.alerts, people.labels_of(settings)))
@@ -184,7 +184,7 @@ def end_entry(sort: Sort, number: int, why: str, by: str, tell: bool, as_json: b
     from jobs.incidents import people
     from jobs.suppression import entries
 
-    settings, who = config.load(conf_file), by or getpass.getuser()
+    settings, who = config.load(conf_file), by or me()
     with people.acting(settings.alerts, who) as cursor:
         row, told = entries.end(cursor, number, sort, who, why, entries.Acting(settings.alerts, people.labels_of(settings)), tell=tell)
     if as_json:
@@ -199,7 +199,7 @@ def show_list(sort: Sort, ended: bool, as_json: bool, conf_file: Any) -> None:
     from jobs.incidents import people
     from jobs.suppression import entries
 
-    with people.acting(config.load(conf_file).alerts, getpass.getuser()) as cursor:
+    with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = entries.listed(cursor, sort, ended=ended)
     show(rows, as_json, f"{len(rows)} {'whitelist entries' if sort == 'whitelist' else 'maintenance windows'}, the newest first")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from infra import config
-from infra.console.options import ConfFile, Json, group
+from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, one_line
 from ops.cli import suppression
 
@@ -114,7 +113,7 @@ def try_(
         "source": one if side != "target" else None, "target": one if side != "source" else None,
         "kind": conditions["kind"] or of_attack, "attack_type": attack, "port": port,
     }  # fmt: skip
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         found = entries.silencing(cursor, about)
     if about["kind"] and not attack:
         found = [row for row in found if not row["attack_type"] or labels.get(row["attack_type"]) is None

@@ -12,6 +12,7 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from infra.config import Settings
+from jobs.incidents import people
 from jobs.sinks import alerts, ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate
@@ -136,6 +137,72 @@ def test_merged_and_split_by_hand(made: Settings, capsys: pytest.CaptureFixture[
     assert (code, "there is nothing to merge" in err) == (2, True)
 
 
+def test_an_open_incident_is_not_merged_into_a_closed_one(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    story, flood = named(capsys, "SYN scan")["id"], named(capsys, "SYN flood")["id"]
+    assert call(capsys, "incidents", "resolve", story, "--by", "anna")[0] == 0
+    code, _, err = call(capsys, "incidents", "merge", story, flood, "--by", "anna")
+    assert (code, f"{story} is closed, and {flood} is not" in err, f"incidents reopen {story[:8]}" in err) == (2, True, True)
+    assert len(listed(capsys, "--open")) == 2
+    assert call(capsys, "incidents", "merge", flood, story, "--by", "anna")[0] == 0
+    assert flood in [row["id"] for row in listed(capsys, "--open")]
+    assert len(listed(capsys)) == 2
+
+
+def test_who_acts_on_what_another_merges_meanwhile_is_told(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story, flood = named(capsys, "SYN scan")["id"], named(capsys, "SYN flood")["id"]
+    find = people.find
+
+    def slow(cursor: Any, given: str) -> dict[str, Any]:
+        found = find(cursor, given)
+        monkeypatch.setattr(people, "find", find)
+        with people.acting(made.alerts, "ben") as other:
+            people.merge(other, [story, flood], people.labels_of(made))
+        return found
+
+    monkeypatch.setattr(people, "find", slow)
+    code, _, err = call(capsys, "incidents", "assign", flood, "--to", "anna")
+    assert (code, f"incident {flood} was merged into {story} meanwhile" in err) == (5, True)
+
+
+def test_an_analyst_sees_an_incident_without_its_notes(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "note", key, "secret")[0] == 0
+    made_login = (
+        "DO $$ BEGIN CREATE ROLE test_reader LOGIN PASSWORD 'x' IN ROLE flowlake_analyst; EXCEPTION WHEN duplicate_object THEN END $$"
+    )
+    run(made.alerts, made_login)
+    monkeypatch.setenv("FLOWLAKE_ALERTS__USER", "test_reader")
+    monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", "x")
+    code, out, err = call(capsys, "incidents", "show", key)
+    assert (code, "Botnet" in out, "secret" in out) == (0, True, False)
+    assert "its notes and its history: not for test_reader to read" in err
+    code, out, _ = call(capsys, "incidents", "show", key, "--json")
+    shown = json.loads(out)
+    assert (code, shown["notes"], shown["history"], len(shown["alerts"])) == (0, None, None, 5)
+
+
+def test_who_has_no_name_in_the_system_goes_by_a_number(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "note", key, "x")[0] == 0
+    assert run(made.alerts, "SELECT author FROM incident_notes") == [("uid 54321",)]
+
+
+def test_moments_are_those_of_utc_whatever_the_client_is_told(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    assert ask.query(made.alerts, "SHOW TimeZone") == [{"TimeZone": "UTC"}]
+
+
 def test_a_title_of_ones_own_stays(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     key = named(capsys, "Botnet")["id"]
     assert call(capsys, "incidents", "edit", key, "--title", "Test of March", "--priority", "low", "--by", "anna")[0] == 0
@@ -172,6 +239,7 @@ def test_hostile_text_is_text(made: Settings, capsys: pytest.CaptureFixture[str]
         (("split", "77"), "is no UUID"),
         (("split", "77777777-7777-5777-8777-777777777777"), "there is no alert 77777777"),
         (("list", "--status", "done"), "one of: OPEN"),
+        (("edit", "{id}", "--by", "anna"), "say --title, --priority, or both"),
     ],
 )
 def test_what_is_none_is_named(made: Settings, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:
@@ -188,5 +256,8 @@ def test_faults_of_the_audit_are_told_with_their_rows(made: Settings, capsys: py
     code, out, _ = call(capsys, "audit", "verify", "--noted", head)
     assert code == 10
     assert "row 2: its content was changed" in out
-    code, _, err = call(capsys, "audit", "verify", "--noted", "7")
-    assert (code, "is no head" in err) == (2, True)
+    assert "1 fault;" in out
+    assert "is not there" not in call(capsys, "audit", "verify", "--noted", f"00{head}")[1]
+    for given in ("7", f"\u00b2:{'0' * 64}"):
+        code, _, err = call(capsys, "audit", "verify", "--noted", given)
+        assert (code, "is no head" in err) == (2, True)

@@ -139,3 +139,19 @@ def test_rights_taken_away_by_hand_are_given_back(made: Settings) -> None:
     assert status(alerts.component(made)).missing == (f"rights of {ANALYST} on alerts",)
     migrate(alerts.component(made))
     assert status(alerts.component(made)).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("role", "statement", "rows"),
+    [
+        (RESPONDER, "UPDATE incidents SET title = 'x', description = '', metadata = '{}'", 1),
+        (RESPONDER, "UPDATE alerts SET notified_severity = 1", 3),
+        (WRITER, "UPDATE alerts SET flow_count = flow_count + 1", 0),
+    ],
+)
+def test_only_who_may_write_evidence_is_believed_that_it_is(made: Settings, role: str, statement: str, rows: int) -> None:
+    (before,) = run(made.alerts, "SELECT count(*) FROM user_actions")[0]
+    with closing(postgres.connect(as_role(made, role).alerts, "test")) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET flowlake.evidence = 'on'")
+        cursor.execute(statement)
+    assert run(made.alerts, "SELECT count(*) FROM user_actions") == [(before + rows,)]

@@ -386,3 +386,22 @@ def test_only_a_responder_may(site: Site) -> None:
             except psycopg2.errors.InsufficientPrivilege:
                 refused = True
             assert refused is not may, (role, statement)
+
+
+def test_a_block_without_end_written_by_hand_is_shown(site: Site) -> None:
+    assert site.call("block", INTRUDER)[0] == 0
+    run(site.settings.alerts, "UPDATE blocks SET blocked_until = 'infinity'")
+    for arguments in (("list",), ("history",), ("list", "--json")):
+        code, out, err = site.call("blocks", *arguments)
+        assert (code, err, INTRUDER in out) == (0, "", True)
+    run(site.settings.alerts, "UPDATE blocks SET state = 'ACTIVE', responder = 'nftables'")
+    with people.acting(site.settings.alerts, "anna") as cursor:
+        assert set(book.holding(cursor, "nftables")) == {target(INTRUDER)}
+        assert book.holding(cursor, "nftables")[target(INTRUDER)] < float("inf")
+    assert site.call("unblock", INTRUDER)[0] in (0, 11)
+
+
+def test_an_alert_is_named_as_everywhere(site: Site) -> None:
+    ((alert,),) = run(site.settings.alerts, "SELECT id::text FROM alerts WHERE attack_type = 'SYN_SCAN'")
+    assert site.call("block", INTRUDER, "--alert", f"urn:uuid:{alert}")[0] == 0
+    assert run(site.settings.alerts, "SELECT alert_id::text FROM blocks") == [(alert,)]

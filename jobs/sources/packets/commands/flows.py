@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +12,7 @@ import typer
 from infra import config, paths
 from infra.config import Settings
 from infra.console import looks
-from infra.console.options import ConfFile, Json
+from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError, StoreError, one_line
 from jobs.incidents.behind import Wanted
 from jobs.runtime import lake, s3
@@ -95,7 +94,7 @@ def _behind(settings: Settings, alert: str | None, incident: str | None, wanted:
     """The flows behind an alert or an incident; what a reader has to know of them goes to standard error."""
     from jobs.incidents import behind, page, people
 
-    with people.acting(settings.alerts, getpass.getuser()) as cursor:
+    with people.acting(settings.alerts, me()) as cursor:
         if alert is not None:
             rows = [page.alert(cursor, alert)]
             what = f"alert {rows[0]['id']}"
