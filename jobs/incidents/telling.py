@@ -54,7 +54,7 @@ def description(parts: Sequence[StoryPart], labels: Mapping[str, Label], assets:
         label = labels.get(part.attack_type)
         about = f" ({label.description})" if label else ""
         technique = f" MITRE ATT&CK {label.technique}." if label and label.technique else ""
-        check = f" Check {label.check}." if label and label.check else ""
+        check = f" Check {label.check}{'' if label.check.endswith('?') else '.'}" if label and label.check else ""
         storm = " A storm: what was too much for alerts of its own is counted in one." if part.storm else ""
         counted = f"{part.alerts} alert{'s' * (part.alerts != 1)}, {part.flows:,} flow{'s' * (part.flows != 1)}"
         who = f"{_hosts(part.sources, part.more_sources, assets)} -> {_hosts(part.targets, part.more_targets, assets)}"
