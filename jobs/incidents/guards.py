@@ -77,7 +77,8 @@ BEGIN
         SELECT jsonb_object_agg(n.key, jsonb_build_array(o.value, n.value)) INTO changed
         FROM jsonb_each(now_is) n JOIN jsonb_each(was) o USING (key)
         WHERE n.value IS DISTINCT FROM o.value AND n.key <> 'updated_at'
-            AND NOT (stream AND n.key = ANY(grows));
+            AND NOT (stream AND n.key = ANY(grows) AND NOT (n.key = ANY('{flow_count,severity,confidence,hits}')
+                AND n.value < o.value));  -- evidence grows: whoever makes it less is no stream
         IF changed IS NULL THEN
             RETURN NULL;
         END IF;

@@ -51,6 +51,18 @@ def test_each_alert_and_incident_once_and_growing_evidence_never(where: Settings
     assert actions(where)[-1] == ("alert.update", where.alerts.user, {"flow_count": [21, 1]})
 
 
+def test_evidence_that_gets_less_leaves_a_row_whoever_says_that_it_is_evidence(where: Settings) -> None:
+    give(AlertStore(where.alerts, FLOWS), INTRUSION)
+    before = len(actions(where))
+    flows = "UPDATE alerts SET flow_count = flow_count {} WHERE attack_type = 'SSH_BRUTE_FORCE'"
+    with session(where) as cursor:
+        cursor.execute("SET flowlake.evidence = 'on'")
+        cursor.execute(flows.format("+ 100"))
+        assert len(actions(where)) == before
+        cursor.execute(flows.format("- 101"))
+    assert [details for _, _, details in actions(where)[before:]] == [{"flow_count": [120, 19]}]
+
+
 @pytest.mark.parametrize(
     ("statement", "action", "changed"),
     [
