@@ -38,6 +38,14 @@ def test_a_token_that_no_header_can_hold(kind: str, secret: str, home: Path, mon
     assert secret not in f"{caught.value} {caught.value.hint}"
 
 
+def test_a_secret_of_a_channel_that_no_file_declares(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "conf.yaml").write_text("notify: {channels: {hook: {kind: webhook}}}")
+    monkeypatch.setenv("FLOWLAKE_NOTIFY__CHANNELS__HOK__SECRET", "geheim")
+    with pytest.raises(ConfigError, match=r"FLOWLAKE_NOTIFY__CHANNELS__HOK__SECRET: .*its kind is not said") as caught:
+        config.load(home / "conf.yaml")
+    assert "geheim" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_a_login_in_an_address_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "conf.yaml").write_text("notify: {channels: {hook: {kind: webhook}}}")
     monkeypatch.setenv("FLOWLAKE_NOTIFY__CHANNELS__HOOK__URL", "https://ben:geheim@example.org/x")
