@@ -58,6 +58,8 @@ class _HttpChannel(ChannelSettings):
             usable = False
         if text and (not usable or re.search(r"[\s\x00-\x1f\x7f]", text)):
             raise ValueError("no http:// or https:// address")  # which may hold a secret: not quoted
+        if usable and "@" in parts.netloc:
+            raise ValueError("a user or a password in the address is not sent; a token is named by secret, or stands in the path")
         return url
 
 

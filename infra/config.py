@@ -300,6 +300,8 @@ def _first_problem(error: ValidationError, path: Path, raw: dict[str, Any]) -> s
     key = ".".join(place)
     origin = _variable(place) or f"{path}"
     what = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "union_tag_not_found":  # such as a secret in the environment of a channel that no file declares
+        what = "its kind is not said, here nor in the configuration file"
     return f"{origin}: {key}: {what}"
 
 

@@ -65,7 +65,7 @@ def serve(host: str, port: int) -> int:
                 why = "the port is taken" if e.errno == errno.EADDRINUSE else e.strerror or str(e)
                 raise StackError(
                     f"metrics cannot be served on {host}:{port}: {why}",
-                    "set FLOWLAKE_METRICS__STREAM_PORT (or __SENSOR_PORT) to a free port, or to 0 for none",
+                    "set FLOWLAKE_METRICS__STREAM_PORT (or __SENSOR_PORT, __NOTIFY_PORT) to a free port, or to 0 for none",
                 ) from e
             _serving[host, port] = port
     return port

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import re
+import ssl
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -74,10 +75,10 @@ def _made(settings: Settings, name: str, channel: ChannelSettings) -> Receiver:
                 _url(name, channel), lambda notice: pagerduty.event(notice, key), ca=channel.ca, timeout_s=channel.timeout_s, hide=(key,)
             )
         case SlackChannel():
-            token = channel.secret.get_secret_value()
+            token = _token(name, channel)
             return HttpReceiver(_url(name, channel), slack.message, secret=token, ca=channel.ca, timeout_s=channel.timeout_s)
         case WebhookChannel():
-            token = channel.secret.get_secret_value()
+            token = _token(name, channel)
             return HttpReceiver(_url(name, channel), _JSON[channel.format], secret=token, ca=channel.ca, timeout_s=channel.timeout_s)
         case EmailChannel():
             return _email(name, channel)
@@ -118,6 +119,17 @@ def _url(name: str, channel: WebhookChannel | SlackChannel | PagerDutyChannel) -
     return url
 
 
+def _token(name: str, channel: WebhookChannel | SlackChannel) -> str:
+    """The bearer token; what no header can hold is refused here, since the client's own error would quote it."""
+    token = channel.secret.get_secret_value()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise ConfigError(
+            f"notify.channels.{name}.secret holds a blank, a line break or a letter beyond ASCII: no bearer token does",
+            f"look at {PREFIX}NOTIFY__CHANNELS__{name.upper()}__SECRET: a file's last line break may have come with it",
+        )
+    return token
+
+
 def _secret(name: str, channel: PagerDutyChannel | EmailChannel) -> str:
     secret = channel.secret.get_secret_value()
     if not secret:
@@ -137,8 +149,13 @@ def _missing(name: str, field: str, what: str) -> ConfigError:
 
 def _check_file(name: str, channel: ChannelSettings) -> None:
     path = getattr(channel, "ca", "")
-    if path and not os.access(path, os.R_OK):
-        raise ConfigError(f"notify.channels.{name}.ca: {path} cannot be read", "name a PEM file of the authority")
+    if not path:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as e:  # which what is no certificate raises, too
+        cause = "holds no certificate" if isinstance(e, ssl.SSLError) else f"cannot be read: {e.strerror}"
+        raise ConfigError(f"notify.channels.{name}.ca: {path} {cause}", "name a PEM file of the authority") from e
 
 
 def classes(settings: Settings) -> dict[str, str]:

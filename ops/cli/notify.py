@@ -149,4 +149,7 @@ def retry(
     settings = config.load(conf_file)
     with people.acting(settings.alerts, by or me()) as cursor:
         count = overview.retry(cursor, channel, messages or [])
+    if not count and channel is not None and channel not in settings.notify.channels:
+        known = ", ".join(settings.notify.channels) or "none"
+        raise ConfigError(f"there is no channel {channel!r}, and no message of it", f"channels of notify.channels: {known}")
     print(f"{count:,} message{'s' * (count != 1)} will be sent again; flowlake notify run does it")

@@ -87,12 +87,17 @@ class Answers:
         return {key: _answer(key, future) for key, future in asked.items()}
 
     def kept(self, key: Hashable, seconds: float, ask: Callable[[], Future[Any]]) -> Future[Any]:
-        """What was asked under a key within the last seconds, else what ``ask`` begins; who comes meanwhile waits for the same."""
+        """What was asked under a key within the last seconds, else what ``ask`` begins; who comes meanwhile waits for the same.
+
+        That it failed is not remembered for longer than an answer is: the database may be back.
+        """
         with self._lock:
             now = time.monotonic()
             found = self._kept.get(key)
-            if found is not None and (now < found[0] + seconds or not found[1].done()):
-                return found[1]
+            if found is not None:
+                failed = found[1].done() and not found[1].cancelled() and found[1].exception() is not None
+                if not found[1].done() or now < found[0] + (min(seconds, KEEP_S) if failed else seconds):
+                    return found[1]
             future = ask()
             self._kept[key] = (now, future)
             self._kept.move_to_end(key)

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -23,7 +24,7 @@ from ops.dash.login import COOKIE, SESSION_S, Logins
 from ops.dash.span import PageSpan
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ops.dash.site import Board, Site
 
@@ -63,8 +64,9 @@ def build(made: Site, names: frozenset[str], logins: Logins | None, secure: bool
         Route("/logout", app.logout, methods=["POST"]),
     ]
     guard = Middleware(Guard, names=names, logins=logins, secure=secure, refuse=refused)
-    handlers: dict[Any, Callable[..., Any]] = {HTTPException: _not_found, FlowlakeError: _failed, Exception: _unexpected}
-    return Starlette(routes=routes, middleware=[guard, Middleware(GZipMiddleware, minimum_size=1000)], exception_handlers=handlers)
+    handlers: dict[Any, Callable[..., Any]] = {HTTPException: _not_found, FlowlakeError: _failed}
+    middleware = [guard, Middleware(_OneLine), Middleware(GZipMiddleware, minimum_size=1000)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 def refused(request: Request, status: int, message: str, hint: str) -> Response:
@@ -87,9 +89,28 @@ async def _failed(request: Request, error: Exception) -> Response:
     return refused(request, status, str(error), error.hint)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    _log.error("a page failed", path=request.url.path, cause=f"{type(error).__name__}: {one_line(error)}")
-    return refused(request, 500, "this page failed", "the server's log says why")
+class _OneLine:
+    """ASGI middleware: what nobody expected is a line of the log. Starlette's own handler raises it again, which is a stack trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            return  # in the middle of a form: nobody is there to hear of it
+        except Exception as e:
+            _log.error("a page failed", path=scope["path"], cause=f"{type(e).__name__}: {one_line(e)}")
+            if not begun:
+                await refused(Request(scope), 500, "this page failed", "the server's log says why")(scope, receive, send)
 
 
 class _Pages:
@@ -201,7 +222,10 @@ async def _form(request: Request) -> dict[str, str]:
         content += part
         if len(content) > _MAX_FORM:
             raise ConfigError("this form is too long", "log in with the password alone")
-    fields = parse_qs(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    try:
+        fields = parse_qs(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    except ValueError as e:
+        raise ConfigError("this form has more than 10 fields", "log in with the password alone") from e
     return {name: values[-1] for name, values in fields.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from ops.dash.answers import Answer, step
 from ops.dash.figures import Axes, NamedSeries
 from ops.dash.span import PageSpan
 from ops.views.model import Field, Link, Panel
+from ops.views.subjects import SHORT_S
 
 #: Where a cell leads: the link of its column, if it has one, the column, the row by the names of its columns, the span; empty: nowhere.
 Leads = Callable[[Link | None, str, Mapping[str, Any], PageSpan], str]
@@ -145,7 +146,7 @@ def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
     drawn = sorted(found, key=lambda one: -sum(value or 0 for _, value in one.points))[: figures.COLOURS]
     drawn = [one for one in found if one in drawn]
     unit = next((column.unit for column in declared if column.type == "number" and column.unit), panel.unit)
-    axes = Axes(span.start, span.end, step(panel, span), figures.top_of(drawn, panel.stacked))
+    axes = Axes(span.start, span.end, _width(panel, span, found), figures.top_of(drawn, panel.stacked))
     names = ", ".join(one.name for one in drawn)
     label = f"{panel.title}: {names}, from {spelling.text(span.start)} to {spelling.text(span.end)} UTC"
     picture = figures.picture(
@@ -165,6 +166,15 @@ def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
         moments=tuple(f"{moment.timestamp() * 1000:.0f}" for moment in moments),
         note=_left_out(left, answer.more),
     )  # fmt: skip
+
+
+def _width(panel: Panel, span: PageSpan, series: Sequence[NamedSeries]) -> timedelta:
+    """Of a point: an hour where the rollup was asked, however narrow the question's own would be."""
+    width: timedelta = step(panel, span)
+    if panel.source != "hot" or span.end - span.start <= timedelta(seconds=SHORT_S):
+        return width
+    by_hour = all(moment.timestamp() % 3600 == 0 for one in series for moment, _ in one.points)
+    return max(width, timedelta(hours=1)) if by_hour else width
 
 
 def _left_out(series: int, more: bool) -> str:

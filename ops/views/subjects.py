@@ -181,12 +181,16 @@ class Subject:
             return f"({asked(self.table, self.time, rows, f'$__timeFilter({self.time})')}) part"
         bucket, name = self.rollup.bucket, self.rollup.name
         newest = f"(SELECT max({bucket}) + interval '{self.rollup.hours} h' FROM {name})"
-        after = f"greatest({_FIRST_HOUR}, coalesce({newest}, '-infinity'))"
+        # Of an hour that the range ends in, the rollup has also what comes after the end: its rows are asked.
+        hours = f"interval '{self.rollup.hours} h'"
+        after = f"greatest({_FIRST_HOUR}, least(date_bin({hours}, {_END}, timestamptz 'epoch'), coalesce({newest}, '-infinity')))"
         return "\n".join(
             [
                 f"({asked(self.table, self.time, rows, f'{_SHORT} AND $__timeFilter({self.time})')}",
                 "UNION ALL "
-                + asked(name, bucket, [m.hours for m in measures], f"{_LONG} AND {bucket} >= {_FIRST_HOUR} AND {bucket} <= {_END}"),
+                + asked(
+                    name, bucket, [m.hours for m in measures], f"{_LONG} AND {bucket} >= {_FIRST_HOUR} AND {bucket} <= {_END} - {hours}"
+                ),
                 "UNION ALL "
                 + asked(self.table, self.time, rows, f"{_LONG} AND {self.time} >= {after} AND {self.time} <= {_END}")
                 + ") part",

@@ -134,6 +134,9 @@ def test_what_is_refused_or_tried_in_vain_is_given_up_with_its_reason_and_sent_a
         place.where.alerts, "SELECT user_id, details FROM user_actions WHERE action = 'notify.retry' ORDER BY id LIMIT 1"
     )
     assert (user, details) == ("anna", {"messages": 1})
+    code, _, err = call(capsys, "retry", "--channel", "opps")
+    assert code == 2
+    assert "there is no channel 'opps'" in err
     for wrong in (refused["id"], "nonsense"):
         code, _, err = call(capsys, "retry", wrong)
         assert code == 2
@@ -295,7 +298,7 @@ def test_a_sample_tries_a_channel(place: Place, web: Hook, capsys: pytest.Captur
         ({"kind": "slack", "url": "ftp://h/x"}, "notify.channels.x.url: no http", "config show"),
         ({"kind": "slack", "secret": "s"}, "x.secret: secrets come from the environment only", "FLOWLAKE_NOTIFY__CHANNELS__X__"),
         ({"kind": "pigeon"}, "notify.channels.x: Input tag 'pigeon'", "config show"),
-        ({}, "notify.channels.x: Unable to extract tag", "config show"),
+        ({}, "notify.channels.x: its kind is not said", "config show"),
         ({"kind": "email", "to": ["a@b.c"]}, "notify.channels.x.sender is empty", "__SENDER"),
         ({"kind": "email", "sender": "a@b.c"}, "notify.channels.x.to is empty", "__TO"),
         ({"kind": "email", "to": ["a@b.c\nBcc: d@e.f"]}, "notify.channels.x.to", "config show"),

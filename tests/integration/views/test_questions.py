@@ -82,6 +82,16 @@ class TestPanelQuestions:
         ((kind, attacks),) = answer(planted, panel("attacks", "flows_kinds"), timedelta(hours=hours))
         assert (kind, attacks) == ("SYN_SCAN", sum(at >= since for at in planted.attacks))
 
+    def test_a_long_range_that_ended_within_an_hour_has_nothing_of_after_its_end(self, planted: Planted) -> None:
+        hour = planted.times[0].replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+        begin, end = hour - timedelta(hours=8), hour + timedelta(minutes=12)
+        _, kinds = planted.ask(asked(panel("attacks", "flows_kinds"), begin, end), role=ANALYST)
+        assert kinds == [("SYN_SCAN", sum(begin <= at <= end for at in planted.attacks))]
+        _, rows = planted.ask(asked(panel("traffic", "flows_over_time"), begin, end), role=ANALYST)
+        at, _, attacks = rows[-1]
+        assert at == hour
+        assert float(attacks) * 12 == pytest.approx(sum(hour <= time <= end for time in planted.attacks), abs=0.2)
+
     @pytest.mark.parametrize("hours", [2, 9])
     def test_rates_times_their_seconds_are_all_rows(self, planted: Planted, hours: int) -> None:
         """A bucket that the range cuts is as high as the others: its rate is by the seconds that it has."""

@@ -39,6 +39,19 @@ def test_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(err)["options"]["user"] == "u"
 
 
+def test_stack_traces_show_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """They may hold a password that no key names."""
+    log.setup(LogSettings())
+    try:
+        given = "hunter" + str(len("ab"))
+        raise ValueError(f"{len(given)} characters")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("a request failed")
+    err = capsys.readouterr().err
+    assert "ValueError: 7 characters" in err
+    assert "hunter2" not in err
+
+
 def test_level_and_foreign_loggers(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup(LogSettings(level="warning", format="json"))
     log.get("jobs.test").info("hidden")

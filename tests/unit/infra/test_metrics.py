@@ -30,5 +30,6 @@ def test_busy_port_is_one_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StackError, match=rf"metrics cannot be served on 127.0.0.1:{port}: the port is taken"):
+        with pytest.raises(StackError, match=rf"metrics cannot be served on 127.0.0.1:{port}: the port is taken") as caught:
             metrics.serve("127.0.0.1", port)
+        assert "__NOTIFY_PORT" in caught.value.hint
