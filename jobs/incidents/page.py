@@ -16,7 +16,7 @@ from schemas.labels import Label, kind_named
 COLUMNS = (
     "id::text, timestamp, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, attack_type, kind, severity, confidence, "
     "flow_count, first_seen, last_seen, action_taken, details, resolved_at, resolved_by, "
-    "incident_id::text, domain, sensor_id, model_version, record_type, created_at, updated_at"
+    "incident_id::text, domain, sensor_id, model_version, record_type, suppressed_by, created_at, updated_at"
 )
 
 

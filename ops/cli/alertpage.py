@@ -97,6 +97,8 @@ def _ports(details: Mapping[str, Any]) -> str:
 
 
 def _state(alert: Mapping[str, Any]) -> str:
+    if alert["resolved_at"] is None and alert.get("suppressed_by") is not None:
+        return f"silenced by entry {alert['suppressed_by']} (flowlake whitelist list, flowlake maintenance list)"
     if alert["resolved_at"] is None:
         return "open"
     done = "" if alert["action_taken"] in (None, "", "none") else f": {word(alert['action_taken'], 300)}"

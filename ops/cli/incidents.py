@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +22,8 @@ from schemas.incidents import ACTIONS, STATUSES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
 _SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
+#: Of a title so much is shown whatever the terminal is.
+_SHORTEST_TITLE = 20
 _ALERTS = ("first_seen", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "resolved_by", "id")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The incident's id, one that it had, or the beginning of one.")]
@@ -51,7 +56,39 @@ def list_(
             cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
         )
     shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
-    looks.show(shown, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} incidents, the most urgent first")
+    title = f"{len(rows)} incidents, the most urgent first"
+    if as_json or not sys.stdout.isatty():
+        looks.show(shown, _SHOWN, form="json" if as_json else "table", title=title)
+    else:
+        short = in_lines(shown, shutil.get_terminal_size().columns)
+        looks.show(short, tuple(short[0]) if short else _SHOWN, form="table", title=title)
+
+
+def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:
+    """Incidents as a person at a terminal reads them: one line each, with the beginning of the id, and of the title what fits.
+
+    Parameters
+    ----------
+    rows
+        At least columns id, priority, status, title, alerts, flows, last_seen and assigned_to.
+    width
+        Columns of the terminal.
+    """
+    told = [name for name, usual in (("status", "OPEN"), ("assigned_to", None)) if any(row[name] != usual for row in rows)]
+    found = [
+        {
+            "id": row["id"][:8],
+            "priority": row["priority"],
+            **{name: looks.word(row[name] or "", 16) for name in told},
+            "alerts": row["alerts"],
+            "flows": row["flows"],
+            "last_seen": f"{row['last_seen'].astimezone(UTC):%m-%d %H:%M}",
+        }
+        for row in rows
+    ]
+    taken = sum(3 + max([len(name), *(len(str(row[name])) for row in found)]) for name in (found[0] if found else ()))
+    room = max(_SHORTEST_TITLE, width - taken - 4)
+    return [{**short, "title": looks.word(row["title"], room)} for short, row in zip(found, rows, strict=True)]
 
 
 @app.command(epilog="Example:  flowlake incidents show 0b4c1f6e")

@@ -78,6 +78,7 @@ def test_an_explanation_that_is_missing_or_odd_is_no_failure(details: dict[str, 
 
 
 def test_state_and_what_leads_on() -> None:
+    assert "silenced by entry 8" in page(suppressed_by=8)
     text = page()
     assert "state       open" in text
     assert "flowlake alerts pcap 0b4c1f6e --out 0b4c1f6e.pcap" in text
