@@ -121,8 +121,16 @@ def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], 
     if more > total:
         return Behind(older, more, LAKE, [*notes, f"from the lake: {why}"])
     if total < counted:
-        notes.append(f"{total:,} of {counted:,} flows are stored: open ones are when they end, and old ones are deleted")
+        notes.append(_fewer(total, counted, len(alerts)))
     return Behind(rows, total, HOT, notes)
+
+
+def _fewer(total: int, counted: int, alerts: int) -> str:
+    """Why fewer are stored than alerts count."""
+    ends = "open ones are when they end, and old ones are deleted"
+    if alerts == 1:
+        return f"{total:,} of {counted:,} flows are stored: {ends}"
+    return f"{total:,} flows are stored, the alerts count {counted:,}: what two of them share counts twice; {ends}"
 
 
 def _where(alerts: Sequence[Alert], record: RecordType, wanted: Wanted, columns: Mapping[str, str], time: str) -> Condition:

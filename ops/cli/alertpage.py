@@ -7,6 +7,7 @@ from typing import Any
 
 from infra.console.looks import plain, word
 from jobs.incidents.wording import reasons
+from schemas.alerts import SKETCH_SIZE
 from schemas.packets import FLOWS
 
 #: Evidence flows that are named.
@@ -84,7 +85,8 @@ def _side(alert: Mapping[str, Any], column: str, name: str) -> str:
     count = details.get(f"distinct_{name}s", len(known))
     if not known:
         return f"many {name}s"
-    return f"{count:,} {name}s ({', '.join(known[:3])}{', ...' if count > 3 else ''})"
+    number = f"{count:,}" if count < SKETCH_SIZE else f"about {count:,}"  # beyond it is an estimate
+    return f"{number} {name}s ({', '.join(known[:3])}{', ...' if count > 3 else ''})"
 
 
 def _ports(details: Mapping[str, Any]) -> str:

@@ -41,6 +41,8 @@ def test_who_is_one_address_or_a_crowd() -> None:
     single = page(src_ip="2001:db8::1", dst_ip="2001:db8::2", details={"dst_port": 443})
     assert "2001:db8::1 -> 2001:db8::2, port 443" in single
     assert "10.0.0.1 -> many targets" in page(details={})
+    crowd = {"targets": [f"10.0.1.{n}" for n in range(20)], "distinct_targets": 2744}
+    assert "10.0.0.1 -> about 2,744 targets (" in page(details=crowd)
 
 
 def test_an_alert_about_other_records_names_no_hosts_and_no_frames() -> None:
