@@ -108,7 +108,7 @@ class AlertStore:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (postgres.LOCK_ALERTS,))
                 due = self._candidates.sift(cursor, evidence, self._kept, lambda ids: self._alerts_among(cursor, ids))
-                known = self._load(cursor, [item.id for item in due]) if due else {}
+                known = self._load(cursor, [item.id for item in due])
                 due = self._storms.fold(cursor, due, known)
                 known |= self._load(cursor, [item.id for item in due if item.kind == STORM and item.id not in known])
                 whys = self._explain(due, known)
@@ -159,6 +159,8 @@ class AlertStore:
         return [UUID(key) for (key,) in cursor.fetchall()]
 
     def _load(self, cursor: Any, ids: Sequence[UUID]) -> dict[UUID, Alert]:
+        if not ids:
+            return {}
         cursor.execute(
             f"SELECT {_STORED}, s.version, s.base_count FROM {table.TABLE} a "
             f"LEFT JOIN {table.STATE} s ON s.alert_id = a.id WHERE a.id = ANY(%s::uuid[])",

@@ -201,8 +201,9 @@ class Storms:
                 folded.append(fold(alertbook.rows(more), storm_id(group, self._namespace)))
         if not folded:
             return list(due)
-        rest = [item for item in due if item.id not in beyond]
-        return alertbook.gather([alertbook.rows(item for item in rest if item.kind == STORM), *folded], rest)
+        # Storms go in as copies, since what is folded merges into them: the caller's evidence may be applied again.
+        others = [item for item in due if item.id not in beyond and item.kind != STORM]
+        return alertbook.gather([alertbook.rows(item for item in due if item.kind == STORM), *folded], others)
 
     def _there(self, cursor: Any, group: Group) -> int:
         """Alerts of a group in the table, as far as it matters."""
