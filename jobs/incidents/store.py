@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,9 @@ class _Held:
     closed: bool
 
 
-def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_s: float) -> int:
+def group(
+    cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_s: float, longer: Mapping[UUID, int] = MappingProxyType({})
+) -> int:
     """Put alerts into incidents, and tell anew those that they are in.
 
     The stories of all incidents that are concerned are found afresh from their alerts as these are now, so what comes out does not depend
@@ -68,6 +71,10 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
         What is known about attack types.
     window_s
         Seconds of event time between two alerts of one story at most.
+    longer
+        When those of them were last seen before (us) of which nothing else has changed by which they are related
+        (:func:`jobs.incidents.stories.only_longer`). Most changes are such, and need no story to be found: where the window has long
+        reached beyond the newest alert, no other is nearer now than it was.
 
     Returns
     -------
@@ -75,6 +82,28 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
         Incidents that are new.
     """
     window_us = round(window_s * 1e6)
+    staying = _staying(cursor, {key: longer[key] for key in changed if key in longer}, window_us)
+    made, concerned = _regroup(cursor, set(changed) - staying.keys(), labels, window_us)
+    tell(cursor, sorted(concerned | set(staying.values())), labels)
+    return made
+
+
+def _staying(cursor: Any, longer: Mapping[UUID, int], window_us: int) -> dict[UUID, UUID]:
+    """Those that no alert can be near to which was not so before, and their incidents."""
+    if not longer:
+        return {}
+    newest = f"(SELECT {_US.format('max(timestamp)')} FROM {TABLE})"  # when it was first seen; the index has it
+    ids = [str(key) for key in longer]
+    cursor.execute(
+        f"SELECT id::text, incident_id::text, {newest} FROM {TABLE} WHERE id = ANY(%s::uuid[]) AND incident_id IS NOT NULL", (ids,)
+    )
+    return {UUID(key): UUID(incident) for key, incident, newest_us in cursor.fetchall() if longer[UUID(key)] + window_us >= newest_us}
+
+
+def _regroup(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_us: int) -> tuple[int, set[UUID]]:
+    """Returns how many incidents are new, and those that are to be told."""
+    if not changed:
+        return 0, set()
     members = _concerned(cursor, changed, labels, window_us)
     held = _incidents(cursor, {m.incident for m in members.values() if m.incident})
     free = {key: m for key, m in members.items() if not m.by_person and not (m.incident and held[m.incident].closed)}
@@ -88,8 +117,7 @@ def group(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], w
     for incident, story in plan.new:
         _follows(cursor, incident, story, members, held)
     grown = {m.incident for key, m in members.items() if key in changed and m.incident and m.incident in plan.left}
-    tell(cursor, sorted(plan.touched | grown), labels)
-    return made
+    return made, plan.touched | grown
 
 
 def _concerned(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label], window_us: int) -> dict[UUID, _Member]:
@@ -102,14 +130,17 @@ def _concerned(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Labe
             "after": min(s.first_seen for s in seen) - window_us, "before": max(s.last_seen for s in seen) + window_us,
         }  # fmt: skip
         moment = "timestamptz 'epoch' + %({0})s * interval '1 microsecond'"
+        near["known"] = [str(key) for key in found]
         where = (
-            f"domain = ANY(%(domains)s) AND last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
+            "id <> ALL(%(known)s::uuid[]) AND domain = ANY(%(domains)s) AND "
+            f"last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
             "AND (src_ip = ANY(%(addresses)s::inet[]) OR dst_ip = ANY(%(addresses)s::inet[]) "
             "OR details -> 'sources' ?| %(addresses)s OR details -> 'targets' ?| %(addresses)s)"
         )
         found |= _members(cursor, where, near, labels)
     if incidents := sorted({str(m.incident) for m in found.values() if m.incident}):
-        found |= _members(cursor, "incident_id = ANY(%(incidents)s::uuid[])", {"incidents": incidents}, labels)
+        rest = {"incidents": incidents, "known": [str(key) for key in found]}
+        found |= _members(cursor, "incident_id = ANY(%(incidents)s::uuid[]) AND id <> ALL(%(known)s::uuid[])", rest, labels)
     return found
 
 

@@ -22,8 +22,8 @@ by themselves as long as they are at most :data:`FEW_SOURCES`: forged ones say n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -55,9 +55,9 @@ class Sighting:
     few_targets: bool = True
 
     @property
-    def order(self) -> tuple[int, str]:
+    def order(self) -> tuple[int, int]:
         """Earliest first; of two at once, the smaller id."""
-        return self.first_seen, str(self.id)
+        return self.first_seen, self.id.int
 
 
 def sighting(row: Mapping[str, Any], labels: Mapping[str, Label]) -> Sighting:
@@ -79,6 +79,11 @@ def sighting(row: Mapping[str, Any], labels: Mapping[str, Label]) -> Sighting:
         details.get("distinct_sources", 1) <= FEW_SOURCES,
         details.get("distinct_targets", 1) <= FEW_TARGETS,
     )
+
+
+def only_longer(before: Sighting, after: Sighting) -> bool:
+    """Whether nothing has changed of an alert by which it is related, but that it was seen later, too."""
+    return replace(before, last_seen=after.last_seen) == after and before.last_seen <= after.last_seen
 
 
 def related(a: Sighting, b: Sighting, window_us: int) -> bool:
@@ -124,46 +129,47 @@ def stories(sightings: Iterable[Sighting], window_us: int, joined: Iterable[Sequ
     joined
         Ids that are of one story whatever is related: those that have been found before.
     """
-    by_id = {s.id: s for s in sightings}
-    root = {key: key for key in by_id}
+    ones = sorted({s.id: s for s in sightings}.values(), key=lambda s: s.order)
+    number = {one.id: i for i, one in enumerate(ones)}
+    root = list(range(len(ones)))
 
-    def find(key: UUID) -> UUID:
-        while root[key] != key:
-            root[key] = key = root[root[key]]
-        return key
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = i = root[root[i]]
+        return i
 
     for group in joined:
-        known = [key for key in group if key in root]
-        for key in known[1:]:
-            root[find(key)] = find(known[0])
-
-    def all_one(group: Sequence[Sighting]) -> bool:
-        first = find(group[0].id)
-        return all(find(one.id) == first for one in group)
-
-    for a, b in _pairs(list(by_id.values()), all_one):
-        if find(a.id) != find(b.id) and related(a, b, window_us):
-            root[find(a.id)] = find(b.id)
-    found: dict[UUID, list[Sighting]] = defaultdict(list)
-    for key, one in by_id.items():
-        found[find(key)].append(one)
-    return sorted((sorted(story, key=lambda s: s.order) for story in found.values()), key=lambda story: story[0].order)
+        known = [number[key] for key in group if key in number]
+        for i in known[1:]:
+            root[find(i)] = find(known[0])
+    for members in _by_address(ones):
+        _join(ones, members, find, root, window_us)
+    found: dict[int, list[Sighting]] = defaultdict(list)
+    for i, one in enumerate(ones):
+        found[find(i)].append(one)
+    return list(found.values())  # in the order of time, within and among them, since ``ones`` are
 
 
-def _pairs(sightings: Sequence[Sighting], all_one: Callable[[Sequence[Sighting]], bool]) -> Iterator[tuple[Sighting, Sighting]]:
-    """Those that have an address in common; with each, its neighbours in time first, so that long chains are found without all pairs.
-
-    ``all_one``: whether some are of one story already, and no more of their pairs matter.
-    """
-    of: dict[tuple[str, str], list[Sighting]] = defaultdict(list)
-    for one in sorted(sightings, key=lambda s: s.order):
+def _by_address(ones: Sequence[Sighting]) -> Iterable[list[int]]:
+    """Numbers of those that have an address in common: what has none is not related."""
+    of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, one in enumerate(ones):
         for address in one.sources | one.targets:
-            of[one.domain, address].append(one)
-    for group in of.values():
-        for gap in range(1, len(group)):
-            yield from zip(group, group[gap:], strict=False)
-            if all_one(group):
-                break
+            of[one.domain, address].append(i)
+    return of.values()
+
+
+def _join(ones: Sequence[Sighting], members: Sequence[int], find: Callable[[int], int], root: list[int], window_us: int) -> None:
+    """Join the stories of those that are related; with each, its neighbours in time first, so that long chains need few pairs."""
+    stories_left = len({find(i) for i in members})
+    for gap in range(1, len(members)):
+        if stories_left == 1:
+            return
+        for a, b in zip(members, members[gap:], strict=False):
+            mine, others = find(a), find(b)
+            if mine != others and related(ones[a], ones[b], window_us):
+                root[mine] = others
+                stories_left -= 1
 
 
 def story_id(first: UUID) -> UUID:

@@ -49,6 +49,11 @@ BOTNET = [attack("BOTNET_BEACON", f"10.0.1.{bot}", "9.9.9.9", 3 * i, bot) for bo
 FLOOD = [attack("SYN_FLOOD", f"198.51.{i // 250}.{i % 250 + 1}", "10.0.2.1", 14, i) for i in range(300)]
 #: Few sources at first, the scanner among them, by which it is of one story with the scan; then it is a crowd.
 CROWD = [attack("UDP_FLOOD", "6.6.6.6" if i == 0 else f"203.0.{i // 250}.{i % 250 + 1}", "10.0.3.1", 2, i) for i in range(80)]
+#: Two acts of one host, half an hour and more apart but for what the first does in between.
+BRIDGED = [
+    *(attack("EXFILTRATION", "10.0.9.1", "7.7.7.8", minute) for minute in (0, 25)),
+    attack("BOTNET_BEACON", "10.0.9.1", "9.9.9.8", 50),
+]
 
 
 def told(where: Settings) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def test_few_explained_stories(where: Settings) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_replay_order_and_cuts_change_nothing(where: Settings, seed: int) -> None:
-    rows = INTRUSION + BOTNET + FLOOD + CROWD
+    rows = INTRUSION + BOTNET + FLOOD + CROWD + BRIDGED
     give(AlertStore(where.alerts, FLOWS), rows)
     whole = told(where)
     give(AlertStore(where.alerts, FLOWS), rows)
@@ -98,6 +103,25 @@ def test_replay_order_and_cuts_change_nothing(where: Settings, seed: int) -> Non
             give(store, rows[:size])
         rows = rows[size:]
     assert told(where) == whole
+
+
+def test_an_alert_that_goes_on_comes_near_to_a_later_one(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [BRIDGED[0], BRIDGED[2]])
+    assert len(told(where)) == 2
+    give(store, [BRIDGED[1]])
+    assert [types for _, _, _, types, *_ in told(where).values()] == [["BOTNET_BEACON", "EXFILTRATION"]]
+
+
+def test_an_alert_that_goes_on_alone_keeps_its_incident_up_to_date(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, INTRUSION + FLOOD)
+    before = told(where)
+    give(store, [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 10, i) for i in range(7)])
+    now = told(where)
+    assert now.keys() == before.keys()
+    (story,) = [about for title, _, _, _, about, *_ in now.values() if title.startswith("SYN scan")]
+    assert "1 alert, 27 flows, 6.6.6.6 -> 10.0.0.5" in story
 
 
 def test_what_looked_like_one_story_is_parted_when_it_is_none(where: Settings) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 from uuid import uuid5
 
 import pytest
 
-from jobs.incidents.stories import Sighting, related, stories, story_id
+from jobs.incidents.stories import Sighting, only_longer, related, stories, story_id
 from schemas.alerts import NAMESPACE
 from schemas.labels import BY_NAME
 
@@ -121,3 +122,16 @@ def test_an_id_is_that_of_the_earliest_alert() -> None:
     (story,) = stories([GUESS, NARROW], WINDOW)
     assert [s.id for s in story] == [NARROW.id, GUESS.id]
     assert story_id(story[0].id) == story_id(NARROW.id) != story_id(GUESS.id)
+
+
+def test_what_was_only_seen_longer_is_the_same_but_for_its_end() -> None:
+    assert only_longer(NARROW, replace(NARROW, last_seen=NARROW.last_seen + 1))
+    assert only_longer(NARROW, NARROW)
+    for other in (
+        replace(NARROW, last_seen=NARROW.last_seen - 1),
+        replace(NARROW, first_seen=NARROW.first_seen - 1),
+        replace(NARROW, targets=NARROW.targets | {"10.0.0.2"}),
+        replace(NARROW, few_targets=False),
+        replace(NARROW, attack_type="UDP_SCAN"),
+    ):
+        assert not only_longer(NARROW, other)
