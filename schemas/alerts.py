@@ -6,9 +6,10 @@ beacon, a tunnel, injection, exfiltration) one per source and target - each per 
 most ``alerts.storm_alerts``; what would be more is counted in one alert of kind *storm* (:mod:`jobs.sinks.storms`).
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
-A scan, a flood or brute force (not what is repeated: one upload is enough) becomes an alert when it has ``alerts.min_flows`` flows;
-until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that
-word, so they are the same.)
+A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows. What is repeated, or any other attack, needs one
+flow: a closed record, or ``alerts.min_looks`` looks at open flows (the first packets of many a benign flow look like those of an attack).
+Until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that word,
+so they are the same.)
 
 Numbers: ``flow_count`` is the number of **distinct flows** that were ever labelled as this attack in this
 episode, each counted once however often it was seen (interim snapshots, the closed record, redelivered
@@ -62,6 +63,8 @@ MAX_TRACKED_FLOWS = 1_000_000
 SKETCH_SIZE = 1024
 #: Addresses or ports shown in ``details``.
 SAMPLE_SIZE = 20
+#: Looks at open flows that evidence remembers (the smallest hashes), the most that ``alerts.min_looks`` can ask for.
+MAX_LOOKS = 8
 #: Features named in ``details.why``.
 WHY_FEATURES = 5
 #: An attack label that :mod:`schemas.labels` does not know is one alert per flow, of this severity.
@@ -289,6 +292,9 @@ PARTIAL_SCHEMA = pa.schema(
         # lowest and highest address, where there are more than the sample holds; empty otherwise
         pa.field("source_ends", pa.list_(pa.string()), nullable=False),
         pa.field("target_ends", pa.list_(pa.string()), nullable=False),
+        # Hashes of looks at open flows, and whether a closed record is among it: of alerts that one flow makes.
+        pa.field("looks", pa.binary(), nullable=False),
+        pa.field("closed", pa.bool_(), nullable=False),
         pa.field("flow", pa.string(), nullable=False),  # JSON about the newest flow of a per-flow or repeated alert; "" otherwise
         # The top flow (jobs.sinks.tops), whose confidence is that above; no id where explanations are switched off.
         pa.field("top_flow", pa.string(), nullable=False),

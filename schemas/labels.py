@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 Kind = Literal["benign", "scan", "flood", "brute-force", "repeated", "per-flow"]
 KINDS: tuple[str, ...] = get_args(Kind)
-#: Kinds of which one flow is an alert; of the others, :attr:`infra.sections.AlertSettings.min_flows` are.
+#: Kinds of which one flow is an alert, when it has closed or was looked at ``alerts.min_looks`` times; of the others, ``alerts.min_flows``
+#: flows are (:class:`infra.sections.AlertSettings`).
 AT_ONCE: frozenset[str] = frozenset({"repeated", "per-flow"})
 #: Kind of the alert that counts what is too much to be alerts of their own (:mod:`jobs.sinks.storms`); of no label.
 STORM = "storm"

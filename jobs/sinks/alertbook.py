@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from jobs.sinks import sketch, spans, tops
 from jobs.sinks.sketch import EMPTY, Hashes
 from jobs.sinks.tops import Top
-from schemas.alerts import MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, SAMPLE_SIZE, severity
+from schemas.alerts import MAX_LOOKS, MAX_TRACKED_FLOWS, MESSAGE_VERSION, PARTIAL_SCHEMA, SAMPLE_SIZE, severity
 from schemas.assets import UNKNOWN
 from schemas.labels import BY_NAME, Label
 
@@ -49,6 +49,8 @@ class Evidence:
     samples: dict[str, list[str]]
     flow: dict[str, Any]
     importance: int = UNKNOWN  # highest of the hosts at stake
+    looks: Hashes = field(default_factory=lambda: EMPTY)  # at open flows, the smallest hashes; of alerts that one flow makes
+    closed: bool = False  # a closed record is among it
     ends: dict[str, list[str]] = field(default_factory=dict)  # by side, where the sample is not all (:mod:`jobs.sinks.spans`)
     top: Top | None = None
 
@@ -124,7 +126,8 @@ def gather(tables: Iterable[pa.Table], more: Iterable[Evidence] = ()) -> list[Ev
 def _evidence(table: pa.Table) -> Iterator[Evidence]:
     """Rows of :data:`schemas.alerts.PARTIAL_SCHEMA`, a column at a time: a dictionary for each row takes three times as long."""
     values = {
-        name: table[name].to_numpy().tolist() for name in ("id", "flow", "flows", *tops.COLUMNS, *_COPIED, *(f"{name}s" for name in SETS))
+        name: table[name].to_numpy().tolist()
+        for name in ("id", "flow", "flows", "looks", "closed", *tops.COLUMNS, *_COPIED, *(f"{name}s" for name in SETS))
     }
     samples = {name: _lists(table[f"{name}_sample"]) for name in SAMPLES}
     ends = {side: _lists(table[f"{side}_ends"]) for side in spans.SIDES}
@@ -141,6 +144,8 @@ def _evidence(table: pa.Table) -> Iterator[Evidence]:
             flow=flow,
             top=Top(values["confidence"][i], *(values[name][i] for name in tops.COLUMNS)) if values["top_flow"][i] else None,
             ends={side: of[i] for side, of in ends.items()},
+            looks=sketch.unpack(values["looks"][i]),
+            closed=values["closed"][i],
         )
 
 
@@ -170,6 +175,8 @@ def _row(item: Evidence) -> dict[str, Any]:
         **{f"{name}s": sketch.pack(item.sketches[name]) for name in SETS},
         **{f"{name}_sample": item.samples[name] for name in SAMPLES},
         **{f"{side}_ends": item.ends.get(side, []) for side in spans.SIDES},
+        "looks": sketch.pack(item.looks),
+        "closed": item.closed,
         "flow": json.dumps(item.flow) if item.flow else "",
         **dict(zip(tops.COLUMNS, _top(item.top), strict=True)),
     }
@@ -197,6 +204,8 @@ def _merge(into: Evidence, other: Evidence) -> None:
     if other.top and other.top.beats(into.top):
         into.top = other.top
     into.importance = max(into.importance, other.importance)
+    into.looks = sketch.union(into.looks, other.looks, MAX_LOOKS)
+    into.closed = into.closed or other.closed
     into.flows = sketch.insert(into.flows, sketch.missing(into.flows, other.flows))
     for name in SETS:
         union = sketch.union(into.sketches[name], other.sketches[name])

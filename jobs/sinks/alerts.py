@@ -20,6 +20,7 @@ from infra.config import Settings
 from infra.errors import StoreError
 from infra.log import get
 from jobs.incidents.guards import AuditGuards
+from jobs.incidents.people import labels_of
 from jobs.notifying.triggers import OutboxTriggers
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.workers import settled
@@ -137,7 +138,8 @@ class AlertSink:
         self._settings = settings
         self._explainers = Explainers(partial(load_champion, settings, record), partial(load_version, settings, record))
         self._most = settings.alerts.explained_per_batch
-        self._alerts = AlertStore(settings.alerts, record, Reasons(self._explainers, record, self._most) if self._most else None)
+        reasons = Reasons(self._explainers, record, self._most) if self._most else None
+        self._alerts = AlertStore(settings.alerts, record, reasons, labels_of(settings))
         self._assets = CurrentAssets(settings.alerts)
         self._collected = -1  # the batch whose evidence has been found
         self._found: list[Evidence] = []

@@ -10,6 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from infra.errors import StoreError
 from infra.sections import AlertSettings
 from jobs.incidents import guards
 from jobs.incidents import store as incidents
+from jobs.incidents.stories import Sighting, only_longer, sighting
 from jobs.notifying import outbox
 from jobs.sinks import alertbook, postgres, sketch
 from jobs.sinks.alertbook import Alert, Change, Evidence
@@ -31,7 +33,7 @@ from jobs.sinks.storms import Storms
 from jobs.sinks.tops import Missing
 from jobs.suppression import conditions
 from schemas import alerts as table
-from schemas.labels import STORM
+from schemas.labels import STORM, Label
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -74,18 +76,26 @@ class AlertStore:
     """Alerts about one record type in one database.
 
     Keeps the memory of recent alerts; the store's version of it decides whether it still holds. Without ``reasons`` nothing is explained.
+    ``others``: labels of the other sources, whose alerts may be of one story with these.
     """
 
-    def __init__(self, settings: AlertSettings, record: RecordType, reasons: Reasons | None = None) -> None:
+    def __init__(
+        self,
+        settings: AlertSettings,
+        record: RecordType,
+        reasons: Reasons | None = None,
+        others: Mapping[str, Label] = MappingProxyType({}),
+    ) -> None:
         if record.alerts is None:
             raise ValueError(f"record type {record.name} has no alert rules")
         self._reasons = reasons
         self._settings = settings
         self._record = record
         self._labels = record.alerts.by_name
+        self._every_label = {**others, **self._labels}
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
-        self._candidates = Candidates(settings.min_flows, table.EVIDENCE_HOURS * 3600, record.name)
+        self._candidates = Candidates(settings.min_flows, settings.min_looks, table.EVIDENCE_HOURS * 3600, record.name)
         self._storms = Storms(settings.storm_alerts, settings.episode_s, record.name, record.alerts.namespace)
 
     def apply(self, evidence: Sequence[Evidence]) -> AppliedEvidence:
@@ -120,7 +130,8 @@ class AlertStore:
                     sent, decision = self._write(cursor, changes)
                     incidents.open_again(cursor, decision.told_again)
                     told = {change.alert.id for change in changes if change.alert.id not in decision.silenced}
-                    made = incidents.group(cursor, told, self._labels, self._settings.incident_window_s)
+                    longer = self._longer(known, changes, decision)
+                    made = incidents.group(cursor, told, self._every_label, self._settings.incident_window_s, longer)
                     outbox.put_alerts(cursor, told)
         except (psycopg2.Error, RefusedData) as e:
             self._forget()  # what the database holds now is not known
@@ -138,6 +149,21 @@ class AlertStore:
             raised, len(changes) - len(raised), sent, made, len(self._candidates), forgotten, len(whys) - len(missing), missing,
             decision.fresh,
         )  # fmt: skip
+
+    def _longer(self, known: Mapping[UUID, Alert], changes: Sequence[Change], decision: conditions.Decision) -> dict[UUID, int]:
+        """Alerts of which nothing but the time has changed by which they are put into incidents, and when they were last seen before."""
+        found = {}
+        for change in changes:
+            before = known.get(change.alert.id)
+            if before is None or change.alert.id in decision.told_again:
+                continue
+            if only_longer(self._sighting(before), self._sighting(change.alert)):
+                found[before.id] = before.last_seen
+        return found
+
+    def _sighting(self, alert: Alert) -> Sighting:
+        row = {name: getattr(alert, name) for name in ("id", "kind", "attack_type", "domain", "first_seen", "last_seen", "details")}
+        return sighting({**row, "src_ip": alert.address("source"), "dst_ip": alert.address("target")}, self._every_label)
 
     def _changed(self, known: Alert | None, item: Evidence, whys: Mapping[UUID, Mapping[str, Any]]) -> Change | None:
         least = self._settings.min_severity

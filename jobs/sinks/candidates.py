@@ -1,9 +1,10 @@
-"""Candidates: scans, floods and brute force of too few flows to be an alert yet.
+"""Candidates: what is too little to be an alert yet.
 
 One refused connection looks like one probe of a scan, and no model can tell them apart by the flow alone. So an alert about many flows is
-raised when there are ``alerts.min_flows`` of them; until then its evidence waits here. It waits in memory, and in the database as a log of
-one row a batch, written in the transaction of the batch's alerts: evidence merges in any order and any number of times, so a log read
-again is the memory that was lost.
+raised when there are ``alerts.min_flows`` of them. An alert that one flow makes is raised when that has closed, or when open flows looked
+like it ``alerts.min_looks`` times: the first eight packets of an upload are those of many an attack. Until then evidence waits here. It
+waits in memory, and in the database as a log of one row a batch, written in the transaction of the batch's alerts: evidence merges in any
+order and any number of times, so a log read again is the memory that was lost.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ class Candidates:
     Parameters
     ----------
     min_flows
-        Distinct flows that make an alert.
+        Distinct flows that make an alert about many.
+    min_looks
+        Looks at open flows that make one of a single flow; a closed record makes one at once.
     keep_s
         Wall clock: a candidate that has not changed for so long is forgotten.
     record_type
         What they are about: each type has a log of its own.
     """
 
-    def __init__(self, min_flows: int, keep_s: float, record_type: str) -> None:
+    def __init__(self, min_flows: int, min_looks: int, keep_s: float, record_type: str) -> None:
         self._record_type = record_type
         self._min_flows = min_flows
+        self._min_looks = min_looks
         self._keep_s = keep_s
         self._held: OrderedDict[UUID, tuple[float, Evidence]] = OrderedDict()
         self._current = False  # the log has been read
@@ -80,11 +84,11 @@ class Candidates:
         few: list[Evidence] = []
         for item in evidence:
             held = self._held.get(item.id)
-            if item.kind in AT_ONCE or item.kind == STORM or (held is None and (item.id in kept or len(item.flows) >= self._min_flows)):
+            if held is None and (item.id in kept or self._suffices(item)):
                 due.append(item)
                 continue
             merged = item if held is None else alertbook.merged(held[1], item)
-            if len(merged.flows) < self._min_flows:
+            if not self._suffices(merged):
                 few.append(item)
                 self._staged[item.id] = merged
                 continue
@@ -98,6 +102,13 @@ class Candidates:
                 due.append(self._staged.pop(item.id))
         self._write(cursor, [item for item in few if item.id not in there])
         return sorted(due, key=lambda item: item.id)
+
+    def _suffices(self, item: Evidence) -> bool:
+        if item.kind == STORM:
+            return True
+        if item.kind in AT_ONCE:
+            return item.closed or len(item.looks) >= self._min_looks
+        return len(item.flows) >= self._min_flows
 
     def commit(self) -> int:
         """The transaction is through; returns how many candidates were forgotten to make room."""
@@ -172,4 +183,6 @@ def _nothing(field: pa.Field) -> Any:
     if field.name == "importance":
         return assets.UNKNOWN
     kind = field.type
+    if pa.types.is_boolean(kind):
+        return False
     return [] if pa.types.is_list(kind) else b"" if pa.types.is_binary(kind) else "" if pa.types.is_string(kind) else 0

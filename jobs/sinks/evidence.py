@@ -24,8 +24,20 @@ from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
 from jobs.sinks.tops import Vectors
 from jobs.suppression.importance import NO_ASSETS, AssetList
-from schemas.alerts import EVIDENCE_COLUMNS, MANY_FLOWS, PARTIAL_SCHEMA, PLACE, alert_id, alert_key, evidence_of, kind_of, severity
+from schemas.alerts import (
+    EVIDENCE_COLUMNS,
+    MANY_FLOWS,
+    MAX_LOOKS,
+    PARTIAL_SCHEMA,
+    PLACE,
+    alert_id,
+    alert_key,
+    evidence_of,
+    kind_of,
+    severity,
+)
 from schemas.assets import IMPORTANCES, UNKNOWN
+from schemas.labels import AT_ONCE
 from schemas.records import AlertRules
 
 _YEAR_1_US, _YEAR_10000_US = -62_135_596_800_000_000, 253_402_300_800_000_000
@@ -166,6 +178,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     ends = np.append(starts[1:], len(frame))
     flows = sketch.hashes(frame["flow_id"].to_numpy())
+    looks = _looks(frame, flows)
     ids = frame["flow_id"].to_numpy()
     texts = {
         "source": frame["src_ip"].to_numpy(),
@@ -174,7 +187,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     }
     hashed = {name: sketch.hashes(values) for name, values in texts.items()}
     several = ends - starts > 1
-    few = _of_one_flow(frame, rules, starts[~several], flows, texts, hashed)
+    few = _of_one_flow(frame, rules, starts[~several], flows, looks, texts, hashed)
     if not several.any():
         return [], few
     first = np.minimum.reduceat(frame["start"].to_numpy(), starts)[several]
@@ -185,6 +198,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
     about = _newest(frame, starts[several], ends[several], rules)
     top = _dicts(frame, _TOP, tops.of_groups(frame, flows, starts)[several])
+    closed = frame["closed"].to_numpy(np.bool_)
     rows = []
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
@@ -196,6 +210,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             "confidence": float(confidence[i]),
             "importance": int(importance[i]),
             "flow": about[i],
+            **_seen(looks[a:b][~closed[a:b]], closed[a:b], head["kind"]),
             **_top(top[i]),
         }
         distinct, where = np.unique(flows[a:b], return_index=True)
@@ -212,10 +227,17 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
 
 
 def _of_one_flow(
-    frame: pd.DataFrame, rules: AlertRules, at: npt.NDArray[np.int64], flows: Hashes, texts: Mapping[str, Any], hashed: Mapping[str, Hashes]
+    frame: pd.DataFrame,
+    rules: AlertRules,
+    at: npt.NDArray[np.int64],
+    flows: Hashes,
+    looks: Hashes,
+    texts: Mapping[str, Any],
+    hashed: Mapping[str, Hashes],
 ) -> pa.Table:
     """The same for groups of one row each, at ``at``: most groups of a busy batch are. A column at a time takes a fifth of the time."""
     start, end = frame["start"].to_numpy()[at], frame["end"].to_numpy()[at]
+    alone, closed = frame["kind"].isin(AT_ONCE).to_numpy()[at], frame["closed"].to_numpy(np.bool_)[at]
     columns: dict[str, Any] = {name: frame[name].to_numpy()[at] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")}
     columns |= {
         "id": [alert_id(_key(head, rules)).bytes for head in _dicts(frame, [*_HEAD, "episode"], at)],
@@ -225,6 +247,8 @@ def _of_one_flow(
         "confidence": frame["confidence_score"].to_numpy()[at],
         "importance": frame["importance"].to_numpy()[at],
         "flows": _packed(flows[at]),
+        "looks": pc.if_else(pa.array(alone & ~closed), _packed(looks[at]), pa.scalar(b"", pa.binary())),
+        "closed": alone & closed,
         "flow": _newest(frame, at, at + 1, rules),
         "top_flow": frame["flow_id"].to_numpy()[at],
         "top_end": end,
@@ -239,6 +263,17 @@ def _of_one_flow(
     columns |= {f"{side}_ends": [[]] * len(at) for side in spans.SIDES}
     schema = pa.schema([*PARTIAL_SCHEMA, _PLACED])
     return pa.Table.from_arrays([c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema], schema=schema)
+
+
+def _looks(frame: pd.DataFrame, flows: Hashes) -> Hashes:
+    """A hash of each look at a flow: of the flow's, and when it ended."""
+    return flows ^ (frame["end"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))  # an odd number: one to one
+
+
+def _seen(looks: Hashes, closed: npt.NDArray[np.bool_], kind: str) -> dict[str, Any]:
+    """What says whether the records of an alert suffice for one, where one flow does."""
+    alone = kind in AT_ONCE
+    return {"looks": sketch.pack(np.unique(looks)[:MAX_LOOKS]) if alone else b"", "closed": alone and bool(closed.any())}
 
 
 def _newest(frame: pd.DataFrame, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], rules: AlertRules) -> list[str]:
@@ -314,6 +349,9 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     )
     by_score = frame.assign(score=frame["confidence_score"].fillna(-1.0)).sort_values(["score", "end", "model_version"], kind="stable")
     top = {row["flow_id"]: row for row in _dicts(by_score.drop_duplicates("flow_id", keep="last"), _TOP)}
+    looks, closed = _looks(frame, sketch.hashes(frame["flow_id"].to_numpy())), frame["closed"].to_numpy(np.bool_)
+    places = frame.groupby("flow_id", sort=False).indices
+    seen = {flow_id: _seen(looks[at][~closed[at]], closed[at], "per-flow") for flow_id, at in places.items()}
     # The newest view of the flow names it: the closed record, or the latest snapshot.
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
@@ -339,6 +377,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
                 "flow_sample": [],
                 **{f"{side}_ends": [] for side in spans.SIDES},
                 "flow": _json(about),
+                **seen[head["flow_id"]],
                 **_top(top[head["flow_id"]]),
             }
         )

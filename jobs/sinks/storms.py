@@ -115,6 +115,8 @@ def fold(rows: pa.Table, into: UUID) -> pa.Table:
         "evidence": pc.min(rows["evidence"]).as_py(),
         "confidence": pc.max(rows["confidence"]).as_py(),
         "importance": pc.max(rows["importance"]).as_py(),
+        "looks": b"",
+        "closed": True,
         "flow": "",
         **tops.of_rows(rows),
     }

@@ -78,6 +78,39 @@ def test_what_is_no_matter_of_numbers_is_told_at_once(where: Settings) -> None:
     assert len(done.raised) == 2
 
 
+def beacon(at: int, flow: int = 1, **more: Any) -> dict[str, Any]:
+    """A look at a flow, a second of its life after the one before."""
+    return {"name": f"beacon/{flow}", "at": flow, "lasts": at, "attack_type": "BOTNET_BEACON", "closed": False, **more}
+
+
+def test_one_look_at_an_open_flow_is_no_alert_and_a_second_is(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    assert give(store, [beacon(1)]).candidates == 1
+    assert give(store, [beacon(1)]).raised == ()  # the same look again
+    assert run(where.alerts, "SELECT count(*) FROM alerts") == [(0,)]
+    done = give(AlertStore(where.alerts, FLOWS), [beacon(2)])  # after a restart
+    assert [alert.flow_count for alert in done.raised] == [1]
+    assert done.candidates == 0
+    assert give(store, [beacon(1, flow=2)]).changed == 1  # an alert takes whatever comes
+
+
+def test_a_closed_record_is_an_alert_and_so_are_looks_at_two_flows(where: Settings) -> None:
+    assert len(give(AlertStore(where.alerts, FLOWS), [beacon(1, closed=True)]).raised) == 1
+    others = {"src_ip": "10.0.0.77"}
+    assert len(give(AlertStore(where.alerts, FLOWS), [beacon(1, 2, **others), beacon(1, 3, **others)]).raised) == 1
+
+
+def test_what_no_label_is_known_of_needs_a_second_look_too(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    assert give(store, [beacon(1, attack_type="NEW_THING")]).candidates == 1
+    assert [alert.kind for alert in give(store, [beacon(2, attack_type="NEW_THING")]).raised] == ["per-flow"]
+    assert len(give(store, [beacon(1, 2, attack_type="NEW_THING", closed=True)]).raised) == 1
+
+
+def test_the_first_look_is_enough_where_the_settings_say_so(where: Settings) -> None:
+    assert len(give(AlertStore(where.alerts.model_copy(update={"min_looks": 1}), FLOWS), [beacon(1)]).raised) == 1
+
+
 def test_a_restart_forgets_no_candidate_and_no_alert(where: Settings) -> None:
     for number in range(1, 5):
         give(AlertStore(where.alerts, FLOWS), [probe(number)])
@@ -161,6 +194,7 @@ def test_a_batch_that_fails_leaves_no_trace_and_can_be_repeated(where: Settings,
 def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, data: st.DataObject) -> None:
     run(where.alerts, f"TRUNCATE alerts, {table.CANDIDATES} CASCADE")
     rows = [probe(number, source) for source, count in ((1, 4), (2, 5), (3, 9)) for number in range(count)]
+    rows += [beacon(at, host, src_ip=f"10.0.1.{host}") for host, looks in ((1, 1), (2, 2), (3, 4)) for at in range(1, looks + 1)]
     rows = data.draw(st.permutations(rows + rows[::3]))  # some are seen twice
     store = AlertStore(where.alerts, FLOWS)
     while rows:
@@ -169,7 +203,7 @@ def test_any_cut_with_restarts_anywhere_gives_the_same_alerts(where: Settings, d
             store = AlertStore(where.alerts, FLOWS)
         give(store, rows[:size])
         rows = rows[size:]
-    assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9)]
+    assert counts(where) == [("10.0.0.2", 5), ("10.0.0.3", 9), ("10.0.1.2", 1), ("10.0.1.3", 1)]
 
 
 def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Settings) -> None:
