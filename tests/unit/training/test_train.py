@@ -15,6 +15,8 @@ from jobs.training.train import train
 from schemas.features import REDUNDANT_FEATURES
 from schemas.labels import NAMES
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 

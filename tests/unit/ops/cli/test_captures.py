@@ -23,6 +23,8 @@ from tests.unit.metering.test_follow import T0, udp
 from tests.unit.sensors.packets import captures as c
 from tests.unit.sensors.packets.test_codecs import CODECS
 
+pytestmark = pytest.mark.slow  # a process each
+
 FLOWLAKE = [sys.executable, "-m", "ops.cli.main"]
 LATIN1 = os.fsdecode(b"caf\xe9")
 

@@ -18,6 +18,8 @@ from ops.cli.main import run
 from sensors.generate import TrafficGenerator, generate, preset, write_truth
 from sensors.packets.pcapwriter import PcapWriter
 
+pytestmark = pytest.mark.slow  # a process each
+
 FLOWLAKE = [sys.executable, "-m", "ops.cli.main"]
 
 
