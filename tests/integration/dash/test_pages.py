@@ -111,6 +111,24 @@ def test_what_is_not_there_or_no_question_is_said(client: TestClient, path: str,
         assert "<script>alert" not in answer.text or accept == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        ("/", "/view/traffic"), ("/view/alerts/", "/view/alerts"), ("/view/alerts/?from=now-6h", "/view/alerts?from=now-6h"),
+        ("//view/alerts//", "/view/alerts"), ("/health/", "/health"),
+    ],
+)  # fmt: skip
+def test_a_page_elsewhere_is_named_by_its_path(client: TestClient, path: str, to: str) -> None:
+    """Not with http:// before it: in front of this server there may be another, which speaks TLS."""
+    assert client.get(f"http://127.0.0.1{path}").headers["location"] == to
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/nothing/", "/logout/"])
+def test_what_is_nowhere_leads_nowhere(client: TestClient, path: str) -> None:
+    answer = client.get(f"http://127.0.0.1{path}")
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
+
+
 def test_an_address_that_is_none_is_said_in_its_panel(client: TestClient) -> None:
     found = panels(client, "flows", "var-source=nonsense")
     assert "nonsense" in found["flows_rows"]["error"]
