@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from infra.config import Settings
 from ops.cli.main import main
+from ops.dash import report
 from tests import dashdata
 from tests.integration.dash.conftest import Certificate, served
 from tests.integration.sinkbench import run
@@ -65,16 +67,55 @@ def test_a_report_needs_nothing_else(call: Call, stores: Settings, browser: Brow
     context.close()
 
 
-def test_a_report_is_bounded_and_says_what_it_leaves_out(call: Call, tmp_path: Path) -> None:
+def test_a_report_is_bounded_and_says_what_it_leaves_out(call: Call, stores: Settings, tmp_path: Path) -> None:
     sizes = []
-    for rows in (3, 1000):
+    for rows in (2, 1000):
         file = tmp_path / f"{rows}.html"
         assert call("report", "--out", str(file), "--since", "3h", "--rows", str(rows))[0] == 0
         sizes.append(file.stat().st_size)
-    text = (tmp_path / "3.html").read_text()
-    assert "the first 3 rows; there are more" in text
+    text = (tmp_path / "2.html").read_text()
+    for table in ("alerts", "incidents"):
+        ((there,),) = run(stores.alerts, f"SELECT count(*) FROM {table}")
+        assert there > 2
+        assert f"the first 2 of {there} rows" in text
+        assert f"of {there} rows" not in (tmp_path / "1000.html").read_text()
     assert "needs a Prometheus that scrapes flowlake" in text
     assert sizes[0] < sizes[1]
+
+
+def test_a_report_says_how_many_incidents_it_does_not_tell(
+    call: Call, stores: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MAX_INCIDENTS", 2)
+    assert call("report", "--out", str(tmp_path / "few.html"), "--since", "3h")[0] == 0
+    ((there,),) = run(stores.alerts, "SELECT count(*) FROM incidents")
+    text = (tmp_path / "few.html").read_text()
+    assert (text.count('<h3 class="part" id="incident-'), f"2 of {there} incidents" in text) == (2, True)
+
+
+def test_a_report_shows_every_row_and_why_an_alert_was_raised(call: Call, browser: Browser, stores: Settings, tmp_path: Path) -> None:
+    why = {
+        "flow_id": "f1", "score": 0.93, "base": 0.01,
+        "features": [{"feature": "syn_flag_count", "value": 3, "contribution": 0.5, "usual": [0, 2], "median": 1}],
+    }  # fmt: skip
+    with_why = "UPDATE alerts SET details = details || %s::jsonb WHERE attack_type = 'EXFILTRATION' RETURNING left(id::text, 8)"
+    ((alert,),) = run(stores.alerts, with_why, json.dumps({"why": why}))
+    file = tmp_path / "report.html"
+    assert call("report", "--out", str(file), "--since", "3h", "--rows", "500")[0] == 0
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    cut = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 1).map((one) => one.getAttribute('aria-label'))"
+    assert page.locator("tbody tr").count() > 100
+    assert page.eval_on_selector_all(".scroll", cut) == []
+    page.emulate_media(media="print")
+    assert page.eval_on_selector_all(".scroll", "all => all.filter((one) => getComputedStyle(one).overflowX !== 'visible').length") == 0
+    page.emulate_media(media="screen")
+    said = page.inner_text(f'[data-key="whys"]:has-text("{alert}")')
+    assert "SYN Flag Count 3 packets, usually 0 to 2 packets, median 1 packets" in said
+    assert "is 93 %; 1 % for any flow" in said
+    context.close()
 
 
 def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, stores: Settings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from ops.views.catalogue import sensors_query, views
 from ops.views.macros import expand, interval
 from ops.views.model import Panel
 from ops.views.subjects import subjects
+from schemas import crowds
 from schemas.roles import ANALYST
 from tests.integration.views.conftest import HOSTILE, PLAIN, SILENT, Planted, records
 
@@ -143,6 +145,14 @@ class TestPanelQuestions:
         assert begin < end
         _, found = planted.ask(asked(panel(link.view, "flows_rows"), begin, end, **chosen), role=ANALYST)
         assert len(found) == sum(begin <= at <= end for at in planted.attacks)
+
+    @pytest.mark.parametrize("count", ["1", "39", "1023", "1024", "2744000", "2744.0", "0", "null", '"many"', "[3]"])
+    def test_a_crowd_is_said_in_sql_as_in_words(self, planted: Planted, count: str) -> None:
+        for side in ("source", "target"):
+            details = {f"distinct_{side}s": json.loads(count)}
+            row = "(SELECT NULL::inet AS src_ip, NULL::inet AS dst_ip, %s::jsonb AS details) alert"
+            _, ((said,),) = planted.ask(f"SELECT {crowds.column(side)} FROM {row}", json.dumps(details))
+            assert said == crowds.several(details, side)
 
     def test_a_long_range_reads_no_rows_of_old_days(self, planted: Planted) -> None:
         """Which way a question goes is settled before it begins."""
