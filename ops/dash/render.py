@@ -16,6 +16,7 @@ from ops.dash import figures, spelling
 from ops.dash.answers import Answer, step
 from ops.dash.figures import Axes, NamedSeries
 from ops.dash.span import PageSpan
+from ops.views import macros
 from ops.views.model import Field, Link, Panel
 from ops.views.subjects import SHORT_S
 
@@ -146,9 +147,10 @@ def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
     drawn = sorted(found, key=lambda one: -sum(value or 0 for _, value in one.points))[: figures.COLOURS]
     drawn = [one for one in found if one in drawn]
     unit = next((column.unit for column in declared if column.type == "number" and column.unit), panel.unit)
-    axes = Axes(span.start, span.end, _width(panel, span, found), figures.top_of(drawn, panel.stacked))
+    start = max(span.start, span.end - macros.span(panel.last)) if panel.last else span.start
+    axes = Axes(start, span.end, _width(panel, span, found), figures.top_of(drawn, panel.stacked))
     names = ", ".join(one.name for one in drawn)
-    label = f"{panel.title}: {names}, from {spelling.text(span.start)} to {spelling.text(span.end)} UTC"
+    label = f"{panel.title}: {names}, from {spelling.text(start)} to {spelling.text(span.end)} UTC"
     picture = figures.picture(
         drawn, axes, label, lambda value: spelling.number(value, unit), columns=panel.kind == "bars_over_time", stacked=panel.stacked
     )
@@ -248,9 +250,11 @@ def _cell(column: Field, value: Any, panel: Panel, row: Mapping[str, Any], span:
     text = spelling.text(value)
     if column.type == "time":
         return Cell(text, spelling.sortable(value) if value is not None else "", "time", href, says)
-    if column.name == "id" and href:  # its beginning is enough to tell it from others; the whole is where it leads
-        return Cell(text[:8], text, "", href, text)
-    kind = "words" if len(text) > (24 if " " in text else 40) else ""
+    if column.name == "id" and panel.source == "alerts":  # its beginning tells it from others, and is enough for commands
+        return Cell(text[:8], text, "id", href, text)
+    if column.name == "id":
+        return Cell(text, text, "uuid", href, says)
+    kind = "words" if len(text) > (24 if " " in text else 28) else ""
     kind = "long" if len(text) > 60 else kind
     if column.name in _CHIPS and value is not None:
         last = "".join(c for c in (text.lower().split() or [""])[-1] if (c.isascii() and c.isalnum()) or c == "_")

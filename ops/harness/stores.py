@@ -109,7 +109,7 @@ class Stores:
             "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details, "
             "coalesce(incident_id::text, '') FROM alerts ORDER BY created_at, id"
         )
-        return [_alert(row) for row in self._rows(query)]
+        return [alert_of(row) for row in self._rows(query)]
 
     def incidents(self) -> list[IncidentRow]:
         """All incidents, in the order in which they began."""
@@ -161,7 +161,8 @@ class Stores:
             return None
 
 
-def _alert(row: tuple[Any, ...]) -> AlertRow:
+def alert_of(row: tuple[Any, ...]) -> AlertRow:
+    """A row of the question of :meth:`Stores.alerts`."""
     details = row[10] if isinstance(row[10], dict) else json.loads(row[10] or "{}")
     evidence = details.get("evidence_time")
     at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]

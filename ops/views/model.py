@@ -116,6 +116,8 @@ class Panel:
         Heading that it stands under; empty: none.
     interval : str
         Smallest distance of two points in time.
+    last : str
+        Before the end of the range so much is asked, whatever its beginning; empty: the range.
     stacked : bool
         Whether series lie on each other.
     warn, bad : float, optional
@@ -137,6 +139,7 @@ class Panel:
     legend: str = ""
     section: str = ""
     interval: str = "1m"
+    last: str = ""
     stacked: bool = False
     warn: float | None = None
     bad: float | None = None

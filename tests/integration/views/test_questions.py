@@ -109,6 +109,23 @@ class TestPanelQuestions:
             count = sum(at <= time < at + width for time in planted.attacks)
             assert float(attacks) == pytest.approx(count * 60 / width.total_seconds(), abs=0.01), at
 
+    @pytest.mark.parametrize("hours", [2, 9])
+    def test_what_models_did_is_the_same_by_time_and_in_all(self, planted: Planted, hours: int) -> None:
+        span = timedelta(hours=hours)
+        ((model, rows, share, confidence, first, last),) = answer(planted, panel("model", "flows_models"), span)
+        since = datetime.now(UTC) - span if hours <= 6 else whole_hours(span)
+        times, attacks = ([at for at in of if at >= since] for of in (planted.times, planted.attacks))
+        count = len(times) + len(attacks)
+        assert rows == count
+        assert float(share) == pytest.approx(100 * len(attacks) / count, abs=0.001)
+        series = answer(planted, panel("model", "flows_by_model"), span)
+        assert {metric for _, metric, _, _ in series} == {model}
+        assert min(float(value) for _, _, value, _ in series) <= float(share) <= max(float(value) for _, _, value, _ in series)
+        means = [float(mean) for _, _, _, mean in series]
+        assert min(means) <= 100 * float(confidence) <= max(means)
+        if hours <= 6:
+            assert (first, last) == (min(times), max(times))
+
     def test_a_sensor_of_hostile_name_is_one_sensor(self, planted: Planted) -> None:
         by_sensor = panel("traffic", "flows_by_sensor")
         ((sensor, rows),) = answer(planted, by_sensor, timedelta(hours=1), (HOSTILE,))
