@@ -38,9 +38,9 @@ def _models(subject: Subject) -> Panel:
     return Panel(
         f"{subject.name}_models", "Models in use", "table", "hot",
         f"SELECT model_version, sum(total_flows) AS rows, {_share(subject)} AS attack_share, "
-        "round((sum(confidence) / nullif(sum(total_flows), 0))::numeric, 4) AS mean_confidence, min(at) AS first, max(till) AS last "
-        f"FROM {subject.parts([subject.total, subject.attacks, subject.confidence], ['model_version'], whole=True)} "
-        "GROUP BY 1 ORDER BY max(till) DESC, 2 DESC LIMIT 20",
+        "round((sum(confidence) / nullif(sum(total_flows), 0))::numeric, 4) AS mean_confidence, min(at) AS first, max(at) AS last "
+        f"FROM {subject.parts([subject.total, subject.attacks, subject.confidence], ['model_version'])} "
+        "GROUP BY 1 ORDER BY max(at) DESC, 2 DESC LIMIT 20",
         "Versions that scored what is in the range, and the share that each called an attack.",
         (
             Field("model_version", "text", title="model"), Field("rows", "number", "short"), Field("attack_share", "number", "percent"),

@@ -152,7 +152,7 @@ class Subject:
         overlap = f"least(at + {self.width}, {_END}) - greatest(at, {self.begin})"
         return f"greatest(extract(epoch FROM {overlap}), 1)"
 
-    def parts(self, measures: Sequence[Measure], group: Sequence[str] = (), *, attacks: bool = False, whole: bool = False) -> str:
+    def parts(self, measures: Sequence[Measure], group: Sequence[str] = (), *, attacks: bool = False) -> str:
         """A sub-query ``part`` of the range: ``at``, columns of ``group``, and measures; several rows for one bucket and group.
 
         Parameters
@@ -163,19 +163,17 @@ class Subject:
             Columns that the rollup has as well.
         attacks
             Of attacks alone: these have an index.
-        whole
-            Not by bucket, which costs less: ``at`` and ``till`` are the first time and the last, by the hour where the rollup is asked.
         """
         of_rows, of_hours = ("predicted_label = 1", "attacks > 0") if attacks else ("true", "true")
 
         def asked(table: str, time: str, numbers: Sequence[str], within: str) -> str:
             condition = f"{self.sensors} AND {of_rows if table == self.table else of_hours}"
             columns = [
-                f"min({time}) AS at, max({time}) AS till" if whole else f"{binned(time, self.width)} AS at",
+                f"{binned(time, self.width)} AS at",
                 *group,
                 *(f"{sql} AS {m.name}" for sql, m in zip(numbers, measures, strict=True)),
             ]
-            grouped = ", ".join(group if whole else [str(n + 1) for n in range(1 + len(group))])
+            grouped = ", ".join(str(n + 1) for n in range(1 + len(group)))
             return f"SELECT {', '.join(columns)} FROM {table} WHERE {within} AND {condition} GROUP BY {grouped}"
 
         rows = [measure.rows for measure in measures]
