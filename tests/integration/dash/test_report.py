@@ -108,6 +108,8 @@ def test_a_report_shows_every_row_and_why_an_alert_was_raised(call: Call, browse
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     cut = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 1).map((one) => one.getAttribute('aria-label'))"
     assert page.locator("tbody tr").count() > 100
+    named = page.eval_on_selector_all("[id]", "all => all.map((one) => one.id)")
+    assert len(set(named)) == len(named)
     assert page.eval_on_selector_all(".scroll", cut) == []
     page.emulate_media(media="print")
     assert page.eval_on_selector_all(".scroll", "all => all.filter((one) => getComputedStyle(one).overflowX !== 'visible').length") == 0
