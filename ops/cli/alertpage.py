@@ -32,7 +32,7 @@ def lines(alert: Mapping[str, Any]) -> Iterator[str]:
     yield word(f"{alert['attack_type']}{about}", 300)
     yield f"alert {alert['id']}"
     yield ""
-    for name, text in _facts(alert):
+    for name, text in facts(alert):
         yield f"{name:<{_WIDTH}}{text}"
     yield from _why(alert["details"], alert["record_type"])
     yield from _history(alert["history"])
@@ -41,7 +41,8 @@ def lines(alert: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"  {command}" for command in commands(alert))
 
 
-def _facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is known of an alert, each with its name: who, when, how many, how sure, and so on; ``alert`` as for :func:`lines`."""
     details, technique = alert["details"], alert["technique"]
     if any(alert[side] for side in ("src_ip", "dst_ip")) or details.get("sources") or details.get("targets"):
         yield "who", f"{_side(alert, 'src_ip', 'source')} -> {_side(alert, 'dst_ip', 'target')}{_ports(details)}"

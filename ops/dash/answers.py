@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.config import Settings
@@ -20,7 +20,7 @@ from ops.dash import prometheus
 from ops.dash.pool import NotThereError, Pools
 from ops.dash.span import PageSpan
 from ops.views import macros
-from ops.views.model import Panel, View
+from ops.views.model import TOTAL, Panel, View
 
 #: Seconds for which an answer serves whoever asks the same.
 KEEP_S = 1.0
@@ -47,6 +47,8 @@ class Answer:
         Why there is none, and the way out; empty: there is one.
     absent : bool
         Whether that is no fault: what is asked is not there yet.
+    total : int
+        How many rows there are, with those that were left out; 0: that is not known.
     """
 
     names: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class Answer:
     error: str = ""
     hint: str = ""
     absent: bool = False
+    total: int = 0
 
 
 class Answers:
@@ -122,7 +125,7 @@ class Answers:
             cursor.execute(sql)
             found = cursor.fetchmany(most + 1)
             names = tuple(column.name for column in cursor.description)
-            return Answer(names, tuple(map(tuple, found[:most])), len(found) > most)
+            return whole(Answer(names, tuple(map(tuple, found[:most])), len(found) > most, total=cursor.rowcount))
 
         return self.kept((panel.source, sql), KEEP_S, lambda: pool.submit(rows))
 
@@ -138,12 +141,20 @@ class Answers:
 
         def rows() -> Answer:
             names, found = prometheus.ask(url, panel, span, step(panel, span), timeout)
-            return Answer(names, tuple(found[:most]), len(found) > most)
+            return Answer(names, tuple(found[:most]), len(found) > most, total=len(found))
 
         return self.kept((url, panel.query, panel.kind, span.start, span.end), KEEP_S, lambda: self._metrics.submit(rows))
 
     def _most(self, panel: Panel) -> int:
         return MAX_POINTS if panel.kind in ("timeseries", "bars_over_time") else self._max_rows
+
+
+def whole(answer: Answer) -> Answer:
+    """An answer with the number of rows that its question says there are (:data:`ops.views.model.TOTAL`), where it says one."""
+    if TOTAL not in answer.names or not answer.rows:
+        return answer
+    total = int(answer.rows[0][answer.names.index(TOTAL)])
+    return replace(answer, total=total, more=total > len(answer.rows))
 
 
 def step(panel: Panel, span: PageSpan) -> Any:

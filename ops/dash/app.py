@@ -13,12 +13,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.log import get
-from ops.dash import pages, site
+from ops.dash import pages, site, spelling
 from ops.dash import span as spans
+from ops.dash.connections import client
 from ops.dash.guard import Guard
 from ops.dash.login import COOKIE, SESSION_S, Logins
 from ops.dash.span import PageSpan
@@ -47,26 +48,28 @@ def build(made: Site, names: frozenset[str], logins: Logins | None, secure: bool
     secure
         Whether it is served over TLS.
     """
-    app = _Pages(made, logins, secure)
+    shown = _Pages(made, logins, secure)
     routes = [
-        Route("/", app.first),
-        Route("/view/{name}", app.view),
-        Route("/view/{name}/panels", app.view_panels),
-        Route("/incident/{key}", partial(app.story, "incident")),
-        Route("/incident/{key}/panels", partial(app.story_panels, "incident")),
-        Route("/alert/{key}", partial(app.story, "alert")),
-        Route("/alert/{key}/panels", partial(app.story_panels, "alert")),
-        Route("/api/views", app.api_views),
-        Route("/api/view/{name}", app.api_view),
-        Route("/static/{name}", app.static),
-        Route("/health", app.health),
-        Route("/login", app.login, methods=["GET", "POST"]),
-        Route("/logout", app.logout, methods=["POST"]),
+        Route("/", shown.first),
+        Route("/view/{name}", shown.view),
+        Route("/view/{name}/panels", shown.view_panels),
+        Route("/incident/{key}", partial(shown.story, "incident")),
+        Route("/incident/{key}/panels", partial(shown.story_panels, "incident")),
+        Route("/alert/{key}", partial(shown.story, "alert")),
+        Route("/alert/{key}/panels", partial(shown.story_panels, "alert")),
+        Route("/api/views", shown.api_views),
+        Route("/api/view/{name}", shown.api_view),
+        Route("/static/{name}", shown.static),
+        Route("/health", shown.health),
+        Route("/login", shown.login, methods=["GET", "POST"]),
+        Route("/logout", shown.logout, methods=["POST"]),
     ]
     guard = Middleware(Guard, names=names, logins=logins, secure=secure, refuse=refused)
     handlers: dict[Any, Callable[..., Any]] = {HTTPException: _not_found, FlowlakeError: _failed}
     middleware = [guard, Middleware(_OneLine), Middleware(GZipMiddleware, minimum_size=1000)]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # it would lead to http:// also where TLS is before this server: see _not_found
+    return app
 
 
 def refused(request: Request, status: int, message: str, hint: str) -> Response:
@@ -80,7 +83,18 @@ async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         return refused(request, 405, f"{request.method} is not possible here", "this page only reads")
+    if place := _without_slash(request):
+        return RedirectResponse(place, 307)
     return refused(request, error.status_code, f"there is no page {request.url.path[:100]}", "begin at /")
+
+
+def _without_slash(request: Request) -> str:
+    """Where a page is that was asked for with a slash at its end, as a path of this server; empty: there is none."""
+    path = "/" + request.url.path.strip("/")  # of //name/ a browser would take the name for a server
+    known = path != request.url.path and any(
+        route.matches({**request.scope, "path": path})[0] == Match.FULL for route in request.app.routes
+    )
+    return f"{path}{f'?{request.url.query}' if request.url.query else ''}" if known else ""
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -169,7 +183,7 @@ class _Pages:
         form = await _form(request)
         address, to = _address(request), _within(form.get("next", "/"))
         if wait := self._logins.wait(address):
-            problem = f"Too many wrong passwords. Try again in {wait} seconds."
+            problem = f"Too many wrong passwords. Try again in {spelling.counted(wait, 'second')}."
             return self._again(to, problem, 429, {"Retry-After": str(wait)})
         if not self._logins.right(address, form.get("password", "")):
             _log.warning("wrong password", address=address)
@@ -236,14 +250,5 @@ def _within(target: str) -> str:
 
 
 def _address(request: Request) -> str:
-    """Who asks, for the limit of tries: of IPv6 the network, since one customer has all of its addresses."""
-    from ipaddress import IPv6Address, ip_address, ip_network
-
-    host = request.client.host if request.client else ""
-    try:
-        found = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
-    return host
+    """Who asks, for the limit of tries."""
+    return client(request.client.host if request.client else "")

@@ -5,39 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import psycopg2
 import psycopg2.extras
 
 from infra.config import Settings
-from infra.errors import ConfigError, FlowlakeError
-from jobs.incidents import flows, people
-from ops.dash.answers import Answer
+from infra.errors import FlowlakeError
+from jobs.incidents import flows, page, people
+from ops.dash.answers import Answer, whole
 from ops.dash.pool import Pools
-from ops.views.model import Field, Panel
+from ops.views.model import TOTAL, Field, Panel
 from ops.views.traffic import PROTOCOL
 from schemas.alerts import TABLE
-from schemas.incidents import INCIDENTS, NOTES
-from schemas.labels import kind_named
+from schemas.crowds import column
+from schemas.incidents import NOTES, UNDONE
 from schemas.records import HotTable
 
 #: Rows of a table that are shown at most.
 MOST = 500
+#: Alerts of an incident whose reasons stand in a report.
+SUREST = 10
 _ALERTS = Panel(
     "alerts", "Alerts, in the order of time", "table", "alerts", "", "What the incident consists of.",
     (
         Field("first_seen", "time", title="first seen"), Field("severity", "number"), Field("attack_type", "text", title="kind"),
         Field("source", "text"), Field("target", "text"), Field("flows", "number", "short"),
         Field("confidence", "number", "percentunit"), Field("id", "text"), Field("resolved", "text"),
+        Field(TOTAL, "number", hidden=True),
     ),
     width=24,
 )  # fmt: skip
-_ALERT = (
-    "SELECT a.id::text, timestamp, a.first_seen, a.last_seen, severity, attack_type, kind, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, "
-    "flow_count, confidence, record_type, domain, sensor_id, model_version, details, action_taken, resolved_at, resolved_by, "
-    f"a.created_at, incident_id::text, i.title AS incident FROM {TABLE} a LEFT JOIN {INCIDENTS} i ON i.id = incident_id"
-)
 #: Columns of a hot table that are shown where it has them, their types and units.
 _FLOW = (
     Field("src_ip", "text", title="source"), Field("src_port", "number", title="port"), Field("dst_ip", "text", title="target"),
@@ -51,10 +48,14 @@ _FLOW = (
 
 @dataclass(frozen=True)
 class IncidentStory:
-    """One incident; ``notes`` and ``history`` are None where the database's role may not read them."""
+    """One incident; ``notes`` and ``history`` are None where the database's role may not read them.
+
+    ``techniques``: id, name and url of each of MITRE ATT&CK that its alerts show. ``surest``: the most severe alerts with their details.
+    """
 
     about: Mapping[str, Any]
     alerts: Answer
+    surest: tuple[Mapping[str, Any], ...]
     notes: tuple[Mapping[str, Any], ...] | None
     history: tuple[Mapping[str, Any], ...] | None
 
@@ -63,10 +64,34 @@ class IncidentStory:
         """The table of its alerts."""
         return _ALERTS
 
+    @property
+    def total(self) -> int:
+        """How many alerts it has."""
+        return self.alerts.total
+
+    @property
+    def techniques(self) -> list[dict[str, str]]:
+        """See the class."""
+        return [page.technique(str(key)) for key in self.about["metadata"].get("techniques", [])]
+
+    @property
+    def commands(self) -> list[str]:
+        """What can be done about it now."""
+        short = self.about["id"][:8]
+        if self.about["status"] not in UNDONE:
+            return [f"flowlake incidents reopen {short}", f"flowlake incidents note {short} 'what there is to say'"]
+        return [
+            f"flowlake incidents assign {short} --to NAME",
+            f"flowlake incidents note {short} 'what there is to say'",
+            f"flowlake incidents pcap {short} --out {short}.pcap",
+            f"flowlake incidents resolve {short} --why 'what was found and done'",
+            f"flowlake incidents false-positive {short} --why 'what it was'",
+        ]
+
 
 @dataclass(frozen=True)
 class AlertStory:
-    """One alert; its flows as a panel and an answer."""
+    """One alert, as ``flowlake alerts show`` has it (:func:`jobs.incidents.page.read`); its flows as a panel and an answer."""
 
     about: Mapping[str, Any]
     panel: Panel
@@ -88,45 +113,43 @@ def incident(pools: Pools, given: str) -> IncidentStory:
         with plain.connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
             found = people.find(cursor, given)
             cursor.execute(
-                "SELECT first_seen, severity, attack_type, host(src_ip) AS source, host(dst_ip) AS target, "
+                f"SELECT first_seen, severity, attack_type, {column('source')} AS source, {column('target')} AS target, "
                 "flow_count AS flows, confidence, id::text AS id, "
-                "CASE WHEN resolved_at IS NULL THEN 'open' ELSE coalesce(resolved_by, 'resolved') END AS resolved "
+                "CASE WHEN resolved_at IS NULL THEN 'open' ELSE coalesce(resolved_by, 'resolved') END AS resolved, "
+                f"count(*) OVER () AS {TOTAL} "
                 f"FROM {TABLE} WHERE incident_id = %s ORDER BY first_seen, id LIMIT %s",
-                (found["id"], MOST + 1),
+                (found["id"], MOST),
             )
-            rows = [tuple(row.values()) for row in cursor.fetchall()]
-            alerts = Answer(tuple(column.name for column in _ALERTS.columns), tuple(rows[:MOST]), len(rows) > MOST)
+            rows = tuple(tuple(row.values()) for row in cursor.fetchall())
+            alerts = whole(Answer(tuple(column.name for column in _ALERTS.columns), rows))
+            cursor.execute(
+                "SELECT id::text, attack_type, host(src_ip) AS src_ip, host(dst_ip) AS dst_ip, details, record_type "
+                f"FROM {TABLE} WHERE incident_id = %s ORDER BY severity DESC, confidence DESC, first_seen, id LIMIT %s",
+                (found["id"], SUREST),
+            )
+            surest = tuple(map(dict, cursor.fetchall()))
             notes = _where_allowed(cursor, lambda: _notes(cursor, found["id"]))
-            return IncidentStory(found, alerts, notes, _where_allowed(cursor, lambda: tuple(people.history(cursor, found["id"]))))
+            return IncidentStory(found, alerts, surest, notes, _where_allowed(cursor, lambda: tuple(people.history(cursor, found["id"]))))
 
     return pools.alerts.run(ask)
 
 
 def alert(settings: Settings, pools: Pools, given: str) -> AlertStory:
-    """An alert by its id, and the records behind it.
+    """An alert by its id or the beginning of one, and the records behind it.
 
     Raises
     ------
     ConfigError
-        The id is none, or of no alert.
+        The id names none, or several.
     StoreError
         The alerts' database is away or refuses; what the hot store refuses is said in ``flows``.
     """
-    try:
-        wanted = str(UUID(given))
-    except ValueError as e:
-        raise ConfigError(f"alert id {given[:60]!r} is no UUID", "the view Alerts and incidents shows the ids") from e
 
-    def ask(plain: Any) -> dict[str, Any] | None:
+    def ask(plain: Any) -> dict[str, Any]:
         with plain.connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-            cursor.execute(f"{_ALERT} WHERE a.id = %s", (wanted,))
-            row = cursor.fetchone()
-            return dict(row) if row else None
+            return page.read(cursor, given, people.labels_of(settings))
 
     found = pools.alerts.run(ask)
-    if found is None:
-        raise ConfigError(f"there is no alert {wanted}", "the view Alerts and incidents shows the ids")
-    found["kind"] = kind_named(found["kind"])
     panel, answer = _flows(settings, pools, found)
     return AlertStory(found, panel, answer)
 

@@ -1,6 +1,7 @@
 """Curves and bars as SVG text that fits any width without a script: shapes are stretched, words are not. Pure.
 
-No attribute ``style`` anywhere: the page's policy forbids it. Colours are the classes ``s0``, ``s1``, ... of the page's style sheet.
+No attribute ``style`` anywhere: the page's policy forbids it. Colours are the classes ``s0``, ``s1``, ... of the page's style sheet, and
+``c-red`` and the like.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ _TICKS = 4
 
 @dataclass(frozen=True)
 class NamedSeries:
-    """A named curve; ``points``: time, value, in the order of time. No value: there was none."""
+    """A named curve; ``points``: time, value, in the order of time. No value: there was none. ``colour``: by name; empty: by its place."""
 
     name: str
     points: tuple[tuple[datetime, float | None], ...]
+    colour: str = ""
+
+    def style(self, place: int) -> str:
+        """Class of the page's style sheet: its own colour, or that of the place."""
+        return f"c-{self.colour}" if self.colour else f"s{place % COLOURS}"
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,8 @@ def _curves(series: Sequence[NamedSeries], axes: Axes, stacked: bool) -> str:
             if len(piece) > 1 and (stacked or len(series) == 1):
                 ground = [(axes.x(moment), axes.y(value)) for moment, value in lower[::-1]]
                 ground = ground or [(axes.x(piece[-1][0]), 100.0), (axes.x(piece[0][0]), 100.0)]
-                shapes.append(f'<path class="area s{number % COLOURS}" d="{path}L{_path(ground)[1:]}Z"/>')
-            shapes.append(f'<path class="line s{number % COLOURS}" d="{path}"/>')
+                shapes.append(f'<path class="area {one.style(number)}" d="{path}L{_path(ground)[1:]}Z"/>')
+            shapes.append(f'<path class="line {one.style(number)}" d="{path}"/>')
             base.update(dict(upper) if stacked else {})
     return "".join(shapes)
 
@@ -117,16 +123,16 @@ def _columns(series: Sequence[NamedSeries], axes: Axes, stacked: bool) -> str:
             low = base.get(moment, 0.0) if stacked else 0.0
             path.append(f"M{left:.2f} {axes.y(low):.2f}V{axes.y(low + value):.2f}H{right - gap:.2f}V{axes.y(low):.2f}Z")
             base[moment] = low + value
-        shapes.append(f'<path class="column s{number % COLOURS}" d="{"".join(path)}"/>' if path else "")
+        shapes.append(f'<path class="column {one.style(number)}" d="{"".join(path)}"/>' if path else "")
     return "".join(shapes)
 
 
-def bar(share: float) -> Markup:
-    """A bar as wide as ``share`` (0 to 1) of its place."""
+def bar(share: float, colour: str = "") -> Markup:
+    """A bar as wide as ``share`` (0 to 1) of its place, of a named colour."""
     wide = min(100.0, max(0.5, 100 * share))
     return Markup(
         '<svg class="bar" width="100%" height="10" aria-hidden="true"><rect class="ground" width="100%" height="10" rx="2"/>'
-        f'<rect class="s0" width="{wide:.1f}%" height="10" rx="2"/></svg>'
+        f'<rect class="{NamedSeries("", (), colour).style(0)}" width="{wide:.1f}%" height="10" rx="2"/></svg>'
     )
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from infra.names import visible
 from ops.dash import spelling
 from ops.dash.render import Shown
+from schemas import crowds
 
 #: What a browser fetches beside the page, and its type.
 STATIC = {"dash.css": "text/css", "tables.js": "text/javascript", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -24,8 +25,8 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("ops.dash", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(words=spelling.text, thousands="{:,}".format, visible=visible)
-    made.globals.update(asset=asset)
+    made.filters.update(words=spelling.text, thousands="{:,}".format, counted=spelling.counted, visible=visible)
+    made.globals.update(asset=asset, ends=crowds.ends)
     return made
 
 

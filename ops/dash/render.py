@@ -16,6 +16,7 @@ from ops.dash import figures, spelling
 from ops.dash.answers import Answer, step
 from ops.dash.figures import Axes, NamedSeries
 from ops.dash.span import PageSpan
+from ops.views import macros
 from ops.views.model import Field, Link, Panel
 from ops.views.subjects import SHORT_S
 
@@ -57,7 +58,7 @@ class Shown:
     numbers : tuple
         Name, words and warning of each number of a stat.
     picture : Markup or None
-        Of what goes over time, with its ``legend``.
+        Of what goes over time, with its ``legend``: names, and the class of each one's colour.
     heads, rows : tuple
         A table: of its own, or of the numbers in the picture.
     moments : tuple of str
@@ -72,7 +73,7 @@ class Shown:
     answer: Answer
     numbers: tuple[tuple[str, str, str], ...] = ()
     picture: Markup | None = None
-    legend: tuple[str, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
     heads: tuple[Head, ...] = ()
     rows: tuple[tuple[Cell, ...], ...] = ()
     moments: tuple[str, ...] = ()
@@ -146,9 +147,10 @@ def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
     drawn = sorted(found, key=lambda one: -sum(value or 0 for _, value in one.points))[: figures.COLOURS]
     drawn = [one for one in found if one in drawn]
     unit = next((column.unit for column in declared if column.type == "number" and column.unit), panel.unit)
-    axes = Axes(span.start, span.end, _width(panel, span, found), figures.top_of(drawn, panel.stacked))
+    start = max(span.start, span.end - macros.span(panel.last)) if panel.last else span.start
+    axes = Axes(start, span.end, _width(panel, span, found), figures.top_of(drawn, panel.stacked))
     names = ", ".join(one.name for one in drawn)
-    label = f"{panel.title}: {names}, from {spelling.text(span.start)} to {spelling.text(span.end)} UTC"
+    label = f"{panel.title}: {names}, from {spelling.text(start)} to {spelling.text(span.end)} UTC"
     picture = figures.picture(
         drawn, axes, label, lambda value: spelling.number(value, unit), columns=panel.kind == "bars_over_time", stacked=panel.stacked
     )
@@ -160,11 +162,12 @@ def _over_time(panel: Panel, answer: Answer, span: PageSpan) -> Shown:
         for moment in moments
     ]
     left = len(found) - len(drawn)
+    older = len({moment for one in found for moment, _ in one.points}) - len(moments)
     return Shown(
-        panel, answer, picture=picture, legend=tuple(one.name for one in drawn),
+        panel, answer, picture=picture, legend=tuple((one.name, one.style(place)) for place, one in enumerate(drawn)),
         heads=(Head("time", False), *(Head(one.name, True) for one in found)), rows=tuple(rows),
         moments=tuple(f"{moment.timestamp() * 1000:.0f}" for moment in moments),
-        note=_left_out(left, answer.more),
+        note=_left_out(left, older, answer.more),
     )  # fmt: skip
 
 
@@ -177,9 +180,19 @@ def _width(panel: Panel, span: PageSpan, series: Sequence[NamedSeries]) -> timed
     return max(width, timedelta(hours=1)) if by_hour else width
 
 
-def _left_out(series: int, more: bool) -> str:
-    parts = [f"{series} more are not drawn; their numbers are above"] if series else []
-    return "; ".join([*parts, *(["there are more points than are shown"] if more else [])])
+def _first(shown: int, answer: Answer) -> str:
+    if not answer.more:
+        return ""
+    return f"the first {shown:,} of {answer.total:,} rows" if answer.total else f"the first {shown:,} rows; there are more"
+
+
+def _left_out(series: int, older: int, more: bool) -> str:
+    told = {
+        f"{series} more {'are' if series > 1 else 'is'} not drawn; all numbers are above": series,
+        f"of {older:,} older moment{'s' * (older > 1)} the numbers are left out": older,
+        "there are more points than are shown": more,
+    }
+    return "; ".join(words for words, holds in told.items() if holds)
 
 
 def _series(declared: Sequence[Field], answer: Answer) -> list[NamedSeries]:
@@ -195,7 +208,10 @@ def _series(declared: Sequence[Field], answer: Answer) -> list[NamedSeries]:
         for i, label in numbers:
             name = label if word is None else spelling.text(row[word]) if len(numbers) == 1 else f"{spelling.text(row[word])} {label}"
             found.setdefault(name, []).append((moment, None if row[i] is None else float(row[i])))
-    return [NamedSeries(name, tuple(sorted(points, key=lambda point: point[0]))) for name, points in found.items()]
+    colours = declared[word].colours if word is not None else {}
+    order = {name: place for place, name in enumerate(colours)}
+    names = sorted(found, key=lambda name: order.get(name, len(order)))
+    return [NamedSeries(name, tuple(sorted(found[name], key=lambda point: point[0])), colours.get(name, "")) for name in names]
 
 
 def _moment(value: Any) -> datetime | None:
@@ -215,10 +231,12 @@ def _table(panel: Panel, answer: Answer, span: PageSpan, leads: Leads | None) ->
     if panel.kind == "bars" and (first := next((i for i, column in shown if column.type == "number"), None)) is not None:
         sizes = [float(values[first] or 0) for values in answer.rows]
         most = max((size for size in sizes if math.isfinite(size)), default=0) or 1.0
-        shares = [figures.bar(size / most) for size in sizes]
+        words = next((i for i, column in shown if column.colours), None)
+        colours = ["" if words is None else declared[words].colours.get(str(values[words]), "") for values in answer.rows]
+        shares = [figures.bar(size / most, colour) for size, colour in zip(sizes, colours, strict=True)]
     return Shown(
         panel, answer, heads=tuple(Head(column.label, _is_number(column)) for _, column in shown), rows=tuple(rows),
-        shares=tuple(shares), note=f"the first {len(rows):,} rows; there are more" if answer.more else "",
+        shares=tuple(shares), note=_first(len(rows), answer),
     )  # fmt: skip
 
 
@@ -232,9 +250,11 @@ def _cell(column: Field, value: Any, panel: Panel, row: Mapping[str, Any], span:
     text = spelling.text(value)
     if column.type == "time":
         return Cell(text, spelling.sortable(value) if value is not None else "", "time", href, says)
-    if column.name == "id" and href:  # its beginning is enough to tell it from others; the whole is where it leads
-        return Cell(text[:8], text, "", href, text)
-    kind = "words" if len(text) > (24 if " " in text else 40) else ""
+    if column.name == "id" and panel.source == "alerts":  # its beginning tells it from others, and is enough for commands
+        return Cell(text[:8], text, "id", href, text)
+    if column.name == "id":
+        return Cell(text, text, "uuid", href, says)
+    kind = "words" if len(text) > (24 if " " in text else 28) else ""
     kind = "long" if len(text) > 60 else kind
     if column.name in _CHIPS and value is not None:
         last = "".join(c for c in (text.lower().split() or [""])[-1] if (c.isascii() and c.isalnum()) or c == "_")

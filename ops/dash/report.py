@@ -80,12 +80,13 @@ def page(site: Site, span: PageSpan) -> str:
     StoreError
         The databases have no answer.
     """
-    parts, missing, told = [], [], dict[str, Board]()
+    parts, missing, told, there = [], list[str](), dict[str, Board](), 0
     for view in site.views():
         if view.variables:  # it answers questions, and here nobody asks
             continue
         answered = Answered(site, view, span)
         told |= answered.incidents(told)
+        there = max(there, answered.incidents_there)
         board = answered.board(told)
         missing += answered.missing()
         if board.panels:
@@ -97,7 +98,7 @@ def page(site: Site, span: PageSpan) -> str:
     policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     return pages.page(
         "report.html", parts=parts, incidents=told, missing=missing, about=about(span), written=datetime.now(UTC), policy=policy,
-        style=Markup(style), script=Markup(script),
+        style=Markup(style), script=Markup(script), there=there,
     )  # fmt: skip
 
 
@@ -107,6 +108,8 @@ class Answered:
     def __init__(self, site: Site, view: View, span: PageSpan) -> None:
         self._site, self._view, self._span = site, view, span
         self._answers = site.answers.of(view, span, {})
+        #: Incidents that there are in the stores, of which some are told.
+        self.incidents_there = 0
         self._panels = [panel for panel in view.panels if not self._answers[panel.key].absent]
 
     def missing(self) -> list[str]:
@@ -125,6 +128,7 @@ class Answered:
             if panel.key != "incidents" or "id" not in answer.names:
                 continue
             ids = [str(row[answer.names.index("id")]) for row in answer.rows]
+            self.incidents_there = max(answer.total, len(ids))
             for key in [key for key in ids if key not in known][:MAX_INCIDENTS]:
                 found[key] = self._site.incident(key, self._span, lambda *_: "")
         return found

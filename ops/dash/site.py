@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,19 +14,23 @@ from markupsafe import Markup
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from infra.names import printable
-from jobs.incidents.wording import reasons
+from jobs.incidents.wording import Reason, reasons
+from ops.cli import alertpage
 from ops.dash import drill, pages, render, spelling
 from ops.dash.answers import Answer, Answers
 from ops.dash.span import PageSpan
 from ops.views.catalogue import sensors_query, views
 from ops.views.model import Link, Panel, View
 from ops.views.subjects import subjects
+from schemas import crowds
 from schemas.countries import COUNTRIES
 
 T = TypeVar("T")
 #: Seconds for which sensors, and whether there are countries, are remembered.
 _KEEP_S = 15.0
 _MOST_VALUE = 256
+#: Facts of an alert that the page tells in panels of their own, or in its own way.
+_ELSEWHERE = ("when", "details", "check")
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Site:
         }
 
     def incident(self, given: str, span: PageSpan, leads: render.Leads | None = None) -> Board:
-        """The page of an incident; ``leads``: where its alerts lead, None: to their pages.
+        """The page of an incident; ``leads``: where its alerts lead, None: to their pages, and their reasons stand there.
 
         Raises
         ------
@@ -133,12 +137,14 @@ class Site:
         story = _found(lambda: drill.incident(self.answers.pools, given))
         said = {
             "notes": None if story.notes is None else [(one["author"], one["at"], one["note"]) for one in story.notes],
-            "history": None if story.history is None else [(one["user_id"], one["timestamp"], one["what"]) for one in story.history],
+            "history": _entries(story.history),
         }
         panels = (
-            Framed("about", "Incident", Markup(pages.page("incident.html", story=story)), width=10),
+            Framed("about", "Incident", Markup(pages.page("incident.html", story=story, linked=leads is None)), width=10),
             Framed("story", "What happened", Markup(pages.page("story.html", text=story.about["description"])), width=14),
+            Framed("next", "What next", Markup(pages.page("next.html", check="", commands=story.commands))),
             self._framed(story.panel, story.alerts, span, leads),
+            *([] if leads is None else [Framed("whys", "Why", Markup(pages.page("whys.html", story=story, whys=whys)))]),
             *(
                 Framed(key, key.capitalize(), Markup(pages.page("said.html", entries=entries)), width=12, kind="notes")
                 for key, entries in said.items()
@@ -149,16 +155,20 @@ class Site:
     def alert(self, given: str, span: PageSpan) -> Board:
         """The page of an alert; raises as :meth:`incident` does."""
         story = _found(lambda: drill.alert(self.settings, self.answers.pools, given))
-        rest = dict(story.about["details"])
-        why = rest.pop("why", None)
+        one = story.about
+        rest = {name: value for name, value in one["details"].items() if name != "why"}
+        facts = [(name, text) for name, text in alertpage.facts(one) if name not in _ELSEWHERE]
         panels = (
-            Framed("about", "What was seen", Markup(pages.page("alert.html", story=story)), width=12),
-            Framed("why", "Why", Markup(pages.page("why.html", why=why, reasons=reasons(why, story.about["record_type"]))), width=12),
+            Framed("about", "What was seen", Markup(pages.page("alert.html", one=one, facts=facts)), width=12),
+            Framed("why", "Why", Markup(pages.page("why.html", of=whys(one["details"], one["record_type"]))), width=12),
+            Framed("next", "What next", Markup(pages.page("next.html", check=one["check"], commands=alertpage.commands(one))), width=12),
             Framed("details", "Details", Markup(pages.page("details.html", details=rest)), width=12),
             self._framed(story.panel, story.flows, span),
+            Framed("history", "History", Markup(pages.page("said.html", entries=_entries(one["history"]))), kind="notes"),
         )
-        ends = f"{story.about['src_ip'] or 'many'} to {story.about['dst_ip'] or 'many'}"
-        return Board(f"{printable(story.about['attack_type'])}: {ends}", "", panels, at=spelling.text(datetime.now(UTC)))
+        ends = crowds.ends(one)
+        title = f"{printable(one['attack_type'])}{f': {ends}' if ends else ''}"
+        return Board(title, one["description"], panels, at=spelling.text(datetime.now(UTC)))
 
     def _framed(self, panel: Panel, answer: Answer, span: PageSpan, leads: render.Leads | None = None) -> Framed:
         shown = render.show(panel, answer, span, leads or leads_of(panel))
@@ -177,6 +187,18 @@ class Site:
             return future.result()
         except FlowlakeError:
             return otherwise
+
+
+def _entries(rows: Sequence[Mapping[str, Any]] | None) -> list[tuple[Any, ...]] | None:
+    """Rows of the audit: who, when, what; None where they may not be read."""
+    return None if rows is None else [(row["user_id"], row["timestamp"], row["what"]) for row in rows]
+
+
+def whys(details: Mapping[str, Any], record_type: str) -> list[tuple[Mapping[str, Any], list[Reason]]]:
+    """Explanations that an alert has, one or several, each with what drove the score; those without any only where there is no other."""
+    given = details.get("why")
+    every = [(one, reasons(one, record_type)) for one in (given if isinstance(given, list) else [given]) if isinstance(one, Mapping)]
+    return [found for found in every if found[1]] or every[:1]
 
 
 def _found(ask: Callable[[], T]) -> T:
@@ -227,4 +249,4 @@ def _data(panel: Panel, answer: Answer) -> dict[str, Any]:
         return {**told, "error": answer.error, "hint": answer.hint}
     units = {column.name: column.unit for column in panel.columns if column.unit}
     rows = [[spelling.plain(value) for value in row] for row in answer.rows]
-    return {**told, "columns": list(answer.names), "units": units, "rows": rows, "more": answer.more}
+    return {**told, "columns": list(answer.names), "units": units, "rows": rows, "more": answer.more, "total": answer.total}

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from infra import files
 from infra.names import printable
+from ops.dash.spelling import counted
 from ops.demo import series, svg
 from ops.harness import latency
 from ops.harness.outcome import Outcome
@@ -33,7 +34,7 @@ def page(outcome: Outcome) -> str:
     templates = Environment(
         loader=PackageLoader("ops.demo", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters.update(thousands="{:,}".format, ms=_ms)
+    templates.filters.update(thousands="{:,}".format, counted=counted, ms=_ms)
     values = outcome.as_dict()
     confusion = outcome.detection.confusion
     return templates.get_template("report.html").render(
@@ -120,7 +121,7 @@ def _ends(alert: AlertRow) -> str:
 
 
 def _hint(alert: AlertRow) -> str:
-    return f"{_ends(alert)}, severity {alert.severity}, {alert.flow_count:,} flows"
+    return f"{_ends(alert)}, severity {alert.severity}, {counted(alert.flow_count, 'flow')}"
 
 
 def _delays(values: Sequence[float]) -> Markup | None:

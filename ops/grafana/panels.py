@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
@@ -14,11 +14,13 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, DynamicConfigValue, GridPos
 
 from ops.grafana.names import DATASOURCES, PLUGINS, uid
-from ops.views.model import SENSOR, Field, Link, Panel, Source
+from ops.views.model import SENSOR, Colour, Field, Link, Panel, Source
 
 _SERIES = ("timeseries", "bars_over_time")
 #: Most points of a series: more than a screen shows costs time only.
 POINTS = 400
+#: Colours by Grafana's names; gray has none.
+_COLOURS: dict[Colour, str] = {name: name for name in get_args(Colour)} | {"gray": "#8e8e8e"}
 
 
 class PostgresQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):
@@ -64,6 +66,7 @@ def built(panel: Panel, number: int, place: GridPos) -> Any:
     made.with_target(_target(panel)).thresholds(_thresholds(panel))
     if panel.unit:
         made.unit(panel.unit)
+    _colour_words(panel, made)
     for field in panel.columns:
         if properties := list(_properties(panel, field)):
             made.override_by_name(field.name, properties)
@@ -145,6 +148,32 @@ def _steps(panel: Panel) -> list[models.Threshold]:
     return steps + [step for n, step in enumerate(given) if n + 1 == len(given) or given[n + 1].value != step.value]
 
 
+def _colour_words(panel: Panel, made: Any) -> None:
+    """Series and bars whose names have a colour; those of a table's cells are properties of their column."""
+    coloured = next((field for field in panel.columns if field.colours), None)
+    if coloured is None or panel.kind == "table":
+        return
+    for word, colour in coloured.colours.items():
+        fixed = [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": _COLOURS[colour]})]
+        if panel.kind == "bars":
+            made.override_by_name(word, fixed)
+        else:  # before the name of a series others may stand
+            made.override_by_regexp(f"/{word}$/", fixed)
+    if panel.kind == "bars":  # each row becomes a field: only fields have colours of their own
+        (number,) = (field for field in panel.columns if field.type == "number")
+        keys = {coloured.name: "field.name", number.name: "field.value"}
+        mappings = [{"fieldName": name, "handlerKey": key} for name, key in keys.items()]
+        made.with_transformation(models.DataTransformerConfig("rowsToFields", options={"mappings": mappings}))
+        made.reduce_options(_last())
+
+
+def _cells(field: Field) -> Iterable[DynamicConfigValue]:
+    """How words of a table's column are coloured."""
+    words = {word: {"color": _COLOURS[colour], "index": n} for n, (word, colour) in enumerate(field.colours.items())}
+    yield DynamicConfigValue("mappings", [{"type": "value", "options": words}])
+    yield DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"})
+
+
 def _properties(panel: Panel, field: Field) -> Iterable[DynamicConfigValue]:
     """How a column is shown, where another way than its panel."""
     if panel.kind in _SERIES and field.name in ("time", "metric"):
@@ -153,6 +182,8 @@ def _properties(panel: Panel, field: Field) -> Iterable[DynamicConfigValue]:
         yield DynamicConfigValue("displayName", field.label)
     if field.unit:
         yield DynamicConfigValue("unit", field.unit)
+    if field.colours and panel.kind == "table":
+        yield from _cells(field)
     if field.hidden:
         yield DynamicConfigValue("custom.hidden", True)
     if field.link:

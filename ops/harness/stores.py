@@ -14,6 +14,7 @@ import pyarrow as pa
 from infra.config import Settings
 from jobs.runtime import lake, s3
 from ops.harness.accounts import NO_IDS, Ids
+from schemas.crowds import several
 from schemas.network_flows import TABLE
 from schemas.packets import FLOWS
 
@@ -108,7 +109,7 @@ class Stores:
             "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details, "
             "coalesce(incident_id::text, '') FROM alerts ORDER BY created_at, id"
         )
-        return [_alert(row) for row in self._rows(query)]
+        return [alert_of(row) for row in self._rows(query)]
 
     def incidents(self) -> list[IncidentRow]:
         """All incidents, in the order in which they began."""
@@ -160,17 +161,13 @@ class Stores:
             return None
 
 
-def _alert(row: tuple[Any, ...]) -> AlertRow:
+def alert_of(row: tuple[Any, ...]) -> AlertRow:
+    """A row of the question of :meth:`Stores.alerts`."""
     details = row[10] if isinstance(row[10], dict) else json.loads(row[10] or "{}")
     evidence = details.get("evidence_time")
     at = datetime.fromisoformat(evidence).astimezone(UTC).timestamp() if evidence else row[8]
-    source = row[3] or _several(details, "source")
-    target = row[4] or _several(details, "target")
+    source = row[3] or several(details, "source")
+    target = row[4] or several(details, "target")
     flows = tuple(details.get("flow_ids") or filter(None, [details.get("flow_id")]))
     delay = (row[8] - at) * 1000
     return AlertRow(row[0], row[1], row[2], source, target, row[5], float(row[6]), row[7], row[8], row[9], delay, row[11], flows)
-
-
-def _several(details: dict[str, Any], name: str) -> str:
-    count = details.get(f"distinct_{name}s")
-    return f"{count} {name}s" if count else ""

@@ -51,7 +51,7 @@ def _rate(subject: Subject) -> Panel:
             Field("time", "time"), Field("attack_rate", "number", "percent"), Field("attacks", "number", "short"),
             Field(subject.name, "number", "short"),
         ),
-        section=section(subject),
+        section=section(subject), last="5m",
     )  # fmt: skip
 
 

@@ -18,6 +18,10 @@ Type = Literal["time", "number", "text", "boolean"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _UID = re.compile(r"[a-z][a-z0-9-]*")
 
+#: Colours that words of a column may have, by Grafana's names of them.
+Colour = Literal["red", "orange", "yellow", "blue", "light-blue", "gray"]
+#: Of a table that asks for its first rows alone: the hidden column that says how many there are.
+TOTAL = "total_rows"
 #: The variable of sensors: several of them, or all. As Grafana writes it, it is a list of SQL literals; all is ``NULL``.
 SENSOR = "sensor"
 
@@ -68,6 +72,8 @@ class Field:
         Whether it is only there for a link.
     link : Link, optional
         Where its values lead.
+    colours : mapping of str to str
+        Text: colours of some of its words, in the order in which series of these names are drawn.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Field:
     title: str = ""
     hidden: bool = False
     link: Link | None = None
+    colours: Mapping[str, Colour] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -109,6 +116,8 @@ class Panel:
         Heading that it stands under; empty: none.
     interval : str
         Smallest distance of two points in time.
+    last : str
+        Before the end of the range so much is asked, whatever its beginning; empty: the range.
     stacked : bool
         Whether series lie on each other.
     warn, bad : float, optional
@@ -130,6 +139,7 @@ class Panel:
     legend: str = ""
     section: str = ""
     interval: str = "1m"
+    last: str = ""
     stacked: bool = False
     warn: float | None = None
     bad: float | None = None

@@ -25,7 +25,7 @@ def view(subjects: Sequence[Subject]) -> View:
 
 def _panels(subject: Subject) -> Iterator[Panel]:
     yield _models(subject)
-    yield from _over_time(subject)
+    yield _over_time(subject)
     yield _distribution(subject)
     yield _unsure(subject)
 
@@ -50,22 +50,21 @@ def _models(subject: Subject) -> Panel:
     )  # fmt: skip
 
 
-def _over_time(subject: Subject) -> Iterator[Panel]:
+def _over_time(subject: Subject) -> Panel:
+    """Both curves of one question: over short ranges it reads all rows, and takes a second for some millions of them."""
     parts = subject.parts([subject.total, subject.attacks, subject.confidence], ["model_version"])
-    yield Panel(
-        f"{subject.name}_attack_share", "Share of attacks", "timeseries", "hot",
-        f'SELECT at AS "time", model_version AS metric, {_share(subject)} AS share FROM {parts} '
-        "GROUP BY at, model_version ORDER BY at, model_version",
-        "By model. A jump without an attack that explains it: the traffic has changed, or the model.",
-        (Field("time", "time"), Field("metric", "text"), Field("share", "number", "percent")), section=section(subject), interval="5m",
-    )  # fmt: skip
-    yield Panel(
-        f"{subject.name}_confidence", "Mean confidence", "timeseries", "hot",
-        f'SELECT at AS "time", model_version AS metric, round((sum(confidence) / nullif(sum(total_flows), 0))::numeric, 4) AS confidence '
+    return Panel(
+        f"{subject.name}_by_model", "Share of attacks, and mean confidence", "timeseries", "hot",
+        f'SELECT at AS "time", model_version AS metric, {_share(subject)} AS share, '
+        "round((100 * sum(confidence) / nullif(sum(total_flows), 0))::numeric, 2) AS confidence "
         f"FROM {parts} GROUP BY at, model_version ORDER BY at, model_version",
-        "Mean probability of an attack, by model. A slow drift says that traffic moves away from what the model was trained on.",
-        (Field("time", "time"), Field("metric", "text"), Field("confidence", "number", "percentunit")),
-        section=section(subject), interval="5m",
+        "By model: the share that it called an attack, and the mean probability of an attack. A jump of the share without an attack that "
+        "explains it: the traffic has changed, or the model. A slow drift of the confidence: traffic moves away from the training's.",
+        (
+            Field("time", "time"), Field("metric", "text"), Field("share", "number", "percent", "share of attacks"),
+            Field("confidence", "number", "percent", "mean confidence"),
+        ),
+        section=section(subject), interval="5m", width=24,
     )  # fmt: skip
 
 

@@ -12,11 +12,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from infra import config
 from infra.config import ROOT, Settings
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Where Debian and others put the browser; FLOWLAKE tests need no other.
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+#: Files of a certificate and of its key.
+Certificate = tuple[str, str]
 
 
 def sections(server: dict[str, Any], database: str) -> dict[str, dict[str, Any]]:
@@ -83,6 +90,23 @@ def dash(conf: Path) -> Iterator[str]:
     """Address of the page over these stores."""
     with served(conf) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate of this machine's, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1)).sign(
+        key, hashes.SHA256()
+    )
+    (folder / "dash.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "dash.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return str(folder / "dash.pem"), str(folder / "dash.key")
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,32 @@ def test_a_telephone_shows_every_page_without_scrolling_sideways(browser: Browse
     watched.context.close()
 
 
+def test_what_leads_on_from_a_row_is_seen_however_wide_its_table_is(browser: Browser, dash: str, stores: Settings) -> None:
+    wide = "2001:db8:1111:2222:3333:4444:5555:"
+    dashdata.write(stores, [dashdata.attack("DNS_TUNNEL", f"{wide}{n}", f"{wide}ffff") for n in range(1, 3)], 2)
+    for width in (1280, 800):
+        watched = Watched(browser, dash, viewport={"width": width, "height": 900})
+        page = watched.open("/view/alerts")
+        cells = page.locator('[data-key="alerts"] td.id')
+        assert cells.count() > 1
+        for box in (cells.nth(n).bounding_box() for n in range(cells.count())):
+            assert box is not None
+            assert 0 < box["x"] < box["x"] + box["width"] <= width - 20
+        seen = "(cell) => { const b = cell.getBoundingClientRect(); const at = document.elementFromPoint(b.x + 12, b.y + 12);"
+        cells.first.scroll_into_view_if_needed()
+        assert cells.first.evaluate(f"{seen} return cell.contains(at); }}")
+        watched.context.close()
+
+
+def test_the_attacks_fit_a_screen_of_1280_pixels(browser: Browser, dash: str) -> None:
+    watched = Watched(browser, dash, viewport={"width": 1280, "height": 900})
+    page = watched.open("/view/attacks")
+    wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.getAttribute('aria-label'))"
+    assert page.locator(".k-table .body > .scroll").count() >= 3
+    assert page.eval_on_selector_all(".k-table .body > .scroll", wide) == []
+    watched.context.close()
+
+
 def test_everything_by_keyboard(tab: Watched) -> None:
     page = tab.open("/view/alerts")
     page.keyboard.press("Tab")

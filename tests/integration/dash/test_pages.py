@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from infra.config import Settings
+from jobs.incidents import page, people
+from ops.cli import alertpage
 from ops.dash import app, guard
 from ops.dash.login import COOKIE, TRIES, Logins
 from ops.dash.site import Site
@@ -94,6 +98,64 @@ def test_from_an_incident_to_its_alerts_to_their_flows(client: TestClient, store
     assert f'href="/incident/{incident}"' in flows
 
 
+def test_the_page_of_an_alert_says_what_the_command_says(client: TestClient, stores: Settings) -> None:
+    ((alert,),) = run(stores.alerts, "SELECT id::text FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'")
+    with people.acting(stores.alerts, "anna") as cursor:
+        known = page.read(cursor, alert, people.labels_of(stores))
+    text = unescape(client.get(f"/alert/{alert[:8]}", headers=HTML).text)
+    assert known["check"]
+    assert f"Check {known['check']}" in text
+    assert f'href="{known["technique"]["url"]}"' in text
+    assert f"{known['technique']['id']} {known['technique']['name']}" in text
+    assert [f"<code>{command}</code>" in text for command in alertpage.commands(known)] == [True] * 4
+    told = {name: words for name, words in alertpage.facts(known) if name in ("who", "how many", "how sure", "state", "evidence")}
+    assert [name for name, words in told.items() if words not in text] == []
+    assert len(told) == 5
+    run(stores.alerts, "UPDATE alerts SET resolved_at = now(), resolved_by = 'anna', action_taken = 'locked' WHERE id = %s", alert)
+    text = unescape(client.get(f"/alert/{alert}", headers=HTML).text)
+    assert "resolved by anna at " in text
+    assert "resolved_by none -> anna" in text  # its history
+    assert "flowlake alerts resolve" not in text
+    run(stores.alerts, "UPDATE alerts SET resolved_at = NULL, resolved_by = NULL, action_taken = 'none' WHERE id = %s", alert)
+
+
+def test_a_crowd_is_a_number_and_not_nothing(client: TestClient, stores: Settings) -> None:
+    alerts = panels(client, "alerts")["alerts"]
+    rows = [dict(zip(alerts["columns"], row, strict=True)) for row in alerts["rows"]]
+    ends = {row["attack_type"]: (row["source"], row["target"]) for row in rows}
+    assert ends["SYN_FLOOD"] == ("600 sources", "10.0.2.1")
+    assert ends["SYN_SCAN"] == ("6.6.6.6", "39 targets")
+    ((alert, incident),) = run(stores.alerts, "SELECT id::text, incident_id::text FROM alerts WHERE attack_type = 'SYN_SCAN'")
+    assert "<h1>SYN_SCAN: 6.6.6.6 to 39 targets</h1>" in client.get(f"/alert/{alert}", headers=HTML).text
+    assert "39 targets" in client.get(f"/incident/{incident}", headers=HTML).text
+
+
+def test_an_incident_says_what_can_be_done_as_it_stands(client: TestClient, stores: Settings) -> None:
+    ((incident,),) = run(stores.alerts, "SELECT id::text FROM incidents WHERE title LIKE 'Botnet%%'")
+
+    def said() -> list[bool]:
+        text = client.get(f"/incident/{incident}", headers=HTML).text
+        assert incident in text
+        return [f"flowlake incidents {act} {incident[:8]}" in text for act in ("assign", "resolve", "false-positive", "pcap", "reopen")]
+
+    assert said() == [True, True, True, True, False]
+    run(stores.alerts, "UPDATE incidents SET status = 'FALSE_POSITIVE', closed_at = now(), closed_by = 'anna' WHERE id = %s", incident)
+    assert said() == [False, False, False, False, True]
+    run(stores.alerts, "UPDATE incidents SET status = 'OPEN', closed_at = NULL, closed_by = NULL WHERE id = %s", incident)
+
+
+def test_what_is_urgent_is_red(client: TestClient) -> None:
+    drawn = client.get("/view/alerts/panels").json()["panels"]
+    legend = re.findall(r'<i class="([^"]+)"></i>([^<]+)<', drawn["severity_over_time"])
+    assert {name: colour for colour, name in legend}.items() <= {
+        "1 low": "c-blue", "2 minor": "c-light-blue", "3 medium": "c-yellow", "4 high": "c-orange", "5 critical": "c-red",
+        "suppressed": "c-gray",
+    }.items()  # fmt: skip
+    assert len(legend) >= 2
+    assert [name for _, name in legend] == sorted(name for _, name in legend)
+    assert 'class="c-orange"' in drawn["by_priority"] or 'class="c-red"' in drawn["by_priority"]
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -109,6 +171,24 @@ def test_what_is_not_there_or_no_question_is_said(client: TestClient, path: str,
         answer = client.get(path, headers={"accept": accept})
         assert answer.status_code == status, answer.text[:300]
         assert "<script>alert" not in answer.text or accept == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        ("/", "/view/traffic"), ("/view/alerts/", "/view/alerts"), ("/view/alerts/?from=now-6h", "/view/alerts?from=now-6h"),
+        ("//view/alerts//", "/view/alerts"), ("/health/", "/health"),
+    ],
+)  # fmt: skip
+def test_a_page_elsewhere_is_named_by_its_path(client: TestClient, path: str, to: str) -> None:
+    """Not with http:// before it: in front of this server there may be another, which speaks TLS."""
+    assert client.get(f"http://127.0.0.1{path}").headers["location"] == to
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/nothing/", "/logout/"])
+def test_what_is_nowhere_leads_nowhere(client: TestClient, path: str) -> None:
+    answer = client.get(f"http://127.0.0.1{path}")
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
 
 
 def test_an_address_that_is_none_is_said_in_its_panel(client: TestClient) -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from infra.config import Settings
 from ops.cli.main import main
+from ops.dash import report
 from tests import dashdata
-from tests.integration.dash.conftest import served
+from tests.integration.dash.conftest import Certificate, served
 from tests.integration.sinkbench import run
 
 if TYPE_CHECKING:
@@ -40,22 +37,6 @@ def call(conf: Path, capsys: pytest.CaptureFixture[str]) -> Call:
         return int(end.value.code or 0), told.out, told.err
 
     return called
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    """A certificate of this machine's, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1)).sign(
-        key, hashes.SHA256()
-    )
-    (tmp_path / "dash.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "dash.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return str(tmp_path / "dash.pem"), str(tmp_path / "dash.key")
 
 
 def test_a_report_needs_nothing_else(call: Call, stores: Settings, browser: Browser, tmp_path: Path) -> None:
@@ -86,16 +67,57 @@ def test_a_report_needs_nothing_else(call: Call, stores: Settings, browser: Brow
     context.close()
 
 
-def test_a_report_is_bounded_and_says_what_it_leaves_out(call: Call, tmp_path: Path) -> None:
+def test_a_report_is_bounded_and_says_what_it_leaves_out(call: Call, stores: Settings, tmp_path: Path) -> None:
     sizes = []
-    for rows in (3, 1000):
+    for rows in (2, 1000):
         file = tmp_path / f"{rows}.html"
         assert call("report", "--out", str(file), "--since", "3h", "--rows", str(rows))[0] == 0
         sizes.append(file.stat().st_size)
-    text = (tmp_path / "3.html").read_text()
-    assert "the first 3 rows; there are more" in text
+    text = (tmp_path / "2.html").read_text()
+    for table in ("alerts", "incidents"):
+        ((there,),) = run(stores.alerts, f"SELECT count(*) FROM {table}")
+        assert there > 2
+        assert f"the first 2 of {there} rows" in text
+        assert f"of {there} rows" not in (tmp_path / "1000.html").read_text()
     assert "needs a Prometheus that scrapes flowlake" in text
     assert sizes[0] < sizes[1]
+
+
+def test_a_report_says_how_many_incidents_it_does_not_tell(
+    call: Call, stores: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MAX_INCIDENTS", 2)
+    assert call("report", "--out", str(tmp_path / "few.html"), "--since", "3h")[0] == 0
+    ((there,),) = run(stores.alerts, "SELECT count(*) FROM incidents")
+    text = (tmp_path / "few.html").read_text()
+    assert (text.count('<h3 class="part" id="incident-'), f"2 of {there} incidents" in text) == (2, True)
+
+
+def test_a_report_shows_every_row_and_why_an_alert_was_raised(call: Call, browser: Browser, stores: Settings, tmp_path: Path) -> None:
+    why = {
+        "flow_id": "f1", "score": 0.93, "base": 0.01,
+        "features": [{"feature": "syn_flag_count", "value": 3, "contribution": 0.5, "usual": [0, 2], "median": 1}],
+    }  # fmt: skip
+    with_why = "UPDATE alerts SET details = details || %s::jsonb WHERE attack_type = 'EXFILTRATION' RETURNING left(id::text, 8)"
+    ((alert,),) = run(stores.alerts, with_why, json.dumps({"why": why}))
+    file = tmp_path / "report.html"
+    assert call("report", "--out", str(file), "--since", "3h", "--rows", "500")[0] == 0
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    cut = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 1).map((one) => one.getAttribute('aria-label'))"
+    assert page.locator("tbody tr").count() > 100
+    named = page.eval_on_selector_all("[id]", "all => all.map((one) => one.id)")
+    assert len(set(named)) == len(named)
+    assert page.eval_on_selector_all(".scroll", cut) == []
+    page.emulate_media(media="print")
+    assert page.eval_on_selector_all(".scroll", "all => all.filter((one) => getComputedStyle(one).overflowX !== 'visible').length") == 0
+    page.emulate_media(media="screen")
+    said = page.inner_text(f'[data-key="whys"]:has-text("{alert}")')
+    assert "SYN Flag Count 3 packets, usually 0 to 2 packets, median 1 packets" in said
+    assert "is 93 %; 1 % for any flow" in said
+    context.close()
 
 
 def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, stores: Settings, tmp_path: Path) -> None:
@@ -130,13 +152,34 @@ def test_a_report_without_a_database_is_none(call: Call, tmp_path: Path, monkeyp
     assert (code, "flowlake up" in err, file.read_text()) == (5, True, "the old one")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6_is_one_with_brackets_or_without(conf: Path, host: str) -> None:
+    with served(conf, "--host", host) as address:
+        assert re.fullmatch(r"http://\[::1\]:\d+", address)
+        assert httpx2.get(f"{address}/health").text == "ok\n"
+        assert httpx2.get(address).headers["location"] == "/view/traffic"
+
+
+@pytest.mark.parametrize("host", ["[::1]:8000", "[::1", "::1]", "[localhost]", "http://127.0.0.1"])
+def test_what_is_no_address_is_said_with_what_is(call: Call, host: str) -> None:
+    code, out, err = call("dash", "--host", host, "--port", "0")
+    assert (code, out, "is no address" in err, "the port is --port" in err) == (2, "", True, True)
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 70}.example", "no..name"])
+def test_a_name_that_cannot_be_one_is_no_trace(call: Call, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWLAKE_DASH__PASSWORD", PASSWORD)
+    code, _, err = call("dash", "--host", host, "--port", "0")
+    assert (code, f"--host {host}: " in err, "Traceback" in err) == (7, True, False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "192.0.2.1"])
 def test_others_are_not_let_in_without_a_password(call: Call, host: str) -> None:
     code, out, err = call("dash", "--host", host, "--port", "0")
     assert (code, out, "FLOWLAKE_DASH__PASSWORD holds no password" in err, "openssl rand" in err) == (2, "", True, True)
 
 
-def test_what_is_no_certificate_and_a_port_that_is_taken(call: Call, certificate: tuple[str, str]) -> None:
+def test_what_is_no_certificate_and_a_port_that_is_taken(call: Call, certificate: Certificate) -> None:
     cert, key = certificate
     assert "belong together" in call("dash", "--port", "0", "--cert", cert)[2]
     code, _, err = call("dash", "--port", "0", "--cert", key, "--key", cert)
@@ -146,7 +189,7 @@ def test_what_is_no_certificate_and_a_port_that_is_taken(call: Call, certificate
     assert (code, "cannot be served on 127.0.0.1" in err, "another --port" in err) == (7, True, True)
 
 
-def test_with_password_and_tls_it_is_a_page_for_those_who_know_it(conf: Path, certificate: tuple[str, str]) -> None:
+def test_with_password_and_tls_it_is_a_page_for_those_who_know_it(conf: Path, certificate: Certificate) -> None:
     cert, key = certificate
     with served(conf, "--host", "0.0.0.0", "--cert", cert, "--key", key, FLOWLAKE_DASH__PASSWORD=PASSWORD) as address:
         assert address.startswith("https://127.0.0.1:")

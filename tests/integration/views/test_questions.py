@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from ops.views.catalogue import sensors_query, views
 from ops.views.macros import expand, interval
 from ops.views.model import Panel
 from ops.views.subjects import subjects
+from schemas import crowds
 from schemas.roles import ANALYST
 from tests.integration.views.conftest import HOSTILE, PLAIN, SILENT, Planted, records
 
@@ -107,6 +109,22 @@ class TestPanelQuestions:
             count = sum(at <= time < at + width for time in planted.attacks)
             assert float(attacks) == pytest.approx(count * 60 / width.total_seconds(), abs=0.01), at
 
+    @pytest.mark.parametrize("hours", [2, 9])
+    def test_what_models_did_is_the_same_by_time_and_in_all(self, planted: Planted, hours: int) -> None:
+        span = timedelta(hours=hours)
+        ((model, rows, share, confidence, first, last),) = answer(planted, panel("model", "flows_models"), span)
+        since = datetime.now(UTC) - span if hours <= 6 else whole_hours(span)
+        times, attacks = ([at for at in of if at >= since] for of in (planted.times, planted.attacks))
+        count = len(times) + len(attacks)
+        assert rows == count
+        assert float(share) == pytest.approx(100 * len(attacks) / count, abs=0.001)
+        series = answer(planted, panel("model", "flows_by_model"), span)
+        assert {metric for _, metric, _, _ in series} == {model}
+        assert min(float(value) for _, _, value, _ in series) <= float(share) <= max(float(value) for _, _, value, _ in series)
+        means = [float(mean) for _, _, _, mean in series]
+        assert min(means) <= 100 * float(confidence) <= max(means)
+        assert since - timedelta(minutes=10) <= first < last <= max(times)
+
     def test_a_sensor_of_hostile_name_is_one_sensor(self, planted: Planted) -> None:
         by_sensor = panel("traffic", "flows_by_sensor")
         ((sensor, rows),) = answer(planted, by_sensor, timedelta(hours=1), (HOSTILE,))
@@ -143,6 +161,14 @@ class TestPanelQuestions:
         assert begin < end
         _, found = planted.ask(asked(panel(link.view, "flows_rows"), begin, end, **chosen), role=ANALYST)
         assert len(found) == sum(begin <= at <= end for at in planted.attacks)
+
+    @pytest.mark.parametrize("count", ["1", "39", "1023", "1024", "2744000", "2744.0", "0", "null", '"many"', "[3]"])
+    def test_a_crowd_is_said_in_sql_as_in_words(self, planted: Planted, count: str) -> None:
+        for side in ("source", "target"):
+            details = {f"distinct_{side}s": json.loads(count)}
+            row = "(SELECT NULL::inet AS src_ip, NULL::inet AS dst_ip, %s::jsonb AS details) alert"
+            _, ((said,),) = planted.ask(f"SELECT {crowds.column(side)} FROM {row}", json.dumps(details))
+            assert said == crowds.several(details, side)
 
     def test_a_long_range_reads_no_rows_of_old_days(self, planted: Planted) -> None:
         """Which way a question goes is settled before it begins."""

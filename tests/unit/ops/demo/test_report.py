@@ -15,7 +15,7 @@ from rich.console import Console
 
 from infra import config
 from ops.demo import html, report, series, svg
-from ops.harness import place, quality
+from ops.harness import place, quality, stores
 from ops.harness.accounts import Check
 from ops.harness.traffic import Traffic
 from schemas.labels import KINDS
@@ -137,6 +137,26 @@ def test_the_page_lists_the_incidents_and_every_class_of_label_has_a_colour():
     for kind in KINDS:
         assert text.count(f"--{kind}: #") == 2
         assert f".c-{kind} {{" in text
+
+
+def test_one_of_a_kind_is_one() -> None:
+    one = dataclasses.replace(cases.alert(2, "SYN_SCAN", 800.0), flow_count=1)
+    text = html.page(cases.outcome(alerts=[one], grouping=dataclasses.replace(cases.outcome().grouping, campaigns=1)))
+    assert "<p>1 alert of 1 campaign:" in text
+    assert "severity 5, 1 flow<" in text
+    assert "2 alerts of 2 campaigns:" in html.page(OUTCOMES["generated"])
+
+
+def test_an_estimate_of_sources_is_told_as_one() -> None:
+    values = ["SYN_FLOOD", "flood", "", "10.0.0.2", 5, 0.9, 9000, 1.0, 1.0]
+    told = {}
+    for count in (600, 1024, 2744):
+        row = (f"alert-{count}", *values, {"distinct_sources": count}, "")
+        told[count] = html.page(cases.outcome(alerts=[stores.alert_of(row)]))
+    assert "600 sources to 10.0.0.2" in told[600]
+    assert "about" not in re.findall(r"<td>([^<]*600 sources[^<]*)", told[600])[0]
+    assert "<td>about 1,024 sources to 10.0.0.2" in told[1024]
+    assert "<td>about 2,744 sources to 10.0.0.2" in told[2744]
 
 
 def test_the_page_says_when_accounts_do_not_close():

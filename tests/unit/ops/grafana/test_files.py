@@ -126,6 +126,34 @@ class TestDashboards:
         assert steps("Messages behind") == [(None, "green"), (1000, "yellow"), (100_000, "red")]
         assert steps("Queries running") == [(None, "red"), (1, "green")]
 
+    def test_what_is_urgent_is_red_in_every_panel(self) -> None:
+        """Wherever words of severity or priority are shown, they have the colours of these."""
+        shown = {panel["title"]: panel for panel in panels(PAGES["grafana/dashboards/flowlake/alerts.json"])}
+
+        def overrides(title: str, name: str) -> dict[str, str]:
+            found = {}
+            for rule in shown[title]["fieldConfig"]["overrides"]:
+                for given in rule["properties"]:
+                    if given["id"] == "color":
+                        found[rule["matcher"]["options"].strip("/$")] = given["value"]["fixedColor"]
+                    if given["id"] == "mappings" and rule["matcher"]["options"] == name:
+                        found |= {word: told["color"] for word, told in given["value"][0]["options"].items()}
+            return found
+
+        priorities = {"CRITICAL": "red", "HIGH": "orange", "MEDIUM": "yellow", "LOW": "blue"}
+        severities = {"5 critical": "red", "4 high": "orange", "3 medium": "yellow", "2 minor": "light-blue", "1 low": "blue"}
+        assert overrides("Incidents", "priority") == overrides("Incidents to see to", "priority") == priorities
+        assert overrides("Alerts", "severity").items() >= severities.items()
+        assert overrides("Alerts by severity", "metric").items() >= severities.items()
+        (transformation,) = shown["Incidents to see to"]["transformations"]
+        assert transformation["id"] == "rowsToFields"  # a bar's name is a field's: overrides find it
+        named = {(view.name, panel.key) for view in views([FLOWS]) for panel in view.panels for field in panel.columns if field.colours}
+        words = {
+            (view.name, panel.key) for view in views([FLOWS]) for panel in view.panels
+            if re.search(r"\b(severity|priority) (AS|,)|AS (severity|priority)\b|SELECT priority", panel.query)
+        }  # fmt: skip
+        assert words <= named
+
 
 class TestMonitoringRules:
     def test_grafana_has_those_of_prometheus_and_those_of_the_database(self) -> None:
