@@ -34,7 +34,8 @@ def priority(severity: int, stages: int = 1) -> Priority:
     severity
         The highest of its alerts, 1 (low) .. 5 (critical).
     stages
-        Stages of an attack that it shows (:data:`schemas.labels.STAGES`): from two on it is one degree more urgent.
+        Stages of an attack that it shows (:data:`schemas.labels.STAGES`): from two on it is one degree more urgent. Single flows of what
+        is only an attack when it is repeated (:func:`schemas.alerts.severity`) show none.
     """
     degree = {1: 0, 2: 0, 3: 1, 4: 2, 5: 3}[min(5, max(1, severity))]
     found: Priority = get_args(Priority)[min(3, degree + (stages > 1))]

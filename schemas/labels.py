@@ -13,6 +13,8 @@ Kind = Literal["benign", "scan", "flood", "brute-force", "repeated", "per-flow"]
 KINDS: tuple[str, ...] = get_args(Kind)
 #: Kinds of which one flow is an alert; of the others, :attr:`infra.sections.AlertSettings.min_flows` are.
 AT_ONCE: frozenset[str] = frozenset({"repeated", "per-flow"})
+#: Kind of what is an attack by coming again: one flow of it says less (:func:`schemas.alerts.severity`).
+REPEATED: Kind = "repeated"
 #: Kind of the alert that counts what is too much to be alerts of their own (:mod:`jobs.sinks.storms`); of no label.
 STORM = "storm"
 #: What kinds were called once: in rows and evidence that were written then, and in people's scripts.

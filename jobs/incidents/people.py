@@ -19,7 +19,7 @@ from infra.console.looks import NO_TABLE
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import valid_text
 from infra.sections import PostgresSettings
-from jobs.incidents import guards, ids, store
+from jobs.incidents import guards, ids, store, summary
 from jobs.sinks import postgres
 from jobs.sinks.grants import may_read
 from jobs.sinks.stores import StoreUnavailable
@@ -241,7 +241,7 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
     cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, merged))
     with cursor.connection.cursor() as plain:
         store.merge(plain, [UUID(one) for one in merged], UUID(into["id"]))
-        store.tell(plain, [UUID(into["id"])], labels)
+        summary.tell(plain, [UUID(into["id"])], labels)
     return _changed(cursor, into, "", [])
 
 
@@ -279,7 +279,7 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     )
     cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, chosen))
     with cursor.connection.cursor() as plain:
-        store.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
+        summary.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
     for one in before:
         _changed(cursor, {"id": one}, "", [])
     return find(cursor, fresh)
