@@ -46,6 +46,10 @@ def _words(values: tuple[str, ...]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
+#: Order of incidents ``i``: those first that want somebody, by priority, then the newest.
+MOST_URGENT_FIRST = (
+    f"i.status NOT IN ({_words(UNDONE)}), array_position(ARRAY[{_words(PRIORITIES)}], i.priority) DESC, i.last_seen DESC, i.id"
+)
 #: Statements of the version of the alerts' tables that brought incidents (:data:`schemas.alerts.MIGRATIONS`).
 STATEMENTS: tuple[str, ...] = (
     f"CREATE TABLE IF NOT EXISTS {INCIDENTS} (id uuid PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT clock_timestamp(), "

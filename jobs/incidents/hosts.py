@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any
+
+from schemas.alerts import SKETCH_SIZE
 
 #: Addresses named in a text; more are a number.
 NAMED = 3
@@ -57,6 +60,16 @@ class SideHosts:
     def joined(sides: Iterable[SideHosts]) -> SideHosts:
         """Those of all."""
         return reduce(lambda a, b: a | b, sides, SideHosts())
+
+    @classmethod
+    def of_alert(cls, alert: Mapping[str, Any], side: str) -> SideHosts:
+        """Those of one alert, a row with ``src_ip``, ``dst_ip`` and ``details``; ``side``: ``source`` or ``target``."""
+        if address := alert["src_ip" if side == "source" else "dst_ip"]:
+            return cls((address,))
+        listed, number = alert["details"].get(f"{side}s"), alert["details"].get(f"distinct_{side}s")
+        named = tuple(dict.fromkeys(str(one) for one in listed if one)) if isinstance(listed, list) else ()
+        count = number if isinstance(number, int) and number > len(named) else 0
+        return cls((), named, count, count, count >= SKETCH_SIZE) if count else cls(named, unknown=not named)
 
     def without(self, others: SideHosts) -> SideHosts:
         """Those that are not named among others; all of them where none would be left."""
