@@ -11,3 +11,8 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def so_many(shown: int, total: int, noun: str, plural: str = "") -> str:
     """``7 alerts``, or ``20 of 32 alerts`` where not all of them are shown."""
     return counted(total, noun, plural) if shown >= total else f"{shown:,} of {counted(total, noun, plural)}"
+
+
+def are(count: int) -> str:
+    """``is`` or ``are``."""
+    return "is" if count == 1 else "are"

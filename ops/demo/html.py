@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from infra import files
 from infra.names import printable
+from infra.plurals import counted
 from ops.demo import series, svg
 from ops.harness import latency
 from ops.harness.outcome import Outcome
@@ -120,7 +121,7 @@ def _ends(alert: AlertRow) -> str:
 
 
 def _hint(alert: AlertRow) -> str:
-    return f"{_ends(alert)}, severity {alert.severity}, {alert.flow_count:,} flows"
+    return f"{_ends(alert)}, severity {alert.severity}, {counted(alert.flow_count, 'flow')}"
 
 
 def _delays(values: Sequence[float]) -> Markup | None:

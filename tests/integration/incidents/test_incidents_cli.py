@@ -268,6 +268,10 @@ def test_what_is_none_is_named(made: Settings, capsys: pytest.CaptureFixture[str
 def test_faults_of_the_audit_are_told_with_their_rows(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "audit", "verify", "--json")
     head = json.loads(out)["head"]
+    assert "write the head down elsewhere: flowlake audit verify --noted HEAD" in call(capsys, "audit", "verify")[1]
+    assert f"up to row {head.partition(':')[0]} it is the one from then" in call(capsys, "audit", "verify", "--noted", head)[1]
+    there = json.loads(call(capsys, "audit", "list", "--limit", "1000", "--json")[1])
+    assert f"3 of {len(there)} rows of the audit" in call(capsys, "audit", "list", "--limit", "3")[1]
     ask.query(made.alerts, "ALTER TABLE user_actions DISABLE TRIGGER flowlake_keep")
     ask.query(made.alerts, "UPDATE user_actions SET user_id = 'nobody' WHERE id = 2")
     code, out, _ = call(capsys, "audit", "verify", "--noted", head)
