@@ -91,6 +91,21 @@ def test_a_list_by_name_is_the_list_without(desk: Settings, capsys: pytest.Captu
     assert call(capsys, "alerts", "list", "--kind", "nonsense")[0] == 2
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_at_a_terminal_each_alert_is_a_line(
+    desk: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    key = named_incident(desk, "SYN scan")
+    for arguments, alerts_ in ((("alerts", "list"), 9), (("incidents", "show", key[:8]), 3)):
+        code, out, _ = call(capsys, *arguments)
+        rows = [line for line in out.splitlines() if line.startswith("\u2502")]
+        assert (code, len(rows)) == (0, alerts_)
+        assert max(map(len, rows)) <= columns
+        assert [line for line in rows if "SYN_SCAN" in line and "6.6.6.6 -> 29 hosts" in line]
+
+
 def test_following_by_name_prints_a_line_an_alert(
     desk: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
