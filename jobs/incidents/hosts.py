@@ -73,7 +73,8 @@ class SideHosts:
 
     def without(self, others: SideHosts) -> SideHosts:
         """Those that are not named among others; all of them where none would be left."""
-        left = tuple(one for one in self.whole if one not in {*others.whole, *others.sampled})
+        gone = {*others.whole, *others.sampled}
+        left = tuple(one for one in self.whole if one not in gone)
         return replace(self, whole=left) if left or self.most else self
 
     def words(self, names: Mapping[str, str]) -> str:
