@@ -40,7 +40,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from schemas import assets, incidents, notifications, responses, suppression
-from schemas.labels import FORMER_KINDS, STORM, Label
+from schemas.labels import FORMER_KINDS, REPEATED, STORM, Label
 from schemas.records import AlertRules
 
 TABLE = "alerts"
@@ -243,7 +243,7 @@ def alert_id(key: str) -> UUID:
 def severity(attack_type: str, confidence: float, flow_count: int, labels: Mapping[str, Label], importance: int = assets.UNKNOWN) -> int:
     """Severity of an alert, 1 (low) .. 5 (critical); no lower when confidence, flows or importance are higher.
 
-    ``base + volume + doubt + weight``, held within 1 and 5.
+    ``base + volume + doubt + once + weight``, held within 1 and 5.
 
     Parameters
     ----------
@@ -252,7 +252,8 @@ def severity(attack_type: str, confidence: float, flow_count: int, labels: Mappi
     confidence
         ``doubt`` is -1 below :data:`LOW_CONFIDENCE`, else 0.
     flow_count
-        ``volume`` is 1 from :data:`MANY_FLOWS` on, else 0.
+        ``volume`` is 1 from :data:`MANY_FLOWS` on, else 0. ``once`` is -1 for a single flow of a label of kind ``repeated``, else 0: a
+        beacon, for one, is an attack by coming again and again.
     labels
         Labels by name.
     importance
@@ -261,8 +262,9 @@ def severity(attack_type: str, confidence: float, flow_count: int, labels: Mappi
     """
     label = labels.get(attack_type)
     base = label.severity if label is not None and label.severity else UNKNOWN_SEVERITY
+    once = label is not None and label.kind == REPEATED and flow_count <= 1
     weight = min(4, max(1, importance)) - assets.UNKNOWN
-    return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE) + weight))
+    return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE) - once + weight))
 
 
 _US = pa.int64()  # microseconds since the epoch, UTC

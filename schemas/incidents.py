@@ -34,7 +34,8 @@ def priority(severity: int, stages: int = 1) -> Priority:
     severity
         The highest of its alerts, 1 (low) .. 5 (critical).
     stages
-        Stages of an attack that it shows (:data:`schemas.labels.STAGES`): from two on it is one degree more urgent.
+        Stages of an attack that it shows (:data:`schemas.labels.STAGES`): from two on it is one degree more urgent. Single flows of what
+        is only an attack when it is repeated (:func:`schemas.alerts.severity`) show none.
     """
     degree = {1: 0, 2: 0, 3: 1, 4: 2, 5: 3}[min(5, max(1, severity))]
     found: Priority = get_args(Priority)[min(3, degree + (stages > 1))]
@@ -45,6 +46,10 @@ def _words(values: tuple[str, ...]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
+#: Order of incidents ``i``: those first that want somebody, by priority, then the newest.
+MOST_URGENT_FIRST = (
+    f"i.status NOT IN ({_words(UNDONE)}), array_position(ARRAY[{_words(PRIORITIES)}], i.priority) DESC, i.last_seen DESC, i.id"
+)
 #: Statements of the version of the alerts' tables that brought incidents (:data:`schemas.alerts.MIGRATIONS`).
 STATEMENTS: tuple[str, ...] = (
     f"CREATE TABLE IF NOT EXISTS {INCIDENTS} (id uuid PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT clock_timestamp(), "

@@ -14,6 +14,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 #: Kinds of which one flow is an alert, when it has closed or was looked at ``alerts.min_looks`` times; of the others, ``alerts.min_flows``
 #: flows are (:class:`infra.sections.AlertSettings`).
 AT_ONCE: frozenset[str] = frozenset({"repeated", "per-flow"})
+#: Kind of what is an attack by coming again: one flow of it says less (:func:`schemas.alerts.severity`).
+REPEATED: Kind = "repeated"
 #: Kind of the alert that counts what is too much to be alerts of their own (:mod:`jobs.sinks.storms`); of no label.
 STORM = "storm"
 #: What kinds were called once: in rows and evidence that were written then, and in people's scripts.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from infra.plurals import are, counted
 from schemas.incidents import ACTIONS, AUDIT_HEAD
 
 _READ = (
@@ -88,11 +89,15 @@ def verify(connection: Any, noted: str = "") -> Verified:
 def _compared(row: tuple[Any, ...], last: int, hash_before: bytes) -> Iterator[Fault]:
     number = row[0]
     if number != last + 1:
-        yield Fault(last + 1, f"{number - last - 1} rows are missing before row {number}" if number > last else "a number twice")
+        yield Fault(last + 1, f"{_missing(number - last - 1)} before row {number}" if number > last else "a number twice")
     elif bytes(row[7]) != hash_before:
         yield Fault(number, "it does not follow the row before it: one of them was put in or changed")
     if hashed(row) != bytes(row[8]):
         yield Fault(number, "its content was changed")
+
+
+def _missing(rows: int) -> str:
+    return f"{counted(rows, 'row')} {are(rows)} missing"
 
 
 def _head(connection: Any, last: int, hash_last: bytes) -> Iterator[Fault]:
@@ -102,6 +107,6 @@ def _head(connection: Any, last: int, hash_last: bytes) -> Iterator[Fault]:
     if found is None:
         yield Fault(0, f"{AUDIT_HEAD} is empty")
     elif found[0] > last:
-        yield Fault(last + 1, f"{found[0] - last} rows are missing at the end")
+        yield Fault(last + 1, f"{_missing(found[0] - last)} at the end")
     elif (found[0], bytes(found[1])) != (last, hash_last):
         yield Fault(last, "the last row is not the one that was written last")

@@ -10,6 +10,7 @@ from typing import Any
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import printable
+from infra.plurals import are, counted
 from jobs.incidents import flows
 from jobs.incidents.flows import Condition
 from jobs.runtime import lake
@@ -91,25 +92,26 @@ def find(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted
         other = sorted({printable(alert["record_type"]) for alert in alerts})
         raise ConfigError(f"no {record.name} are behind it: it is about records of type {', '.join(other) or 'none'}", "ask: flowlake sql")
     if len(mine) < len(alerts):
-        notes.append(f"{len(alerts) - len(mine)} alerts are about other records than {record.name}, and left out")
+        others = len(alerts) - len(mine)
+        notes.append(f"{counted(others, 'alert')} {are(others)} about other records than {record.name}, and left out")
     if len(mine) > MAX_ALERTS:
         notes.append(f"these are the records of the first {MAX_ALERTS:,} alerts of {len(mine):,}")
         mine = mine[:MAX_ALERTS]
     if store is not None:
         rows, total = _ASK[store](settings, record, mine, wanted)
         return Behind(rows, total, store, notes)
-    counted = 0 if wanted.attacks or wanted.since else sum(alert["flow_count"] for alert in mine)
-    return _whichever(settings, record, mine, wanted, counted, notes)
+    expected = 0 if wanted.attacks or wanted.since else sum(alert["flow_count"] for alert in mine)
+    return _whichever(settings, record, mine, wanted, expected, notes)
 
 
-def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, counted: int, notes: list[str]) -> Behind:
+def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, expected: int, notes: list[str]) -> Behind:
     failed: StoreError | None = None
     rows, total = list[dict[str, Any]](), -1
     try:
         rows, total = _hot(settings, record, alerts, wanted)
-        if total >= max(counted, 1):
+        if total >= max(expected, 1):
             return Behind(rows, total, HOT, notes)
-        why = f"the hot store holds {total:,} of {counted:,}" if counted else "the hot store holds none"
+        why = f"the hot store holds {total:,} of {expected:,}" if expected else "the hot store holds none"
     except StoreError as e:
         failed, why = e, f"the hot store cannot be asked: {e}"
     try:
@@ -117,20 +119,20 @@ def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], 
     except StoreError as e:
         if failed is not None:
             raise failed from e
-        return Behind(rows, total, HOT, [*notes, *([f"the lake cannot be asked: {e}"] if total < counted else [])])
+        return Behind(rows, total, HOT, [*notes, *([f"the lake cannot be asked: {e}"] if total < expected else [])])
     if more > total:
         return Behind(older, more, LAKE, [*notes, f"from the lake: {why}"])
-    if total < counted:
-        notes.append(_fewer(total, counted, len(alerts)))
+    if total < expected:
+        notes.append(_fewer(total, expected, len(alerts)))
     return Behind(rows, total, HOT, notes)
 
 
-def _fewer(total: int, counted: int, alerts: int) -> str:
+def _fewer(total: int, expected: int, alerts: int) -> str:
     """Why fewer are stored than alerts count."""
     ends = "open ones are when they end, and old ones are deleted"
     if alerts == 1:
-        return f"{total:,} of {counted:,} flows are stored: {ends}"
-    return f"{total:,} flows are stored, the alerts count {counted:,}: what two of them share counts twice; {ends}"
+        return f"{total:,} of {counted(expected, 'flow')} {are(expected)} stored: {ends}"
+    return f"{counted(total, 'flow')} {are(total)} stored, the alerts count {expected:,}: what two of them share counts twice; {ends}"
 
 
 def _where(alerts: Sequence[Alert], record: RecordType, wanted: Wanted, columns: Mapping[str, str], time: str) -> Condition:

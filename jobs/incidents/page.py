@@ -10,7 +10,7 @@ from jobs.incidents import ids, people
 from jobs.sinks.grants import may_read
 from schemas import techniques
 from schemas.alerts import TABLE
-from schemas.incidents import ACTIONS, INCIDENTS
+from schemas.incidents import ACTIONS, INCIDENTS, UNDONE
 from schemas.labels import Label, kind_named
 
 COLUMNS = (
@@ -119,3 +119,15 @@ def resolve(cursor: Any, given: str, by: str, action: str | None = None) -> dict
             f"flowlake alerts show {key[:8]} tells what was done",
         )
     raise ConfigError(f"there is no alert {key}", "it was deleted a moment ago")
+
+
+def left_open(cursor: Any, alert: str) -> dict[str, Any] | None:
+    """The incident of an alert where it is open and none of its alerts is any more: id, title, status."""
+    cursor.execute(
+        f"SELECT i.id::text, i.title, i.status FROM {INCIDENTS} i JOIN {TABLE} a ON a.incident_id = i.id WHERE a.id = %s::uuid "
+        f"AND i.status = ANY(%s) AND NOT EXISTS (SELECT FROM {TABLE} o WHERE o.incident_id = i.id AND o.resolved_at IS NULL "
+        "AND o.suppressed_by IS NULL)",
+        (alert, list(UNDONE)),
+    )
+    found = cursor.fetchone()
+    return dict(found) if found else None

@@ -19,12 +19,12 @@ from infra.console.looks import NO_TABLE
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import valid_text
 from infra.sections import PostgresSettings
-from jobs.incidents import guards, ids, store
+from jobs.incidents import changes, guards, ids, store, summary
 from jobs.sinks import postgres
 from jobs.sinks.grants import may_read
 from jobs.sinks.stores import StoreUnavailable
 from schemas.alerts import TABLE
-from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, NOTES, PRIORITIES, UNDONE, Status
+from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, MOST_URGENT_FIRST, NOTES, PRIORITIES, UNDONE, Status
 from schemas.labels import Label
 
 #: Characters of a name, and of a note.
@@ -102,20 +102,21 @@ def find(cursor: Any, given: str) -> dict[str, Any]:
 
 def listed(
     cursor: Any, *, undone: bool = False, status: str | None = None, assigned: str | None = None, since: Any = None, limit: int = 20
-) -> list[dict[str, Any]]:
-    """Incidents, those first that want somebody: by priority, then the newest."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Incidents, those first that want somebody: by priority, then the newest; and how many there are without the limit."""
     where, values = ["true"], list[Any]()
     for condition, value in (("i.status = ANY(%s)", list(UNDONE) if undone else None), ("i.status = %s", status),
                              ("i.assigned_to = %s", assigned), ("i.last_seen >= %s", since)):  # fmt: skip
         if value is not None:
             where.append(condition)
             values.append(value)
-    cursor.execute(
-        f"SELECT {_SHOWN} FROM {INCIDENTS} i WHERE {' AND '.join(where)} "
-        "ORDER BY i.status <> ALL(%s), array_position(%s, i.priority) DESC, i.last_seen DESC, i.id LIMIT %s",
-        [*values, list(UNDONE), list(PRIORITIES), limit],
-    )
-    return [dict(row) for row in cursor.fetchall()]
+    those = f"FROM {INCIDENTS} i WHERE {' AND '.join(where)}"
+    cursor.execute(f"SELECT {_SHOWN} {those} ORDER BY {MOST_URGENT_FIRST} LIMIT %s", [*values, limit])
+    rows = [dict(row) for row in cursor.fetchall()]
+    if len(rows) < limit:
+        return rows, len(rows)
+    cursor.execute(f"SELECT count(*) AS there {those}", values)
+    return rows, cursor.fetchone()["there"]
 
 
 def notes_of(cursor: Any, incident: str) -> list[dict[str, Any]] | None:
@@ -149,18 +150,7 @@ def told(cursor: Any, targets: Sequence[str]) -> list[dict[str, Any]]:
         f"SELECT timestamp, user_id, action, details FROM {ACTIONS} WHERE target = ANY(%s) ORDER BY id",
         (list(targets),),
     )
-    return [{**row, "what": _told(row["action"], row["details"])} for row in cursor.fetchall()]
-
-
-def _told(action: str, details: Mapping[str, Any]) -> str:
-    if not action.endswith(".update"):
-        return {"insert": "made", "delete": "merged into another"}.get(action.partition(".")[2], action)
-    changed = {name: change for name, change in details.items() if name not in ("touched_at", "metadata", "description")}
-    return ", ".join(f"{name} {_short(was)} -> {_short(now)}" for name, (was, now) in sorted(changed.items())) or "touched"
-
-
-def _short(value: Any) -> str:
-    return "none" if value is None else one_line(str(value), 60)
+    return [{**row, "what": changes.told(row["action"], row["details"])} for row in cursor.fetchall()]
 
 
 def labels_of(settings: Settings) -> dict[str, Label]:
@@ -169,12 +159,17 @@ def labels_of(settings: Settings) -> dict[str, Label]:
 
 
 def assign(cursor: Any, given: str, who: str) -> dict[str, Any]:
-    """Give an incident to somebody (``""``: to nobody); one that nobody had begun is being investigated then."""
+    """Give an incident to somebody (``""``: to nobody); one that nobody had begun is being investigated then.
+
+    Raises
+    ------
+    StoreError
+        It is closed: whom it is given to would not see it among the open ones.
+    """
     incident = find(cursor, given)
     to = text(who, "--to", MAX_NAME) if who else None
-    return _changed(
-        cursor, incident, "assigned_to = %s, status = CASE WHEN status = 'OPEN' AND %s THEN 'INVESTIGATING' ELSE status END", [to, bool(to)]
-    )
+    begun = "assigned_to = %s, status = CASE WHEN status = 'OPEN' AND %s THEN 'INVESTIGATING' ELSE status END"
+    return _changed(cursor, incident, begun, [to, bool(to)], "status = ANY(%s)", [list(UNDONE)])
 
 
 def note(cursor: Any, given: str, by: str, words: str) -> dict[str, Any]:
@@ -241,7 +236,7 @@ def merge(cursor: Any, given: Sequence[str], labels: Mapping[str, Label]) -> dic
     cursor.execute(f"UPDATE {TABLE} SET grouped_by = %s WHERE incident_id = ANY(%s::uuid[])", (BY_PERSON, merged))
     with cursor.connection.cursor() as plain:
         store.merge(plain, [UUID(one) for one in merged], UUID(into["id"]))
-        store.tell(plain, [UUID(into["id"])], labels)
+        summary.tell(plain, [UUID(into["id"])], labels)
     return _changed(cursor, into, "", [])
 
 
@@ -279,7 +274,7 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     )
     cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, chosen))
     with cursor.connection.cursor() as plain:
-        store.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
+        summary.tell(plain, [UUID(fresh), *map(UUID, before)], labels)
     for one in before:
         _changed(cursor, {"id": one}, "", [])
     return find(cursor, fresh)

@@ -16,13 +16,11 @@ from uuid import UUID
 
 from psycopg2.extras import execute_values
 
-from jobs.incidents import telling
 from jobs.incidents.stories import Sighting, sighting, stories, story_id
-from jobs.incidents.telling import StoryPart
-from schemas.alerts import SAMPLE_SIZE, TABLE
-from schemas.assets import TABLE as ASSETS
-from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE, priority
-from schemas.labels import STORM, Label
+from jobs.incidents.summary import tell
+from schemas.alerts import TABLE
+from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE
+from schemas.labels import Label
 
 _US = "(extract(epoch FROM {0}) * 1000000)::bigint"
 #: A parameter in microseconds since the epoch.
@@ -330,68 +328,3 @@ def _follows(cursor: Any, incident: UUID, story: Sequence[Sighting], members: Ma
         cursor.execute(
             f"UPDATE {INCIDENTS} SET metadata = metadata || %s::jsonb WHERE id = %s", (json.dumps({"follows": closed}), str(incident))
         )
-
-
-_PARTS = f"""
-SELECT a.incident_id::text, a.attack_type, count(*), sum(a.flow_count)::bigint, {_US.format("min(a.first_seen)")},
-    {_US.format("max(a.last_seen)")}, max(a.severity),
-    (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.src_ip)) FILTER (WHERE a.src_ip IS NOT NULL)) AS x
-        LIMIT 1000) s),
-    (SELECT array_agg(DISTINCT x ORDER BY x) FROM (SELECT unnest(array_agg(host(a.dst_ip)) FILTER (WHERE a.dst_ip IS NOT NULL)) AS x
-        LIMIT 1000) s),
-    bool_or(coalesce((a.details ->> 'distinct_sources')::bigint, 1) > 1),
-    bool_or(coalesce((a.details ->> 'distinct_targets')::bigint, 1) > 1), bool_or(a.kind = '{STORM}')
-FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL GROUP BY a.incident_id, a.attack_type
-"""
-
-
-def _names(cursor: Any, parts: Iterable[StoryPart]) -> dict[str, str]:
-    """Names of the assets that hold the addresses which a text names."""
-    named = {one for part in parts for side in (part.sources, part.targets) if len(side) <= telling.NAMED for one in side}
-    cursor.execute(
-        f"SELECT * FROM (SELECT x.address, (SELECT s.name FROM {ASSETS} s WHERE s.removed_at IS NULL AND s.network >>= x.address::inet "
-        "ORDER BY masklen(s.network) DESC LIMIT 1) AS name FROM unnest(%s::text[]) AS x(address)) found WHERE name IS NOT NULL",
-        (sorted(named),),
-    )
-    return dict(cursor.fetchall())
-
-
-def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
-    """Title, description, priority and metadata of incidents from their alerts. A title or priority that a person chose stays."""
-    if not ids:
-        return
-    cursor.execute(_PARTS, ([str(i) for i in ids],))
-    parts: dict[str, list[StoryPart]] = defaultdict(list)
-    ends: dict[str, int] = defaultdict(int)
-    for key, attack_type, alerts, flows, first, last, severity, sources, targets, crowd, many, storm in cursor.fetchall():
-        parts[key].append(
-            StoryPart(attack_type, alerts, flows, first, severity, tuple(sources or ()), tuple(targets or ()), crowd, many, storm)
-        )
-        ends[key] = max(ends[key], last)
-    names = _names(cursor, (part for of in parts.values() for part in of))
-    rows = []
-    for key, of in parts.items():
-        of.sort(key=lambda part: (part.first_seen, part.attack_type))
-        known = [labels[part.attack_type] for part in of if part.attack_type in labels]
-        stages = list(dict.fromkeys(label.stage for label in known if label.stage))
-        metadata = {
-            "alerts": sum(part.alerts for part in of), "flows": sum(part.flows for part in of),
-            "attack_types": [part.attack_type for part in of], "stages": stages,
-            "techniques": sorted({label.technique for label in known if label.technique}),
-            "sources": sorted({a for part in of for a in part.sources})[:SAMPLE_SIZE],
-            "targets": sorted({a for part in of for a in part.targets})[:SAMPLE_SIZE],
-        }  # fmt: skip
-        severity = max(part.severity for part in of)
-        rows.append(
-            (key, telling.title(of, names), telling.description(of, labels, names), priority(severity, len(stages)), json.dumps(metadata),
-             min(part.first_seen for part in of), ends[key])
-        )  # fmt: skip
-    execute_values(
-        cursor,
-        f"UPDATE {INCIDENTS} i SET title = CASE WHEN i.metadata ? 'titled_by' THEN i.title ELSE n.title END, "
-        "priority = CASE WHEN i.metadata ? 'prioritised_by' THEN i.priority ELSE n.priority END, description = n.description, "
-        "metadata = i.metadata || n.metadata::jsonb, first_seen = timestamptz 'epoch' + n.first_seen * interval '1 microsecond', "
-        "last_seen = timestamptz 'epoch' + n.last_seen * interval '1 microsecond', updated_at = clock_timestamp() "
-        "FROM (VALUES %s) AS n (id, title, description, priority, metadata, first_seen, last_seen) WHERE i.id = n.id::uuid",
-        rows,
-    )

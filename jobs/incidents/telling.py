@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from infra.plurals import counted
+from jobs.incidents.hosts import SideHosts
 from schemas.labels import Label
 
 _ACRONYMS = {"SYN", "UDP", "TCP", "HTTP", "SSH", "FTP", "DNS", "ICMP", "BGP"}
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
-#: Addresses named in a text; more are a number.
-NAMED = 3
 
 
 @dataclass(frozen=True)
 class StoryPart:
-    """The alerts of an incident that are of one attack type. Times: us since the epoch; addresses: those that are known, sorted."""
+    """The alerts of an incident that are of one attack type. ``first_seen``: us since the epoch.
+
+    ``seen``: they are more than single flows of what is only an attack when it is repeated.
+    """
 
     attack_type: str
     alerts: int
     flows: int
     first_seen: int
     severity: int
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    more_sources: bool = False
-    more_targets: bool = False
+    sources: SideHosts
+    targets: SideHosts
     storm: bool = False
+    seen: bool = True
 
 
 def plain(attack_type: str) -> str:
@@ -41,10 +43,9 @@ def title(parts: Sequence[StoryPart], assets: Mapping[str, str] = _NO_NAMES) -> 
     """One line: what, by whom, at whom; ``parts`` in the order of time, ``assets`` names of addresses."""
     names = [plain(part.attack_type) for part in parts]
     what = ", then ".join([names[0], *(name if name.split()[0] in _ACRONYMS else name[0].lower() + name[1:] for name in names[1:])])
-    sources, crowd = _all(parts, "sources")
-    targets, many = _all(parts, "targets")
-    others = [t for t in targets if t not in sources] or targets
-    return f"{what}: {_hosts(sources, crowd, assets)} -> {_hosts(others, many, assets)}"
+    sources = SideHosts.joined(part.sources for part in parts)
+    targets = SideHosts.joined(part.targets for part in parts).without(sources)
+    return f"{what}{_who(sources, targets, assets, ': ')}"
 
 
 def description(parts: Sequence[StoryPart], labels: Mapping[str, Label], assets: Mapping[str, str] = _NO_NAMES) -> str:
@@ -56,20 +57,17 @@ def description(parts: Sequence[StoryPart], labels: Mapping[str, Label], assets:
         technique = f" MITRE ATT&CK {label.technique}." if label and label.technique else ""
         check = f" Check {label.check}{'' if label.check.endswith('?') else '.'}" if label and label.check else ""
         storm = " A storm: what was too much for alerts of its own is counted in one." if part.storm else ""
-        counted = f"{part.alerts} alert{'s' * (part.alerts != 1)}, {part.flows:,} flow{'s' * (part.flows != 1)}"
-        who = f"{_hosts(part.sources, part.more_sources, assets)} -> {_hosts(part.targets, part.more_targets, assets)}"
-        lines.append(f"{plain(part.attack_type)}{about}: {counted}, {who}.{technique}{check}{storm}")
+        much = f"{counted(part.alerts, 'alert')}, {counted(part.flows, 'flow')}"
+        who = _who(part.sources, part.targets, assets, ", ")
+        lines.append(f"{plain(part.attack_type)}{about}: {much}{who}.{technique}{check}{storm}")
     return "\n".join(lines)
 
 
-def _all(parts: Sequence[StoryPart], side: str) -> tuple[list[str], bool]:
-    named = list(dict.fromkeys(address for part in parts for address in getattr(part, side)))
-    return named, any(getattr(part, f"more_{side}") for part in parts)
+def stages(parts: Iterable[StoryPart], labels: Mapping[str, Label]) -> list[str]:
+    """Stages of an attack that parts show, in their order."""
+    return list(dict.fromkeys(label.stage for part in parts if (label := labels.get(part.attack_type)) and label.stage))
 
 
-def _hosts(addresses: Sequence[str], more: bool, assets: Mapping[str, str]) -> str:
-    if more or not addresses:
-        return "many hosts"
-    if len(addresses) > NAMED:
-        return f"{len(addresses)} hosts"
-    return ", ".join(f"{one} ({assets[one]})" if one in assets else one for one in addresses)
+def _who(sources: SideHosts, targets: SideHosts, assets: Mapping[str, str], before: str) -> str:
+    """``: 192.0.2.1 -> 4 hosts``; nothing of records that are not about hosts."""
+    return f"{before}{sources.words(assets)} -> {targets.words(assets)}" if sources or targets else ""

@@ -48,6 +48,8 @@ BUSY_S = 5.0
 _TYPES = ("attack_type", "attack", "type", "label", "prediction", "rule")
 _CONFIDENCES = ("confidence", "confidence_score", "probability", "score")
 _TARGETS = ("dst_ip", "destination_ip", "dst", "target", "target_ip", "destination")
+#: Of how many flows an alert of another system is, is not known: for its severity neither one nor many.
+_SOME_FLOWS = 2
 _WORDS = {"low": 1, "minor": 2, "medium": 3, "high": 4, "critical": 5}
 
 
@@ -250,7 +252,7 @@ def _alert(row: tuple[Any, ...], us: int, record: RecordType, path: Path) -> dic
         "src_ip": _address(src_ip),
         "dst_ip": _address(_first(details, _TARGETS)),
         "attack_type": attack,
-        "severity": _severity(details) or severity(attack, 1.0 if confidence is None else confidence, 1, labels),
+        "severity": _severity(details) or severity(attack, 1.0 if confidence is None else confidence, _SOME_FLOWS, labels),
         "confidence": 0.0 if confidence is None else confidence,
         "details": json.dumps(
             {**details, "migrated": {"file": path.name, "id": _storable(number), "confidence_known": confidence is not None}}

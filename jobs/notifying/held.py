@@ -10,6 +10,7 @@ from uuid import uuid4
 from psycopg2.extras import execute_values
 
 from infra.channels import ChannelSettings
+from infra.plurals import counted
 from jobs.notifying.decide import wants_kind
 from jobs.notifying.notice import MAX_NAMES, Notice, iso
 from schemas.incidents import PRIORITIES
@@ -89,7 +90,7 @@ def digest(cursor: Any, channel: str, after_s: float) -> Notice | None:
     first, last = min(row[4] for row in rows), max(row[5] for row in rows)
     return Notice(
         id=str(uuid4()), key=str(uuid4()), news="digest", subject="digest", subject_id="", at=iso(rows[0][6]),
-        title=f"{total:,} message{'s' * (total != 1)} held back: {', '.join(f'{kind} {n:,}' for kind, n in kinds.most_common(3))}",
+        title=f"{counted(total, 'message')} held back: {', '.join(f'{kind} {n:,}' for kind, n in kinds.most_common(3))}",
         description="There were more messages than this channel takes. `flowlake incidents list --open` shows all incidents.",
         priority=PRIORITIES[max(levels)], severity=max(levels) + 2, kinds=tuple(kind for kind, _ in kinds.most_common(MAX_NAMES)),
         sources=tuple(source for source, _ in sources.most_common(MAX_NAMES)), first_seen=iso(first), last_seen=iso(last), counts=counts,

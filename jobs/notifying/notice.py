@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from infra.names import valid_text
+from infra.plurals import counted
 from schemas.incidents import PRIORITIES
 
 #: Version of our JSON.
@@ -108,7 +109,7 @@ class Notice:
             ("Kinds", ", ".join(self.kinds)),
             ("Sources", ", ".join(self.sources)),
             ("Targets", ", ".join(self.targets)),
-            ("Evidence", f"{_many(self.alerts, 'alert')}, {_many(self.flows, 'flow')}" if self.alerts else ""),
+            ("Evidence", f"{counted(self.alerts, 'alert')}, {counted(self.flows, 'flow')}" if self.alerts else ""),
             ("Seen", f"{self.first_seen} to {self.last_seen}" if self.first_seen else ""),
             ("MITRE ATT&CK", ", ".join(self.techniques)),
             ("Note", self.note),
@@ -129,10 +130,6 @@ class Notice:
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in body.items() if name in known}
         return cls(**values)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def line(text: str, most: int) -> str:

@@ -17,7 +17,7 @@ from infra.sections import AlertSettings
 from jobs.incidents import store as incidents
 from jobs.incidents.people import MAX_NAME, MAX_NOTE, text
 from jobs.sinks import alertstore, postgres
-from jobs.suppression import conditions
+from jobs.suppression import conditions, occurrences
 from schemas.alerts import TABLE as ALERTS
 from schemas.labels import Label
 from schemas.suppression import CONDITIONS, TABLE, Direction, Repeat, Sort
@@ -30,7 +30,7 @@ _SHOWN = (
     "e.end_reason, e.withdrawn, e.hits, e.last_hit, "
     "CASE WHEN e.ended_at IS NOT NULL THEN 'ended' WHEN e.starts_at > clock_timestamp() THEN 'to come' "
     "WHEN coalesce(CASE WHEN e.repeats = '' THEN e.ends_at ELSE e.repeats_until END, 'infinity') <= clock_timestamp() THEN 'over' "
-    "ELSE 'in force' END AS state"
+    "ELSE 'in force' END AS state, statement_timestamp() AS now"
 )
 _NAMES = {"whitelist": "whitelist entry", "maintenance": "maintenance window"}
 
@@ -161,14 +161,21 @@ def find(cursor: Any, entry: int, sort: Sort) -> dict[str, Any]:
     row = cursor.fetchone()
     if row is None:
         raise ConfigError(f"there is no {_NAMES[sort]} {entry}", f"flowlake {sort} list --all shows the numbers in its first column")
-    return dict(row)
+    return _with_times(row)
 
 
 def listed(cursor: Any, sort: Sort, *, ended: bool = False) -> list[dict[str, Any]]:
     """Entries of a sort, the newest first; with ``ended`` those that hold no longer too."""
     which = "" if ended else "WHERE state IN ('in force', 'to come')"
     cursor.execute(f"SELECT * FROM (SELECT {_SHOWN} FROM {TABLE} e WHERE e.sort = %s) e {which} ORDER BY id DESC", (sort,))
-    return [dict(row) for row in cursor.fetchall()]
+    return [_with_times(row) for row in cursor.fetchall()]
+
+
+def _with_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with the times of the occurrence that is, or is the next (``next_start``, ``next_end``); before it, it is to come."""
+    starts, ends = occurrences.current_or_next(row, row["now"])
+    state = "to come" if row["repeats"] and row["state"] == "in force" and starts > row["now"] else row["state"]
+    return {**{name: value for name, value in row.items() if name != "now"}, "state": state, "next_start": starts, "next_end": ends}
 
 
 def silence_told(cursor: Any, entry: Mapping[str, Any], by: str, acting: Acting) -> list[UUID]:
@@ -252,7 +259,7 @@ def silencing(cursor: Any, alert: Mapping[str, Any]) -> list[dict[str, Any]]:
         f"WHERE {conditions.FITS} ORDER BY e.id",
         dict(alert),
     )
-    return [dict(row) for row in cursor.fetchall()]
+    return [_with_times(row) for row in cursor.fetchall()]
 
 
 def _lock(cursor: Any) -> None:

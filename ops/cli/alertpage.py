@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from infra.console.looks import plain, word
+from infra.plurals import counted
 from jobs.incidents.wording import reasons
 from schemas.alerts import SKETCH_SIZE
 from schemas.packets import FLOWS
@@ -48,7 +49,7 @@ def facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "who", f"{_side(alert, 'src_ip', 'source')} -> {_side(alert, 'dst_ip', 'target')}{_ports(details)}"
     seconds = (alert["last_seen"] - alert["first_seen"]).total_seconds()
     yield "when", f"{plain(alert['first_seen'])} to {plain(alert['last_seen'])} ({seconds:,.1f} s); raised {plain(alert['created_at'])}"
-    yield "how many", f"{alert['flow_count']:,} flow{'s' * (alert['flow_count'] != 1)}, {alert['kind']}"
+    yield "how many", f"{counted(alert['flow_count'], 'flow')}, {alert['kind']}"
     yield "how sure", f"severity {alert['severity']} of 5, confidence {alert['confidence']:.2f}, model {word(alert['model_version'])}"
     yield "seen by", f"sensor {word(alert['sensor_id'])}, domain {word(alert['domain'])}"
     yield "state", _state(alert)
@@ -131,7 +132,7 @@ def _why(details: Mapping[str, Any], record_type: str) -> Iterator[str]:
         features = reasons(one, record_type)
         yield from (f"  {reason.share:+8.3f}  {word(reason.text, 200)}" for reason in features[:_FEATURES])
         if len(features) > _FEATURES:
-            yield f"  and {len(features) - _FEATURES} features that did less"
+            yield f"  and {counted(len(features) - _FEATURES, 'feature')} that did less"
 
 
 def _number(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from datetime import datetime, timedelta
@@ -17,8 +18,9 @@ from infra.console import looks
 from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError
 from infra.names import printable
+from infra.plurals import counted, so_many
 from jobs.sinks import ask
-from ops.cli import frames
+from ops.cli import alertlines, frames
 from schemas.alerts import TABLE
 from schemas.labels import ATTACKS, FORMER_KINDS, KINDS, STORM, kind_named
 
@@ -111,18 +113,19 @@ def _look(
     moment = looks.since(since)
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=moment, suppressed=suppressed)
     if not suppressed:
-        _say_hidden(count_suppressed(settings, kind=kind, only_open=only_open, since=moment))
+        _say_hidden(count(settings, kind, only_open, moment, silenced=True))
     if began is not None:
         _follow(settings, rows, began, kind, only_open, as_json, suppressed)
     else:
         if kind and not rows:
             _known(settings, kind)
-        looks.show(
-            rows,
-            (*_SHOWN, "suppressed_by") if suppressed else _SHOWN,
-            form="json" if as_json else "table",
-            title=f"{len(rows)} alerts, newest first",
-        )
+        there = len(rows) if as_json or len(rows) < limit else count(settings, kind, only_open, moment, None if suppressed else False)
+        title = f"{so_many(len(rows), there, 'alert')}, newest first"
+        if as_json or not rows or not sys.stdout.isatty():
+            looks.show(rows, (*_SHOWN, "suppressed_by") if suppressed else _SHOWN, form="json" if as_json else "table", title=title)
+        else:
+            short = alertlines.in_lines(rows, shutil.get_terminal_size().columns)
+            looks.show(short, tuple(short[0]), form="table", title=title)
         if not rows:
             from jobs.sinks import postgres
 
@@ -133,7 +136,8 @@ def _look(
 
 def _say_hidden(hidden: int) -> None:
     if hidden:
-        print(f"{hidden:,} suppressed alert{'s are' if hidden > 1 else ' is'} not shown: --suppressed shows them too", file=sys.stderr)
+        verb = "is" if hidden == 1 else "are"
+        print(f"{counted(hidden, 'suppressed alert')} {verb} not shown: --suppressed shows them too", file=sys.stderr)
 
 
 @app.command(epilog="Example:  flowlake alerts show 0b4c1f6e")
@@ -193,7 +197,12 @@ def resolve(
     who = by or me()
     with people.acting(config.load(conf_file).alerts, who) as cursor:
         row = page.resolve(cursor, alert_id, who, action)
+        left = page.left_open(cursor, row["id"])
     print(f"{row['id']}  {looks.word(row['attack_type'])}  resolved by {row['resolved_by']} at {looks.plain(row['resolved_at'])}")
+    if left is not None:
+        short = left["id"][:8]
+        print(f"it was the last open alert of incident {short}, which is still {looks.word(left['status'])}: {looks.word(left['title'])}")
+        print(f"to close it: flowlake incidents resolve {short} --why 'what was done'")
 
 
 def read(
@@ -229,11 +238,12 @@ def read(
     return [{**row, "kind": kind_named(row["kind"])} for row in rows]
 
 
-def count_suppressed(settings: Settings, *, kind: str | None = None, only_open: bool = False, since: datetime | None = None) -> int:
-    """Alerts that :func:`read` leaves out because they are silenced."""
+def count(settings: Settings, kind: str | None, only_open: bool, since: datetime | None, silenced: bool | None) -> int:
+    """Alerts that there are: those that are silenced, those that are not, or all (None)."""
     where, values = _conditions(kind, only_open, since, None)
-    sql = f"SELECT count(*) AS hidden FROM {TABLE} WHERE suppressed_by IS NOT NULL AND {' AND '.join(where)}"
-    return int(ask.query(settings.alerts, sql, values)[0]["hidden"])
+    if silenced is not None:
+        where.append(f"suppressed_by IS {'NOT ' if silenced else ''}NULL")
+    return int(ask.query(settings.alerts, f"SELECT count(*) AS there FROM {TABLE} WHERE {' AND '.join(where)}", values)[0]["there"])
 
 
 def _conditions(kind: str | None, only_open: bool, since: datetime | None, created_since: datetime | None) -> tuple[list[str], list[Any]]:
@@ -282,6 +292,6 @@ def _line(row: dict[str, Any], as_json: bool) -> str:
     if as_json:
         return json.dumps({name: looks.plain(value) for name, value in row.items()}, default=str)
     return printable(
-        f"{looks.plain(row['timestamp'])}  severity {row['severity']}  {row['attack_type']:<16} {row['src_ip'] or 'many':>15} -> "
-        f"{row['dst_ip'] or 'many':<15}  flows {row['flow_count']}  confidence {row['confidence']:.2f}  {row['id']}"
+        f"{looks.plain(row['timestamp'])}  severity {row['severity']}  {row['attack_type']:<16} {alertlines.ends(row):<33}  "
+        f"flows {row['flow_count']}  confidence {row['confidence']:.2f}  {row['id']}"
     )

@@ -12,6 +12,7 @@ from infra import config
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import StoreError
+from infra.plurals import counted
 from jobs.archiving import commands
 from jobs.archiving.commands import Table
 
@@ -69,7 +70,7 @@ def verify(
     else:
         for item in damages:
             print(f"{item.path}: {item.problem}")
-        print(f"{files:,} file{'' if files == 1 else 's'} read, {len(damages):,} damaged")
+        print(f"{counted(files, 'file')} read, {len(damages):,} damaged")
     if damages:
         raise typer.Exit(1)
 
@@ -97,4 +98,4 @@ def restore(
         return
     for item in done:
         stays = f"; it stays until {item.until}" if item.until else ""
-        print(f"{item.into} {item.month}: {item.rows:,} rows came back, {item.there:,} were there{stays}")
+        print(f"{item.into} {item.month}: {counted(item.rows, 'row')} came back, {item.there:,} were there{stays}")

@@ -17,6 +17,7 @@ from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, InputError, one_line
 from infra.names import printable
 from infra.networks import network
+from infra.plurals import are, counted
 from schemas.assets import IMPORTANCES
 
 app = group(
@@ -52,7 +53,7 @@ def import_(
         print(printable(f"line {line}: {why}"), file=sys.stderr)
     if found.bad:
         more = f", {len(found.bad) - _TOLD:,} of them not shown" if len(found.bad) > _TOLD else ""
-        count = f"{len(found.bad):,} row{'s are' if len(found.bad) > 1 else ' is'} not right{more}"
+        count = f"{counted(len(found.bad), 'row')} {are(len(found.bad))} not right{more}"
         raise InputError(f"{file}: {count}; nothing was imported", "mend the lines named above, and import the file again")
     if not found.assets:
         raise InputError(f"{file}: there is no row below the header", "a row an asset; flowlake assets remove takes one off the list")
@@ -118,7 +119,7 @@ def list_(
 
     with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = assets.listed(cursor, removed=removed)
-    _show(rows, as_json, f"{len(rows)} assets", ("removed_at", "removed_by") if removed else ())
+    _show(rows, as_json, counted(len(rows), "asset"), ("removed_at", "removed_by") if removed else ())
 
 
 @app.command(epilog="Example:  flowlake assets show 192.0.2.10")

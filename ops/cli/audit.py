@@ -6,7 +6,7 @@ import json
 import re
 from contextlib import closing
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg2
 import typer
@@ -15,7 +15,11 @@ from infra import config
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError, one_line
+from infra.plurals import counted, so_many
 from schemas.incidents import ACTIONS
+
+if TYPE_CHECKING:
+    from jobs.incidents.audit import Verified
 
 app = group("Who did what to alerts and incidents, and whether that record is whole.", "flowlake audit verify")
 _SHOWN = ("id", "timestamp", "user_id", "action", "target", "details")
@@ -43,7 +47,7 @@ def list_(
     from jobs.sinks import ask
 
     settings = config.load(conf_file)
-    where, values = ["true"], list[object]()
+    where, values = ["true"], list[Any]()
     for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", looks.since(since))):
         if value is not None:
             where.append(condition)
@@ -54,9 +58,13 @@ def list_(
         f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT %s",
         [*values, limit],
     )
+    there = len(rows)
     if not as_json:
         rows = [{**row, "details": one_line(json.dumps(row["details"]), 80)} for row in rows]
-    looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} rows of the audit, newest first")
+        if len(rows) == limit:
+            there = ask.query(settings.alerts, f"SELECT count(*) AS there FROM {ACTIONS} WHERE {' AND '.join(where)}", values)[0]["there"]
+    title = f"{so_many(len(rows), there, 'row')} of the audit, newest first"
+    looks.show(rows, _SHOWN, form="json" if as_json else "table", title=title)
 
 
 @app.command(epilog="Examples:  flowlake audit verify   |   flowlake audit verify --noted 1042:9f2c...")
@@ -95,7 +103,15 @@ def verify(
             print(f"row {fault.row}: {fault.what}" if fault.row else fault.what)
         if len(found.faults) > audit.MAX_TOLD:
             print(f"and {len(found.faults) - audit.MAX_TOLD:,} more")
-        told = f"{len(found.faults):,} fault{'s' if len(found.faults) > 1 else ''}" if found.faults else "whole"
-        print(f"{found.rows:,} rows, {told}; head {found.head}")
+        told = counted(len(found.faults), "fault") if found.faults else "whole"
+        print(f"{counted(found.rows, 'row')}, {told}; head {found.head}")
+        print(_about_head(found, noted))
     if found.faults:
         raise typer.Exit(EXIT_FAULTS)
+
+
+def _about_head(found: Verified, noted: str) -> str:
+    """What the head is for."""
+    if noted and not found.faults:
+        return f"the head that was noted is in the chain: up to row {int(noted.partition(':')[0])} it is the one from then"
+    return "write the head down elsewhere: flowlake audit verify --noted HEAD finds out later whether all was written anew"

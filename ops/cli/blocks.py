@@ -14,6 +14,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.names import printable
+from infra.plurals import counted
 
 app = group("Blocks of addresses: what holds, what was, and whether it is so.", "flowlake blocks list")
 _SHOWN = ("address", "state", "left", "blocked_until", "asked_by", "why", "responder", "error", "alert_id", "incident_id")
@@ -90,9 +91,11 @@ def _said(done: Any) -> list[str]:
     until = f"until {looks.plain(row['blocked_until'])} ({durations.words(row['seconds'])})"
     first = f"{row['address']} is blocked {until} by {row['responder']}"
     if row["state"] == "DRY_RUN":
-        first = f"dry run: {row['address']} would be blocked {until}; nothing was done. Set response.responder to block"
+        first = f"dry run: {row['address']} would be blocked {until}; nothing was done"
     why = f": {row['why']}" if row["why"] else ""
     lines = [first, f"{row['id']}  asked by {row['asked_by']}{why}", done.reach.words()]
+    if row["state"] == "DRY_RUN":
+        lines.append("to block for real, name who does it: response.responder, nftables or webhook")
     if done.written.held:
         how = "it holds longer now" if done.written.longer else "it holds longer than was asked for, and stays so"
         lines.insert(1, f"it was blocked before, by {row['asked_by']}: {how}")
@@ -147,7 +150,8 @@ def _show(settings: Settings, address: str | None, all_states: bool, limit: int,
         rows = book.listed(cursor, network=network, all_states=all_states, limit=limit)
     if not as_json:
         rows = [{**row, "left": durations.words(row["seconds"])} for row in rows]
-    title = f"{len(rows)} blocks, newest first" if all_states else f"{len(rows)} blocks that hold"
+    number = f"{'the newest ' if len(rows) == limit else ''}{counted(len(rows), 'block')}"  # there may be more
+    title = f"{number}, newest first" if all_states else f"{number} in force"
     looks.show(rows, _HISTORY if all_states else _SHOWN, form="json" if as_json else "table", title=title)
 
 

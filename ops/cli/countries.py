@@ -10,6 +10,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, group
 from infra.errors import StoreError
+from infra.plurals import counted
 
 app = group("Countries of networks, out of a GeoIP file: for the view of attacks.", "flowlake countries load dbip-country-lite.csv")
 
@@ -41,7 +42,7 @@ def load(
         found = countries.load(config.load(conf_file), files, locations, lambda text: print(text, flush=True))
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it: flowlake up") from e
-    print(f"{found.networks:,} networks loaded; {found.refused:,} lines left out")
+    print(f"{counted(found.networks, 'network')} loaded; {counted(found.refused, 'line')} left out")
     for example in found.examples:
         print(f"  {example}")
     print("For Grafana: flowlake grafana write --into FOLDER --countries")

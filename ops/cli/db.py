@@ -14,6 +14,7 @@ from infra import config
 from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -125,15 +126,18 @@ def _maintained(item: Maintained, dry_run: bool) -> Iterator[str]:
     would = "would be " if dry_run else ""
     told = [
         (len(item.made), f"{would}made: {', '.join(item.made)}"),
-        (item.moved, f"{item.moved:,} rows {would}moved out of the default partition"),
+        (item.moved, f"{counted(item.moved, 'row')} {would}moved out of the default partition"),
         (item.refreshed, f"{item.refreshed:,} {'aggregates' if item.kind == 'a hypertable' else 'hours'} {would}refreshed"),
         (len(item.dropped), f"{would}dropped: {', '.join(item.dropped)}"),
         *(
-            (gone.rows, f"{gone.rows:,} rows older than rows live (of {gone.first} to {gone.last}) {would}deleted from {gone.place}")
+            (
+                gone.rows,
+                f"{counted(gone.rows, 'row')} older than rows live (of {gone.first} to {gone.last}) {would}deleted from {gone.place}",
+            )
             for gone in item.deletions
         ),
         (item.analyzed, f"statistics {would}gathered"),
-        (item.left, f"{item.left:,} rows are of days to come, and stay in the default partition: see to the clock of who sent them"),
+        (item.left, f"{counted(item.left, 'row')} of days to come left in the default partition: see to the clock of who sent them"),
     ]
     lines = [text for amount, text in told if amount]
     yield from (f"{item.table}: {line}" for line in lines or ([] if item.problems else ["nothing to do"]))

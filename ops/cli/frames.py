@@ -15,6 +15,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.errors import ConfigError, StoreError
 from infra.names import printable
+from infra.plurals import are, counted
 from jobs.sources.packets.commands.captures import DASH, capture_path
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write(settings: Settings, what: str, alerts: Sequence[dict[str, Any]], out: 
         begins = recall.found.begins_ms
         why = f"; it begins at {_moment(begins)}, what was sent before is deleted" if begins is not None else ""
         raise StoreError(
-            f"none of the frames of {what} is in topic {settings.topic('raw-packets')} ({len(flows):,} flows){why}",
+            f"none of the frames of {what} is in topic {settings.topic('raw-packets')} ({counted(len(flows), 'flow')}){why}",
             "frames are kept for the topic's retention only (flowlake topics); the flows stay: flowlake flows --alert or --incident",
         )
     _write(out, first, batches, recall.found.link_types)
@@ -84,7 +85,7 @@ def write(settings: Settings, what: str, alerts: Sequence[dict[str, Any]], out: 
     if as_json:
         print(json.dumps(done, indent=1))
         return
-    size = f"{done['frames']:,} frames of {done['flows']:,} flows behind {what}"
+    size = f"{counted(done['frames'], 'frame')} of {counted(done['flows'], 'flow')} behind {what}"
     print(f"{size} -> {'standard output' if out == DASH else printable(out)}", file=sys.stderr if out == DASH else sys.stdout)
     for note in done["notes"]:
         _say(note)
@@ -147,16 +148,25 @@ def _told(out: Path, flows: Sequence[FlowSpan], behind: Behind, found: Recalled)
     if found.limited:
         notes.append(f"there are more frames: reading ended at --limit {found.frames}")
     elif lack:
-        short = f"{lack['packets']:,} packets are not in the topic" if lack["packets"] else "some packets are not in the topic"
-        notes.append(f"{short}: {lack['flows']:,} flows have no frame there, {lack['short']:,} flows fewer than were counted")
+        short = (
+            f"{counted(lack['packets'], 'packet')} {are(lack['packets'])} not in the topic"
+            if lack["packets"]
+            else "some packets are not in the topic"
+        )
+        notes.append(
+            f"{short}: without any frame {counted(lack['flows'], 'flow')}, with fewer than counted {counted(lack['short'], 'flow')}"
+        )
         if found.begins_ms is not None:
             notes.append(f"the topic begins at {_moment(found.begins_ms)}: what was sent before is deleted")
     if found.cut:
-        notes.append(f"{found.cut:,} frames are not whole: the sensor keeps sensor.snaplen bytes of each")
+        notes.append(f"{counted(found.cut, 'frame')} {are(found.cut)} not whole: the sensor keeps sensor.snaplen bytes of each")
     if found.repeated:
-        notes.append(f"{found.repeated:,} frames were sent again by another run of their sensor, and are written once")
+        were = "was" if found.repeated == 1 else "were"
+        notes.append(f"{counted(found.repeated, 'frame')} {were} sent again by another run of the sensor, and written once")
     if found.unreadable:
-        notes.append(f"{found.unreadable:,} messages of {found.messages:,} could not be read (they are in dead-letter, with the reason)")
+        notes.append(
+            f"{found.unreadable:,} of {counted(found.messages, 'message')} could not be read (they are in dead-letter, with the reason)"
+        )
     return {
         "file": printable(out),
         "frames": found.frames,

@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +16,13 @@ from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
-from ops.cli import frames
-from schemas.incidents import ACTIONS, STATUSES
+from infra.plurals import counted, so_many
+from ops.cli import alertlines, frames, lines
+from schemas.incidents import ACTIONS, STATUSES, UNDONE
+from schemas.packets import FLOWS
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
 _SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
-#: Of a title so much is shown whatever the terminal is.
-_SHORTEST_TITLE = 20
 _ALERTS = ("first_seen", "severity", "attack_type", "src_ip", "dst_ip", "flow_count", "confidence", "resolved_by", "id")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The incident's id, one that it had, or the beginning of one.")]
@@ -52,11 +51,11 @@ def list_(
         raise ConfigError(f"--status {status!r}", f"one of: {', '.join(STATUSES)}")
     settings = config.load(conf_file)
     with people.acting(settings.alerts, me()) as cursor:
-        rows = people.listed(
+        rows, there = people.listed(
             cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
         )
     shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
-    title = f"{len(rows)} incidents, the most urgent first"
+    title = f"{so_many(len(rows), there, 'incident')}, the most urgent first"
     if as_json or not sys.stdout.isatty():
         looks.show(shown, _SHOWN, form="json" if as_json else "table", title=title)
     else:
@@ -65,7 +64,7 @@ def list_(
 
 
 def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:
-    """Incidents as a person at a terminal reads them: one line each, with the beginning of the id, and of the title what fits.
+    """Incidents, one line each, with the beginning of the id, and of the title what fits.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, An
     width
         Columns of the terminal.
     """
-    told = [name for name, usual in (("status", "OPEN"), ("assigned_to", None)) if any(row[name] != usual for row in rows)]
+    told = lines.differing(rows, {"status": "OPEN", "assigned_to": None})
     found = [
         {
             "id": row["id"][:8],
@@ -82,13 +81,11 @@ def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, An
             **{name: looks.word(row[name] or "", 16) for name in told},
             "alerts": row["alerts"],
             "flows": row["flows"],
-            "last_seen": f"{row['last_seen'].astimezone(UTC):%m-%d %H:%M}",
+            "last_seen": lines.minute(row["last_seen"]),
         }
         for row in rows
     ]
-    taken = sum(3 + max([len(name), *(len(str(row[name])) for row in found)]) for name in (found[0] if found else ()))
-    room = max(_SHORTEST_TITLE, width - taken - 4)
-    return [{**short, "title": looks.word(row["title"], room)} for short, row in zip(found, rows, strict=True)]
+    return lines.in_lines(found, [row["title"] for row in rows], width, "title")
 
 
 @app.command(epilog="Example:  flowlake incidents show 0b4c1f6e")
@@ -110,13 +107,35 @@ def show(incident: Id, as_json: Json = False, conf_file: ConfFile = None) -> Non
         print(json.dumps(looks.nested({**found, "alerts": alerts, "notes": notes, "history": done}), indent=1, default=str))
         return
     print(visible("\n".join(_page(found, len(alerts)))))
-    looks.show(alerts, _ALERTS, form="table", title=f"{len(alerts)} alerts, in the order of time")
+    title = f"{counted(len(alerts), 'alert')}, in the order of time"
+    if sys.stdout.isatty():
+        short = alertlines.in_lines(alerts, shutil.get_terminal_size().columns, "first_seen")
+        looks.show(short, tuple(short[0]) if short else _ALERTS, form="table", title=title)
+    else:
+        looks.show(alerts, _ALERTS, form="table", title=title)
     said = [visible(f"{looks.plain(n['at'])}  {n['author']}: {n['note']}") for n in notes or []]
     acts = [printable(f"{looks.plain(d['timestamp'])}  {d['user_id']}: {d['what']}") for d in done or []]
-    for title, rows in (("notes", said), ("history", acts)):
+    for title, rows in (("notes", said), ("history", acts), ("next", commands(found, alerts))):
         if rows:
             print(f"\n{title}")
             print("\n".join(f"  {row}" for row in rows))
+
+
+def commands(incident: Mapping[str, Any], alerts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What leads on from an incident with its alerts."""
+    short = incident["id"][:8]
+    found = [f"flowlake alerts show {alerts[0]['id'][:8]}"] if alerts else []
+    if any(alert["record_type"] == FLOWS.name for alert in alerts):
+        found += [f"flowlake flows --incident {short}", f"flowlake incidents pcap {short} --out {short}.pcap"]
+    if incident["status"] not in UNDONE:
+        return [*found, f"flowlake incidents reopen {short}"]
+    return [
+        *found,
+        *([] if incident["assigned_to"] else [f"flowlake incidents assign {short} --to NAME"]),
+        f"flowlake incidents note {short} 'what was found'",
+        f"flowlake incidents resolve {short} --why 'what was done'",
+        f"flowlake incidents false-positive {short} --why 'what it was'",
+    ]
 
 
 def _page(found: dict[str, Any], alerts: int) -> list[str]:
@@ -125,7 +144,7 @@ def _page(found: dict[str, Any], alerts: int) -> list[str]:
     lines = [
         looks.word(found["title"], 300),
         f"{found['priority']}  {found['status']}  assigned to {found['assigned_to'] or 'nobody'}",
-        f"{found['id']}  {span}  {alerts} alerts, {about.get('flows', 0):,} flows",
+        f"{found['id']}  {span}  {counted(alerts, 'alert')}, {counted(about.get('flows', 0), 'flow')}",
         "",
         found["description"],
     ]
@@ -164,7 +183,7 @@ def assign(
     by: By = "",
     conf_file: ConfFile = None,
 ) -> None:
-    """Give an incident to somebody; it is being investigated then."""
+    """Give an incident to somebody; it is being investigated then. One that is closed is to be opened again first."""
     from jobs.incidents import people
 
     with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
@@ -219,7 +238,7 @@ def false_positive(
         # Within the transaction: where the labels cannot be kept, the incident is not closed either.
         labelled = verdicts.benign(settings, alerts, who, why)
     _say(done)
-    print(f"{labelled:,} flows are labelled benign")
+    print(f"labelled benign: {counted(labelled, 'flow')}")
 
 
 @app.command(epilog="Example:  flowlake incidents reopen 0b4c1f6e --by anna")

@@ -14,6 +14,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import StackError, StoreError
+from infra.plurals import are, counted
 from ops.cli import lakelabels, lakelifecycle
 
 if TYPE_CHECKING:
@@ -144,8 +145,9 @@ def _maintain(settings: Settings, record: RecordType, path: str, seconds: float,
             removed = upkeep.clean(full=full)
         except (DeltaError, OSError) as e:
             raise lake.problem(e, path, settings.lake) from e
-    left = f", {done.left} steps left" if done.left else ""
-    print(f"{record.name}: {done.joined} files are {done.made} now{left}; {removed} files were too old; checkpoint written")
+    left = f", {counted(done.left, 'step')} left" if done.left else ""
+    became = f"{counted(done.joined, 'file')} {are(done.joined)} {done.made} now{left}"
+    print(f"{record.name}: {became}; {counted(removed, 'file')} too old and removed; checkpoint written")
 
 
 def _own(settings: Settings, record: RecordType, path: str, claim: ExitStack, *, force: bool) -> None:

@@ -14,6 +14,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     from schemas.records import RecordType
@@ -51,11 +52,12 @@ def import_(
         print(json.dumps(asdict(done)))
         return
     same = done.rows - done.rejected - done.added - done.changed
-    print(f"{done.rows} rows: {done.added} new, {done.changed} changed, {same} there already or said twice, {done.rejected} rejected")
+    news = f"{done.added} new, {done.changed} changed, {same} there already or said twice, {done.rejected} rejected"
+    print(f"{counted(done.rows, 'row')}: {news}")
     if done.rejected:
         print(f"rejected: {done.reject_file}")
     for name, count in done.undeclared.items():
-        print(f"'{looks.word(name)}', of {count} rows, is no attack type that a source declares: taken as it is written")
+        print(f"'{looks.word(name)}', of {counted(count, 'row')}, is no attack type that a source declares: taken as it is written")
 
 
 @app.command("set", epilog="Example:  flowlake lake label set 6f1c... --label SYN_SCAN --by ann --note 'seen in the firewall too'")

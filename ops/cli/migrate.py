@@ -21,6 +21,7 @@ from infra.console import looks, options
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
 from infra.names import printable
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     from jobs.moving.compare import Comparison
@@ -141,7 +142,7 @@ def sqlite(
         print(json.dumps(told, indent=2))
         return
     counts = f"{report.written:,} written + {report.there:,} already there + {told['rejected']:,} rejected"
-    print(f"{printable(file)}: {report.rows:,} alerts = {counts}")
+    print(f"{printable(file)}: {counted(report.rows, 'alert')} = {counts}")
     for name in ("actions", "attack_types", "rejected_by_reason"):
         if told[name]:
             print(f"  {name.replace('_', ' ')}: {_listed(told[name])}")
@@ -300,7 +301,7 @@ def _shown() -> Iterator[Progress]:
             if time.monotonic() - last >= 10:
                 last = time.monotonic()
                 share = f" of {size >> 20:,}" if size else ""
-                _say(f"{path}: {done >> 20:,}{share} MiB, {rows:,} rows")
+                _say(f"{path}: {done >> 20:,}{share} MiB, {counted(rows, 'row')}")
 
         yield line
         return
@@ -335,13 +336,13 @@ def _lines(report: FileReport, reading: str) -> Iterator[str]:
     """A report for people."""
     told = report.told()
     begun = f", from byte {report.resumed_at:,} on" if report.resumed_at else ""
-    yield f"{printable(report.path)}: {report.lines:,} lines{begun} ({reading})"
+    yield f"{printable(report.path)}: {counted(report.lines, 'line')}{begun} ({reading})"
     parts = [(report.rows, "rows"), (report.rejected, "rejected"), (report.headers, "headers"), (report.blank, "blank")]
     parts += [(report.outside, "of other times")] if report.outside else []
     yield f"  lines = {' + '.join(f'{count:,} {name}' for count, name in parts)}"
     for name, s in report.stores.items():
         earlier = f" + {s.earlier:,} by an earlier run" if s.earlier else ""
-        yield f"  {name}: {report.rows:,} rows = {s.written:,} written + {s.there:,} already there{earlier}"
+        yield f"  {name}: {counted(report.rows, 'row')} = {s.written:,} written + {s.there:,} already there{earlier}"
     if report.rows:
         yield f"  from {told['first']} to {told['last']}: {_listed(told['labels'])}"
     for reason, count in told["rejected_by_reason"].items():
@@ -376,9 +377,9 @@ def _old(settings: Any, record: Any, reports: Sequence[FileReport], stores: Sequ
 def _compared(done: Comparison, store: str) -> None:
     """A comparison for people."""
     told = done.told()
-    print(f"CSV {told['rows_csv']:,} rows, {store} {told['rows_store']:,} rows: {'equal' if done.equal else 'DIFFERENT'}")
+    print(f"CSV {counted(told['rows_csv'], 'row')}, {store} {counted(told['rows_store'], 'row')}: {'equal' if done.equal else 'DIFFERENT'}")
     if done.rejected:
-        print(f"  {done.rejected:,} lines of the files are no rows")
+        print(f"  no rows: {counted(done.rejected, 'line')} of the files")
     for day in told["days"]:
         print(f"  {day['day']}: CSV {day['csv']:,}, {store} {day['store']:,}")
     for hour in [hour for hour in told["hours"] if not hour["equal"]][:24]:

@@ -14,6 +14,7 @@ from infra import config, log, metrics
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, StoreError, one_line
+from infra.plurals import counted
 
 app = group("Tell people and other systems of incidents.", "flowlake notify run")
 #: `flowlake notify status`: messages were given up. `run --once`: one was given up or waits.
@@ -101,9 +102,11 @@ def status(
     if as_json:
         print(json.dumps({"outbox": waiting, "channels": rows, "undelivered": messages}, indent=1, default=looks.plain))
     else:
-        looks.show(rows, _CHANNELS, form="table", title=f"{len(declared)} channels; {waiting:,} news that no notifier has looked at yet")
+        looks.show(
+            rows, _CHANNELS, form="table", title=f"{counted(len(declared), 'channel')}; {waiting:,} news that no notifier has looked at yet"
+        )
         if messages:
-            looks.show(messages, _MESSAGES, form="table", title=f"{len(messages)} messages that could not be sent, newest first")
+            looks.show(messages, _MESSAGES, form="table", title=f"{counted(len(messages), 'message')} that could not be sent, newest first")
     if any(row["failed"] for row in rows):
         raise typer.Exit(EXIT_TO_DO)
 
@@ -152,4 +155,4 @@ def retry(
     if not count and channel is not None and channel not in settings.notify.channels:
         known = ", ".join(settings.notify.channels) or "none"
         raise ConfigError(f"there is no channel {channel!r}, and no message of it", f"channels of notify.channels: {known}")
-    print(f"{count:,} message{'s' * (count != 1)} will be sent again; flowlake notify run does it")
+    print(f"{counted(count, 'message')} will be sent again; flowlake notify run does it")

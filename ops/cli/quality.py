@@ -15,6 +15,7 @@ from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
 from infra.names import printable
+from infra.plurals import are, counted
 
 if TYPE_CHECKING:
     from jobs.quality.nightly import SuiteRun
@@ -157,11 +158,11 @@ def _day(text: str | None) -> date:
 
 def _show(run: SuiteRun) -> None:
     state = f"{len(run.failed)} of {len(run.found)} expectations failed" if run.failed else f"{len(run.found)} expectations hold"
-    print(f"{run.name} {run.day}: {run.rows:,} rows, {state}{f' ({run.note})' if run.note else ''}")
+    print(f"{run.name} {run.day}: {counted(run.rows, 'row')}, {state}{f' ({run.note})' if run.note else ''}")
     for one in run.failed:
         print(printable(f"  {one.rule}: {one.said}"))
     if run.copied:
-        print(f"  {run.copied:,} rows are in the quarantine: flowlake quarantine list --stage {run.stage}")
+        print(f"  {counted(run.copied, 'row')} {are(run.copied)} in the quarantine: flowlake quarantine list --stage {run.stage}")
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
+from infra.plurals import counted, so_many
 
 if TYPE_CHECKING:
     from jobs.quality.replay import Chosen
@@ -56,8 +57,8 @@ def show(
         return
     total = sum(there for there, _ in counts.values())
     for name, (there, replayed) in sorted(counts.items()):
-        print(f"{name}: {there:,} rows, {replayed:,} of them published again")
-    looks.show(rows, _SHOWN, form="table", title=f"the newest {len(rows):,} rows" if len(rows) < total else f"{total:,} rows, newest first")
+        print(f"{name}: {counted(there, 'row')}, {replayed:,} of them published again")
+    looks.show(rows, _SHOWN, form="table", title=f"{so_many(len(rows), total, 'row')}, newest first")
 
 
 @app.command(epilog="Examples:  flowlake quarantine replay --dry-run   |   flowlake quarantine replay --reason 'one-of(' --since 7d")
@@ -83,13 +84,13 @@ def replay(
     for one in _records(settings, record):
 
         def say(rows: int, name: str = one.name) -> None:
-            print(f"{name}: {rows:,} rows", file=sys.stderr, flush=True)
+            print(f"{name}: {counted(rows, 'row')}", file=sys.stderr, flush=True)
 
         done = again.replay(settings, one, chosen, say, dry_run=dry_run)
         told.append({"record": one.name, "published": 0 if dry_run else done.published, "chosen": done.published, "odd": done.odd})
         if not as_json:
             verb = "would be published" if dry_run else "published again"
-            print(f"{one.name}: {done.published:,} rows {verb}{f'; {done.odd:,} stay: {done.why}' if done.odd else ''}")
+            print(f"{one.name}: {counted(done.published, 'row')} {verb}{f'; {done.odd:,} stay: {done.why}' if done.odd else ''}")
     if as_json:
         print(json.dumps(told, indent=1))
 

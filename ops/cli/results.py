@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 from infra.console import looks
 from infra.errors import ConfigError, StoreError, one_line
 from infra.files import PartialFile
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,7 +193,7 @@ def _table(rows: pa.RecordBatchReader, into: TextIO, limit: int) -> int:
         if limit and len(found) > limit:
             found, more = found[:limit], True
             break
-    told = f"the first {limit:,} rows; --limit 0 shows all" if more else f"{len(found):,} row{'' if len(found) == 1 else 's'}"
+    told = f"the first {limit:,} rows; --limit 0 shows all" if more else counted(len(found), "row")
     looks.table(found, rows.schema.names, told, into)
     return len(found)
 

@@ -18,6 +18,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile
 from infra.errors import ConfigError, one_line
+from infra.plurals import counted
 from ops.cli.results import ResultFormat, format_of, write
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def sql(
             with _progress(engine):
                 count = write(engine.ask(text), chosen, output, limit)
     if output is not None:
-        print(f"{output}: {count:,} rows", file=sys.stderr)
+        print(f"{output}: {counted(count, 'row')}", file=sys.stderr)
 
 
 sql.epilog = (  # type: ignore[attr-defined]

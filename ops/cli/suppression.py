@@ -17,6 +17,7 @@ from infra.console.options import me
 from infra.errors import ConfigError, one_line
 from infra.names import printable
 from infra.networks import network
+from infra.plurals import counted
 from schemas.labels import ATTACKS, KINDS, kind_named
 from schemas.suppression import DIRECTIONS, REPEATS, Direction, Repeat, Sort
 
@@ -153,18 +154,19 @@ def add(
         silenced = entries.silence_told(cursor, row, who, acting) if also_open else []
         left = 0 if also_open else len(conditions.matching(cursor, row["id"]))
         row = entries.find(cursor, row["id"], sort)
-    counted = {"alerts_last_7_days": raised, "of_these_it_fits": fitting, "silenced": len(silenced), "open_and_told": left}
+    numbers = {"alerts_last_7_days": raised, "of_these_it_fits": fitting, "silenced": len(silenced), "open_and_told": left}
     if as_json:
-        print(json.dumps({**_plain(row), **counted}, indent=1))
+        print(json.dumps({**_plain(row), **numbers}, indent=1))
         return
     print(
         f"{row['id']}  {_what(row)}  until {_until(row) or 'it is removed'}  by {printable(row['created_by'])}: {printable(row['reason'])}"
     )
-    print(f"what it states fits {fitting:,} of the {raised:,} alerts of the last {entries.MEASURED_DAYS} days")
+    print(f"what it states fits {fitting:,} of {counted(raised, 'alert')} of the last {entries.MEASURED_DAYS} days")
     if silenced:
-        print(f"{len(silenced):,} open alerts are silenced")
+        print(f"silenced: {counted(len(silenced), 'open alert')}")
     elif left:
-        print(f"{left:,} open alerts that it fits have been told and stay: flowlake {sort} apply {row['id']} silences them too")
+        have, them = ("has", "it") if left == 1 else ("have", "them")
+        print(f"{counted(left, 'open alert')} that it fits {have} been told: flowlake {sort} apply {row['id']} silences {them} too")
 
 
 def apply(sort: Sort, number: int, by: str, conf_file: Any) -> None:
@@ -176,7 +178,7 @@ def apply(sort: Sort, number: int, by: str, conf_file: Any) -> None:
     with people.acting(settings.alerts, who) as cursor:
         entry = entries.find(cursor, number, sort)
         ids = entries.silence_told(cursor, entry, who, entries.Acting(settings.alerts, people.labels_of(settings)))
-    print(f"{len(ids):,} open alerts are silenced by {number}")
+    print(f"silenced by {number}: {counted(len(ids), 'open alert')}")
 
 
 def end_entry(sort: Sort, number: int, why: str, by: str, tell: bool, as_json: bool, conf_file: Any) -> None:
@@ -190,7 +192,7 @@ def end_entry(sort: Sort, number: int, why: str, by: str, tell: bool, as_json: b
     if as_json:
         print(json.dumps({**_plain(row), "told": told}, indent=1))
         return
-    rest = f"{told:,} alerts are told after all" if tell else f"the {row['hits']:,} alerts that it silenced stay so"
+    rest = f"told after all: {counted(told, 'alert')}" if tell else f"what it silenced stays so: {counted(row['hits'], 'alert')}"
     print(f"{number}  {_what(row)}  ended by {printable(row['ended_by'])}; {rest}")
 
 
@@ -201,19 +203,20 @@ def show_list(sort: Sort, ended: bool, as_json: bool, conf_file: Any) -> None:
 
     with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = entries.listed(cursor, sort, ended=ended)
-    show(rows, as_json, f"{len(rows)} {'whitelist entries' if sort == 'whitelist' else 'maintenance windows'}, the newest first")
+    what = ("whitelist entry", "whitelist entries") if sort == "whitelist" else ("maintenance window", "maintenance windows")
+    show(rows, as_json, f"{counted(len(rows), *what)}, the newest first")
 
 
-def show(rows: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:
-    """Show entries."""
+def show(rows: Sequence[Mapping[str, Any]], as_json: bool, title: str, more: Sequence[str] = ()) -> None:
+    """Show entries; ``more``: further columns, behind what they state."""
     if as_json:
         print(json.dumps([_plain(row) for row in rows], indent=1))
         return
     shown = [
-        {**row, "what": _what(row), "since": row["starts_at"], "until": _until(row), "by": row["created_by"], "why": row["reason"]}
+        {**row, "what": _what(row), "since": row["next_start"], "until": _until(row), "by": row["created_by"], "why": row["reason"]}
         for row in rows
     ]
-    looks.show(shown, _SHOWN, form="table", title=title)
+    looks.show(shown, (*_SHOWN[:2], *more, *_SHOWN[2:]), form="table", title=title)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,13 +232,43 @@ def _what(row: Mapping[str, Any]) -> str:
     parts += [f"{name} {row[column]}" for name, column in (("kind", "kind"), ("type", "attack_type"), ("sensor", "sensor_id"),
                                                            ("domain", "domain")) if row[column]]  # fmt: skip
     if row["port_low"] is not None:
-        parts.append(f"port {row['port_low']}" + (f"-{row['port_high']}" if row["port_high"] != row["port_low"] else ""))
+        parts.append(f"port {_range(row)}")
     if row["repeats"]:
         until = f" until {looks.plain(row['repeats_until'])}" if row["repeats_until"] else ""
         parts.append(f"every {row['repeats']}{until} ({row['timezone']})")
     return printable(", ".join(parts) or "everything")
 
 
+def asks(row: Mapping[str, Any], about: Mapping[str, Any], side: str) -> list[str]:
+    """What an entry asks of an alert beyond what is known of it: ``port is 22``, ``the host is its source``.
+
+    Parameters
+    ----------
+    row
+        The entry, which fits as far as is known.
+    about
+        ``kind``, ``attack_type``, ``port``: null where they are not known.
+    side
+        What the host is of the alert: source, target or either.
+    """
+    found = []
+    if row["network"] and side == "either" and row["direction"] != "either":
+        found.append(f"it is the {row['direction']}")
+    if row["attack_type"] and not about["attack_type"]:
+        found.append(f"type is {row['attack_type']}")
+    if row["kind"] and not about["kind"]:
+        found.append(f"kind is {row['kind']}")
+    if row["port_low"] is not None and about["port"] is None:
+        found.append(f"port is {_range(row)}")
+    found += [f"{name} is {row[column]}" for name, column in (("sensor", "sensor_id"), ("domain", "domain")) if row[column]]
+    return [printable(one) for one in found]
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return f"{row['port_low']}" + (f"-{row['port_high']}" if row["port_high"] != row["port_low"] else "")
+
+
 def _until(row: Mapping[str, Any]) -> str:
-    end = row["ended_at"] or row["ends_at"]
+    """When it ends; of a window that comes again, the occurrence that is, or is the next."""
+    end = row["ended_at"] or row["next_end"]
     return looks.plain(end) if end else ""

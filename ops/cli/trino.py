@@ -16,6 +16,7 @@ from infra import config
 from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StackError
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     from infra.stack.trino import TrinoServer
@@ -87,7 +88,7 @@ def ask(
         raise ConfigError("there is no statement to ask", 'flowlake trino ask "SELECT ...", or - for standard input')
     names, rows = trino.Trino(config.load(conf_file).trino).ask(text)
     columns = trino.distinct(names)
-    looks.show([dict(zip(columns, row, strict=True)) for row in rows], columns, form=form, title=f"{len(rows)} rows")
+    looks.show([dict(zip(columns, row, strict=True)) for row in rows], columns, form=form, title=counted(len(rows), "row"))
 
 
 @app.command(epilog="Example:  flowlake trino fetch")

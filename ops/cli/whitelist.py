@@ -10,6 +10,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError, one_line
+from infra.plurals import counted
 from ops.cli import suppression
 
 app = group("Whitelist: hosts and kinds of alerts that are known, and silenced.", "flowlake whitelist add 192.0.2.7 --why 'our scanner'")
@@ -96,7 +97,7 @@ def try_(
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """Which entries and windows would silence an alert about a host at this moment, and what else they ask for."""
+    """Which entries and windows silence an alert about a host at this moment, or may: with what else they ask for."""
     from jobs.incidents import people
     from jobs.suppression import entries
 
@@ -118,4 +119,11 @@ def try_(
     if about["kind"] and not attack:
         found = [row for row in found if not row["attack_type"] or labels.get(row["attack_type"]) is None
                  or labels[row["attack_type"]].kind == about["kind"]]  # fmt: skip
-    suppression.show(found, as_json, f"{len(found)} entries silence {one}" if found else f"nothing silences {one}")
+    told = [{**row, "if": suppression.asks(row, about, side)} for row in found]
+    surely = sum(not row["if"] for row in told)
+    parts = [f"{counted(n, 'entry', 'entries')} {verb}" for n, verb in (
+        (surely, "silences" if surely == 1 else "silence"), (len(told) - surely, "may silence")) if n]  # fmt: skip
+    title = f"{', '.join(parts)} {one}" if parts else f"nothing silences {one}"
+    if not as_json:
+        told = [{**row, "silences": f"if {' and '.join(row['if'])}" if row["if"] else "yes"} for row in told]
+    suppression.show(told, as_json, title, ["silences"])

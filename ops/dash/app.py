@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 
 from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.log import get
+from infra.plurals import counted
 from ops.dash import pages, site, spelling
 from ops.dash import span as spans
 from ops.dash.connections import client
@@ -183,7 +184,7 @@ class _Pages:
         form = await _form(request)
         address, to = _address(request), _within(form.get("next", "/"))
         if wait := self._logins.wait(address):
-            problem = f"Too many wrong passwords. Try again in {spelling.counted(wait, 'second')}."
+            problem = f"Too many wrong passwords. Try again in {counted(wait, 'second')}."
             return self._again(to, problem, 429, {"Retry-After": str(wait)})
         if not self._logins.right(address, form.get("password", "")):
             _log.warning("wrong password", address=address)

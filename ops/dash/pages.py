@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from infra.names import visible
+from infra.plurals import counted
 from ops.dash import spelling
 from ops.dash.render import Shown
 from schemas import crowds
@@ -25,7 +26,7 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("ops.dash", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters.update(words=spelling.text, thousands="{:,}".format, counted=spelling.counted, visible=visible)
+    made.filters.update(words=spelling.text, thousands="{:,}".format, counted=counted, visible=visible)
     made.globals.update(asset=asset, ends=crowds.ends)
     return made
 

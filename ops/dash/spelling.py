@@ -71,18 +71,6 @@ def number(value: float, unit: str = "") -> str:
     return _short(value) + _BEHIND.get(unit, "")
 
 
-def counted(count: Any, word: str) -> str:
-    """A number of things.
-
-    Examples
-    --------
-    >>> counted(1, "alert"), counted(1200, "flow"), counted(0, "alert")
-    ('1 alert', '1,200 flows', '0 alerts')
-    """
-    number_of = int(count or 0)
-    return f"{number_of:,} {word}{'s' * (number_of != 1)}"
-
-
 def plain(value: Any) -> Any:
     """A value for JSON: times as ISO 8601 in UTC, exact numbers as numbers, whatever JSON has no form for as text or null."""
     if value is None or isinstance(value, str | bool | int):

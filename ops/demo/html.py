@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from infra import files
 from infra.names import printable
-from ops.dash.spelling import counted
+from infra.plurals import counted
 from ops.demo import series, svg
 from ops.harness import latency
 from ops.harness.outcome import Outcome

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from infra import files
 from infra.config import Settings
 from infra.names import printable
+from infra.plurals import counted
 from ops.harness.accounts import rejected_by_reason
 from ops.harness.outcome import Outcome
 from ops.harness.place import Place
@@ -87,7 +88,7 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
         console.print("rejected: " + ", ".join(f"{name} {n:,}" for name, n in reasons.items()))
     for name, text in (("dropped", "given up by the sensor"), ("kernel_dropped", "dropped by the kernel before the sensor saw them")):
         if outcome.sent.get(name):
-            console.print(f"{outcome.sent[name]:,} packets {text}")
+            console.print(f"{counted(outcome.sent[name], 'packet')} {text}")
     if outcome.sent.get("truncated"):
         console.print(f"{printable(outcome.source.name)} is cut or damaged: used up to there", markup=False)
     if outcome.behind:
@@ -146,8 +147,9 @@ def _incidents(console: Console, outcome: Outcome) -> None:
     found = outcome.grouping
     if found.purity is not None:
         console.print(
-            f"{len(outcome.alerts):,} alerts of {found.campaigns} campaigns in {found.incidents} incidents: purity {found.purity:.4f}, "
-            f"completeness {found.completeness:.4f} ({found.false_alerts} alerts about benign flows alone)"
+            f"{counted(len(outcome.alerts), 'alert')} of {counted(found.campaigns, 'campaign')} in {counted(found.incidents, 'incident')}: "
+            f"purity {found.purity:.4f}, completeness {found.completeness:.4f} "
+            f"({counted(found.false_alerts, 'alert')} about benign flows alone)"
         )
     console.print()
 

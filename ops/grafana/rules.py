@@ -135,7 +135,7 @@ DATABASE_RULES: tuple[MonitoringRule, ...] = (
         f"SELECT count(*) AS incidents FROM {INCIDENTS} WHERE status IN ({_UNDONE}) AND priority = 'CRITICAL' AND assigned_to IS NULL "
         "AND created_at < now() - interval '15 min'",
         "0m", "critical",
-        "Critical incidents of nobody for 15 minutes", "flowlake incidents list; flowlake incidents assign ID --to NAME", "alerts",
+        "Critical incidents unassigned for 15 minutes", "flowlake incidents list; flowlake incidents assign ID --to NAME", "alerts",
     ),
     MonitoringRule(
         "FlowlakeOpenAlertsPileUp",

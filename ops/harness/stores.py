@@ -15,6 +15,7 @@ from infra.config import Settings
 from jobs.runtime import lake, s3
 from ops.harness.accounts import NO_IDS, Ids
 from schemas.crowds import several
+from schemas.incidents import MOST_URGENT_FIRST
 from schemas.network_flows import TABLE
 from schemas.packets import FLOWS
 
@@ -112,10 +113,10 @@ class Stores:
         return [alert_of(row) for row in self._rows(query)]
 
     def incidents(self) -> list[IncidentRow]:
-        """All incidents, in the order in which they began."""
+        """All incidents, the most urgent first."""
         query = (
             "SELECT id::text, title, priority, (metadata ->> 'alerts')::int, (metadata ->> 'flows')::int, "
-            "extract(epoch FROM first_seen)::float8 FROM incidents ORDER BY first_seen, id"
+            f"extract(epoch FROM first_seen)::float8 FROM incidents i ORDER BY {MOST_URGENT_FIRST}"
         )
         return [IncidentRow(*row) for row in self._rows(query)]
 

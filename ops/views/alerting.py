@@ -56,7 +56,7 @@ def _numbers() -> Iterator[Panel]:
         "short", "Alerts of the range. A storm of them shows here first.",
     )  # fmt: skip
     yield _number(
-        "unassigned", "Incidents of nobody",
+        "unassigned", "Unassigned incidents",
         f"SELECT count(*) AS unassigned FROM {INCIDENTS} WHERE status IN ({_UNDONE}) AND assigned_to IS NULL",
         "short", "Incidents that are not done and that nobody sees to.", warn=1, bad=10,
     )  # fmt: skip

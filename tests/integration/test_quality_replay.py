@@ -68,7 +68,7 @@ def test_rows_pass_when_their_fault_is_mended(spark: Any, bench: Bench, tmp_path
     conf = ("--conf-file", str(written(settings, tmp_path)))
     expected = [{"record": "flows", "published": 0, "chosen": 2, "odd": 0}]
     assert json.loads(told(capsys, "quarantine", "replay", "--dry-run", "--json", *conf)) == expected
-    assert "flows: 1 rows published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf)
+    assert "flows: 1 row published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf)
     assert "flows: 0 rows published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf), "each once"
     for name in ("lake", "hot"):
         drain(START[name], spark, patient(settings))
@@ -117,6 +117,6 @@ def test_the_page_about_it(
             # the hot store of these settings is nobody's: a person would have one
             more = ["--stage", "lake"] if words[1:3] == ["quality", "run"] and "--stage" not in words else []
             said.append(told(capsys, *words[1:], *more))
-    assert "flows: 1 rows would be published" in said[-2]
-    assert "flows: 1 rows published again" in said[-1]
+    assert "flows: 1 row would be published" in said[-2]
+    assert "flows: 1 row published again" in said[-1]
     assert any("flows.lake 2026-03-01: 5 rows" in text for text in said)

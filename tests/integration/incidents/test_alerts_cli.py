@@ -86,7 +86,24 @@ def test_a_list_by_name_is_the_list_without(desk: Settings, capsys: pytest.Captu
     assert call(capsys, "alerts", "list", "--kind", "flood", "--json") == bare
     assert [row["attack_type"] for row in json.loads(bare[1])] == ["SYN_FLOOD"]
     assert "9 alerts, newest first" in call(capsys, "alerts", "list")[1]
+    assert "4 of 9 alerts, newest first" in call(capsys, "alerts", "list", "--limit", "4")[1]
+    assert "1 alert, newest first" in call(capsys, "alerts", "list", "--limit", "1", "--kind", "flood")[1]
     assert call(capsys, "alerts", "list", "--kind", "nonsense")[0] == 2
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_at_a_terminal_each_alert_is_a_line(
+    desk: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    key = named_incident(desk, "SYN scan")
+    for arguments, alerts_ in ((("alerts", "list"), 9), (("incidents", "show", key[:8]), 3)):
+        code, out, _ = call(capsys, *arguments)
+        rows = [line for line in out.splitlines() if line.startswith("\u2502")]
+        assert (code, len(rows)) == (0, alerts_)
+        assert max(map(len, rows)) <= columns
+        assert [line for line in rows if "SYN_SCAN" in line and "6.6.6.6 -> 29 hosts" in line]
 
 
 def test_following_by_name_prints_a_line_an_alert(
@@ -114,12 +131,28 @@ def test_the_page_tells_the_story_and_its_changes(desk: Settings, capsys: pytest
     _, out, _ = call(capsys, "alerts", "show", scan)
     assert "resolved by anna" in out
     assert ": told the owner" in out
-    assert "anna: action_taken none -> told the owner" in out
+    assert "anna: action taken: told the owner, resolved by anna" in out
     _, out, _ = call(capsys, "alerts", "show", scan[:8], "--json")
     found = json.loads(out)
     assert (found["id"], found["incident"]["status"], found["technique"]["id"]) == (scan, "OPEN", "T1046")
     assert [row["user_id"] for row in found["history"]][-1] == "anna"
     assert found["details"]["distinct_targets"] == 29
+
+
+def test_the_last_open_alert_says_that_its_incident_is_open_still(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    _, flood, _ = call(capsys, "alerts", "resolve", one(desk, "SYN_FLOOD"), "--by", "anna")
+    key = ask.query(desk.alerts, "SELECT incident_id::text AS id FROM alerts WHERE attack_type = 'SYN_FLOOD'")[0]["id"]
+    assert f"the last open alert of incident {key[:8]}, which is still OPEN: SYN flood: 300 hosts -> 10.0.2.1" in flood
+    assert f"to close it: flowlake incidents resolve {key[:8]} --why" in flood
+    _, scan, _ = call(capsys, "alerts", "resolve", one(desk, "SYN_SCAN"), "--by", "anna")
+    assert "last open alert" not in scan  # its incident has others
+    assert call(capsys, "incidents", "resolve", named_incident(desk, "Botnet"), "--by", "anna")[0] == 0
+    ask.query(desk.alerts, "UPDATE alerts SET resolved_at = NULL WHERE id = %s::uuid", [one(desk, "BOTNET_BEACON")])
+    assert "last open alert" not in call(capsys, "alerts", "resolve", one(desk, "BOTNET_BEACON"), "--by", "anna")[1]
+
+
+def named_incident(made: Settings, beginning: str) -> str:
+    return str(ask.query(made.alerts, "SELECT id::text FROM incidents WHERE starts_with(title, %s)", [beginning])[0]["id"])
 
 
 def test_what_somebody_wrote_past_the_commands_steers_no_terminal(desk: Settings, capsys: pytest.CaptureFixture[str]) -> None:

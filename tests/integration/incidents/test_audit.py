@@ -103,7 +103,7 @@ def test_the_owner_too_can_only_add(where: Settings, statement: str) -> None:
         ("UPDATE user_actions SET details = '{}' WHERE id = 3", 3, "content was changed"),
         ("UPDATE user_actions SET timestamp = timestamp + interval '1 us' WHERE id = 3", 3, "content was changed"),
         ("UPDATE user_actions SET hash = previous WHERE id = 3", 3, "content was changed"),
-        ("DELETE FROM user_actions WHERE id = 3", 3, "1 rows are missing before row 4"),
+        ("DELETE FROM user_actions WHERE id = 3", 3, "1 row is missing before row 4"),
         ("DELETE FROM user_actions WHERE id > 6", 7, "2 rows are missing at the end"),
         ("UPDATE user_actions SET id = id + 1 WHERE id > 7", 8, "missing before row 9"),
         ("DELETE FROM user_actions_head", 0, "is empty"),

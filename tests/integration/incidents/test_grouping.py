@@ -72,9 +72,9 @@ def test_few_explained_stories(where: Settings) -> None:
     found = told(where)
     assert sorted((title, priority, types) for title, priority, _, types, *_ in found.values()) == [
         ("Botnet beacon: 5 hosts -> 9.9.9.9", "CRITICAL", ["BOTNET_BEACON"]),
-        ("SYN flood: many hosts -> 10.0.2.1", "CRITICAL", ["SYN_FLOOD"]),
+        ("SYN flood: 300 hosts -> 10.0.2.1", "CRITICAL", ["SYN_FLOOD"]),
         (
-            "SYN scan, then SSH brute force, then exfiltration: 6.6.6.6, 10.0.0.5 -> many hosts", "CRITICAL",
+            "SYN scan, then SSH brute force, then exfiltration: 6.6.6.6, 10.0.0.5 -> about 29 hosts", "CRITICAL",
             ["EXFILTRATION", "SSH_BRUTE_FORCE", "SYN_SCAN"],
         ),
     ]  # fmt: skip
@@ -178,3 +178,38 @@ def test_what_people_have_done_stays(where: Settings) -> None:
     give(store, [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 10, 5)])  # more evidence of what is in the closed one
     assert set(told(where)) == {taken, fresh}
     assert UUID(taken)
+
+
+def test_an_incident_says_how_many_hosts_as_far_as_its_alerts_do(where: Settings) -> None:
+    """Floods of a source or two each are of a few hosts, whatever an alert by itself is one of."""
+    store = AlertStore(where.alerts, FLOWS)
+    slow = [attack("SYN_FLOOD", f"6.6.6.{6 + i % (1 + target % 2)}", f"10.0.4.{target}", 1, i) for target in range(4) for i in range(6)]
+    give(store, slow)
+    ((title, sources),) = run(where.alerts, "SELECT title, metadata ->> 'sources' FROM incidents")
+    assert (title, sources) == ("SYN flood: 6.6.6.6, 6.6.6.7 -> 4 hosts", '["6.6.6.6", "6.6.6.7"]')
+    give(store, [attack("SYN_FLOOD", f"6.6.7.{i}", "10.0.4.0", 2, i) for i in range(40)])
+    assert run(where.alerts, "SELECT title FROM incidents ORDER BY 1") == [
+        ("SYN flood: 41 hosts -> 10.0.4.0",), ("SYN flood: 6.6.6.6, 6.6.6.7 -> 10.0.4.1, 10.0.4.2, 10.0.4.3",),
+    ]  # fmt: skip
+
+
+def test_what_somebody_wrote_into_details_stops_no_stream(where: Settings) -> None:
+    give(AlertStore(where.alerts, FLOWS), [attack("HTTP_FLOOD", f"6.6.6.{i}", "10.0.2.1", 14, i) for i in range(2)])
+    run(where.alerts, "UPDATE alerts SET details = jsonb_build_object('sources', '[\"fe80::1%%x\", \"none\"]'::jsonb)", ())
+    give(AlertStore(where.alerts, FLOWS), [attack("UDP_FLOOD", "6.6.6.6", "10.0.2.1", 14)])
+    run(where.alerts, "UPDATE alerts SET incident_id = (SELECT id FROM incidents LIMIT 1)")
+    give(AlertStore(where.alerts, FLOWS), [attack("UDP_FLOOD", "6.6.6.6", "10.0.2.1", 14, 1)])
+    ((title,),) = run(where.alerts, "SELECT title FROM incidents WHERE title LIKE '%%none%%'", ())
+    assert title == "HTTP flood: fe80::1%x, none -> 10.0.2.1"
+
+
+def test_a_beacon_of_one_flow_makes_no_incident_critical(where: Settings) -> None:
+    """It is no stage of an attack of its own; with a second flow it is."""
+    store = AlertStore(where.alerts, FLOWS)
+    flood = [attack("HTTP_FLOOD", "6.6.6.6", "10.0.2.9", 1, i) for i in range(20)]
+    beacons = [attack("BOTNET_BEACON", "6.6.6.6", f"9.9.9.{i}", 2, i) for i in range(2)]
+    give(store, flood + beacons)
+    about = "SELECT priority, metadata ->> 'stages' FROM incidents"
+    assert run(where.alerts, about) == [("HIGH", '["impact", "control"]')]
+    give(store, [attack("BOTNET_BEACON", "6.6.6.6", "9.9.9.1", 3, 9)])
+    assert run(where.alerts, about) == [("CRITICAL", '["impact", "control"]')]

@@ -71,16 +71,22 @@ def test_from_the_list_to_the_close(made: Settings, capsys: pytest.CaptureFixtur
     assert [row["priority"] for row in listed(capsys, "--open")] == ["CRITICAL"] * 3
     _, out, _ = call(capsys, "incidents", "list")
     assert "3 incidents, the most urgent first" in out
+    assert "1 of 3 incidents, the most urgent first" in call(capsys, "incidents", "list", "--limit", "1")[1]
+    assert "1 incident, the most urgent first" in call(capsys, "incidents", "list", "--limit", "1", "--since", "2026-03-01T12:19:30")[1]
     story = named(capsys, "SYN scan")
     short = story["id"][:8]
+    _, out, _ = call(capsys, "incidents", "show", short)
+    for command in ("alerts show", "flows --incident", "incidents pcap", "incidents assign", "incidents note", "incidents resolve",
+                    "incidents false-positive"):  # fmt: skip
+        assert f"\n  flowlake {command} " in out.partition("\nnext\n")[1] + out.partition("\nnext\n")[2]
     code, out, _ = call(capsys, "incidents", "assign", short, "--to", "anna", "--by", "ben")
     assert (code, "INVESTIGATING, assigned to anna" in out) == (0, True)
     assert call(capsys, "incidents", "note", short, "the password was\nguessed", "--by", "anna")[::2] == (0, "")
     code, out, _ = call(capsys, "incidents", "resolve", short, "--by", "anna", "--why", "account locked")
     assert (code, "RESOLVED" in out) == (0, True)
     _, out, _ = call(capsys, "incidents", "show", short)
-    for words in ("SYN scan, then SSH brute force", "T1110.001", "anna: account locked", "ben: assigned_to none -> anna", "closed by anna",
-                  "status INVESTIGATING -> RESOLVED"):  # fmt: skip
+    for words in ("SYN scan, then SSH brute force", "T1110.001", "anna: account locked", "ben: assigned to anna", "closed by anna",
+                  "status INVESTIGATING -> RESOLVED", f"flowlake incidents reopen {short}"):  # fmt: skip
         assert words in out
     assert run(made.alerts, "SELECT count(*), min(resolved_by) FROM alerts WHERE resolved_at IS NOT NULL") == [(3, "anna")]
     assert len(listed(capsys, "--open")) == 2
@@ -99,10 +105,21 @@ def test_the_second_to_close_is_told_of_the_first(made: Settings, capsys: pytest
     assert (code, "is investigating: it was not closed" in err) == (5, True)
 
 
+def test_a_closed_incident_is_given_to_nobody(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    key = named(capsys, "SYN flood")["id"]
+    call(capsys, "incidents", "resolve", key, "--by", "anna")
+    for to in ("ben", ""):
+        code, out, err = call(capsys, "incidents", "assign", key, "--to", to)
+        assert (code, out, "was closed before: resolved, by anna" in err, "flowlake incidents reopen" in err) == (5, "", True, True)
+    assert run(made.alerts, "SELECT status, assigned_to FROM incidents WHERE id = %s", (key,)) == [("RESOLVED", None)]
+    assert call(capsys, "incidents", "reopen", key)[0] == 0
+    assert call(capsys, "incidents", "assign", key, "--to", "ben")[0] == 0
+
+
 def test_a_false_alarm_is_a_label_to_train_with(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
     key = named(capsys, "Botnet")["id"]
     code, out, _ = call(capsys, "incidents", "false-positive", key, "--by", "anna", "--why", "our monitoring")
-    assert (code, "30 flows are labelled benign" in out) == (0, True)
+    assert (code, "labelled benign: 30 flows" in out) == (0, True)
     labels = DeltaTable(str(home / "labels")).to_pyarrow_table().to_pylist()
     assert {row["record_key"] for row in labels} == {flow_id(row["name"]) for row in BOTNET}
     assert {(row["label"], row["labelled_by"], row["source"], row["note"]) for row in labels} == {
@@ -251,6 +268,10 @@ def test_what_is_none_is_named(made: Settings, capsys: pytest.CaptureFixture[str
 def test_faults_of_the_audit_are_told_with_their_rows(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "audit", "verify", "--json")
     head = json.loads(out)["head"]
+    assert "write the head down elsewhere: flowlake audit verify --noted HEAD" in call(capsys, "audit", "verify")[1]
+    assert f"up to row {head.partition(':')[0]} it is the one from then" in call(capsys, "audit", "verify", "--noted", head)[1]
+    there = json.loads(call(capsys, "audit", "list", "--limit", "1000", "--json")[1])
+    assert f"3 of {len(there)} rows of the audit" in call(capsys, "audit", "list", "--limit", "3")[1]
     ask.query(made.alerts, "ALTER TABLE user_actions DISABLE TRIGGER flowlake_keep")
     ask.query(made.alerts, "UPDATE user_actions SET user_id = 'nobody' WHERE id = 2")
     code, out, _ = call(capsys, "audit", "verify", "--noted", head)

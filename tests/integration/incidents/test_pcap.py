@@ -212,7 +212,7 @@ def test_exactly_the_frames_of_the_flow_in_both_directions(desk: Desk, capsys: p
             out = desk.folder / f"{name}.{ending}"
             code, said, err = call(capsys, "alerts", "pcap", desk.ids[name][:8], "--out", str(out))
             assert (code, err) == (0, "")
-            assert f"{len(TOLD[name])} frames of 1 flows behind alert {desk.ids[name]} -> {out}" in said
+            assert f"{len(TOLD[name])} frames of 1 flow behind alert {desk.ids[name]} -> {out}" in said
             assert read(out) == by_time(TOLD[name]), name
     key = ask.query(desk.settings.alerts, "SELECT incident_id::text AS id FROM alerts WHERE attack_type = 'EXFILTRATION'")[0]["id"]
     alike = ask.query(desk.settings.alerts, "SELECT attack_type FROM alerts WHERE incident_id = %s::uuid", [key])
@@ -233,7 +233,7 @@ def test_frames_go_to_standard_output_and_words_to_the_other(desk: Desk, capfdbi
     said = capfdbinary.readouterr()
     (desk.folder / "piped.pcap").write_bytes(said.out)
     assert (end.value.code, read(desk.folder / "piped.pcap")) == (0, TOLD["web"])
-    assert said.err.decode().startswith(f"{len(TOLD['web'])} frames of 1 flows")
+    assert said.err.decode().startswith(f"{len(TOLD['web'])} frames of 1 flow")
     with pytest.raises(SystemExit) as end:
         main(["alerts", "pcap", desk.ids["web"], "--out", "-", "--json"])
     assert (end.value.code, b"exclude each other" in capfdbinary.readouterr().err) == (2, True)
@@ -268,9 +268,9 @@ def test_what_is_no_longer_there_is_said(desk: Desk, capsys: pytest.CaptureFixtu
     out = desk.folder / "web.pcap"
     code, said, err = call(capsys, "alerts", "pcap", desk.ids["web"], "--out", str(out))
     left = [one for one in TOLD["web"] if one[0] >= at(100.03)]
-    assert (code, f"{len(left)} frames of 1 flows" in said) == (0, True)
+    assert (code, f"{len(left)} frames of 1 flow" in said) == (0, True)
     assert read(out) == [(ts, frame[:60]) for ts, frame in left]
-    assert f"{len(TOLD['web']) - len(left)} packets are not in the topic: 0 flows have no frame there, 1 flows fewer" in err
+    assert f"{len(TOLD['web']) - len(left)} packets are not in the topic: without any frame 0 flows, with fewer than counted 1 flow" in err
     assert "the topic begins at 20" in err
     assert f"{len(left)} frames are not whole" in err
     admin.delete_records({topic: -1})

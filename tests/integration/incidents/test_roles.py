@@ -114,7 +114,7 @@ def test_each_does_its_work_by_its_role_alone(made: Settings) -> None:
     assert hot.insert(connection, hot.hot_rows(table(INTRUSION), FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x")) == len(INTRUSION)
     connection.close()
     with people.acting(oncall.alerts, "anna") as cursor:
-        for row in people.listed(cursor):
+        for row in people.listed(cursor)[0]:
             people.note(cursor, row["id"], "anna", "seen")
             people.close(cursor, row["id"], "anna", "RESOLVED")
     assert run(made.alerts, "SELECT DISTINCT status FROM incidents") == [("RESOLVED",)]
@@ -128,7 +128,7 @@ def test_who_lacks_the_role_is_told_which_to_ask_for(made: Settings) -> None:
 
     analyst = as_role(made, ANALYST)
     with people.acting(analyst.alerts, "eve") as cursor:
-        (row,) = people.listed(cursor)
+        ((row,), _) = people.listed(cursor)
     with pytest.raises(StoreError, match="permission denied") as refused, people.acting(analyst.alerts, "eve") as cursor:
         people.close(cursor, row["id"], "eve", "RESOLVED")
     assert refused.value.hint == f"ask for the role: GRANT flowlake_responder TO {login(ANALYST)}"

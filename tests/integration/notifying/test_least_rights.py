@@ -55,7 +55,7 @@ def test_each_does_its_part_by_its_role_alone(by_role: Callable[[str], Settings]
     give(AlertStore(stream.alerts, FLOWS), INTRUSION)
     assert Notifier(notifier).once()["sent"] == 1
     with people.acting(oncall.alerts, "anna") as cursor:
-        (row,) = people.listed(cursor)
+        ((row,), _) = people.listed(cursor)
         people.close(cursor, row["id"], "anna", "RESOLVED", "cleaned")
     assert Notifier(notifier).once()["sent"] == 1
     assert [(posted.json["news"], posted.json.get("note")) for posted in web.posted] == [("new", None), ("resolved", "cleaned")]

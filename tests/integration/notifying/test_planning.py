@@ -100,8 +100,8 @@ def test_a_raised_priority_is_told_a_lower_one_is_not(make: Callable[..., Settin
     act(where, people.edit, key, "anna", priority="CRITICAL")
     plan(where)
     assert told(where) == [
-        ("new", "LOW", "UDP scan: 6.6.6.6 -> many hosts"),
-        ("raised", "CRITICAL", "UDP scan, then SSH brute force: 6.6.6.6 -> many hosts"),
+        ("new", "LOW", "UDP scan: 6.6.6.6 -> 5 hosts"),
+        ("raised", "CRITICAL", "UDP scan, then SSH brute force: 6.6.6.6 -> 5 hosts"),
     ]
     ((before,),) = run(where.alerts, "SELECT body ->> 'before' FROM notification_messages WHERE news = 'raised'")
     assert before == "LOW"

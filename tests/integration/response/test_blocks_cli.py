@@ -292,7 +292,7 @@ def test_the_whitelist(site: Site) -> None:
 
 
 def test_list_and_history(site: Site) -> None:
-    assert "0 blocks that hold" in site.call("blocks", "list")[1]
+    assert "0 blocks in force" in site.call("blocks", "list")[1]
     site.call("block", "203.0.113.7", "--for", "1s", "--by", "anna")
     site.call("block", "203.0.113.8", "--for", "2h", "--by", "=cmd|' /C calc'!A0")
     run(site.settings.alerts, "UPDATE blocks SET blocked_until = now() - interval '1 minute' WHERE host(address) = '203.0.113.7'")

@@ -50,12 +50,12 @@ def test_what_matters_makes_alerts_severe_and_incidents_urgent_and_is_named(made
     current = CurrentAssets(made.alerts)
     give(store, scan, current.read())
     assert severities(made) == {"SYN_SCAN": (1, 1)}
-    assert run(made.alerts, "SELECT priority, title FROM incidents") == [("LOW", "SYN scan: 6.6.6.6 -> many hosts")]
+    assert run(made.alerts, "SELECT priority, title FROM incidents") == [("LOW", "SYN scan: 6.6.6.6 -> 24 hosts")]
     give(store, [attack("SYN_SCAN", "6.6.6.6", "10.0.0.5", 1), attack("EXFILTRATION", "10.0.0.5", "6.6.6.6", 1)], current.read())
     # Of what a host does that was broken into, that host is at stake.
     assert severities(made) == {"SYN_SCAN": (4, 4), "EXFILTRATION": (5, 4)}
     ((title,),) = run(made.alerts, "SELECT title FROM incidents")
-    assert title == "SYN scan, then exfiltration: 6.6.6.6, 10.0.0.5 (pay-roll) -> many hosts"
+    assert title == "SYN scan, then exfiltration: 6.6.6.6, 10.0.0.5 (pay-roll) -> 25 hosts"
 
 
 @pytest.mark.parametrize("seed", range(2))

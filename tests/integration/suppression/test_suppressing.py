@@ -157,7 +157,7 @@ def test_open_alerts_are_silenced_when_asked_and_told_again_when_asked(where: Se
     beacons = silence(where, kind="repeated", attack_type=None, domain=None, also_open=True)
     after = run(where.alerts, sql)
     assert after[0][:2] == ("Botnet beacon: 5 hosts -> 9.9.9.9", "RESOLVED")
-    assert after[1] == ("SYN scan, then SSH brute force: 6.6.6.6 -> many hosts", "OPEN", "2")
+    assert after[1] == ("SYN scan, then SSH brute force: 6.6.6.6 -> 29 hosts", "OPEN", "2")
     assert run(where.alerts, "SELECT author, note FROM incident_notes") == [("anna", f"silenced by whitelist entry {beacons}: known")]
     assert counted(where) == [(beacons, 6, True)]
     assert end(where, beacons, tell=True) == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from infra.config import Settings
+from infra.console import looks
 from jobs.sinks import alerts, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate
@@ -49,7 +51,7 @@ def test_from_the_entry_to_its_end(made: Settings, capsys: pytest.CaptureFixture
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert out.startswith("1  source 6.6.6.6, kind scan  until 20")
-    assert "by anna: our scanner\nwhat it states fits 0 of the 0 alerts of the last 7 days" in out
+    assert "by anna: our scanner\nwhat it states fits 0 of 0 alerts of the last 7 days" in out
     give(AlertStore(made.alerts, FLOWS), SCAN + GUESS)
     code, out, err = call(capsys, "alerts")
     assert (code, "SYN_SCAN" in out, "SSH_BRUTE_FORCE" in out) == (0, False, True)
@@ -59,7 +61,7 @@ def test_from_the_entry_to_its_end(made: Settings, capsys: pytest.CaptureFixture
     (row,) = told(capsys, "whitelist", "list")
     assert (row["network"], row["hits"], row["state"], row["created_by"]) == ("6.6.6.6/32", 1, "in force", "anna")
     code, out, _ = call(capsys, "whitelist", "remove", "1", "--by", "ben", "--why", "it is gone")
-    assert (code, "ended by ben; the 1 alerts that it silenced stay so" in out) == (0, True)
+    assert (code, "ended by ben; what it silenced stays so: 1 alert\n" in out) == (0, True)
     assert told(capsys, "whitelist", "list") == []
     assert [row["ended_by"] for row in told(capsys, "whitelist", "list", "--all")] == ["ben"]
     code, _, err = call(capsys, "whitelist", "remove", "1")
@@ -72,9 +74,9 @@ def test_from_the_entry_to_its_end(made: Settings, capsys: pytest.CaptureFixture
 def test_open_alerts_are_named_and_silenced_when_asked(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     give(AlertStore(made.alerts, FLOWS), SCAN + GUESS)
     _, out, _ = call(capsys, "whitelist", "add", "6.6.6.7", "--port", "22", "--why", "tests of logins")
-    assert "fits 1 of the 2 alerts" in out
-    assert "1 open alerts that it fits have been told and stay: flowlake whitelist apply 1 silences them too" in out
-    assert call(capsys, "whitelist", "apply", "1")[1] == "1 open alerts are silenced by 1\n"
+    assert "fits 1 of 2 alerts" in out
+    assert "1 open alert that it fits has been told: flowlake whitelist apply 1 silences it too" in out
+    assert call(capsys, "whitelist", "apply", "1")[1] == "silenced by 1: 1 open alert\n"
     added = told(capsys, "maintenance", "add", "6.6.6.6", "--from", "2026-03-01T11:00", "--for", "2h", "--why", "move", "--also-open")
     assert (added["silenced"], added["state"], added["hits"]) == (1, "over", 1)
     assert told(capsys, "alerts", "--open", "--suppressed")[0]["suppressed_by"] in (1, 2)
@@ -94,7 +96,33 @@ def test_what_silences_an_address(made: Settings, capsys: pytest.CaptureFixture[
     assert entries("6.6.6.6") == entries("6.6.6.6", "--kind", "scan") == entries("6.6.6.6", "--kind", "SYN_SCAN") == [2]
     assert entries("6.6.6.6", "--kind", "flood") == entries("6.6.6.6", "--kind", "UDP_SCAN") == entries("9.9.9.9") == []
     assert entries("2001:db8:0:5::1") == [3]
+
+    def asked(*arguments: str) -> list[list[str]]:
+        return [row["if"] for row in told(capsys, "whitelist", "test", *arguments)]
+
+    assert asked("10.0.0.9") == [["it is the target", "port is 22"], []]
+    assert asked("10.0.0.9", "--as", "target", "--port", "22") == [[], []]
+    assert asked("6.6.6.6", "--kind", "scan") == [["type is SYN_SCAN"]]
+    assert asked("6.6.6.6", "--kind", "SYN_SCAN") == [[]]
+    _, out, _ = call(capsys, "whitelist", "test", "10.0.0.9")
+    assert "1 entry silences, 1 entry may silence 10.0.0.9" in out
+    assert "if it is the target and port is 22" in out
     assert "nothing silences 9.9.9.9" in call(capsys, "whitelist", "test", "9.9.9.9")[1]
+
+
+def test_a_window_that_comes_again_is_listed_with_its_next_time(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    begins = datetime.now(UTC).replace(microsecond=0) - timedelta(days=20)  # the next is tomorrow
+    arguments = ("--from", f"{begins:%Y-%m-%dT%H:%M:%S}", "--for", "2h", "--every", "week", "--why", "backup")
+    assert call(capsys, "maintenance", "add", "10.0.0.9", *arguments)[0] == 0
+    (row,) = told(capsys, "maintenance", "list")
+    following = begins + timedelta(days=21)
+    ends = looks.plain(following + timedelta(hours=2))
+    assert (row["next_start"], row["next_end"], row["state"]) == (looks.plain(following), ends, "to come")
+    assert row["starts_at"] == looks.plain(begins)
+    _, out, _ = call(capsys, "maintenance", "list")
+    assert "1 maintenance window, the newest first" in out
+    assert ends in out
+    assert looks.plain(begins + timedelta(hours=2)) not in out
 
 
 REFUSED = [
@@ -153,7 +181,7 @@ def test_an_entry_that_fits_most_alerts_is_refused_by_measure(made: Settings, ca
 
 def test_hostile_text_is_text(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "'); DROP TABLE alerts; -- \x1b[31mred\u202e <script>"
-    assert call(capsys, "whitelist", "add", "10.0.0.1", "--why", hostile, "--by", hostile)[0] == 0
+    assert call(capsys, "whitelist", "add", "10.0.0.1", "--why", hostile, "--by", hostile)[::2] == (0, "")
     assert call(capsys, "whitelist", "add", "10.0.0.1", "--why", "x", "--sensor", hostile)[0] == 2
     _, out, _ = call(capsys, "whitelist", "list")
     assert ("\x1b" in out, "\u202e" in out, "<script>" in out) == (False, False, True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.alerts import LOW_CONFIDENCE, MANY_FLOWS, severity
-from schemas.labels import ATTACKS, BY_NAME
+from schemas.labels import ATTACKS, BY_NAME, LABELS, Label
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,22 @@ from schemas.labels import ATTACKS, BY_NAME
         ("SYN_SCAN", 0.1, 1, 1, 1),
         ("SYN_FLOOD", 0.9, 10, 4, 5),
         ("SYN_FLOOD", 0.9, 10, 1, 4),
+        ("BOTNET_BEACON", 0.9, 1, 2, 4),
+        ("BOTNET_BEACON", 0.9, 2, 2, 5),
+        ("BOTNET_BEACON", LOW_CONFIDENCE - 0.01, 1, 1, 2),
+        ("BOTNET_BEACON", 0.9, 1, 4, 5),
         ("NOBODY_DECLARED_IT", 0.9, 1, 2, 3),
         ("NOBODY_DECLARED_IT", 0.9, 1, 99, 5),
     ],
 )
 def test_formula(attack: str, confidence: float, flows: int, importance: int, expected: int) -> None:
     assert severity(attack, confidence, flows, BY_NAME, importance) == expected
+
+
+@pytest.mark.parametrize("label", [label for label in LABELS if label.severity], ids=lambda label: label.name)
+def test_one_flow_says_less_of_what_is_repeated_alone(label: Label) -> None:
+    one, two = (severity(label.name, 0.9, flows, BY_NAME) for flows in (1, 2))
+    assert (one, two) == (label.severity - (label.kind == "repeated"), label.severity)
 
 
 CASES = st.tuples(st.floats(0, 1), st.integers(1, 10_000_000), st.integers(1, 4))

@@ -96,8 +96,8 @@ def test_state_and_what_leads_on() -> None:
 
 
 def test_history_and_the_lack_of_the_right_to_read_it() -> None:
-    row = {"timestamp": T0, "user_id": "anna", "what": "resolved_by none -> anna"}
-    assert "  2026-03-01T12:00:00Z  anna: resolved_by none -> anna" in page(history=[row])
+    row = {"timestamp": T0, "user_id": "anna", "what": "resolved by anna"}
+    assert "  2026-03-01T12:00:00Z  anna: resolved by anna" in page(history=[row])
     assert "may not read the audit" in page(history=None)
     assert "nobody has changed it" in page()
 
