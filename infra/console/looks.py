@@ -1,19 +1,16 @@
-"""What commands that show rows share: moments in time, output for people and programs."""
+"""What commands that show rows share: output for people and programs."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, TextIO
 
-from infra.errors import ConfigError
 from infra.names import printable, visible
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
 
 
@@ -21,25 +18,6 @@ Row = Mapping[str, Any]
 NO_TABLE = "start the stream first: flowlake stream; what the demo wrote: --conf-file var/demo/conf.yaml"
 #: What to do where a table has no rows.
 _NO_ROWS = "flowlake status shows whether packets arrive and which query is behind; what the demo wrote: --conf-file var/demo/conf.yaml"
-
-
-def since(text: str | None) -> datetime | None:
-    """A moment: ``15m``, ``2h``, ``7d`` ago, or ISO 8601 (UTC unless it says otherwise).
-
-    Raises
-    ------
-    ConfigError
-        It is neither.
-    """
-    if not text:
-        return None
-    try:
-        if match := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as e:  # of 0001-01-01T00:00+14:00 UTC has no time, and none of so many days ago
-        raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
 
 
 def plain(value: Any) -> Any:

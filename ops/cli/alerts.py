@@ -13,7 +13,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError
 from infra.names import printable
@@ -36,7 +36,7 @@ OfKind = Annotated[
     str | None, typer.Option("--kind", help="scan, flood, brute-force, repeated, per-flow, storm, or an attack type such as SYN_FLOOD.")
 ]
 OnlyOpen = Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")]
-Since = Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")]
+Since = Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.")]
 Suppressed = Annotated[bool, typer.Option("--suppressed", help="Also those that the whitelist or a maintenance window silences.")]
 
 app = typer.Typer(
@@ -108,7 +108,7 @@ def _look(
 ) -> None:
     settings = config.load(conf_file)
     began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
-    moment = looks.since(since)
+    moment = times.since(since)
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=moment, suppressed=suppressed)
     if not suppressed:
         _say_hidden(count_suppressed(settings, kind=kind, only_open=only_open, since=moment))

@@ -12,7 +12,7 @@ import psycopg2
 import typer
 
 from infra import config
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError, one_line
 from schemas.incidents import ACTIONS
@@ -34,7 +34,7 @@ def list_(
     target: Annotated[
         str | None, typer.Option("--target", help="Beginning of what was changed: alert:ID, incident:ID.", show_default=False)
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest rows, so many.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -44,7 +44,7 @@ def list_(
 
     settings = config.load(conf_file)
     where, values = ["true"], list[object]()
-    for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", looks.since(since))):
+    for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", times.since(since))):
         if value is not None:
             where.append(condition)
             values.append(value)

@@ -32,7 +32,9 @@ def _group() -> None:
 
 def block(
     address: Address,
-    duration: Annotated[str | None, typer.Option("--for", help="How long: 90s, 15m, 2h, 7d.", show_default="response.for_s")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", help="How long: 90s, 15m, 2h, 1h30m, 7d, 2w.", show_default="response.for_s")
+    ] = None,
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the list and in the audit.")] = "",
     alert: Annotated[str | None, typer.Option("--alert", help="The alert that it is about; says BLOCKED then.", metavar="ID")] = None,
     incident: Annotated[str | None, typer.Option("--incident", help="The incident that it is about.", metavar="ID")] = None,

@@ -40,7 +40,7 @@ def dash(
 
 def report(
     out: Annotated[Path, typer.Option("--out", help="The file; an old one is replaced.")] = Path("report.html"),
-    since: Annotated[str, typer.Option(help="From: 15m, 2h, 7d ago, or 2026-03-01T12:00 (UTC).")] = "24h",
+    since: Annotated[str, typer.Option(help="From: 15m, 2h, 7d, 2w ago, or 2026-03-01T12:00 (UTC).")] = "24h",
     until: Annotated[str, typer.Option(help="To: now, 1h ago, or 2026-03-01T18:00 (UTC).")] = "now",
     sensor: Annotated[list[str] | None, typer.Option(help="Only this sensor; may be given again.", show_default=False)] = None,
     rows: Annotated[int, typer.Option(min=1, max=10_000, help="Rows of a table at most.")] = 100,
@@ -57,7 +57,7 @@ def report(
     from ops.dash import report as pages
     from ops.dash import span
 
-    size = pages.write(config.load(conf_file), span.read(since, until, sensor or []), out, rows)
+    size = pages.write(config.load(conf_file), span.read(since, until, sensor or [], names=("--since", "--until")), out, rows)
     print(f"{out}  {size / 1e6:.1f} MB")
 
 

@@ -13,7 +13,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
@@ -40,7 +40,7 @@ def list_(
     undone: Annotated[bool, typer.Option("--open", help="Only those that nobody has closed.")] = False,
     status: Annotated[str | None, typer.Option(help=f"One of: {', '.join(STATUSES)}.", show_default=False)] = None,
     assigned: Annotated[str | None, typer.Option("--assigned", help="Only those of this person.", show_default=False)] = None,
-    since: Annotated[str | None, typer.Option(help="Seen since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Seen since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -53,7 +53,7 @@ def list_(
     settings = config.load(conf_file)
     with people.acting(settings.alerts, me()) as cursor:
         rows = people.listed(
-            cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
+            cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=times.since(since), limit=limit
         )
     shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
     title = f"{len(rows)} incidents, the most urgent first"

@@ -112,7 +112,7 @@ def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, store
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--since", "yesterday"), "from 'yesterday' is no time"), (("--since", "1h", "--until", "2h"), "is not before"),
+        (("--since", "yesterday"), "--since 'yesterday' is no time"), (("--since", "1h", "--until", "2h"), "is not before --until"),
         (("--out", "/nowhere/report.html"), "--out /nowhere/report.html: No such file"), (("--rows", "0"), "--rows"),
     ],
 )  # fmt: skip

@@ -111,9 +111,9 @@ def test_what_is_no_address_is_told_and_nothing_happens(site: Site) -> None:
 
 
 def test_durations(site: Site) -> None:
-    for duration in ("0s", "x", "1y"):
+    for duration in ("0s", "x", "1y", ""):
         code, _, err = site.call("block", "203.0.113.7", "--for", duration, "--yes")
-        assert (code, "is no duration" in err) == (2, True)
+        assert (code, f"--for '{duration}' is no length of time" in err) == (2, True)
     assert rows(site) == []
     for duration in ("99w", "999999999w"):
         code, _, err = site.call("block", "203.0.113.7", "--for", duration, "--yes")

@@ -113,7 +113,7 @@ REFUSED = [
     (["whitelist", "add", "10.0.0.1", "--kind", "syn_scan"], "attack types are written in capitals"),
     (["whitelist", "add", "10.0.0.1", "--kind", "benign"], "--kind 'benign' is no kind of alert"),
     (["whitelist", "add", "10.0.0.1", "--direction", "up"], "--direction 'up'"),
-    (["whitelist", "add", "10.0.0.1", "--for", "never"], "--for 'never' is no span of time"),
+    (["whitelist", "add", "10.0.0.1", "--for", "never"], "--for 'never' is no length of time"),
     (["whitelist", "add", "10.0.0.1", "--until", "2020-01-01"], "--until 2020-01-01: that is in the past"),
     (["whitelist", "add", "10.0.0.1", "--for", "1h", "--until", "+2h"], "--for and --until are both given"),
     (["whitelist", "remove", "77"], "there is no whitelist entry 77"),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from infra import config
-from infra.console import looks
+from infra.console import times
 from infra.errors import ConfigError
 from jobs.moving.report import FileReport
 from ops.cli import migrate, results
@@ -36,7 +36,7 @@ def test_days_that_no_store_can_be_asked_for(capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize("text", ["999999d", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "١٥m"])
 def test_moments_beyond_all_times(text: str) -> None:
     with pytest.raises(ConfigError, match="is no time"):
-        looks.since(text)
+        times.since(text)
 
 
 @pytest.mark.parametrize(
