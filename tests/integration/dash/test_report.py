@@ -98,6 +98,13 @@ def test_a_report_is_bounded_and_says_what_it_leaves_out(call: Call, tmp_path: P
     assert sizes[0] < sizes[1]
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_report_to_standard_output(call: Call, name: str) -> None:
+    code, out, err = call("report", "--out", name, "--since", "3h")
+    assert (code, out.lower().startswith("<!doctype html>"), out.rstrip().endswith("</html>")) == (0, True, True)
+    assert re.fullmatch(rf"{name}  [0-9.]+ MB\n", err)
+
+
 def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, stores: Settings, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     assert call("report", "--out", str(file), "--since", "3h", "--sensor", dashdata.SENSORS[1])[0] == 0

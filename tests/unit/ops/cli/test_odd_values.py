@@ -123,3 +123,15 @@ def test_a_configured_path_that_is_a_link_to_itself(tmp_path: Path) -> None:
     link = tmp_path / "l2"
     link.symlink_to("l2")
     assert config.load().path(str(link)) == link, "whoever opens it says what is wrong"
+
+
+@pytest.mark.parametrize("words", ["DESCRIBE SELECT", " /* all */ summarize SELECT", "\n-- all\ndescribe SELECT"])
+def test_what_is_said_of_a_table_is_said_of_all_its_columns(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    question = f"{words} {', '.join(f'1 AS c{n}' for n in range(150))}"
+    for limit, told in (([], "150 rows"), (["--limit", "5"], "the first 5 rows; --limit 0 shows all")):
+        with pytest.raises(SystemExit):
+            main(["sql", question, *limit])
+        assert told in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sql", "SELECT unnest(range(150))"])
+    assert "the first 100 rows" in capsys.readouterr().out
