@@ -72,7 +72,7 @@ def verify(
     Note the head that it prints somewhere else: whoever owns the server can write a whole chain, but not this one again.
     """
     from jobs.incidents import audit
-    from jobs.sinks import postgres
+    from jobs.sinks import postgres, transaction
     from jobs.sinks.stores import StoreUnavailable
 
     number, colon, digest = noted.partition(":")
@@ -80,14 +80,16 @@ def verify(
         raise ConfigError(f"--noted {one_line(noted, 60)!r} is no head", "as flowlake audit verify prints it: number:hash")
     settings = config.load(conf_file)
     try:
-        with closing(postgres.connect(settings.alerts, "flowlake-audit")) as connection:
-            found = audit.verify(connection, noted)
+        connection = postgres.connect(settings.alerts, "flowlake-audit")
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it: flowlake up") from e
-    except psycopg2.errors.UndefinedTable as e:
-        raise StoreError(f"{postgres.where(settings.alerts)} holds no audit yet", looks.NO_TABLE) from e
-    except psycopg2.Error as e:
-        raise StoreError(f"{postgres.where(settings.alerts)}: {one_line(e)}") from e
+    with closing(connection):
+        try:
+            found = audit.verify(connection, noted)
+        except psycopg2.Error as e:
+            if not connection.closed:
+                connection.rollback()
+            raise transaction.told(e, connection, settings.alerts) from e
     if as_json:
         print(json.dumps(asdict(found)))
     else:
