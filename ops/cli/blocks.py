@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,11 +14,15 @@ from infra import config, durations
 from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
+from infra.errors import ConfigError
 from infra.names import printable
+from infra.networks import Network
 
 app = group("Blocks of addresses: what holds, what was, and whether it is so.", "flowlake blocks list")
 _SHOWN = ("address", "state", "left", "blocked_until", "asked_by", "why", "responder", "error", "alert_id", "incident_id")
 _HISTORY = ("asked_at", "address", "state", "blocked_until", "asked_by", "why", "responder", "lifted_by", "error", "id")
+#: Addresses that are named of those that an alert is about.
+_NAMED = 5
 #: `flowlake blocks sync --check` found a difference.
 EXIT_DIFFERS = 10
 
@@ -40,6 +45,7 @@ def block(
     incident: Annotated[str | None, typer.Option("--incident", help="The incident that it is about.", metavar="ID")] = None,
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, whomever it cuts off. What is protected stays so.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Though the alert or incident is not about the address.")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
@@ -63,6 +69,10 @@ def block(
         with people.acting(settings.alerts, who) as cursor:
             alert_id = book.alert_named(cursor, alert) if alert is not None else None
             incident_id = UUID(people.find(cursor, incident)["id"]) if incident is not None else None
+            if alert_id is not None and not force:
+                _about(network, "alert", alert_id, book.concerned(cursor, alert_id, None))
+            if incident_id is not None and not force:
+                _about(network, "incident", incident_id, book.concerned(cursor, None, incident_id))
     around = surroundings(settings)
     if around.unresolved:
         print(f"not protected, since it has no address now: {', '.join(map(printable, around.unresolved))}", file=sys.stderr)
@@ -76,6 +86,25 @@ def block(
         print(json.dumps(_plain(done.row), indent=1, default=str))
     else:
         print("\n".join(_said(done)))
+
+
+def _about(network: Network, what: str, key: UUID, concerned: Sequence[Network]) -> None:
+    """A block that names an alert must be about it: the alert says BLOCKED then.
+
+    Raises
+    ------
+    ConfigError
+        None of the addresses is the one to block, or a part of it.
+    """
+    from jobs.response.addresses import overlap, show
+
+    if any(overlap(network, one) for one in concerned):
+        return
+    named = ", ".join(map(show, concerned[:_NAMED])) + (f" and {len(concerned) - _NAMED} more" if len(concerned) > _NAMED else "")
+    raise ConfigError(
+        f"{what} {key} is not about {show(network)}: it is about {named or 'no address that is known'}",
+        f"name one of those, leave --{what} out, or say --force",
+    )
 
 
 def _typed(address: str, reasons: list[str], words: str) -> bool:
