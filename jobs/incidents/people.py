@@ -100,6 +100,12 @@ def listed(
     return [dict(row) for row in cursor.fetchall()]
 
 
+def count(cursor: Any) -> int:
+    """How many incidents there are."""
+    cursor.execute(f"SELECT count(*) AS there FROM {INCIDENTS}")
+    return int(cursor.fetchone()["there"])
+
+
 def notes_of(cursor: Any, incident: str) -> list[dict[str, Any]] | None:
     """Notes of an incident in the order of time; None where this user may not read them."""
     if not may_read(cursor, NOTES):

@@ -181,6 +181,12 @@ def listed(cursor: Any, *, network: Network | None = None, all_states: bool = Fa
     return [dict(row) for row in cursor.fetchall()]
 
 
+def count(cursor: Any) -> int:
+    """How many there are, in whatever state."""
+    cursor.execute(f"SELECT count(*) AS there FROM {BLOCKS}")
+    return int(cursor.fetchone()["there"])
+
+
 def unapplied(cursor: Any, responder: str, after_s: float) -> list[dict[str, Any]]:
     """Blocks that hold and that nobody has reported as done: whoever was to do it has ended in between."""
     cursor.execute(

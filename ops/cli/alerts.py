@@ -124,11 +124,20 @@ def _look(
             title=f"{len(rows)} alerts, newest first",
         )
         if not rows:
-            from jobs.sinks import postgres
+            _explain(settings, looks.given(kind=kind, open=only_open, since=since), suppressed)
 
-            conditions = [text for text, given in ((f"--kind {kind}", kind), ("--open", only_open), (f"--since {since}", since)) if given]
-            newest = read(settings, limit=1, suppressed=suppressed) if conditions else []
-            looks.explain_nothing(f"alerts in {postgres.where(settings.alerts)}", conditions, newest[0]["timestamp"] if newest else None)
+
+def _explain(settings: Settings, conditions: list[str], suppressed: bool) -> None:
+    """Why the list is empty. Those that are silenced were counted before."""
+    from jobs.sinks import postgres
+
+    shown = "" if suppressed else "WHERE suppressed_by IS NULL"
+    (row,) = ask.query(settings.alerts, f"SELECT count(*) AS there, max(timestamp) AS newest FROM {TABLE} {shown}")
+    if not row["there"] and not suppressed and count_suppressed(settings):
+        return
+    what = f"alerts in {postgres.where(settings.alerts)}"
+    newest = f"the newest is of {looks.plain(row['newest'])}; leave out a condition, or look further back"
+    looks.explain_empty(what, conditions, row["there"], looks.NO_ROWS, newest)
 
 
 def _say_hidden(hidden: int) -> None:

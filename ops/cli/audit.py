@@ -57,6 +57,10 @@ def list_(
     if not as_json:
         rows = [{**row, "details": one_line(json.dumps(row["details"]), 80)} for row in rows]
     looks.show(rows, _SHOWN, form="json" if as_json else "table", title=f"{len(rows)} rows of the audit, newest first")
+    if not rows:
+        there = ask.query(settings.alerts, f"SELECT count(*) AS there FROM {ACTIONS}")[0]["there"]
+        begin = "every change of an alert, an incident or a block makes one"
+        looks.explain_empty("rows of the audit", looks.given(user=user, target=target, since=since), there, begin)
 
 
 @app.command(epilog="Examples:  flowlake audit verify   |   flowlake audit verify --noted 1042:9f2c...")

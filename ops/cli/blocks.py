@@ -176,10 +176,15 @@ def _show(settings: Settings, address: str | None, all_states: bool, limit: int,
     network = addresses.target(address) if address is not None else None
     with people.acting(settings.alerts, me()) as cursor:
         rows = book.listed(cursor, network=network, all_states=all_states, limit=limit)
+        others = 0 if rows else book.count(cursor)
     if not as_json:
         rows = [{**row, "left": durations.words(row["seconds"])} for row in rows]
     title = f"{len(rows)} blocks, newest first" if all_states else f"{len(rows)} blocks that hold"
     looks.show(rows, _HISTORY if all_states else _SHOWN, form="json" if as_json else "table", title=title)
+    if not rows:
+        what = [f"address {addresses.show(network)}"] if network is not None else ["what holds now"]
+        leads = "leave out the address" if all_states else "flowlake blocks history shows those that are over"
+        looks.explain_empty("blocks", what, others, "flowlake block ADDRESS --for 2h makes one", leads)
 
 
 @app.command(epilog="Examples:  flowlake blocks sync   |   flowlake blocks sync --check")

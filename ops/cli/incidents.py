@@ -55,6 +55,7 @@ def list_(
         rows = people.listed(
             cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=times.since(since), limit=limit
         )
+        others = 0 if rows else people.count(cursor)
     shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
     title = f"{len(rows)} incidents, the most urgent first"
     if as_json or not sys.stdout.isatty():
@@ -62,6 +63,11 @@ def list_(
     else:
         short = in_lines(shown, shutil.get_terminal_size().columns)
         looks.show(short, tuple(short[0]) if short else _SHOWN, form="table", title=title)
+    if not rows:
+        conditions = looks.given(open=undone, status=status, assigned=assigned, since=since)
+        looks.explain_empty(
+            "incidents", conditions, others, "an alert makes one; flowlake alerts list shows the alerts, also those without"
+        )
 
 
 def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:

@@ -210,7 +210,12 @@ def show_list(sort: Sort, ended: bool, as_json: bool, conf_file: Any) -> None:
 
     with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = entries.listed(cursor, sort, ended=ended)
-    show(rows, as_json, f"{len(rows)} {'whitelist entries' if sort == 'whitelist' else 'maintenance windows'}, the newest first")
+        others = 0 if rows or ended else len(entries.listed(cursor, sort, ended=True))
+    what = "whitelist entries" if sort == "whitelist" else "maintenance windows"
+    show(rows, as_json, f"{len(rows)} {what}, the newest first")
+    if not rows:
+        leads = f"flowlake {sort} list --all shows those that are over"
+        looks.explain_empty(what, ["what holds or is to come"], others, f"flowlake {sort} add makes one; its --help has examples", leads)
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, title: str) -> None:

@@ -264,7 +264,7 @@ def test_a_responder_that_cannot(site: Site, tmp_path: Path, program: str, words
         (tmp_path / "broken").chmod(0o755)
         program = str(tmp_path / "broken")
     site.respond(responder="nftables", nft=program)
-    code, out, err = site.call("block", "203.0.113.7", "--by", "anna", "--alert", _any_alert(site))
+    code, out, err = site.call("block", "203.0.113.7", "--by", "anna", "--alert", _any_alert(site), "--force")
     assert (code, out) == (11, "")
     assert words in err
     assert hint in err
