@@ -252,6 +252,18 @@ def _file(file: str | Path | None) -> Path:
     return path
 
 
+def demo(other_than: str) -> Path | None:
+    """The settings of a demo that has run here, with another database than this: what it wrote is read with them. None: there are none."""
+    var = os.environ.get(f"{PREFIX}PATHS__VAR", PathSettings().var)
+    beside = Path(os.environ.get("FLOWLAKE_HOME", ROOT))
+    path = Path(var) / "demo" / "conf.yaml"
+    try:
+        databases = {_read(beside / path).get(name, {}).get("database") for name in ("hot", "alerts")}
+    except (ConfigError, AttributeError):  # none, or not as the demo writes it
+        return None
+    return None if other_than in databases else path
+
+
 def _read(path: Path) -> dict[Any, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

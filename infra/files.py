@@ -10,6 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+#: Names of standard output where a file could be named.
+_STDOUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+
+
+def is_stdout(path: str | Path) -> bool:
+    """Whether a file's name means standard output: it is written to then, wherever it leads, and no file is replaced."""
+    return os.fspath(path) in _STDOUT
+
 
 def replace(path: str | Path, content: bytes | str) -> None:
     """Write a whole file: a reader sees the old content or the new, never half of it. Text is written as UTF-8.
@@ -50,7 +58,8 @@ class PartialFile:
 
     def __init__(self, path: str | Path) -> None:
         self.named = os.path.exists(path) and not os.path.isfile(path)
-        self._path = Path(os.path.realpath(path))
+        # Of /dev/stdout the real path leads nowhere, where it is a pipe.
+        self._path = Path(path) if self.named else Path(os.path.realpath(path))
         self._place = self._path if self.named else beside(self._path)
         self.file: BinaryIO = open(self._place, "wb")  # noqa: SIM115 - closed by commit() and discard()
         if not self.named:

@@ -10,8 +10,12 @@ import re
 import sys
 from os import PathLike, fspath
 
-#: Lone surrogates, control characters, and the two separators that some programs take for the end of a line.
-_UNFIT = re.compile("[\ud800-\udfff\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: What shows nothing and changes how the text around it is read: soft hyphen, vowel separator, zero-width characters, byte order mark;
+#: marks, embeddings, overrides and isolates of the direction (Unicode Standard Annex 9); shapes, annotation, tags.
+#: With them a name could be made to look like another.
+_INVISIBLE = "\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+#: Lone surrogates, control characters, the two separators that some programs take for the end of a line, and what is invisible.
+_UNFIT = re.compile(f"[\ud800-\udfff\x00-\x1f\x7f-\x9f\u2028\u2029{_INVISIBLE}]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
@@ -19,7 +23,8 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 def printable(name: str | PathLike[str]) -> str:
     r"""``name`` as one line of valid UTF-8.
 
-    Bytes that are not UTF-8 come out as ``\xNN``, other lone surrogates as ``\udNNN``, control characters as ``\n``, ``\x1b`` and the like.
+    Bytes that are not UTF-8 come out as ``\xNN``, other lone surrogates as ``\udNNN``, control characters as ``\n``, ``\x1b`` and the like,
+    and so do characters that are invisible or turn the direction of the text around them, as ``\u202e``.
     The same name always gives the same text; a name without any of these stays as it is.
 
     Examples
@@ -50,7 +55,7 @@ def _escaped(char: str) -> str:
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:  # a byte, as os.fsdecode keeps it
         code -= 0xDC00
-    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
@@ -58,7 +63,7 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]
-    return "".join(_escaped(c) if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in bad), error.end
+    return "".join(map(_escaped, bad)), error.end
 
 
 def escape_on_output() -> None:

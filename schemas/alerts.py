@@ -40,7 +40,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from schemas import assets, incidents, notifications, responses, suppression
-from schemas.labels import FORMER_KINDS, REPEATED, STORM, Label
+from schemas.labels import FORMER_KINDS, STORM, Label
 from schemas.records import AlertRules
 
 TABLE = "alerts"
@@ -252,8 +252,8 @@ def severity(attack_type: str, confidence: float, flow_count: int, labels: Mappi
     confidence
         ``doubt`` is -1 below :data:`LOW_CONFIDENCE`, else 0.
     flow_count
-        ``volume`` is 1 from :data:`MANY_FLOWS` on, else 0. ``once`` is -1 for a single flow of a label of kind ``repeated``, else 0: a
-        beacon, for one, is an attack by coming again and again.
+        ``volume`` is 1 from :data:`MANY_FLOWS` on, else 0. ``once`` is -1 for a single flow of what is an attack by coming again and
+        again (:attr:`schemas.labels.Label.by_repetition`), a beacon, for one; else 0.
     labels
         Labels by name.
     importance
@@ -262,7 +262,7 @@ def severity(attack_type: str, confidence: float, flow_count: int, labels: Mappi
     """
     label = labels.get(attack_type)
     base = label.severity if label is not None and label.severity else UNKNOWN_SEVERITY
-    once = label is not None and label.kind == REPEATED and flow_count <= 1
+    once = label is not None and label.by_repetition and flow_count <= 1
     weight = min(4, max(1, importance)) - assets.UNKNOWN
     return min(5, max(1, base + (flow_count >= MANY_FLOWS) - (confidence < LOW_CONFIDENCE) - once + weight))
 

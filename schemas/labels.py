@@ -43,6 +43,11 @@ class Label:
     technique: str = ""
     check: str = ""
 
+    @property
+    def by_repetition(self) -> bool:
+        """Whether it is an attack by coming again: a single flow says little. One upload of data is enough."""
+        return self.kind == REPEATED and self.stage != "theft"
+
 
 LABELS: tuple[Label, ...] = (
     Label("BENIGN", "benign", 0, "ordinary traffic"),

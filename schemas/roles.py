@@ -85,6 +85,25 @@ OF_ARCHIVE: Grants = {archive.BOOK: _READERS}
 OF_COUNTRIES: Grants = {countries.COUNTRIES: _READERS, countries.LOADED: _READERS}
 
 
+def least(table: str, privilege: str) -> str:
+    """The role of the fewest rights that may do something with a table of ours; of the hot store's, whatever their names, too.
+
+    Parameters
+    ----------
+    table
+        Its name.
+    privilege
+        ``SELECT`` of all columns, or ``INSERT``, ``UPDATE`` or ``DELETE`` of some.
+    """
+    rights = {**OF_ALERTS, **OF_ARCHIVE, **OF_COUNTRIES}.get(table)
+    if rights is None:
+        return ANALYST if privilege == "SELECT" else WRITER
+    for role in (ANALYST, RESPONDER, NOTIFIER, WRITER):
+        if any(right == privilege or (privilege != "SELECT" and right.startswith(f"{privilege} (")) for right in rights.get(role, ())):
+            return role
+    return ADMIN
+
+
 def of_hot(table: HotTable) -> Grants:
     """Of a hot table: its rows, and what is computed of them."""
     return {

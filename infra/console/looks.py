@@ -1,45 +1,23 @@
-"""What commands that show rows share: moments in time, output for people and programs."""
+"""What commands that show rows share: output for people and programs."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, TextIO
 
-from infra.errors import ConfigError
 from infra.names import printable, visible
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 Row = Mapping[str, Any]
 
 
 #: What to do where a store has no table.
 NO_TABLE = "start the stream first: flowlake stream; what the demo wrote: --conf-file var/demo/conf.yaml"
 #: What to do where a table has no rows.
-_NO_ROWS = "flowlake status shows whether packets arrive and which query is behind; what the demo wrote: --conf-file var/demo/conf.yaml"
-
-
-def since(text: str | None) -> datetime | None:
-    """A moment: ``15m``, ``2h``, ``7d`` ago, or ISO 8601 (UTC unless it says otherwise).
-
-    Raises
-    ------
-    ConfigError
-        It is neither.
-    """
-    if not text:
-        return None
-    try:
-        if match := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as e:  # of 0001-01-01T00:00+14:00 UTC has no time, and none of so many days ago
-        raise ConfigError(f"--since {text!r} is no time", "write 15m, 2h, 7d or 2026-03-01T12:00:00") from e
+NO_ROWS = "flowlake status shows whether packets arrive and which query is behind; what the demo wrote: --conf-file var/demo/conf.yaml"
 
 
 def plain(value: Any) -> Any:
@@ -82,13 +60,44 @@ def explain_nothing(what: str, conditions: Sequence[str], newest: datetime | Non
         Time of the newest row without them; None when there is none at all.
     """
     if newest is None:
-        text = f"no {what} yet\n  {_NO_ROWS}"
+        text = f"no {what} yet\n  {NO_ROWS}"
     else:
         text = (
             f"no {what} match {', '.join(conditions)}; without, the newest is of {plain(newest)}\n"
             "  leave out a condition, or look further back"
         )
     print(text, file=sys.stderr)
+
+
+def explain_empty(what: str, conditions: Sequence[str], others: int, begin: str, leads: str = "leave out a condition") -> None:
+    """Say on stderr why a list is empty, and what to do next; standard output stays what a program reads.
+
+    Parameters
+    ----------
+    what
+        What was looked for, and where, in the plural: ``incidents in PostgreSQL at ...``.
+    conditions
+        Options that left rows out, as they were written, or what the list is of.
+    others
+        Rows there are without them.
+    begin
+        How the first one comes to be; told where there is none at all.
+    leads
+        How to see the others.
+    """
+    if others:
+        have = "there is 1" if others == 1 else f"there are {others:,}"
+        text = f"no {what} match {', '.join(conditions)}; without, {have}\n  {leads}"
+    else:
+        text = f"no {what} yet\n  {begin}"
+    print(visible(text), file=sys.stderr)
+
+
+def given(**options: object) -> list[str]:
+    """Options that were given, as they are written: ``--open``, ``--since 2h``."""
+    return [
+        f"--{name}" if value is True else f"--{name} {word(value, 60)}" for name, value in options.items() if value not in (None, False)
+    ]
 
 
 def table(rows: Sequence[Row], columns: Sequence[str], title: str, into: TextIO | None = None) -> None:

@@ -12,6 +12,8 @@ _READING = ("SELECT", "EXPLAIN", "MULTI")
 SHOW_TABLES = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.IGNORECASE)
 _GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)*"
 _EXPLAIN = re.compile(rf"{_GAP}explain\b{_GAP}(?:analyze\b|\(\s*(?:analyze|format)\b[^()]*\))?{_GAP}", re.IGNORECASE | re.DOTALL)
+#: Beginnings of statements about tables and plans, not rows: of a table with many columns all are wanted.
+DESCRIBES = re.compile(rf"{_GAP}(?:describe|desc|summarize|show|pragma|explain)\b", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"\w+")
 
 

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg2
-import psycopg2.extras
-
 from infra.config import Settings
-from infra.console.looks import NO_TABLE
 from infra.errors import ConfigError, StoreError, one_line
 from infra.names import valid_text
 from infra.sections import PostgresSettings
 from jobs.incidents import changes, guards, ids, store, summary
-from jobs.sinks import postgres
 from jobs.sinks.grants import may_read
-from jobs.sinks.stores import StoreUnavailable
+from jobs.sinks.transaction import transaction
 from schemas.alerts import TABLE
 from schemas.incidents import ACTIONS, ALIASES, BY_PERSON, INCIDENTS, MOST_URGENT_FIRST, NOTES, PRIORITIES, UNDONE, Status
 from schemas.labels import Label
@@ -48,22 +43,9 @@ def acting(settings: PostgresSettings, by: str) -> Iterator[Any]:
         The database is away or refuses; nothing was done.
     """
     name = text(by, "--by", MAX_NAME)
-    try:
-        connection = postgres.connect(settings, "flowlake-cli")
-    except StoreUnavailable as e:
-        raise StoreError(str(e), "start it: flowlake up") from e
-    with closing(connection):
-        try:
-            with connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-                cursor.execute("SELECT set_config(%s, %s, true)", (guards.ACTOR, name))
-                yield cursor
-        except psycopg2.errors.UndefinedTable as e:
-            raise StoreError(f"{postgres.where(settings)} holds no such table yet", NO_TABLE) from e
-        except psycopg2.errors.InsufficientPrivilege as e:
-            hint = f"ask for the role: GRANT flowlake_responder TO {settings.user}"
-            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}", hint) from e
-        except psycopg2.Error as e:
-            raise StoreError(f"{postgres.where(settings)}: {one_line(e)}") from e
+    with transaction(settings) as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", (guards.ACTOR, name))
+        yield cursor
 
 
 def text(given: str, what: str, most: int) -> str:
@@ -117,6 +99,12 @@ def listed(
         return rows, len(rows)
     cursor.execute(f"SELECT count(*) AS there {those}", values)
     return rows, cursor.fetchone()["there"]
+
+
+def count(cursor: Any) -> int:
+    """How many incidents there are."""
+    cursor.execute(f"SELECT count(*) AS there FROM {INCIDENTS}")
+    return int(cursor.fetchone()["there"])
 
 
 def notes_of(cursor: Any, incident: str) -> list[dict[str, Any]] | None:

@@ -104,6 +104,7 @@ def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:
     ends: dict[str, int] = defaultdict(int)
     for key, attack_type, alerts, flows, first, last, severity, storm, seen in cursor.fetchall():
         sources, targets = (sides[key, attack_type, side] for side in ("sources", "targets"))
+        seen = seen or (attack_type in labels and not labels[attack_type].by_repetition)
         parts[key].append(StoryPart(attack_type, alerts, flows, first, severity, sources, targets, storm, seen))
         ends[key] = max(ends[key], last)
     names = _names(cursor, (part for of in parts.values() for part in of))

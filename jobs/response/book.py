@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from jobs.incidents import guards, ids
-from jobs.response.addresses import Network, show
+from jobs.response.addresses import Network, mapped_away, show
 from jobs.response.reach import Reach
 from jobs.response.responder import DRY_RUN, BlockOrder
 from jobs.sinks import postgres
@@ -181,6 +181,12 @@ def listed(cursor: Any, *, network: Network | None = None, all_states: bool = Fa
     return [dict(row) for row in cursor.fetchall()]
 
 
+def count(cursor: Any) -> int:
+    """How many there are, in whatever state."""
+    cursor.execute(f"SELECT count(*) AS there FROM {BLOCKS}")
+    return int(cursor.fetchone()["there"])
+
+
 def unapplied(cursor: Any, responder: str, after_s: float) -> list[dict[str, Any]]:
     """Blocks that hold and that nobody has reported as done: whoever was to do it has ended in between."""
     cursor.execute(
@@ -246,6 +252,20 @@ def alert_named(cursor: Any, given: str) -> UUID:
         It names none, or several.
     """
     return UUID(ids.alert(cursor, given))
+
+
+def concerned(cursor: Any, alert: UUID | None, incident: UUID | None) -> list[Network]:
+    """Addresses that an alert, or the alerts of an incident, are about: sources before targets. Of a crowd a sample is named."""
+    cursor.execute(
+        "SELECT DISTINCT side, one.address::inet::text AS address FROM "
+        f"(SELECT src_ip, dst_ip, details FROM {TABLE} WHERE id = %(alert)s::uuid OR incident_id = %(incident)s::uuid) a, LATERAL ("
+        "SELECT 1 AS side, host(src_ip) AS address UNION ALL SELECT 2, host(dst_ip) "
+        "UNION ALL SELECT 1, jsonb_array_elements_text(CASE jsonb_typeof(details -> 'sources') WHEN 'array' THEN details -> 'sources' "
+        "ELSE '[]' END) UNION ALL SELECT 2, jsonb_array_elements_text(CASE jsonb_typeof(details -> 'targets') WHEN 'array' "
+        "THEN details -> 'targets' ELSE '[]' END)) one WHERE one.address IS NOT NULL ORDER BY side, address",
+        {"alert": str(alert) if alert else None, "incident": str(incident) if incident else None},
+    )
+    return list(dict.fromkeys(mapped_away(ip_network(row["address"])) for row in cursor.fetchall()))
 
 
 def order(row: Mapping[str, Any], action: str, by: str) -> BlockOrder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 
+from infra import config
 from infra.errors import StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.runtime import meanings
@@ -20,6 +22,8 @@ from jobs.sinks.stores import StoreUnavailable
 
 #: Connections of this process. Keyed by process too: Spark forks its Python workers.
 _connections: dict[tuple[Any, ...], Any] = {}
+
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
 
 #: Advisory locks (arbitrary, ours): one at a time who migrates, who writes alerts, who maintains, who makes a partition.
 LOCK_MIGRATE = 0x666C6F77_0001
@@ -83,8 +87,16 @@ def _connect_error(error: psycopg2.OperationalError, settings: PostgresSettings)
     text = one_line(error, 1000)
     said = _last_words(text)
     if found := meanings.find(text, About.LOGIN):
-        return StoreError(found.message(text, where=where(settings), user=settings.user, said=said), found.hint)
+        hint = _no_database(settings) if _NO_DATABASE.search(text) else found.hint
+        return StoreError(found.message(text, where=where(settings), user=settings.user, said=said), hint)
     return StoreUnavailable(f"{where(settings)}: {said}")
+
+
+def _no_database(settings: PostgresSettings) -> str:
+    """Where the database may be instead: a demo has one of its own, and says so in its settings."""
+    demo = config.demo(other_than=settings.database)
+    elsewhere = f"; what the demo wrote: --conf-file {demo}" if demo else ""
+    return f"create it (on this machine: flowlake up), or name another in the configuration (hot.database, alerts.database){elsewhere}"
 
 
 def _last_words(text: str) -> str:

@@ -14,7 +14,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError
 from infra.names import printable
@@ -38,7 +38,7 @@ OfKind = Annotated[
     str | None, typer.Option("--kind", help="scan, flood, brute-force, repeated, per-flow, storm, or an attack type such as SYN_FLOOD.")
 ]
 OnlyOpen = Annotated[bool, typer.Option("--open", help="Only alerts that nobody has resolved.")]
-Since = Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.")]
+Since = Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.")]
 Suppressed = Annotated[bool, typer.Option("--suppressed", help="Also those that the whitelist or a maintenance window silences.")]
 
 app = typer.Typer(
@@ -110,7 +110,7 @@ def _look(
 ) -> None:
     settings = config.load(conf_file)
     began = ask.query(settings.alerts, "SELECT clock_timestamp() AS now")[0]["now"] if follow else None
-    moment = looks.since(since)
+    moment = times.since(since)
     rows = read(settings, limit=limit, kind=kind, only_open=only_open, since=moment, suppressed=suppressed)
     if not suppressed:
         _say_hidden(count(settings, kind, only_open, moment, silenced=True))
@@ -127,11 +127,20 @@ def _look(
             short = alertlines.in_lines(rows, shutil.get_terminal_size().columns)
             looks.show(short, tuple(short[0]), form="table", title=title)
         if not rows:
-            from jobs.sinks import postgres
+            _explain(settings, looks.given(kind=kind, open=only_open, since=since), suppressed)
 
-            conditions = [text for text, given in ((f"--kind {kind}", kind), ("--open", only_open), (f"--since {since}", since)) if given]
-            newest = read(settings, limit=1, suppressed=suppressed) if conditions else []
-            looks.explain_nothing(f"alerts in {postgres.where(settings.alerts)}", conditions, newest[0]["timestamp"] if newest else None)
+
+def _explain(settings: Settings, conditions: list[str], suppressed: bool) -> None:
+    """Why the list is empty. Those that are silenced were counted before."""
+    from jobs.sinks import postgres
+
+    shown = "" if suppressed else "WHERE suppressed_by IS NULL"
+    (row,) = ask.query(settings.alerts, f"SELECT count(*) AS there, max(timestamp) AS newest FROM {TABLE} {shown}")
+    if not row["there"] and not suppressed and count(settings, None, False, None, silenced=True):
+        return
+    what = f"alerts in {postgres.where(settings.alerts)}"
+    newest = f"the newest is of {looks.plain(row['newest'])}; leave out a condition, or look further back"
+    looks.explain_empty(what, conditions, row["there"], looks.NO_ROWS, newest)
 
 
 def _say_hidden(hidden: int) -> None:

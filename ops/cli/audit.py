@@ -12,7 +12,7 @@ import psycopg2
 import typer
 
 from infra import config
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError, one_line
 from infra.plurals import counted, so_many
@@ -38,7 +38,7 @@ def list_(
     target: Annotated[
         str | None, typer.Option("--target", help="Beginning of what was changed: alert:ID, incident:ID.", show_default=False)
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Newest rows, so many.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -48,7 +48,7 @@ def list_(
 
     settings = config.load(conf_file)
     where, values = ["true"], list[Any]()
-    for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", looks.since(since))):
+    for condition, value in (("user_id = %s", user), ("starts_with(target, %s)", target), ("timestamp >= %s", times.since(since))):
         if value is not None:
             where.append(condition)
             values.append(value)
@@ -65,6 +65,10 @@ def list_(
             there = ask.query(settings.alerts, f"SELECT count(*) AS there FROM {ACTIONS} WHERE {' AND '.join(where)}", values)[0]["there"]
     title = f"{so_many(len(rows), there, 'row')} of the audit, newest first"
     looks.show(rows, _SHOWN, form="json" if as_json else "table", title=title)
+    if not rows:
+        every = ask.query(settings.alerts, f"SELECT count(*) AS there FROM {ACTIONS}")[0]["there"]
+        begin = "every change of an alert, an incident or a block makes one"
+        looks.explain_empty("rows of the audit", looks.given(user=user, target=target, since=since), every, begin)
 
 
 @app.command(epilog="Examples:  flowlake audit verify   |   flowlake audit verify --noted 1042:9f2c...")
@@ -80,7 +84,7 @@ def verify(
     Note the head that it prints somewhere else: whoever owns the server can write a whole chain, but not this one again.
     """
     from jobs.incidents import audit
-    from jobs.sinks import postgres
+    from jobs.sinks import postgres, transaction
     from jobs.sinks.stores import StoreUnavailable
 
     number, colon, digest = noted.partition(":")
@@ -88,14 +92,16 @@ def verify(
         raise ConfigError(f"--noted {one_line(noted, 60)!r} is no head", "as flowlake audit verify prints it: number:hash")
     settings = config.load(conf_file)
     try:
-        with closing(postgres.connect(settings.alerts, "flowlake-audit")) as connection:
-            found = audit.verify(connection, noted)
+        connection = postgres.connect(settings.alerts, "flowlake-audit")
     except StoreUnavailable as e:
         raise StoreError(str(e), "start it: flowlake up") from e
-    except psycopg2.errors.UndefinedTable as e:
-        raise StoreError(f"{postgres.where(settings.alerts)} holds no audit yet", looks.NO_TABLE) from e
-    except psycopg2.Error as e:
-        raise StoreError(f"{postgres.where(settings.alerts)}: {one_line(e)}") from e
+    with closing(connection):
+        try:
+            found = audit.verify(connection, noted)
+        except psycopg2.Error as e:
+            if not connection.closed:
+                connection.rollback()
+            raise transaction.told(e, connection, settings.alerts) from e
     if as_json:
         print(json.dumps(asdict(found)))
     else:

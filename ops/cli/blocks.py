@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,12 +14,16 @@ from infra import config, durations
 from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
+from infra.errors import ConfigError
 from infra.names import printable
+from infra.networks import Network
 from infra.plurals import counted
 
 app = group("Blocks of addresses: what holds, what was, and whether it is so.", "flowlake blocks list")
 _SHOWN = ("address", "state", "left", "blocked_until", "asked_by", "why", "responder", "error", "alert_id", "incident_id")
 _HISTORY = ("asked_at", "address", "state", "blocked_until", "asked_by", "why", "responder", "lifted_by", "error", "id")
+#: Addresses that are named of those that an alert is about.
+_NAMED = 5
 #: `flowlake blocks sync --check` found a difference.
 EXIT_DIFFERS = 10
 
@@ -33,12 +38,15 @@ def _group() -> None:
 
 def block(
     address: Address,
-    duration: Annotated[str | None, typer.Option("--for", help="How long: 90s, 15m, 2h, 7d.", show_default="response.for_s")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", help="How long: 90s, 15m, 2h, 1h30m, 7d, 2w.", show_default="response.for_s")
+    ] = None,
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the list and in the audit.")] = "",
     alert: Annotated[str | None, typer.Option("--alert", help="The alert that it is about; says BLOCKED then.", metavar="ID")] = None,
     incident: Annotated[str | None, typer.Option("--incident", help="The incident that it is about.", metavar="ID")] = None,
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, whomever it cuts off. What is protected stays so.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Though the alert or incident is not about the address.")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
@@ -62,6 +70,10 @@ def block(
         with people.acting(settings.alerts, who) as cursor:
             alert_id = book.alert_named(cursor, alert) if alert is not None else None
             incident_id = UUID(people.find(cursor, incident)["id"]) if incident is not None else None
+            if alert_id is not None and not force:
+                _about(network, "alert", alert_id, book.concerned(cursor, alert_id, None))
+            if incident_id is not None and not force:
+                _about(network, "incident", incident_id, book.concerned(cursor, None, incident_id))
     around = surroundings(settings)
     if around.unresolved:
         print(f"not protected, since it has no address now: {', '.join(map(printable, around.unresolved))}", file=sys.stderr)
@@ -75,6 +87,25 @@ def block(
         print(json.dumps(_plain(done.row), indent=1, default=str))
     else:
         print("\n".join(_said(done)))
+
+
+def _about(network: Network, what: str, key: UUID, concerned: Sequence[Network]) -> None:
+    """A block that names an alert must be about it: the alert says BLOCKED then.
+
+    Raises
+    ------
+    ConfigError
+        None of the addresses is the one to block, or a part of it.
+    """
+    from jobs.response.addresses import overlap, show
+
+    if any(overlap(network, one) for one in concerned):
+        return
+    named = ", ".join(map(show, concerned[:_NAMED])) + (f" and {len(concerned) - _NAMED} more" if len(concerned) > _NAMED else "")
+    raise ConfigError(
+        f"{what} {key} is not about {show(network)}: it is about {named or 'no address that is known'}",
+        f"name one of those, leave --{what} out, or say --force",
+    )
 
 
 def _typed(address: str, reasons: list[str], words: str) -> bool:
@@ -148,11 +179,16 @@ def _show(settings: Settings, address: str | None, all_states: bool, limit: int,
     network = addresses.target(address) if address is not None else None
     with people.acting(settings.alerts, me()) as cursor:
         rows = book.listed(cursor, network=network, all_states=all_states, limit=limit)
+        others = 0 if rows else book.count(cursor)
     if not as_json:
         rows = [{**row, "left": durations.words(row["seconds"])} for row in rows]
     number = f"{'the newest ' if len(rows) == limit else ''}{counted(len(rows), 'block')}"  # there may be more
     title = f"{number}, newest first" if all_states else f"{number} in force"
     looks.show(rows, _HISTORY if all_states else _SHOWN, form="json" if as_json else "table", title=title)
+    if not rows:
+        what = [f"address {addresses.show(network)}"] if network is not None else ["what holds now"]
+        leads = "leave out the address" if all_states else "flowlake blocks history shows those that are over"
+        looks.explain_empty("blocks", what, others, "flowlake block ADDRESS --for 2h makes one", leads)
 
 
 @app.command(epilog="Examples:  flowlake blocks sync   |   flowlake blocks sync --check")

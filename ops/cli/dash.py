@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from infra import config, log
+from infra import config, files, log
 from infra.config import Settings
 from infra.console.options import ConfFile
 
@@ -39,8 +40,8 @@ def dash(
 
 
 def report(
-    out: Annotated[Path, typer.Option("--out", help="The file; an old one is replaced.")] = Path("report.html"),
-    since: Annotated[str, typer.Option(help="From: 15m, 2h, 7d ago, or 2026-03-01T12:00 (UTC).")] = "24h",
+    out: Annotated[Path, typer.Option("--out", help="The file; an old one is replaced. -: to stdout.")] = Path("report.html"),
+    since: Annotated[str, typer.Option(help="From: 15m, 2h, 7d, 2w ago, or 2026-03-01T12:00 (UTC).")] = "24h",
     until: Annotated[str, typer.Option(help="To: now, 1h ago, or 2026-03-01T18:00 (UTC).")] = "now",
     sensor: Annotated[list[str] | None, typer.Option(help="Only this sensor; may be given again.", show_default=False)] = None,
     rows: Annotated[int, typer.Option(min=1, max=10_000, help="Rows of a table at most.")] = 100,
@@ -57,8 +58,9 @@ def report(
     from ops.dash import report as pages
     from ops.dash import span
 
-    size = pages.write(config.load(conf_file), span.read(since, until, sensor or []), out, rows)
-    print(f"{out}  {size / 1e6:.1f} MB")
+    size = pages.write(config.load(conf_file), span.read(since, until, sensor or [], names=("--since", "--until")), out, rows)
+    told = sys.stderr if files.is_stdout(out) else sys.stdout
+    print(f"{out}  {size / 1e6:.1f} MB", file=told)
 
 
 def _with(settings: Settings, changed: Mapping[str, object]) -> Settings:

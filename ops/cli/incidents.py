@@ -12,7 +12,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable, visible
@@ -39,7 +39,7 @@ def list_(
     undone: Annotated[bool, typer.Option("--open", help="Only those that nobody has closed.")] = False,
     status: Annotated[str | None, typer.Option(help=f"One of: {', '.join(STATUSES)}.", show_default=False)] = None,
     assigned: Annotated[str | None, typer.Option("--assigned", help="Only those of this person.", show_default=False)] = None,
-    since: Annotated[str | None, typer.Option(help="Seen since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option(help="Seen since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -52,8 +52,9 @@ def list_(
     settings = config.load(conf_file)
     with people.acting(settings.alerts, me()) as cursor:
         rows, there = people.listed(
-            cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=looks.since(since), limit=limit
+            cursor, undone=undone, status=status and status.upper(), assigned=assigned, since=times.since(since), limit=limit
         )
+        others = 0 if rows else people.count(cursor)
     shown = [{**row, **{name: row["metadata"].get(name, 0) for name in ("alerts", "flows")}} for row in rows]
     title = f"{so_many(len(rows), there, 'incident')}, the most urgent first"
     if as_json or not sys.stdout.isatty():
@@ -61,6 +62,11 @@ def list_(
     else:
         short = in_lines(shown, shutil.get_terminal_size().columns)
         looks.show(short, tuple(short[0]) if short else _SHOWN, form="table", title=title)
+    if not rows:
+        conditions = looks.given(open=undone, status=status, assigned=assigned, since=since)
+        looks.explain_empty(
+            "incidents", conditions, others, "an alert makes one; flowlake alerts list shows the alerts, also those without"
+        )
 
 
 def in_lines(rows: Sequence[Mapping[str, Any]], width: int) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ops.cli import early
+
+# isort: split
 import difflib
 import io
 import os
@@ -16,6 +19,8 @@ from infra import config
 from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.names import escape_on_output
 from infra.sources import Catalogue, resolve
+
+early.done()
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,9 @@ def _catalogue(arguments: Sequence[str]) -> Catalogue:
     return config.catalogue(file)
 
 
+#: Exit code where nobody reads the output any more, as shells have it of a program that SIGPIPE ends.
+NOBODY_READS = 141
+
 EXAMPLES = """Examples:
   flowlake doctor
   flowlake up && flowlake status
@@ -155,31 +163,71 @@ def _of_source(name: str, group: Group) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the ``flowlake`` script; always ends with ``SystemExit``."""
-    escape_on_output()
-    arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
-    # A file name may hold what the terminal's encoding cannot say.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(run(arguments))
+        escape_on_output()
+        arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+        # A file name may hold what the terminal's encoding cannot say.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+                stream.reconfigure(errors="backslashreplace")
+        code = _ended(arguments, debug)
+    except BrokenPipeError:  # of standard error, while a failure was told
+        code = NOBODY_READS
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = early.INTERRUPTED
+    sys.exit(_flushed(code))
+
+
+def _ended(arguments: list[str], debug: bool) -> int:
+    """Exit code of a command line, whose failure was told."""
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return _interrupted()
     except BrokenPipeError:
-        # `flowlake logs | head`: the reader has gone; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        return NOBODY_READS
+    except SystemExit as e:
+        if isinstance(e.__context__, BrokenPipeError):  # Rich's way to end where nobody reads
+            return NOBODY_READS
+        raise
     except FlowlakeError as e:
         if debug:
             traceback.print_exc()
         _say(str(e), e.hint)
-        sys.exit(e.exit_code)
+        return e.exit_code
     except Exception as e:
+        if isinstance(e.__cause__ or e.__context__, KeyboardInterrupt):  # an extension that was being loaded
+            return _interrupted()
         if debug:
             traceback.print_exc()
         _say(f"unexpected {type(e).__name__}: {one_line(e)}", "" if debug else "the same command with --debug shows where")
-        sys.exit(1)
+        return 1
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return early.INTERRUPTED
+
+
+def _flushed(code: int) -> int:
+    """Write what is left to write; the exit code then.
+
+    ``flowlake alerts list | head``: the reader has gone, which is no failure to tell; nothing more may be written, not even at exit. A full
+    disk behind standard output is one.
+    """
+    for stream, name in ((sys.stdout, "standard output"), (sys.stderr, "standard error")):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError as e:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(e, BrokenPipeError):
+                code = code or NOBODY_READS
+            else:
+                code = code or 1
+                if stream is sys.stdout:
+                    _say(f"{name} cannot be written: {e.strerror}", "make room, or send it elsewhere")
+    return code
 
 
 def run(arguments: list[str]) -> int:
@@ -210,8 +258,7 @@ def _run(path: str, command: Any, rest: list[str]) -> int:
     except typer.Exit as e:
         return e.exit_code
     except typer.Abort:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
     except typer.TyperException as e:
         context = getattr(e, "ctx", None)
         if not rest and context is not None and not e.format_message().startswith("Missing"):

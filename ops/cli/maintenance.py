@@ -33,7 +33,7 @@ def add(
     address: suppression.Address = None,
     lasts: suppression.For = None,
     until: suppression.Until = None,
-    every: Annotated[str | None, typer.Option("--every", help="It comes again: day or week.", show_default=False)] = None,
+    every: Annotated[str | None, typer.Option("--every", help="It comes again: day or week (also: 1d, 1w).", show_default=False)] = None,
     last: Annotated[str | None, typer.Option("--repeat-until", help="No occurrence begins from then on.", show_default=False)] = None,
     timezone: Annotated[str, typer.Option("--timezone", help="By whose clock it comes again; that of times without a zone.")] = "UTC",
     kind: suppression.AlertKind = None,

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ import typer
 
 from infra import config, log
 from infra.config import Settings
-from infra.console import looks, options
+from infra.console import looks, options, times
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
 from infra.names import printable
@@ -91,7 +90,7 @@ def csv(
     stores = _STORES if into == "both" else options.names("--into", into, _STORES)
     settings = _settings(conf_file)
     wanted = Options(stores, _clock(timezone, day_first), columns, model_version, final=final, again=again, rejects=_folder(rejects))
-    wanted = replace(wanted, since=moment("--from", since), until=moment("--to", until), patience_s=patience)
+    wanted = replace(wanted, since=times.since(since, "--from"), until=times.since(until, "--to"), patience_s=patience)
     chosen = record_of(settings.catalogue.records, record, needs=stores[0])
     with _shown() as progress:
         reports = migrate(settings, chosen, _sources(files), wanted, say=_say, progress=progress)
@@ -175,7 +174,7 @@ def compare(
     options.names("--store", store, _STORES)
     settings = _settings(conf_file)
     chosen = record_of(settings.catalogue.records, record, needs=store)
-    begin, end = moment("--from", since), moment("--to", until) or looks.since("0s")
+    begin, end = times.since(since, "--from"), times.since(until, "--to") or times.since("0s")
     assert begin is not None
     assert end is not None
     if begin >= end:
@@ -239,20 +238,6 @@ def _settings(conf_file: Path | None) -> Settings:
     settings = config.load(conf_file)
     log.setup(settings.log)
     return settings
-
-
-def moment(option: str, text: str | None) -> datetime | None:
-    """A moment of an option.
-
-    Raises
-    ------
-    ConfigError
-        It is none.
-    """
-    try:
-        return looks.since(text)
-    except ConfigError as e:
-        raise ConfigError(str(e).replace("--since", option, 1), e.hint) from e
 
 
 def _clock(zone: str, day_first: bool | None) -> TimeReading:

@@ -134,7 +134,8 @@ def try_out(
         if kind == "pagerduty":
             said = receiver.send(replace(notice, news="resolved"))
     except (ReceiverRefused, TryLater) as e:
-        raise StoreError(f"channel {channel}: {one_line(e)}", f"see the settings of notify.channels.{channel}: flowlake config show") from e
+        see = f"see the settings of notify.channels.{channel}: flowlake config show"
+        raise StoreError(f"channel {channel}: {one_line(e)}", f"{e.hint}; {see}" if e.hint else see) from e
     print(f"{channel}: sent to {receiver.where} ({kind}): {said}")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from infra import config
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
 from infra.plurals import counted, so_many
@@ -25,7 +25,7 @@ _SHOWN = ("quarantined_at", "record", "stage", "reason", "record_id", "topic", "
 Record = Annotated[str | None, typer.Option("--record", help="Record type, such as flows; default: all.", show_default=False)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Part of a reason, such as range(src_port).", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", help="batch, or of a nightly run: lake, hot, archive.", show_default=False)]
-Since = Annotated[str | None, typer.Option("--since", help="Quarantined since: 15m, 2h, 7d, or 2026-03-01T12:00.", show_default=False)]
+Since = Annotated[str | None, typer.Option("--since", help="Quarantined since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.", show_default=False)]
 
 
 @app.callback()
@@ -117,7 +117,7 @@ def _chosen(settings: Settings, record: str | None, reason: str | None, stage: s
         raise ConfigError(f"--stage {stage!r} is no stage", f"one of: {', '.join(known)}")
     if why := table.problem(settings):
         raise StoreError(f"there can be no quarantine: {why}", "set lake.path to a folder below, such as s3a://bucket/lake/flows")
-    return replay.Chosen(record, stage, reason, looks.since(since))
+    return replay.Chosen(record, stage, reason, times.since(since))
 
 
 def _records(settings: Settings, name: str | None) -> list[RecordType]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Seconds until a question that takes long is told of, and between two lines about it.
 _PATIENCE_S, _EVERY_S = 2.0, 0.5
 
+#: Rows that a table shows unless more or fewer are wanted.
+_ROWS = 100
+
 
 def sql(
     question: Annotated[str | None, typer.Argument(metavar="[SQL]", help="One statement; without, it is read from standard input.")] = None,
@@ -40,7 +43,14 @@ def sql(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the result into a file, which appears when it is whole.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all. The other formats hold all rows.")] = 100,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Rows that a table shows; 0: all. DESCRIBE, SUMMARIZE, SHOW and the other formats show all.",
+            show_default=str(_ROWS),
+        ),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how it would be answered: what each scan reads. Reads nothing.")] = False,
     list_tables: Annotated[bool, typer.Option("--tables", help="List the tables and their columns.")] = False,
     memory: Annotated[str, typer.Option(help="Memory to work in; what needs more goes on in a temporary folder.")] = "1GB",
@@ -62,11 +72,13 @@ def sql(
     text = _text(question, file)
 
     from jobs.asking.engine import Engine
-    from jobs.asking.statement import SHOW_TABLES
+    from jobs.asking.statement import DESCRIBES, SHOW_TABLES
 
     if SHOW_TABLES.fullmatch(text):
         _list(settings, chosen)
         return
+    if limit is None:
+        limit = 0 if DESCRIBES.match(text) else _ROWS
     with Engine(settings, memory) as engine:
         if explain:
             print(engine.explain(text))

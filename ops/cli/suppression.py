@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from infra import config
+from infra import config, durations
 from infra.config import Settings
 from infra.console import looks, times
 from infra.console.options import me
@@ -39,7 +39,7 @@ AlertKind = Annotated[
 Port = Annotated[str | None, typer.Option("--port", help="Destination port, or a range: 8000-8100.", show_default=False)]
 Sensor = Annotated[str | None, typer.Option("--sensor", help="Only alerts of this sensor.", show_default=False)]
 Domain = Annotated[str | None, typer.Option("--domain", help="Only alerts of this observation domain.", show_default=False)]
-For = Annotated[str | None, typer.Option("--for", help="For so long: 15m, 2h, 7d, 2w.", show_default=False)]
+For = Annotated[str | None, typer.Option("--for", help="For so long: 15m, 2h, 1h30m, 7d, 2w.", show_default=False)]
 Until = Annotated[
     str | None, typer.Option("--until", help="Until: 2026-03-01T12:00 (UTC unless it says otherwise), or +2h.", show_default=False)
 ]
@@ -109,7 +109,7 @@ def end_of(lasts: str | None, until: str | None, start: datetime, now: datetime)
     """When it ends; None: when it is removed."""
     if lasts and until:
         raise ConfigError("--for and --until are both given", "say one of them")
-    end = start + times.span(lasts, "--for") if lasts else times.moment(until, "--until", now) if until else None
+    end = start + durations.span(lasts, "--for") if lasts else times.moment(until, "--until", now) if until else None
     if end is not None and end <= start:
         begins = "the past" if start == now else f"before it begins ({looks.plain(start)})"
         raise ConfigError(f"--until {until}: that is {'in ' if start == now else ''}{begins}", "give a later time, or --for 2h")
@@ -127,8 +127,7 @@ def window(start: str, lasts: str | None, until: str | None, every: str | None, 
     ends = end_of(lasts, until and looks.plain(times.moment(until, "--until", now, zone)), begins, now)
     if ends is None:
         raise ConfigError("a maintenance window has an end", "--for 2h, or --until 2026-03-01T12:00")
-    if (every or "") not in REPEATS:
-        raise ConfigError(f"--every {one_line(every or '', 60)!r}", f"one of: {', '.join(REPEATS[1:])}")
+    every = _repeat(every)
     if every and ends - begins > timedelta(days=1 if every == "day" else 7):
         raise ConfigError(f"a window of {ends - begins} cannot come again every {every}", "it must be shorter than that")
     if last and not every:
@@ -136,7 +135,17 @@ def window(start: str, lasts: str | None, until: str | None, every: str | None, 
     stops = times.moment(last, "--repeat-until", now, zone) if last else None
     if stops is not None and stops <= begins:
         raise ConfigError(f"--repeat-until {last} is before it begins ({looks.plain(begins)})", "give a later time")
-    return {"starts_at": begins, "ends_at": ends, "repeats": cast(Repeat, every or ""), "repeats_until": stops, "timezone": timezone}
+    return {"starts_at": begins, "ends_at": ends, "repeats": every, "repeats_until": stops, "timezone": timezone}
+
+
+def _repeat(every: str | None) -> Repeat:
+    """``day`` or ``week``, or as long a time: ``1d``, ``24h``, ``7d``, ``1w``."""
+    given = (every or "").strip().lower()
+    known: dict[float | None, Repeat] = {86_400.0: "day", 604_800.0: "week"}
+    found = given if given in REPEATS else known.get(durations.read(given))
+    if found is None or (every is not None and not given):
+        raise ConfigError(f"--every {one_line(every or '', 60)!r} is neither a day nor a week", f"one of: {', '.join(REPEATS[1:])}, 1d, 1w")
+    return cast(Repeat, found)
 
 
 def add(
@@ -203,8 +212,12 @@ def show_list(sort: Sort, ended: bool, as_json: bool, conf_file: Any) -> None:
 
     with people.acting(config.load(conf_file).alerts, me()) as cursor:
         rows = entries.listed(cursor, sort, ended=ended)
+        others = 0 if rows or ended else len(entries.listed(cursor, sort, ended=True))
     what = ("whitelist entry", "whitelist entries") if sort == "whitelist" else ("maintenance window", "maintenance windows")
     show(rows, as_json, f"{counted(len(rows), *what)}, the newest first")
+    if not rows:
+        leads = f"flowlake {sort} list --all shows those that are over"
+        looks.explain_empty(what[1], ["what holds or is to come"], others, f"flowlake {sort} add makes one; its --help has examples", leads)
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, title: str, more: Sequence[str] = ()) -> None:

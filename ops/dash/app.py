@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.log import get
 from infra.plurals import counted
-from ops.dash import pages, site, spelling
+from ops.dash import pages, site
 from ops.dash import span as spans
 from ops.dash.connections import client
 from ops.dash.guard import Guard

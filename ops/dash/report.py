@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ def write(settings: Settings, span: PageSpan, file: Path, rows: int = ROWS) -> i
     span
         The time and the sensors that it tells of.
     file
-        Its name.
+        Its name; ``-`` is standard output.
     rows
         Of a table at most.
 
@@ -66,10 +67,24 @@ def write(settings: Settings, span: PageSpan, file: Path, rows: int = ROWS) -> i
     finally:
         site.close()
     try:
-        files.replace(file, text)
+        if files.is_stdout(file):
+            _say(text)
+        else:
+            files.replace(file, text)
+    except BrokenPipeError:  # whoever reads has seen enough
+        raise
     except OSError as e:
         raise ConfigError(f"--out {file}: {e.strerror}", "name a file in a folder that is there and may be written to") from e
     return len(text.encode())
+
+
+def _say(text: str) -> None:
+    if sys.stdout is None or sys.stdout.isatty():
+        what = "is closed" if sys.stdout is None else "is a terminal"
+        raise ConfigError(f"--out -: standard output {what}", "pipe it into another program, or name a file")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def page(site: Site, span: PageSpan) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+from infra import durations
 from infra.errors import ConfigError
 from infra.names import valid_text
 
@@ -26,7 +27,6 @@ RANGES: tuple[tuple[str, str], ...] = (
     ("now-7d", "Last 7 days"),
     ("now-30d", "Last 30 days"),
 )
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _LONGEST = timedelta(days=3660)
 _MAX_SENSORS, _MAX_NAME = 100, 256
@@ -68,7 +68,9 @@ class PageSpan:
         return urlencode([("from", since), ("to", until), *(("sensor", name) for name in self.sensors)])
 
 
-def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | None = None) -> PageSpan:
+def read(
+    since: str, until: str, sensors: Sequence[str] = (), now: datetime | None = None, names: tuple[str, str] = ("from", "to")
+) -> PageSpan:
     """A range as an address or an option says it.
 
     Parameters
@@ -79,6 +81,8 @@ def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | No
         Names; empty ones do not count.
     now
         The time; whole seconds of it count, so that what is asked within one second is the same question.
+    names
+        What begin and end are called in an error.
 
     Raises
     ------
@@ -87,29 +91,34 @@ def read(since: str, until: str, sensors: Sequence[str] = (), now: datetime | No
     """
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
     since, until = since.strip() or FROM, until.strip() or TO
-    start, end = _moment("from", since, moment), _moment("to", until, moment)
+    start, end = _moment(names[0], since, moment), _moment(names[1], until, moment)
     if start >= end:
-        raise ConfigError(f"from {since!r} is not before to {until!r}", _HINT)
+        raise ConfigError(f"{names[0]} {since!r} is not before {names[1]} {until!r}", _HINT)
     if end - start > _LONGEST:
-        raise ConfigError(f"from {since!r} to {until!r} is longer than {_LONGEST.days} days", "take a shorter range")
-    names = tuple(sorted({valid_text(name) for name in sensors if name}))
-    if len(names) > _MAX_SENSORS or any(len(name) > _MAX_NAME for name in names):
-        raise ConfigError(f"{len(names)} sensors: at most {_MAX_SENSORS}, of {_MAX_NAME} characters", "leave them out: all sensors")
-    if any("\0" in name for name in names):
+        raise ConfigError(f"{names[0]} {since!r} {names[1]} {until!r} is longer than {_LONGEST.days} days", "take a shorter range")
+    chosen = tuple(sorted({valid_text(name) for name in sensors if name}))
+    if len(chosen) > _MAX_SENSORS or any(len(name) > _MAX_NAME for name in chosen):
+        raise ConfigError(f"{len(chosen)} sensors: at most {_MAX_SENSORS}, of {_MAX_NAME} characters", "leave them out: all sensors")
+    if any("\0" in name for name in chosen):
         raise ConfigError("a sensor's name holds a NUL character", "leave it out: all sensors")
-    return PageSpan(start, end, names, _spelled(since), _spelled(until))
+    return PageSpan(start, end, chosen, _spelled(since), _spelled(until))
 
 
 def _spelled(text: str) -> str:
-    return f"now-{text}" if re.fullmatch(r"[0-9]{1,9}[smhdw]", text) else text
+    return text if _ago(text) is None else f"now-{text}"
+
+
+def _ago(text: str) -> float | None:
+    """Seconds; Grafana, whose addresses these are too, means months by a capital M."""
+    return durations.read(text) if text.islower() and not text.startswith("+") else None
 
 
 def _moment(name: str, text: str, now: datetime) -> datetime:
     try:
         if text == "now":
             return now
-        if match := re.fullmatch(r"(?:now-)?([0-9]{1,9})([smhdw])", text):
-            return now - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+        if (seconds := _ago(text.removeprefix("now-"))) is not None:
+            return now - timedelta(seconds=seconds)
         if re.fullmatch(r"[0-9]{10,16}", text):
             return datetime.fromtimestamp(int(text) / 1000, UTC)
         moment = datetime.fromisoformat(text)

@@ -16,6 +16,7 @@ import requests
 
 from infra.errors import one_line
 from jobs.notifying.notice import Notice
+from jobs.notifying.receivers import broken
 from jobs.notifying.receivers.outcome import ReceiverRefused, TryLater
 
 #: Answers after which the same request may succeed, beside 5xx.
@@ -85,8 +86,10 @@ class HttpReceiver:
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.InvalidHeader) as e:
             raise ReceiverRefused(self._without_address(e)) from e
         except requests.exceptions.Timeout as e:
-            raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s") from e
+            raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s", hint=broken.LATE) from e
         except (requests.exceptions.RequestException, OSError) as e:
+            if found := broken.why(e):
+                raise TryLater(f"{self.where}: {self._hidden(found.words)}", hint=found.hint) from e
             raise TryLater(f"{self.where}: {self._without_address(e)}") from e
 
     def _authorised(self, request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -8,7 +8,19 @@ from jobs.notifying.notice import Notice
 
 
 class ReceiverRefused(Exception):
-    """The receiver will not take this message, however often it is sent."""
+    """The receiver will not take this message, however often it is sent.
+
+    Parameters
+    ----------
+    reason
+        What it said.
+    hint
+        What a person can do, where it is known.
+    """
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class TryLater(Exception):
@@ -20,11 +32,14 @@ class TryLater(Exception):
         What it said.
     after_s
         Seconds that it asks for; ``None``: it does not say.
+    hint
+        What a person can do, where it is known.
     """
 
-    def __init__(self, reason: str, after_s: float | None = None) -> None:
+    def __init__(self, reason: str, after_s: float | None = None, hint: str = "") -> None:
         super().__init__(reason)
         self.after_s = after_s
+        self.hint = hint
 
 
 class Receiver(Protocol):

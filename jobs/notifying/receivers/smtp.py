@@ -10,7 +10,11 @@ from email.message import EmailMessage
 
 from infra.errors import one_line
 from jobs.notifying.notice import Notice
+from jobs.notifying.receivers import broken
 from jobs.notifying.receivers.outcome import ReceiverRefused, TryLater
+
+#: Replies about the login, its want or its encryption (RFC 4954, section 6).
+_LOGIN = frozenset({530, 534, 535, 538})
 
 
 class SmtpReceiver:
@@ -65,13 +69,12 @@ class SmtpReceiver:
         except smtplib.SMTPResponseException as e:
             raise _judged(e.smtp_code, f"{self.where}: {_words(e.smtp_code, e.smtp_error)}") from e
         except smtplib.SMTPNotSupportedError as e:
-            raise ReceiverRefused(f"{self.where}: {one_line(e)}") from e
-        except ssl.SSLError as e:
-            raise TryLater(f"{self.where}: TLS: {one_line(e)}") from e
+            raise ReceiverRefused(f"{self.where}: {one_line(e)}", "it offers no encryption or no login: see security, user, port") from e
         except (smtplib.SMTPException, OSError) as e:
             if isinstance(e, TimeoutError) or isinstance(e.__context__, TimeoutError):
-                raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s") from e
-            raise TryLater(f"{self.where}: {one_line(e)}") from e
+                raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s", hint=broken.LATE) from e
+            found = broken.why(e) or (broken.OFF if isinstance(e, smtplib.SMTPServerDisconnected) else None)
+            raise TryLater(f"{self.where}: {found.words if found else one_line(e)}", hint=found.hint if found else "") from e
         return f"not for {_named(refused)}" if refused else "accepted"
 
     def _sent(self, mail: EmailMessage) -> dict[str, tuple[int, bytes]]:
@@ -96,7 +99,10 @@ class SmtpReceiver:
 
 def _judged(code: int, said: str) -> ReceiverRefused | TryLater:
     """4yz is transient, 5yz is not (RFC 5321, section 4.2.1); what is no reply code is a server that broke off."""
-    return ReceiverRefused(said) if 500 <= code < 600 else TryLater(said)
+    if not 500 <= code < 600:
+        return TryLater(said, hint="it refuses for now: try again in some minutes")
+    hint = "user and secret: see what it lets in" if code in _LOGIN else "sender, to: see what it lets through"
+    return ReceiverRefused(said, hint)
 
 
 def _named(refused: dict[str, tuple[int, bytes]]) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from infra.errors import one_line
 from jobs.notifying.notice import Notice
+from jobs.notifying.receivers import broken
 from jobs.notifying.receivers.outcome import ReceiverRefused, TryLater
 
 #: Bytes of one message. By UDP more would not fit into one datagram of every network; receivers must take 2048 (RFC 5424, section 6.1).
@@ -83,14 +84,13 @@ class SyslogReceiver:
                 self._datagram(message)
             else:
                 self._stream(b"%d %s" % (len(message), message))
-        except ssl.SSLCertVerificationError as e:
-            raise TryLater(f"{self.where}: its certificate: {one_line(e.verify_message)}") from e
         except TimeoutError as e:
-            raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s") from e
+            raise TryLater(f"{self.where} did not answer within {self._timeout_s:g} s", hint=broken.LATE) from e
         except UnicodeError as e:
             raise ReceiverRefused(f"{self.where}: no name of a host") from e
         except OSError as e:
-            raise TryLater(f"{self.where}: {one_line(e)}") from e
+            found = broken.why(e)
+            raise TryLater(f"{self.where}: {found.words if found else one_line(e)}", hint=found.hint if found else "") from e
         return "sent"
 
     def _framed(self, notice: Notice) -> bytes:

@@ -120,6 +120,13 @@ def test_a_report_shows_every_row_and_why_an_alert_was_raised(call: Call, browse
     context.close()
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_report_to_standard_output(call: Call, name: str) -> None:
+    code, out, err = call("report", "--out", name, "--since", "3h")
+    assert (code, out.lower().startswith("<!doctype html>"), out.rstrip().endswith("</html>")) == (0, True, True)
+    assert re.fullmatch(rf"{name}  [0-9.]+ MB\n", err)
+
+
 def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, stores: Settings, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     assert call("report", "--out", str(file), "--since", "3h", "--sensor", dashdata.SENSORS[1])[0] == 0
@@ -134,7 +141,7 @@ def test_a_report_of_one_sensor_and_of_a_time_without_any_rows(call: Call, store
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--since", "yesterday"), "from 'yesterday' is no time"), (("--since", "1h", "--until", "2h"), "is not before"),
+        (("--since", "yesterday"), "--since 'yesterday' is no time"), (("--since", "1h", "--until", "2h"), "is not before --until"),
         (("--out", "/nowhere/report.html"), "--out /nowhere/report.html: No such file"), (("--rows", "0"), "--rows"),
     ],
 )  # fmt: skip

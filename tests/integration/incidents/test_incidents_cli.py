@@ -282,3 +282,40 @@ def test_faults_of_the_audit_are_told_with_their_rows(made: Settings, capsys: py
     for given in ("7", f"\u00b2:{'0' * 64}"):
         code, _, err = call(capsys, "audit", "verify", "--noted", given)
         assert (code, "is no head" in err) == (2, True)
+
+
+EMPTY = [
+    (
+        ("incidents", "list", "--status", "RESOLVED", "--assigned", "eve"),
+        "no incidents match --status RESOLVED, --assigned eve; without, there are 3",
+    ),
+    (("audit", "list", "--user", "nobody"), "no rows of the audit match --user nobody; without, there are "),
+    (("alerts", "list", "--kind", "SYN_SCAN", "--since", "1m"), "match --kind SYN_SCAN, --since 1m; without, there are "),
+    (("alerts", "list", "--kind", "SYN_SCAN", "--since", "1m"), "the newest is of 2026-03-01T"),
+    (("blocks", "list"), "no blocks yet\n  flowlake block ADDRESS"),
+    (("blocks", "history", "192.0.2.1"), "no blocks yet"),
+    (("whitelist", "list"), "no whitelist entries yet\n  flowlake whitelist add"),
+    (("maintenance", "list"), "no maintenance windows yet\n  flowlake maintenance add"),
+]
+
+
+def test_an_empty_list_says_why_and_what_to_do(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in EMPTY:
+        code, out, err = call(capsys, *words, "--json")
+        assert (code, json.loads(out), said in err) == (0, [], True), err
+    assert call(capsys, "whitelist", "add", "192.0.2.9", "--why", "x", "--by", "anna")[0] == 0
+    number = json.loads(call(capsys, "whitelist", "list", "--json")[1])[0]["id"]
+    assert call(capsys, "whitelist", "remove", str(number))[0] == 0
+    assert "without, there is 1\n  flowlake whitelist list --all" in call(capsys, "whitelist", "list")[2]
+
+
+def test_names_that_turn_or_hide_text_reach_no_terminal(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "adm\u202enimda\u2066\u200b\u061c\u2028x"
+    run(made.alerts, f"UPDATE alerts SET resolved_by = '{hostile}', resolved_at = now(), attack_type = 'SYN{hostile}'")
+    run(made.alerts, f"UPDATE incidents SET title = '{hostile}', assigned_to = '{hostile}', description = '{hostile}'")
+    ((alert, incident),) = run(made.alerts, "SELECT id::text, incident_id::text FROM alerts LIMIT 1")
+    run(made.alerts, f"INSERT INTO incident_notes (incident_id, author, note) VALUES ('{incident}', '{hostile}', '{hostile}')")
+    for words in (("alerts", "list"), ("alerts", "show", alert), ("incidents", "list"), ("incidents", "show", incident), ("audit", "list")):
+        code, out, err = call(capsys, *words)
+        assert (code, "\\u202e" in out) == (0, True), words
+        assert not set("\u202e\u2066\u200b\u061c\u2028") & set(out + err), words

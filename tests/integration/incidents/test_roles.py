@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 from pydantic import SecretStr
 
 from infra.config import Settings
+from infra.errors import ConfigError, StoreError
 from jobs.incidents import people
-from jobs.sinks import alerts, hot, postgres
+from jobs.sinks import alerts, ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate, status
+from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
-from schemas.roles import ADMIN, ANALYST, RESPONDER, ROLES, WRITER
+from schemas.roles import ADMIN, ANALYST, NOTIFIER, RESPONDER, ROLES, WRITER
 from tests.integration.incidents.test_grouping import INTRUSION, attack, give
 from tests.integration.sinkbench import run
 from tests.sinksdata import table
@@ -124,14 +127,82 @@ def test_each_does_its_work_by_its_role_alone(made: Settings) -> None:
 
 
 def test_who_lacks_the_role_is_told_which_to_ask_for(made: Settings) -> None:
-    from infra.errors import StoreError
-
     analyst = as_role(made, ANALYST)
     with people.acting(analyst.alerts, "eve") as cursor:
         ((row,), _) = people.listed(cursor)
     with pytest.raises(StoreError, match="permission denied") as refused, people.acting(analyst.alerts, "eve") as cursor:
         people.close(cursor, row["id"], "eve", "RESOLVED")
     assert refused.value.hint == f"ask for the role: GRANT flowlake_responder TO {login(ANALYST)}"
+
+
+#: Who asks for what, and the role that may.
+REFUSED = [
+    (ANALYST, ("audit", "list"), RESPONDER), (ANALYST, ("audit", "verify"), RESPONDER), (WRITER, ("audit", "list"), RESPONDER),
+    (NOTIFIER, ("whitelist", "list"), ANALYST), (NOTIFIER, ("blocks", "list"), ANALYST), (NOTIFIER, ("assets", "list"), ANALYST),
+    (ANALYST, ("whitelist", "add", "10.9.9.9", "--why", "x"), RESPONDER), (ANALYST, ("notify", "status"), RESPONDER),
+]  # fmt: skip
+
+
+def test_lists_name_the_role_that_may_read_them(
+    made: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role, words, wanted in REFUSED:
+        for store in ("HOT", "ALERTS"):
+            where = {"HOST": made.alerts.host, "PORT": made.alerts.port, "DATABASE": made.alerts.database}
+            for name, value in {**where, "USER": login(role), "PASSWORD": "x"}.items():
+                monkeypatch.setenv(f"FLOWLAKE_{store}__{name}", str(value))
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        out, err = capsys.readouterr()
+        assert (end.value.code, out) == (5, "")
+        assert "permission denied for table" in err
+        assert err.splitlines()[1:] == [f"  ask for the role: GRANT {wanted} TO {login(role)}"]
+
+
+def test_tables_of_another_version_say_how_to_change_them(made: Settings) -> None:
+    run(made.alerts, "ALTER TABLE incidents RENAME COLUMN title TO heading")
+    with pytest.raises(StoreError, match="does not exist") as refused, people.acting(made.alerts, "eve") as cursor:
+        people.listed(cursor)
+    assert "flowlake db migrate" in refused.value.hint
+    run(made.alerts, "UPDATE flowlake_schema SET version = 1 WHERE component = 'alerts'")
+    with pytest.raises(StoreError, match="are of version 1, this flowlake's of") as refused, people.acting(made.alerts, "eve") as cursor:
+        people.listed(cursor)
+    assert refused.value.hint == "flowlake db migrate brings them up to date"
+    run(made.alerts, "UPDATE flowlake_schema SET version = 999 WHERE component = 'alerts'")
+    with pytest.raises(StoreError, match="newer than this flowlake") as refused:
+        ask.query(made.alerts, "SELECT nothing_known FROM alerts")
+    assert "update flowlake" in refused.value.hint
+
+
+def end_session(where: Settings, cursor: Any) -> None:
+    run(where.alerts, f"SELECT pg_terminate_backend({cursor.connection.get_backend_pid()}, 5000)")
+
+
+def cut(where: Settings, then: Callable[[Any], object]) -> StoreError:
+    """The failure of an act whose session the server ends in its midst."""
+
+    def act() -> None:
+        with people.acting(where.alerts, "anna") as cursor:
+            (row,) = people.listed(cursor)
+            people.note(cursor, row["id"], "anna", "lost")
+            end_session(where, cursor)
+            then(cursor)
+
+    with pytest.raises(StoreError) as refused:
+        act()
+    assert run(where.alerts, "SELECT count(*) FROM incident_notes") == [(0,)]
+    return refused.value
+
+
+def test_a_connection_that_is_cut_says_what_was_not_done(made: Settings) -> None:
+    def refuse(_: Any) -> None:
+        raise ConfigError("of ours, whose rollback finds nobody")
+
+    told = cut(made, people.listed)
+    assert re.search(r"closed the connection( \(terminating connection .*\))?: nothing was changed$", str(told))
+    assert "do it again" in told.hint
+    assert "closed the connection: nothing was changed" in str(cut(made, refuse))
+    assert str(cut(made, lambda _: None)).endswith("at the very end: whether the change was made is not known")
 
 
 def test_rights_taken_away_by_hand_are_given_back(made: Settings) -> None:

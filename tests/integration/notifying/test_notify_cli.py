@@ -282,7 +282,9 @@ def test_a_sample_tries_a_channel(place: Place, web: Hook, capsys: pytest.Captur
     assert [posted.json["event_action"] for posted in web.posted[1:]] == ["trigger", "resolve"]
     code, _, err = call(capsys, "test", "away")
     assert code == 5
-    assert "channel away: http://127.0.0.1" in err
+    assert err.splitlines()[0].startswith("error: channel away: http://127.0.0.1:")
+    assert err.splitlines()[0].endswith(": connection refused: nobody listens on that port")
+    assert err.splitlines()[1].startswith("  start it, or mend host and port; see the settings of notify.channels.away")
     came = len(web.posted)
     code, out, _ = call(capsys, "test", "pager", "--show")
     assert (code, json.loads(out)["event_action"], len(web.posted)) == (0, "trigger", came)

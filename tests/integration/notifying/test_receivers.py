@@ -29,7 +29,7 @@ from jobs.notifying.notice import Notice
 from jobs.notifying.receivers.deadline import Deadline
 from jobs.notifying.receivers.http import HttpReceiver
 from jobs.notifying.receivers.kafka import KafkaReceiver
-from jobs.notifying.receivers.outcome import ReceiverRefused, TryLater
+from jobs.notifying.receivers.outcome import Receiver, ReceiverRefused, TryLater
 from jobs.notifying.receivers.smtp import SmtpReceiver
 from jobs.notifying.receivers.syslog import SyslogReceiver
 from tests.integration.notifying.servers import Hook, datagrams, hook, stream
@@ -47,6 +47,37 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ssl.SSLCon
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return str(path), context
+
+
+def refusing(kind: str, host: str, port: int, scheme: str = "http") -> Receiver:
+    if kind == "http":
+        return HttpReceiver(f"{scheme}://{host}:{port}/T0", slack.message, timeout_s=0.5)
+    if kind == "smtp":
+        return SmtpReceiver(
+            host, port, lambda one: mail.mail(one, "a@b.c", ["d@e.f"]), sender="a@b.c", to=["d@e.f"], security="none", timeout_s=0.5
+        )
+    return SyslogReceiver(host, port, cef.event, transport="tcp", timeout_s=0.5)
+
+
+@pytest.mark.parametrize("kind", ["http", "smtp", "syslog"])
+def test_a_connection_that_comes_to_nothing_is_told_in_plain_words(kind: str) -> None:
+    port = free_port()
+    with pytest.raises(TryLater) as closed:
+        refusing(kind, "127.0.0.1", port).send(notice())
+    assert str(closed.value).endswith(f"127.0.0.1:{port}: connection refused: nobody listens on that port")
+    assert "host and port" in closed.value.hint
+    with pytest.raises(TryLater) as unknown:
+        refusing(kind, "no-such-host.invalid", port).send(notice())
+    assert str(unknown.value).endswith(f"no-such-host.invalid:{port}: the name of the host cannot be resolved")
+    for one in (closed, unknown):
+        assert not re.search(r"Errno|<|object|Error|HTTPConnection", str(one.value))
+
+
+def test_tls_that_is_none_is_told_in_plain_words(web: Hook) -> None:
+    port = int(web.url.split(":")[2].split("/")[0])
+    with pytest.raises(TryLater, match=rf"https://127\.0\.0\.1:{port}: no TLS with it: [a-z0-9 ]+$") as refused:
+        refusing("http", "127.0.0.1", port, "https").send(notice())
+    assert "TLS" in refused.value.hint
 
 
 # --- HTTP
@@ -269,7 +300,7 @@ def test_what_smtp_refuses_for_good_and_what_for_now(postbox: tuple[Postbox, int
     assert "wr0ng" not in str(e.value)
     with pytest.raises(ReceiverRefused, match="530"):
         sending(port, ca, security="none", user="").send(notice())
-    with pytest.raises(TryLater, match="TLS"):
+    with pytest.raises(TryLater, match="its certificate is not trusted"):
         sending(port, "").send(notice())  # an authority that nobody knows
     with pytest.raises(TryLater, match="refused"):
         sending(free_port(), ca).send(notice())

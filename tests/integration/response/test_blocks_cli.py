@@ -74,6 +74,37 @@ def test_the_alert_and_the_incident_say_what_was_done(site: Site, tmp_path: Path
         assert (code, given[:6] in err) == (2, True)
 
 
+def test_who_is_blocked_for_an_alert_is_one_whom_it_is_about(site: Site) -> None:
+    ((alert, source, target),) = run(
+        site.settings.alerts, "SELECT id::text, host(src_ip), host(dst_ip) FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'"
+    )
+    ((incident,),) = run(site.settings.alerts, "SELECT id::text FROM incidents")
+    for option, key in (("--alert", alert), ("--incident", incident)):
+        code, out, err = site.call("block", "9.9.9.9", option, key[:8], "--yes")
+        assert (code, out) == (2, "")
+        assert f"{option[2:]} {key} is not about 9.9.9.9: it is about " in err
+        assert source in err
+        assert f"leave {option} out, or say --force" in err
+    assert rows(site) == []
+    assert site.call("block", target, "--alert", alert, "--yes")[0] in (0, 11), "an address of ours may be protected, but it is meant"
+    assert site.call("block", f"::ffff:{source}", "--alert", alert, "--yes")[0] == 0
+    assert site.call("block", "6.6.6.0/24", "--incident", incident, "--yes")[0] == 0
+    assert site.call("block", "9.9.9.9", "--alert", alert, "--force", "--yes")[0] == 0
+    assert [row[0] for row in rows(site)] == [target, source, "6.6.6.0", "9.9.9.9"]
+
+
+def test_who_is_a_part_of_a_crowd_is_one_whom_the_alert_is_about(site: Site) -> None:
+    run(
+        site.settings.alerts,
+        'UPDATE alerts SET src_ip = NULL, details = details || \'{"sources": ["198.51.100.1", "198.51.100.2"]}\' '
+        "WHERE attack_type = 'SSH_BRUTE_FORCE'",
+    )
+    ((alert,),) = run(site.settings.alerts, "SELECT id::text FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'")
+    assert site.call("block", "198.51.100.2", "--alert", alert, "--yes")[0] == 0
+    code, _, err = site.call("block", "198.51.100.3", "--alert", alert, "--yes")
+    assert (code, "it is about 198.51.100.1, 198.51.100.2" in err) == (2, True)
+
+
 def fake(folder: Path, text: str = FAKE) -> Path:
     """A program in place of nft."""
     program = folder / "nft"
@@ -111,9 +142,9 @@ def test_what_is_no_address_is_told_and_nothing_happens(site: Site) -> None:
 
 
 def test_durations(site: Site) -> None:
-    for duration in ("0s", "x", "1y"):
+    for duration in ("0s", "x", "1y", ""):
         code, _, err = site.call("block", "203.0.113.7", "--for", duration, "--yes")
-        assert (code, "is no duration" in err) == (2, True)
+        assert (code, f"--for '{duration}' is no length of time" in err) == (2, True)
     assert rows(site) == []
     for duration in ("99w", "999999999w"):
         code, _, err = site.call("block", "203.0.113.7", "--for", duration, "--yes")
@@ -233,7 +264,7 @@ def test_a_responder_that_cannot(site: Site, tmp_path: Path, program: str, words
         (tmp_path / "broken").chmod(0o755)
         program = str(tmp_path / "broken")
     site.respond(responder="nftables", nft=program)
-    code, out, err = site.call("block", "203.0.113.7", "--by", "anna", "--alert", _any_alert(site))
+    code, out, err = site.call("block", "203.0.113.7", "--by", "anna", "--alert", _any_alert(site), "--force")
     assert (code, out) == (11, "")
     assert words in err
     assert hint in err

@@ -164,3 +164,9 @@ def test_nobody_renames_by_hand() -> None:
                     if ast.unparse(node.func) in ("os.replace", "os.rename") or alone:
                         found.append(f"{file.relative_to(ROOT)}: {ast.unparse(node)}")
     assert sorted({line.split(":")[0] for line in found}) == ["infra/files.py", "infra/stack/postgres.py"], found  # a folder set aside
+
+
+def test_standard_output_by_its_name_is_written_to() -> None:
+    """Its real path, where it is a pipe, is no name of anything."""
+    program = "from infra import files; files.replace('/dev/stdout', 'all of it')"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"all of it"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import CaptureError
-from infra.names import printable, valid_text
+from infra.names import printable, valid_text, visible
 
 LATIN1 = os.fsdecode(b"caf\xe9")
 
@@ -25,12 +25,21 @@ LATIN1 = os.fsdecode(b"caf\xe9")
         ("\ud800x\udfff", r"\ud800x\udfff"),
         ("two\nlines\t\x1b[31m\x7f\x85\u2028", r"two\nlines\t\x1b[31m\x7f\x85\u2028"),
         (Path("a") / LATIN1, r"a/caf\xe9"),
+        ("invoice\u202egpj.exe", r"invoice\u202egpj.exe"),
+        ("\u2066a\u2069\u200fb\u061cc\u2028", r"\u2066a\u2069\u200fb\u061cc\u2028"),
+        ("ad\u200bmin\ufeff\xad\u2060", r"ad\u200bmin\ufeff\xad\u2060"),
+        ("a\U000e0041", r"a\U000e0041"),
+        ("\u05d0\u05d1 \u0627\u0644 \u4f60 \U0001f600", "\u05d0\u05d1 \u0627\u0644 \u4f60 \U0001f600"),
     ],
 )
 def test_printable(name: str, shown: str) -> None:
     assert printable(name) == shown
     assert printable(shown) == shown, "once is enough"
     shown.encode()
+
+
+def test_lines_and_tabs_are_visible_and_what_turns_text_around_is_not() -> None:
+    assert visible("a\tb\nc\u202ed\u2029") == "a\tb\nc\\u202ed\\u2029"
 
 
 def test_valid_text_keeps_lines() -> None:

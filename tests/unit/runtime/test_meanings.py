@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from string import Formatter
 
 import psycopg2
@@ -105,6 +106,19 @@ def test_logins(said: str, kind: type, hint: str) -> None:
     assert type(found) is kind
     assert str(found).startswith("PostgreSQL at db:5432/flows")
     assert hint in getattr(found, "hint", "")
+
+
+def test_a_database_that_is_not_there_may_be_the_demos(home: Path) -> None:
+    def hint(database: str) -> str:
+        said = psycopg2.OperationalError(f'FATAL:  database "{database}" does not exist')
+        return str(getattr(postgres._connect_error(said, DATABASE.model_copy(update={"database": database})), "hint", ""))
+
+    assert "flowlake up" in hint("flowlake")
+    assert "demo" not in hint("flowlake")
+    (home / "var" / "demo").mkdir(parents=True)
+    (home / "var" / "demo" / "conf.yaml").write_text("hot: {database: of_demo}\nalerts: {database: of_demo}\n")
+    assert hint("flowlake").endswith("; what the demo wrote: --conf-file var/demo/conf.yaml")
+    assert "--conf-file" not in hint("of_demo"), "those are in force"
 
 
 @pytest.mark.parametrize(

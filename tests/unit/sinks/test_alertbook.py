@@ -196,7 +196,7 @@ def test_message_has_the_contract_and_the_key_is_the_source() -> None:
     alert = one(fold([[{"name": "x", "attack_type": "BOTNET_BEACON", "src_ip": "10.7.7.7"}]]))
     sent = alertbook.message(alert)
     assert sent["id"] == str(alert.id)
-    assert (sent["src_ip"], sent["dst_ip"], sent["severity"], sent["timestamp"]) == ("10.7.7.7", "10.0.0.2", 5, "2026-03-01T12:00:00Z")
+    assert (sent["src_ip"], sent["dst_ip"], sent["severity"], sent["timestamp"]) == ("10.7.7.7", "10.0.0.2", 4, "2026-03-01T12:00:00Z")
     assert alertbook.key(alert) == "10.7.7.7"
     assert alertbook.key(one(fold([flood(2)]))) == "10.0.0.2"
 

@@ -26,6 +26,8 @@ from schemas.labels import ATTACKS, BY_NAME, LABELS, Label
         ("BOTNET_BEACON", 0.9, 2, 2, 5),
         ("BOTNET_BEACON", LOW_CONFIDENCE - 0.01, 1, 1, 2),
         ("BOTNET_BEACON", 0.9, 1, 4, 5),
+        ("EXFILTRATION", 0.9, 1, 2, 5),
+        ("WEB_INJECTION", 0.9, 1, 2, 3),
         ("NOBODY_DECLARED_IT", 0.9, 1, 2, 3),
         ("NOBODY_DECLARED_IT", 0.9, 1, 99, 5),
     ],
@@ -37,7 +39,7 @@ def test_formula(attack: str, confidence: float, flows: int, importance: int, ex
 @pytest.mark.parametrize("label", [label for label in LABELS if label.severity], ids=lambda label: label.name)
 def test_one_flow_says_less_of_what_is_repeated_alone(label: Label) -> None:
     one, two = (severity(label.name, 0.9, flows, BY_NAME) for flows in (1, 2))
-    assert (one, two) == (label.severity - (label.kind == "repeated"), label.severity)
+    assert (one, two) == (label.severity - label.by_repetition, label.severity)
 
 
 CASES = st.tuples(st.floats(0, 1), st.integers(1, 10_000_000), st.integers(1, 4))

@@ -11,7 +11,7 @@ import typer
 
 from infra import config, paths
 from infra.config import Settings
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, me
 from infra.errors import ConfigError, StoreError, one_line
 from jobs.incidents.behind import Wanted
@@ -59,7 +59,7 @@ def flows(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many: the newest; of an alert or incident, the first.")] = 20,
     attacks: Annotated[bool, typer.Option("--attacks", help="Only records labelled as attacks.")] = False,
-    since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, or 2026-03-01T12:00.")] = None,
+    since: Annotated[str | None, typer.Option(help="Started since: 15m, 2h, 7d, 2w, or 2026-03-01T12:00.")] = None,
     alert: Annotated[str | None, typer.Option("--alert", help="Only those behind this alert: its id, or the beginning of it.")] = None,
     incident: Annotated[str | None, typer.Option("--incident", help="Only those behind the alerts of this incident.")] = None,
     as_json: Json = False,
@@ -74,10 +74,10 @@ def flows(
     settings = config.load(conf_file)
     form = "json" if as_json else "csv" if as_csv else "table"
     if alert is not None or incident is not None:
-        _behind(settings, alert, incident, Wanted(COLUMNS, limit, attacks, looks.since(since)), store, form)
+        _behind(settings, alert, incident, Wanted(COLUMNS, limit, attacks, times.since(since)), store, form)
         return
     store = store or RecordStore.lake
-    rows = read(settings, store, limit=limit, attacks=attacks, since=looks.since(since))
+    rows = read(settings, store, limit=limit, attacks=attacks, since=times.since(since))
     looks.show(rows, _SHOWN, form=form, title=f"{len(rows)} flows, newest first ({store.value})")
     if not rows:
         conditions = [*(["--attacks"] if attacks else []), *([f"--since {since}"] if since else [])]

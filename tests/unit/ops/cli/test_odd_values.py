@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from infra import config
-from infra.console import looks
+from infra.console import times
 from infra.errors import ConfigError
 from jobs.moving.report import FileReport
 from ops.cli import migrate, results
@@ -36,7 +36,7 @@ def test_days_that_no_store_can_be_asked_for(capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize("text", ["999999d", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "١٥m"])
 def test_moments_beyond_all_times(text: str) -> None:
     with pytest.raises(ConfigError, match="is no time"):
-        looks.since(text)
+        times.since(text)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,15 @@ def test_a_configured_path_that_is_a_link_to_itself(tmp_path: Path) -> None:
     link = tmp_path / "l2"
     link.symlink_to("l2")
     assert config.load().path(str(link)) == link, "whoever opens it says what is wrong"
+
+
+@pytest.mark.parametrize("words", ["DESCRIBE SELECT", " /* all */ summarize SELECT", "\n-- all\ndescribe SELECT"])
+def test_what_is_said_of_a_table_is_said_of_all_its_columns(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    question = f"{words} {', '.join(f'1 AS c{n}' for n in range(150))}"
+    for limit, told in (([], "150 rows"), (["--limit", "5"], "the first 5 rows; --limit 0 shows all")):
+        with pytest.raises(SystemExit):
+            main(["sql", question, *limit])
+        assert told in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sql", "SELECT unnest(range(150))"])
+    assert "the first 100 rows" in capsys.readouterr().out
