@@ -61,11 +61,14 @@ class Sighting:
 
 
 def sighting(row: Mapping[str, Any], labels: Mapping[str, Label]) -> Sighting:
-    """From columns ``id attack_type domain first_seen last_seen src_ip dst_ip details`` of an alert (times in us)."""
+    """From columns ``id attack_type domain first_seen last_seen src_ip dst_ip details`` of an alert (times in us).
+
+    Details are JSON, in which people may write anything; what is neither a list of texts nor a number is taken as not there.
+    """
     details = row["details"]
     single = row["kind"] == "per-flow"
-    sources = [row["src_ip"]] if single else details.get("sources", [])
-    targets = [row["dst_ip"]] if single else details.get("targets", [])
+    sources = [row["src_ip"]] if single else _texts(details.get("sources"))
+    targets = [row["dst_ip"]] if single else _texts(details.get("targets"))
     label = labels.get(row["attack_type"])
     return Sighting(
         row["id"],
@@ -76,9 +79,17 @@ def sighting(row: Mapping[str, Any], labels: Mapping[str, Label]) -> Sighting:
         row["last_seen"],
         frozenset(filter(None, sources)),
         frozenset(filter(None, targets)),
-        details.get("distinct_sources", 1) <= FEW_SOURCES,
-        details.get("distinct_targets", 1) <= FEW_TARGETS,
+        _number(details.get("distinct_sources")) <= FEW_SOURCES,
+        _number(details.get("distinct_targets")) <= FEW_TARGETS,
     )
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 1
 
 
 def only_longer(before: Sighting, after: Sighting) -> bool:

@@ -9,7 +9,7 @@ from uuid import uuid5
 
 import pytest
 
-from jobs.incidents.stories import Sighting, only_longer, related, stories, story_id
+from jobs.incidents.stories import Sighting, only_longer, related, sighting, stories, story_id
 from schemas.alerts import NAMESPACE
 from schemas.labels import BY_NAME
 
@@ -135,3 +135,10 @@ def test_what_was_only_seen_longer_is_the_same_but_for_its_end() -> None:
         replace(NARROW, attack_type="UDP_SCAN"),
     ):
         assert not only_longer(NARROW, other)
+
+
+@pytest.mark.parametrize("wrong", [{"sources": "6.6.6.6", "targets": None}, {"distinct_sources": "many", "targets": [1, None]}])
+def test_details_that_somebody_has_written_stop_nothing(wrong: dict[str, Any]) -> None:
+    row = {"id": NARROW.id, "kind": "scan", "attack_type": "SYN_SCAN", "domain": "d", "first_seen": 0, "last_seen": 1}
+    found = sighting({**row, "src_ip": "6.6.6.6", "dst_ip": None, "details": wrong}, BY_NAME)
+    assert (found.sources, found.targets, found.few_sources) == (frozenset(), frozenset(), True)
