@@ -200,7 +200,7 @@ def test_what_somebody_wrote_into_details_stops_no_stream(where: Settings) -> No
     run(where.alerts, "UPDATE alerts SET incident_id = (SELECT id FROM incidents LIMIT 1)")
     give(AlertStore(where.alerts, FLOWS), [attack("UDP_FLOOD", "6.6.6.6", "10.0.2.1", 14, 1)])
     ((title,),) = run(where.alerts, "SELECT title FROM incidents WHERE title LIKE '%%none%%'", ())
-    assert title == "HTTP flood: fe80::1%x, none -> 10.0.2.1"
+    assert title == "HTTP flood, then UDP flood: fe80::1%x, none, 6.6.6.6 -> 10.0.2.1"
 
 
 def test_a_beacon_of_one_flow_makes_no_incident_critical(where: Settings) -> None:

@@ -183,7 +183,7 @@ def cut(where: Settings, then: Callable[[Any], object]) -> StoreError:
 
     def act() -> None:
         with people.acting(where.alerts, "anna") as cursor:
-            (row,) = people.listed(cursor)
+            (row,), _ = people.listed(cursor)
             people.note(cursor, row["id"], "anna", "lost")
             end_session(where, cursor)
             then(cursor)
