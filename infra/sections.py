@@ -180,7 +180,10 @@ class AlertSettings(PostgresSettings):
     min_severity: int = Field(1, ge=1, le=5, description="attacks below are no alert")
     episode_s: float = Field(3600.0, gt=0, description="event time: scans and floods of one kind are one alert for so long")
     min_looks: int = Field(
-        2, ge=1, le=8, description="looks at open flows that make what one flow is an alert of, e.g. a beacon; a closed record suffices"
+        2,
+        ge=1,
+        le=8,
+        description="looks at open TCP connections that make what one flow is an alert of (a beacon); a closed record suffices",
     )
     min_flows: int = Field(5, ge=1, description="flows that make a scan, a flood or brute force an alert; fewer are kept as candidates")
     incident_window_s: float = Field(1800.0, gt=0, description="event time: related alerts that are no further apart are one incident")

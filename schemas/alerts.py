@@ -7,7 +7,8 @@ most ``alerts.storm_alerts``; what would be more is counted in one alert of kind
 The id is a UUIDv5 of that key, so whoever sees the evidence again, in whatever order, comes to the same row.
 
 A scan, a flood or brute force becomes an alert when it has ``alerts.min_flows`` flows. What is repeated, or any other attack, needs one
-flow: a closed record, or ``alerts.min_looks`` looks at open flows (the first packets of many a benign flow look like those of an attack).
+flow: a closed record, or ``alerts.min_looks`` looks at open TCP connections (the first packets of many a benign one look like those of an
+attack); of other protocols, which do not say when they end, one look at an open flow.
 Until then it is a candidate, which nobody is told of. (Versions before called brute force *guessing*; ids are still made from that word,
 so they are the same.)
 
@@ -63,7 +64,7 @@ MAX_TRACKED_FLOWS = 1_000_000
 SKETCH_SIZE = 1024
 #: Addresses or ports shown in ``details``.
 SAMPLE_SIZE = 20
-#: Looks at open flows that evidence remembers (the smallest hashes), the most that ``alerts.min_looks`` can ask for.
+#: Looks at open connections that evidence remembers (the smallest hashes), the most that ``alerts.min_looks`` can ask for.
 MAX_LOOKS = 8
 #: Features named in ``details.why``.
 WHY_FEATURES = 5

@@ -152,6 +152,7 @@ def _importance(frame: pd.DataFrame, rules: AlertRules, assets: AssetList) -> np
 
 #: Stages of an attack in which the source is the host that was attacked.
 _FROM_INSIDE = frozenset({"control", "theft"})
+_TCP = 6  # https://www.iana.org/assignments/protocol-numbers
 #: Columns of a row that name an alert.
 _HEAD = ["kind", "attack_type", "domain", "sensor_id", "model_version", "src_ip", "dst_ip", "flow_id"]
 
@@ -198,7 +199,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
     about = _newest(frame, starts[several], ends[several], rules)
     top = _dicts(frame, _TOP, tops.of_groups(frame, flows, starts)[several])
-    closed = frame["closed"].to_numpy(np.bool_)
+    closed = _ended(frame)
     rows = []
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
@@ -237,7 +238,7 @@ def _of_one_flow(
 ) -> pa.Table:
     """The same for groups of one row each, at ``at``: most groups of a busy batch are. A column at a time takes a fifth of the time."""
     start, end = frame["start"].to_numpy()[at], frame["end"].to_numpy()[at]
-    alone, closed = frame["kind"].isin(AT_ONCE).to_numpy()[at], frame["closed"].to_numpy(np.bool_)[at]
+    alone, closed = frame["kind"].isin(AT_ONCE).to_numpy()[at], _ended(frame)[at]
     columns: dict[str, Any] = {name: frame[name].to_numpy()[at] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")}
     columns |= {
         "id": [alert_id(_key(head, rules)).bytes for head in _dicts(frame, [*_HEAD, "episode"], at)],
@@ -268,6 +269,14 @@ def _of_one_flow(
 def _looks(frame: pd.DataFrame, flows: Hashes) -> Hashes:
     """A hash of each look at a flow: of the flow's, and when it ended."""
     return flows ^ (frame["end"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))  # an odd number: one to one
+
+
+def _ended(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Rows that are taken for the last of their flows: closed records, and looks at flows that do not say when they end.
+
+    Other protocols than TCP have no end but a minute of silence; nobody waits so long for it.
+    """
+    return frame["closed"].to_numpy(np.bool_) | (frame["protocol"].to_numpy() != _TCP)
 
 
 def _seen(looks: Hashes, closed: npt.NDArray[np.bool_], kind: str) -> dict[str, Any]:
@@ -349,7 +358,7 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     )
     by_score = frame.assign(score=frame["confidence_score"].fillna(-1.0)).sort_values(["score", "end", "model_version"], kind="stable")
     top = {row["flow_id"]: row for row in _dicts(by_score.drop_duplicates("flow_id", keep="last"), _TOP)}
-    looks, closed = _looks(frame, sketch.hashes(frame["flow_id"].to_numpy())), frame["closed"].to_numpy(np.bool_)
+    looks, closed = _looks(frame, sketch.hashes(frame["flow_id"].to_numpy())), _ended(frame)
     places = frame.groupby("flow_id", sort=False).indices
     seen = {flow_id: _seen(looks[at][~closed[at]], closed[at], "per-flow") for flow_id, at in places.items()}
     # The newest view of the flow names it: the closed record, or the latest snapshot.

@@ -100,6 +100,11 @@ def test_a_closed_record_is_an_alert_and_so_are_looks_at_two_flows(where: Settin
     assert len(give(AlertStore(where.alerts, FLOWS), [beacon(1, 2, **others), beacon(1, 3, **others)]).raised) == 1
 
 
+def test_a_look_at_what_does_not_say_when_it_ends_is_enough(where: Settings) -> None:
+    done = give(AlertStore(where.alerts, FLOWS), [beacon(1, protocol=17), beacon(1, 2, protocol=17, attack_type="NEW_THING")])
+    assert len(done.raised) == 2
+
+
 def test_what_no_label_is_known_of_needs_a_second_look_too(where: Settings) -> None:
     store = AlertStore(where.alerts, FLOWS)
     assert give(store, [beacon(1, attack_type="NEW_THING")]).candidates == 1
