@@ -292,7 +292,8 @@ def apply(
             alert.sketches[name] = sketch.union(old.sketches[name], item.sketches[name])
             values = sketch.joined([str(value) for value in old.details.get(f"{name}s", [])], item.samples[name])
             alert.details[f"{name}s"] = sorted(map(int, values)) if name == "port" else values
-            alert.details[f"distinct_{name}s"] = sketch.estimate(alert.sketches[name])
+            # a flow has one source, target and port: where that is an estimate, the flows are known better
+            alert.details[f"distinct_{name}s"] = min(sketch.estimate(alert.sketches[name]), alert.flow_count)
         for side in spans.SIDES:
             if len(alert.sketches[side]) > SAMPLE_SIZE or old.details.get(f"{side}_ends"):
                 alert.details[f"{side}_ends"] = _grown(old, known is None, item, side)
