@@ -10,14 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from ipaddress import ip_address
 from typing import Any
 
+from infra.plurals import counted
 from schemas.alerts import SKETCH_SIZE
 
 #: Addresses named in a text; more are a number.
 NAMED = 3
 #: Bounds that lie no further apart are one number.
 _NEAR = 1.1
+
+
+def is_address(text: str) -> bool:
+    """Whether the database takes it for one. Details are JSON, and whoever writes by psql may write anything."""
+    try:
+        return "%" not in text and bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -94,4 +104,4 @@ class SideHosts:
         utmost = max(least, self.total + len({*self.whole} - {*self.sampled}))
         near = utmost <= _NEAR * least
         about = "about " if self.estimated or (near and utmost > least) else ""
-        return f"{about}{least:,} hosts{'' if near and not self.unknown else ' or more'}"
+        return f"{about}{counted(least, 'host')}{'' if near and not self.unknown else ' or more'}"

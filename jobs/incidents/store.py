@@ -16,7 +16,8 @@ from uuid import UUID
 
 from psycopg2.extras import execute_values
 
-from jobs.incidents.stories import Sighting, sighting, stories, story_id
+from jobs.incidents.hosts import is_address
+from jobs.incidents.stories import Sighting, near, sighting, stories, story_id
 from jobs.incidents.summary import tell
 from schemas.alerts import TABLE
 from schemas.incidents import ALIASES, BY_PERSON, INCIDENTS, NOTES, UNDONE
@@ -93,7 +94,10 @@ def _staying(cursor: Any, longer: Mapping[UUID, int], window_us: int) -> dict[UU
     newest = f"(SELECT {_US.format('max(timestamp)')} FROM {TABLE})"  # when it was first seen; the index has it
     ids = [str(key) for key in longer]
     cursor.execute(
-        f"SELECT id::text, incident_id::text, {newest} FROM {TABLE} WHERE id = ANY(%s::uuid[]) AND incident_id IS NOT NULL", (ids,)
+        f"SELECT id::text, incident_id::text, {newest} FROM {TABLE} WHERE id = ANY(%s::uuid[]) AND incident_id IS NOT NULL "
+        # one that a person has opened again may have to take in what came meanwhile
+        f"AND NOT EXISTS (SELECT FROM {INCIDENTS} i WHERE i.id = incident_id AND i.touched_at IS NOT NULL)",
+        (ids,),
     )
     return {UUID(key): UUID(incident) for key, incident, newest_us in cursor.fetchall() if longer[UUID(key)] + window_us >= newest_us}
 
@@ -113,7 +117,7 @@ def _regroup(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Label]
     plan = _Regrouping([_Story(story, _name(story, free, held)) for story in found], free, held)
     made = plan.carry_out(cursor)
     for incident, story in plan.new:
-        _follows(cursor, incident, story, members, held)
+        _follows(cursor, incident, story, [m for m in members.values() if m.incident and held[m.incident].closed], window_us)
     grown = {m.incident for key, m in members.items() if key in changed and m.incident and m.incident in plan.left}
     return made, plan.touched | grown
 
@@ -123,19 +127,20 @@ def _concerned(cursor: Any, changed: Collection[UUID], labels: Mapping[str, Labe
     found = _members(cursor, "id = ANY(%(ids)s::uuid[])", {"ids": [str(i) for i in changed]}, labels)
     seen = [m.seen for m in found.values()]
     if addresses := sorted({address for s in seen for address in s.sources | s.targets}):
-        near = {
-            "addresses": addresses, "domains": sorted({s.domain for s in seen}),
+        around = {
+            "addresses": addresses, "hosts": [one for one in addresses if is_address(one)],
+            "domains": sorted({s.domain for s in seen}),
             "after": min(s.first_seen for s in seen) - window_us, "before": max(s.last_seen for s in seen) + window_us,
         }  # fmt: skip
         moment = "timestamptz 'epoch' + %({0})s * interval '1 microsecond'"
-        near["known"] = [str(key) for key in found]
+        around["known"] = [str(key) for key in found]
         where = (
             "id <> ALL(%(known)s::uuid[]) AND domain = ANY(%(domains)s) AND "
             f"last_seen >= {moment.format('after')} AND first_seen <= {moment.format('before')} "
-            "AND (src_ip = ANY(%(addresses)s::inet[]) OR dst_ip = ANY(%(addresses)s::inet[]) "
+            "AND (src_ip = ANY(%(hosts)s::inet[]) OR dst_ip = ANY(%(hosts)s::inet[]) "
             "OR details -> 'sources' ?| %(addresses)s OR details -> 'targets' ?| %(addresses)s)"
         )
-        found |= _members(cursor, where, near, labels)
+        found |= _members(cursor, where, around, labels)
     if incidents := sorted({str(m.incident) for m in found.values() if m.incident}):
         rest = {"incidents": incidents, "known": [str(key) for key in found]}
         found |= _members(cursor, "incident_id = ANY(%(incidents)s::uuid[]) AND id <> ALL(%(known)s::uuid[])", rest, labels)
@@ -314,16 +319,9 @@ def merge(cursor: Any, ids: Sequence[UUID], into: UUID) -> None:
     execute_values(cursor, f"INSERT INTO {ALIASES} (alias, incident_id) VALUES %s", [(i, str(into)) for i in texts], "(%s::uuid, %s::uuid)")
 
 
-def _follows(cursor: Any, incident: UUID, story: Sequence[Sighting], members: Mapping[UUID, _Member], held: Mapping[UUID, _Held]) -> None:
-    """Say which closed incidents it is of a kind with."""
-    addresses = {address for s in story for address in s.sources | s.targets}
-    closed = sorted(
-        {
-            str(m.incident)
-            for m in members.values()
-            if m.incident and held[m.incident].closed and addresses & (m.seen.sources | m.seen.targets)
-        }
-    )
+def _follows(cursor: Any, incident: UUID, story: Sequence[Sighting], done: Sequence[_Member], window_us: int) -> None:
+    """Say which closed incidents, whose alerts are ``done``, it goes on: those with a host in common, near enough in time."""
+    closed = sorted({str(m.incident) for m in done if any(near(m.seen, one, window_us) for one in story)})
     if closed:
         cursor.execute(
             f"UPDATE {INCIDENTS} SET metadata = metadata || %s::jsonb WHERE id = %s", (json.dumps({"follows": closed}), str(incident))

@@ -97,6 +97,12 @@ def only_longer(before: Sighting, after: Sighting) -> bool:
     return replace(before, last_seen=after.last_seen) == after and before.last_seen <= after.last_seen
 
 
+def near(a: Sighting, b: Sighting, window_us: int) -> bool:
+    """Whether two alerts of one domain have a host in common, and lie no further apart than the window."""
+    apart = max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen)
+    return a.domain == b.domain and apart <= window_us and bool((a.sources | a.targets) & (b.sources | b.targets))
+
+
 def related(a: Sighting, b: Sighting, window_us: int) -> bool:
     """Whether two alerts are of one story by themselves; see the module."""
     if a.domain != b.domain or max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen) > window_us:

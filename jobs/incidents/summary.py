@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +21,9 @@ from schemas.labels import REPEATED, STORM, Label
 #: A moment in microseconds since the epoch.
 _US = "(extract(epoch FROM {0}) * 1000000)::bigint"
 
+#: What somebody wrote as a number of hosts is no more than this.
+_MOST = 10**12
+
 
 def _side(name: str, column: str) -> str:
     """Side of an alert ``a``: its name, the addresses that are known, and how many there are, as far as it says (0: it does not)."""
@@ -32,7 +34,7 @@ def _side(name: str, column: str) -> str:
     counted = f"{aggregated} AND jsonb_typeof(a.details -> 'distinct_{name}') = 'number'"
     return (
         f"('{name}', CASE WHEN {aggregated} THEN coalesce({listed}, {alone}) ELSE {alone} END, "
-        f"CASE WHEN {counted} THEN (a.details ->> 'distinct_{name}')::numeric::bigint ELSE 0 END)"
+        f"CASE WHEN {counted} THEN greatest(0, least((a.details ->> 'distinct_{name}')::numeric, {_MOST}))::bigint ELSE 0 END)"
     )
 
 
@@ -76,21 +78,13 @@ def _hosts(cursor: Any, ids: Sequence[str]) -> dict[tuple[str, str, str], SideHo
 def _names(cursor: Any, parts: Iterable[StoryPart]) -> dict[str, str]:
     """Names of the assets that hold the addresses which a text may name."""
     sides = (side for part in parts for side in (part.sources, part.targets) if len(side.whole) <= hosts.NAMED)
-    named = {one for side in sides for one in side.whole if _is_address(one)}
+    named = {one for side in sides for one in side.whole if hosts.is_address(one)}
     cursor.execute(
         f"SELECT * FROM (SELECT x.address, (SELECT s.name FROM {ASSETS} s WHERE s.removed_at IS NULL AND s.network >>= x.address::inet "
         "ORDER BY masklen(s.network) DESC LIMIT 1) AS name FROM unnest(%s::text[]) AS x(address)) found WHERE name IS NOT NULL",
         (sorted(named),),
     )
     return dict(cursor.fetchall())
-
-
-def _is_address(text: str) -> bool:
-    """Details are JSON, and whoever writes by psql may write anything."""
-    try:
-        return "%" not in text and bool(ip_address(text))
-    except ValueError:
-        return False
 
 
 def tell(cursor: Any, ids: Sequence[UUID], labels: Mapping[str, Label]) -> None:

@@ -119,7 +119,11 @@ class Candidates:
             self._held[key] = now, item
             self._held.move_to_end(key)
         forgotten = max(len(self._held) - MAX_HELD, 0)
-        for _ in range(forgotten):
+        # What one flow is an alert of goes first: its closed record will tell it, and nothing else counts up to a scan.
+        first = [key for key, (_, item) in self._held.items() if item.kind in AT_ONCE] if forgotten else []
+        for key in first[:forgotten]:
+            del self._held[key]
+        while len(self._held) > MAX_HELD:
             self._held.popitem(last=False)
         while self._held and next(iter(self._held.values()))[0] < now - self._keep_s:
             self._held.popitem(last=False)
@@ -136,6 +140,7 @@ class Candidates:
         cursor.execute(f"SELECT seq FROM {table.CANDIDATES} WHERE record_type = %s ORDER BY seq DESC", (self._record_type,))
         numbers = [number for (number,) in cursor.fetchall()]
         found: dict[UUID, Evidence] = {}
+        single = 0
         self._logged = 0
         for number in numbers:
             cursor.execute(f"SELECT evidence FROM {table.CANDIDATES} WHERE seq = %s", (number,))
@@ -145,8 +150,11 @@ class Candidates:
             for item in items:
                 if item.id in found:
                     found[item.id] = alertbook.merged(item, found[item.id])
-                elif item.id not in there and len(found) < MAX_HELD:
+                elif item.id not in there and (len(found) - single if item.kind not in AT_ONCE else len(found)) < MAX_HELD:
                     found[item.id] = item
+                    single += item.kind in AT_ONCE
+        for key in [key for key, item in reversed(found.items()) if item.kind in AT_ONCE][: max(len(found) - MAX_HELD, 0)]:
+            del found[key]  # the oldest of those that others have no room for
         now = time.monotonic()
         self._held = OrderedDict((key, (now, item)) for key, item in reversed(found.items()))
         self._log_rows = len(numbers)

@@ -253,7 +253,10 @@ def reopen(incident: Id, by: By = "", conf_file: ConfFile = None) -> None:
     from jobs.incidents import people
 
     with people.acting(config.load(conf_file).alerts, by or me()) as cursor:
+        before = people.find(cursor, incident)
         _say(people.reopen(cursor, incident))
+    if before["status"] == "FALSE_POSITIVE":
+        print("its flows stay labelled benign for the next training; the last word counts: flowlake lake label import", file=sys.stderr)
 
 
 @app.command(epilog="Example:  flowlake incidents merge 0b4c1f6e 77aa01d2 --by anna")

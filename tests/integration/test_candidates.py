@@ -230,3 +230,16 @@ def test_evidence_logged_under_a_former_kind_grows_into_the_same_alert(where: Se
     assert run(where.alerts, "SELECT kind, flow_count FROM alerts") == [("brute-force", 5)]
     ((message,),) = run(where.alerts, "SELECT message::jsonb ->> 'kind' FROM alert_outbox")
     assert message == "brute-force"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_single_looks_push_out_no_scan(where: Settings, monkeypatch: pytest.MonkeyPatch, restart: bool) -> None:
+    """Whoever holds many connections open that look like something does not hide a slow scan by it."""
+    monkeypatch.setattr(candidates, "MAX_HELD", 20)
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [probe(number) for number in range(1, 5)])
+    done = give(store, [beacon(1, flow, src_ip=f"10.0.7.{flow}") for flow in range(1, 31)])
+    assert (done.forgotten, done.candidates) == (11, 20)
+    store = AlertStore(where.alerts, FLOWS) if restart else store
+    assert give(store, [probe(5)]).candidates == 19
+    assert counts(where) == [("10.0.0.1", 5)]

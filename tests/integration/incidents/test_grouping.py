@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from infra.config import Settings
+from jobs.incidents import people
 from jobs.sinks import alertbook, alerts, evidence, postgres
 from jobs.sinks.alertstore import AlertStore, AppliedEvidence
 from jobs.sinks.migrations import migrate
@@ -213,3 +214,49 @@ def test_a_beacon_of_one_flow_makes_no_incident_critical(where: Settings) -> Non
     assert run(where.alerts, about) == [("HIGH", '["impact", "control"]')]
     give(store, [attack("BOTNET_BEACON", "6.6.6.6", "9.9.9.1", 3, 9)])
     assert run(where.alerts, about) == [("CRITICAL", '["impact", "control"]')]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"distinct_targets": 12345678901234567890}',
+        '{"distinct_sources": 1e30}',
+        '{"targets": ["1.1", "fe80::1%%eth0"]}',
+        '{"sources": "x"}',
+    ],
+)
+def test_numbers_and_texts_that_somebody_wrote_stop_no_stream(where: Settings, written: str) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, INTRUSION)
+    run(where.alerts, "UPDATE alerts SET details = details || %s::jsonb", written.replace("%%", "%"))
+    done = give(AlertStore(where.alerts, FLOWS), [attack("SSH_BRUTE_FORCE", "6.6.6.6", "10.0.0.5", 10, i) for i in range(3)])
+    assert (done.changed, len(give(store, BOTNET).raised)) == (1, 5)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_incident_goes_on_none_of_another_domain(where: Settings, together: bool) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [attack("EXFILTRATION", "10.0.0.5", "7.7.7.7", 1, domain="d2")])
+    (first,) = told(where)
+    with people.acting(where.alerts, "anna") as cursor:
+        people.close(cursor, first, "anna", "RESOLVED")
+    later = [attack("BOTNET_BEACON", host, "9.9.9.9", 2, domain=domain) for host, domain in (("10.0.0.5", "d1"), ("10.0.0.77", "d2"))]
+    for batch in [later] if together else [[row] for row in later]:
+        give(store, batch)
+    assert [about for _, *about in told(where).values() if "follows" in str(about)] == []
+    give(store, [attack("BOTNET_BEACON", "10.0.0.5", "9.9.9.7", 3, domain="d2")])
+    assert sum(first in str(about) for about in told(where).values()) == 1
+
+
+def test_an_incident_that_was_opened_again_takes_in_what_came_meanwhile(where: Settings) -> None:
+    store = AlertStore(where.alerts, FLOWS)
+    give(store, [attack("EXFILTRATION", "10.0.0.5", "7.7.7.7", 1)])
+    (first,) = told(where)
+    with people.acting(where.alerts, "anna") as cursor:
+        people.close(cursor, first, "anna", "RESOLVED")
+    give(store, [attack("BOTNET_BEACON", "10.0.0.5", "9.9.9.9", 2)])
+    with people.acting(where.alerts, "anna") as cursor:
+        people.reopen(cursor, first)
+    assert len(told(where)) == 2
+    give(store, [attack("EXFILTRATION", "10.0.0.5", "7.7.7.7", 3)])
+    assert list(told(where)) == [first]

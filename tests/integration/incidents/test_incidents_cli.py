@@ -133,6 +133,8 @@ def test_labels_that_cannot_be_kept_leave_the_incident_open(made: Settings, caps
     code, _, err = call(capsys, "incidents", "false-positive", key, "--by", "anna")
     assert (code, "labels" in err) == (5, True)
     assert run(made.alerts, "SELECT status FROM incidents WHERE id = %s", (key,)) == [("OPEN",)]
+    code, _, err = call(capsys, "incidents", "reopen", key)
+    assert (code, "its flows stay labelled benign" in err) == (0, True)
 
 
 def test_merged_and_split_by_hand(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
