@@ -125,6 +125,8 @@ def test_a_false_alarm_is_a_label_to_train_with(made: Settings, capsys: pytest.C
     assert {(row["label"], row["labelled_by"], row["source"], row["note"]) for row in labels} == {
         (0, "anna", "incidents", "our monitoring")
     }
+    code, _, err = call(capsys, "incidents", "reopen", key)
+    assert (code, "its flows stay labelled benign" in err) == (0, True)
 
 
 def test_labels_that_cannot_be_kept_leave_the_incident_open(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -133,8 +135,6 @@ def test_labels_that_cannot_be_kept_leave_the_incident_open(made: Settings, caps
     code, _, err = call(capsys, "incidents", "false-positive", key, "--by", "anna")
     assert (code, "labels" in err) == (5, True)
     assert run(made.alerts, "SELECT status FROM incidents WHERE id = %s", (key,)) == [("OPEN",)]
-    code, _, err = call(capsys, "incidents", "reopen", key)
-    assert (code, "its flows stay labelled benign" in err) == (0, True)
 
 
 def test_merged_and_split_by_hand(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
