@@ -99,13 +99,17 @@ def only_longer(before: Sighting, after: Sighting) -> bool:
 
 def near(a: Sighting, b: Sighting, window_us: int) -> bool:
     """Whether two alerts of one domain have a host in common, and lie no further apart than the window."""
-    apart = max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen)
-    return a.domain == b.domain and apart <= window_us and bool((a.sources | a.targets) & (b.sources | b.targets))
+    return _within(a, b, window_us) and bool((a.sources | a.targets) & (b.sources | b.targets))
+
+
+def _within(a: Sighting, b: Sighting, window_us: int) -> bool:
+    """Of one domain, and no further apart than the window."""
+    return a.domain == b.domain and max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen) <= window_us
 
 
 def related(a: Sighting, b: Sighting, window_us: int) -> bool:
     """Whether two alerts are of one story by themselves; see the module."""
-    if a.domain != b.domain or max(a.first_seen, b.first_seen) - min(a.last_seen, b.last_seen) > window_us:
+    if not _within(a, b, window_us):
         return False
     if a.few_sources and b.few_sources and a.sources & b.sources and (a.attack_type == b.attack_type or (a.stage and b.stage)):
         return True

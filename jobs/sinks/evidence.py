@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sinks import sketch, spans, tops
+from jobs.sinks import sketch, spans, tops, views
 from jobs.sinks.addresses import packed
 from jobs.sinks.sketch import Hashes
 from jobs.sinks.tops import Vectors
@@ -27,7 +27,6 @@ from jobs.suppression.importance import NO_ASSETS, AssetList
 from schemas.alerts import (
     EVIDENCE_COLUMNS,
     MANY_FLOWS,
-    MAX_LOOKS,
     PARTIAL_SCHEMA,
     PLACE,
     alert_id,
@@ -152,7 +151,6 @@ def _importance(frame: pd.DataFrame, rules: AlertRules, assets: AssetList) -> np
 
 #: Stages of an attack in which the source is the host that was attacked.
 _FROM_INSIDE = frozenset({"control", "theft"})
-_TCP = 6  # https://www.iana.org/assignments/protocol-numbers
 #: Columns of a row that name an alert.
 _HEAD = ["kind", "attack_type", "domain", "sensor_id", "model_version", "src_ip", "dst_ip", "flow_id"]
 
@@ -179,7 +177,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     ends = np.append(starts[1:], len(frame))
     flows = sketch.hashes(frame["flow_id"].to_numpy())
-    looks = _looks(frame, flows)
+    looks = views.looks(frame, flows)
     ids = frame["flow_id"].to_numpy()
     texts = {
         "source": frame["src_ip"].to_numpy(),
@@ -199,7 +197,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
     heads = _dicts(frame, [*_HEAD, "episode"], starts[several])
     about = _newest(frame, starts[several], ends[several], rules)
     top = _dicts(frame, _TOP, tops.of_groups(frame, flows, starts)[several])
-    closed = _ended(frame)
+    closed = views.ended(frame)
     rows = []
     for i, (head, a, b) in enumerate(zip(heads, starts[several], ends[several], strict=True)):
         row = {
@@ -211,7 +209,7 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
             "confidence": float(confidence[i]),
             "importance": int(importance[i]),
             "flow": about[i],
-            **_seen(looks[a:b][~closed[a:b]], closed[a:b], head["kind"]),
+            **views.seen(looks[a:b][~closed[a:b]], closed[a:b], head["kind"]),
             **_top(top[i]),
         }
         distinct, where = np.unique(flows[a:b], return_index=True)
@@ -238,7 +236,7 @@ def _of_one_flow(
 ) -> pa.Table:
     """The same for groups of one row each, at ``at``: most groups of a busy batch are. A column at a time takes a fifth of the time."""
     start, end = frame["start"].to_numpy()[at], frame["end"].to_numpy()[at]
-    alone, closed = frame["kind"].isin(AT_ONCE).to_numpy()[at], _ended(frame)[at]
+    alone, closed = frame["kind"].isin(AT_ONCE).to_numpy()[at], views.ended(frame)[at]
     columns: dict[str, Any] = {name: frame[name].to_numpy()[at] for name in ("kind", "attack_type", "domain", "sensor_id", "model_version")}
     columns |= {
         "id": [alert_id(_key(head, rules)).bytes for head in _dicts(frame, [*_HEAD, "episode"], at)],
@@ -264,25 +262,6 @@ def _of_one_flow(
     columns |= {f"{side}_ends": [[]] * len(at) for side in spans.SIDES}
     schema = pa.schema([*PARTIAL_SCHEMA, _PLACED])
     return pa.Table.from_arrays([c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema], schema=schema)
-
-
-def _looks(frame: pd.DataFrame, flows: Hashes) -> Hashes:
-    """A hash of each look at a flow: of the flow's, and when it ended."""
-    return flows ^ (frame["end"].to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))  # an odd number: one to one
-
-
-def _ended(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Rows that are taken for the last of their flows: closed records, and looks at flows that do not say when they end.
-
-    Other protocols than TCP have no end but a minute of silence; nobody waits so long for it.
-    """
-    return frame["closed"].to_numpy(np.bool_) | (frame["protocol"].to_numpy() != _TCP)
-
-
-def _seen(looks: Hashes, closed: npt.NDArray[np.bool_], kind: str) -> dict[str, Any]:
-    """What says whether the records of an alert suffice for one, where one flow does."""
-    alone = kind in AT_ONCE
-    return {"looks": sketch.pack(np.unique(looks)[:MAX_LOOKS]) if alone else b"", "closed": alone and bool(closed.any())}
 
 
 def _newest(frame: pd.DataFrame, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], rules: AlertRules) -> list[str]:
@@ -358,9 +337,9 @@ def _single(frame: pd.DataFrame, rules: AlertRules) -> list[dict[str, Any]]:
     )
     by_score = frame.assign(score=frame["confidence_score"].fillna(-1.0)).sort_values(["score", "end", "model_version"], kind="stable")
     top = {row["flow_id"]: row for row in _dicts(by_score.drop_duplicates("flow_id", keep="last"), _TOP)}
-    looks, closed = _looks(frame, sketch.hashes(frame["flow_id"].to_numpy())), _ended(frame)
+    looks, closed = views.looks(frame, sketch.hashes(frame["flow_id"].to_numpy())), views.ended(frame)
     places = frame.groupby("flow_id", sort=False).indices
-    seen = {flow_id: _seen(looks[at][~closed[at]], closed[at], "per-flow") for flow_id, at in places.items()}
+    seen = {flow_id: views.seen(looks[at][~closed[at]], closed[at], "per-flow") for flow_id, at in places.items()}
     # The newest view of the flow names it: the closed record, or the latest snapshot.
     frame = frame.sort_values(["end", "closed"], kind="stable").drop_duplicates("flow_id", keep="last")
     rows = []
