@@ -5,6 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import Empty, Queue
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds after which a thread that waits looks whether there was a signal.
+_LOOK_S = 0.1
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,3 +36,16 @@ def handled(handler: Callable[[], None], numbers: Sequence[signal.Signals] = END
         yield
     finally:
         restore()
+
+
+def taken(queue: Queue[T]) -> T:
+    """The next item of ``queue``, however long it takes; handlers of signals are called meanwhile.
+
+    ``queue.get()`` may leave out the last: Python calls a handler in the main thread alone, and a signal that comes just before that
+    thread begins to wait, or to another thread, does not end the waiting.
+    """
+    while True:
+        try:
+            return queue.get(timeout=_LOOK_S)
+        except Empty:
+            continue

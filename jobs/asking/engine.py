@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
+from infra.console.signals import taken
 from infra.errors import ConfigError, FlowlakeError, StoreError, one_line
 from jobs.asking import statement
 from jobs.asking.tables import DATABASES, AskedTable, Opener, other, tables
@@ -258,7 +259,7 @@ class _Question:
         """Begin; columns of the answer."""
         self._thread.start()
         try:
-            first = self._found.get()
+            first = taken(self._found)
         except BaseException:
             self.stop()
             raise
@@ -269,7 +270,7 @@ class _Question:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows."""
-        while (found := self._found.get()) is not None:
+        while (found := taken(self._found)) is not None:
             if isinstance(found, Exception):
                 raise found
             yield found

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
+from infra.console.signals import taken
+
 T = TypeVar("T")
 
 #: Items that may wait between two stages: enough that neither waits for the other's hiccups, little memory.
@@ -47,7 +49,7 @@ def ahead(items: Iterable[T], depth: int = _DEPTH) -> Iterator[Iterator[T]]:
 
     def give() -> Iterator[T]:
         while True:
-            kind, value = queue.get()
+            kind, value = taken(queue)
             if kind == "end":
                 return
             if kind == "error":

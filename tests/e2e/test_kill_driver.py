@@ -107,7 +107,7 @@ def test_accounts_close_after_kill_9(
     base = {"host": postgres_server.host, "port": postgres_server.port, "database": postgres_server.database, "user": postgres_server.user}
     sections = {
         "kafka": {"bootstrap_servers": kafka_server},
-        "hot": base,
+        "hot": {**base, "retention_days": 36500},  # the traffic is that of a fixed day
         "alerts": base,
         # On a machine that is busy, the driver may be away for longer than a sensor may be silent: flows would be closed in two.
         "meter": {"buckets": 2, "sensor_timeout_s": 3600},

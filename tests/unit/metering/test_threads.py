@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from infra.console.signals import handled
 from jobs.metering.threads import ahead
 
 
@@ -59,3 +62,16 @@ def test_leaving_early_ends_the_thread() -> None:
         next(items)
     assert threading.active_count() == before
     assert closed.wait(10)
+
+
+def test_a_signal_that_does_not_wake_the_waiting_thread_is_handled() -> None:
+    """As one that comes just before the waiting begins: Python's handlers run in the main thread alone."""
+    told = threading.Event()
+
+    def source() -> Iterator[bool]:
+        time.sleep(0.3)  # the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        yield told.wait(20)
+
+    with handled(told.set, [signal.SIGUSR1]), ahead(source()) as items:
+        assert next(items)
