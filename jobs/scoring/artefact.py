@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from infra import paths
 from infra.errors import ModelError, one_line
 from infra.log import get
-from jobs.scoring.model import Champion, Usual
+from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
 from schemas.records import RecordType
 
@@ -98,7 +98,7 @@ def facts_of(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     return facts
 
 
-def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> Champion:
+def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> ScoringModel:
     """The classifier with its facts, once they fit together.
 
     Raises
@@ -122,7 +122,7 @@ def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, re
     if width != len(columns):
         raise ModelError(f"{label}: corrupt: the estimator has {width} columns, its description {len(columns)}")
     try:
-        return Champion.from_estimator(
+        return ScoringModel.from_estimator(
             estimator,
             record,
             columns=columns,

@@ -17,7 +17,7 @@ import pyarrow as pa
 from jobs.scoring.contributions import TreeContributions
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion, Usual
+from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
 from schemas.labels import BENIGN
 
@@ -59,7 +59,7 @@ class Explainer:
         The model is of a kind that has no exact contributions.
     """
 
-    def __init__(self, champion: Champion) -> None:
+    def __init__(self, champion: ScoringModel) -> None:
         self.champion = champion
         forest, self._scaled = _forest(champion.predictor)
         try:
@@ -88,7 +88,7 @@ class Explainer:
 
 
 def usual_values(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, Usual]:
-    """Where benign records lie, for :attr:`jobs.scoring.model.Champion.usual`.
+    """Where benign records lie, for :attr:`jobs.scoring.model.ScoringModel.usual`.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The model that scores the records of a type: records in, predictions out.
 
-A :class:`Champion` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
+A :class:`ScoringModel` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
 forests no scikit-learn.
 """
 
@@ -37,7 +37,7 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Champion:
+class ScoringModel:
     """A model with everything needed to apply it. Picklable.
 
     Attributes
@@ -101,7 +101,7 @@ class Champion:
         version: str,
         usual: Mapping[str, Usual] | None = None,
         compact: bool = True,
-    ) -> Champion:
+    ) -> ScoringModel:
         """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
         predictor = Forest.from_sklearn(estimator) if compact else None
         if predictor is None:

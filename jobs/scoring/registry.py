@@ -29,7 +29,7 @@ from infra import paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring import artefact
-from jobs.scoring.model import Champion, Usual
+from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of, model_name
 from schemas.records import Features, RecordType
 
@@ -109,7 +109,7 @@ def register(
 ) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 
-    ``usual`` says where benign records lie, by column (:attr:`jobs.scoring.model.Champion.usual`).
+    ``usual`` says where benign records lie, by column (:attr:`jobs.scoring.model.ScoringModel.usual`).
 
     Returns
     -------
@@ -120,7 +120,7 @@ def register(
     ModelError
         The registry cannot be reached or written, or the model does not fit its columns or threshold.
     """
-    model = Champion.from_estimator(
+    model = ScoringModel.from_estimator(
         estimator, record, columns=columns, threshold=threshold, feature_version=features_of(record).version, version="new"
     )
     facts = {
@@ -153,7 +153,7 @@ def register(
     return str(version.version)
 
 
-def load_champion(settings: Settings, record: RecordType) -> Champion:
+def load_champion(settings: Settings, record: RecordType) -> ScoringModel:
     """The model that scores a record type, checked against the features that this program computes.
 
     Raises
@@ -168,7 +168,7 @@ def load_champion(settings: Settings, record: RecordType) -> Champion:
     return _load(settings, record, lambda client: _champion_version(client, settings, record))
 
 
-def load_version(settings: Settings, record: RecordType, version: str) -> Champion:
+def load_version(settings: Settings, record: RecordType, version: str) -> ScoringModel:
     """The model that has scored a record, by the record's ``model_version``.
 
     Raises
@@ -181,7 +181,7 @@ def load_version(settings: Settings, record: RecordType, version: str) -> Champi
     return _load(settings, record, lambda client: _version(client, settings, record, version))
 
 
-def _load(settings: Settings, record: RecordType, find: Callable[[MlflowClient], ModelVersion]) -> Champion:
+def _load(settings: Settings, record: RecordType, find: Callable[[MlflowClient], ModelVersion]) -> ScoringModel:
     features = features_of(record)
     with _training(features), _registry(settings, create=False) as client:
         version = find(client)

@@ -13,7 +13,7 @@ import numpy as np
 from infra.errors import one_line
 from infra.log import get
 from jobs.scoring.explain import Explainer, NotExplainedError
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.scoring.names import features_of
 from jobs.sinks.tops import Missing
 
@@ -28,7 +28,7 @@ _RETRY_S = 60.0
 class _Loading(threading.Thread):
     """A model being made ready: ``result`` is it, or why there is none; None while it is loaded."""
 
-    def __init__(self, load: Callable[[], Champion], what: str) -> None:
+    def __init__(self, load: Callable[[], ScoringModel], what: str) -> None:
         super().__init__(name="explainer", daemon=True)
         self.result: Explainer | Missing | None = None
         self.began = time.monotonic()
@@ -57,7 +57,7 @@ class Explainers:
         Loads the model that has scored before.
     """
 
-    def __init__(self, champion: Callable[[], Champion], by_version: Callable[[str], Champion]) -> None:
+    def __init__(self, champion: Callable[[], ScoringModel], by_version: Callable[[str], ScoringModel]) -> None:
         self._champion, self._by_version = champion, by_version
         self._known: OrderedDict[str, _Loading] = OrderedDict()
         self._first: _Loading | None = None
@@ -85,7 +85,7 @@ class Explainers:
         return known.result or Missing("model-missing: it is still being loaded")
 
     @staticmethod
-    def _loading(load: Callable[[], Champion], what: str) -> _Loading:
+    def _loading(load: Callable[[], ScoringModel], what: str) -> _Loading:
         thread = _Loading(load, what)
         thread.start()
         return thread

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows
 from schemas.labels import BENIGN
 
@@ -66,7 +66,7 @@ def detection(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> 
     )
 
 
-def evaluate(model: Champion, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
+def evaluate(model: ScoringModel, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
     """Judge a model on labelled flows, which have at least its columns."""
     p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x))
     return judge(flows, p_attack, np.array(model.classes)[kind])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from infra.errors import ModelError
 from jobs.scoring.explain import usual_values
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION, REDUNDANT_FEATURES
@@ -60,7 +60,7 @@ class Fitted:
     """
 
     estimator: RandomForestClassifier
-    model: Champion
+    model: ScoringModel
     importance: tuple[float, ...]
 
 
@@ -82,7 +82,9 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
         data.x, data.y, sample_weight=class_weights(data.y)
     )
     estimator.set_params(n_jobs=1)
-    provisional = Champion.from_estimator(estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
+    provisional = ScoringModel.from_estimator(
+        estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new"
+    )
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
     threshold = choose_threshold(p_attack, validation, choices.max_fpr)
     model = replace(provisional, threshold=threshold, usual=usual_values(data.x[~data.attack], columns))

@@ -14,7 +14,7 @@ from infra.config import Settings
 from infra.errors import ConfigError, ModelError
 from jobs.metering.settings import MeterSettings
 from jobs.scoring import registry
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.training.cic import Loaded, load_records
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate, judge
 from jobs.training.fit import FOREST, Choices, Fitted, fit
@@ -59,7 +59,7 @@ class TrainingReport:
         Wall clock of the training.
     """
 
-    model: Champion
+    model: ScoringModel
     quality: dict[str, Quality]
     classes: list[ClassQuality]
     confusion: Confusion
@@ -165,7 +165,7 @@ def train(
     )
 
 
-def ensure_champion(settings: Settings, progress: Progress = lambda line: None) -> Champion:
+def ensure_champion(settings: Settings, progress: Progress = lambda line: None) -> ScoringModel:
     """The champion; trained first, on generated traffic, where there is none or it is of another feature-schema version.
 
     Raises

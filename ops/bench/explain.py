@@ -15,7 +15,7 @@ from infra.errors import StackError
 from jobs.metering.settings import MeterSettings
 from jobs.scoring.explain import Explainer
 from jobs.scoring.forest import Forest
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from ops.bench.place import machine
 from schemas.features import FEATURE_NAMES
 from schemas.labels import BENIGN
@@ -59,7 +59,7 @@ def run(settings: Settings, *, flows: int, with_peer: bool = True, say: Callable
     return {**compare(champion, features, with_peer=with_peer), "machine": facts}
 
 
-def compare(champion: Champion, features: Matrix, *, with_peer: bool = True) -> dict[str, Any]:
+def compare(champion: ScoringModel, features: Matrix, *, with_peer: bool = True) -> dict[str, Any]:
     """Explain records by us and by shap, in turns.
 
     Parameters

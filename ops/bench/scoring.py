@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.training.fit import CANDIDATES, FOREST
 from schemas.features import FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA
@@ -51,7 +51,7 @@ def main() -> None:
     y = np.array(NAMES)[(np.log1p(np.abs(x[:, 3])) + noise).astype(int) % len(NAMES)]
     estimator = RandomForestClassifier(**FOREST, random_state=0, n_jobs=-1).fit(x, y)
     for name, compact in (("compiled", True), ("scikit-learn", False)):
-        model = Champion.from_estimator(
+        model = ScoringModel.from_estimator(
             estimator, FLOWS, columns=_COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="bench", compact=compact
         )
         model.score(records.slice(0, 1))  # compiles

@@ -19,7 +19,7 @@ from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.dead_letter import send as send_letters
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.workers import settle, settled
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from jobs.scoring.registry import load_champion
 from schemas.wire import Header
 
@@ -115,7 +115,7 @@ class Judge(StatefulProcessor):
         settle()
 
 
-def scored(batches: Iterable[pa.RecordBatch], champion: Champion, prefix: str) -> Iterator[pa.RecordBatch]:
+def scored(batches: Iterable[pa.RecordBatch], champion: ScoringModel, prefix: str) -> Iterator[pa.RecordBatch]:
     """The scoring step: records in, rows for Spark's Kafka sink out."""
     for batch in batches:
         if batch.num_rows:

@@ -13,12 +13,12 @@ from jobs.metering.layout import AccountRows, FlowRows, LayoutError, RefusedBlob
 from jobs.runtime import outgoing
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.outgoing import Row
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from schemas.packets import ACCOUNTS, FLOWS, RAW_PACKETS
 from schemas.wire import CONTENT_JSON, Header
 
 
-def publish(batches: Iterable[pa.RecordBatch], champion: Champion, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
+def publish(batches: Iterable[pa.RecordBatch], champion: ScoringModel, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
     """Rows of the meter (bucket, blob) of one task -> rows of :data:`jobs.runtime.outgoing.KAFKA_DDL`.
 
     All flows of the task are scored in one call; a message holds the rows of one blob, of one bucket and batch, so that its identity

@@ -7,7 +7,7 @@ import pyarrow as pa
 from sklearn.ensemble import RandomForestClassifier
 
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
@@ -32,8 +32,8 @@ def fitted(n: int = 3000, **parameters: object) -> RandomForestClassifier:
     return RandomForestClassifier(**settings).fit(feature_matrix(records, COLUMNS), labels_of(records))
 
 
-def champion(threshold: float = 0.5, **parameters: object) -> Champion:
+def champion(threshold: float = 0.5, **parameters: object) -> ScoringModel:
     """A champion around :func:`fitted`."""
-    return Champion.from_estimator(
+    return ScoringModel.from_estimator(
         fitted(**parameters), FLOWS, columns=COLUMNS, threshold=threshold, feature_version=FEATURE_VERSION, version="7"
     )

@@ -15,7 +15,7 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from jobs.scoring.explain import Explainer, NotExplainedError, usual_values
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.packets import FLOWS
@@ -25,9 +25,9 @@ RECORDS = random_records(400, seed=4)
 VECTORS = np.column_stack([RECORDS.column(name).to_numpy(zero_copy_only=False) for name in FEATURE_NAMES]).astype(np.float64)
 
 
-def of(estimator: Any) -> Champion:
+def of(estimator: Any) -> ScoringModel:
     estimator.fit(feature_matrix(RECORDS, COLUMNS), labels_of(RECORDS))
-    return Champion.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="7")
+    return ScoringModel.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="7")
 
 
 def test_base_and_contributions_sum_to_the_score_that_was_published() -> None:

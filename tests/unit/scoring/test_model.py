@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion
+from jobs.scoring.model import ScoringModel
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
@@ -118,7 +118,7 @@ def test_text_is_no_feature() -> None:
 def test_a_classifier_that_is_no_forest_scores_too() -> None:
     records = random_records(2000)
     estimator = HistGradientBoostingClassifier(max_iter=5).fit(feature_matrix(records, COLUMNS), labels_of(records))
-    model = Champion.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version="1", version="h")
+    model = ScoringModel.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version="1", version="h")
     assert model.predictor is estimator
     assert np.mean(np.array(model.score(records).column("attack_type").to_pylist()) == labels_of(records)) > 0.8
 
@@ -134,7 +134,7 @@ def test_a_model_without_benign_is_refused() -> None:
     y = np.where(labels_of(records) == "BENIGN", "OTHER", labels_of(records))
     estimator = HistGradientBoostingClassifier(max_iter=2).fit(feature_matrix(records, COLUMNS), y)
     with pytest.raises(ModelError, match="BENIGN"):
-        Champion.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="1")
+        ScoringModel.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="1")
 
 
 def test_a_worker_needs_neither_mlflow_nor_scikit_learn(tmp_path: Path) -> None:

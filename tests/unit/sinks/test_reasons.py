@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from infra.config import ROOT
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
-from jobs.scoring.model import Champion, Usual
+from jobs.scoring.model import ScoringModel, Usual
 from jobs.sinks import alertbook, evidence, explainers, messages, storms, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
@@ -40,7 +40,7 @@ RULES = FLOWS.alerts
 assert RULES is not None
 
 
-def scored(rows: Rows, model: Champion = MODEL) -> Rows:
+def scored(rows: Rows, model: ScoringModel = MODEL) -> Rows:
     """The rows with the score that the model gives them."""
     result = model.score(table(rows))
     return [{**row, "confidence_score": score} for row, score in zip(rows, result.column("confidence_score").to_pylist(), strict=True)]
@@ -60,7 +60,7 @@ def parts(rows: Rows, per_message: int = 3) -> list[pa.Table]:
     return [evidence.partials(found, RULES, 3600, features=tops.vectors(decoded, FLOWS))]
 
 
-def reasons(by_version: Callable[[str], Champion] = lambda version: MODEL, most: int = 500) -> Reasons:
+def reasons(by_version: Callable[[str], ScoringModel] = lambda version: MODEL, most: int = 500) -> Reasons:
     return Reasons(Explainers(lambda: MODEL, by_version), FLOWS, most)
 
 
@@ -159,14 +159,14 @@ def test_a_score_that_is_no_number_is_not_explained() -> None:
     assert found["missing"].startswith("other-score: ")
 
 
-def unknown(version: str) -> Champion:
+def unknown(version: str) -> ScoringModel:
     raise ModelError(f"model registry /some/where: no version {version}")
 
 
-def linear(version: str) -> Champion:
+def linear(version: str) -> ScoringModel:
     records = random_records(300)
     estimator = LogisticRegression(C=1e-9).fit(feature_matrix(records, COLUMNS), labels_of(records))
-    return Champion.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version=version)
+    return ScoringModel.from_estimator(estimator, FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version=version)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def linear(version: str) -> Champion:
     ],
     ids=["no such model", "of another kind", "another model of the same version"],
 )
-def test_what_cannot_be_explained_says_why_and_gives_no_numbers(by_version: Callable[[str], Champion], missing: str) -> None:
+def test_what_cannot_be_explained_says_why_and_gives_no_numbers(by_version: Callable[[str], ScoringModel], missing: str) -> None:
     found = why(fold([scored([attack(1, 60)])], reasons(by_version)))
     assert found["missing"].startswith(missing)
     assert (found["base"], found["features"], found["others"]) == (None, [], None)
@@ -248,7 +248,7 @@ def test_a_registry_that_does_not_answer_holds_alerts_back_for_a_moment_only(mon
     monkeypatch.setattr(explainers, "_PATIENCE_S", 0.01)
     answer = threading.Event()
 
-    def slow(version: str) -> Champion:
+    def slow(version: str) -> ScoringModel:
         assert answer.wait(60)
         return MODEL
 
@@ -268,7 +268,7 @@ def test_a_registry_that_does_not_answer_holds_alerts_back_for_a_moment_only(mon
 def test_a_model_that_was_not_there_is_looked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def late(version: str) -> Champion:
+    def late(version: str) -> ScoringModel:
         asked.append(version)
         return MODEL if len(asked) > 1 else unknown(version)
 
