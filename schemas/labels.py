@@ -179,10 +179,19 @@ LABELS: tuple[Label, ...] = (
     ),
 )
 
+#: What is no attack that a classifier knows, and unlike all that is benign (:mod:`jobs.scoring.novelty`). No record is labelled so.
+UNKNOWN = Label(
+    "UNKNOWN",
+    "repeated",
+    3,
+    "unlike the benign traffic of the training, and like no attack in it",
+    check="which of its values are unusual, and what the two hosts have in common; label it, so that the next model knows",
+)
+
 BENIGN = LABELS[0].name
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
-ATTACKS: tuple[str, ...] = NAMES[1:]
-BY_NAME: dict[str, Label] = {label.name: label for label in LABELS}
+ATTACKS: tuple[str, ...] = (*NAMES[1:], UNKNOWN.name)
+BY_NAME: dict[str, Label] = {label.name: label for label in (*LABELS, UNKNOWN)}
 
 
 def kind_named(name: str) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from schemas.labels import Label
+from schemas.labels import UNKNOWN, Label
 from schemas.migrations import Migrations
 from schemas.rules import Constraint
 from schemas.topics import TopicSpec
@@ -53,6 +53,11 @@ PREDICTION_FIELDS: tuple[pa.Field, ...] = (
     pa.field("attack_type", pa.string(), nullable=False),  # "BENIGN" when predicted_label is 0
     pa.field("model_version", pa.string(), nullable=False),  # version of the champion that scored the record
     pa.field("scored_at", _TS, nullable=False),  # wall clock of the scoring step
+    # What came later may be null: messages and rows of an older program have none of it.
+    pa.field("novelty_score", pa.float64()),  # how unlike benign training records it is, [0, 1]; null without a detector
+    pa.field("challenger_score", pa.float64()),  # P(attack) of the challenger, which only looks on; null without one
+    pa.field("challenger_label", pa.int8()),  # what the challenger would have said
+    pa.field("challenger_version", pa.string()),  # version of the challenger
 )
 
 
@@ -248,8 +253,8 @@ class AlertRules:
 
     @cached_property
     def by_name(self) -> dict[str, Label]:
-        """Labels by their names."""
-        return {label.name: label for label in self.labels}
+        """Labels by their names, that of unknown attacks among them."""
+        return {label.name: label for label in (UNKNOWN, *self.labels)}
 
 
 @dataclass(frozen=True)

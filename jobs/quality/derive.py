@@ -73,7 +73,7 @@ def _all(record: RecordType, settings: Settings) -> Iterator[Constraint]:
         yield OneOf("predicted_label", (0, 1))
         yield Together("predicted_label", 0, "attack_type", BENIGN)
         if record.alerts:
-            known = dict.fromkeys([*(label.name for label in record.alerts.labels), *settings.quality.labels.get(record.name, ())])
+            known = dict.fromkeys([*record.alerts.by_name, *settings.quality.labels.get(record.name, ())])
             # At night alone: a model of one's own may have labels of its own, and what it says must not be lost meanwhile.
             yield OneOf("attack_type", tuple(known), nightly=True)
     yield from record.rules

@@ -1,7 +1,8 @@
 """A model as files: a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file), and its facts.
 
 The facts are what flowlake needs to apply a model: ``feature_version``, ``threshold``, ``columns`` (JSON list) and, unless it was
-registered without, ``usual`` (JSON: column -> low, median and high of benign records).
+registered without, ``usual`` (JSON: column -> low, median and high of benign records), ``attack_types`` (JSON: class -> attack type) and
+``novelty`` (JSON: kind, columns and threshold of the detector). Calibration and detector lie as arrays in ``parts.npz``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from infra import paths
 from infra.errors import ModelError, one_line
 from infra.log import get
+from jobs.scoring.calibration import Calibration
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
+from jobs.scoring.novelty import DETECTORS, Novelty
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -29,8 +32,33 @@ class UnreadableError(Exception):
     """MLflow cannot read a model's folder."""
 
 
-def save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
-    """Write a fitted classifier and its facts into a new ``folder``."""
+#: Arrays of a model beside its classifier.
+_PARTS = "parts.npz"
+
+
+def facts_beside(model: ScoringModel) -> dict[str, str]:
+    """Facts that a tag has no room for."""
+    facts: dict[str, Any] = {"usual": model.usual, "attack_types": model.attack_types}
+    if model.novelty is not None:
+        facts["novelty"] = {
+            "kind": model.novelty.detector.kind,
+            "columns": model.novelty.columns,
+            "threshold": model.novelty.threshold,
+        }
+    return {name: json.dumps(fact) for name, fact in facts.items() if fact}
+
+
+def _arrays(model: ScoringModel) -> dict[str, Any]:
+    parts: dict[str, Mapping[str, Any]] = {}
+    if model.calibration is not None:
+        parts["calibration"] = model.calibration.arrays()
+    if model.novelty is not None:
+        parts["novelty"] = model.novelty.detector.arrays()
+    return {f"{name}.{key}": array for name, part in parts.items() for key, array in part.items()}
+
+
+def save(estimator: Any, model: ScoringModel, folder: Path, facts: dict[str, str]) -> None:
+    """Write a fitted classifier, what its ``model`` has beside it, and its facts into a new ``folder``."""
     import mlflow.sklearn
     import numpy
     import sklearn
@@ -45,6 +73,8 @@ def save(estimator: Any, folder: Path, facts: dict[str, str]) -> None:
         metadata=facts,
         pip_requirements=requirements,
     )
+    if arrays := _arrays(model):
+        numpy.savez_compressed(folder / _PARTS, **arrays)
 
 
 def readable(folder: Path, temp: Path) -> Path:
@@ -76,6 +106,30 @@ def load_estimator(folder: Path) -> Any:
         raise UnreadableError(one_line(e)) from e
 
 
+def load_parts(folder: Path) -> dict[str, dict[str, Any]]:
+    """Arrays of a model beside its classifier, by part; empty where it has none.
+
+    Raises
+    ------
+    UnreadableError
+        The file is damaged, or holds what would run code.
+    """
+    import numpy
+
+    file = folder / _PARTS
+    if not file.exists():
+        return {}
+    parts: dict[str, dict[str, Any]] = {}
+    try:
+        with numpy.load(file, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                part, _, key = name.partition(".")
+                parts.setdefault(part, {})[key] = arrays[name]
+    except Exception as e:  # zipfile's, numpy's, the operating system's
+        raise UnreadableError(f"{_PARTS}: {one_line(e)}") from e
+    return parts
+
+
 def facts_of(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     """What flowlake needs beside the estimator: the artefact's own metadata, else the version's tags (a model registered by hand).
 
@@ -98,8 +152,15 @@ def facts_of(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     return facts
 
 
-def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, record: RecordType) -> ScoringModel:
-    """The classifier with its facts, once they fit together.
+def assemble(
+    estimator: Any,
+    facts: dict[str, str],
+    label: str,
+    version: str,
+    record: RecordType,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ScoringModel:
+    """The classifier with its facts and ``parts`` (:func:`load_parts`), once they fit together.
 
     Raises
     ------
@@ -130,9 +191,26 @@ def assemble(estimator: Any, facts: dict[str, str], label: str, version: str, re
             feature_version=facts["feature_version"],
             version=version,
             usual=_usual(facts, label),
+            attack_types=_attack_types(facts),
+            calibration=Calibration.of(parts["calibration"]) if parts and "calibration" in parts else None,
+            novelty=_novelty(facts, parts or {}, record),
         )
-    except ValueError as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e
+
+
+def _attack_types(facts: Mapping[str, str]) -> dict[str, str]:
+    return {str(of): str(name) for of, name in dict(json.loads(facts.get("attack_types", "{}"))).items()}
+
+
+def _novelty(facts: Mapping[str, str], parts: Mapping[str, Mapping[str, Any]], record: RecordType) -> Novelty | None:
+    if "novelty" not in facts:
+        return None
+    about = json.loads(facts["novelty"])
+    if unknown := [c for c in about["columns"] if c not in features_of(record).names]:
+        raise ValueError(f"novelty: unknown columns {', '.join(unknown[:8])}")
+    detector = DETECTORS[about["kind"]](parts["novelty"])
+    return Novelty(detector, tuple(about["columns"]), float(about["threshold"]))
 
 
 def _usual(facts: Mapping[str, str], label: str) -> dict[str, Usual]:

@@ -38,7 +38,7 @@ class Explanation:
     Attributes
     ----------
     score
-        P(attack) that the model gives.
+        P(attack) that the model gives, before its calibration.
     base
         P(attack) on average over the training records.
     contributions : float64[columns]
@@ -81,7 +81,7 @@ class Explainer:
         columns = self.champion.columns
         rows = pa.table({name: features[:, at] for name, at in zip(columns, self._at, strict=True)})
         x = feature_matrix(rows, columns)
-        score, _, _ = self.champion.decide(self.champion.predict(x))
+        score, _, _ = self.champion.decide(self.champion.uncalibrated(x))  # contributions are the trees'
         base = 1.0 + self._contributions.base
         shares = self._contributions(self._scaled(x))
         return [Explanation(float(p), base, share) for p, share in zip(score, shares, strict=True)]

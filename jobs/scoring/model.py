@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ModelError
+from jobs.scoring.calibration import Calibration
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
-from schemas.labels import BENIGN
+from jobs.scoring.novelty import Novelty
+from schemas.labels import BENIGN, UNKNOWN
 from schemas.records import PREDICTION_FIELDS, RecordType
 
 
@@ -59,6 +61,12 @@ class ScoringModel:
         (:attr:`schemas.records.RecordType.published`).
     usual
         By column, where benign records of its training lie. Empty for a model that was registered without.
+    attack_types
+        Class -> what alerts call it, for classes whose name is another.
+    calibration
+        Makes P(attack) a probability; None: the classifier's is taken.
+    novelty
+        Finds what no class of the classifier is; None: nothing does.
 
     Raises
     ------
@@ -74,6 +82,9 @@ class ScoringModel:
     version: str
     record: RecordType
     usual: Mapping[str, Usual] = field(default_factory=dict)
+    attack_types: Mapping[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    novelty: Novelty | None = None
     _attacks: npt.NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +111,9 @@ class ScoringModel:
         feature_version: str,
         version: str,
         usual: Mapping[str, Usual] | None = None,
+        attack_types: Mapping[str, str] | None = None,
+        calibration: Calibration | None = None,
+        novelty: Novelty | None = None,
         compact: bool = True,
     ) -> ScoringModel:
         """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
@@ -109,12 +123,38 @@ class ScoringModel:
                 estimator.set_params(n_jobs=1)  # a worker owns one core
             predictor = estimator
         classes = tuple(str(c) for c in estimator.classes_)
-        return cls(predictor, tuple(columns), classes, float(threshold), feature_version, version, record, dict(usual or {}))
+        return cls(
+            predictor=predictor,
+            columns=tuple(columns),
+            classes=classes,
+            threshold=float(threshold),
+            feature_version=feature_version,
+            version=version,
+            record=record,
+            usual=dict(usual or {}),
+            attack_types=dict(attack_types or {}),
+            calibration=calibration,
+            novelty=novelty,
+        )
 
-    def decide(self, proba: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-        """P(attack) float64[n] in [0, 1]; label int8[n], 1 from the threshold on; index int64[n] into ``classes`` of the type.
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What :meth:`decide` may say: the classes, and ``UNKNOWN``."""
+        return (*self.classes, UNKNOWN.name)
 
-        The type of a record labelled 1 is its likeliest attack, even where ``BENIGN`` is likelier than each of them.
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The same as alerts call it."""
+        return tuple(self.attack_types.get(verdict, verdict) for verdict in self.verdicts)
+
+    def decide(
+        self, proba: npt.NDArray[np.float64], novel: npt.NDArray[np.float64] | None = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+        """P(attack) float64[n] in [0, 1]; label int8[n]; index int64[n] into ``verdicts``.
+
+        A record is an attack from the classifier's threshold on, and its type is its likeliest attack, even where ``BENIGN`` is likelier
+        than each of them. Of the others, those are attacks of an unknown type whose novelty (``novel``, :meth:`novelties`) is at least
+        the detector's threshold.
         """
         benign = self.classes.index(BENIGN)
         attack = np.clip(1.0 - proba[:, benign], 0.0, 1.0)
@@ -122,10 +162,25 @@ class ScoringModel:
         kind = np.full(len(proba), benign, dtype=np.int64)
         hit = np.flatnonzero(label)
         kind[hit] = self._attacks[np.argmax(proba[np.ix_(hit, self._attacks)], axis=1)]
+        if novel is not None and self.novelty is not None:
+            unknown = (label == 0) & (novel >= self.novelty.threshold)
+            label[unknown], kind[unknown] = 1, len(self.classes)
         return attack, label, kind
 
     def predict(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix; on one core."""
+        """Class probabilities, float64[n, classes], of a finite float32[n, columns] matrix; calibrated; on one core."""
+        proba = self.uncalibrated(x)
+        return self.calibration(proba, self.classes.index(BENIGN)) if self.calibration is not None else proba
+
+    def novelties(self, records: Records, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+        """How unusual records are, float64[n] in [0, 1]; None without a detector. ``x`` is their matrix by the model's columns."""
+        if self.novelty is None:
+            return None
+        same = self.novelty.columns == self.columns
+        return self.novelty.score(x if same else feature_matrix(records, self.novelty.columns))
+
+    def uncalibrated(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Class probabilities as the classifier gives them."""
         if len(x) == 0:
             return np.zeros((0, len(self.classes)))
         if isinstance(self.predictor, Forest):
@@ -161,21 +216,41 @@ class ScoringModel:
         for records in batches:
             check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])
-        decided = self.decide(self.predict(np.concatenate([feature_matrix(records, self.columns) for records in batches])))
-        return [self._scored(b, *(d[at:end] for d in decided)) for b, at, end in zip(batches, ends, ends[1:], strict=False)]
+        each = [feature_matrix(records, self.columns) for records in batches]
+        novel = [self.novelties(records, x) for records, x in zip(batches, each, strict=True)]
+        attack, label, kind = self.decide(self.predict(np.concatenate(each)), _joined(novel))
+        return [
+            self._scored(b, attack[at:end], label[at:end], kind[at:end], some)
+            for b, at, end, some in zip(batches, ends, ends[1:], novel, strict=False)
+        ]
 
-    def _scored(self, records: Records, attack: npt.NDArray[Any], label: npt.NDArray[Any], kind: npt.NDArray[Any]) -> pa.RecordBatch:
+    def _scored(
+        self,
+        records: Records,
+        attack: npt.NDArray[Any],
+        label: npt.NDArray[Any],
+        kind: npt.NDArray[Any],
+        novel: npt.NDArray[np.float64] | None,
+    ) -> pa.RecordBatch:
         n = records.num_rows
         now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(self.record.published.field("scored_at").type)
         added = {
             "confidence_score": pa.array(attack),
             "predicted_label": pa.array(label),
-            "attack_type": pa.array(self.classes, pa.string()).take(pa.array(kind)),
+            "attack_type": pa.array(self.types, pa.string()).take(pa.array(kind)),
             "model_version": pa.repeat(pa.scalar(self.version, pa.string()), n),
             "scored_at": pa.repeat(now, n),
         }
+        if novel is not None:
+            added["novelty_score"] = pa.array(novel)
         arrays = [_plain(records.column(f.name), f) for f in self.record.schema]
-        return pa.RecordBatch.from_arrays([*arrays, *(added[f.name] for f in PREDICTION_FIELDS)], schema=self.record.published)
+        scores = [added[f.name] if f.name in added else pa.nulls(n, f.type) for f in PREDICTION_FIELDS]
+        return pa.RecordBatch.from_arrays([*arrays, *scores], schema=self.record.published)
+
+
+def _joined(parts: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
 
 
 def _plain(column: pa.Array | pa.ChunkedArray, to: pa.Field) -> pa.Array:

@@ -29,8 +29,10 @@ from infra import paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring import artefact
+from jobs.scoring.calibration import Calibration
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of, model_name
+from jobs.scoring.novelty import Novelty
 from schemas.records import Features, RecordType
 
 if TYPE_CHECKING:
@@ -106,10 +108,13 @@ def register(
     training: Training,
     promote: bool,
     usual: Mapping[str, Usual] | None = None,
+    attack_types: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
+    novelty: Novelty | None = None,
 ) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 
-    ``usual`` says where benign records lie, by column (:attr:`jobs.scoring.model.ScoringModel.usual`).
+    ``usual``, ``attack_types``, ``calibration`` and ``novelty`` are those of :class:`jobs.scoring.model.ScoringModel`.
 
     Returns
     -------
@@ -121,7 +126,16 @@ def register(
         The registry cannot be reached or written, or the model does not fit its columns or threshold.
     """
     model = ScoringModel.from_estimator(
-        estimator, record, columns=columns, threshold=threshold, feature_version=features_of(record).version, version="new"
+        estimator,
+        record,
+        columns=columns,
+        threshold=threshold,
+        feature_version=features_of(record).version,
+        version="new",
+        usual=usual,
+        attack_types=attack_types,
+        calibration=calibration,
+        novelty=novelty,
     )
     facts = {
         "feature_version": model.feature_version,
@@ -132,8 +146,7 @@ def register(
     name = model_name(settings, record)
     with _registry(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
         folder = Path(temp) / _ARTIFACT
-        # a tag has no room for the ranges of hundreds of columns
-        artefact.save(estimator, folder, facts | ({"usual": json.dumps(usual)} if usual else {}))
+        artefact.save(estimator, model, folder, facts | artefact.facts_beside(model))
         run = client.create_run(_experiment(client, settings), run_name=f"train {name}")
         run_id = run.info.run_id
         for key, value in training.params.items():
@@ -200,10 +213,10 @@ def _load(settings: Settings, record: RecordType, find: Callable[[MlflowClient],
                         f"this flowlake computes version {features.version}",
                         features.train,
                     )
-                estimator = artefact.load_estimator(readable)
+                estimator, parts = artefact.load_estimator(readable), artefact.load_parts(readable)
             except artefact.UnreadableError as e:
                 raise artefact.corrupt(label, folder, str(e)) from e
-            return artefact.assemble(estimator, facts, label, str(version.version), record)
+            return artefact.assemble(estimator, facts, label, str(version.version), record, parts)
 
 
 @contextmanager

@@ -76,13 +76,19 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
         raise BadMessage("empty: the message has no value")
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(value))
+        names = schema.names  # decodes them: damaged ones are no text
     except (pa.ArrowException, OSError, ValueError) as e:
         raise BadMessage(f"not-arrow: {one_line(e)}") from e
     expected = record.published
-    if schema.names != expected.names or schema.types != expected.types:
+    there = len(names)
+    # An older program's messages end before the columns that came later.
+    known = pa.schema(list(expected)[:there])
+    if names != known.names or schema.types != known.types or not all(field.nullable for field in list(expected)[there:]):
         raise BadMessage(f"schema: {_difference(schema, expected)}")
+    wanted = _selection(record, columns)
     try:
-        options = pa.ipc.IpcReadOptions(included_fields=_selection(record, columns), use_threads=False)
+        # At least one of them: none would be all, and without any the number of rows is not known.
+        options = pa.ipc.IpcReadOptions(included_fields=wanted and ([at for at in wanted if at < there] or [0]), use_threads=False)
         with pa.ipc.open_stream(pa.py_buffer(value), options=options) as reader:
             table = reader.read_all()
         if not _ended(value):
@@ -95,6 +101,10 @@ def decode_value(value: bytes | None, headers: dict[str, bytes], record: RecordT
     for name in table.column_names:
         if not expected.field(name).nullable and table.column(name).null_count:
             raise BadMessage(f"schema: null in column {name}")
+    for later in (expected.field(at) for at in (wanted or range(len(expected))) if at >= there):
+        table = table.append_column(later, pa.nulls(table.num_rows, later.type))
+    if wanted:
+        table = table.select([expected.names[at] for at in wanted])
     return table.replace_schema_metadata(None)
 
 

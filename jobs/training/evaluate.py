@@ -68,8 +68,9 @@ def detection(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> 
 
 def evaluate(model: ScoringModel, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
     """Judge a model on labelled flows, which have at least its columns."""
-    p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x))
-    return judge(flows, p_attack, np.array(model.classes)[kind])
+    novel = None if model.novelty is None else model.novelty.score(flows.select(model.novelty.columns).x)
+    p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x), novel)
+    return judge(flows, p_attack, np.array(model.verdicts)[kind])
 
 
 def judge(

@@ -70,4 +70,10 @@ def _one(seed: int, duration_s: float | None, settings: MeterSettings | None, pr
         y=np.array(labels.to_pylist(), dtype=str),
         group=np.full(records.num_rows, str(seed)),
         closed=closed,
+        host=np.array(records.column("src_ip").to_pylist(), dtype=str),
+        age=((_us(records, "end_time") - _us(records, "start_time")) / 1e6).astype(np.float32),
     )
+
+
+def _us(records: pa.Table, column: str) -> np.ndarray:
+    return np.asarray(records.column(column).cast(pa.int64()).to_numpy())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ class LabelledFlows:
         What must not be split between training and test: generator seed, day.
     closed : bool[n]
         False for interim snapshots.
+    host : str[n]
+        Source address, "" where it is not known. Of none given: all "".
+    age : float32[n]
+        Seconds from the first to the last packet that the record has seen. Of none given: all 0.
     """
 
     x: npt.NDArray[np.float32]
@@ -34,6 +38,14 @@ class LabelledFlows:
     y: npt.NDArray[np.str_]
     group: npt.NDArray[np.str_]
     closed: npt.NDArray[np.bool_]
+    host: npt.NDArray[np.str_] = None  # type: ignore[assignment]  # filled below
+    age: npt.NDArray[np.float32] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.host is None:
+            object.__setattr__(self, "host", np.full(len(self.y), ""))
+        if self.age is None:
+            object.__setattr__(self, "age", np.zeros(len(self.y), np.float32))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -45,12 +57,12 @@ class LabelledFlows:
 
     def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> LabelledFlows:
         """The rows that a mask or index selects."""
-        return LabelledFlows(self.x[mask], self.columns, self.y[mask], self.group[mask], self.closed[mask])
+        return LabelledFlows(self.x[mask], self.columns, self.y[mask], self.group[mask], self.closed[mask], self.host[mask], self.age[mask])
 
     def select(self, columns: Sequence[str]) -> LabelledFlows:
         """The same rows with these columns, in this order."""
         at = [self.columns.index(c) for c in columns]
-        return LabelledFlows(np.ascontiguousarray(self.x[:, at]), tuple(columns), self.y, self.group, self.closed)
+        return replace(self, x=np.ascontiguousarray(self.x[:, at]), columns=tuple(columns))
 
     def capped(self, per_label: int, seed: int) -> LabelledFlows:
         """At most ``per_label`` random rows of every label, in their order; deterministic."""
@@ -70,4 +82,6 @@ def concat(parts: Sequence[LabelledFlows]) -> LabelledFlows:
         np.concatenate([p.y for p in parts]),
         np.concatenate([p.group for p in parts]),
         np.concatenate([p.closed for p in parts]),
+        np.concatenate([p.host for p in parts]),
+        np.concatenate([p.age for p in parts]),
     )

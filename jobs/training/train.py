@@ -149,6 +149,9 @@ def train(
                 training=training,
                 promote=promoted,
                 usual=model.usual,
+                attack_types=model.attack_types,
+                calibration=model.calibration,
+                novelty=model.novelty,
             )
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
     return TrainingReport(
@@ -248,7 +251,7 @@ def _by_day(
             continue
         p, label, kind = fitted.model.decide(fitted.model.predict(held_out.select(fitted.model.columns).x))
         attack.append(np.where(label == 1, 1.0, 0.0) + p)  # orders decisions across models: labelled ones first
-        kinds.append(np.array(fitted.model.classes)[kind])
+        kinds.append(np.array(fitted.model.verdicts)[kind])
         tested.append(held_out)
     if not tested:
         return None, notes

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from sklearn.linear_model import LogisticRegression
@@ -16,10 +17,13 @@ from infra.config import Settings
 from infra.errors import ConfigError, ModelError
 from infra.sections import ScoringSettings
 from jobs.scoring import registry
+from jobs.scoring.calibration import Calibration
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Usual
+from jobs.scoring.novelty import Novelty, Tails
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
 from ops.bench.scoring import random_records
+from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
 
@@ -70,6 +74,35 @@ def test_a_version_is_found_by_its_number_with_the_usual_ranges_of_its_training(
     for unknown in ("3", "0", "-1", "x", "", "1' OR '1'='1"):
         with pytest.raises(ModelMissingError, match="no version"):
             registry.load_version(at(copy), FLOWS, unknown)
+
+
+def test_what_a_model_has_beside_its_classifier_comes_back(copy: Path) -> None:
+    records = random_records(300, seed=1)
+    more = {
+        "attack_types": {"SYN_SCAN": "PORT_SCAN"},
+        "calibration": Calibration(np.array([0, 0.4, 1]), np.array([0, 0.6, 1])),
+        "novelty": Novelty(Tails.fit(feature_matrix(records, COLUMNS[:2])), COLUMNS[:2], 0.3),
+    }
+    version = put(at(copy), **more)
+    loaded, whole = load_champion(at(copy), FLOWS), replace(champion(0.375), version=version, **more)  # type: ignore[arg-type]
+    columns = [name for name in PREDICTION_SCHEMA.names if name != "scored_at"]
+    assert loaded.score(records).select(columns).equals(whole.score(records).select(columns))
+    assert set(loaded.score(records)["attack_type"].to_pylist()) >= {"UNKNOWN", "PORT_SCAN"}
+
+
+@pytest.mark.parametrize("spoiled", [{"novelty.quantiles": np.array([[object()]])}, {"novelty.other": np.zeros((2, 2))}, b"no archive"])
+def test_parts_that_are_none_or_hold_code_are_refused(copy: Path, spoiled: object) -> None:
+    version = put(at(copy), novelty=Novelty(Tails.fit(np.zeros((9, 1), np.float32)), COLUMNS[:1], 0.7))
+    client = MlflowClient(at(copy).scoring.tracking_uri)
+    name = at(copy).scoring.model_name
+    client.delete_model_version_tag(name, version, "sha256")
+    (parts,) = copy.rglob("parts.npz")
+    if isinstance(spoiled, bytes):
+        parts.write_bytes(spoiled)
+    else:
+        np.savez(parts, **spoiled)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="corrupt artefact"):
+        load_champion(at(copy), FLOWS)
 
 
 def test_usual_ranges_that_cannot_be_read_stop_no_scoring(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jobs.sinks import messages
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
-from schemas.records import HEADER_RECORD_VERSION
+from schemas.records import HEADER_RECORD_VERSION, PREDICTION_FIELDS
 from schemas.wire import CONTENT_PACKETS, Header
 from tests.sinksdata import headers, kafka_rows, table, value
 
@@ -35,6 +35,20 @@ def test_columns_are_chosen_in_the_order_of_the_schema() -> None:
     found, _ = messages.decode(kafka_rows([(GOOD, headers())]), FLOWS, query="q", columns=("closed", "flow_id"))
     assert found[0].rows.column_names == ["flow_id", "closed"]
     assert messages.joined([], FLOWS, ("closed", "flow_id")).schema.names == ["flow_id", "closed"]
+
+
+LATER = [field.name for field in PREDICTION_FIELDS if field.nullable]
+
+
+@pytest.mark.parametrize("columns", [None, ("flow_id", LATER[0]), (LATER[-1],), ("closed",)])
+def test_an_older_programs_messages_have_nothing_in_what_came_later(columns: tuple[str, ...] | None) -> None:
+    older = value(table([{"name": "a"}, {"name": "b"}]).drop_columns(LATER))
+    found, letters = messages.decode(kafka_rows([(older, headers("m1")), (GOOD, headers("m2"))]), FLOWS, query="q", columns=columns)
+    assert not letters
+    rows = messages.joined(found, FLOWS, columns)
+    assert rows.num_rows == 4
+    assert rows.schema.names == (PREDICTION_SCHEMA.names if columns is None else sorted(columns, key=PREDICTION_SCHEMA.get_field_index))
+    assert all(rows[name].slice(0, 2).null_count == 2 for name in LATER if name in rows.schema.names)
 
 
 def without_end() -> bytes:
