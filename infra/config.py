@@ -22,6 +22,7 @@ from infra.sections import (
     AlertSettings,
     ArchiveSettings,
     DashSettings,
+    EvaluationSettings,
     HotSettings,
     KafkaSettings,
     LakeSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     sources: SourcesSettings = SourcesSettings()
     kafka: KafkaSettings = KafkaSettings()
     scoring: ScoringSettings = ScoringSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     lake: LakeSettings = LakeSettings()
     hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()

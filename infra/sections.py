@@ -58,6 +58,15 @@ class ScoringSettings(Section):
         return paths.registry(uri)
 
 
+class EvaluationSettings(Section):
+    """What a model is judged for: the traffic it will see, and what its errors cost there."""
+
+    attack_share: float = Field(0.01, gt=0, lt=1, description="share of flows that are attacks; 0.25 in CIC-IDS2017 as it was captured")
+    flows_per_s: float = Field(100.0, gt=0, description="records a second; false alarms an hour follow from it")
+    miss_cost: float = Field(100.0, ge=0, description="cost of an attack's flow that is not found, in any unit")
+    false_alarm_cost: float = Field(1.0, ge=0, description="cost of a benign flow taken for an attack, in the same unit")
+
+
 class LakeSettings(Section):
     """Delta table of flow records."""
 

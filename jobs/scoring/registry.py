@@ -21,7 +21,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +63,13 @@ class ModelVersionError(ModelError):
 
 @dataclass(frozen=True)
 class Training:
-    """What is logged beside a model: parameters, metrics, tables and plots (files), and a sentence on the data."""
+    """What is logged beside a model: parameters, metrics, tables and plots (files), a sentence on the data, further tags of the version."""
 
     data: str
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     files: Sequence[Path] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -158,7 +159,7 @@ def register(
         client.log_artifacts(run_id, str(folder), _ARTIFACT)
         client.set_terminated(run_id)
         _ensure_registered(client, name)
-        tags = {**facts, "sha256": artefact.digest(folder), "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}"}
+        tags = {**training.tags, **facts, "sha256": artefact.digest(folder), "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}"}
         source = f"{run.info.artifact_uri}/{_ARTIFACT}"
         version = client.create_model_version(name, source, run_id=run_id, tags=tags, description=training.data)
         if promote:

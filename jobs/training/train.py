@@ -1,7 +1,8 @@
-"""Training: from traffic or labelled records to a registered model and an account of its quality."""
+"""Training: from traffic or labelled records to a registered model, an account of its quality and its card."""
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import ConfigError, ModelError
+from infra.errors import ConfigError
+from infra.sections import EvaluationSettings
+from jobs.evaluation import leaks, splits
+from jobs.evaluation.assess import Assessor, Evaluation, assess
+from jobs.evaluation.card import CardFacts, card
+from jobs.evaluation.leaks import Treatment
+from jobs.evaluation.splits import Fold, Way
 from jobs.metering.settings import MeterSettings
 from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
 from jobs.training.cic import Loaded, load_records
-from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate, judge
+from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate
+from jobs.training.files import CARD, write_files
 from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
-from jobs.training.labelled import LabelledFlows, concat
+from jobs.training.labelled import LabelledFlows
 from jobs.training.lake import load_lake
-from jobs.training.plots import write_files
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -40,13 +47,12 @@ class TrainingReport:
     ----------
     model
         The model, its version that of the registry ("new" when not registered).
-    quality
-        By part: ``held_out``, ``held_out_closed``, ``held_out_interim``; from records: ``random``,
-        ``by_day``.
-    classes, confusion
-        Those of the first part.
+    evaluation
+        How good it is, in every way that the records allow.
     importance
         Feature and importance, the largest first.
+    card
+        The model card, a page of HTML.
     version
         Registry version; None when not registered.
     promoted
@@ -60,15 +66,40 @@ class TrainingReport:
     """
 
     model: ScoringModel
-    quality: dict[str, Quality]
-    classes: list[ClassQuality]
-    confusion: Confusion
+    evaluation: Evaluation
     importance: list[tuple[str, float]]
+    card: str
     version: str | None
     promoted: bool
     why: str
     notes: tuple[str, ...]
     seconds: float
+
+    @property
+    def quality(self) -> dict[str, Quality]:
+        """By part: ``held_out``, ``held_out_closed``, ``held_out_interim``; of records ``random``, ``by_day``, ``by_host``."""
+        return {name: part.quality for name, part in self.evaluation.parts.items()}
+
+    @property
+    def classes(self) -> list[ClassQuality]:
+        """By label, those of the first part."""
+        return list(next(iter(self.evaluation.parts.values())).classes)
+
+    @property
+    def confusion(self) -> Confusion:
+        """That of the first part."""
+        return next(iter(self.evaluation.parts.values())).confusion
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Labelled records, the fold of them that gives the model, and further ways to hold them out."""
+
+    source: str
+    flows: LabelledFlows
+    base: Fold
+    ways: tuple[Way, ...]
+    notes: tuple[str, ...]
 
 
 def train(
@@ -79,6 +110,8 @@ def train(
     records: Path | None = None,
     labels: Path | None = None,
     choices: Choices | None = None,
+    ways: Sequence[Way] = splits.WAYS,
+    duplicates: Treatment = "drop",
     register: bool = True,
     promote: bool = False,
     progress: Progress = lambda line: None,
@@ -88,7 +121,7 @@ def train(
     Parameters
     ----------
     settings
-        Registry and metering rules.
+        Registry and metering rules; what the model is judged for.
     seeds
         Generator seeds; the last seventh (at least one) is held out, the fifth before it chooses the
         threshold, the rest trains.
@@ -101,6 +134,12 @@ def train(
         Parquet truth table for a Delta table.
     choices
         Number of features, false-positive rate, seed of the training.
+    ways
+        Further ways of holding out, each some trainings more: days, hosts, kinds of attack. Those that the
+        records do not allow are named in the notes.
+    duplicates
+        What is done with test rows of the random split that are in its training too: taken out of the test
+        (``drop``), kept, or the training refused (``refuse``) where they are more than 1 %.
     register
         Log to MLflow and register a version.
     promote
@@ -120,50 +159,47 @@ def train(
     choices = choices or Choices()
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
-    if records is None:
-        source = f"generated traffic, preset train, {seconds:g} s of each seed {_spell(seeds)}"
-        data, notes = _from_seeds(settings, seeds, seconds, choices, progress)
-    else:
-        loaded = load_lake(records, labels) if records.is_dir() else load_records(records)
-        source = f"labelled records {records.name}"
-        data, notes = _from_records(loaded, choices, progress)
-    fitted, test, quality = data
-    part, classes, confusion = next(iter(quality.values()))
+    data = _generated(settings, seeds, seconds, progress) if records is None else _recorded(records, labels, choices, progress)
+    fitted, base, evaluation = _judged(data, choices, settings.evaluation, [w for w in ways if w in data.ways], duplicates, progress)
+    test = data.flows.where(base.test)
     model, version, promoted, why = fitted.model, None, False, "not registered"
+    importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
+    command = _command(seeds, seconds, records, labels, choices)
+    facts = CardFacts(data.source, "", len(data.flows), command, _rule(choices), choices.seed, data.notes)
+    page = card(model, evaluation, importance, facts)
     if register:
-        promoted, why = (True, "asked for") if promote else _should_promote(settings, part, test)
+        promoted, why = (True, "asked for") if promote else _should_promote(settings, next(iter(evaluation.parts.values())).quality, test)
         progress("registering")
         with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-            training = registry.Training(
-                data=source,
-                params={**FOREST, **vars(choices), "threshold": model.threshold, "columns": ",".join(model.columns)},
-                metrics={k: v for name, (q, _, _) in quality.items() for k, v in q.metrics(name).items()},
-                files=write_files(Path(temp), fitted, test, classes, confusion),
-            )
+            files = write_files(Path(temp), evaluation, page)
             version = registry.register(
                 settings,
                 FLOWS,
                 fitted.estimator,
                 columns=model.columns,
                 threshold=model.threshold,
-                training=training,
+                training=registry.Training(
+                    data=data.source,
+                    params={**FOREST, **vars(choices), "threshold": model.threshold, "columns": ",".join(model.columns)},
+                    metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
+                    files=files,
+                    tags={"card": CARD},
+                ),
                 promote=promoted,
                 usual=model.usual,
                 attack_types=model.attack_types,
                 calibration=model.calibration,
                 novelty=model.novelty,
             )
-    importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
     return TrainingReport(
         model=model,
-        quality={name: q for name, (q, _, _) in quality.items()},
-        classes=classes,
-        confusion=confusion,
+        evaluation=evaluation,
         importance=importance,
+        card=page,
         version=version,
         promoted=promoted,
         why=why,
-        notes=tuple(notes),
+        notes=(*data.notes, *evaluation.notes),
         seconds=time.monotonic() - begin,
     )
 
@@ -180,15 +216,12 @@ def ensure_champion(settings: Settings, progress: Progress = lambda line: None) 
         return registry.load_champion(settings, FLOWS)
     except (registry.ModelMissingError, registry.ModelVersionError) as e:
         progress(f"{e}: training one")
-    train(settings, promote=True, progress=progress)
+    train(settings, ways=(), promote=True, progress=progress)  # a first start does not wait for further trainings
     return registry.load_champion(settings, FLOWS)
 
 
-_Judged = dict[str, tuple[Quality, list[ClassQuality], Confusion]]
-_Outcome = tuple[tuple[Fitted, LabelledFlows, _Judged], tuple[str, ...]]
-
-
-def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choices: Choices, progress: Progress) -> _Outcome:
+def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progress: Progress) -> _Data:
+    """Generated traffic; whole seeds are held out, so neither host nor campaign is on both sides."""
     if len(set(seeds)) != len(seeds) or len(seeds) < 3:
         raise ConfigError(
             f"seeds {_spell(seeds) or 'none'}: three distinct ones are needed", "one to train, one for the threshold, one held out"
@@ -197,65 +230,44 @@ def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choice
     held_out, validating = max(1, len(seeds) // 7), max(1, len(seeds) // 5)  # a threshold from one or two runs wanders
     names = np.array([str(s) for s in seeds])
     cuts = np.split(names, [len(names) - held_out - validating, len(names) - held_out])
-    parts = [flows.where(np.isin(flows.group, some)) for some in cuts]
-    progress(f"fitting to {len(parts[0]):,} records")
-    fitted = fit(parts[0], parts[1], choices)
-    test = parts[2]
-    judged = {
-        name: evaluate(fitted.model, part)
-        for name, part in (
-            ("held_out", test),
-            ("held_out_closed", test.where(test.closed)),
-            ("held_out_interim", test.where(~test.closed)),
-        )
-        if len(part)
-    }
-    return (fitted, test, judged), ()
+    train_rows, validation_rows, test_rows = (np.flatnonzero(np.isin(flows.group, some)) for some in cuts)
+    source = f"generated traffic, preset train, {seconds:g} s of each seed {_spell(seeds)}"
+    return _Data(source, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), ())
 
 
-def _from_records(loaded: Loaded, choices: Choices, progress: Progress) -> _Outcome:
-    """A random split 60 : 20 : 20 gives the model; leaving out one day after the other says what it would do on a day it has not seen."""
-    flows = loaded.flows
-    progress(f"{len(flows):,} labelled records")
-    rows = np.random.default_rng(choices.seed).permutation(len(flows))
-    a, b = int(0.6 * len(rows)), int(0.8 * len(rows))
-    train_rows, validation_rows, test_rows = np.sort(rows[:a]), np.sort(rows[a:b]), np.sort(rows[b:])
-    fitted = fit(flows.where(train_rows), flows.where(validation_rows), choices)
-    test = flows.where(test_rows)
-    judged = {"random": evaluate(fitted.model, test)}
-    notes = list(loaded.notes)
-    days = [d for d in np.unique(flows.group).tolist() if d]
-    if len(days) < 2:
-        notes.append("fewer than two days: no split by day")
-    else:
-        judged_days, skipped = _by_day(flows, days, choices, progress)
-        if judged_days:
-            judged["by_day"] = judged_days
-        notes += skipped
-    return (fitted, test, judged), tuple(notes)
+def _recorded(records: Path, labels: Path | None, choices: Choices, progress: Progress) -> _Data:
+    """Labelled records. A random split gives the model; days, hosts and attacks left out say what it does with what it has not seen."""
+    loaded: Loaded = load_lake(records, labels) if records.is_dir() else load_records(records)
+    progress(f"{len(loaded.flows):,} labelled records")
+    return _Data(f"labelled records {records.name}", loaded.flows, splits.at_random(loaded.flows, choices.seed), splits.WAYS, loaded.notes)
 
 
-def _by_day(
-    flows: LabelledFlows, days: Sequence[str], choices: Choices, progress: Progress
-) -> tuple[tuple[Quality, list[ClassQuality], Confusion] | None, list[str]]:
-    """Every day judged by a model of the other days; decisions of all days together, each by its own model's threshold."""
-    attack, kinds, tested, notes = [], [], [], []
-    for day in days:
-        progress(f"leaving out {day}")
-        others, held_out = flows.where(flows.group != day), flows.where(flows.group == day)
-        inner = np.random.default_rng(choices.seed).random(len(others)) < 0.75
-        try:
-            fitted = fit(others.where(inner), others.where(~inner), choices)
-        except ModelError as e:
-            notes.append(f"{day} not judged: {e}")
-            continue
-        p, label, kind = fitted.model.decide(fitted.model.predict(held_out.select(fitted.model.columns).x))
-        attack.append(np.where(label == 1, 1.0, 0.0) + p)  # orders decisions across models: labelled ones first
-        kinds.append(np.array(fitted.model.verdicts)[kind])
-        tested.append(held_out)
-    if not tested:
-        return None, notes
-    return judge(concat(tested), np.concatenate(attack), np.concatenate(kinds)), notes
+def _judged(
+    data: _Data, choices: Choices, site: EvaluationSettings, ways: Sequence[Way], duplicates: Treatment, progress: Progress
+) -> tuple[Fitted, Fold, Evaluation]:
+    """The model, the fold it is of, and how good it is."""
+    flows = data.flows
+    assessor = Assessor(flows, lambda some, others: fit(some, others, choices).model, site, choices.seed, progress)
+    progress("looking for equal rows on both sides")
+    identity = leaks.identities(flows)
+    # seeds share neither host nor campaign: what is equal there is not the same traffic, and comes again in reality too
+    base, leak = assessor.clean(data.base, identity, duplicates if data.base.name == "random" else "keep")
+    progress(f"fitting to {len(base.train):,} records")
+    fitted = fit(flows.where(base.train), flows.where(base.validation), choices)
+    return fitted, base, assess(assessor, fitted.model, base, leak, identity, ways)
+
+
+def _command(seeds: Sequence[int], seconds: float, records: Path | None, labels: Path | None, choices: Choices) -> str:
+    """The command that trains the same model again."""
+    words = ["flowlake", "train"]
+    words += ["--seeds", _spell(seeds).replace("..", "-"), "--seconds", f"{seconds:g}"] if records is None else ["--records", records.name]
+    words += ["--labels", labels.name] if labels is not None else []
+    return shlex.join([*words, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}"])
+
+
+def _rule(choices: Choices) -> str:
+    """How the threshold was chosen."""
+    return f"most recall at a false-positive rate of at most {choices.max_fpr:.2%} on the validation records"
 
 
 def _should_promote(settings: Settings, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:

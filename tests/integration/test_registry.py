@@ -246,7 +246,7 @@ def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path)
     from jobs.training.train import ensure_champion, train
 
     settings = at(tmp_path)
-    small = {"seeds": (1, 2, 3), "seconds": 6.0}
+    small = {"seeds": (1, 2, 3), "seconds": 6.0, "ways": ()}
     first = train(settings, **small)  # type: ignore[arg-type]
     assert (first.version, first.promoted) == ("1", True)
     second = train(settings, **small)  # type: ignore[arg-type]
@@ -257,4 +257,12 @@ def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path)
     client = MlflowClient(registry.tracking_uri(settings), registry.tracking_uri(settings))
     run = client.get_run(client.get_model_version("flowlake-flows", "1").run_id)
     assert run.data.metrics["held_out_closed_recall"] == first.quality["held_out_closed"].recall
-    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"classes.csv", "confusion.csv", "model", "quality.png"}
+    tags = client.get_model_version("flowlake-flows", "1").tags
+    assert Path(client.download_artifacts(run.info.run_id, tags["card"], str(tmp_path))).read_text(encoding="utf-8") == first.card
+    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {
+        "card.html",
+        "classes.csv",
+        "confusion.csv",
+        "evaluation.json",
+        "model",
+    }

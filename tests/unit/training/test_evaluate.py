@@ -22,6 +22,7 @@ def test_figures_by_hand() -> None:
     assert (q.records, q.attacks, q.precision, q.recall, q.false_positive_rate, q.f1) == (8, 4, 0.75, 0.75, 0.25, 0.75)
     assert q.type_accuracy == pytest.approx(2 / 3)
     assert q.precision_at_1_percent == pytest.approx(0.0075 / (0.0075 + 0.99 * 0.25))
+    assert q.macro_f1 == pytest.approx((6 / 8 + 2 / 5 + 2 / 3) / 3)
     # positives at ranks 1, 3, 4, 5
     assert q.pr_auc == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 5) / 4)
     by_label = [(c.label, c.records, c.flagged, c.typed) for c in classes]
@@ -32,7 +33,7 @@ def test_figures_by_hand() -> None:
 
 def test_undefined_figures_are_left_out_of_the_metrics() -> None:
     q, _, _ = judge(flows(["BENIGN", "BENIGN"]), np.array([0.1, 0.2]), np.array(["BENIGN", "BENIGN"]))
-    assert set(q.metrics("x")) == {"x_records", "x_attacks", "x_false_positive_rate"}
+    assert set(q.metrics("x")) == {"x_records", "x_attacks", "x_false_positive_rate", "x_macro_f1"}
 
 
 def test_threshold_keeps_the_false_positive_rate_on_closed_and_interim_each() -> None:

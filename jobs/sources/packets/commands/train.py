@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jobs.training.train import TrainingReport
 
 
 def train(
@@ -40,6 +36,7 @@ def train(
 ) -> None:
     """Train a model and register it. Without options: on generated traffic, through the meter itself."""
     from jobs.training.fit import Choices
+    from jobs.training.terminal import plain, show
     from jobs.training.train import SEEDS
     from jobs.training.train import train as run
 
@@ -62,7 +59,9 @@ def train(
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:
-        _show(report)
+        from rich.console import Console
+
+        show(report, Console())
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
@@ -87,50 +86,3 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError as e:
         raise ConfigError(f"--seeds {text!r}: not a list of whole numbers", "for example 1,2,3 or 1-16") from e
     return seeds
-
-
-def plain(report: TrainingReport) -> dict[str, Any]:
-    """The report as JSON values; undefined numbers are null."""
-    return {
-        "version": report.version,
-        "promoted": report.promoted,
-        "why": report.why,
-        "threshold": report.model.threshold,
-        "feature_version": report.model.feature_version,
-        "columns": list(report.model.columns),
-        "importance": dict(report.importance),
-        "quality": {name: {k: v if v == v else None for k, v in vars(q).items()} for name, q in report.quality.items()},
-        "classes": [asdict(c) for c in report.classes],
-        "confusion": {"labels": list(report.confusion.labels), "counts": report.confusion.counts.tolist()},
-        "notes": list(report.notes),
-        "seconds": round(report.seconds, 2),
-    }
-
-
-def _show(report: TrainingReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from jobs.training.evaluate import Quality
-
-    console = Console()
-    quality = Table(title=f"Detection quality at threshold {report.model.threshold:g}")
-    quality.add_column("")
-    for name in report.quality:
-        quality.add_column(name.replace("_", " "), justify="right")
-    for field in fields(Quality):
-        values = [getattr(q, field.name) for q in report.quality.values()]
-        shown = (f"{v:,}" if isinstance(v, int) else f"{v:.4f}" if v == v else "-" for v in values)
-        quality.add_row(field.name.replace("_", " "), *shown)
-    console.print(quality)
-    classes = Table(title=f"By label ({next(iter(report.quality)).replace('_', ' ')})")
-    for name in ("label", "records", "taken for an attack", "type right"):
-        classes.add_column(name, justify="left" if name == "label" else "right")
-    for c in report.classes:
-        classes.add_row(c.label, f"{c.records:,}", f"{c.flagged / c.records:.1%}", f"{c.typed / c.records:.1%}")
-    console.print(classes)
-    console.print("Features: " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True)
-    for note in report.notes:
-        console.print(f"Note: {note}", soft_wrap=True)
-    state = "champion" if report.promoted else "not promoted"
-    console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True)

@@ -1,0 +1,34 @@
+"""Files logged beside a model: its card, and its figures for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from jobs.evaluation.account import plain
+from jobs.evaluation.assess import Evaluation
+
+#: The model card in the artefacts of a run.
+CARD = "card.html"
+
+
+def write_files(folder: Path, evaluation: Evaluation, card: str) -> list[Path]:
+    """Write ``card.html``, ``evaluation.json``, ``classes.csv`` and ``confusion.csv``; returns their paths."""
+    part = next(iter(evaluation.parts.values()))
+    tables: dict[str, list[list[object]]] = {
+        "classes.csv": [
+            ["label", "records", "flagged", "recall", "typed"],
+            *([c.label, c.records, c.flagged, f"{c.flagged / c.records:.4f}", c.typed] for c in part.classes),
+        ],
+        "confusion.csv": [
+            ["label", *part.confusion.labels],
+            *([n, *row] for n, row in zip(part.confusion.labels, part.confusion.counts.tolist(), strict=True)),
+        ],
+    }
+    for name, rows in tables.items():
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    (folder / "evaluation.json").write_text(json.dumps(plain(evaluation), indent=1, allow_nan=False), encoding="utf-8")
+    return [folder / name for name in (CARD, "evaluation.json", *tables)]

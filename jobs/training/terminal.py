@@ -1,0 +1,125 @@
+"""The report of a training, for a terminal and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from jobs.evaluation import account
+from jobs.evaluation.intervals import Interval
+from jobs.training.evaluate import Quality
+from jobs.training.train import TrainingReport
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def plain(report: TrainingReport) -> dict[str, Any]:
+    """The report as JSON values; undefined numbers are null."""
+    return {
+        "version": report.version,
+        "promoted": report.promoted,
+        "why": report.why,
+        "threshold": report.model.threshold,
+        "feature_version": report.model.feature_version,
+        "columns": list(report.model.columns),
+        "importance": dict(report.importance),
+        "quality": {name: account.value(q) for name, q in report.quality.items()},
+        "classes": [asdict(c) for c in report.classes],
+        "confusion": account.value(report.confusion),
+        "evaluation": account.plain(report.evaluation),
+        "notes": list(report.notes),
+        "seconds": round(report.seconds, 2),
+    }
+
+
+def show(report: TrainingReport, console: Console) -> None:
+    """Print tables of the report."""
+    console.print(_quality(report))
+    console.print(_classes(report))
+    if report.evaluation.unseen:
+        console.print(_unseen(report))
+    if report.evaluation.ages:
+        console.print(_ages(report))
+    site, chosen, least = report.evaluation.site, report.evaluation.chosen, report.evaluation.least_cost
+    console.print(
+        f"Where {site.attack_share:.3g} of {site.flows_per_s:,g} flows a second are attacks: precision {_figure(chosen.precision)}, "
+        f"{_amount(chosen.false_alarms_per_hour)} false alarms an hour"
+        + (
+            f"; least cost ({site.miss_cost:g} a miss, {site.false_alarm_cost:g} an alarm) at threshold {least.threshold:.4g}"
+            if least
+            else ""
+        ),
+        soft_wrap=True,
+    )
+    console.print("Features: " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True)
+    for note in report.notes:
+        console.print(f"Note: {note}", soft_wrap=True, markup=False)
+    state = "champion" if report.promoted else "not promoted"
+    console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
+
+
+def _quality(report: TrainingReport) -> Table:
+    parts = report.evaluation.parts
+    table = _table(f"Detection quality at threshold {report.model.threshold:g} (95 % intervals)", "", *(n.replace("_", " ") for n in parts))
+    for field in fields(Quality):
+        cells = []
+        for part in parts.values():
+            value, interval = getattr(part.quality, field.name), part.intervals.get(field.name)
+            cells.append(f"{value:,}" if isinstance(value, int) else _figure(value) + (_span(interval) if interval else ""))
+        table.add_row(field.name.replace("_", " "), *cells)
+    return table
+
+
+def _classes(report: TrainingReport) -> Table:
+    name = next(iter(report.quality)).replace("_", " ")
+    table = _table(f"By label ({name})", "label", "records", "taken for an attack", "type right")
+    for c in report.classes:
+        table.add_row(_text(c.label), f"{c.records:,}", f"{c.flagged / c.records:.1%}", f"{c.typed / c.records:.1%}")
+    return table
+
+
+def _unseen(report: TrainingReport) -> Table:
+    table = _table("Attacks left out of the training", "label", "records", "taken for an attack", "by novelty alone", "benign so taken")
+    for u in report.evaluation.unseen:
+        found = f"{u.recall:.1%}{_span(u.interval, '.1%')}"
+        table.add_row(_text(u.label), f"{u.records:,}", found, f"{u.novel:,}", f"{u.false_positive_rate:.2%}")
+    return table
+
+
+def _ages(report: TrainingReport) -> Table:
+    table = _table("By age of the flow", "seconds", "records", "of attacks", "recall", "false positive rate")
+    for a in report.evaluation.ages:
+        age = "closed" if a.closed else f"{a.low:g} - {a.high:g}" if a.high < float("inf") else f"> {a.low:g}"
+        table.add_row(age, f"{a.rates.records:,}", f"{a.rates.attacks:,}", _figure(a.rates.recall), _figure(a.rates.false_positive_rate))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left")
+    return table
+
+
+def _text(name: str) -> str:
+    """A name of the data: no markup."""
+    from rich.markup import escape
+
+    return escape(name)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if value == value else "-"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}" if value == value else "-"
+
+
+def _span(interval: Interval, form: str = ".4f") -> str:
+    low, high = interval
+    return f" ({low:{form}}-{high:{form}})" if low == low else ""

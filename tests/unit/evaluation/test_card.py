@@ -1,0 +1,182 @@
+"""The model card: its numbers are the report's, it is one file, and names are text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from infra.sections import EvaluationSettings
+from jobs.evaluation import leaks, splits
+from jobs.evaluation.assess import Assessor, Evaluation, assess
+from jobs.evaluation.card import CardFacts, card
+from jobs.evaluation.card.limits import limits
+from jobs.evaluation.card.page import amount, share, span
+from jobs.evaluation.intervals import Interval
+from jobs.scoring.model import ScoringModel
+from jobs.training.labelled import LabelledFlows
+from tests.unit.evaluation.planted import records, site_traffic, small_fit
+
+HOSTILE = "<script>alert('1')</script>\"&$x_{\\frac$"
+FACTS = CardFacts(
+    data=f"labelled records {HOSTILE}.parquet",
+    data_version="17",
+    records=1200,
+    command="flowlake train --records a.parquet",
+    rule="most recall",
+    seed=7,
+    notes=(f"dropped {HOSTILE}",),
+)
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; rows of its tables as lists of words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.words = ""
+        self.rows: list[list[str]] = []
+        self.in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "action") or k.startswith("on")]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+        elif tag == "small":
+            self.rows[-1][-1] += " ("
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "small":
+            self.rows[-1][-1] += ")"
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.in_cell:
+            self.rows[-1][-1] += data.strip()
+
+    def row(self, first: str) -> list[str]:
+        return next(row[1:] for row in self.rows if row and row[0] == first)
+
+
+def judged(flows: LabelledFlows) -> tuple[ScoringModel, Evaluation]:
+    assessor = Assessor(flows, small_fit, EvaluationSettings(), 7, lambda line: None)
+    identity = leaks.identities(flows)
+    base, leak = assessor.clean(splits.at_random(flows, 7), identity, "drop")
+    model = small_fit(flows.where(base.train), flows.where(base.validation))
+    return model, assess(assessor, model, base, leak, identity)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> tuple[ScoringModel, Evaluation]:
+    flows = site_traffic()
+    names = np.where(flows.y == "SYN_SCAN", HOSTILE, flows.y)
+    return judged(replace(flows, y=names.astype(str), group=np.where(flows.group == "2026-01-01", HOSTILE, flows.group)))
+
+
+def test_numbers_are_those_of_the_evaluation(hostile: tuple[ScoringModel, Evaluation]) -> None:
+    model, evaluation = hostile
+    page = Page(card(model, evaluation, [("flow_duration", 0.75), ("syn_flag_count", 0.25)], FACTS))
+    parts = list(evaluation.parts.values())
+    assert page.row("records") == [f"{p.quality.records:,}" for p in parts]
+    for name, key in (("recall", "recall"), ("false-positive rate", "false_positive_rate"), ("precision in the sample", "precision")):
+        assert page.row(name) == [f"{share(getattr(p.quality, key))} ({span(p.intervals[key])})" for p in parts]
+    assert page.row("macro-F1 over the labels")[0] == (
+        f"{parts[0].quality.macro_f1:.4f} ({parts[0].intervals['macro_f1'].low:.4f} to {parts[0].intervals['macro_f1'].high:.4f})"
+    )
+    chosen = evaluation.chosen
+    assert page.row("the rule's") == [
+        f"{model.threshold:.4f}",
+        share(chosen.recall),
+        share(chosen.false_positive_rate),
+        share(chosen.precision),
+        amount(chosen.false_alarms_per_hour),
+        amount(chosen.cost_per_hour),
+    ]
+    udp = next(u for u in evaluation.unseen if u.label == "UDP_FLOOD")
+    assert ["UDP_FLOOD", "", f"{udp.records:,}", f"{share(udp.recall)} ({span(udp.interval)})"] in [row[:4] for row in page.rows]
+    for c in evaluation.parts["random"].classes:
+        assert [c.label, f"{c.records:,}", share(c.flagged / c.records), share(c.typed / c.records)] in page.rows
+    for said in (FACTS.command, "version 17", "1,200 records", "most recall", "Seed of all random choices: 7"):
+        assert said in page.words
+
+
+def test_one_file_without_a_script_and_names_are_text(hostile: tuple[ScoringModel, Evaluation]) -> None:
+    model, evaluation = hostile
+    text = card(model, evaluation, [(HOSTILE, 1.0)], FACTS)
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "form", "base"} & set(page.tags)
+    assert all(link.startswith("#") for link in page.links)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert page.words.count(HOSTILE) > 5
+    assert "<script" not in text
+    assert page.tags.count("svg") == 5
+
+
+def test_the_same_evaluation_gives_the_same_page(hostile: tuple[ScoringModel, Evaluation]) -> None:
+    assert card(*hostile, [], FACTS) == card(*hostile, [], FACTS)
+
+
+def test_what_is_undefined_is_a_dash_and_breaks_nothing() -> None:
+    model, _ = judged(site_traffic(600))
+    benign = records(["BENIGN"] * 12, [[0.1 * i, 0, 0] for i in range(12)])
+    assessor = Assessor(benign, small_fit, EvaluationSettings(), 7, lambda line: None)
+    base = splits.at_random(benign, 7)
+    evaluation = assess(assessor, model, base, leaks.Leak(len(base.test), 0, 0, ()), leaks.identities(benign))
+    page = Page(card(model, evaluation, [], FACTS))
+    assert page.row("recall") == ["–"]
+    assert page.row("F1, attack or benign") == ["–"]
+    assert page.row("rows that the training has too") == ["0"]
+    assert "nan" not in page.words.lower().replace("finance", "")
+
+
+def test_limits_follow_from_the_numbers(hostile: tuple[ScoringModel, Evaluation]) -> None:
+    model, evaluation = hostile
+    said = " ".join(limits(model, evaluation))
+    assert "has no detector of the unknown" in said
+    assert "On a day that it has not seen, a model like this finds as much" in said
+    day = evaluation.parts["by_day"]
+    worse = {**evaluation.parts, "by_day": replace(day, quality=replace(day.quality, recall=0.35))}
+    assert (
+        "a model like this finds 35.0\N{NO-BREAK SPACE}% of the attacks' records instead of"
+        in limits(model, replace(evaluation, parts=worse))[0]
+    )
+    part = evaluation.parts["random"]
+    blind = tuple(replace(c, flagged=1) if c.label == "UDP_FLOOD" else replace(c, records=3, flagged=3) for c in part.classes)
+    poor = replace(evaluation, parts={"held_out": replace(part, classes=blind)}, unseen=())
+    said = " ".join(limits(model, poor))
+    assert "A single record is often not enough to see: UDP_FLOOD" in said
+    assert "Fewer than 30 records to judge by, so little is known of:" in said
+    assert "generated traffic only" in said
+    assert "never shown" not in said
+    none = replace(evaluation, unseen=tuple(replace(u, recall=0.02) for u in evaluation.unseen))
+    said = " ".join(limits(model, none))
+    assert "it misses more than half of the records of: " in said
+    assert "SLOWLORIS (2.0\N{NO-BREAK SPACE}% found)" in said
+
+
+def test_numbers_as_people_read_them() -> None:
+    def words(text: str) -> str:
+        return text.replace("\N{NO-BREAK SPACE}", " ")
+
+    assert [words(share(v)) for v in (0, 1, 0.5, 0.9951, 0.0123, 0.00041, float("nan"))] == [
+        "0 %",
+        "100 %",
+        "50.0 %",
+        "99.51 %",
+        "1.23 %",
+        "0.041 %",
+        "–",
+    ]
+    assert words(span(Interval(0.1, 0.25))) == "10.0 to 25.0 %"
+    assert [amount(v) for v in (2158.1, 123.4, 0.12345, float("nan"))] == ["2,160", "123", "0.123", "–"]
