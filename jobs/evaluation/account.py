@@ -11,7 +11,7 @@ import numpy as np
 
 from jobs.evaluation.assess import Evaluation
 from jobs.evaluation.operating import Curve
-from jobs.evaluation.parts import HeldOut
+from jobs.evaluation.parts import SplitResult
 
 #: Points of the curve that are written down.
 POINTS = 200
@@ -50,7 +50,7 @@ def value(of: Any) -> Any:
     return of
 
 
-def _part(part: HeldOut) -> dict[str, Any]:
+def _part(part: SplitResult) -> dict[str, Any]:
     return {name: value(getattr(part, name)) for name in ("quality", "intervals", "drawn", "classes", "confusion", "folds", "leak")}
 
 

@@ -14,7 +14,7 @@ from jobs.evaluation import leaks, splits
 from jobs.evaluation.decisions import Decisions, decide, together
 from jobs.evaluation.leaks import Contradiction, Treatment
 from jobs.evaluation.operating import Curve, Operating, cheapest, curve, operating
-from jobs.evaluation.parts import Age, FoldRates, HeldOut, Unseen, by_age, part, rates, unseen
+from jobs.evaluation.parts import Age, FoldRates, SplitResult, Unseen, by_age, part, rates, unseen
 from jobs.evaluation.reliability import Reliability, reliability
 from jobs.evaluation.splits import Fold, Way
 from jobs.scoring.model import ScoringModel
@@ -51,7 +51,7 @@ class Evaluation:
         What could not be judged, and why.
     """
 
-    parts: dict[str, HeldOut]
+    parts: dict[str, SplitResult]
     unseen: tuple[Unseen, ...]
     ages: tuple[Age, ...]
     curve: Curve | None
@@ -105,7 +105,7 @@ class Assessor:
             )
         return Fold(fold.name, fold.train, fold.validation, fold.test[~both]), leaks.Leak(leak.rows, leak.shared, leak.shared, leak.labels)
 
-    def folds(self, name: str, of: Iterable[Fold], identity: npt.NDArray[np.int64], notes: list[str]) -> HeldOut | None:
+    def folds(self, name: str, of: Iterable[Fold], identity: npt.NDArray[np.int64], notes: list[str]) -> SplitResult | None:
         """Every fold judged by a model of the other rows, all decisions together; None where no fold could be."""
         judged: list[Decisions] = []
         told: list[FoldRates] = []

@@ -33,7 +33,7 @@ def cost_per_hour(recall: Values | float, false_positive_rate: Values | float, s
 
 @dataclass(frozen=True)
 class Curve:
-    """DetectionRates at every threshold that tells records apart, k of them, rising.
+    """Rates at every threshold that tells records apart, k of them, rising.
 
     Attributes
     ----------

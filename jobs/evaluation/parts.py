@@ -15,6 +15,8 @@ from jobs.training.evaluate import ClassQuality, Confusion, Quality, detection, 
 
 #: Fewer groups than this say nothing about how groups differ: records are drawn one by one then.
 GROUPS = 10
+#: More groups than this are put together by the dozen: the interval is hardly wider, and memory stays bounded.
+MOST_GROUPS = 5_000
 #: Ages in seconds at which the table by age is cut.
 AGES: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, float("inf"))
 
@@ -41,7 +43,7 @@ class FoldRates:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class SplitResult:
     """All records held out in one way, as judged by models that have not seen them.
 
     Attributes
@@ -104,7 +106,7 @@ def rates(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> Dete
     return DetectionRates(len(attack), attacks, recall, wilson(hits, attacks), fpr, wilson(alarms, benign))
 
 
-def part(decisions: Decisions, *, seed: int, folds: tuple[FoldRates, ...] = (), leak: Leak | None = None) -> HeldOut:
+def part(decisions: Decisions, *, seed: int, folds: tuple[FoldRates, ...] = (), leak: Leak | None = None) -> SplitResult:
     """Judge decisions on held-out records; ``seed`` is that of the bootstrap."""
     quality, classes, confusion = judge(decisions.flows, decisions.rank, decisions.taken)
     attack, flagged = decisions.flows.attack, decisions.flagged
@@ -117,7 +119,7 @@ def part(decisions: Decisions, *, seed: int, folds: tuple[FoldRates, ...] = (), 
         "f1": f1,
         "macro_f1": macro_f1,
     }
-    return HeldOut(quality, tuple(classes), confusion, intervals, drawn, folds, leak)
+    return SplitResult(quality, tuple(classes), confusion, intervals, drawn, folds, leak)
 
 
 def _bootstrapped(decisions: Decisions, confusion: Confusion, seed: int) -> tuple[Interval, Interval, str]:
@@ -128,10 +130,10 @@ def _bootstrapped(decisions: Decisions, confusion: Confusion, seed: int) -> tupl
     if (flows.host != "").all():
         names, group = np.unique(np.char.add(np.char.add(flows.group, "\0"), flows.host), return_inverse=True)
         if len(names) >= GROUPS:
-            k = len(confusion.labels)
+            k, groups = len(confusion.labels), min(len(names), MOST_GROUPS)
             index = {label: i for i, label in enumerate(confusion.labels)}
             true, said = (np.array([index[v] for v in values.tolist()]) for values in (flows.y, decisions.taken))
-            counts = np.bincount((group * k + true) * k + said, minlength=len(names) * k * k).reshape(len(names), k, k)
+            counts = np.bincount((group % groups * k + true) * k + said, minlength=groups * k * k).reshape(groups, k, k)
             return *_two(bootstrap(counts, summary, seed=seed)), "hosts"
     return *_two(bootstrap_rows(confusion.counts, summary, seed=seed)), "records"
 

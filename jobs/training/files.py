@@ -6,11 +6,29 @@ import csv
 import json
 from pathlib import Path
 
+from infra import files
+from infra.errors import ConfigError
 from jobs.evaluation.account import plain
 from jobs.evaluation.assess import Evaluation
 
 #: The model card in the artefacts of a run.
 CARD = "card.html"
+
+
+def save_card(card: str, file: Path) -> None:
+    """Write a card where somebody wants it.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be written.
+    """
+    try:
+        files.replace(file, card)
+    except OSError as e:
+        raise ConfigError(
+            f"--card {file}: {e.strerror or e}", "name another file; the card lies beside the model in the registry too"
+        ) from e
 
 
 def write_files(folder: Path, evaluation: Evaluation, card: str) -> list[Path]:

@@ -13,11 +13,12 @@ from infra.errors import ModelError
 from infra.sections import EvaluationSettings
 from jobs.evaluation import leaks, splits
 from jobs.evaluation.account import plain
-from jobs.evaluation.assess import Assessor, Evaluation, assess
+from jobs.evaluation.assess import Assessor, Evaluation, Fit, assess
 from jobs.evaluation.leaks import Treatment
 from jobs.evaluation.splits import Way
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.novelty import Novelty, Tails
+from jobs.training.fit import Choices, fit
 from jobs.training.labelled import LabelledFlows, concat
 from schemas.labels import BENIGN
 from tests.unit.evaluation.planted import site_traffic, small_fit
@@ -26,16 +27,19 @@ from tests.unit.evaluation.planted import site_traffic, small_fit
 class Fits:
     """Fits, and keeps what was fitted to."""
 
-    def __init__(self) -> None:
+    def __init__(self, fit: Fit) -> None:
+        self.fit = fit
         self.of: list[LabelledFlows] = []
 
     def __call__(self, train: LabelledFlows, validation: LabelledFlows) -> ScoringModel:
         self.of.append(concat([train, validation]))
-        return small_fit(train, validation)
+        return self.fit(train, validation)
 
 
-def judged(flows: LabelledFlows, ways: Sequence[Way] = splits.WAYS, treatment: Treatment = "drop") -> tuple[Evaluation, Fits]:
-    fits = Fits()
+def judged(
+    flows: LabelledFlows, ways: Sequence[Way] = splits.WAYS, treatment: Treatment = "drop", fit: Fit = small_fit
+) -> tuple[Evaluation, Fits]:
+    fits = Fits(fit)
     assessor = Assessor(flows, fits, EvaluationSettings(), 7, lambda line: None)
     identity = leaks.identities(flows)
     base, leak = assessor.clean(splits.at_random(flows, 7), identity, treatment)
@@ -105,7 +109,7 @@ def test_what_records_do_not_allow_is_said() -> None:
 def test_a_day_without_which_there_is_nothing_to_train_on_is_named() -> None:
     flows = site_traffic(600)
     only = replace(flows, group=np.where(flows.attack, "2026-01-01", flows.group))  # every attack on one day
-    evaluation, _ = judged(only, ("day",))
+    evaluation, _ = judged(only, ("day",), fit=lambda some, others: fit(some, others, Choices(features=3)).model)
     assert [f.name for f in evaluation.parts["by_day"].folds] == ["2026-01-02", "2026-01-03"]
     assert any(note.startswith("2026-01-01 not judged: training needs BENIGN flows and at least one attack") for note in evaluation.notes)
 
@@ -140,7 +144,7 @@ def test_what_novelty_finds_alone_is_told_apart() -> None:
     """A model that has one is judged with it: in recall, in the curve, and for attacks that it was never shown."""
     flows = site_traffic()
     plainly, _ = judged(flows, ("attack",))
-    fits = Fits()
+    fits = Fits(small_fit)
 
     def fit(train: LabelledFlows, validation: LabelledFlows) -> ScoringModel:
         model = fits(train, validation)

@@ -1,4 +1,4 @@
-"""DetectionRates by threshold and what they cost, by hand."""
+"""Rates by threshold and what they cost, by hand."""
 
 from __future__ import annotations
 

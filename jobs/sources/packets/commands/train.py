@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from infra import config
-from infra.console.options import ConfFile, Json
+from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
 
 
@@ -27,6 +27,14 @@ def train(
     max_fpr: Annotated[
         float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold keeps on validation flows.")
     ] = 0.005,
+    splits: Annotated[
+        str, typer.Option(help="Further ways to judge, some trainings each: day, host, attack (left out in turn); or none.")
+    ] = "day,host,attack",
+    duplicates: Annotated[
+        Literal["drop", "keep", "refuse"],
+        typer.Option(help="Test rows that are in the training too: left out of the test, kept, or no training where they are many."),
+    ] = "drop",
+    card: Annotated[Path | None, typer.Option(help="Write the model card, one HTML file, here too.", show_default=False)] = None,
     register: Annotated[bool, typer.Option("--register/--no-register", help="Log to MLflow and register a version.")] = True,
     promote: Annotated[
         bool, typer.Option("--promote", help="Make it champion in any case; else only where there is none, or a worse one.")
@@ -35,6 +43,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model and register it. Without options: on generated traffic, through the meter itself."""
+    from jobs.evaluation.splits import WAYS
+    from jobs.training.files import save_card
     from jobs.training.fit import Choices
     from jobs.training.terminal import plain, show
     from jobs.training.train import SEEDS
@@ -44,6 +54,8 @@ def train(
         raise ConfigError("--labels without --records", "labels are joined to the records of a lake")
     if promote and not register:
         raise ConfigError("--promote with --no-register", "only a registered version can become champion")
+    if card is not None and not card.resolve().parent.is_dir():  # better known before the work
+        raise ConfigError(f"--card {card}: no folder {card.parent}", "make the folder, or name another file")
     settings = config.load(conf_file)
     report = run(
         settings,
@@ -52,10 +64,14 @@ def train(
         records=records,
         labels=labels,
         choices=Choices(features=features, max_fpr=max_fpr),
+        ways=[] if splits == "none" else [way for way in WAYS if way in names("--splits", splits, WAYS)],
+        duplicates=duplicates,
         register=register,
         promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
+    if card is not None:
+        save_card(report.card, card)
     if as_json:
         print(json.dumps(plain(report), indent=2))
     else:
@@ -66,7 +82,8 @@ def train(
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
     "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   "
-    "flowlake train --records cicids2017.parquet --no-register   |   flowlake train --records var/lake/flows --labels traffic.truth.parquet"
+    "flowlake train --records cicids2017.parquet --no-register --card card.html   |   "
+    "flowlake train --records var/lake/flows --labels traffic.truth.parquet"
 )
 
 

@@ -1,0 +1,83 @@
+"""What ``flowlake train`` tells: the tables, JSON without undefined numbers, the card in a file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from jobs.sources.packets.commands.train import train
+from jobs.training.fit import CANDIDATES
+from tests.unit.evaluation.planted import site_traffic
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled records of three days with flowlake's columns; an attack's name is hostile, and 60 rows come twice."""
+    flows = site_traffic(400)
+    x = np.zeros((400, len(CANDIDATES)))
+    x[:, :3] = flows.x
+    columns: dict[str, object] = {name: x[:, i] for i, name in enumerate(CANDIDATES)}
+    columns["Label"] = ["<b>[red]scan" if label == "SYN_SCAN" else label for label in flows.y.tolist()]
+    columns["Timestamp"] = [f"{day} 10:00:00" for day in flows.group.tolist()]
+    table = pa.table(columns)
+    file = tmp_path_factory.mktemp("records") / "labelled.parquet"
+    pq.write_table(pa.concat_tables([table, table.slice(0, 60)]), file)
+    return file
+
+
+def run(*arguments: object) -> str:
+    """What the command prints on standard output, or why it fails."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(train)
+    done = CliRunner().invoke(app, ["--no-register", "--features", "3", *map(str, arguments)], env={"COLUMNS": "200"})
+    return done.stdout if done.exception is None else str(done.exception)
+
+
+def test_tables_notes_and_card(records: Path, tmp_path: Path) -> None:
+    file = tmp_path / "card.html"
+    shown = run("--records", records, "--splits", "attack", "--card", file)
+    for title in ("Detection quality at threshold", "By label (random)", "Attacks left out of the training"):
+        assert title in shown
+    assert "<b>[red]scan" in shown
+    assert "Note: left out" not in shown
+    assert re.search(r"Note: \d+ of \d+ test rows of the split random are also in the training", shown)
+    assert "false alarms an hour" in shown
+    card = file.read_text(encoding="utf-8")
+    assert "labelled records labelled.parquet" in card
+    assert "flowlake train --records labelled.parquet --features 3 --max-fpr 0.005" in card
+    assert "<b>[red]" not in card
+
+
+def test_json_has_the_whole_account(records: Path) -> None:
+    report = json.loads(run("--records", records, "--splits", "day", "--json"))
+    assert list(report["quality"]) == ["random", "by_day"]
+    assert report["evaluation"]["parts"]["by_day"]["quality"] == report["quality"]["by_day"]
+    assert report["evaluation"]["unseen"] == []
+    assert report["evaluation"]["parts"]["random"]["leak"]["dropped"] > 0
+    low, high = (report["evaluation"]["parts"]["random"]["intervals"]["recall"][end] for end in ("low", "high"))
+    assert low <= report["quality"]["random"]["recall"] <= high
+    assert report["evaluation"]["site"]["attack_share"] == 0.01
+
+
+def test_many_duplicates_are_refused_where_asked(records: Path) -> None:
+    said = run("--records", records, "--splits", "none", "--duplicates", "refuse")
+    assert "test rows" in said
+    assert "are also in the training" in said
+
+
+def test_a_card_that_cannot_be_written_is_known_before_the_work(records: Path, tmp_path: Path) -> None:
+    said = run("--records", records, "--card", tmp_path / "no" / "card.html")
+    assert "no folder" in said
+
+
+def test_an_unknown_split_is_named(records: Path) -> None:
+    said = run("--records", records, "--splits", "weekday")
+    assert "no part 'weekday'" in said
