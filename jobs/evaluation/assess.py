@@ -182,12 +182,17 @@ def assess(
             if found := assessor.folds(f"by {way}", of, identity, notes):
                 parts[f"by_{way}"] = found
     left_out = assessor.left_out(base, model, notes) if "attack" in ways else ()
+    at = parts[base.name].quality
+    for count, what in ((at.attacks, "attack"), (at.records - at.attacks, "benign record")):
+        if not count:
+            notes.append(f"no {what} among the {at.records:,} records held out: how good the model is is not known")
+    if rare := sorted(set(flows.y.tolist()) - set(decisions.flows.y.tolist())):
+        notes.append(f"no record held out, so nothing is known of: {', '.join(rare)}")
     ages = by_age(decisions)
     if not ages:
         notes.append("no interim snapshots, or none with an age: how early the model is right is not known")
     score = np.where(decisions.novel, np.inf, decisions.p_attack)
     points = curve(decisions.flows.attack, score)
-    at = parts[base.name].quality
     own, at_site = (reliability(decisions.flows.attack, decisions.p_attack, share) for share in (None, site.attack_share))
     contradictory = leaks.contradictions(identity, flows.y)
     return Evaluation(

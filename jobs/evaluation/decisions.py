@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows, concat
-from schemas.labels import BENIGN, UNKNOWN
+from schemas.labels import BENIGN
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Decisions:
         P(attack).
     taken : str[n]
         The class that each was taken for, ``BENIGN`` for no attack, ``UNKNOWN`` for what the novelty detector alone has found.
+    novel : bool[n]
+        True for what the novelty detector alone has found.
     rank : float64[n]
         Orders the records, attacks first; across models, which have thresholds of their own.
     """
@@ -32,6 +34,7 @@ class Decisions:
     flows: LabelledFlows
     p_attack: npt.NDArray[np.float64]
     taken: npt.NDArray[np.str_]
+    novel: npt.NDArray[np.bool_]
     rank: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -42,26 +45,22 @@ class Decisions:
         """bool[n], True where taken for an attack."""
         return np.asarray(self.taken != BENIGN)
 
-    @property
-    def novel(self) -> npt.NDArray[np.bool_]:
-        """bool[n], True where the novelty detector alone has found it."""
-        return np.asarray(self.taken == UNKNOWN.name)
-
     def where(self, mask: npt.NDArray[np.bool_]) -> Decisions:
         """Those of some records."""
-        return Decisions(self.flows.where(mask), self.p_attack[mask], self.taken[mask], self.rank[mask])
+        return Decisions(self.flows.where(mask), self.p_attack[mask], self.taken[mask], self.novel[mask], self.rank[mask])
 
 
 def decide(model: ScoringModel, flows: LabelledFlows) -> Decisions:
     """Let a model decide on records, which have at least its columns."""
     novel = None if model.novelty is None else model.novelty.score(flows.select(model.novelty.columns).x)
     p_attack, label, kind = model.decide(model.predict(flows.select(model.columns).x), novel)
-    return Decisions(flows, p_attack, np.array(model.verdicts, dtype=str)[kind], label + p_attack)
+    unknown = kind == len(model.classes)  # by its place: records may be labelled so too
+    return Decisions(flows, p_attack, np.array(model.verdicts, dtype=str)[kind], unknown, label + p_attack)
 
 
 def together(parts: Sequence[Decisions]) -> Decisions:
     """Decisions of several models, one after the other."""
     return Decisions(
         concat([p.flows for p in parts]),
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("p_attack", "taken", "rank")),
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("p_attack", "taken", "novel", "rank")),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import ConfigError
+from infra.errors import ConfigError, ModelError
 from infra.sections import EvaluationSettings
 from jobs.evaluation import leaks, splits
 from jobs.evaluation.assess import Assessor, Evaluation, assess
@@ -35,6 +35,9 @@ from schemas.packets import FLOWS
 #: its own hosts, tools and campaigns.
 SEEDS: tuple[int, ...] = tuple(range(101, 123))
 SECONDS = 18.0
+
+#: Benign records, and records of attacks, with which there is something to fit to and something to judge by.
+_FEWEST = 10
 
 Progress = Callable[[str], None]
 
@@ -248,6 +251,12 @@ def _judged(
     """The model, the fold it is of, and how good it is."""
     flows = data.flows
     assessor = Assessor(flows, lambda some, others: fit(some, others, choices).model, site, choices.seed, progress)
+    attacks = int(flows.attack.sum())
+    if 0 < min(attacks, len(flows) - attacks) < _FEWEST:  # none at all is said by the fit, which names what there is
+        raise ModelError(
+            f"{data.source}: {len(flows) - attacks:,} benign records and {attacks:,} of attacks, too few to learn from and to judge by",
+            f"at least {_FEWEST} of each are needed; hundreds are better",
+        )
     progress("looking for equal rows on both sides")
     identity = leaks.identities(flows)
     # seeds share neither host nor campaign: what is equal there is not the same traffic, and comes again in reality too

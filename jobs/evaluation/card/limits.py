@@ -36,6 +36,8 @@ def _pc(value: float) -> str:
 
 def _unlike(evaluation: Evaluation) -> Iterator[str]:
     (name, first), *others = evaluation.parts.items()
+    if not 0 < first.quality.attacks < first.quality.records:
+        yield "The records held out of its training lack attacks or benign ones: how good it is is not known."
     for other, part in others:
         if not other.startswith("by_") or not part.quality.attacks:
             continue

@@ -132,6 +132,13 @@ def test_planted_duplicates_are_dropped_counted_or_refused() -> None:
     assert clean.parts["random"].leak == leaks.Leak(len(splits.at_random(flows, 7).test), 0, 0, ())
 
 
+def test_a_label_of_one_record_is_trained_on_and_named() -> None:
+    flows = site_traffic(300)
+    rare = replace(flows, y=np.where(np.arange(300) == int(np.flatnonzero(flows.attack)[0]), "HEARTBLEED", flows.y))
+    evaluation, _ = judged(rare, ())
+    assert "no record held out, so nothing is known of: HEARTBLEED" in evaluation.notes
+
+
 def test_nothing_left_to_judge_by_is_refused() -> None:
     flows = site_traffic(200)
     same = replace(flows, x=np.zeros_like(flows.x))

@@ -15,7 +15,7 @@ from tests.unit.evaluation.planted import records
 
 def decided(y: list[str], taken: list[str], **given: list[object]) -> Decisions:
     p = np.array([0.1 if t == "BENIGN" else 0.9 for t in taken])
-    return Decisions(records(y, **given), p, np.array(taken), p)
+    return Decisions(records(y, **given), p, np.array(taken), np.array(taken) == "UNKNOWN", p)
 
 
 def test_a_part_by_hand() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -71,6 +72,15 @@ def test_many_duplicates_are_refused_where_asked(records: Path) -> None:
     said = run("--records", records, "--splits", "none", "--duplicates", "refuse")
     assert "test rows" in said
     assert "are also in the training" in said
+
+
+def test_too_few_records_are_refused(records: Path, tmp_path: Path) -> None:
+    table = pq.read_table(records)
+    benign = pc.equal(table.column("Label"), "BENIGN")
+    few = pa.concat_tables([table.filter(benign), table.filter(pc.invert(benign)).slice(0, 9)])
+    pq.write_table(few, tmp_path / "few.parquet")
+    said = run("--records", tmp_path / "few.parquet")
+    assert f"labelled records few.parquet: {few.num_rows - 9} benign records and 9 of attacks, too few to learn from" in said
 
 
 def test_a_card_that_cannot_be_written_is_known_before_the_work(records: Path, tmp_path: Path) -> None:
