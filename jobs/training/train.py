@@ -168,7 +168,8 @@ def train(
     model, version, promoted, why = fitted.model, None, False, "not registered"
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
     command = _command(seeds, seconds, records, labels, choices)
-    facts = CardFacts(data.source, "", len(data.flows), command, _rule(choices), choices.seed, data.notes)
+    rule = _rule(choices)
+    facts = CardFacts(data.source, "", len(data.flows), command, rule, choices.seed, data.notes)
     page = card(model, evaluation, importance, facts)
     if register:
         promoted, why = (True, "asked for") if promote else _should_promote(settings, next(iter(evaluation.parts.values())).quality, test)
@@ -186,7 +187,7 @@ def train(
                     params={**FOREST, **vars(choices), "threshold": model.threshold, "columns": ",".join(model.columns)},
                     metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
                     files=files,
-                    tags={"card": CARD},
+                    tags={"card": CARD, "threshold_rule": rule},
                 ),
                 promote=promoted,
                 usual=model.usual,

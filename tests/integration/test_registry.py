@@ -258,6 +258,7 @@ def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path)
     run = client.get_run(client.get_model_version("flowlake-flows", "1").run_id)
     assert run.data.metrics["held_out_closed_recall"] == first.quality["held_out_closed"].recall
     tags = client.get_model_version("flowlake-flows", "1").tags
+    assert tags["threshold_rule"] in first.card
     assert Path(client.download_artifacts(run.info.run_id, tags["card"], str(tmp_path))).read_text(encoding="utf-8") == first.card
     assert {f.path for f in client.list_artifacts(run.info.run_id)} == {
         "card.html",

@@ -8,12 +8,27 @@ from dataclasses import replace
 import numpy as np
 from sklearn.tree import DecisionTreeClassifier
 
+from infra.sections import EvaluationSettings
+from jobs.evaluation import leaks, splits
+from jobs.evaluation.assess import Assessor, Evaluation, assess
+from jobs.evaluation.card import CardFacts
 from jobs.scoring.model import ScoringModel
 from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
 
+#: A name that would be a script, an attribute or a formula where it is not text.
+HOSTILE = "<script>alert('1')</script>\"&$x_{\\frac$"
+FACTS = CardFacts(
+    data=f"labelled records {HOSTILE}.parquet",
+    data_version="17",
+    records=1200,
+    command="flowlake train --records a.parquet",
+    rule="most recall",
+    seed=7,
+    notes=(f"dropped {HOSTILE}",),
+)
 COLUMNS = ("flow_duration", "total_fwd_packets", "syn_flag_count")
 
 
@@ -52,3 +67,19 @@ def small_fit(train: LabelledFlows, validation: LabelledFlows) -> ScoringModel:
     model = ScoringModel.from_estimator(tree, FLOWS, columns=train.columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new")
     p_attack, _, _ = model.decide(model.predict(validation.x))
     return replace(model, threshold=choose_threshold(p_attack, validation, 0.05))
+
+
+def account(flows: LabelledFlows) -> tuple[ScoringModel, Evaluation]:
+    """A model of these records, judged in every way."""
+    assessor = Assessor(flows, small_fit, EvaluationSettings(), 7, lambda line: None)
+    identity = leaks.identities(flows)
+    base, leak = assessor.clean(splits.at_random(flows, 7), identity, "drop")
+    model = small_fit(flows.where(base.train), flows.where(base.validation))
+    return model, assess(assessor, model, base, leak, identity)
+
+
+def hostile_account() -> tuple[ScoringModel, Evaluation, CardFacts]:
+    """A model whose data, labels and days have hostile names."""
+    flows = site_traffic()
+    names, days = (np.where(of == this, HOSTILE, of).astype(str) for of, this in ((flows.y, "SYN_SCAN"), (flows.group, "2026-01-01")))
+    return *account(replace(flows, y=names, group=days)), FACTS

@@ -6,30 +6,17 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from infra.sections import EvaluationSettings
 from jobs.evaluation import leaks, splits
 from jobs.evaluation.assess import Assessor, Evaluation, assess
-from jobs.evaluation.card import CardFacts, card
+from jobs.evaluation.card import card
 from jobs.evaluation.card.limits import limits
 from jobs.evaluation.card.page import amount, share, span
 from jobs.evaluation.intervals import Interval
 from jobs.scoring.model import ScoringModel
-from jobs.training.labelled import LabelledFlows
-from tests.unit.evaluation.planted import records, site_traffic, small_fit
-
-HOSTILE = "<script>alert('1')</script>\"&$x_{\\frac$"
-FACTS = CardFacts(
-    data=f"labelled records {HOSTILE}.parquet",
-    data_version="17",
-    records=1200,
-    command="flowlake train --records a.parquet",
-    rule="most recall",
-    seed=7,
-    notes=(f"dropped {HOSTILE}",),
-)
+from tests.unit.evaluation.planted import FACTS, HOSTILE, hostile_account, records, site_traffic, small_fit
 
 
 class Page(HTMLParser):
@@ -69,19 +56,10 @@ class Page(HTMLParser):
         return next(row[1:] for row in self.rows if row and row[0] == first)
 
 
-def judged(flows: LabelledFlows) -> tuple[ScoringModel, Evaluation]:
-    assessor = Assessor(flows, small_fit, EvaluationSettings(), 7, lambda line: None)
-    identity = leaks.identities(flows)
-    base, leak = assessor.clean(splits.at_random(flows, 7), identity, "drop")
-    model = small_fit(flows.where(base.train), flows.where(base.validation))
-    return model, assess(assessor, model, base, leak, identity)
-
-
 @pytest.fixture(scope="module")
 def hostile() -> tuple[ScoringModel, Evaluation]:
-    flows = site_traffic()
-    names = np.where(flows.y == "SYN_SCAN", HOSTILE, flows.y)
-    return judged(replace(flows, y=names.astype(str), group=np.where(flows.group == "2026-01-01", HOSTILE, flows.group)))
+    model, evaluation, _ = hostile_account()
+    return model, evaluation
 
 
 def test_numbers_are_those_of_the_evaluation(hostile: tuple[ScoringModel, Evaluation]) -> None:
@@ -128,7 +106,7 @@ def test_the_same_evaluation_gives_the_same_page(hostile: tuple[ScoringModel, Ev
 
 
 def test_what_is_undefined_is_a_dash_and_breaks_nothing() -> None:
-    model, _ = judged(site_traffic(600))
+    model = small_fit(site_traffic(300), site_traffic(300, seed=4))
     benign = records(["BENIGN"] * 12, [[0.1 * i, 0, 0] for i in range(12)])
     assessor = Assessor(benign, small_fit, EvaluationSettings(), 7, lambda line: None)
     base = splits.at_random(benign, 7)
