@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from infra.sections import EvaluationSettings
 from jobs.evaluation.assess import Evaluation
-from jobs.evaluation.operating import Curve
+from jobs.evaluation.operating import Curve, false_alarms_per_hour, precision_at
 from jobs.evaluation.parts import SplitResult
 
 #: Points of the curve that are written down.
@@ -20,7 +21,7 @@ POINTS = 200
 def plain(evaluation: Evaluation) -> dict[str, Any]:
     """The whole account, by the names of :class:`Evaluation` and of what it is made of."""
     return {
-        "parts": {name: _part(part) for name, part in evaluation.parts.items()},
+        "parts": {name: _part(part, evaluation.site) for name, part in evaluation.parts.items()},
         "unseen": value(evaluation.unseen),
         "ages": value(evaluation.ages),
         "curve": None if evaluation.curve is None else _curve(evaluation.curve),
@@ -50,8 +51,14 @@ def value(of: Any) -> Any:
     return of
 
 
-def _part(part: SplitResult) -> dict[str, Any]:
-    return {name: value(getattr(part, name)) for name in ("quality", "intervals", "drawn", "classes", "confusion", "folds", "leak")}
+def _part(part: SplitResult, site: EvaluationSettings) -> dict[str, Any]:
+    figures = {name: value(getattr(part, name)) for name in ("quality", "intervals", "drawn", "classes", "confusion", "folds", "leak")}
+    q = part.quality
+    there = {
+        "precision": precision_at(q.recall, q.false_positive_rate, site.attack_share),
+        "false_alarms_per_hour": false_alarms_per_hour(q.false_positive_rate, site),
+    }
+    return {**figures, "on_site": value(there)}
 
 
 def thinned(curve: Curve, points: int = POINTS) -> Curve:

@@ -186,6 +186,8 @@ def assess(
     for count, what in ((at.attacks, "attack"), (at.records - at.attacks, "benign record")):
         if not count:
             notes.append(f"no {what} among the {at.records:,} records held out: how good the model is is not known")
+    if base.name == "random" and not flows.closed.all():
+        notes.append("interim snapshots of one flow may lie on both sides of the random split: believe the others")
     if rare := sorted(set(flows.y.tolist()) - set(decisions.flows.y.tolist())):
         notes.append(f"no record held out, so nothing is known of: {', '.join(rare)}")
     ages = by_age(decisions)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.evaluation import account
 from jobs.evaluation.intervals import Interval
+from jobs.evaluation.operating import false_alarms_per_hour, precision_at
 from jobs.training.evaluate import Quality
 from jobs.training.train import TrainingReport
 
@@ -69,6 +70,11 @@ def _quality(report: TrainingReport) -> Table:
             value, interval = getattr(part.quality, field.name), part.intervals.get(field.name)
             cells.append(f"{value:,}" if isinstance(value, int) else _figure(value) + (_span(interval) if interval else ""))
         table.add_row(field.name.replace("_", " "), *cells)
+    site = report.evaluation.site
+    rates = [(part.quality.recall, part.quality.false_positive_rate) for part in parts.values()]
+    if site.attack_share != 0.01:  # which is shown in any case
+        table.add_row(f"precision at {100 * site.attack_share:g} %", *(_figure(precision_at(*pair, site.attack_share)) for pair in rates))
+    table.add_row("false alarms an hour", *(_amount(false_alarms_per_hour(fpr, site)) for _, fpr in rates))
     return table
 
 

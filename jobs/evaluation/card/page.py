@@ -13,7 +13,7 @@ from jobs.evaluation.assess import Evaluation
 from jobs.evaluation.card import plots
 from jobs.evaluation.card.limits import limits
 from jobs.evaluation.intervals import Interval
-from jobs.evaluation.operating import precision_at
+from jobs.evaluation.operating import false_alarms_per_hour, precision_at
 from jobs.scoring.model import ScoringModel
 
 #: Packages whose versions a model depends on.
@@ -80,6 +80,8 @@ def card(model: ScoringModel, evaluation: Evaluation, importance: Sequence[tuple
         pictures=plots.pictures(evaluation),
         precisions=_precisions(evaluation),
         matrix=_matrix(evaluation),
+        precision_at=precision_at,
+        false_alarms_per_hour=false_alarms_per_hour,
         versions=", ".join(f"{name} {number}" for name, number in _versions()),
         unknown_novelty=model.novelty is None,
     )

@@ -15,6 +15,7 @@ from jobs.evaluation import leaks, splits
 from jobs.evaluation.account import plain
 from jobs.evaluation.assess import Assessor, Evaluation, Fit, assess
 from jobs.evaluation.leaks import Treatment
+from jobs.evaluation.operating import precision_at
 from jobs.evaluation.splits import Way
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.novelty import Novelty, Tails
@@ -68,7 +69,7 @@ def test_every_way_is_judged_by_models_that_have_not_seen_it(account: tuple[Eval
     assert [f.name for f in evaluation.parts["by_day"].folds] == ["2026-01-01", "2026-01-02", "2026-01-03"]
     assert sum(f.rates.records for f in evaluation.parts["by_host"].folds) == 1200
     assert len(evaluation.ages) > 3
-    assert evaluation.notes == ()
+    assert evaluation.notes == ("interim snapshots of one flow may lie on both sides of the random split: believe the others",)
 
 
 def test_the_account_fits_together(account: tuple[Evaluation, Fits]) -> None:
@@ -84,6 +85,9 @@ def test_the_account_fits_together(account: tuple[Evaluation, Fits]) -> None:
     assert sum(a.rates.records for a in evaluation.ages if not a.closed) == interim.quality.records
     values = json.loads(json.dumps(plain(evaluation), allow_nan=False))
     assert values["parts"]["by_day"]["quality"]["recall"] == evaluation.parts["by_day"].quality.recall
+    there, day = values["parts"]["by_day"]["on_site"], evaluation.parts["by_day"].quality
+    assert there["precision"] == precision_at(day.recall, day.false_positive_rate, 0.01)
+    assert there["false_alarms_per_hour"] == pytest.approx(day.false_positive_rate * 0.99 * 360_000)
     assert values["parts"]["random"]["intervals"]["f1"] == evaluation.parts["random"].intervals["f1"]._asdict()
 
 

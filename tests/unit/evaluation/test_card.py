@@ -15,6 +15,7 @@ from jobs.evaluation.card import card
 from jobs.evaluation.card.limits import limits
 from jobs.evaluation.card.page import amount, share, span
 from jobs.evaluation.intervals import Interval
+from jobs.evaluation.operating import false_alarms_per_hour
 from jobs.scoring.model import ScoringModel
 from tests.unit.evaluation.planted import FACTS, HOSTILE, hostile_account, records, site_traffic, small_fit
 
@@ -69,6 +70,8 @@ def test_numbers_are_those_of_the_evaluation(hostile: tuple[ScoringModel, Evalua
     assert page.row("records") == [f"{p.quality.records:,}" for p in parts]
     for name, key in (("recall", "recall"), ("false-positive rate", "false_positive_rate"), ("precision in the sample", "precision")):
         assert page.row(name) == [f"{share(getattr(p.quality, key))} ({span(p.intervals[key])})" for p in parts]
+    alarms = [amount(false_alarms_per_hour(p.quality.false_positive_rate, evaluation.site)) for p in parts]
+    assert page.row("false alarms an hour") == alarms
     assert page.row("macro-F1 over the labels")[0] == (
         f"{parts[0].quality.macro_f1:.4f} ({parts[0].intervals['macro_f1'].low:.4f} to {parts[0].intervals['macro_f1'].high:.4f})"
     )
