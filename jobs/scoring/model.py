@@ -1,7 +1,7 @@
 """The model that scores the records of a type: records in, predictions out.
 
-A :class:`ScoringModel` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
-forests no scikit-learn.
+A :class:`ScoringModel` is what the driver hands out and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for trees
+no scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ModelError
+from jobs.scoring.boosted import Boosted
 from jobs.scoring.calibration import Calibration
+from jobs.scoring.compiled import compiled
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
 from jobs.scoring.novelty import Novelty
@@ -33,7 +35,7 @@ class Usual(NamedTuple):
 
 
 class Predictor(Protocol):
-    """Whatever yields class probabilities: a :class:`Forest` or a scikit-learn classifier."""
+    """Whatever yields class probabilities: compiled trees or a scikit-learn classifier."""
 
     def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
@@ -92,12 +94,10 @@ class ScoringModel:
             raise ModelError(f"model {self.version}: classes {list(self.classes)} are not {BENIGN} and at least one attack")
         if not 0.0 < self.threshold <= 1.0:  # NaN fails too
             raise ModelError(f"model {self.version}: threshold {self.threshold} is not in (0, 1]")
-        if isinstance(self.predictor, Forest) and (
-            self.predictor.columns != len(self.columns) or self.predictor.leaf_proba.shape[1] != len(self.classes)
+        if isinstance(self.predictor, Forest | Boosted) and (
+            self.predictor.columns != len(self.columns) or self.predictor.width != len(self.classes)
         ):
-            raise ModelError(
-                f"model {self.version}: the forest does not fit its {len(self.columns)} columns and {len(self.classes)} classes"
-            )
+            raise ModelError(f"model {self.version}: its trees do not fit its {len(self.columns)} columns and {len(self.classes)} classes")
         object.__setattr__(self, "_attacks", np.array([i for i, c in enumerate(self.classes) if c != BENIGN], dtype=np.int64))
 
     @classmethod
@@ -116,8 +116,16 @@ class ScoringModel:
         novelty: Novelty | None = None,
         compact: bool = True,
     ) -> ScoringModel:
-        """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
-        predictor = Forest.from_sklearn(estimator) if compact else None
+        """Wrap a fitted scikit-learn classifier; trees are compiled (:mod:`jobs.scoring.compiled`) unless ``compact`` is False.
+
+        Raises
+        ------
+        ValueError
+            What a file says of its trees cannot be: it is damaged.
+        ModelError
+            The parts do not fit together.
+        """
+        predictor: Predictor | None = compiled(estimator) if compact else None
         if predictor is None:
             if hasattr(estimator, "n_jobs"):
                 estimator.set_params(n_jobs=1)  # a worker owns one core
@@ -183,7 +191,7 @@ class ScoringModel:
         """Class probabilities as the classifier gives them."""
         if len(x) == 0:
             return np.zeros((0, len(self.classes)))
-        if isinstance(self.predictor, Forest):
+        if isinstance(self.predictor, Forest | Boosted):
             return self.predictor.predict_proba(x)
         from threadpoolctl import threadpool_limits
 
