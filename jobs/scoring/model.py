@@ -34,6 +34,15 @@ class Usual(NamedTuple):
     high: float
 
 
+class Judgement(NamedTuple):
+    """What a model says of n records: P(attack) float64[n], label int8[n], index int64[n] into its verdicts, novelty float64[n] or None."""
+
+    attack: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int8]
+    kind: npt.NDArray[np.int64]
+    novelty: npt.NDArray[np.float64] | None
+
+
 class Predictor(Protocol):
     """Whatever yields class probabilities: compiled trees or a scikit-learn classifier."""
 
@@ -221,36 +230,30 @@ class ScoringModel:
 
     def score_each(self, batches: Sequence[Records]) -> list[pa.RecordBatch]:
         """:meth:`score` of every batch; rows that are alike in different ones go through the model once."""
+        return [self._scored(records, judged) for records, judged in zip(batches, self.judge(batches), strict=True)]
+
+    def judge(self, batches: Sequence[Records]) -> list[Judgement]:
+        """What :meth:`score_each` writes beside the records of each batch."""
         for records in batches:
             check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])
         each = [feature_matrix(records, self.columns) for records in batches]
         novel = [self.novelties(records, x) for records, x in zip(batches, each, strict=True)]
         attack, label, kind = self.decide(self.predict(np.concatenate(each)), _joined(novel))
-        return [
-            self._scored(b, attack[at:end], label[at:end], kind[at:end], some)
-            for b, at, end, some in zip(batches, ends, ends[1:], novel, strict=False)
-        ]
+        return [Judgement(attack[at:end], label[at:end], kind[at:end], some) for at, end, some in zip(ends, ends[1:], novel, strict=False)]
 
-    def _scored(
-        self,
-        records: Records,
-        attack: npt.NDArray[Any],
-        label: npt.NDArray[Any],
-        kind: npt.NDArray[Any],
-        novel: npt.NDArray[np.float64] | None,
-    ) -> pa.RecordBatch:
+    def _scored(self, records: Records, judged: Judgement) -> pa.RecordBatch:
         n = records.num_rows
         now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(self.record.published.field("scored_at").type)
         added = {
-            "confidence_score": pa.array(attack),
-            "predicted_label": pa.array(label),
-            "attack_type": pa.array(self.types, pa.string()).take(pa.array(kind)),
+            "confidence_score": pa.array(judged.attack),
+            "predicted_label": pa.array(judged.label),
+            "attack_type": pa.array(self.types, pa.string()).take(pa.array(judged.kind)),
             "model_version": pa.repeat(pa.scalar(self.version, pa.string()), n),
             "scored_at": pa.repeat(now, n),
         }
-        if novel is not None:
-            added["novelty_score"] = pa.array(novel)
+        if judged.novelty is not None:
+            added["novelty_score"] = pa.array(judged.novelty)
         arrays = [_plain(records.column(f.name), f) for f in self.record.schema]
         scores = [added[f.name] if f.name in added else pa.nulls(n, f.type) for f in PREDICTION_FIELDS]
         return pa.RecordBatch.from_arrays([*arrays, *scores], schema=self.record.published)
