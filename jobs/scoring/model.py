@@ -205,7 +205,12 @@ class ScoringModel:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1):
-            return self.predictor.predict_proba(x)
+            proba = self.predictor.predict_proba(x)
+        if proba.shape != (len(x), len(self.classes)):
+            raise ModelError(
+                f"model {self.version}: gives {list(proba.shape)} numbers for {len(x)} records and {len(self.classes)} classes"
+            )
+        return proba
 
     def score(self, records: Records) -> pa.RecordBatch:
         """Score records.

@@ -58,8 +58,6 @@ def examine(model: ScoringModel, label: str) -> None:
         scored = model.score(records)
     except Exception as e:  # a model of any kind: whatever it raises
         raise ModelError(f"{label}: fails on a probe of {ROWS} records: {type(e).__name__}: {one_line(e)}") from e
-    if proba.shape != (ROWS, len(model.classes)):
-        raise ModelError(f"{label}: gives {list(proba.shape)} numbers for {ROWS} records and {len(model.classes)} classes")
     _probabilities(proba, f"{label}: P(class)")
     if (worst := float(np.abs(proba.sum(axis=1) - 1).max())) > _SUM:
         raise ModelError(f"{label}: probabilities of a record sum to 1 ± {worst:.2g}")
