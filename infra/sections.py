@@ -46,6 +46,11 @@ class ScoringSettings(Section):
     model_name: str = Field("flowlake-flows", description="registered model of flows")
     models: dict[str, str] = Field(default_factory=dict, description="record type -> registered model, where another than it declares")
     alias: str = Field("champion", description="which of its versions is served")
+    challenger_alias: str = Field("challenger", description="which of its versions scores beside it, unseen")
+    max_ms_per_1000: float = Field(7.0, gt=0, description="milliseconds that a model may take for 1,000 records, on one core")
+    max_mb: float = Field(256.0, gt=0, description="megabytes that a model may take in a worker's memory")
+    poll_s: float = Field(20.0, gt=0, le=3600, description="seconds between two looks for a newly promoted model")
+    port: int = Field(0, ge=0, le=65535, description="port of the driver from which workers get models; 0: any that is free")
 
     @field_validator("artifact_root")
     @classmethod

@@ -76,6 +76,7 @@ def run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool =
 def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool, accept: bool) -> int:
     from infra.kafka import topics
     from jobs.runtime import checkpoints, inputs, lake, runner, session
+    from jobs.scoring import serving
 
     lake.check(settings)
     log.setup(settings.log)
@@ -85,6 +86,7 @@ def _run(settings: Settings, app: str, queries: Sequence[Query], *, reset: bool,
     spark = session.build(settings, app)
     with ExitStack() as ends:
         ends.callback(runner.shut_down, spark)
+        ends.callback(serving.stop)
         if reset:
             for query in queries:
                 for path in checkpoints.reset(settings, query.name):

@@ -22,6 +22,7 @@ from jobs.scoring.calibration import Calibration
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
 from jobs.scoring.novelty import DETECTORS, Novelty
+from jobs.scoring.trusted import TRUSTED
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def save(estimator: Any, model: ScoringModel, folder: Path, facts: dict[str, str
         estimator,
         str(folder),
         serialization_format="skops",
-        skops_trusted_types=["sklearn.tree._tree.Tree"],  # its node indices are what Forest.from_sklearn checks
+        skops_trusted_types=list(TRUSTED),
         metadata=facts,
         pip_requirements=requirements,
     )

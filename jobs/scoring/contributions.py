@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.kernels import allocating_kernel
-from jobs.scoring.forest import Forest
+from jobs.scoring.trees import Trees
 
 
 @allocating_kernel
-def _lay_out(  # type: ignore[no-untyped-def]  # compiled: types are those of the Forest's and the Layout's arrays
+def _lay_out(  # type: ignore[no-untyped-def]  # compiled: types are those of the Trees' and the Layout's arrays
     roots, feature, threshold, children, cover, value, ends, via, cut, first, before, share, leaf
 ):
     """Fill a layout with the nodes that matter; returns their number, the most features on a path, and the sum of the trees' bases."""
@@ -167,40 +167,40 @@ class TreeContributions:
     _weights: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, forest: Forest, leaf_values: npt.NDArray[np.float64]) -> TreeContributions:
-        """Prepare a forest.
+    def of(cls, trees: Trees, leaf_values: npt.NDArray[np.float64]) -> TreeContributions:
+        """Prepare the trees of a forest.
 
         Parameters
         ----------
-        forest
-            Its ``cover`` says which way records of the training went.
+        trees
+            Their ``cover`` says which way records of the training went.
         leaf_values
-            float64[leaves]: a value for each row of ``forest.leaf_proba``.
+            float64[leaves]: a value for each row of ``trees.values``.
 
         Raises
         ------
         ValueError
             A cover or a value is no (positive) number: a damaged file.
         """
-        if not (np.isfinite(forest.cover).all() and (forest.cover > 0).all() and np.isfinite(leaf_values).all()):
+        if not (np.isfinite(trees.cover).all() and (trees.cover > 0).all() and np.isfinite(leaf_values).all()):
             raise ValueError("a node holds no weight of training records, or a leaf no value")
-        nodes, trees = len(forest.children), len(forest.roots)
-        leaf = forest.leaf_row >= 0
+        nodes, count = len(trees.children), len(trees.roots)
+        leaf = trees.leaf_row >= 0
         value = np.full(nodes, np.nan)
-        value[leaf] = leaf_values[forest.leaf_row[leaf]]
+        value[leaf] = leaf_values[trees.leaf_row[leaf]]
         # By node: feature and threshold of its split, the first of its two ends (-1: a leaf), the nearest edge above that splits on
         # the same feature (-1: none). By edge into a node: share of the training records that went this way at all splits on the
         # feature so far. By node: the value of a leaf, 1 elsewhere.
         via, first, before = (np.full(nodes, -1, np.int64) for _ in range(3))
         cut, share, ended = np.zeros(nodes), np.ones(nodes), np.ones(nodes)
-        ends = np.zeros(trees + 1, np.int64)
+        ends = np.zeros(count + 1, np.int64)
         made, most, base = _lay_out(
-            forest.roots, forest.feature, forest.threshold, forest.children, forest.cover, value,
+            trees.roots, trees.feature, trees.threshold, trees.children, trees.cover, value,
             ends, via, cut, first, before, share, ended,
         )  # fmt: skip
         points, weights = np.polynomial.legendre.leggauss(max(1, (most + 1) // 2))  # exact to degree 2n - 1 >= most - 1
         layout = (ends, *(array[:made].copy() for array in (via, cut, first, before, share, ended)))
-        return cls(base / trees, forest.columns, trees, layout, (points + 1) / 2, weights / 2)
+        return cls(base / count, trees.columns, count, layout, (points + 1) / 2, weights / 2)
 
     def __call__(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Contributions, float64[n, columns], of a finite float32[n, columns] matrix; a row and ``base`` sum to the forest's number."""

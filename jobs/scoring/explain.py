@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jobs.scoring.boosted import Boosted
 from jobs.scoring.contributions import TreeContributions
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import feature_matrix
@@ -66,7 +67,7 @@ class Explainer:
         self.champion = champion
         forest, self._scaled = _forest(champion.predictor)
         try:
-            self._contributions = TreeContributions.of(forest, -forest.leaf_proba[:, champion.classes.index(BENIGN)])
+            self._contributions = TreeContributions.of(forest.trees, -forest.leaf_proba[:, champion.classes.index(BENIGN)])
         except ValueError as e:
             raise NotExplainedError(str(e)) from e
         names = features_of(champion.record).names
@@ -116,6 +117,8 @@ def _forest(predictor: Any) -> tuple[Forest, _Scaled]:
     """The forest in a model, and what is done to a matrix before it gets there."""
     if isinstance(predictor, Forest):
         return predictor, lambda x: x
+    if isinstance(predictor, Boosted):  # it adds up log-odds: shares of P(attack) would not be exact
+        raise NotExplainedError("HistGradientBoostingClassifier is a kind of model without exact contributions")
     from sklearn.pipeline import Pipeline
 
     if not isinstance(predictor, Pipeline):

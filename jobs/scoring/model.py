@@ -1,7 +1,7 @@
 """The model that scores the records of a type: records in, predictions out.
 
-A :class:`ScoringModel` is what the driver broadcasts and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for
-forests no scikit-learn.
+A :class:`ScoringModel` is what the driver hands out and the workers call. It needs NumPy, Numba and Arrow, no MLflow, and for trees
+no scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ModelError
+from jobs.scoring.boosted import Boosted
 from jobs.scoring.calibration import Calibration
+from jobs.scoring.compiled import compiled
 from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
 from jobs.scoring.novelty import Novelty
@@ -32,8 +34,17 @@ class Usual(NamedTuple):
     high: float
 
 
+class Judgement(NamedTuple):
+    """What a model says of n records: P(attack) float64[n], label int8[n], index int64[n] into its verdicts, novelty float64[n] or None."""
+
+    attack: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int8]
+    kind: npt.NDArray[np.int64]
+    novelty: npt.NDArray[np.float64] | None
+
+
 class Predictor(Protocol):
-    """Whatever yields class probabilities: a :class:`Forest` or a scikit-learn classifier."""
+    """Whatever yields class probabilities: compiled trees or a scikit-learn classifier."""
 
     def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
@@ -92,12 +103,10 @@ class ScoringModel:
             raise ModelError(f"model {self.version}: classes {list(self.classes)} are not {BENIGN} and at least one attack")
         if not 0.0 < self.threshold <= 1.0:  # NaN fails too
             raise ModelError(f"model {self.version}: threshold {self.threshold} is not in (0, 1]")
-        if isinstance(self.predictor, Forest) and (
-            self.predictor.columns != len(self.columns) or self.predictor.leaf_proba.shape[1] != len(self.classes)
+        if isinstance(self.predictor, Forest | Boosted) and (
+            self.predictor.columns != len(self.columns) or self.predictor.width != len(self.classes)
         ):
-            raise ModelError(
-                f"model {self.version}: the forest does not fit its {len(self.columns)} columns and {len(self.classes)} classes"
-            )
+            raise ModelError(f"model {self.version}: its trees do not fit its {len(self.columns)} columns and {len(self.classes)} classes")
         object.__setattr__(self, "_attacks", np.array([i for i, c in enumerate(self.classes) if c != BENIGN], dtype=np.int64))
 
     @classmethod
@@ -116,8 +125,16 @@ class ScoringModel:
         novelty: Novelty | None = None,
         compact: bool = True,
     ) -> ScoringModel:
-        """Wrap a fitted scikit-learn classifier; forests and trees become a :class:`Forest` unless ``compact`` is False."""
-        predictor = Forest.from_sklearn(estimator) if compact else None
+        """Wrap a fitted scikit-learn classifier; trees are compiled (:mod:`jobs.scoring.compiled`) unless ``compact`` is False.
+
+        Raises
+        ------
+        ValueError
+            What a file says of its trees cannot be: it is damaged.
+        ModelError
+            The parts do not fit together.
+        """
+        predictor: Predictor | None = compiled(estimator) if compact else None
         if predictor is None:
             if hasattr(estimator, "n_jobs"):
                 estimator.set_params(n_jobs=1)  # a worker owns one core
@@ -183,12 +200,17 @@ class ScoringModel:
         """Class probabilities as the classifier gives them."""
         if len(x) == 0:
             return np.zeros((0, len(self.classes)))
-        if isinstance(self.predictor, Forest):
+        if isinstance(self.predictor, Forest | Boosted):
             return self.predictor.predict_proba(x)
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(limits=1):
-            return self.predictor.predict_proba(x)
+            proba = self.predictor.predict_proba(x)
+        if proba.shape != (len(x), len(self.classes)):
+            raise ModelError(
+                f"model {self.version}: gives {list(proba.shape)} numbers for {len(x)} records and {len(self.classes)} classes"
+            )
+        return proba
 
     def score(self, records: Records) -> pa.RecordBatch:
         """Score records.
@@ -213,36 +235,30 @@ class ScoringModel:
 
     def score_each(self, batches: Sequence[Records]) -> list[pa.RecordBatch]:
         """:meth:`score` of every batch; rows that are alike in different ones go through the model once."""
+        return [self._scored(records, judged) for records, judged in zip(batches, self.judge(batches), strict=True)]
+
+    def judge(self, batches: Sequence[Records]) -> list[Judgement]:
+        """What :meth:`score_each` writes beside the records of each batch."""
         for records in batches:
             check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])
         each = [feature_matrix(records, self.columns) for records in batches]
         novel = [self.novelties(records, x) for records, x in zip(batches, each, strict=True)]
         attack, label, kind = self.decide(self.predict(np.concatenate(each)), _joined(novel))
-        return [
-            self._scored(b, attack[at:end], label[at:end], kind[at:end], some)
-            for b, at, end, some in zip(batches, ends, ends[1:], novel, strict=False)
-        ]
+        return [Judgement(attack[at:end], label[at:end], kind[at:end], some) for at, end, some in zip(ends, ends[1:], novel, strict=False)]
 
-    def _scored(
-        self,
-        records: Records,
-        attack: npt.NDArray[Any],
-        label: npt.NDArray[Any],
-        kind: npt.NDArray[Any],
-        novel: npt.NDArray[np.float64] | None,
-    ) -> pa.RecordBatch:
+    def _scored(self, records: Records, judged: Judgement) -> pa.RecordBatch:
         n = records.num_rows
         now = pa.scalar(time.time_ns() // 1000, pa.int64()).cast(self.record.published.field("scored_at").type)
         added = {
-            "confidence_score": pa.array(attack),
-            "predicted_label": pa.array(label),
-            "attack_type": pa.array(self.types, pa.string()).take(pa.array(kind)),
+            "confidence_score": pa.array(judged.attack),
+            "predicted_label": pa.array(judged.label),
+            "attack_type": pa.array(self.types, pa.string()).take(pa.array(judged.kind)),
             "model_version": pa.repeat(pa.scalar(self.version, pa.string()), n),
             "scored_at": pa.repeat(now, n),
         }
-        if novel is not None:
-            added["novelty_score"] = pa.array(novel)
+        if judged.novelty is not None:
+            added["novelty_score"] = pa.array(judged.novelty)
         arrays = [_plain(records.column(f.name), f) for f in self.record.schema]
         scores = [added[f.name] if f.name in added else pa.nulls(n, f.type) for f in PREDICTION_FIELDS]
         return pa.RecordBatch.from_arrays([*arrays, *scores], schema=self.record.published)

@@ -91,7 +91,12 @@ def compare(champion: ScoringModel, features: Matrix, *, with_peer: bool = True)
     found = np.array([one.contributions for one in ours])
     residual = max(abs(one.base + one.contributions.sum() - one.score) for one in ours)
     explain: dict[str, Callable[[Matrix], Any]] = {"flowlake": explainer.explain}
-    model = {"trees": len(forest.roots), "nodes": len(forest.children), "depth": int(forest.depths.max()), "columns": forest.columns}
+    model = {
+        "trees": len(forest.trees.roots),
+        "nodes": len(forest.trees.children),
+        "depth": int(forest.trees.depths.max()),
+        "columns": forest.columns,
+    }
     result: dict[str, Any] = {"explained": len(features), "model": model, "flowlake": {"residual": residual}}
     if with_peer:
         at = [FEATURE_NAMES.index(name) for name in champion.columns]
@@ -127,21 +132,21 @@ def _shap(forest: Forest, benign: int) -> Any:
         import shap
     except ImportError as e:
         raise StackError("shap is not installed", "pip install shap, or measure with --no-peer") from e
-    ends = [*forest.roots[1:].tolist(), len(forest.children)]
-    trees = [_tree(forest, slice(start, end), benign) for start, end in zip(forest.roots.tolist(), ends, strict=True)]
-    return shap.TreeExplainer({"trees": trees}, feature_perturbation="tree_path_dependent")
+    ends = [*forest.trees.roots[1:].tolist(), len(forest.trees.children)]
+    each = [_tree(forest, slice(start, end), benign) for start, end in zip(forest.trees.roots.tolist(), ends, strict=True)]
+    return shap.TreeExplainer({"trees": each}, feature_perturbation="tree_path_dependent")
 
 
 def _tree(forest: Forest, nodes: slice, benign: int) -> dict[str, Any]:
-    leaf = forest.leaf_row[nodes] >= 0
-    children = np.where(leaf[:, None], -1, forest.children[nodes] - nodes.start)
-    values = np.where(leaf, 1.0 - forest.leaf_proba[forest.leaf_row[nodes], benign], 0.0) / len(forest.roots)
+    leaf = forest.trees.leaf_row[nodes] >= 0
+    children = np.where(leaf[:, None], -1, forest.trees.children[nodes] - nodes.start)
+    values = np.where(leaf, 1.0 - forest.leaf_proba[forest.trees.leaf_row[nodes], benign], 0.0) / len(forest.trees.roots)
     return {
         "children_left": children[:, 0],
         "children_right": children[:, 1],
         "children_default": children[:, 1],
-        "features": np.where(leaf, -2, forest.feature[nodes]),
-        "thresholds": forest.threshold[nodes],
+        "features": np.where(leaf, -2, forest.trees.feature[nodes]),
+        "thresholds": forest.trees.threshold[nodes],
         "values": values[:, None],
-        "node_sample_weight": forest.cover[nodes],
+        "node_sample_weight": forest.trees.cover[nodes],
     }

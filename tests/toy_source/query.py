@@ -19,8 +19,8 @@ from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.dead_letter import send as send_letters
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.workers import settle, settled
-from jobs.scoring.model import ScoringModel
-from jobs.scoring.registry import load_champion
+from jobs.scoring.modelset import ModelSet
+from jobs.scoring.serving import serve
 from schemas.wire import Header
 
 from .judge import History, Reading, judge, parse
@@ -41,17 +41,17 @@ _JUDGED_DDL = (
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Load the champion, then start the query.
+    """Find the champion, then start the query: a model that is promoted later comes into force while it runs.
 
     Raises
     ------
     ModelError
-        No champion.
+        No champion, or one that cannot score.
     CheckpointError
         The checkpoint is of another version, or of a topic that was deleted.
     """
     own = settings.section(ReadingsSettings)
-    champion = spark.sparkContext.broadcast(load_champion(settings, READING))
+    champion = serve(spark, settings, READING)
     place = checkpoints.open(settings, NAME, STATE_VERSION)
     inputs.settle(place, NAME, settings.topic(RAW_READINGS.name), settings, fail_on_data_loss=False)
     kafka, prefix = settings.kafka, settings.kafka.topic_prefix
@@ -115,7 +115,7 @@ class Judge(StatefulProcessor):
         settle()
 
 
-def scored(batches: Iterable[pa.RecordBatch], champion: ScoringModel, prefix: str) -> Iterator[pa.RecordBatch]:
+def scored(batches: Iterable[pa.RecordBatch], champion: ModelSet, prefix: str) -> Iterator[pa.RecordBatch]:
     """The scoring step: records in, rows for Spark's Kafka sink out."""
     for batch in batches:
         if batch.num_rows:

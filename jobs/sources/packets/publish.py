@@ -1,4 +1,4 @@
-"""The scoring step of the stream: flow rows of the meter -> messages for Kafka, scored by the broadcast champion."""
+"""The scoring step of the stream: flow rows of the meter -> messages for Kafka, scored by the models in force."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jobs.metering.layout import AccountRows, FlowRows, LayoutError, RefusedBlob
 from jobs.runtime import outgoing
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.outgoing import Row
-from jobs.scoring.model import ScoringModel
+from jobs.scoring.modelset import ModelSet
 from schemas.packets import ACCOUNTS, FLOWS, RAW_PACKETS
 from schemas.wire import CONTENT_JSON, Header
 
 
-def publish(batches: Iterable[pa.RecordBatch], champion: ScoringModel, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
+def publish(batches: Iterable[pa.RecordBatch], champion: ModelSet, query: str, prefix: str) -> Iterator[pa.RecordBatch]:
     """Rows of the meter (bucket, blob) of one task -> rows of :data:`jobs.runtime.outgoing.KAFKA_DDL`.
 
     All flows of the task are scored in one call; a message holds the rows of one blob, of one bucket and batch, so that its identity

@@ -10,7 +10,7 @@ from jobs.runtime import checkpoints, inputs
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.outgoing import KAFKA_DDL, write
 from jobs.runtime.workers import settled
-from jobs.scoring.registry import load_champion
+from jobs.scoring.serving import serve
 from jobs.sources.packets.publish import publish
 from jobs.sources.packets.stateful import STATE_VERSION, meter
 from schemas.packets import FLOWS, RAW_PACKETS
@@ -23,7 +23,7 @@ NAME = "meter"
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Load the champion, then start the query.
+    """Load the champion, then start the query; a model that is promoted later comes into force while it runs.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         The checkpoint belongs to another version of the state, other buckets, or a topic that was deleted.
     """
     rules = settings.section(MeterSettings)
-    champion = spark.sparkContext.broadcast(load_champion(settings, FLOWS))
+    champion = serve(spark, settings, FLOWS)
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": rules.buckets})
     inputs.settle(place, NAME, settings.topic(RAW_PACKETS.name), settings, fail_on_data_loss=rules.fail_on_data_loss)
     prefix = settings.kafka.topic_prefix

@@ -31,7 +31,7 @@ ESTIMATORS = [
 
 
 def contributions(forest: Forest, label: int = 1) -> TreeContributions:
-    return TreeContributions.of(forest, forest.leaf_proba[:, label])
+    return TreeContributions.of(forest.trees, forest.leaf_proba[:, label])
 
 
 def flat(estimator: Any) -> Forest:
@@ -118,7 +118,7 @@ def test_a_feature_that_no_tree_asks_for_contributes_nothing() -> None:
 @pytest.mark.parametrize("cover", [0.0, -1.0, np.nan, np.inf])
 def test_a_damaged_cover_is_refused(cover: float) -> None:
     forest = flat(DecisionTreeClassifier(random_state=0).fit(X, Y))
-    forest.cover[3] = cover
+    forest.trees.cover[3] = cover
     with pytest.raises(ValueError, match="weight of training records"):
         contributions(forest)
 
