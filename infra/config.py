@@ -22,6 +22,7 @@ from infra.sections import (
     AlertSettings,
     ArchiveSettings,
     DashSettings,
+    GateSettings,
     HotSettings,
     KafkaSettings,
     LakeSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     sources: SourcesSettings = SourcesSettings()
     kafka: KafkaSettings = KafkaSettings()
     scoring: ScoringSettings = ScoringSettings()
+    gates: GateSettings = GateSettings()
     lake: LakeSettings = LakeSettings()
     hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()

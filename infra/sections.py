@@ -46,6 +46,8 @@ class ScoringSettings(Section):
     model_name: str = Field("flowlake-flows", description="registered model of flows")
     models: dict[str, str] = Field(default_factory=dict, description="record type -> registered model, where another than it declares")
     alias: str = Field("champion", description="which of its versions is served")
+    challenger_alias: str = Field("challenger", description="which of its versions scores beside it, unseen")
+    max_ms_per_1000: float = Field(7.0, gt=0, description="milliseconds that a model may take for 1,000 records, on one core")
 
     @field_validator("artifact_root")
     @classmethod
@@ -56,6 +58,14 @@ class ScoringSettings(Section):
     @classmethod
     def _unambiguous(cls, uri: str) -> str:
         return paths.registry(uri)
+
+
+class GateSettings(Section):
+    """What a model must show, beside the champion on the same held-out records, before it is promoted."""
+
+    recall_margin: float = Field(0.02, ge=0, le=1, description="share of an attack's records of which it may find less than the champion")
+    max_fpr: float = Field(0.005, ge=0, le=1, description="false-positive rate on them at most")
+    ece_margin: float = Field(0.02, ge=0, le=1, description="by which its expected calibration error may exceed the champion's")
 
 
 class LakeSettings(Section):
