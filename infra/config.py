@@ -31,6 +31,7 @@ from infra.sections import (
     PathSettings,
     QualitySettings,
     ResponseSettings,
+    RetrainSettings,
     ScoringSettings,
     Section,
     SinkSettings,
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     scoring: ScoringSettings = ScoringSettings()
     gates: GateSettings = GateSettings()
+    retrain: RetrainSettings = RetrainSettings()
     lake: LakeSettings = LakeSettings()
     hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()

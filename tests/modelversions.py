@@ -51,12 +51,11 @@ def put(
     y[flip] = "UDP_FLOOD"
     forest = RandomForestClassifier(trees, max_depth=8, random_state=3, n_jobs=1).fit(flows.x, y)
     with tempfile.TemporaryDirectory() as temp:
-        files = [heldout.write(Path(temp), held_out)] if held_out is not None else []
         card = Path(temp) / "card.html"
         card.write_text("<html>a card</html>")
-        training = Training(
-            "random records", {"n": len(y)}, {"held_out_recall": 0.5}, files, data_version="seed 5", threshold_rule="half", card=card
-        )
+        files = [card, *([heldout.write(Path(temp), held_out)] if held_out is not None else [])]
+        tags = {"data_version": "seed 5", "threshold_rule": "half", "card": card.name}
+        training = Training("random records", {"n": len(y)}, {"held_out_recall": 0.5}, files, tags)
         return register(settings, FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=promote)
 
 

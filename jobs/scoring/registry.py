@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,22 +64,17 @@ class Training:
     params, metrics
         Of the run.
     files
-        Tables, plots, held-out records.
-    data_version
-        Such as the version of a table, or the checksum of a file.
-    threshold_rule
-        How the threshold was chosen.
-    card
-        The model card, one more file.
+        Tables, plots, the card, held-out records (:mod:`jobs.training.heldout`).
+    tags
+        Further tags of the version: ``data_version`` (such as that of a table, or the checksum of a file), ``threshold_rule`` (how it
+        was chosen), ``card`` (name of the file that is the model card).
     """
 
     data: str
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     files: Sequence[Path] = ()
-    data_version: str = ""
-    threshold_rule: str = ""
-    card: Path | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -158,10 +153,7 @@ def register(
         "threshold": repr(model.threshold),
         "columns": json.dumps(list(model.columns)),
         "training_data": training.data,
-        "data_version": training.data_version,
-        "threshold_rule": training.threshold_rule,
     }
-    facts = {key: value for key, value in facts.items() if value}
     name = model_name(settings, record)
     with tracking.opened(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:
         folder = Path(temp) / _ARTIFACT
@@ -173,9 +165,9 @@ def register(
         client.set_terminated(run_id)
         tracking.ensure_registered(client, name)
         tags = {
-            **facts,
+            **{key: value for key, value in training.tags.items() if value},
             **_MARKS.get(),
-            **({"card": training.card.name} if training.card else {}),
+            **facts,
             "sha256": artefact.digest(folder),
             "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}",
         }
@@ -193,7 +185,7 @@ def _log(client: MlflowClient, run_id: str, training: Training) -> None:
         client.log_param(run_id, key, value)
     for key, number in training.metrics.items():
         client.log_metric(run_id, key, number)
-    for file in [*training.files, *([training.card] if training.card and training.card not in training.files else [])]:
+    for file in training.files:
         client.log_artifact(run_id, str(file))
 
 
