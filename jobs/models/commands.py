@@ -45,7 +45,7 @@ def retrain(
     settings = config.load(conf_file)
     if (seeds or seconds != 18.0) and source != "generated":
         raise ConfigError("--seeds or --seconds without --from generated", "they say how much traffic is generated")
-    options = retraining.Options(source, tuple(_seeds(seeds)), seconds, shadow)
+    options = retraining.RetrainOptions(source, tuple(_seeds(seeds)), seconds, shadow)
     run = retraining.retrain(settings, record_type(settings, record), options, anew=new, wait=wait, progress=_say)
     last = run.steps["promote"]
     if as_json:

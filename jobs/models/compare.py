@@ -39,7 +39,7 @@ class Flips:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Two versions; where records were at hand, their flips, and where these come from."""
 
     first: Version
@@ -53,7 +53,7 @@ class Comparison:
         return {"first": self.first.plain(), "second": self.second.plain(), "records": self.origin or None, "flips": flips}
 
 
-def compare(settings: Settings, record: RecordType, first: str, second: str, held_out: HeldOut | None) -> Comparison:
+def compare(settings: Settings, record: RecordType, first: str, second: str, held_out: HeldOut | None) -> ModelComparison:
     """Compare two versions on held-out records; None: only what the registry says of them.
 
     Raises
@@ -65,9 +65,9 @@ def compare(settings: Settings, record: RecordType, first: str, second: str, hel
     """
     a, b = versions.version(settings, record, first), versions.version(settings, record, second)
     if held_out is None:
-        return Comparison(a, b)
+        return ModelComparison(a, b)
     one, other = (registry.load_version(settings, record, v.version) for v in (a, b))
-    return Comparison(a, b, held_out.origin, tuple(flips(one, other, held_out.flows)))
+    return ModelComparison(a, b, held_out.origin, tuple(flips(one, other, held_out.flows)))
 
 
 def flips(one: ScoringModel, other: ScoringModel, flows: LabelledFlows) -> list[Flips]:

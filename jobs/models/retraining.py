@@ -17,7 +17,7 @@ from infra.config import Settings
 from infra.errors import ConfigError, ModelError
 from jobs.models import compare, gates, material, promotion, runpage, runstate, shadow, versions
 from jobs.models.gates import HeldOut
-from jobs.models.runstate import Run
+from jobs.models.runstate import RetrainRun
 from jobs.scoring import aliases, registry
 from jobs.training import heldout
 from schemas.packets import FLOWS
@@ -29,7 +29,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class RetrainOptions:
     """What a retraining is asked for.
 
     Attributes
@@ -56,7 +56,7 @@ class Options:
 class _Context:
     settings: Settings
     record: RecordType
-    run: Run
+    run: RetrainRun
     wait: bool
     progress: Progress
 
@@ -77,12 +77,12 @@ class ShadowError(ModelError):
 def retrain(
     settings: Settings,
     record: RecordType,
-    options: Options,
+    options: RetrainOptions,
     *,
     anew: bool = False,
     wait: bool = True,
     progress: Progress = lambda line: None,
-) -> Run:
+) -> RetrainRun:
     """Train a model anew, or go on with the run that was not finished.
 
     Parameters
@@ -173,7 +173,7 @@ def _trained(about: _Context) -> str | None:
     return next((one.version for one in known if one.fact(TAG) == about.run.name), None)
 
 
-def _data(run: Run) -> dict[str, Any]:
+def _data(run: RetrainRun) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
     file = run.folder / material.RECORDS
     if file.is_file():
@@ -260,6 +260,6 @@ STEPS: dict[str, Callable[[_Context], dict[str, Any]]] = {
 }
 
 
-def page(run: Run) -> Path:
+def page(run: RetrainRun) -> Path:
     """The page of a run."""
     return run.folder / runpage.PAGE

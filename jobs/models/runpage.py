@@ -7,13 +7,13 @@ from typing import Any
 
 from infra import files
 from infra.errors import ModelError
-from jobs.models.runstate import Run
+from jobs.models.runstate import RetrainRun
 
 PAGE = "index.html"
 _TEMPLATE = Path(__file__).with_name("run.html")
 
 
-def write(run: Run) -> Path:
+def write(run: RetrainRun) -> Path:
     """Write the page of a run, as far as it has come.
 
     Raises
@@ -29,7 +29,7 @@ def write(run: Run) -> Path:
     return place
 
 
-def render(run: Run) -> str:
+def render(run: RetrainRun) -> str:
     """The page as text; whatever comes from data is escaped."""
     from jinja2 import Environment, StrictUndefined
 
@@ -43,7 +43,7 @@ def render(run: Run) -> str:
     )
 
 
-def _verdict(run: Run) -> str:
+def _verdict(run: RetrainRun) -> str:
     if (last := run.steps.get("promote")) is not None:
         return ("Promoted: " if last["promoted"] else "Not promoted: ") + str(last["why"])
     closed = [gate["name"] for gate in run.steps.get("evaluate", {}).get("gates", []) if gate["verdict"] == "closed"]

@@ -20,7 +20,7 @@ STATE = "state.json"
 
 
 @dataclass
-class Run:
+class RetrainRun:
     """A retraining.
 
     Attributes
@@ -82,7 +82,7 @@ def place(settings: Settings) -> Path:
     return settings.path(settings.paths.var) / "retrain"
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> RetrainRun:
     """The run of a folder.
 
     Raises
@@ -92,12 +92,12 @@ def read(folder: Path) -> Run:
     """
     try:
         kept = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return Run(folder, kept["record"], kept["options"], kept["started"], kept["steps"], kept["closed"])
+        return RetrainRun(folder, kept["record"], kept["options"], kept["started"], kept["steps"], kept["closed"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"retraining {folder}: {STATE} is unreadable: {one_line(e)}", "begin anew: flowlake models retrain --new") from e
 
 
-def unfinished(settings: Settings, record: RecordType) -> Run | None:
+def unfinished(settings: Settings, record: RecordType) -> RetrainRun | None:
     """The last run of a record type, unless it came to its end.
 
     Raises
@@ -110,7 +110,7 @@ def unfinished(settings: Settings, record: RecordType) -> Run | None:
     return None if last is None or last.closed else last
 
 
-def begin(settings: Settings, record: RecordType, options: dict[str, Any]) -> Run:
+def begin(settings: Settings, record: RecordType, options: dict[str, Any]) -> RetrainRun:
     """A new run.
 
     Raises
@@ -120,7 +120,7 @@ def begin(settings: Settings, record: RecordType, options: dict[str, Any]) -> Ru
     """
     now = datetime.now(UTC)
     folder = place(settings) / f"{now:%Y%m%dT%H%M%S.%f}-{record.name}"
-    run = Run(folder, record.name, options, now.isoformat(timespec="seconds"), {})
+    run = RetrainRun(folder, record.name, options, now.isoformat(timespec="seconds"), {})
     try:
         folder.mkdir(parents=True)
     except OSError as e:

@@ -13,7 +13,7 @@ from infra.console import looks
 from ops.cli.tables import console
 
 if TYPE_CHECKING:
-    from jobs.models.compare import Comparison
+    from jobs.models.compare import ModelComparison
     from jobs.models.gates import Gate
     from jobs.models.scorefile import FileQuality, ScoredFile
     from jobs.models.versions import Version
@@ -88,7 +88,7 @@ def _side_by_side(found: Sequence[Version]) -> Table:
     return table
 
 
-def show_comparison(found: Comparison) -> None:
+def show_comparison(found: ModelComparison) -> None:
     """Two versions side by side, and their flips."""
     out = console()
     pair = (found.first, found.second)

@@ -100,7 +100,7 @@ def test_compare_says_what_flips(say, tmp_path: Path) -> None:  # type: ignore[n
 
 def test_promote_through_gates_and_back(say) -> None:  # type: ignore[no-untyped-def]
     assert "champion: version 2 (was: 1)" in say("promote", "2")
-    with pytest.raises(ModelError, match="version 3 is not promoted: .*recall of UDP_FLOOD"):
+    with pytest.raises(ModelError, match=r"version 3 is not promoted: .*recall of UDP_FLOOD"):
         say("promote", "3")
     with pytest.raises(ConfigError, match="--force without --reason"):
         say("promote", "3", "--force")
