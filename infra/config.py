@@ -23,6 +23,7 @@ from infra.sections import (
     ArchiveSettings,
     DashSettings,
     EvaluationSettings,
+    GateSettings,
     HotSettings,
     KafkaSettings,
     LakeSettings,
@@ -31,6 +32,7 @@ from infra.sections import (
     PathSettings,
     QualitySettings,
     ResponseSettings,
+    RetrainSettings,
     ScoringSettings,
     Section,
     SinkSettings,
@@ -76,6 +78,8 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     scoring: ScoringSettings = ScoringSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    gates: GateSettings = GateSettings()
+    retrain: RetrainSettings = RetrainSettings()
     lake: LakeSettings = LakeSettings()
     hot: HotSettings = HotSettings()
     alerts: AlertSettings = AlertSettings()

@@ -72,6 +72,23 @@ class EvaluationSettings(Section):
     false_alarm_cost: float = Field(1.0, ge=0, description="cost of a benign flow taken for an attack, in the same unit")
 
 
+class GateSettings(Section):
+    """What a model must show, beside the champion on the same held-out records, before it is promoted."""
+
+    recall_margin: float = Field(0.02, ge=0, le=1, description="share of an attack's records of which it may find less than the champion")
+    max_fpr: float = Field(0.005, ge=0, le=1, description="false-positive rate on them at most")
+    ece_margin: float = Field(0.02, ge=0, le=1, description="by which its expected calibration error may exceed the champion's")
+
+
+class RetrainSettings(Section):
+    """Training anew, on a schedule (flowlake models retrain)."""
+
+    auto_promote: bool = Field(False, description="promote what passes the gates; else a person does")
+    shadow_rows: int = Field(10_000, ge=0, description="records that champion and challenger must both have scored in the lake ...")
+    shadow_hours: float = Field(24.0, ge=0, description="... over at least so many hours of event time")
+    poll_s: float = Field(30.0, gt=0, le=3600, description="seconds between two looks at the lake meanwhile")
+
+
 class LakeSettings(Section):
     """Delta table of flow records."""
 

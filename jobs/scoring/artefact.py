@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra import paths
 from infra.errors import ModelError, one_line
 from infra.log import get
+from jobs.scoring import loading
 from jobs.scoring.calibration import Calibration
+from jobs.scoring.loading import UnreadableError
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
 from jobs.scoring.novelty import DETECTORS, Novelty
@@ -27,10 +27,6 @@ from schemas.records import RecordType
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-
-class UnreadableError(Exception):
-    """MLflow cannot read a model's folder."""
 
 
 #: Arrays of a model beside its classifier.
@@ -72,39 +68,29 @@ def save(estimator: Any, model: ScoringModel, folder: Path, facts: dict[str, str
         serialization_format="skops",
         skops_trusted_types=list(TRUSTED),
         metadata=facts,
+        signature=signature(model),
         pip_requirements=requirements,
     )
     if arrays := _arrays(model):
         numpy.savez_compressed(folder / _PARTS, **arrays)
 
 
-def readable(folder: Path, temp: Path) -> Path:
-    """The folder, or a copy of it where MLflow would not find it: of what it loads, it decodes the path."""
-    if not paths.ESCAPE.found.search(str(folder)):
-        return folder
-    paths.check(temp, "TMPDIR", (paths.ESCAPE,))
-    return shutil.copytree(folder, temp / "readable")
+def signature(model: ScoringModel) -> Any:
+    """MLflow's signature: the model's columns in; out, what it writes of each record."""
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+
+    columns = [*model.columns, *(model.novelty.columns if model.novelty else ())]
+    given = Schema([ColSpec(DataType.float, name) for name in dict.fromkeys(columns)])
+    outputs = {"confidence_score": DataType.double, "predicted_label": DataType.integer, "attack_type": DataType.string}
+    if model.novelty is not None:
+        outputs["novelty_score"] = DataType.double
+    return ModelSignature(given, Schema([ColSpec(kind, name) for name, kind in outputs.items()]))
 
 
 def corrupt(label: str, folder: Path, reason: str) -> ModelError:
     """The error of a model whose files cannot be used."""
     return ModelError(f"{label}: corrupt artefact in {folder}: {reason}")
-
-
-def load_estimator(folder: Path) -> Any:
-    """The classifier of a folder.
-
-    Raises
-    ------
-    UnreadableError
-        It is damaged, or holds code.
-    """
-    import mlflow.sklearn
-
-    try:
-        return mlflow.sklearn.load_model(str(folder))
-    except Exception as e:
-        raise UnreadableError(one_line(e)) from e
 
 
 def load_parts(folder: Path) -> dict[str, dict[str, Any]]:
@@ -141,12 +127,9 @@ def facts_of(version: ModelVersion, folder: Path, label: str) -> dict[str, str]:
     ModelError
         Facts are missing.
     """
-    from mlflow.models import Model
-
-    try:
-        metadata = Model.load(str(folder)).metadata or {}
-    except Exception as e:
-        raise UnreadableError(f"MLmodel: {one_line(e)}") from e
+    metadata = loading.describe(folder).get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise UnreadableError("MLmodel: its metadata are no table")
     facts = {**version.tags, **{k: str(v) for k, v in metadata.items()}}
     if missing := [k for k in ("feature_version", "threshold", "columns") if k not in facts]:
         raise ModelError(f"{label}: lacks {', '.join(missing)}", "set them as tags of the model version, or register it by flowlake train")

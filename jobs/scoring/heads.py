@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from infra.config import Settings
-from jobs.scoring import registry
+from jobs.scoring import tracking
 from jobs.scoring.names import model_name
 from schemas.records import RecordType
 
@@ -39,7 +39,7 @@ def heads(settings: Settings, record: RecordType) -> Heads:
         The registry cannot be reached, or there is none.
     """
     rules = settings.scoring
-    with registry._registry(settings, create=False) as client:
+    with tracking.opened(settings, create=False) as client:
         found = [_head(client, model_name(settings, record), alias) for alias in (rules.alias, rules.challenger_alias)]
     return Heads(*found)
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from infra import config
 from infra.config import Settings
-from infra.errors import ConfigError, ModelError
+from infra.errors import ModelError
 from infra.sections import ScoringSettings
 from jobs.scoring import registry
 from jobs.scoring.calibration import Calibration
@@ -130,8 +130,7 @@ def test_a_registry_lies_where_it_was_told_to(tmp_path: Path, monkeypatch: pytes
     assert (home / "var" / "mlflow" / "mlflow.db").is_file()
     assert list(tmp_path.iterdir()) == [home]
     monkeypatch.setattr("tempfile.tempdir", str(home))
-    with pytest.raises(ConfigError, match=r"TMPDIR: .*'%2F' in it"):
-        load_champion(settings, FLOWS)
+    assert load_champion(settings, FLOWS).version == "1", "nor does a temporary folder of such a name matter"
 
 
 def test_a_registry_that_moved_with_its_project_works_and_takes_new_versions(copy: Path) -> None:

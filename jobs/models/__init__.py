@@ -1,0 +1,1 @@
+"""The life of a registered model: compared, promoted through gates, taken back, retired, trained anew."""

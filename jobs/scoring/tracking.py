@@ -1,0 +1,245 @@
+"""The MLflow server or file behind the registry: a client of it, whose failures are one line each.
+
+MLflow is imported inside the functions: it takes seconds, and workers never need it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shlex
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra import paths
+from infra.config import Settings
+from infra.errors import FlowlakeError, ModelError, one_line, without_password
+from jobs.scoring.names import model_name
+from schemas.records import RecordType
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+EXPERIMENT = "flowlake"
+#: MLflow's variables and Python's warnings are those of the whole process: two threads do not change them at once.
+_ONE_AT_A_TIME = threading.RLock()
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default waits for minutes on a server that is not there
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+#: How MLflow says that there is no such thing.
+_NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class ModelMissingError(ModelError):
+    """There is no registry, or no model with the alias."""
+
+
+def tracking_uri(settings: Settings) -> str:
+    """The configured URI; that of an SQLite file as SQLAlchemy and MLflow read it, a relative one resolved against the project's folder."""
+    return paths.registry_uri(settings)
+
+
+def is_local(settings: Settings) -> bool:
+    """Whether the registry is a file of this machine."""
+    return paths.registry_file(settings) is not None
+
+
+def shown(settings: Settings) -> str:
+    """The registry as a person reads it: a file by its path, a server by its URI without the password."""
+    return str(paths.registry_file(settings) or without_password(settings.scoring.tracking_uri))
+
+
+class ArtifactMissingError(ModelError):
+    """No such file was logged with a version."""
+
+
+@contextmanager
+def opened(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
+    """An MLflow client without MLflow's chatter; whatever fails inside is one line.
+
+    Parameters
+    ----------
+    settings
+        Section ``scoring``.
+    create
+        Make a registry in a file where there is none.
+
+    Raises
+    ------
+    ModelMissingError
+        There is no such file.
+    ModelError
+        The registry cannot be reached, read or written.
+    """
+    uri = tracking_uri(settings)
+    if file := paths.registry_file(settings):
+        paths.check_registry(settings)
+        _check_sqlite(file, create=create)
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow
+
+        for chatty in ("mlflow", "alembic", "alembic.runtime.migration"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
+        try:
+            yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        except FlowlakeError:
+            raise
+        except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
+            reason = one_line(e)
+            hint = (
+                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
+                if "out-of-date database schema" in reason
+                else "scoring.tracking_uri names the registry"
+            )
+            raise ModelError(f"model registry {shown(settings)}: {reason}", hint) from e
+
+
+def _check_sqlite(file: Path, *, create: bool) -> None:
+    """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
+    if not file.exists():
+        if not create:
+            raise ModelMissingError(f"no model registry at {file}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ModelError(f"model registry {file}: {e.strerror}", "scoring.tracking_uri names a file that can be written") from e
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as e:
+        raise ModelError(f"model registry {file}: {e}", "move the file away; then train one") from e
+
+
+def experiment(client: MlflowClient, settings: Settings) -> str:
+    """The experiment's id. A local one whose folder has moved with the project gets a successor: MLflow fixes an experiment's folder."""
+    if not is_local(settings):
+        found = client.get_experiment_by_name(EXPERIMENT)
+        return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+    root = settings.path(settings.scoring.artifact_root)
+    root.mkdir(parents=True, exist_ok=True)
+    place = root.as_uri()
+    name = EXPERIMENT
+    if (found := client.get_experiment_by_name(name)) and found.artifact_location != place:
+        name = f"{EXPERIMENT} {hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place))
+
+
+def ensure_registered(client: MlflowClient, name: str) -> None:
+    """Make the registered model where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="Records to attack probability and type (flowlake).")
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def by_alias(client: MlflowClient, settings: Settings, record: RecordType, alias: str) -> ModelVersion:
+    """The version with an alias.
+
+    Raises
+    ------
+    ModelMissingError
+        None has it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = model_name(settings, record)
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as e:
+        if e.error_code in _NO_SUCH:
+            raise ModelMissingError(f"model registry {shown(settings)}: no model {name!r} with alias {alias!r}") from e
+        raise
+
+
+def by_number(client: MlflowClient, settings: Settings, record: RecordType, version: str) -> ModelVersion:
+    """The version of a number.
+
+    Raises
+    ------
+    ModelMissingError
+        There is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = model_name(settings, record)
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as e:
+        if e.error_code in _NO_SUCH:
+            raise ModelMissingError(f"model registry {shown(settings)}: no version {version[:40]!r} of model {name!r}") from e
+        raise
+
+
+def fetch(client: MlflowClient, version: ModelVersion, settings: Settings, path: str, temp: Path) -> Path:
+    """A file or folder that was logged with a version (``path``, of its run), on this machine; in ``temp`` where it had to be fetched.
+
+    Raises
+    ------
+    ArtifactMissingError
+        It is not there.
+    ModelError
+        It cannot be fetched.
+    """
+    missing = ArtifactMissingError(f"model {version.name} version {version.version}: it has no file {path}", "it was registered without")
+    if not version.run_id:  # registered by hand, out of a folder
+        raise missing
+    if is_local(settings):
+        place = settings.path(settings.scoring.artifact_root)  # not MLflow's absolute path: the project may have moved
+        found = place / version.run_id / "artifacts" / path
+        if not found.exists():
+            raise missing
+        return found
+    import mlflow
+
+    try:
+        if not any(f.path == path for f in client.list_artifacts(version.run_id, str(Path(path).parent) if "/" in path else None)):
+            raise missing
+        return Path(mlflow.artifacts.download_artifacts(
+            run_id=version.run_id, artifact_path=path, dst_path=str(temp), tracking_uri=tracking_uri(settings)
+        ))  # fmt: skip
+    except ArtifactMissingError:
+        raise
+    except Exception as e:
+        raise ModelError(f"model {version.name} version {version.version}: {path} cannot be fetched: {one_line(e)}") from e
+
+
+def fetch_model(client: MlflowClient, version: ModelVersion, settings: Settings, label: str, temp: Path) -> Path:
+    """The model's folder on this machine.
+
+    Raises
+    ------
+    ModelError
+        It is gone, or cannot be fetched.
+    """
+    if is_local(settings) and (relative := version.tags.get("artifact_path")):
+        folder = settings.path(settings.scoring.artifact_root) / relative  # not MLflow's absolute path: the project may have moved
+        if not (folder / "MLmodel").is_file():
+            raise ModelError(f"{label}: artefact missing, {folder} holds no MLmodel")
+        return folder
+    import mlflow
+
+    try:
+        where = client.get_model_version_download_uri(version.name, version.version)
+        return Path(mlflow.artifacts.download_artifacts(where, dst_path=str(temp), tracking_uri=tracking_uri(settings)))
+    except Exception as e:
+        raise ModelError(f"{label}: artefact {version.source} cannot be fetched: {one_line(e)}") from e

@@ -1,0 +1,281 @@
+"""Promotion through gates, rollback, retirement; and two of them at once, on a file and on a real server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra import config
+from infra.config import Settings
+from infra.errors import ConfigError, ModelError
+from jobs.models import gates, promotion, versions
+from jobs.models.promotion import GateError, promote, retire, rollback
+from jobs.scoring import aliases, registry, tracking, turns
+from jobs.scoring.aliases import AliasChange, PromotionConflictError
+from jobs.scoring.registry import ModelMissingError
+from schemas.packets import FLOWS
+from tests.modelversions import labelled, local, put, server
+
+NAME = "flowlake-flows"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Champion 1; version 2 as good; 3 blind to one attack; 4 with false alarms; 5 without held-out records."""
+    folder = tmp_path_factory.mktemp("versions")
+    settings, held_out = local(folder), labelled()
+    put(settings, promote=True, held_out=held_out)
+    put(settings, held_out=held_out, trees=20)
+    put(settings, held_out=held_out, blind="UDP_FLOOD")
+    put(settings, held_out=held_out, noise=0.6)
+    put(settings)
+    return folder
+
+
+@pytest.fixture
+def settings(origin: Path, tmp_path: Path) -> Settings:
+    return local(Path(shutil.copytree(origin, tmp_path / "registry")))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A server with a champion and two versions more."""
+    with server(tmp_path_factory.mktemp("server")) as address:
+        settings = config.build(scoring={"tracking_uri": address})
+        put(settings, promote=True, held_out=labelled(300))
+        put(settings, held_out=labelled(300))
+        put(settings)
+        yield settings
+
+
+def champion(settings: Settings) -> str | None:
+    return aliases.version_of(settings, FLOWS, "champion")
+
+
+def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path) -> None:
+    found = versions.versions(settings, FLOWS)
+    assert [one.version for one in found] == ["5", "4", "3", "2", "1"]
+    one = versions.version(settings, FLOWS, "champion")
+    assert (one.version, one.aliases, one.threshold, one.metrics) == ("1", ("champion",), 0.5, {"held_out_recall": 0.5})
+    facts = {name: one.fact(name) for name in ("data_version", "threshold_rule", "card", "training_data")}
+    assert facts == {"data_version": "seed 5", "threshold_rule": "half", "card": "card.html", "training_data": "random records"}
+    file = versions.artifact(settings, FLOWS, "1", one.fact("card"), tmp_path / "out.html")
+    assert file.read_text() == "<html>a card</html>"
+    with pytest.raises(tracking.ArtifactMissingError, match=r"no file nothing\.txt"):
+        versions.artifact(settings, FLOWS, "1", "nothing.txt", tmp_path)
+    with pytest.raises(ModelError, match="No such file"):
+        versions.artifact(settings, FLOWS, "1", "card.html", tmp_path / "no" / "out.html")
+
+
+@pytest.mark.parametrize("name", ["9", "0", "canary", "-1", "", "1 OR 1"])
+def test_no_such_version_says_which_there_are(settings: Settings, name: str) -> None:
+    for use in (promote, versions.version):
+        with pytest.raises(ModelMissingError, match=r"no (version|model)") as e:
+            use(settings, FLOWS, name)
+        assert e.value.hint == "there are: champion, 1, 2, 3, 4, 5"
+
+
+def test_a_model_as_good_passes_and_becomes_champion(settings: Settings) -> None:
+    done = promote(settings, FLOWS, "2", reason="more trees")
+    assert {gate.verdict for gate in done.gates} == {"open"}
+    assert {"features", "latency", "false positives", "recall", "recall of SYN_SCAN", "recall of UDP_FLOOD", "calibration"} == {
+        gate.name for gate in done.gates
+    }
+    assert registry.load_champion(settings, FLOWS).version == "2"
+    last = versions.history(settings, FLOWS)[-1]
+    assert (last.action, last.before, last.after, last.why, last.forced) == ("promote", "1", "2", "more trees", False)
+    assert last.who
+    assert last.gates["recall"] == "open"
+    with pytest.raises(ModelError, match="version 2 is champion already"):
+        promote(settings, FLOWS, "2")
+
+
+@pytest.mark.parametrize(("version", "gate"), [("3", "recall of UDP_FLOOD"), ("4", "false positives")])
+def test_a_worse_model_is_refused_and_forced_only_with_a_reason(settings: Settings, version: str, gate: str) -> None:
+    with pytest.raises(GateError, match=f"version {version} is not promoted: .*{gate}") as e:
+        promote(settings, FLOWS, version)
+    assert gate in {one.name for one in e.value.gates if one.verdict == gates.CLOSED}
+    assert champion(settings) == "1"
+    for nothing in ("", "  "):
+        with pytest.raises(ConfigError, match="--force without --reason"):
+            promote(settings, FLOWS, version, force=True, reason=nothing)
+    assert promote(settings, FLOWS, version, force=True, reason="a drill").change.forced
+    assert champion(settings) == version
+    assert '"why": "a drill"' in versions.version(settings, FLOWS, version).fact("forced")
+
+
+def test_few_records_close_no_gate(settings: Settings) -> None:
+    held_out = labelled()
+    few = np.concatenate([np.flatnonzero(held_out.y != "UDP_FLOOD"), np.flatnonzero(held_out.y == "UDP_FLOOD")[:2]])
+    found = gates.check(settings, FLOWS, "3", "1", gates.HeldOut(held_out.where(few), "some"))
+    verdicts = {gate.name: gate.verdict for gate in found}
+    assert (verdicts["recall of UDP_FLOOD"], verdicts["recall of SYN_SCAN"]) == ("undecided", "open")
+
+
+def test_a_slow_model_is_refused(origin: Path) -> None:
+    slow = local(origin).model_copy(update={"scoring": local(origin).scoring.model_copy(update={"max_ms_per_1000": 1e-6})})
+    for challenger in (False, True):
+        with pytest.raises(GateError, match=r"latency: .* ms per 1,000 records, 1e-06 at most"):
+            promote(slow, FLOWS, "2", challenger=challenger)
+
+
+def test_a_challenger_needs_no_comparison_and_is_one_no_more_as_champion(settings: Settings) -> None:
+    done = promote(settings, FLOWS, "3", challenger=True)
+    assert {gate.name for gate in done.gates} == {"features", "latency"}
+    with pytest.raises(ModelError, match="version 1 is champion: it cannot be compared with itself"):
+        promote(settings, FLOWS, "champion", challenger=True)
+    promote(settings, FLOWS, "2", challenger=True)
+    assert versions.version(settings, FLOWS, "challenger").version == "2"
+    promote(settings, FLOWS, "challenger")
+    assert (champion(settings), aliases.version_of(settings, FLOWS, "challenger")) == ("2", None)
+
+
+def test_rollback_goes_back_one_champion_after_the_other(settings: Settings) -> None:
+    promote(settings, FLOWS, "2")
+    promote(settings, FLOWS, "3", force=True, reason="a drill")
+    assert rollback(settings, FLOWS, reason="misses floods").change.after == "2"
+    promote(settings, FLOWS, "4", force=True, reason="a drill")
+    assert [rollback(settings, FLOWS).change.after for _ in range(2)] == ["2", "1"]
+    with pytest.raises(ModelError, match="no champion before version 1"):
+        rollback(settings, FLOWS)
+    assert [one.action for one in versions.history(settings, FLOWS)][-2:] == ["rollback", "rollback"]
+
+
+def test_rollback_knows_a_champion_that_was_made_by_other_means(settings: Settings) -> None:
+    promote(settings, FLOWS, "2")
+    with tracking.opened(settings, create=False) as client:
+        client.set_registered_model_alias(NAME, "champion", "3")
+    assert rollback(settings, FLOWS).change.after == "2"
+
+
+def test_a_retired_version_is_passed_over_and_not_promoted(settings: Settings) -> None:
+    promote(settings, FLOWS, "2")
+    promote(settings, FLOWS, "3", force=True, reason="a drill")
+    with pytest.raises(ModelError, match="version 3 is champion: it is not retired"):
+        retire(settings, FLOWS, "champion", reason="bad")
+    assert retire(settings, FLOWS, "2", reason="trained on the wrong site").retired == "trained on the wrong site"
+    with pytest.raises(GateError, match="version 2 is retired: trained on the wrong site"):
+        promote(settings, FLOWS, "2")
+    assert rollback(settings, FLOWS).change.after == "1"
+    assert retire(settings, FLOWS, "2", reason="", undo=True).retired is None
+    assert promote(settings, FLOWS, "2").change.after == "2"
+    promote(settings, FLOWS, "4", challenger=True)
+    assert retire(settings, FLOWS, "challenger", reason="").aliases == ()
+
+
+def test_a_model_that_cannot_be_used_is_not_even_forced(settings: Settings, tmp_path: Path) -> None:
+    for file in (tmp_path / "registry" / "artifacts").glob("*/artifacts/model/model.skops"):
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match="not those that were registered"):
+        promote(settings, FLOWS, "2", force=True, reason="try")
+    for folder in (tmp_path / "registry" / "artifacts").glob("*/artifacts/model"):
+        shutil.rmtree(folder)
+    with pytest.raises(ModelError, match="artefact missing"):
+        promote(settings, FLOWS, "2", force=True, reason="try")
+    assert champion(settings) == "1"
+
+
+def test_a_registry_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissingError, match="no model registry at"):
+        versions.versions(local(tmp_path), FLOWS)
+    assert aliases.version_of(local(tmp_path), FLOWS, "champion") is None
+    (tmp_path / "mlflow.db").write_text("nothing that a database would say" * 50)
+    with pytest.raises(ModelError, match="file is not a database"):
+        versions.versions(local(tmp_path), FLOWS)
+
+
+def change_at_once(settings: Settings, after: str, outcomes: multiprocessing.Queue[str] | list[str]) -> None:
+    """Give champion to ``after`` on the ground that version 1 has it."""
+    say = outcomes.append if isinstance(outcomes, list) else outcomes.put
+    try:
+        with tracking.opened(settings, create=False) as client:
+            aliases.change(client, settings, FLOWS, AliasChange("promote", "champion", "1", after))
+        say(f"won {after}")
+    except PromotionConflictError as e:
+        say(str(e))
+
+
+def in_threads(settings: Settings) -> list[str]:
+    outcomes: list[str] = []
+    threads = [threading.Thread(target=change_at_once, args=(settings, after, outcomes)) for after in ("2", "3")]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return outcomes
+
+
+def in_processes(settings: Settings) -> list[str]:
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[str] = context.Queue()
+    processes = [context.Process(target=change_at_once, args=(settings, after, queue)) for after in ("2", "3")]
+    for one in processes:
+        one.start()
+    outcomes = [queue.get(timeout=120) for _ in processes]
+    for one in processes:
+        one.join()
+    return outcomes
+
+
+@pytest.mark.parametrize(("where", "at_once"), [("file", in_threads), ("file", in_processes), ("server", in_processes)])
+def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(request: pytest.FixtureRequest, at_once: object, where: str) -> None:
+    settings: Settings = request.getfixturevalue("settings" if where == "file" else "served")
+    with tracking.opened(settings, create=False) as client:
+        client.set_registered_model_alias(NAME, "champion", "1")
+        before = len(aliases.history(client, NAME))
+    outcomes = at_once(settings)  # type: ignore[operator]
+    now = champion(settings)
+    assert sorted(outcomes)[1] == f"won {now}"
+    assert f"champion is version {now} by now, it was 1" in sorted(outcomes)[0]
+    with tracking.opened(settings, create=False) as client:
+        assert len(aliases.history(client, NAME)) == before + 1
+        assert not [key for key in client.get_registered_model(NAME).tags if key.startswith("turn.")]
+
+
+def test_a_turn_that_was_abandoned_is_taken_and_its_owner_hears_of_it(served: Settings) -> None:
+    with tracking.opened(served, create=False) as client:
+        client.set_registered_model_tag(NAME, "turn.dead", "1")
+        client.set_registered_model_tag(NAME, "turn.dead2", "choosing")
+        begin = time.monotonic()
+        with turns.turn(client, NAME, abandoned_s=0.5) as check:
+            assert time.monotonic() - begin >= 0.5
+            check()
+            (own,) = [key for key in client.get_registered_model(NAME).tags if key.startswith("turn.")]
+            client.delete_registered_model_tag(NAME, own)
+            with pytest.raises(turns.TurnLostError, match="took too long"):
+                check()
+
+
+def test_the_life_of_a_model_on_a_server(served: Settings, tmp_path: Path) -> None:
+    with tracking.opened(served, create=False) as client:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    assert promote(served, FLOWS, "2").change.after == "2"
+    assert registry.load_champion(served, FLOWS).version == "2"
+    assert rollback(served, FLOWS).change.after == "1"
+    assert versions.artifact(served, FLOWS, "1", "card.html", tmp_path / "card.html").is_file()
+    with pytest.raises(tracking.ArtifactMissingError, match=r"no file nothing\.txt"):
+        versions.artifact(served, FLOWS, "1", "nothing.txt", tmp_path)
+
+
+def test_a_server_that_is_away_is_said_so() -> None:
+    away = config.build(scoring={"tracking_uri": "http://127.0.0.1:9"})
+    with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9"):
+        promote(away, FLOWS, "1")
+
+
+def test_champions_before_are_a_pile() -> None:
+    def made(action: str, before: str | None, after: str | None) -> AliasChange:
+        return AliasChange(action, "champion", before, after, who="ann")
+
+    one = [made("promote", None, "1"), made("promote", "1", "2"), made("promote", "2", "1")]
+    assert promotion.before(one, "champion", "1") == ["2"]
+    assert promotion.before([*one, made("rollback", "1", "2")], "champion", "2") == ["1"]
+    assert promotion.before([], "champion", "1") == []
+    assert promotion.before([AliasChange("promote", "challenger", None, "5", who="ann")], "champion", "1") == []

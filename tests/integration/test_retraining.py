@@ -1,0 +1,166 @@
+"""A model trained anew from the labels of a lake: killed after every step, going on; beside the champion; one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from infra.config import Settings
+from infra.errors import ConfigError, InputError, ModelError
+from jobs.models import retraining, runpage, runstate, shadow, versions
+from jobs.models.retraining import RetrainOptions, ShadowError, retrain
+from jobs.runtime import lake
+from jobs.scoring import aliases, registry
+from jobs.sinks import labels, parquet
+from ops.bench.scoring import random_records
+from schemas.packets import FLOWS
+from tests.modelversions import labelled, local, put
+from tests.unit.scoring.records import labels_of
+
+STEPS = ["label", "train", "evaluate", "challenger", "shadow", "report", "promote"]
+
+
+def made(folder: Path, **retraining_: object) -> Settings:
+    return local(
+        folder, lake={"path": str(folder / "lake" / "flows")}, paths={"var": str(folder / "var")},
+        retrain={"shadow_rows": 100, "shadow_hours": 1, **retraining_},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A champion that is blind to floods, and a lake of 900 records of which 600 are labelled; version 2 has scored 150 of them."""
+    folder = tmp_path_factory.mktemp("retraining")
+    settings = made(folder)
+    put(settings, promote=True, blind="UDP_FLOOD", held_out=labelled(300))
+    records = random_records(900, seed=3)
+    scored = pa.table(registry.load_champion(settings, FLOWS).score(records))
+    beside = [i < 150 for i in range(900)]
+    for name, value in (("challenger_version", "2"), ("challenger_label", 1), ("challenger_score", 0.9)):
+        field = scored.schema.field(name)
+        column = pa.array([value if one else None for one in beside], field.type)
+        scored = scored.set_column(scored.schema.get_field_index(name), field, column)
+    write_deltalake(lake.location(settings, FLOWS), parquet.dated(scored, FLOWS), partition_by=[parquet.PARTITION])
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    said = [
+        labels.row({"record_key": key, "label": label, "source": "lab", "labelled_by": "ann"}, FLOWS, {}, now)
+        for key, label in zip(records.column("flow_id").to_pylist()[:600], labels_of(records)[:600].tolist(), strict=True)
+    ]
+    labels.put(settings, said)
+    return folder
+
+
+@pytest.fixture
+def folder(origin: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(origin, tmp_path / "site"))
+
+
+def until(folder: Path, step: str) -> None:
+    """In a process of its own: retrain, and be killed right after a step."""
+
+    def told(line: str) -> None:
+        if line == f"{step}: done":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    retrain(made(folder, auto_promote=True), FLOWS, RetrainOptions(), progress=told)
+
+
+def test_a_run_that_is_killed_after_every_step_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")  # delta-rs and MLflow do not work in a fork
+    seen: dict[str, Any] = {}
+    for number, step in enumerate(STEPS):
+        process = context.Process(target=until, args=(folder, step))
+        process.start()
+        process.join(240)
+        assert process.exitcode == -signal.SIGKILL
+        (state,) = runstate.place(made(folder)).glob("*/state.json")
+        kept = json.loads(state.read_text())["steps"]
+        assert list(kept) == STEPS[: number + 1]
+        assert {name: kept[name] for name in seen} == seen, "a step that was done is not done again"
+        seen = kept
+    run = retrain(made(folder, auto_promote=True), FLOWS, RetrainOptions())
+    assert run.closed
+    assert run.steps == seen
+    assert [one.version for one in versions.versions(made(folder), FLOWS)] == ["2", "1"], "one training, one version"
+    assert aliases.version_of(made(folder), FLOWS, "champion") == "2"
+    assert run.steps["promote"] == {**run.steps["promote"], "promoted": True, "why": "it passed the gates"}
+    page = retraining.page(run).read_text()
+    for part in ("Promoted: it passed the gates", "recall of UDP_FLOOD", "150 records over", "480 records to learn from", "SYN_SCAN"):
+        assert part in re.sub(r"\s+", " ", page)
+    assert not re.search(r"(src|href)=", page), "it asks nobody"
+
+
+def test_a_version_that_was_trained_before_the_kill_is_found_again(folder: Path) -> None:
+    settings = made(folder)
+    run = runstate.begin(settings, FLOWS, RetrainOptions(shadow=False).plain())
+    with registry.marked(**{retraining.TAG: run.name}):
+        put(settings, held_out=labelled(300))
+    assert put(settings) == "3", "somebody else's"
+    done = retrain(settings, FLOWS, RetrainOptions(shadow=False))
+    assert (done.name, done.steps["train"]["version"]) == (run.name, "2")
+    assert done.steps["shadow"]["skipped"].startswith("not asked for")
+    assert done.steps["promote"]["promoted"] is False
+    assert "flowlake models promote 2" in done.steps["promote"]["why"]
+    assert (aliases.version_of(settings, FLOWS, "champion"), aliases.version_of(settings, FLOWS, "challenger")) == ("1", "2")
+
+
+def test_a_challenger_that_has_not_scored_enough_is_waited_for(folder: Path) -> None:
+    settings = made(folder, shadow_rows=1000)
+    run = runstate.begin(settings, FLOWS, RetrainOptions().plain())
+    with registry.marked(**{retraining.TAG: run.name}):
+        put(settings, held_out=labelled(300))
+    with pytest.raises(ShadowError, match="150 of 1,000 records scored by both"):
+        retrain(settings, FLOWS, RetrainOptions(), wait=False)
+    with pytest.raises(ConfigError, match=f"retraining {run.name} is not finished, and has other options"):
+        retrain(settings, FLOWS, RetrainOptions(shadow=False))
+    assert list(runstate.read(run.folder).steps) == STEPS[:4]
+    done = retrain(made(folder), FLOWS, RetrainOptions(), wait=False)
+    assert (done.name, done.steps["shadow"]["rows"]) == (run.name, 150)
+
+
+def test_what_the_two_decided_is_counted(folder: Path) -> None:
+    seen = shadow.look(made(folder), FLOWS, "2")
+    assert (seen.rows, seen.champion_alone, seen.neither) == (150, 0, 0)
+    assert seen.both + seen.challenger_alone == 150
+    assert sum(records for records, _ in seen.by_type.values()) == 150
+    assert shadow.look(made(folder), FLOWS, "3").rows == 0
+    assert "0.0 of 1 hours" in shadow.wait(shadow.Shadow(100, 0.0, 0, 0, 0, 0, {}), made(folder))
+
+
+def test_two_at_once_and_what_cannot_be_learned_from(folder: Path, tmp_path: Path) -> None:
+    settings = made(folder)
+    with runstate.alone(settings, FLOWS), pytest.raises(ModelError, match="record type flows is being retrained already"):
+        retrain(settings, FLOWS, RetrainOptions())
+    with (runstate.place(settings) / "flows.lock").open() as free:
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(InputError, match="no such file"):
+        retrain(settings, FLOWS, RetrainOptions(source=str(tmp_path / "none.csv")))
+    first = runstate.unfinished(settings, FLOWS)
+    assert first is not None
+    shutil.rmtree(folder / "lake" / "labels")
+    with pytest.raises(ModelError, match="record type flows: no labels yet"):
+        retrain(settings, FLOWS, RetrainOptions(), anew=True)
+    assert runstate.read(first.folder).closed, "given up"
+    (first.folder / "state.json").write_text("{")
+    with pytest.raises(ModelError, match=r"state\.json is unreadable"):
+        runstate.read(first.folder)
+
+
+def test_what_comes_from_data_is_escaped_in_the_page(tmp_path: Path) -> None:
+    run = runstate.RetrainRun(tmp_path, "flows", {}, "now", {})
+    run.done("label", {"source": "<script>alert(1)</script>", "records": 1, "held_out": 1, "labels": {"<b>": 1}, "sha256": ""})
+    page = runpage.write(run).read_text()
+    assert "<script>" not in page
+    assert "&lt;b&gt;" in page
