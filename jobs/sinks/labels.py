@@ -1,7 +1,7 @@
 """Labels of records: ground truth and analysts' verdicts, in the side table ``labels`` of the lake.
 
 A source (a data set, a person, a rule) says one thing of a record; what it says later takes the place of that. Of several sources the last
-word counts (:func:`latest`).
+word of a person counts; that of a machine (:data:`MACHINES`) only where no person has said anything (:func:`latest`).
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ LABELS = SideTable(
 )
 #: What tells one row from another.
 KEY = ("record_type", "record_key", "source")
+#: Sources, or what stands before the ":" in them, that are no person: whatever they say, a person's word goes before it.
+MACHINES: tuple[str, ...] = ("generator", "rule", "model", "truth")
 #: Attack types of models of one's own have names of their own; a number, or what is no name at all, is none.
 _NAME = re.compile(r"[A-Za-z][\w .:/+-]{0,63}", re.ASCII)
 _BENIGN = "BENIGN"
@@ -242,8 +244,21 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     return Imported(len(good) + len(bad), added, changed, len(bad), rejects, dict(sorted(undeclared.items())))
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """A record of which sources say different things. ``words``: what each says, the one that counts first."""
+
+    record_key: str
+    words: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return f"{self.record_key}: " + ", ".join(f"{who} says {what}" for who, what in self.words)
+
+
 def latest(settings: Settings, record: RecordType) -> pa.Table:
-    """The last word on each record of a type: rows of :data:`LABELS`, one a record.
+    """What counts of each record of a type: rows of :data:`LABELS`, one a record.
+
+    The last word of a person; of a record that no person has labelled, the last word of a machine.
 
     Raises
     ------
@@ -256,10 +271,32 @@ def latest(settings: Settings, record: RecordType) -> pa.Table:
     >>> flows = dataset(location(settings, FLOWS)).to_table()  # doctest: +SKIP
     >>> flows.join(truth.select(["record_key", "label"]), "flow_id", "record_key", "inner")  # doctest: +SKIP
     """
+    found = _ranked(settings, record)
+    keys = found["record_key"].combine_chunks()
+    return found.take(pc.index_in(pc.unique(keys), keys)).select(LABELS.schema.names)
+
+
+def conflicts(settings: Settings, record: RecordType) -> list[Conflict]:
+    """Records of which two sources say different things, in the order of their keys.
+
+    Raises
+    ------
+    StoreError
+        The store does not answer, or refuses.
+    """
+    said: dict[str, list[tuple[str, str]]] = {}
+    for row in _ranked(settings, record).select(["record_key", "source", "labelled_by", "attack_type"]).to_pylist():
+        who = row["labelled_by"] or row["source"] or "nobody named"
+        said.setdefault(row["record_key"], []).append((who, row["attack_type"]))
+    return [Conflict(key, tuple(words)) for key, words in sorted(said.items()) if len({what for _, what in words}) > 1]
+
+
+def _ranked(settings: Settings, record: RecordType) -> pa.Table:
+    """Labels of a type, those that go before others first."""
     import pyarrow.dataset as ds
 
     found = Side(settings, LABELS).dataset().to_table(filter=ds.field("record_type") == record.name)
-    order = pc.sort_indices(found, [("labelled_at", "descending"), ("source", "ascending")])
-    found = found.take(order)
-    first = pc.index_in(pc.unique(found["record_key"].combine_chunks()), found["record_key"].combine_chunks())
-    return found.take(first).select(LABELS.schema.names)
+    machine = [str(source or "").lower().partition(":")[0] in MACHINES for source in found["source"].to_pylist()]
+    found = found.append_column("machine", pa.array(machine, pa.bool_()))
+    order = pc.sort_indices(found, [("machine", "ascending"), ("labelled_at", "descending"), ("source", "ascending")])
+    return found.take(order)

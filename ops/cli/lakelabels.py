@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
+from infra.names import printable
 from infra.plurals import counted
 
 if TYPE_CHECKING:
@@ -91,11 +93,14 @@ def set_(
 
 @app.command("list", epilog="Example:  flowlake lake label list --json")
 def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = None) -> None:
-    """Show the last word on each labelled record."""
+    """Show what counts of each labelled record: the last word of a person, else of a machine; who disagrees on standard error."""
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    rows = labels.latest(settings, _record(settings, record)).to_pylist()
+    kind = _record(settings, record)
+    rows = labels.latest(settings, kind).to_pylist()
+    for conflict in labels.conflicts(settings, kind):
+        print(printable(f"conflict: {conflict}; the first counts"), file=sys.stderr)
     if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return
