@@ -2,8 +2,8 @@
 
 A version of a registered model is a scikit-learn model in MLflow's own layout (skops format: loading runs no code of the file) with what
 flowlake needs to apply it beside it, as metadata of the model and as tags of the version: ``feature_version``, ``threshold``,
-``columns`` (JSON list), ``training_data``, ``sha256``; in the metadata alone ``usual`` (:mod:`jobs.scoring.artefact`). The version with
-the alias ``scoring.alias`` scores the stream.
+``columns`` (JSON list), ``training_data``, ``data_version``, ``sha256``; in the metadata alone ``usual``
+(:mod:`jobs.scoring.artefact`). The version with the alias ``scoring.alias`` scores the stream.
 
 MLflow is imported inside the functions: it takes seconds, and workers never need it.
 """
@@ -63,12 +63,13 @@ class ModelVersionError(ModelError):
 
 @dataclass(frozen=True)
 class Training:
-    """What is logged beside a model: parameters, metrics, tables and plots (files), and a sentence on the data."""
+    """What is logged beside a model: parameters, metrics, tables and plots (files), a sentence on the data, and what was read of it."""
 
     data: str
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     files: Sequence[Path] = ()
+    data_version: str = ""
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -142,6 +143,7 @@ def register(
         "threshold": repr(model.threshold),
         "columns": json.dumps(list(model.columns)),
         "training_data": training.data,
+        "data_version": training.data_version,
     }
     name = model_name(settings, record)
     with _registry(settings, create=True) as client, tempfile.TemporaryDirectory(prefix="flowlake-model-") as temp:

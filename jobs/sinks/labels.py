@@ -244,6 +244,11 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     return Imported(len(good) + len(bad), added, changed, len(bad), rejects, dict(sorted(undeclared.items())))
 
 
+def by_machine(source: str | None) -> bool:
+    """Whether a source is no person (:data:`MACHINES`)."""
+    return str(source or "").lower().partition(":")[0] in MACHINES
+
+
 @dataclass(frozen=True)
 class Conflict:
     """A record of which sources say different things. ``words``: what each says, the one that counts first."""
@@ -255,10 +260,11 @@ class Conflict:
         return f"{self.record_key}: " + ", ".join(f"{who} says {what}" for who, what in self.words)
 
 
-def latest(settings: Settings, record: RecordType) -> pa.Table:
+def latest(settings: Settings, record: RecordType, version: int | None = None) -> pa.Table:
     """What counts of each record of a type: rows of :data:`LABELS`, one a record.
 
-    The last word of a person; of a record that no person has labelled, the last word of a machine.
+    The last word of a person; of a record that no person has labelled, the last word of a machine. ``version``: of the table; default: the
+    newest.
 
     Raises
     ------
@@ -271,12 +277,12 @@ def latest(settings: Settings, record: RecordType) -> pa.Table:
     >>> flows = dataset(location(settings, FLOWS)).to_table()  # doctest: +SKIP
     >>> flows.join(truth.select(["record_key", "label"]), "flow_id", "record_key", "inner")  # doctest: +SKIP
     """
-    found = _ranked(settings, record)
+    found = _ranked(settings, record, version)
     keys = found["record_key"].combine_chunks()
     return found.take(pc.index_in(pc.unique(keys), keys)).select(LABELS.schema.names)
 
 
-def conflicts(settings: Settings, record: RecordType) -> list[Conflict]:
+def conflicts(settings: Settings, record: RecordType, version: int | None = None) -> list[Conflict]:
     """Records of which two sources say different things, in the order of their keys.
 
     Raises
@@ -285,18 +291,18 @@ def conflicts(settings: Settings, record: RecordType) -> list[Conflict]:
         The store does not answer, or refuses.
     """
     said: dict[str, list[tuple[str, str]]] = {}
-    for row in _ranked(settings, record).select(["record_key", "source", "labelled_by", "attack_type"]).to_pylist():
+    for row in _ranked(settings, record, version).select(["record_key", "source", "labelled_by", "attack_type"]).to_pylist():
         who = row["labelled_by"] or row["source"] or "nobody named"
         said.setdefault(row["record_key"], []).append((who, row["attack_type"]))
     return [Conflict(key, tuple(words)) for key, words in sorted(said.items()) if len({what for _, what in words}) > 1]
 
 
-def _ranked(settings: Settings, record: RecordType) -> pa.Table:
+def _ranked(settings: Settings, record: RecordType, version: int | None = None) -> pa.Table:
     """Labels of a type, those that go before others first."""
     import pyarrow.dataset as ds
 
-    found = Side(settings, LABELS).dataset().to_table(filter=ds.field("record_type") == record.name)
-    machine = [str(source or "").lower().partition(":")[0] in MACHINES for source in found["source"].to_pylist()]
+    found = Side(settings, LABELS).dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    machine = [by_machine(source) for source in found["source"].to_pylist()]
     found = found.append_column("machine", pa.array(machine, pa.bool_()))
     order = pc.sort_indices(found, [("machine", "ascending"), ("labelled_at", "descending"), ("source", "ascending")])
     return found.take(order)

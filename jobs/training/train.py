@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,12 @@ from infra.errors import ConfigError, ModelError
 from jobs.metering.settings import MeterSettings
 from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
-from jobs.training.cic import Loaded, load_records
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate, judge
 from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows, concat
-from jobs.training.lake import load_lake
 from jobs.training.plots import write_files
+from jobs.training.sources import Sourced, Wanted, load
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -55,6 +54,8 @@ class TrainingReport:
         Reason for promoting it or not.
     notes
         What was dropped or left out.
+    data_version
+        What was read: versions of tables, a checksum of files, the seeds of a generator.
     seconds
         Wall clock of the training.
     """
@@ -68,6 +69,7 @@ class TrainingReport:
     promoted: bool
     why: str
     notes: tuple[str, ...]
+    data_version: str
     seconds: float
 
 
@@ -76,14 +78,13 @@ def train(
     *,
     seeds: Sequence[int] = SEEDS,
     seconds: float = SECONDS,
-    records: Path | None = None,
-    labels: Path | None = None,
+    wanted: Wanted | None = None,
     choices: Choices | None = None,
     register: bool = True,
     promote: bool = False,
     progress: Progress = lambda line: None,
 ) -> TrainingReport:
-    """Train a model on generated traffic, or on labelled ``records``, judge it on flows held out and register it.
+    """Train a model on generated traffic, or on labelled records, judge it on flows held out and register it.
 
     Parameters
     ----------
@@ -94,11 +95,8 @@ def train(
         threshold, the rest trains.
     seconds
         Capture time of each seed's traffic.
-    records
-        Parquet file with CICFlowMeter's or flowlake's column names and a label, or the folder of a Delta
-        table (with ``labels``).
-    labels
-        Parquet truth table for a Delta table.
+    wanted
+        Labelled records instead (:mod:`jobs.training.sources`).
     choices
         Number of features, false-positive rate, seed of the training.
     register
@@ -112,21 +110,25 @@ def train(
     Raises
     ------
     ConfigError
-        Fewer than three distinct seeds.
+        Fewer than three distinct seeds, or options that do not go together.
     ModelError
         The records cannot be used, or the registry cannot be reached.
+    StoreError
+        The lake cannot be read.
     """
     begin = time.monotonic()
     choices = choices or Choices()
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
-    if records is None:
+    sourced: Sourced | None = None
+    if wanted is None:
         source = f"generated traffic, preset train, {seconds:g} s of each seed {_spell(seeds)}"
+        data_version = f"generated:{seconds:g}s:{_spell(seeds)}"
         data, notes = _from_seeds(settings, seeds, seconds, choices, progress)
     else:
-        loaded = load_lake(records, labels) if records.is_dir() else load_records(records)
-        source = f"labelled records {records.name}"
-        data, notes = _from_records(loaded, choices, progress)
+        sourced = load(settings, replace(wanted, seed=choices.seed), progress)
+        source, data_version = sourced.data, sourced.version
+        data, notes = _from_records(sourced, choices, progress)
     fitted, test, quality = data
     part, classes, confusion = next(iter(quality.values()))
     model, version, promoted, why = fitted.model, None, False, "not registered"
@@ -136,9 +138,16 @@ def train(
         with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
             training = registry.Training(
                 data=source,
-                params={**FOREST, **vars(choices), "threshold": model.threshold, "columns": ",".join(model.columns)},
+                params={
+                    **FOREST,
+                    **vars(choices),
+                    "data_version": data_version,
+                    "threshold": model.threshold,
+                    "columns": ",".join(model.columns),
+                },
                 metrics={k: v for name, (q, _, _) in quality.items() for k, v in q.metrics(name).items()},
-                files=write_files(Path(temp), fitted, test, classes, confusion),
+                files=[*write_files(Path(temp), fitted, test, classes, confusion), *([sourced.write(Path(temp))] if sourced else [])],
+                data_version=data_version,
             )
             version = registry.register(
                 settings,
@@ -164,6 +173,7 @@ def train(
         promoted=promoted,
         why=why,
         notes=tuple(notes),
+        data_version=data_version,
         seconds=time.monotonic() - begin,
     )
 
@@ -213,7 +223,7 @@ def _from_seeds(settings: Settings, seeds: Sequence[int], seconds: float, choice
     return (fitted, test, judged), ()
 
 
-def _from_records(loaded: Loaded, choices: Choices, progress: Progress) -> _Outcome:
+def _from_records(loaded: Sourced, choices: Choices, progress: Progress) -> _Outcome:
     """A random split 60 : 20 : 20 gives the model; leaving out one day after the other says what it would do on a day it has not seen."""
     flows = loaded.flows
     progress(f"{len(flows):,} labelled records")
