@@ -1,4 +1,4 @@
-"""Entry point: train a model and register it, as ``flowlake train`` does. Takes the same options; starts Spark for a lake of many rows alone.
+"""Entry point: train a model and register it, as ``flowlake train`` does. Takes the same options; needs Spark for a large lake only.
 
 On a schedule, on new labelled traffic: ``python -m jobs.train --from lake``.
 """

@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
+from schemas.labels import UNKNOWN
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -72,6 +73,8 @@ class Imported:
     reject_file: str = ""
     #: Attack types that the record types do not declare, taken as they are written; and how many rows have them.
     undeclared: Mapping[str, int] = field(default_factory=dict)
+    #: Records that the file is about.
+    keys: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
@@ -95,6 +98,8 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
         known = int(kind.upper() != _BENIGN)
     if known == (kind.upper() == _BENIGN) and kind:
         raise BadLabel(f"label {word!r} contradicts attack_type {kind!r}")
+    if kind.upper() == UNKNOWN.name:
+        raise BadLabel(f"{UNKNOWN.name} is what a model says of what it does not know: name the attack, or say attack")
     return known, (kind or _ATTACK) if known else _BENIGN
 
 
@@ -114,7 +119,12 @@ def put(settings: Settings, rows: list[dict[str, Any]]) -> tuple[int, int]:
     return Side(settings, LABELS).upsert(pa.Table.from_pylist(list(last.values()), schema=LABELS.schema), KEY, newer="labelled_at")
 
 
-def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[tuple[int, str, dict[str, Any]]]]:
+Cells = dict[str, Any]
+
+
+def read(
+    file: Path, record: RecordType, defaults: Mapping[str, str], prepare: Callable[[Cells], Cells | None] = lambda cells: cells
+) -> tuple[list[dict[str, Any]], list[tuple[int, str, Cells]]]:
     """Labels in a file: CSV with a header line, or Parquet.
 
     Parameters
@@ -126,6 +136,8 @@ def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[l
         Whose labels they are, where no column ``record_type`` says so.
     defaults
         ``source`` and ``labelled_by`` where the file has none.
+    prepare
+        What a row's cells are taken for; None: it says nothing, and is no label. Raises :class:`BadLabel`.
 
     Returns
     -------
@@ -155,7 +167,8 @@ def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[l
     good, bad = [], []
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:
-            good.append(row(cell, record, defaults, changed))
+            if (prepared := prepare(cell)) is not None:
+                good.append(row(prepared, record, defaults, changed))
         except BadLabel as e:
             bad.append((number, str(e), cell))
     return good, bad
@@ -216,7 +229,13 @@ def _time(value: Any, default: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def import_file(settings: Settings, file: Path, record: RecordType, defaults: Mapping[str, str]) -> Imported:
+def import_file(
+    settings: Settings,
+    file: Path,
+    record: RecordType,
+    defaults: Mapping[str, str],
+    prepare: Callable[[Cells], Cells | None] = lambda cells: cells,
+) -> Imported:
     """Store the labels of a file; rows that are none go to ``<file>.rejects.csv`` with line and reason. A second time changes nothing.
 
     Raises
@@ -226,7 +245,7 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     ConfigError
         A row is about a record type that there is not.
     """
-    good, bad = read(file, record, defaults)
+    good, bad = read(file, record, defaults, prepare)
     known = {r.name for r in settings.catalogue.records}
     if unknown := sorted({row["record_type"] for row in good} - known):
         raise ConfigError(f"{file}: no record type {unknown[0]!r}", f"record types: {', '.join(sorted(known))}")
@@ -241,7 +260,15 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     added, changed = put(settings, good)
     declared = {name for r in settings.catalogue.records if r.alerts for name in r.alerts.by_name} | {_BENIGN, _ATTACK}
     undeclared = Counter(row["attack_type"] for row in good if row["attack_type"] not in declared)
-    return Imported(len(good) + len(bad), added, changed, len(bad), rejects, dict(sorted(undeclared.items())))
+    return Imported(
+        len(good) + len(bad),
+        added,
+        changed,
+        len(bad),
+        rejects,
+        dict(sorted(undeclared.items())),
+        frozenset(row["record_key"] for row in good),
+    )
 
 
 def by_machine(source: str | None) -> bool:
