@@ -1,6 +1,6 @@
-"""Entry point: train a model and register it, as ``flowlake train`` does. Takes the same options; needs no Spark session.
+"""Entry point: train a model and register it, as ``flowlake train`` does. Takes the same options; needs Spark for a large lake only.
 
-On a schedule, on new labelled traffic: ``python -m jobs.train --records /data/flows --labels /data/labels.parquet``.
+On a schedule, on new labelled traffic: ``python -m jobs.train --from lake``.
 """
 
 from __future__ import annotations

@@ -208,8 +208,21 @@ class Side:
         with self._told():
             return int(self._open().delete(predicate)["num_deleted_rows"] or 0)
 
-    def dataset(self) -> ds.Dataset:
-        """Its rows, for Arrow and DuckDB; without any where it was not made yet.
+    def version(self) -> int | None:
+        """Number of the newest version; None where it was not made yet.
+
+        Raises
+        ------
+        StoreError
+            The store does not answer, or refuses.
+        """
+        if not self.exists():
+            return None
+        with self._told():
+            return int(self._open().version())
+
+    def dataset(self, version: int | None = None) -> ds.Dataset:
+        """Its rows, for Arrow and DuckDB, as they are or in a version; without any where it was not made yet.
 
         Raises
         ------
@@ -221,7 +234,7 @@ class Side:
         if not self.exists():
             return ds.dataset(self.table.schema.empty_table())
         with self._told():
-            return lake.dataset(self.path, self._settings)
+            return lake.dataset(self.path, self._settings, version=version)
 
     def maintain(self) -> None:
         """Join small files, and write the log's checkpoint; the table's rows stay as they are.

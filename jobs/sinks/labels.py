@@ -1,7 +1,7 @@
 """Labels of records: ground truth and analysts' verdicts, in the side table ``labels`` of the lake.
 
 A source (a data set, a person, a rule) says one thing of a record; what it says later takes the place of that. Of several sources the last
-word counts (:func:`latest`).
+word of a person counts; that of a machine (:data:`MACHINES`) only where no person has said anything (:func:`latest`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
+from schemas.labels import UNKNOWN
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -46,6 +47,8 @@ LABELS = SideTable(
 )
 #: What tells one row from another.
 KEY = ("record_type", "record_key", "source")
+#: Sources, or what stands before the ":" in them, that are no person: whatever they say, a person's word goes before it.
+MACHINES: tuple[str, ...] = ("generator", "rule", "model", "truth")
 #: Attack types of models of one's own have names of their own; a number, or what is no name at all, is none.
 _NAME = re.compile(r"[A-Za-z][\w .:/+-]{0,63}", re.ASCII)
 _BENIGN = "BENIGN"
@@ -70,6 +73,8 @@ class Imported:
     reject_file: str = ""
     #: Attack types that the record types do not declare, taken as they are written; and how many rows have them.
     undeclared: Mapping[str, int] = field(default_factory=dict)
+    #: Records that the file is about.
+    keys: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
@@ -93,6 +98,8 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
         known = int(kind.upper() != _BENIGN)
     if known == (kind.upper() == _BENIGN) and kind:
         raise BadLabel(f"label {word!r} contradicts attack_type {kind!r}")
+    if kind.upper() == UNKNOWN.name:
+        raise BadLabel(f"{UNKNOWN.name} is what a model says of what it does not know: name the attack, or say attack")
     return known, (kind or _ATTACK) if known else _BENIGN
 
 
@@ -112,7 +119,12 @@ def put(settings: Settings, rows: list[dict[str, Any]]) -> tuple[int, int]:
     return Side(settings, LABELS).upsert(pa.Table.from_pylist(list(last.values()), schema=LABELS.schema), KEY, newer="labelled_at")
 
 
-def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[tuple[int, str, dict[str, Any]]]]:
+Cells = dict[str, Any]
+
+
+def read(
+    file: Path, record: RecordType, defaults: Mapping[str, str], prepare: Callable[[Cells], Cells | None] = lambda cells: cells
+) -> tuple[list[dict[str, Any]], list[tuple[int, str, Cells]]]:
     """Labels in a file: CSV with a header line, or Parquet.
 
     Parameters
@@ -124,6 +136,8 @@ def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[l
         Whose labels they are, where no column ``record_type`` says so.
     defaults
         ``source`` and ``labelled_by`` where the file has none.
+    prepare
+        What a row's cells are taken for; None: it says nothing, and is no label. Raises :class:`BadLabel`.
 
     Returns
     -------
@@ -153,7 +167,8 @@ def read(file: Path, record: RecordType, defaults: Mapping[str, str]) -> tuple[l
     good, bad = [], []
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:
-            good.append(row(cell, record, defaults, changed))
+            if (prepared := prepare(cell)) is not None:
+                good.append(row(prepared, record, defaults, changed))
         except BadLabel as e:
             bad.append((number, str(e), cell))
     return good, bad
@@ -214,7 +229,13 @@ def _time(value: Any, default: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def import_file(settings: Settings, file: Path, record: RecordType, defaults: Mapping[str, str]) -> Imported:
+def import_file(
+    settings: Settings,
+    file: Path,
+    record: RecordType,
+    defaults: Mapping[str, str],
+    prepare: Callable[[Cells], Cells | None] = lambda cells: cells,
+) -> Imported:
     """Store the labels of a file; rows that are none go to ``<file>.rejects.csv`` with line and reason. A second time changes nothing.
 
     Raises
@@ -224,7 +245,7 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     ConfigError
         A row is about a record type that there is not.
     """
-    good, bad = read(file, record, defaults)
+    good, bad = read(file, record, defaults, prepare)
     known = {r.name for r in settings.catalogue.records}
     if unknown := sorted({row["record_type"] for row in good} - known):
         raise ConfigError(f"{file}: no record type {unknown[0]!r}", f"record types: {', '.join(sorted(known))}")
@@ -239,11 +260,38 @@ def import_file(settings: Settings, file: Path, record: RecordType, defaults: Ma
     added, changed = put(settings, good)
     declared = {name for r in settings.catalogue.records if r.alerts for name in r.alerts.by_name} | {_BENIGN, _ATTACK}
     undeclared = Counter(row["attack_type"] for row in good if row["attack_type"] not in declared)
-    return Imported(len(good) + len(bad), added, changed, len(bad), rejects, dict(sorted(undeclared.items())))
+    return Imported(
+        len(good) + len(bad),
+        added,
+        changed,
+        len(bad),
+        rejects,
+        dict(sorted(undeclared.items())),
+        frozenset(row["record_key"] for row in good),
+    )
 
 
-def latest(settings: Settings, record: RecordType) -> pa.Table:
-    """The last word on each record of a type: rows of :data:`LABELS`, one a record.
+def by_machine(source: str | None) -> bool:
+    """Whether a source is no person (:data:`MACHINES`)."""
+    return str(source or "").lower().partition(":")[0] in MACHINES
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A record of which sources say different things. ``words``: what each says, the one that counts first."""
+
+    record_key: str
+    words: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return f"{self.record_key}: " + ", ".join(f"{who} says {what}" for who, what in self.words)
+
+
+def latest(settings: Settings, record: RecordType, version: int | None = None) -> pa.Table:
+    """What counts of each record of a type: rows of :data:`LABELS`, one a record.
+
+    The last word of a person; of a record that no person has labelled, the last word of a machine. ``version``: of the table; default: the
+    newest.
 
     Raises
     ------
@@ -256,10 +304,32 @@ def latest(settings: Settings, record: RecordType) -> pa.Table:
     >>> flows = dataset(location(settings, FLOWS)).to_table()  # doctest: +SKIP
     >>> flows.join(truth.select(["record_key", "label"]), "flow_id", "record_key", "inner")  # doctest: +SKIP
     """
+    found = _ranked(settings, record, version)
+    keys = found["record_key"].combine_chunks()
+    return found.take(pc.index_in(pc.unique(keys), keys)).select(LABELS.schema.names)
+
+
+def conflicts(settings: Settings, record: RecordType, version: int | None = None) -> list[Conflict]:
+    """Records of which two sources say different things, in the order of their keys.
+
+    Raises
+    ------
+    StoreError
+        The store does not answer, or refuses.
+    """
+    said: dict[str, list[tuple[str, str]]] = {}
+    for row in _ranked(settings, record, version).select(["record_key", "source", "labelled_by", "attack_type"]).to_pylist():
+        who = row["labelled_by"] or row["source"] or "nobody named"
+        said.setdefault(row["record_key"], []).append((who, row["attack_type"]))
+    return [Conflict(key, tuple(words)) for key, words in sorted(said.items()) if len({what for _, what in words}) > 1]
+
+
+def _ranked(settings: Settings, record: RecordType, version: int | None = None) -> pa.Table:
+    """Labels of a type, those that go before others first."""
     import pyarrow.dataset as ds
 
-    found = Side(settings, LABELS).dataset().to_table(filter=ds.field("record_type") == record.name)
-    order = pc.sort_indices(found, [("labelled_at", "descending"), ("source", "ascending")])
-    found = found.take(order)
-    first = pc.index_in(pc.unique(found["record_key"].combine_chunks()), found["record_key"].combine_chunks())
-    return found.take(first).select(LABELS.schema.names)
+    found = Side(settings, LABELS).dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    machine = [by_machine(source) for source in found["source"].to_pylist()]
+    found = found.append_column("machine", pa.array(machine, pa.bool_()))
+    order = pc.sort_indices(found, [("machine", "ascending"), ("labelled_at", "descending"), ("source", "ascending")])
+    return found.take(order)

@@ -1,60 +1,190 @@
-"""Labelled flow records from the lake's Delta table and a truth table."""
+"""Labelled records of a lake's Delta table, at a version of it: read by this process, or by Spark where they are too many."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import paths
-from infra.errors import ModelError, StoreError, one_line
-from jobs.runtime import lake
-from jobs.training.cic import Loaded, labelled
-from jobs.training.fit import CANDIDATES
-from jobs.training.truth import KEY, SPAN, join_labels
-from schemas.features import FEATURE_VERSION
+from infra.config import Settings
+from infra.errors import ConfigError, ModelError, StoreError, one_line
+from infra.sections import LakeSettings
+from jobs.runtime import lake, s3
+from jobs.runtime.sidetable import Side
+from jobs.sinks import labels as labeltable
+from jobs.training import reading
+from jobs.training.lakelabels import LakeLabels
+from jobs.training.reading import Progress
+from jobs.training.rows import Reader, candidates
+from jobs.training.sampling import Sample
+from jobs.training.truth import KEY, SPAN, Truth
+from schemas.records import RecordType
 
-_COLUMNS = [*KEY, *SPAN, "closed", "feature_version", *CANDIDATES]
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+#: Rows up to which this process reads a table itself; it reads some 100,000 a second, in memory that does not grow with them.
+DIRECT_ROWS = 20_000_000
+_VERSION = "feature_version"
 
 
-def load_lake(path: Path, labels: Path | None) -> Loaded:
-    """Read the flows of a Delta table and join a Parquet truth table (``flowlake sensor generate`` writes one) to them.
+@dataclass(frozen=True)
+class Versions:
+    """Versions of the tables that were read; as text such as ``flows@12+labels@3``, which ``--as-of`` takes.
 
-    Records that no truth row covers are dropped and counted, as are those of another feature-schema version.
+    Attributes
+    ----------
+    table
+        Number of the version of the records' table; None: to be looked up.
+    labels
+        That of the table ``labels``; None: the newest, or there is none.
+    time
+        Instead of ``table``: a time.
+    """
+
+    table: int | None = None
+    labels: int | None = None
+    time: datetime | None = None
+
+    @classmethod
+    def parse(cls, text: str, record: RecordType) -> Versions:
+        """What ``--as-of`` says: a number, a time, or what a training has recorded.
+
+        Raises
+        ------
+        ConfigError
+            It is none of them.
+        """
+        said = text.strip()
+        if not said:
+            return cls()
+        if said.isdecimal():
+            return cls(int(said))
+        if match := re.fullmatch(rf"{re.escape(record.name)}@(\d+)(?:\+labels@(\d+))?", said):
+            return cls(int(match[1]), int(match[2]) if match[2] else None)
+        try:
+            time = datetime.fromisoformat(said)
+        except ValueError as e:
+            raise ConfigError(
+                f"--as-of {text!r} is no version", f"a number, a time such as 2026-03-01T12:00, or {record.name}@12+labels@3"
+            ) from e
+        return cls(time=time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC))
+
+    def text(self, record: RecordType) -> str:
+        """As it is recorded."""
+        return f"{record.name}@{self.table}" + ("" if self.labels is None else f"+labels@{self.labels}")
+
+
+@dataclass(frozen=True)
+class FromLake:
+    """Which records of a lake.
+
+    Attributes
+    ----------
+    place
+        Folder or URI of the table.
+    record
+        What lies in it.
+    as_of
+        Versions that are asked for.
+    truth
+        A truth table (Parquet); the table ``labels`` counts in any case.
+    engine
+        ``auto``, ``local`` or ``spark``.
+    """
+
+    place: str
+    record: RecordType
+    as_of: Versions
+    truth: Path | None
+    engine: str
+
+
+def read_lake(settings: Settings, wanted: FromLake, seed: int, sample: Sample, progress: Progress) -> tuple[Versions, list[str]]:
+    """Put the labelled records of a table into a sample; returns the versions that were read, and what was dropped and noticed.
 
     Raises
     ------
     ConfigError
         A folder that delta-rs would look for elsewhere.
     ModelError
-        No labels are given, the truth table cannot be read or lacks columns, or the table lacks columns.
+        No labels are there, the truth table cannot be read, there is no such version, its files are gone, or columns are missing.
     StoreError
-        The Delta table cannot be read.
+        The table cannot be read.
     """
-    paths.check(path.resolve(), "--records", paths.LAKE, "move the table to another folder")
-    if labels is None:
-        raise ModelError(f"{path}: flow records of a lake carry no labels", "name a truth table with --labels truth.parquet")
-    truth = read_truth(labels)
+    record, place = wanted.record, wanted.place
+    if "://" not in place:
+        paths.check(Path(place).resolve(), "--records", paths.LAKE, "move the table to another folder")
+    table = opened(place, settings.lake, wanted.as_of)
+    known = wanted.as_of.labels
+    versions = Versions(int(table.version()), Side(settings, labeltable.LABELS).version() if known is None else known)
+    labels, conflicts = _labels(settings, wanted, versions)
+    schema = pa.schema(table.schema().to_arrow())
+    missing = [name for name in _columns(record, wanted.truth is not None) if name not in schema.names]
+    if missing:
+        raise ModelError(f"{place}: missing columns {', '.join(missing[:10])}", f"a table of {record.name} of another version of flowlake?")
+    reader = Reader(record, schema, place, seed)
+    columns = [name for name in schema.names if name in {*reader.columns, *_columns(record, wanted.truth is not None), _VERSION}]
+    rows = _rows(table)
+    by_spark = wanted.engine == "spark" or (wanted.engine == "auto" and rows > DIRECT_ROWS)
+    progress(f"{place}, version {versions.table}: {rows:,} rows" + (", read by Spark" if by_spark else ""))
+    try:
+        if by_spark:
+            from jobs.training.sparkread import read
+
+            read(settings, place, int(table.version()), columns, reader, labels, sample, progress)
+        else:
+            _direct(table, place, settings.lake, columns, reader, labels, sample, progress, rows)
+    except FileNotFoundError as e:
+        raise _gone(table, place) from e
+    except (pa.ArrowException, OSError) as e:
+        raise StoreError(f"lake {place}: {one_line(e, 200)}", "name the folder of a Delta table") from e
+    return versions, [*reader.said(), *labels.notes(conflicts)]
+
+
+def opened(place: str, store: LakeSettings, as_of: Versions) -> DeltaTable:
+    """The table at the version that is asked for.
+
+    Raises
+    ------
+    ModelError
+        There is no such version.
+    StoreError
+        There is no such table, or the store refuses.
+    """
+    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
+    root = s3.uri(place)
     try:
-        flows = lake.dataset(path)
-        have = set(flows.schema.names)
-        if missing := [c for c in _COLUMNS if c not in have]:
-            raise ModelError(f"{path}: missing columns {', '.join(missing[:10])}", "a flow table of another version of flowlake?")
-        records = flows.to_table(columns=_COLUMNS)
-    except (DeltaError, OSError, pa.ArrowException) as e:
-        raise StoreError(f"lake {path}: {one_line(e, 200)}", "name the folder of a Delta table") from e
-    notes = []
-    current = pc.equal(records.column("feature_version"), FEATURE_VERSION)
-    others = records.num_rows - int(pc.sum(current).as_py() or 0)
-    if others:
-        records = records.filter(current)
-        notes.append(f"{others:,} rows dropped of another feature-schema version than {FEATURE_VERSION}")
-    loaded = labelled(records, join_labels(records, truth), str(path))
-    return Loaded(loaded.flows, (*notes, *loaded.notes))
+        table = DeltaTable(root, storage_options=s3.storage_options(store, place))
+    except (DeltaError, OSError) as e:
+        raise StoreError(f"lake {place}: {one_line(e, 200)}", "name the folder of a Delta table: --records, or lake.path") from e
+    version = as_of.table if as_of.time is None else as_of.time
+    if version is None:
+        return table
+    newest = table.version()
+    history = table.history()
+    numbers = [int(entry["version"]) for entry in history if "version" in entry]
+    first = min(history, key=lambda entry: entry.get("timestamp", 0), default={})
+    since = datetime.fromtimestamp(first.get("timestamp", 0) / 1000, UTC)
+    there = f"there are {min(numbers, default=newest)} to {newest}, the oldest of {since.isoformat(timespec='seconds')}"
+    shown = version if isinstance(version, int) else version.isoformat(timespec="seconds")
+    if isinstance(version, datetime) and version < since:
+        raise ModelError(f"lake {place}: no version as old as {shown}", f"{there}; flowlake lake history lists them")
+    try:
+        table.load_as_version(version)
+    except (DeltaError, OSError, ValueError, OverflowError) as e:
+        raise ModelError(f"lake {place}: no version {shown}: {one_line(e, 120)}", f"{there}; flowlake lake history lists them") from e
+    return table
 
 
 def read_truth(path: Path) -> pa.Table:
@@ -66,6 +196,73 @@ def read_truth(path: Path) -> pa.Table:
         The file cannot be read.
     """
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as e:
         raise ModelError(f"truth table {path}: {one_line(e, 200)}", "flowlake sensor generate writes one beside a capture") from e
+
+
+def current(records: pa.RecordBatch, record: RecordType, reader: Reader) -> pa.RecordBatch:
+    """The records of this program's version of the features; the others are counted."""
+    if _VERSION not in records.schema.names or record.features is None:
+        return records
+    same = pc.fill_null(pc.equal(records.column(_VERSION), record.features.version), False)
+    if others := records.num_rows - int(pc.sum(same).as_py() or 0):
+        reader.dropped[f"rows dropped of another feature-schema version than {record.features.version}"] += others
+        records = records.filter(same)
+    return records
+
+
+def _labels(settings: Settings, wanted: FromLake, versions: Versions) -> tuple[LakeLabels, list[labeltable.Conflict]]:
+    record = wanted.record
+    if wanted.truth is not None and not set(KEY) <= set(record.schema.names):
+        raise ConfigError(
+            f"--labels {wanted.truth}: a truth table is joined by addresses, which {record.name} lack", "use the table labels"
+        )
+    truth = None if wanted.truth is None else Truth(read_truth(wanted.truth))
+    labels = LakeLabels.of(settings, record, truth, versions.labels)
+    if truth is None and not len(labels):
+        raise ModelError(
+            f"{wanted.place}: {record.name} of a lake carry no labels, and the table labels has none of them",
+            "name a truth table with --labels truth.parquet, or label some: flowlake labels export, then import",
+        )
+    return labels, labeltable.conflicts(settings, record, versions.labels)
+
+
+def _columns(record: RecordType, truth: bool) -> list[str]:
+    return list(dict.fromkeys([record.key, record.event_time, *([*KEY, *SPAN] if truth else []), *candidates(record)]))
+
+
+def _rows(table: DeltaTable) -> int:
+    actions = pa.table(table.get_add_actions(flatten=True))
+    counts = actions.column("num_records").to_pylist() if "num_records" in actions.schema.names else []
+    return sum(n or 0 for n in counts)
+
+
+def _direct(
+    table: DeltaTable, place: str, store: LakeSettings, columns: list[str], reader: Reader, labels: LakeLabels, sample: Sample,
+    progress: Progress, rows: int,
+) -> None:  # fmt: skip
+    done, told = 0, 0
+    for batch in _batches(table, place, store, columns):
+        records = current(batch, reader.record, reader)
+        if records.num_rows:
+            sample.add(reader.rows(records, labels.labels(records)))
+        done += batch.num_rows
+        if done - told >= 1_000_000:
+            told = done
+            progress(f"{done:,} of {rows:,} rows read")
+
+
+def _batches(table: DeltaTable, place: str, store: LakeSettings, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    dataset = table.to_pyarrow_dataset(filesystem=lake.files(s3.uri(place), store))
+    # Little ahead of what is looked at: memory is that of some batches, whatever the table's size.
+    return dataset.to_batches(columns=columns, batch_size=reading.BATCH, batch_readahead=2, fragment_readahead=1)
+
+
+def _gone(table: DeltaTable, place: str) -> ModelError:
+    version = table.version()
+    table.update_incremental()
+    return ModelError(
+        f"lake {place}: files of version {version} are gone: VACUUM has removed them",
+        f"the newest is {table.version()}; lake.history_days says how long older ones are kept",
+    )

@@ -30,6 +30,7 @@ def plain(report: TrainingReport) -> dict[str, Any]:
         "classes": [asdict(c) for c in report.classes],
         "confusion": account.value(report.confusion),
         "evaluation": account.plain(report.evaluation),
+        "data_version": report.data_version,
         "notes": list(report.notes),
         "seconds": round(report.seconds, 2),
     }
@@ -57,6 +58,7 @@ def show(report: TrainingReport, console: Console) -> None:
     console.print("Features: " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True)
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
+    console.print(f"Data: {report.data_version}", soft_wrap=True)
     state = "champion" if report.promoted else "not promoted"
     console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
 

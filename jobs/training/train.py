@@ -6,7 +6,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,13 @@ from jobs.evaluation.splits import Fold, Way
 from jobs.metering.settings import MeterSettings
 from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
-from jobs.training.cic import Loaded, load_records
+from jobs.training import heldout
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate
 from jobs.training.files import CARD, write_files
 from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
-from jobs.training.lake import load_lake
+from jobs.training.sources import Sourced, Wanted, load
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -64,6 +64,8 @@ class TrainingReport:
         Reason for promoting it or not.
     notes
         What was dropped or left out.
+    data_version
+        What was read: versions of tables, a checksum of files, the seeds of a generator.
     seconds
         Wall clock of the training.
     """
@@ -76,6 +78,7 @@ class TrainingReport:
     promoted: bool
     why: str
     notes: tuple[str, ...]
+    data_version: str
     seconds: float
 
     @property
@@ -99,10 +102,13 @@ class _Data:
     """Labelled records, the fold of them that gives the model, and further ways to hold them out."""
 
     source: str
+    version: str
     flows: LabelledFlows
     base: Fold
     ways: tuple[Way, ...]
-    notes: tuple[str, ...]
+    command: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    sourced: Sourced | None = None
 
 
 def train(
@@ -110,8 +116,7 @@ def train(
     *,
     seeds: Sequence[int] = SEEDS,
     seconds: float = SECONDS,
-    records: Path | None = None,
-    labels: Path | None = None,
+    wanted: Wanted | None = None,
     choices: Choices | None = None,
     ways: Sequence[Way] = splits.WAYS,
     duplicates: Treatment = "drop",
@@ -119,7 +124,7 @@ def train(
     promote: bool = False,
     progress: Progress = lambda line: None,
 ) -> TrainingReport:
-    """Train a model on generated traffic, or on labelled ``records``, judge it on flows held out and register it.
+    """Train a model on generated traffic, or on labelled records, judge it on flows held out and register it.
 
     Parameters
     ----------
@@ -130,11 +135,8 @@ def train(
         threshold, the rest trains.
     seconds
         Capture time of each seed's traffic.
-    records
-        Parquet file with CICFlowMeter's or flowlake's column names and a label, or the folder of a Delta
-        table (with ``labels``).
-    labels
-        Parquet truth table for a Delta table.
+    wanted
+        Labelled records instead (:mod:`jobs.training.sources`).
     choices
         Number of features, false-positive rate, seed of the training.
     ways
@@ -154,28 +156,35 @@ def train(
     Raises
     ------
     ConfigError
-        Fewer than three distinct seeds.
+        Fewer than three distinct seeds, or options that do not go together.
     ModelError
         The records cannot be used, or the registry cannot be reached.
+    StoreError
+        The lake cannot be read.
     """
     begin = time.monotonic()
     choices = choices or Choices()
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
-    data = _generated(settings, seeds, seconds, progress) if records is None else _recorded(records, labels, choices, progress)
+    if wanted is None:
+        data = _generated(settings, seeds, seconds, progress)
+    else:
+        data = _recorded(settings, replace(wanted, seed=choices.seed), progress)
     fitted, base, evaluation = _judged(data, choices, settings.evaluation, [w for w in ways if w in data.ways], duplicates, progress)
     test = data.flows.where(base.test)
     model, version, promoted, why = fitted.model, None, False, "not registered"
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    command = _command(seeds, seconds, records, labels, choices)
+    command = shlex.join([*data.command, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}"])
     rule = _rule(choices)
-    facts = CardFacts(data.source, "", len(data.flows), command, rule, choices.seed, data.notes)
+    facts = CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, data.notes)
     page = card(model, evaluation, importance, facts)
     if register:
         promoted, why = (True, "asked for") if promote else _should_promote(settings, next(iter(evaluation.parts.values())).quality, test)
         progress("registering")
         with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-            files = write_files(Path(temp), evaluation, page)
+            files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), test, seed=choices.seed)]
+            if data.sourced is not None:
+                files.append(data.sourced.write(Path(temp)))
             version = registry.register(
                 settings,
                 FLOWS,
@@ -184,10 +193,16 @@ def train(
                 threshold=model.threshold,
                 training=registry.Training(
                     data=data.source,
-                    params={**FOREST, **vars(choices), "threshold": model.threshold, "columns": ",".join(model.columns)},
+                    params={
+                        **FOREST,
+                        **vars(choices),
+                        "data_version": data.version,
+                        "threshold": model.threshold,
+                        "columns": ",".join(model.columns),
+                    },
                     metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
                     files=files,
-                    tags={"card": CARD, "threshold_rule": rule},
+                    tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
                 ),
                 promote=promoted,
                 usual=model.usual,
@@ -204,6 +219,7 @@ def train(
         promoted=promoted,
         why=why,
         notes=(*data.notes, *evaluation.notes),
+        data_version=data.version,
         seconds=time.monotonic() - begin,
     )
 
@@ -236,14 +252,22 @@ def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progres
     cuts = np.split(names, [len(names) - held_out - validating, len(names) - held_out])
     train_rows, validation_rows, test_rows = (np.flatnonzero(np.isin(flows.group, some)) for some in cuts)
     source = f"generated traffic, preset train, {seconds:g} s of each seed {_spell(seeds)}"
-    return _Data(source, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), ())
+    version = f"generated:{seconds:g}s:{_spell(seeds)}"
+    command = ("flowlake", "train", "--seeds", _spell(seeds).replace("..", "-"), "--seconds", f"{seconds:g}")
+    return _Data(source, version, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), command)
 
 
-def _recorded(records: Path, labels: Path | None, choices: Choices, progress: Progress) -> _Data:
+def _recorded(settings: Settings, wanted: Wanted, progress: Progress) -> _Data:
     """Labelled records. A random split gives the model; days, hosts and attacks left out say what it does with what it has not seen."""
-    loaded: Loaded = load_lake(records, labels) if records.is_dir() else load_records(records)
-    progress(f"{len(loaded.flows):,} labelled records")
-    return _Data(f"labelled records {records.name}", loaded.flows, splits.at_random(loaded.flows, choices.seed), splits.WAYS, loaded.notes)
+    sourced = load(settings, wanted, progress)
+    flows = sourced.flows
+    progress(f"{len(flows):,} labelled records")
+    command = ["flowlake", "train", *(["--from", wanted.origin] if wanted.origin else [])]
+    command += [word for place in wanted.records for word in ("--records", Path(place).name)]
+    command += ["--as-of", sourced.version] if wanted.origin == "lake" or wanted.as_of else []
+    command += ["--labels", wanted.labels.name] if wanted.labels is not None else []
+    base = splits.at_random(flows, wanted.seed)
+    return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced.notes, sourced)
 
 
 def _judged(
@@ -265,14 +289,6 @@ def _judged(
     progress(f"fitting to {len(base.train):,} records")
     fitted = fit(flows.where(base.train), flows.where(base.validation), choices)
     return fitted, base, assess(assessor, fitted.model, base, leak, identity, ways)
-
-
-def _command(seeds: Sequence[int], seconds: float, records: Path | None, labels: Path | None, choices: Choices) -> str:
-    """The command that trains the same model again."""
-    words = ["flowlake", "train"]
-    words += ["--seeds", _spell(seeds).replace("..", "-"), "--seconds", f"{seconds:g}"] if records is None else ["--records", records.name]
-    words += ["--labels", labels.name] if labels is not None else []
-    return shlex.join([*words, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}"])
 
 
 def _rule(choices: Choices) -> str:

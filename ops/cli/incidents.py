@@ -211,19 +211,34 @@ def note(
         _say(people.note(cursor, incident, who, words))
 
 
-@app.command(epilog="Example:  flowlake incidents resolve 0b4c1f6e --by anna --why 'account locked, host cleaned'")
+@app.command(
+    epilog="Examples:  flowlake incidents resolve 0b4c1f6e --by anna --why 'account locked, host cleaned'   |   "
+    "flowlake incidents resolve 0b4c1f6e --confirmed --why 'found the tool on the host'"
+)
 def resolve(
     incident: Id,
     by: By = "",
     why: Annotated[str, typer.Option("--why", "--note", help="What was found and done; becomes a note.")] = "",
+    confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="It was an attack: its flows are labelled so, for the next training (table labels).")
+    ] = False,
+    attack_type: Annotated[str, typer.Option("--attack-type", help="With --confirmed: what it was, where its alerts are wrong.")] = "",
     conf_file: ConfFile = None,
 ) -> None:
-    """Close an incident, and its alerts with it."""
-    from jobs.incidents import people
+    """Close an incident, and its alerts with it. With --confirmed its flows become labels, with who and when."""
+    from jobs.incidents import people, verdicts
 
+    if attack_type and not confirmed:
+        raise ConfigError(f"--attack-type {attack_type!r} without --confirmed", "say --confirmed, too: only then flows are labelled")
+    settings: Settings = config.load(conf_file)
     who = by or me()
-    with people.acting(config.load(conf_file).alerts, who) as cursor:
-        _say(people.close(cursor, incident, who, "RESOLVED", why))
+    with people.acting(settings.alerts, who) as cursor:
+        done = people.close(cursor, incident, who, "RESOLVED", why)
+        # Within the transaction, as of a false positive.
+        labelled = verdicts.confirmed(settings, people.alerts_of(cursor, done["id"]), who, why, attack_type) if confirmed else 0
+    _say(done)
+    if confirmed:
+        print(f"labelled as an attack: {counted(labelled, 'flow')}")
 
 
 @app.command("false-positive", epilog="Example:  flowlake incidents false-positive 0b4c1f6e --by anna --why 'our own scanner'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
+from infra.names import printable
 from infra.plurals import counted
 
 if TYPE_CHECKING:
@@ -47,9 +49,9 @@ def import_(
 
     settings = config.load(conf_file)
     given = {"source": source or file.stem, "labelled_by": by or me()}
-    done = labels.import_file(settings, file, _record(settings, record), given)
+    done = labels.import_file(settings, file, record_named(settings, record), given)
     if as_json:
-        print(json.dumps(asdict(done)))
+        print(json.dumps({name: value for name, value in asdict(done).items() if name != "keys"}))
         return
     same = done.rows - done.rejected - done.added - done.changed
     news = f"{done.added} new, {done.changed} changed, {same} there already or said twice, {done.rejected} rejected"
@@ -75,7 +77,7 @@ def set_(
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    one = _record(settings, record)
+    one = record_named(settings, record)
     try:
         row = labels.row(
             {"record_key": key, "label": label, "attack_type": attack_type, "source": source, "labelled_by": by, "note": note},
@@ -91,11 +93,14 @@ def set_(
 
 @app.command("list", epilog="Example:  flowlake lake label list --json")
 def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = None) -> None:
-    """Show the last word on each labelled record."""
+    """Show what counts of each labelled record: the last word of a person, else of a machine; who disagrees on standard error."""
     from jobs.sinks import labels
 
     settings = config.load(conf_file)
-    rows = labels.latest(settings, _record(settings, record)).to_pylist()
+    kind = record_named(settings, record)
+    rows = labels.latest(settings, kind).to_pylist()
+    for conflict in labels.conflicts(settings, kind):
+        print(printable(f"conflict: {conflict}; the first counts"), file=sys.stderr)
     if as_json:
         print(json.dumps(rows, indent=2, default=str))
         return
@@ -106,7 +111,8 @@ def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = 
         print(f"{looks.word(row['record_key']):<36} {looks.word(row['attack_type']):<16} {said}")
 
 
-def _record(settings: Settings, name: str) -> RecordType:
+def record_named(settings: Settings, name: str) -> RecordType:
+    """The record type of this name that the lake holds; the first one of none."""
     known = {record.name: record for record in settings.catalogue.records if record.lake}
     if name and name not in known:
         raise ConfigError(f"--record {name!r}: the lake has no such table", f"record types: {', '.join(known)}")

@@ -47,6 +47,7 @@ PLATFORM: dict[str, Group] = {
     "db": Group("ops.cli.db:app", "Tables in PostgreSQL: their versions, what they lack, migrations."),
     "archive": Group("ops.cli.archive:app", "Archive of the hot store: whole months as Parquet, verified, restored."),
     "lake": Group("ops.cli.lake:app", "The lake's tables: what they hold, upkeep, labels, rules of the bucket."),
+    "labels": Group("ops.cli.labels:app", "Labels: which records are worth a person's look, and what people have said."),
     "migrate": Group("ops.cli.migrate:app", "Move in from CSV files and SQLite: rows, alerts, comparison, rotation."),
     "config": Group("ops.cli.config:app", "The configuration in force."),
     "sources": Group("ops.cli.sources:sources", "The sources that are there, and what each declares."),

@@ -129,6 +129,24 @@ def test_a_false_alarm_is_a_label_to_train_with(made: Settings, capsys: pytest.C
     assert (code, "its flows stay labelled benign" in err) == (0, True)
 
 
+def test_a_confirmed_incident_is_a_label_to_train_with_and_a_resolved_one_is_none(
+    made: Settings, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    key = named(capsys, "Botnet")["id"]
+    assert call(capsys, "incidents", "resolve", named(capsys, "SYN flood")["id"], "--by", "ben")[0] == 0
+    assert not (home / "labels").exists(), "closing says nothing of what it was"
+    code, _, err = call(capsys, "incidents", "resolve", key, "--confirmed", "--attack-type", "not a name!")
+    assert (code, "--attack-type" in err) == (2, True)
+    assert call(capsys, "incidents", "resolve", key, "--attack-type", "DNS_TUNNEL")[0] == 2
+    code, out, _ = call(capsys, "incidents", "resolve", key, "--confirmed", "--by", "anna", "--why", "found the tool")
+    assert (code, "labelled as an attack: 30 flows" in out) == (0, True)
+    rows = DeltaTable(str(home / "labels")).to_pyarrow_table().to_pylist()
+    assert {row["record_key"] for row in rows} == {flow_id(row["name"]) for row in BOTNET}
+    assert {(row["label"], row["attack_type"], row["labelled_by"], row["source"], row["note"]) for row in rows} == {
+        (1, "BOTNET_BEACON", "anna", "incidents", "found the tool")
+    }
+
+
 def test_labels_that_cannot_be_kept_leave_the_incident_open(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
     (home / "labels").write_text("in the way")
     key = named(capsys, "Botnet")["id"]

@@ -102,6 +102,25 @@ def test_the_last_word_counts_and_an_earlier_one_does_not_undo_it(made: Settings
     assert sorted(labels.Side(made, labels.LABELS).dataset().to_table()["source"].to_pylist()) == ["ann", "bob", "rule"]
 
 
+def test_a_person_goes_before_a_machine_whenever_it_spoke_and_who_disagrees_is_told(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "v.csv"
+    file.write_text(
+        "record_key,label,source,labelled_by,labelled_at\n"
+        "a,DNS_TUNNEL,ann,ann,2026-03-01\na,0,rule:night,,2026-03-09\n"  # a later rule changes nothing
+        "b,SYN_SCAN,ann,ann,2026-03-01\nb,0,bob,bob,2026-03-02\n"  # two people: the later one
+        "c,0,generator,,2026-03-01\nc,0,ann,ann,2026-03-02\n"  # of one mind
+        "d,SYN_SCAN,Truth,,2026-03-01\n"
+    )
+    import_file(made, file, FLOWS, {})
+    assert {key: found[1:] for key, found in said(made).items()} == {
+        "a": ("DNS_TUNNEL", "ann"), "b": ("BENIGN", "bob"), "c": ("BENIGN", "ann"), "d": ("SYN_SCAN", "Truth")
+    }  # fmt: skip
+    assert [str(one) for one in labels.conflicts(made, FLOWS)] == [
+        "a: ann says DNS_TUNNEL, rule:night says BENIGN",
+        "b: bob says BENIGN, ann says SYN_SCAN",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [

@@ -1,61 +1,241 @@
-"""Training records from the lake's Delta table and a truth table."""
+"""Labelled records of the lake: versions, the table of labels, truth tables, and what is wrong with them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
-from infra.errors import FlowlakeError, ModelError
-from jobs.training.lake import load_lake
+from infra.config import Settings
+from infra.errors import ConfigError, FlowlakeError, ModelError
+from jobs.sinks import labels
+from jobs.training.sources import Sourced, Wanted, load
 from jobs.training.truth import KEY, SPAN
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
+from schemas.packets import FLOWS
+from tests.toy_source.records import FEATURES, READING
+
+Factory = Callable[..., Settings]
+DAY = 86_400_000_000
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def lake(tmp_path: Path, version: list[str]) -> tuple[Path, pa.Table]:
-    records = pa.Table.from_batches([random_records(len(version))])
-    records = records.set_column(records.schema.get_field_index("feature_version"), "feature_version", pa.array(version))
-    for name in SPAN:  # start before end
-        at = records.schema.get_field_index(name)
-        records = records.set_column(at, name, pa.array(range(len(version)), pa.int64()).cast(records.schema.field(name).type))
-    write_deltalake(str(tmp_path / "flows"), records)
-    return tmp_path / "flows", records
+@pytest.fixture
+def made(settings: Factory, tmp_path: Path) -> Settings:
+    return settings(sources={"packages": ["jobs.sources", "tests.toy_source"]}, lake={"path": str(tmp_path / "lake" / "flows")})
 
 
-def test_labels_are_joined_and_what_does_not_fit_is_counted(tmp_path: Path) -> None:
-    path, records = lake(tmp_path, [FEATURE_VERSION] * 5 + ["0"])
-    truth = records.select([*KEY, *SPAN]).slice(0, 4).append_column("label", pa.array(["BENIGN", "SYN_SCAN", "BENIGN", "DNS_TUNNEL"]))
-    pq.write_table(truth, tmp_path / "truth.parquet")
-    loaded = load_lake(path, tmp_path / "truth.parquet")
-    assert sorted(loaded.flows.y.tolist()) == ["BENIGN", "BENIGN", "DNS_TUNNEL", "SYN_SCAN"]
-    assert any("1 rows dropped of another feature-schema version" in n for n in loaded.notes)
-    assert any("1 rows dropped without a label" in n for n in loaded.notes)
-    duration = dict(zip(records.column("flow_duration").to_pylist(), ["BENIGN", "SYN_SCAN", "BENIGN", "DNS_TUNNEL"], strict=False))
-    at = loaded.flows.columns.index("flow_duration")
-    assert {int(x): y for x, y in zip(loaded.flows.x[:, at], loaded.flows.y, strict=True)} == duration
+def records(n: int, versions: list[str] | None = None, first: int = 0) -> pa.Table:
+    """n flows f0, f1, ..., a day apart, each of two seconds, of hosts h0, h1, ..."""
+    table = pa.Table.from_batches([random_records(n)])
+    start = pa.array([(i % 3) * DAY + i for i in range(first, first + n)], pa.int64())
+    columns = {
+        "flow_id": pa.array([f"f{i}" for i in range(first, first + n)]),
+        "src_ip": pa.array([f"10.0.0.{i}" for i in range(n)]),
+        "start_time": start.cast(table.schema.field("start_time").type),
+        "end_time": pa.array([v.as_py() + 2_000_000 for v in start], pa.int64()).cast(table.schema.field("end_time").type),
+        "feature_version": pa.array(versions or [FEATURE_VERSION] * n),
+    }
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, values)
+    return table
 
 
-def test_labels_are_needed(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="carry no labels") as e:
-        load_lake(lake(tmp_path, [FEATURE_VERSION])[0], None)
-    assert "--labels" in e.value.hint
+def lake(settings: Settings, table: pa.Table, **options: Any) -> str:
+    write_deltalake(settings.lake.path, table, **options)
+    return settings.lake.path
 
 
-def test_a_folder_that_is_no_table(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"label": ["BENIGN"]}), tmp_path / "truth.parquet")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FlowlakeError, match="empty") as e:
-        load_lake(tmp_path / "empty", tmp_path / "truth.parquet")
+def say(settings: Settings, words: dict[str, str], by: str = "ann", source: str = "analyst", days: int = 0, record: Any = FLOWS) -> None:
+    rows = [
+        labels.row({"record_key": k, "label": v, "source": source, "labelled_by": by}, record, {}, NOW + timedelta(days=days))
+        for k, v in words.items()
+    ]
+    labels.put(settings, rows)
+
+
+def truth(tmp_path: Path, table: pa.Table, names: list[str]) -> Path:
+    told = table.select([*KEY, *SPAN]).slice(0, len(names)).append_column("label", pa.array(names))
+    pq.write_table(told, tmp_path / "truth.parquet")
+    return tmp_path / "truth.parquet"
+
+
+def by_duration(sourced: Sourced, table: pa.Table) -> dict[str, str]:
+    """Flow -> label, by the flow's duration."""
+    ids = {np.float32(d): key for d, key in zip(table["flow_duration"].to_pylist(), table["flow_id"].to_pylist(), strict=True)}
+    at = sourced.flows.columns.index("flow_duration")
+    return {ids[x]: y for x, y in zip(sourced.flows.x[:, at], sourced.flows.y.tolist(), strict=True)}
+
+
+def test_a_truth_table_is_joined_and_what_does_not_fit_is_counted(made: Settings, tmp_path: Path) -> None:
+    table = records(6, [FEATURE_VERSION] * 5 + ["0"])
+    place = lake(made, table)
+    names = ["BENIGN", "SYN_SCAN", "BENIGN", "DNS_TUNNEL"]
+    found = load(made, Wanted(records=(place,), labels=truth(tmp_path, table, names)))
+    assert by_duration(found, table) == dict(zip(["f0", "f1", "f2", "f3"], names, strict=True))
+    assert "1 rows dropped of another feature-schema version than 1" in found.notes
+    assert "1 rows dropped without a label" in found.notes
+    assert sorted(found.flows.host.tolist()) == ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert found.flows.age.tolist() == [2.0] * 4
+    assert set(found.flows.group.tolist()) == {"1970-01-01", "1970-01-02", "1970-01-03"}
+
+
+def test_the_table_of_labels_counts_without_being_named(made: Settings, tmp_path: Path) -> None:
+    table = records(4)
+    lake(made, table)
+    say(made, {"f0": "benign", "f1": "SYN_SCAN", "gone1": "benign", "gone2": "benign"})
+    found = load(made, Wanted("lake"))
+    assert by_duration(found, table) == {"f0": "BENIGN", "f1": "SYN_SCAN"}
+    assert "2 labels of records that the lake does not hold: gone1, gone2" in found.notes
+    assert found.version == "flows@0+labels@1"
+    assert [(s.label, s.day, s.seen, s.kept, s.weight) for s in found.strata] == [
+        ("BENIGN", "1970-01-01", 1, 1, 1.0), ("SYN_SCAN", "1970-01-02", 1, 1, 1.0)
+    ]  # fmt: skip
+    about = json.loads(found.write(tmp_path).read_text())
+    assert (about["data_version"], about["strata"][0]["label"]) == ("flows@0+labels@1", "BENIGN")
+
+
+def test_a_person_goes_before_the_truth_table_and_that_before_a_rule(made: Settings, tmp_path: Path) -> None:
+    table = records(4)
+    lake(made, table)
+    say(made, {"f0": "DNS_TUNNEL"})
+    say(made, {"f0": "benign"}, by="bob", source="bob", days=1)
+    say(made, {"f1": "DNS_TUNNEL"})
+    say(made, {"f2": "DNS_TUNNEL"}, by="", source="rule:night", days=9)
+    found = load(made, Wanted("lake", labels=truth(tmp_path, table, ["SYN_SCAN", "BENIGN", "BENIGN", "SYN_SCAN"])))
+    assert by_duration(found, table) == {"f0": "BENIGN", "f1": "DNS_TUNNEL", "f2": "BENIGN", "f3": "SYN_SCAN"}
+    assert any(n.startswith("1 record of which two say different things") and "f0: bob says BENIGN, ann says" in n for n in found.notes)
+    assert any(n.startswith("3 records of which the truth table and the table labels say different things") for n in found.notes)
+
+
+def test_a_version_is_read_as_it_was_and_recorded(made: Settings) -> None:
+    table = records(6)
+    place = lake(made, table.slice(0, 3))
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    write_deltalake(place, table.slice(3), mode="append")
+    say(made, {"f3": "benign", "f4": "SYN_SCAN"})
+    newest = load(made, Wanted("lake"))
+    assert (newest.version, len(newest.flows)) == ("flows@1+labels@2", 4)
+    old = load(made, Wanted("lake", as_of="0"))
+    assert (old.version, len(old.flows)) == ("flows@0+labels@2", 2)
+    before = load(made, Wanted("lake", as_of="flows@0+labels@1"))
+    assert (before.version, by_duration(before, table)) == ("flows@0+labels@1", {"f0": "BENIGN", "f1": "SYN_SCAN"})
+    assert "2 labels of records that the lake does not hold" not in " ".join(before.notes)
+    now = load(made, Wanted("lake", as_of=datetime.now(UTC).isoformat()))
+    assert np.array_equal(now.flows.x, newest.flows.x), "the same data, in the same order"
+
+
+@pytest.mark.parametrize(
+    ("as_of", "told", "hint"),
+    [
+        ("7", "no version 7", "there are 0 to 0"),
+        ("1999-01-01", "no version as old as 1999-01-01", "there are 0 to 0"),
+        ("99999999999999999999", "no version 99999999999999999999", "there are 0 to 0"),
+    ],
+)
+def test_a_version_that_is_not_there(made: Settings, as_of: str, told: str, hint: str) -> None:
+    lake(made, records(2))
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    with pytest.raises(ModelError, match=told) as e:
+        load(made, Wanted("lake", as_of=as_of))
+    assert hint in e.value.hint
     assert "\n" not in str(e.value)
 
 
-def test_truth_that_cannot_be_read(tmp_path: Path) -> None:
-    path, _ = lake(tmp_path, [FEATURE_VERSION])
-    for truth in (tmp_path / "absent.parquet", path):
+def test_what_is_no_version(made: Settings) -> None:
+    for as_of in ("newest", "-1", "readings@3", "1.5"):
+        with pytest.raises(ConfigError, match="is no version"):
+            load(made, Wanted("lake", as_of=as_of))
+
+
+def test_a_version_that_vacuum_has_removed(made: Settings) -> None:
+    place = lake(made, records(3))
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    lake(made, records(3), mode="overwrite")
+    DeltaTable(place).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert len(load(made, Wanted("lake")).flows) == 2
+    with pytest.raises(ModelError, match="files of version 0 are gone: VACUUM has removed them") as e:
+        load(made, Wanted("lake", as_of="0"))
+    assert "the newest is " in e.value.hint
+    assert "lake.history_days" in e.value.hint
+
+
+def test_a_table_whose_history_is_gone(made: Settings) -> None:
+    place = lake(made, records(3))
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    for _ in range(2):
+        lake(made, records(3), mode="overwrite")
+    DeltaTable(place).create_checkpoint()
+    for version in (0, 1):
+        (Path(place) / "_delta_log" / f"{version:020}.json").unlink()
+    assert load(made, Wanted("lake")).version == "flows@2+labels@1"
+    with pytest.raises(ModelError, match="no version 0") as e:
+        load(made, Wanted("lake", as_of="0"))
+    assert "there are 2 to 2" in e.value.hint
+
+
+def test_labels_are_needed(made: Settings) -> None:
+    lake(made, records(1))
+    with pytest.raises(ModelError, match="carry no labels") as e:
+        load(made, Wanted("lake"))
+    assert "--labels" in e.value.hint
+
+
+@pytest.mark.parametrize(("word", "lacking"), [("benign", "there is no attack among them"), ("SYN_SCAN", "no row is labelled BENIGN")])
+def test_one_class_only(made: Settings, word: str, lacking: str) -> None:
+    lake(made, records(2))
+    say(made, {"f0": word, "f1": word})
+    with pytest.raises(ModelError, match=f"one class only: 2 rows of .*; {lacking}"):
+        load(made, Wanted("lake"))
+
+
+def test_a_column_that_is_missing_or_of_another_type(made: Settings) -> None:
+    lake(made, records(2).drop_columns(["flow_duration", "syn_flag_count"]))
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    with pytest.raises(ModelError, match="missing columns flow_duration, syn_flag_count"):
+        load(made, Wanted("lake"))
+    table = records(2)
+    at = table.schema.get_field_index("flow_duration")
+    write_deltalake(made.lake.path, table.set_column(at, "flow_duration", pa.array(["1", "2"])), mode="overwrite", schema_mode="overwrite")
+    with pytest.raises(ModelError, match="column flow_duration is string, not a number"):
+        load(made, Wanted("lake"))
+
+
+def test_a_folder_that_is_no_table(made: Settings, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FlowlakeError, match="empty") as e:
+        load(made, Wanted(records=(str(tmp_path / "empty"),)))
+    assert "\n" not in str(e.value)
+
+
+def test_truth_that_cannot_be_read(made: Settings, tmp_path: Path) -> None:
+    place = lake(made, records(1))
+    for file in (tmp_path / "absent.parquet", Path(place) / "_delta_log" / f"{0:020}.json"):
         with pytest.raises(ModelError, match="truth table") as e:
-            load_lake(path, truth)
+            load(made, Wanted("lake", labels=file))
         assert "\n" not in str(e.value)
+
+
+def test_records_of_another_source_are_trained_alike(made: Settings) -> None:
+    rng = np.random.default_rng(1)
+    columns = {name: rng.random(6) for name in FEATURES}
+    columns["repeats"] = np.arange(6)
+    times = pa.array([i * DAY for i in range(6)], pa.int64()).cast(pa.timestamp("us", "UTC"))
+    table = pa.table({"reading_id": [f"r{i}" for i in range(6)], "reading_time": times, **columns})
+    write_deltalake(str(Path(made.lake.path).parent / "readings"), table)
+    say(made, {"r0": "benign", "r1": "SPIKE", "r2": "benign"}, record=READING)
+    found = load(made, Wanted("lake", record=READING))
+    assert (found.version, sorted(found.flows.y.tolist()), found.flows.columns) == (
+        "readings@0+labels@1", ["BENIGN", "BENIGN", "SPIKE"], FEATURES
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="joined by addresses"):
+        load(made, Wanted("lake", record=READING, labels=Path("truth.parquet")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,16 +13,31 @@ from infra import config
 from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
 
+if TYPE_CHECKING:
+    from jobs.training.sources import Wanted
+
 
 def train(
     seeds: Annotated[
         str, typer.Option(help="Generator seeds: a list (1,2,3) or a range (1-16), at least three; the last ones are held out.")
     ] = "",
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Seconds of generated traffic of each seed.")] = 18.0,
+    origin: Annotated[
+        str, typer.Option("--from", help="Where labelled records are: lake, parquet, csv or generated; default: by what --records are.")
+    ] = "",
     records: Annotated[
-        Path | None, typer.Option(help="Labelled records instead: a Parquet file, or the folder of the lake's table.", show_default=False)
+        list[str] | None,
+        typer.Option(help="Files or folders of labelled records, or the lake's table (default: the configured one).", show_default=False),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Truth table (Parquet) for the records of a lake.", show_default=False)] = None,
+    as_of: Annotated[
+        str, typer.Option("--as-of", help="Version of the lake's table: a number, a time, or the data_version of a model.")
+    ] = "",
+    labels: Annotated[
+        Path | None, typer.Option(help="Truth table (Parquet) for a lake's records, beside its table labels.", show_default=False)
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=10, help="Records of one label at most, spread over the days.")] = 200_000,
+    engine: Annotated[str, typer.Option(help="Who reads the lake: local, spark, or auto, by its size.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same model.")] = 7,
     features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets.")] = 20,
     max_fpr: Annotated[
         float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold keeps on validation flows.")
@@ -50,8 +65,9 @@ def train(
     from jobs.training.train import SEEDS
     from jobs.training.train import train as run
 
-    if labels is not None and records is None:
-        raise ConfigError("--labels without --records", "labels are joined to the records of a lake")
+    wanted = _wanted(origin, records or [], as_of, labels, rows, engine)
+    if wanted is not None and seeds:
+        raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
     if promote and not register:
         raise ConfigError("--promote with --no-register", "only a registered version can become champion")
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
@@ -61,11 +77,10 @@ def train(
         settings,
         seeds=parse_seeds(seeds) if seeds else SEEDS,
         seconds=seconds,
-        records=records,
-        labels=labels,
-        choices=Choices(features=features, max_fpr=max_fpr),
         ways=[] if splits == "none" else [way for way in WAYS if way in names("--splits", splits, WAYS)],
         duplicates=duplicates,
+        wanted=wanted,
+        choices=Choices(features=features, max_fpr=max_fpr, seed=seed),
         register=register,
         promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
@@ -82,9 +97,25 @@ def train(
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
     "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   "
-    "flowlake train --records cicids2017.parquet --no-register --card card.html   |   "
+    "flowlake train --records cicids2017.parquet --no-register --card card.html   |   flowlake train --from lake --as-of 12   |   "
     "flowlake train --records var/lake/flows --labels traffic.truth.parquet"
 )
+
+
+def _wanted(origin: str, records: list[str], as_of: str, labels: Path | None, rows: int, engine: str) -> Wanted | None:
+    """The labelled records that are asked for; None: generated traffic."""
+    from jobs.training.sources import ENGINES, ORIGINS, Wanted
+
+    for option, word, known in (("--from", origin or ORIGINS[0], ORIGINS), ("--engine", engine, ENGINES)):
+        if word not in known:
+            raise ConfigError(f"{option} {word!r}", f"one of: {', '.join(known)}")
+    if origin == "generated" or not (origin or records):
+        if given := [name for name, value in (("--records", records), ("--as-of", as_of), ("--labels", labels)) if value]:
+            raise ConfigError(
+                f"{given[0]} with generated traffic" if origin else f"{given[0]} without --records", "say --from lake, parquet or csv"
+            )
+        return None
+    return Wanted(origin, tuple(records), as_of=as_of, labels=labels, most=rows, engine=engine)  # type: ignore[arg-type]  # looked at above
 
 
 def parse_seeds(text: str) -> list[int]:

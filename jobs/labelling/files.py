@@ -1,0 +1,169 @@
+"""The file that goes to a person and comes back: CSV or Parquet, an empty column ``label``, and why each row is in it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra import files
+from infra.config import Settings
+from infra.errors import ConfigError, StoreError
+from jobs.labelling.choose import Chosen, held_by_lake
+from jobs.sinks import labels
+from jobs.sinks.labels import BadLabel, Cells, Conflict, Imported
+from schemas.labels import BENIGN, UNKNOWN
+from schemas.records import RecordType
+
+#: What spreadsheets take for a formula when a cell begins with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What a model has said, by names under which nobody takes it for the label.
+_SAID = {
+    "confidence_score": "model_score",
+    "predicted_label": "model_label",
+    "attack_type": "model_attack_type",
+    "novelty_score": "model_novelty",
+    "challenger_score": "challenger_score",
+    "challenger_label": "challenger_label",
+    "model_version": "model_version",
+}
+_ADDRESSES = ("src_ip", "src_port", "dst_ip", "dst_port", "protocol")
+#: Columns that count when a file comes back.
+_COUNT = ("record_key", "label", "note", "labelled_by", "labelled_at")
+_WORDS = ("0", "1", "benign", "attack", "normal", "true", "false")
+
+
+@dataclass(frozen=True)
+class Back:
+    """What became of a file that came back.
+
+    Attributes
+    ----------
+    done
+        Rows stored and rejected.
+    skipped
+        Rows whose label is empty.
+    unknown
+        Records that the lake does not hold.
+    conflicts
+        Records of the file of which others say something else.
+    """
+
+    done: Imported
+    skipped: int
+    unknown: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+def write(file: Path, chosen: Chosen, record: RecordType) -> None:
+    """Write a file for a person: key, time, addresses, ``label`` (empty), ``note`` (empty), ``why``, what the model says, features.
+
+    Raises
+    ------
+    ConfigError
+        Its name ends neither in .csv nor in .parquet.
+    """
+    assert record.features is not None
+    rows, have = chosen.rows, chosen.rows.schema.names
+    empty = pa.array([""] * rows.num_rows, pa.string())
+    columns: dict[str, Any] = {record.key: rows[record.key], record.event_time: rows[record.event_time]}
+    columns |= {name: rows[name] for name in _ADDRESSES if name in have}
+    columns |= {"label": empty, "note": empty, "why": pa.array(chosen.why, pa.string())}
+    columns |= {shown: rows[name] for name, shown in _SAID.items() if name in have}
+    columns |= {name: rows[name] for name in record.features.names if name in have}
+    table = pa.table(columns)
+    if file.suffix.lower() == ".parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        files.replace(file, bytes(sink.getvalue()))
+    elif file.suffix.lower() == ".csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows([[_cell(value) for value in row.values()] for row in table.to_pylist()])
+        files.replace(file, text.getvalue())
+    else:
+        raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"  # https://owasp.org/www-community/attacks/CSV_Injection
+    return value
+
+
+def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, new_types: bool = False) -> Back:
+    """Store the labels of a file as those of a person; a second time changes nothing. The source of each is the person's name.
+
+    Parameters
+    ----------
+    new_types
+        Take attack types that nobody declares and that the table does not have yet.
+
+    Raises
+    ------
+    CaptureError, StoreError
+        The file, or the table, cannot be read or written.
+    """
+    declared = record.alerts.by_name if record.alerts else {}
+    there = {row["attack_type"] for row in labels.latest(settings, record).select(["attack_type"]).to_pylist()}
+    names = {name.upper(): name for name in {*there, *declared, BENIGN} - {UNKNOWN.name}}
+    skipped = 0
+
+    def prepare(cells: Cells) -> Cells | None:
+        nonlocal skipped
+        said = _plain(cells.get("label"))
+        if not said:
+            skipped += 1
+            return None
+        kept = {name: cells[name] for name in _COUNT if name in cells} | {"label": _named(said, names, new_types)}
+        key = _plain(cells.get("record_key")) or _plain(cells.get(record.key))
+        return {**kept, "record_key": key, **({None: ""} if None in cells else {})}  # type: ignore[dict-item]  # cells without a header
+
+    done = labels.import_file(settings, file, record, {"source": by, "labelled_by": by}, prepare)
+    try:
+        unknown = sorted(done.keys - held_by_lake(settings, record, sorted(done.keys))) if done.keys else []
+    except StoreError:
+        unknown = sorted(done.keys)  # there is no lake yet
+    disputed = [one for one in labels.conflicts(settings, record) if one.record_key in done.keys]
+    return Back(done, skipped, tuple(unknown), tuple(disputed))
+
+
+def _plain(value: Any) -> str:
+    """A cell as text, without the mark that keeps a spreadsheet from computing it."""
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    text = "" if value is None else str(value).strip()
+    return text[1:] if text.startswith("'") and text[1:2] in _FORMULA else text
+
+
+def _named(said: str, names: Mapping[str, str], new_types: bool) -> str:
+    """The label that is meant: its own spelling does not matter, another name does."""
+    if said.lower() in _WORDS:
+        return said
+    if said.upper() in names:
+        return names[said.upper()]
+    if said.upper() == UNKNOWN.name:
+        raise BadLabel(f"label {UNKNOWN.name}: that is what a model says; name the attack, or leave it empty")
+    near = _near(said, [*names.values(), "attack"])
+    if near or not new_types:
+        meant = f": did you mean {near}?" if near else "; one that is new is taken with --new-types"
+        raise BadLabel(f"label {said[:50]!r} is no attack type that is known{meant}")
+    return said
+
+
+def _near(said: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(said.upper(), [name.upper() for name in known], 1, 0.7)
+    return next((name for name in known if found and name.upper() == found[0]), "")
