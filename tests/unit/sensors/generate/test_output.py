@@ -56,7 +56,7 @@ def test_writer_refuses_another_link_type_and_a_missing_folder(tmp_path: Path) -
 
 
 def test_cut_keeps_wire_length() -> None:
-    whole = next(generate(preset("demo", seed=2)))
+    whole = next(generate(preset("demo", seed=2, rate=6000.0)))
     short = cut(whole.slice(5, 400), 96)
     assert len(short) == 395
     for i in range(len(short)):
