@@ -31,7 +31,7 @@ _DAY = tuple(kind for kind in (*BENIGN_KINDS, *ATTACK_KINDS) if kind not in NEW)
 _NIGHT = ("https", "dns", "ntp", "download", "heartbeat", "health-check", "SYN_SCAN", "SSH_BRUTE_FORCE", "BOTNET_BEACON")
 _SEEDS = {"day": range(1, 9), "night": range(21, 25), "one way": range(31, 35), "latency": range(41, 45), "new": range(51, 53)}
 _KINDS = {"day": _DAY, "night": _NIGHT, "one way": _DAY, "latency": _DAY, "new": NEW}
-LATENCY_NS = 150_000_000
+LATENCY_NS = 400_000_000
 
 
 @functools.cache

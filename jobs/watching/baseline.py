@@ -21,8 +21,8 @@ from jobs.scoring.names import features_of, model_name
 from jobs.watching import hourly, measures, reference, tables
 from jobs.watching.hourly import Presence, Served
 from jobs.watching.reference import Reference, UnreadableProfile
-from jobs.watching.span import Span
-from jobs.watching.stored import Stored
+from jobs.watching.span import EventSpan
+from jobs.watching.stored import ScoredTable
 from schemas.records import RecordType
 
 Say = Callable[[str], None]
@@ -55,7 +55,7 @@ def known(settings: Settings, record: RecordType, wanted: Iterable[Served], say:
 
 
 def make(
-    settings: Settings, table: Stored, span: Span, there: dict[Served, Presence], *, who: str, now: datetime, say: Say
+    settings: Settings, table: ScoredTable, span: EventSpan, there: dict[Served, Presence], *, who: str, now: datetime, say: Say
 ) -> dict[Served, Reference]:
     """Take a span as the reference of the versions and sensors that have served in it, and keep it.
 
@@ -85,7 +85,7 @@ def make(
     return made
 
 
-def first_week(settings: Settings, table: Stored, key: Served, now: datetime) -> tuple[Span, Presence] | datetime:
+def first_week(settings: Settings, table: ScoredTable, key: Served, now: datetime) -> tuple[EventSpan, Presence] | datetime:
     """The first days that a version has served on a sensor, and what it served; where they are not over yet, when they will be.
 
     Raises
@@ -94,17 +94,17 @@ def first_week(settings: Settings, table: Stored, key: Served, now: datetime) ->
         The lake cannot be read.
     """
     length = timedelta(days=settings.drift.baseline_days)
-    ever = Span(datetime(1970, 1, 1, tzinfo=UTC), now)
+    ever = EventSpan(datetime(1970, 1, 1, tzinfo=UTC), now)
     seen = hourly.served(table, ever)[key]
     first = tables.hour_time(seen.first_hour)
     if first + length > now:
         return first + length
-    week = Span(first, first + length)
+    week = EventSpan(first, first + length)
     return week, hourly.served(table, week)[key]
 
 
 def _edges(
-    settings: Settings, table: Stored, span: Span, key: Served, there: Presence, say: Say
+    settings: Settings, table: ScoredTable, span: EventSpan, key: Served, there: Presence, say: Say
 ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
     columns = [*_features(settings, table.record, key[0], say), *measures.OF_MODEL.values()]
     return measures.edges(hourly.sample(table, span, key, columns, there.rows))
@@ -151,7 +151,7 @@ def _logged(settings: Settings, record: RecordType, version: str) -> bytes | Non
         return None
 
 
-def check(span: Span, there: dict[Served, Presence]) -> None:
+def check(span: EventSpan, there: dict[Served, Presence]) -> None:
     """See that a span can be a reference.
 
     Raises

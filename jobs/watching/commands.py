@@ -93,6 +93,54 @@ def drift(
 drift.epilog = "Examples:  flowlake drift   |   flowlake drift --from 7d   |   flowlake drift --baseline 2026-03-01 2026-03-08"  # type: ignore[attr-defined]
 
 
+def backtest(
+    version: Annotated[str, typer.Argument(help="Registered version, such as 3; or champion.")],
+    first: From = None,
+    until: To = None,
+    record: Annotated[str, typer.Option("--record", help="Record type that the model scores.")] = "flows",
+    write: Annotated[
+        str,
+        typer.Option(
+            "--write", metavar="TABLE", help="Write each verdict into a Delta table of its own: a name beside the lake, a folder or URI."
+        ),
+    ] = "",
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """Score what lies in the lake with any registered version: the alerts it would have raised, those it would have missed, how sure it is.
+
+    Compares with what was decided then, and with the labels of records where there are some; by day, sensor and kind of attack. Looks
+    at the last seven days, unless --from and --to say otherwise. The stores stay as they are. A page is written, too (var/backtest).
+    """
+    from datetime import timedelta
+
+    from jobs.watching import backtest as testing
+    from jobs.watching import backtestpage, drift, stored
+    from jobs.watching.span import EventSpan
+
+    settings = config.load(conf_file)
+    log.setup(settings.log)
+    (kind,) = stored.scored(settings, record)
+    now = drift.utc_now()
+    span = between(first, until, EventSpan(now - timedelta(days=7), now))
+    with _spark(settings, "flowlake-backtest") as spark:
+        found = testing.run(spark, settings, kind, version, span, write=write, say=say)
+    try:
+        page = backtestpage.write(settings, found)
+    except OSError as e:
+        raise StoreError(
+            f"the page cannot be kept in {testing.folder(settings)}: {e.strerror}", "set paths.var to a folder of yours"
+        ) from e
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        backtestpage.show(found)
+        print(f"page: {page}")
+
+
+backtest.epilog = "Examples:  flowlake backtest 3 --from 7d   |   flowlake backtest champion --from 2026-03-01 --to 2026-03-08 --json"  # type: ignore[attr-defined]
+
+
 def say(line: str) -> None:
     """A line of progress."""
     print(printable(line), file=sys.stderr, flush=True)
@@ -126,12 +174,12 @@ def _there(settings: Settings, spark: SparkSession, records: list[RecordType]) -
     StoreError
         None is.
     """
-    from jobs.watching.stored import Stored
+    from jobs.watching.stored import ScoredTable
 
     found, missing = [], None
     for one in records:
         try:
-            Stored(spark, settings, one)
+            ScoredTable(spark, settings, one)
         except StoreError as e:
             if "there is no table" not in str(e):
                 raise

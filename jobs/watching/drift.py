@@ -15,8 +15,8 @@ from jobs.watching import baseline, hourly, judging, tables
 from jobs.watching.hourly import Served
 from jobs.watching.judging import JudgedHour
 from jobs.watching.reference import Reference
-from jobs.watching.span import Span, whole_hours
-from jobs.watching.stored import Stored
+from jobs.watching.span import EventSpan, whole_hours
+from jobs.watching.stored import ScoredTable
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -88,13 +88,15 @@ class Watched:
         }
 
 
-def last_hours(settings: Settings, now: datetime) -> Span:
+def last_hours(settings: Settings, now: datetime) -> EventSpan:
     """The last whole hours, ``drift.hours`` of them, that are settled."""
     until = (now - timedelta(seconds=settings.drift.settle_s)).replace(minute=0, second=0, microsecond=0)
-    return Span(until - timedelta(hours=settings.drift.hours), until)
+    return EventSpan(until - timedelta(hours=settings.drift.hours), until)
 
 
-def run(spark: SparkSession, settings: Settings, record: RecordType, span: Span, *, who: str, now: datetime, say: Say) -> list[Watched]:
+def run(
+    spark: SparkSession, settings: Settings, record: RecordType, span: EventSpan, *, who: str, now: datetime, say: Say
+) -> list[Watched]:
     """Judge the hours of a span, and put them into ``model_drift``; those of an earlier run are replaced.
 
     Parameters
@@ -115,7 +117,7 @@ def run(spark: SparkSession, settings: Settings, record: RecordType, span: Span,
     StoreError
         The lake cannot be read, or the tables beside it not be written.
     """
-    table, span = Stored(spark, settings, record), whole_hours(span)
+    table, span = ScoredTable(spark, settings, record), whole_hours(span)
     there = hourly.served(table, span)
     say(f"{record.name}: {sum(one.rows for one in there.values()):,} rows of {span}")
     references = baseline.known(settings, record, there, say)
@@ -137,7 +139,7 @@ def run(spark: SparkSession, settings: Settings, record: RecordType, span: Span,
 
 
 def take_baseline(
-    spark: SparkSession, settings: Settings, record: RecordType, span: Span, *, who: str, now: datetime, say: Say
+    spark: SparkSession, settings: Settings, record: RecordType, span: EventSpan, *, who: str, now: datetime, say: Say
 ) -> Mapping[Served, Reference]:
     """Make a span the reference of every version and sensor that has served in it.
 
@@ -148,7 +150,7 @@ def take_baseline(
     StoreError
         The lake cannot be read, or the reference not be kept.
     """
-    table, span = Stored(spark, settings, record), whole_hours(span)
+    table, span = ScoredTable(spark, settings, record), whole_hours(span)
     there = hourly.served(table, span)
     baseline.check(span, there)
     return baseline.make(settings, table, span, there, who=who, now=now, say=say)
@@ -187,7 +189,7 @@ def folder(settings: Settings) -> Path:
 
 
 def _first_week(
-    settings: Settings, table: Stored, key: Served, references: dict[Served, Reference], who: str, now: datetime, say: Say
+    settings: Settings, table: ScoredTable, key: Served, references: dict[Served, Reference], who: str, now: datetime, say: Say
 ) -> str:
     """Take the first days served as the reference of a model without one; why not, where they are not over."""
     found = baseline.first_week(settings, table, key, now)

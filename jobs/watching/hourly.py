@@ -16,8 +16,8 @@ from jobs.runtime.workers import settled
 from jobs.watching import measures
 from jobs.watching.judging import HourCounts
 from jobs.watching.measures import Edges
-from jobs.watching.span import HOUR_US, Span
-from jobs.watching.stored import SENSOR, VERSION, Stored
+from jobs.watching.span import HOUR_US, EventSpan
+from jobs.watching.stored import SENSOR, VERSION, ScoredTable
 
 #: Model version and sensor.
 Served = tuple[str, str]
@@ -38,7 +38,7 @@ class Presence:
     first_hour: int
 
 
-def served(table: Stored, span: Span) -> dict[Served, Presence]:
+def served(table: ScoredTable, span: EventSpan) -> dict[Served, Presence]:
     """Versions and sensors of a span, with their rows and first hour.
 
     Raises
@@ -59,7 +59,7 @@ def served(table: Stored, span: Span) -> dict[Served, Presence]:
     return {(row.v, row.s or ""): Presence(int(row.n), int(row["first"])) for row in rows}
 
 
-def count(table: Stored, span: Span, edges: Mapping[Served, Edges]) -> dict[Served, list[HourCounts]]:
+def count(table: ScoredTable, span: EventSpan, edges: Mapping[Served, Edges]) -> dict[Served, list[HourCounts]]:
     """Histograms of each hour of a span, by version and sensor; hours without rows are left out.
 
     Parameters
@@ -92,7 +92,9 @@ def count(table: Stored, span: Span, edges: Mapping[Served, Edges]) -> dict[Serv
     return found
 
 
-def sample(table: Stored, span: Span, key: Served, columns: list[str], rows: int) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+def sample(
+    table: ScoredTable, span: EventSpan, key: Served, columns: list[str], rows: int
+) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     """Values of some rows of a version and sensor, NaN where there are none: at most some 100,000, the same at every call.
 
     Raises

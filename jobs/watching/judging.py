@@ -49,7 +49,7 @@ class HourCounts:
 
 
 @dataclass
-class Finding:
+class Deviation:
     """One measure of one hour, and what is to be thought of it. ``distance`` is None where there was no value to compare."""
 
     hour: int
@@ -69,10 +69,10 @@ class JudgedHour:
     hour: int
     rows: int
     usual_rows: float
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Deviation] = field(default_factory=list)
 
     @property
-    def alarms(self) -> list[Finding]:
+    def alarms(self) -> list[Deviation]:
         """Measures that are an alarm, the farthest beyond its limit first."""
         found = [one for one in self.findings if one.state == ALARM]
         return sorted(found, key=lambda one: -(one.distance.psi / one.distance.limit if one.distance else 0.0))
@@ -103,9 +103,9 @@ def judge(reference: Reference, hours: Sequence[HourCounts], settings: DriftSett
     return found
 
 
-def _finding(reference: Reference, one: HourCounts, name: str, settings: DriftSettings, sure: float) -> Finding:
+def _finding(reference: Reference, one: HourCounts, name: str, settings: DriftSettings, sure: float) -> Deviation:
     now, like = one.counts[name], reference.pooled(name, one.hour)
-    finding = Finding(one.hour, one.rows, name, None, FEW if one.rows < settings.least_rows else OK)
+    finding = Deviation(one.hour, one.rows, name, None, FEW if one.rows < settings.least_rows else OK)
     kind, _ = measures.split(name)
     if not now.sum() or not like.sum():
         return finding
@@ -132,7 +132,7 @@ def _several(judged: JudgedHour, settings: DriftSettings) -> None:
             one.state, one.reason = ALARM, one.reason or SEVERAL
 
 
-def _sustained(finding: Finding, odd_hours: list[int], settings: DriftSettings) -> None:
+def _sustained(finding: Deviation, odd_hours: list[int], settings: DriftSettings) -> None:
     if finding.state in (OK, FEW):
         return
     odd_hours.append(finding.hour)

@@ -14,7 +14,7 @@ _LAST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Span:
+class EventSpan:
     """From a moment up to another, which is not in it; UTC."""
 
     first: datetime
@@ -35,13 +35,13 @@ class Span:
         return range(first // HOUR_US, -(-until // HOUR_US))
 
 
-def whole_hours(span: Span) -> Span:
+def whole_hours(span: EventSpan) -> EventSpan:
     """The span widened to whole hours."""
     hours = span.hours
-    return Span(*(_EPOCH + timedelta(hours=hour) for hour in (hours.start, hours.stop)))
+    return EventSpan(*(_EPOCH + timedelta(hours=hour) for hour in (hours.start, hours.stop)))
 
 
-def between(first: str | None, until: str | None, default: Span, names: tuple[str, str] = ("--from", "--to")) -> Span:
+def between(first: str | None, until: str | None, default: EventSpan, names: tuple[str, str] = ("--from", "--to")) -> EventSpan:
     """The span of two options: ISO 8601 (a day is its beginning), or so long ago (``7d``); what is not given, is the default's.
 
     Raises
@@ -58,4 +58,4 @@ def between(first: str | None, until: str | None, default: Span, names: tuple[st
             f"{names[0]} {begin:%Y-%m-%dT%H:%M} is not before {names[1]} {end:%Y-%m-%dT%H:%M}",
             "a day means its beginning: one day is --from 2026-03-01 --to 2026-03-02",
         )
-    return Span(begin, end)
+    return EventSpan(begin, end)

@@ -46,12 +46,16 @@ class Spread:
         The same as ``rho``, of the distribution function.
     parts
         How many it was estimated from; 0: none, it is assumed.
+    most
+        PSI of the part that is farthest from the others, as a multiple of what is to be expected. No limit is below: what the reference
+        itself has seen is no drift.
     """
 
     rho: float
     freedom: float
     rho_ks: float
     parts: int
+    most: float
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def spread(parts: Counts, others: Counts) -> Spread:
     starts = bins(parts.sum(axis=0))
     free = max(len(starts) - 1, 1)
     if int(there.sum()) < _LEAST_PARTS:
-        return Spread(_UNKNOWN_RHO, 1.0, _UNKNOWN_RHO, 0)
+        return Spread(_UNKNOWN_RHO, 1.0, _UNKNOWN_RHO, 0, 0.0)
     parts, others, sampling = parts[there], others[there], 1 / n[there] + 1 / m[there]
     joined = [np.add.reduceat(some, starts, axis=1) for some in (others, parts)]
     index = np.array([psi(a, b) for a, b in zip(*joined, strict=True)])
@@ -134,7 +138,7 @@ def spread(parts: Counts, others: Counts) -> Spread:
     freedom = float(np.clip(2.0 / max(float(np.var(ratio)), 1e-9), 1.0, free))
     steps = np.array([ks(a, b) for a, b in zip(others, parts, strict=True)])
     rho_ks = max(_LEAST_RHO, float(np.mean(steps**2 / _KOLMOGOROV_SQUARE - sampling)))
-    return Spread(rho, freedom, rho_ks, len(parts))
+    return Spread(rho, freedom, rho_ks, len(parts), float(np.max(ratio)))
 
 
 def distance(reference: Counts, now: Counts, varies: Spread, chance: float) -> Distance:
@@ -160,6 +164,6 @@ def distance(reference: Counts, now: Counts, varies: Spread, chance: float) -> D
         psi=psi(np.add.reduceat(reference, starts), np.add.reduceat(now, starts)),
         ks=ks(reference, now),
         bias=free * sampling,
-        limit=tail * free * (sampling + varies.rho),
+        limit=max(tail, varies.most) * free * (sampling + varies.rho),
         ks_limit=min(1.0, float(kstwobign.isf(chance)) * float(np.sqrt(sampling + varies.rho_ks))),
     )

@@ -9,7 +9,7 @@ from infra.config import Settings
 from infra.errors import ConfigError, StoreError
 from jobs.runtime import causes, lake
 from jobs.sinks import parquet
-from jobs.watching.span import Span
+from jobs.watching.span import EventSpan
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def scored(settings: Settings, name: str | None) -> list[RecordType]:
     return chosen
 
 
-class Stored:
+class ScoredTable:
     """The lake table of a record type, read by Spark.
 
     Raises
@@ -56,7 +56,7 @@ class Stored:
         except Exception as e:
             raise self.problem(e) from e
 
-    def rows(self, span: Span, columns: Sequence[str]) -> DataFrame:
+    def rows(self, span: EventSpan, columns: Sequence[str]) -> DataFrame:
         """Rows of a span that a model has scored; those of the columns that are there."""
         from pyspark.sql import functions as F
 

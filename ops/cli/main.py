@@ -54,6 +54,7 @@ PLATFORM: dict[str, Group] = {
     "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
     "drift": Group("ops.cli.drift:drift", "Whether what the models are served is still what they know."),
+    "backtest": Group("ops.cli.backtest:backtest", "What another version of a model would have said of what lies in the lake."),
     "alerts": Group("ops.cli.alerts:app", "The alerts: a list of them, one as a page, the frames behind it, resolving."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "whitelist": Group("ops.cli.whitelist:app", "Whitelist: hosts and kinds of alerts that are known, and silenced."),

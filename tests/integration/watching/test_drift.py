@@ -24,7 +24,7 @@ from jobs.scoring.model import ScoringModel
 from jobs.sinks import parquet
 from jobs.training.labelled import LabelledFlows
 from jobs.watching import baseline, drift, hourly, reference, stored, tables
-from jobs.watching.span import Span, between
+from jobs.watching.span import EventSpan, between
 from ops.cli import main
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
@@ -37,7 +37,7 @@ COLUMNS = (
     "flow_duration", "total_fwd_packets", "total_backward_packets", "flow_iat_mean", "bwd_iat_mean", "bwd_packet_length_mean",
     "fwd_packet_length_mean", "flow_packets_per_sec",
 )  # fmt: skip
-WEEK = Span(T0, T0 + timedelta(days=7))
+WEEK = EventSpan(T0, T0 + timedelta(days=7))
 #: The lake ends here; then come the hours that tests add.
 END_HOUR = 192
 NOW = T0 + timedelta(hours=END_HOUR + 2)
@@ -86,7 +86,7 @@ def test_a_model_without_a_profile_takes_its_first_week_and_finds_what_changes_w
 ) -> None:
     settings, model = origin
     monkeypatch.setattr(drift, "utc_now", lambda: NOW)
-    early = drift.run(spark, settings, FLOWS, Span(T0, T0 + timedelta(days=2)), who="me", now=T0 + timedelta(days=2), say=told)
+    early = drift.run(spark, settings, FLOWS, EventSpan(T0, T0 + timedelta(days=2)), who="me", now=T0 + timedelta(days=2), say=told)
     assert [(one.hours, one.note[:17]) for one in early] == [([], "no reference yet:")]
     assert tables.drift(settings, "flows", T0.date(), NOW.date()) == []
 
@@ -118,8 +118,8 @@ def test_a_model_without_a_profile_takes_its_first_week_and_finds_what_changes_w
 
 def test_what_spark_counts_is_what_the_rows_hold(spark: SparkSession, origin: tuple[Settings, ScoringModel]) -> None:
     settings, _ = origin
-    table = stored.Stored(spark, settings, FLOWS)
-    some = Span(T0, T0 + timedelta(hours=30))
+    table = stored.ScoredTable(spark, settings, FLOWS)
+    some = EventSpan(T0, T0 + timedelta(hours=30))
     edges = {"feature:flow_duration": np.array([10.0, 1e5]), "alerts": np.array([0.5]), "novelty": np.array([0.5])}
     ((key, hours),) = hourly.count(table, some, {("1", "s1"): edges, ("9", "s1"): edges}).items()
     rows = lake.dataset(lake.location(settings, FLOWS)).to_table(columns=["start_time", "flow_duration", "predicted_label"])
@@ -158,7 +158,7 @@ def test_a_model_is_compared_with_the_profile_of_its_training(
     rng = np.random.default_rng(8)
     add(made, model, watchingdata.table(rng, range(8, 32), "s1"))
     add(made, model, watchingdata.table(rng, range(31, 32), "s2", shift="new", share=0.8))
-    found = drift.run(spark, made, FLOWS, Span(T0, T0 + timedelta(hours=32)), who="me", now=NOW, say=told)
+    found = drift.run(spark, made, FLOWS, EventSpan(T0, T0 + timedelta(hours=32)), who="me", now=NOW, say=told)
     assert [(one.sensor_id, one.reference, len(one.hours), len(one.alarms)) for one in found] == [
         ("s1", "training", 24, 0),
         ("s2", "training", 1, 1),
