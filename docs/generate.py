@@ -287,6 +287,7 @@ def tables() -> str:
     """Columns of records, predictions and the stores."""
     from jobs.archiving.columns import ArchiveLayout
     from jobs.quality.table import SCHEMA as QUARANTINE
+    from jobs.watching.tables import DRIFT_SCHEMA, REFERENCES
     from schemas import alerts, archive, countries, hot, migrations
     from schemas.flows import FEATURE_FIELDS, IDENTITY_FIELDS, RECORD_VERSION
     from schemas.network_flows import NETWORK_FLOWS
@@ -296,6 +297,7 @@ def tables() -> str:
     pattern = r'\s+pa\.field\("(\w+)"'
     notes = comments("schemas/flows.py", pattern) | comments("schemas/records.py", pattern)
     kept = comments("jobs/quality/table.py", pattern)
+    watched = comments("jobs/watching/tables.py", pattern)
 
     def arrow(fields: Iterable[Any], notes: dict[str, str] = notes) -> str:
         rows = ((code(f.name), code(f.type), "yes" if f.nullable else "", notes.get(f.name, "")) for f in fields)
@@ -319,6 +321,11 @@ def tables() -> str:
         "## The quarantine",
         "A Delta table `quarantine` beside the lake: rows that failed a check, partitioned by `event_date` (the UTC date of `quarantined_at`). [How](../how-to/check-the-data.md).",
         arrow((field for field in QUARANTINE if field.name != "event_date"), kept),
+        "## Watching of models: `model_drift`, `model_references`",
+        "Delta tables beside the lake, written by `flowlake drift`. `model_drift` has one row for each hour, model version, sensor and measure, and is partitioned by `event_date` (the UTC date of `hour`). [How](../how-to/watch-a-model.md).",
+        arrow((field for field in DRIFT_SCHEMA if field.name != "event_date"), watched),
+        "`model_references` has one row for each model version and sensor that is compared with a week it has served.",
+        arrow(REFERENCES.schema, watched),
         f"## The hot store: `{NETWORK_FLOWS.name}`",
         "In PostgreSQL (`hot.*`): closed records, primary key `(timestamp, flow_id)`. Rows lie in days (UTC): chunks of a hypertable where the server has TimescaleDB, "
         f"else partitions (`{hot.partition(NETWORK_FLOWS.name, date(2026, 11, 27))}`, ...; `{hot.default_partition(NETWORK_FLOWS.name)}` for rows whose day has none, "
@@ -550,7 +557,7 @@ def _exit_codes() -> list[tuple[object, str]]:
         (0, "Done."),
         (1, "Anything else: accounts that do not close, something essential missing, a fault of the program."),
         *sorted(rows),
-        (FAILED, "`flowlake quality run`: an expectation does not hold."),
+        (FAILED, "`flowlake quality run`: an expectation does not hold. `flowlake drift`: a model was served what it does not know."),
         (130, "Interrupted."),
     ]
 

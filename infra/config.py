@@ -22,6 +22,7 @@ from infra.sections import (
     AlertSettings,
     ArchiveSettings,
     DashSettings,
+    DriftSettings,
     EvaluationSettings,
     GateSettings,
     HotSettings,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     notify: NotifySettings = NotifySettings()
     quality: QualitySettings = QualitySettings()
+    drift: DriftSettings = DriftSettings()
     trino: TrinoSettings = TrinoSettings()
     sinks: SinkSettings = SinkSettings()
     spark: SparkSettings = SparkSettings()

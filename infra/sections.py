@@ -204,6 +204,25 @@ class QualitySettings(Section):
     piece_rows: int = Field(200_000, ge=1000, description="rows that a nightly run holds in memory at once")
 
 
+class DriftSettings(Section):
+    """Watching a model: when what it is served is no longer what it knows."""
+
+    hours: int = Field(24, ge=6, le=24 * 31, description="last whole hours that a run looks at")
+    settle_s: float = Field(
+        900.0, ge=0, description="seconds after its end at which an hour is whole: flows are stored when they have ended"
+    )
+    baseline_days: int = Field(7, ge=1, le=60, description="days served that are the reference of a model without a profile")
+    least_rows: int = Field(100, ge=1, description="hours with fewer rows are counted and not judged")
+    false_alarms: float = Field(0.01, gt=0, lt=1, description="probability of a false alarm in a week, for one model and sensor")
+    odd: float = Field(0.001, gt=0, lt=1, description="probability with which one measure of one hour is odd without any change")
+    several: float = Field(
+        0.33, gt=0, le=1, description="share of the features, three at least, that is an alarm when they are odd in one hour"
+    )
+    sustained: int = Field(3, ge=2, le=6, description="hours of the last six in which a measure is odd are an alarm")
+    least_psi: float = Field(0.1, ge=0, description="smaller shifts of a feature or score are never odd, however many rows show them")
+    least_psi_share: float = Field(0.02, ge=0, description="the same of a share: of alerts, of missing or undefined values")
+
+
 class AlertSettings(PostgresSettings):
     """Alerts: the database, and when an alert is raised."""
 

@@ -55,6 +55,7 @@ PLATFORM: dict[str, Group] = {
     "quality": Group("ops.cli.quality:app", "Data quality: what must hold of the records, looked at for a day of each store."),
     "quarantine": Group("ops.cli.quarantine:app", "Rows that failed a check: a look at them, and publishing them again."),
     "models": Group("ops.cli.models:app", "Models: their versions, compared, promoted, taken back, retired, trained anew."),
+    "drift": Group("ops.cli.drift:drift", "Whether what the models are served is still what they know."),
     "alerts": Group("ops.cli.alerts:app", "The alerts: a list of them, one as a page, the frames behind it, resolving."),
     "incidents": Group("ops.cli.incidents:app", "Incidents: alerts that belong together, as few stories."),
     "whitelist": Group("ops.cli.whitelist:app", "Whitelist: hosts and kinds of alerts that are known, and silenced."),

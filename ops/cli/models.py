@@ -14,12 +14,14 @@ from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError
 from jobs.models import commands
 from jobs.models.commands import RecordName
+from jobs.watching.commands import backtest
 
 if TYPE_CHECKING:
     from jobs.models.promotion import Promoted
 
 app = group("Models: their versions, compared, promoted, taken back, retired, trained anew.", "flowlake models list")
 app.command("retrain", epilog=commands.RETRAIN_EXAMPLE)(commands.retrain)
+app.command("backtest", epilog=backtest.epilog)(backtest)  # type: ignore[attr-defined]
 
 VersionName = Annotated[str, typer.Argument(metavar="VERSION", help="Number of a version, or an alias such as champion.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the registry.")]
