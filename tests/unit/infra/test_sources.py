@@ -113,6 +113,7 @@ def test_settings_go_to_another_process() -> None:
         (GOOD.replace('{"x": Own}', '{"meter": Own}'), "two sources declare sections of the settings of one name: 'meter'"),
         (GOOD.replace('Query("x"', 'Query("lake"'), "two sources declare queries of one name: 'lake'"),
         (GOOD.replace('Query("x"', 'Query("a-b"'), "declares query 'a-b'"),
+        (GOOD.replace("print, (RAW,)", 'print, (RAW,), switch="x.nothing"'), "query 'x' with switch 'x.nothing': it has no such setting"),
         (GOOD.replace('"raw-x"', '"raw-packets"'), "two sources declare topics of one name"),
         (GOOD.replace('"raw-x"', '"ü"'), "declares topic 'ü'"),
     ],
@@ -126,6 +127,17 @@ def test_a_wrong_declaration_is_one_line_with_its_name(write: Write, text: str, 
 def test_a_section_of_the_platform_is_taken(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"section 'kafka'.*platform"):
         config.composed(write(x=GOOD.replace('{"x": Own}', '{"kafka": Own}')))
+
+
+def test_a_query_that_is_switched_off_runs_where_it_is_named(write: Write) -> None:
+    off = GOOD.replace("much: int = Field(3, ge=1", "run: bool = Field(False").replace("print, (RAW,)", 'print, (RAW,), switch="x.run"')
+    packages = list(write(x=off))
+    switched = config.build(sources={"packages": packages})
+    assert [q.name for q in switched.catalogue.chosen(switched, [])] == ["meter", "alerts", "hot", "lake"]
+    assert [q.name for q in switched.catalogue.chosen(switched, ["x"])] == ["x"]
+    assert switched.catalogue.chosen(switched, [], ["x"]) == []
+    on = config.build(sources={"packages": packages}, x={"run": True})
+    assert [q.name for q in on.catalogue.chosen(on, [])][-1] == "x"
 
 
 @pytest.mark.parametrize("name", ["no.such.package", "tests.toy_source.records", "schemas"])
