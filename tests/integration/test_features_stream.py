@@ -54,20 +54,27 @@ def metered(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """Flows that our own meter makes of some seconds of traffic."""
     path = tmp_path_factory.mktemp("features") / "mixed.pcap"
     with PcapWriter(path) as out:
-        for batch in generate(preset("demo", seed=5, duration_s=3)):
+        for batch in generate(preset("demo", seed=5, duration_s=2)):
             out.write(batch)
     return pa.Table.from_batches(meter_captures([path], sensor_id="tap"), RECORD_SCHEMA).combine_chunks()
 
 
 @pytest.fixture
-def ready(settings: Callable[..., Settings], kafka_server: str, home: Path) -> Settings:
+def topic(settings: Callable[..., Settings], kafka_server: str, home: Path) -> Settings:
+    """Settings of a test alone, its topics made."""
     made = settings(
         kafka={"bootstrap_servers": kafka_server, "partitions": {FLOW_FEATURES.name: 1, PREDICTIONS.name: 1}},
         lake={"path": str(home / "lake" / "flows"), "trigger_ms": 0},
     )
     topics.ensure(made)
-    promote_any(made)
     return made
+
+
+@pytest.fixture
+def ready(topic: Settings) -> Settings:
+    """And a champion registered."""
+    promote_any(topic)
+    return topic
 
 
 def send(settings: Settings, *values: tuple[bytes | None, str]) -> None:
@@ -169,7 +176,7 @@ def test_what_is_no_flow_goes_aside_alone(spark: SparkSession, ready: Settings, 
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
-def test_a_file_is_sent_whole(ready: Settings, metered: pa.Table, tmp_path: Path, form: str) -> None:
+def test_a_file_is_sent_whole(topic: Settings, metered: pa.Table, tmp_path: Path, form: str) -> None:
     """With a line that is cut off, and columns that no flow has."""
     table = csv_table(as_cicflowmeter(metered)).append_column("Fwd Header Length.1", metered["fwd_header_length"])
     path = tmp_path / f"flows.{form}"
@@ -180,12 +187,12 @@ def test_a_file_is_sent_whole(ready: Settings, metered: pa.Table, tmp_path: Path
             out.write(b"\xef\xbb\xbf")
             write_csv(table, out)
             out.write(b"10.0.0.1,1\n")
-    small = ready.model_copy(update={"features": ready.section(FlowFeaturesSettings).model_copy(update={"batch_rows": 100})})
+    small = topic.model_copy(update={"features": topic.section(FlowFeaturesSettings).model_copy(update={"batch_rows": 100})})
     featured = Featured(path)
     counters = FeatureSensor(small, featured, "other-meter", "site").run()
     assert counters.sent == metered.num_rows
     assert featured.left_out == (form != "parquet")
-    found = [FeatureMessage(m.value, dict(m.headers), m.topic, m.partition, m.offset) for m in messages_of(ready, FLOW_FEATURES.name)]
+    found = [FeatureMessage(m.value, dict(m.headers), m.topic, m.partition, m.offset) for m in messages_of(topic, FLOW_FEATURES.name)]
     assert {message.headers["sensor"] for message in found} == {b"other-meter"}
     rows = [part for part in take_apart(found, 100) if isinstance(part, GivenRows)]
     assert sum(len(part.source) for part in rows) == metered.num_rows

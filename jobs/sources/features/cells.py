@@ -26,6 +26,8 @@ _WORDS = {"": None, "null": None, "none": None, "na": None, "n/a": None, "-": No
 _MOST = 2.0**53
 #: What CICFlowMeter writes for the window of what is not TCP.
 _NO_WINDOW = frozenset({"fwd_init_win_bytes", "bwd_init_win_bytes"})
+#: What wraps at 16 or 32 bits in CICFlowMeter: a negative one says nothing.
+_WRAPS = frozenset({"fwd_header_length", "bwd_header_length", "fwd_seg_size_min"})
 BOUNDS: dict[str, tuple[float, float]] = {rule.column: (rule.low, rule.high) for rule in RULES if isinstance(rule, Range)}
 #: ``feature_version`` of flows whose features CICFlowMeter, or somebody else, has computed.
 FOREIGN = "cicflowmeter"
@@ -64,7 +66,20 @@ def texts(array: pa.Array, problems: Problems) -> pa.Array:
 
 
 def numbers(array: pa.Array, name: str, kind: pa.DataType, problems: Problems) -> KnownValues:
-    """Numbers of a record column of type ``kind``; whole ones may come as ``12.0``.
+    """Numbers of a record column of type ``kind``; whole ones may come as ``12.0``."""
+    if name not in _WRAPS:
+        return _numbers(array, name, kind, problems)
+    own: Problems = {}
+    found = _numbers(array, name, kind, own)
+    wrapped = [row for row, why in own.items() if why == values.RANGE]
+    problems.update({row: why for row, why in own.items() if why != values.RANGE})
+    known = found.known.copy()
+    known[wrapped] = False
+    return KnownValues(found.values, known)
+
+
+def _numbers(array: pa.Array, name: str, kind: pa.DataType, problems: Problems) -> KnownValues:
+    """The same of a column as it is defined.
 
     NaN and infinity are what :data:`schemas.cicflowcsv.CSV` says of the column, or no values.
     """

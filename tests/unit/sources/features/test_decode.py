@@ -180,6 +180,8 @@ def test_every_spelling_is_known(names: str) -> None:
         (changed(src="2001:DB8::1", dst="2001:db8:0:0::2"), "ip_version", 6),
         (changed(protocol=1, port=...), "dst_port", 0),
         (changed(Init_Win_bytes_forward=-1), "fwd_init_win_bytes", 0),
+        (changed(**{"Fwd Header Length": -65000}), "fwd_header_length", 0),
+        (changed(**{"Fwd Header Length": "-65000"}), "fwd_header_length", 0),
         (changed(closed=False, end_reason="idle"), "end_reason", None),
         (changed(closed="false"), "closed", False),
         (changed(flow_id="0123456A-0000-8000-8000-00000000000B"), "flow_id", "0123456a-0000-8000-8000-00000000000b"),
