@@ -466,9 +466,9 @@ def topics() -> str:
         "`kafka.topic_prefix` is put before every name. `flowlake topics --create` creates what is missing and `flowlake topics --check` reports each difference from this table; existing topics are never changed.\n"
         "Replication is `kafka.replication_factor`. A configuration may ask for fewer partitions (`kafka.partitions`).",
         table(head, rows),
-        "Formats: `raw-packets` [wire format](wire-format.md); `predictions` [flow records](tables.md#flow-records); `accounts`: cumulative counters as JSON, of which the highest `version` of a key holds.",
+        "Formats: `raw-packets` [wire format](wire-format.md); `flow-features` [CICFlowMeter's columns](../how-to/score-features-of-others.md); `predictions` [flow records](tables.md#flow-records); `accounts`: cumulative counters as JSON, of which the highest `version` of a key holds.",
         "## `dead-letter`",
-        "The value is the refused message, byte for byte; headers:",
+        "The value is the refused message, byte for byte (of a message of `flow-features`, some of whose flows were taken, it is the others); headers:",
         table(("header", "value"), headers),
         "## `alerts`",
         "JSON, UTF-8, keyed by the source address, else the target's. `event` is `raised`, or `escalated` (only with `alerts.escalations`). A message may come twice: deduplicate by `id` and `event`.",
@@ -531,20 +531,22 @@ def cli() -> str:
     ]
     for name, group in known.items():
         if group.below:
-            parts += [f"## flowlake {name}", group.help, _below(name, group.below, known)]
+            parts += [f"## flowlake {name}", group.help, *_below(name, group.below, known)]
+            for own in (own for own in group.below if own not in known):
+                parts += _command(f"flowlake {name} {own}", load(own, group.below))
         else:
             parts += _command(f"flowlake {name}", load(name, known))
     return page("Commands", "ops/cli", *parts)
 
 
-def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> str:
-    """Commands of a source: those that are at the top as well are described there."""
-    rows = (
+def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> list[str]:
+    """Commands of a source that are at the top as well: they are described there."""
+    rows = [
         (code(f"flowlake {source} {name}"), group.help, f"[`flowlake {name}`](#flowlake-{name})")
         for name, group in below.items()
         if name in known
-    )
-    return table(("command", "", "the same as"), rows)
+    ]
+    return [table(("command", "", "the same as"), rows)] if rows else []
 
 
 def _exit_codes() -> list[tuple[object, str]]:

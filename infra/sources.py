@@ -57,6 +57,9 @@ class Query:
         Makes what runs beside it.
     stores : frozenset of str
         Stores that it writes: ``lake``, ``hot``, ``alerts``.
+    switch : str
+        The setting (``section.key``, of its source, true or false) without which it runs only where it is named (``--only``). Empty: it
+        always runs.
     """
 
     name: str
@@ -65,6 +68,12 @@ class Query:
     essential: bool = False
     service: Callable[[Settings], Service] | None = None
     stores: frozenset[str] = frozenset()
+    switch: str = ""
+
+    def wanted(self, settings: Settings) -> bool:
+        """Whether it runs where nobody names it."""
+        section, _, key = self.switch.partition(".")
+        return not self.switch or bool(getattr(getattr(settings, section), key))
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,7 @@ class Catalogue:
         _spelled("query", _NAME, (q.name for q in self.queries))
         _spelled("command", _WORD, (c.name for s in sources for c in s.commands))
         _spelled("topic", _TOPIC, (t.name for t in self.topics))
+        _switches(sources)
         _unique("sections of the settings", (name for s in sources for name in s.sections))
         _unique("topics", (t.name for t in self.topics))
         _unique("record types", (r.name for r in self.records))
@@ -208,6 +218,18 @@ class Catalogue:
                 raise ConfigError(f"{origin} {','.join(wanted)}: no query {name!r}", f"queries: {', '.join(known)}")
         return [q for q in self.queries if not wanted or q.name in wanted]
 
+    def chosen(self, settings: Settings, names: Iterable[str], among: Iterable[str] = ()) -> list[Query]:
+        """The queries of a driver: those that are named; where none is, those (``among``; of none, all) that are not switched off.
+
+        Raises
+        ------
+        ConfigError
+            A name is unknown.
+        """
+        if named := [name for name in names if name]:
+            return self.select(named)
+        return [q for q in self.select(among) if q.wanted(settings)]
+
 
 #: A word of the command line; a name in settings, checkpoints and metrics; a topic (Kafka's own rule).
 _WORD, _NAME, _TOPIC = re.compile(r"[a-z][a-z0-9-]*"), re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[a-zA-Z0-9._-]{1,200}")
@@ -216,6 +238,16 @@ _WORD, _NAME, _TOPIC = re.compile(r"[a-z][a-z0-9-]*"), re.compile(r"[a-z][a-z0-9
 def _spelled(what: str, pattern: re.Pattern[str], names: Iterable[str]) -> None:
     if odd := [name for name in names if not pattern.fullmatch(name)]:
         raise ConfigError(f"a source declares {what} {odd[0]!r}: it must match {pattern.pattern}", "rename it")
+
+
+def _switches(sources: Sequence[Source]) -> None:
+    for source in sources:
+        for query in source.queries:
+            section, _, key = query.switch.partition(".")
+            if query.switch and key not in getattr(source.sections.get(section), "model_fields", {}):
+                raise ConfigError(
+                    f"a source declares query {query.name!r} with switch {query.switch!r}: it has no such setting", "name one: section.key"
+                )
 
 
 def _unique(what: str, names: Iterable[str]) -> None:

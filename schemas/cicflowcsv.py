@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,7 +59,7 @@ LABELS: dict[str, str] = {
 }
 
 
-@cache
+@lru_cache(maxsize=4096)  # names come from other systems: a bound
 def canonical(name: str) -> str:
     """A column's name as its sorted words: ``TotLen Fwd Pkts`` and ``total_length_fwd_packets`` are one.
 

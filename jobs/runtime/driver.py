@@ -44,7 +44,7 @@ def main(app: str, names: Sequence[str] = (), argv: Sequence[str] | None = None)
             inside = {query.name for query in chosen}
             if outside := [name for name in wanted if names and name not in inside]:
                 raise ConfigError(f"--only {arguments.only}: no query {outside[0]!r} of {app}", f"queries: {', '.join(names)}")
-            chosen = settings.catalogue.select(wanted)
+        chosen = settings.catalogue.chosen(settings, wanted, names)
         sys.exit(run(settings, app, chosen, reset=arguments.reset_checkpoint, accept=arguments.accept))
     except FlowlakeError as e:
         sys.exit(runner.report(e))

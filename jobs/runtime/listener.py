@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LOG = log.get("jobs.runtime.listener")
 
+#: Name of the observation (``DataFrame.observe``) in which a query counts what it refuses: a column for each reason.
+REFUSED = "refused"
+
 #: topic -> partition -> offset, as Spark writes Kafka offsets in JSON.
 Offsets = Mapping[str, Mapping[str, int]]
 #: Called with a progress report (Spark's JSON).
@@ -107,6 +110,9 @@ def record(progress: Mapping[str, Any]) -> None:
     metrics.INPUT_ROWS.labels(name).inc(rows)
     metrics.INPUT_RATE.labels(name).set(_number(progress.get("inputRowsPerSecond")))
     metrics.PROCESSED_RATE.labels(name).set(_number(progress.get("processedRowsPerSecond")))
+    for reason, count in ((progress.get("observedMetrics") or {}).get(REFUSED) or {}).items():
+        if number := _number(count):
+            metrics.REJECTED.labels(name, reason).inc(number)
     state = progress.get("stateOperators") or []
     metrics.STATE_ROWS.labels(name).set(sum(_number(s.get("numRowsTotal")) for s in state))
     metrics.STATE_BYTES.labels(name).set(sum(_number(s.get("memoryUsedBytes")) for s in state))

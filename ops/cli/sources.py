@@ -43,7 +43,7 @@ def told(settings: Settings, source: Source) -> dict[str, Any]:
         "settings": list(source.sections),
         "topics": [settings.topic(topic.name) for topic in source.topics],
         "records": [f"{record.name} (version {record.version})" for record in source.records],
-        "queries": [query.name for query in source.queries],
+        "queries": [query.name + ("" if query.wanted(settings) else f" (off: {query.switch})") for query in source.queries],
         "lake": [lake.location(settings, record) for record in source.records if record.lake],
         "hot": [record.hot.name for record in source.records if record.hot],
         "alerts": [record.name for record in source.records if record.alerts],

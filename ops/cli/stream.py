@@ -23,6 +23,8 @@ def stream(
 ) -> int:
     """Run the stream until interrupted: of each source the queries that make and score its records, then lake, hot store and alerts.
 
+    Queries that the settings switch off run only where they are named; flowlake sources shows which.
+
     On a cluster: ./spark-submit.sh stream --master spark://host:7077 --conf-file conf/cluster.yaml
 
     Example:  flowlake stream --only meter,alerts
@@ -31,5 +33,5 @@ def stream(
     from jobs.stream import APP
 
     settings = config.load(conf_file)
-    chosen = settings.catalogue.select(driver.listed(only))
+    chosen = settings.catalogue.chosen(settings, driver.listed(only))
     return driver.run(settings, APP, chosen, reset=reset_checkpoint, accept=accept_new_topics)

@@ -13,6 +13,11 @@ from deltalake import write_deltalake
 
 from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.layout import Digest
+from jobs.moving.times import TimeReading
+from jobs.sources.features.convert import Reading, check
+from jobs.sources.features.message import FeatureMessage, take_apart
+from jobs.sources.features.rows import GivenRows
+from jobs.sources.features.topic import FLOW_FEATURES
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.wire import CONTENT_JSON, Header
 
@@ -50,8 +55,9 @@ def test_lake_examples_read_a_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert capsys.readouterr().out == "3\n"
 
 
-def test_json_example_is_a_packet_the_meter_takes() -> None:
-    (text,) = python_blocks("send-json.md")
+def sent_by(page: str) -> tuple[str, bytes, list[tuple[str, bytes]]]:
+    """The one message that the example of a page sends: topic, value, headers."""
+    (text,) = python_blocks(page)
     sent: list[tuple[str, bytes, list[tuple[str, bytes]]]] = []
 
     class Producer:
@@ -65,7 +71,24 @@ def test_json_example_is_a_packet_the_meter_takes() -> None:
             pass
 
     exec(text.replace("from kafka import KafkaProducer", ""), {"KafkaProducer": Producer})
-    ((topic, value, headers),) = sent
+    (message,) = sent
+    return message
+
+
+def test_features_example_is_a_flow_that_is_taken() -> None:
+    topic, value, headers = sent_by("score-features-of-others.md")
+    assert topic == FLOW_FEATURES.name
+    message = FeatureMessage(value, dict(headers), topic, 0, 0)
+    (rows,) = take_apart([message], 10)
+    assert isinstance(rows, GivenRows)
+    read = Reading(TimeReading("UTC", True), ("flow_duration", "flow_packets_per_sec", "down_up_ratio", "flow_iat_max"))
+    checked = check(rows, read)
+    assert checked.refused == {}
+    assert checked.numbers["flow_packets_per_sec"].values.tolist() == [16.0]
+
+
+def test_json_example_is_a_packet_the_meter_takes() -> None:
+    topic, value, headers = sent_by("send-json.md")
     assert topic == "raw-packets"
     assert dict(headers) == {Header.CONTENT_TYPE: CONTENT_JSON.encode()}
     digester = Digester(1, 2 * 10**9)

@@ -70,8 +70,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def test_a_package_is_a_source_or_holds_some(write: Write) -> None:
-    assert [s.name for s in discover(TOY).sources] == ["packets", "readings"]
-    assert [s.name for s in discover(write(x=GOOD)).sources] == ["packets", "x"]
+    assert [s.name for s in discover(TOY).sources] == ["features", "packets", "readings"]
+    assert [s.name for s in discover(write(x=GOOD)).sources] == ["features", "packets", "x"]
 
 
 def test_what_the_sources_bring_is_one_class_of_settings(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_settings_go_to_another_process() -> None:
     settings = config.build(sources={"packages": list(TOY)}, readings={"batch_lines": 9})
     code = "import pickle, sys; s = pickle.load(sys.stdin.buffer); print(s.readings.batch_lines, [x.name for x in s.catalogue.sources])"
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(settings), cwd=ROOT, capture_output=True, check=True)
-    assert done.stdout.decode().strip() == "9 ['packets', 'readings']"
+    assert done.stdout.decode().strip() == "9 ['features', 'packets', 'readings']"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,7 @@ def test_settings_go_to_another_process() -> None:
         (GOOD.replace('{"x": Own}', '{"meter": Own}'), "two sources declare sections of the settings of one name: 'meter'"),
         (GOOD.replace('Query("x"', 'Query("lake"'), "two sources declare queries of one name: 'lake'"),
         (GOOD.replace('Query("x"', 'Query("a-b"'), "declares query 'a-b'"),
+        (GOOD.replace("print, (RAW,)", 'print, (RAW,), switch="x.nothing"'), "query 'x' with switch 'x.nothing': it has no such setting"),
         (GOOD.replace('"raw-x"', '"raw-packets"'), "two sources declare topics of one name"),
         (GOOD.replace('"raw-x"', '"ü"'), "declares topic 'ü'"),
     ],
@@ -126,6 +127,17 @@ def test_a_wrong_declaration_is_one_line_with_its_name(write: Write, text: str, 
 def test_a_section_of_the_platform_is_taken(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"section 'kafka'.*platform"):
         config.composed(write(x=GOOD.replace('{"x": Own}', '{"kafka": Own}')))
+
+
+def test_a_query_that_is_switched_off_runs_where_it_is_named(write: Write) -> None:
+    off = GOOD.replace("much: int = Field(3, ge=1", "run: bool = Field(False").replace("print, (RAW,)", 'print, (RAW,), switch="x.run"')
+    packages = list(write(x=off))
+    switched = config.build(sources={"packages": packages})
+    assert [q.name for q in switched.catalogue.chosen(switched, [])] == ["meter", "alerts", "hot", "lake"]
+    assert [q.name for q in switched.catalogue.chosen(switched, ["x"])] == ["x"]
+    assert switched.catalogue.chosen(switched, [], ["x"]) == []
+    on = config.build(sources={"packages": packages}, x={"run": True})
+    assert [q.name for q in on.catalogue.chosen(on, [])][-1] == "x"
 
 
 @pytest.mark.parametrize("name", ["no.such.package", "tests.toy_source.records", "schemas"])
@@ -209,7 +221,7 @@ def test_a_source_is_in_the_zip_and_found_there(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(code)}
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "['packets', 'readings'] True", done.stderr
+    assert done.stdout.strip() == "['features', 'packets', 'readings'] True", done.stderr
 
 
 def test_what_is_named_by_text_is_there_and_lies_below_ops() -> None:

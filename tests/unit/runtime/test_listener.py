@@ -40,6 +40,14 @@ def test_record() -> None:
     assert sample("flowlake_processed_rows_per_second", query="t_meter") == 0
 
 
+def test_what_a_query_has_refused_is_counted_by_reason() -> None:
+    progress = {**PROGRESS, "name": "t_refusing", "observedMetrics": {"refused": {"json": 2, "row": None}, "other": {"json": 9}}}
+    listener.record(progress)
+    listener.record(progress)
+    assert sample("flowlake_rejected_total", query="t_refusing", reason="json") == 4
+    assert sample("flowlake_rejected_total", query="t_refusing", reason="row") is None
+
+
 def test_lag_is_never_negative() -> None:
     assert listener.lag({"a": {"0": 5}}, {"a": {"0": 9}}) == {"a": 0}
 
