@@ -109,7 +109,7 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=title)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(name, justify="right" if i else "left", no_wrap=not i)
     return table
 
 
