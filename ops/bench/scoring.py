@@ -72,7 +72,7 @@ def run(settings: Settings, *, flows: int, through: bool = True, say: Callable[[
     Returns
     -------
     dict
-        ``one_core``: milliseconds for 1,000 flows, by model, in batches of 50, 1,000 and 5,000, with the shortest of the rounds;
+        ``one_core``: milliseconds of processor time for 1,000 flows, by model, in batches of 50, 1,000 and 5,000;
         ``two_cores``: flows per second through Spark; the machine.
     """
     facts = machine()
@@ -135,14 +135,14 @@ def models() -> dict[str, ModelSet]:
 
 
 def _milliseconds(sets: dict[str, ModelSet], records: pa.RecordBatch) -> dict[str, float]:
-    """By model, for 1,000 records: the shortest of some rounds, in which all take their turn."""
+    """By model, of processor time, for 1,000 records: the shortest of some rounds, in which all take their turn."""
     times: dict[str, list[float]] = {name: [] for name in sets}
     for turn in range(_ROUNDS + 1):
         for name, some in sets.items():
-            begin = time.perf_counter()
+            begin = time.thread_time()
             some.score(records)
             if turn:  # the first one compiles
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(time.thread_time() - begin)
     return {name: 1e6 * min(found) / records.num_rows for name, found in times.items()}
 
 
