@@ -24,6 +24,7 @@ from schemas.records import RecordType
 ROWS = 1000
 _ROUNDS = 7
 _SUM = 1e-6
+_WAITING = 5.0
 _LONGEST_NAME, _MOST_CLASSES = 64, 1000
 
 
@@ -76,7 +77,10 @@ def _probabilities(found: npt.NDArray[np.float64], what: str) -> None:
 
 
 def in_time(model: ScoringModel, label: str, most_ms: float) -> float:
-    """Milliseconds that a model takes for 1,000 records, the best of some rounds: what else the machine does is not the model's fault.
+    """Milliseconds that a model takes for 1,000 records: of processor time, the best of some rounds.
+
+    What else the machine does is not the model's fault, so the clock on the wall counts only beyond :data:`_WAITING` times the budget: a
+    model that waits for something takes no processor time.
 
     Raises
     ------
@@ -85,19 +89,20 @@ def in_time(model: ScoringModel, label: str, most_ms: float) -> float:
     """
     records = examples(model.record, model.usual)
     model.score(records)  # what is compiled, is compiled now
-    best = np.inf
+    worked = waited = np.inf
     for _ in range(_ROUNDS):
-        begin = time.perf_counter()
+        begin, wall = time.process_time(), time.perf_counter()
         model.score(records)
-        best = min(best, 1e3 * (time.perf_counter() - begin))
-        if best > 20 * most_ms:
+        worked, waited = min(worked, 1e3 * (time.process_time() - begin)), min(waited, 1e3 * (time.perf_counter() - wall))
+        if worked > 20 * most_ms:
             break
-    if best > most_ms:
+    took = float(worked if waited <= _WAITING * most_ms else waited)
+    if took > most_ms:
         raise TooSlowError(
-            f"{label}: takes {best:.1f} ms for {ROWS:,} records, more than scoring.max_ms_per_1000 ({most_ms:g})",
+            f"{label}: takes {took:.1f} ms for {ROWS:,} records, more than scoring.max_ms_per_1000 ({most_ms:g})",
             "promote a smaller model, or raise scoring.max_ms_per_1000",
         )
-    return float(best)
+    return took
 
 
 def examples(record: RecordType, usual: Mapping[str, Usual] | None = None, rows: int = ROWS, seed: int = 1) -> pa.RecordBatch:

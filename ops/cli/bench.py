@@ -173,6 +173,23 @@ def detection(
     return 0 if result["met"] else 1
 
 
+@app.command(epilog="Example:  flowlake bench scoring --json scoring.json")
+def scoring(
+    flows: Annotated[int, typer.Option("--flows", min=10_000, max=10_000_000, help="Scored through Spark by each model.")] = 200_000,
+    through: Annotated[bool, typer.Option("--spark/--no-spark", help="Measure Spark on two cores too, or one core only.")] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Milliseconds for 1,000 flows on one core, and flows per second through Spark on two: forest and boosted trees, with novelty and
+    with a challenger, beside scikit-learn's own methods in the same run."""
+    from ops.bench import scoring as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, flows=flows, through=through, say=_say)
+    _tell(result, json_file)
+
+
 @app.command(epilog="Examples:  flowlake bench stream --rate 100000 --peer --json stream.json   flowlake bench stream --queries meter")
 def stream(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=5_000_000.0, help="Packets per second.")] = 100_000.0,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from infra.kafka.topics import Report
     from infra.stack.local import LocalStack
     from infra.stack.parts import PartState
+    from jobs.scoring.outlook import ModelView
 
 
 def up(
@@ -85,7 +86,7 @@ def status(
     conf_file: ConfFile = None,
 ) -> None:
     """What runs, where it listens and how much memory it takes; topics with their messages; how far each query is behind, and
-    what was gone before it read it.
+    what was gone before it read it; which models score, and which was refused.
 
     Examples:
 
@@ -192,14 +193,22 @@ def _snapshot(stack: LocalStack) -> dict[str, Any]:
         **shown,
         "lag": {standing.query: standing.behind for standing in standings},
         "queries": [asdict(standing) for standing in standings],
+        "models": [{**asdict(view), "problems": view.problems} for view in _models(stack)],
         "problem": problem,
     }
+
+
+def _models(stack: LocalStack) -> list[ModelView]:
+    """Which models the stream scores with, or did when it ran last."""
+    from jobs.scoring import outlook
+
+    return outlook.views(stack.settings)
 
 
 def _views(stack: LocalStack, screen: Console) -> list[Table | Text]:
     from rich.text import Text
 
-    from ops.cli.tables import parts_view, queries_table, topics_table
+    from ops.cli.tables import models_table, parts_view, queries_table, topics_table
 
     parts = stack.parts()
     report, standings, problem = _broker(stack, parts)
@@ -208,7 +217,11 @@ def _views(stack: LocalStack, screen: Console) -> list[Table | Text]:
         shown.append(topics_table(report))
     if standings:
         shown.append(queries_table(standings))
+    models = _models(stack)
+    if models:
+        shown.append(models_table(models))
     shown += [Text(f"{standing.query}: {standing.problem}", style="red") for standing in standings if standing.problem]
+    shown += [Text(problem, style="red") for view in models for problem in view.problems]
     if problem:
         shown.append(Text(problem))
     return shown

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from infra.kafka.progress import Standing
     from infra.kafka.topics import Report
     from infra.stack.parts import PartState
+    from jobs.scoring.outlook import ModelView
 
 
 #: Width of what goes into a file or a pipe: nothing is folded there.
@@ -98,6 +101,17 @@ def queries_table(standings: list[Standing]) -> Table:
     for standing in standings:
         colour = "yellow" if standing.skipped else "dim"
         table.add_row(standing.query, f"{standing.behind:,}", f"[{colour}]{standing.skipped:,}[/]")
+    return table
+
+
+def models_table(views: Sequence[ModelView]) -> Table:
+    """Versions that score, and that look on, by record type; when this came about."""
+    table = Table(title="Models", title_justify="left")
+    for name in ("records", "champion", "challenger", "since"):
+        table.add_column(name)
+    for view in views:
+        since = datetime.fromtimestamp(view.since, UTC).isoformat(" ", "seconds")
+        table.add_row(view.record, view.in_force.get("champion", ""), view.in_force.get("challenger", ""), since)
     return table
 
 

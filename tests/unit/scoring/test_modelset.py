@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -103,6 +104,16 @@ def test_a_model_whose_classes_cannot_be_stored_is_found_out() -> None:
     wrong = replace(champion(), attack_types={"SYN_SCAN": "a\nb"})
     with pytest.raises(ModelError, match="is no name"):
         probe.examine(wrong, "model x version 9")
+
+
+def test_a_model_that_waits_is_found_out_too() -> None:
+    def wait(n: int) -> np.ndarray:
+        time.sleep(0.01)
+        return np.ones((n, 3)) / 3
+
+    with pytest.raises(probe.TooSlowError):
+        probe.in_time(model(wait), "model x version 9", 1.5)
+    assert probe.in_time(model(wait), "model x version 9", 1e3) < 1e3
 
 
 def test_a_slow_model_is_found_out() -> None:

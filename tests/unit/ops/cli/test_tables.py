@@ -7,6 +7,7 @@ from rich.text import Text
 
 from infra.kafka.topics import Report, TopicState
 from infra.stack.parts import PartState
+from jobs.scoring.outlook import ModelView, Refusal
 from ops.cli import tables
 
 LAKE = "/srv/some/where/[else]/projects/of a team/flowlake/var/lake/flows-of-this-year"
@@ -57,3 +58,16 @@ def test_the_name_of_a_topic_is_whole(monkeypatch: pytest.MonkeyPatch, capsys: p
     lines = capsys.readouterr().out.splitlines()
     cells = [line.split("│")[1].strip() for line in lines if line.count("│") > 2]
     assert name in cells
+
+
+def test_models_that_score_and_those_that_were_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    view = ModelView("flows", 1_795_248_000.0, {"champion": "3"}, [Refusal("champion", "4", "model x version 4: is slow")], "no file", True)
+    tables.console().print(tables.models_table([view]))
+    out = capsys.readouterr().out
+    assert "2026-11-21 08:00:00+00:00" in out
+    assert "champion" in out
+    assert view.problems == [
+        "flows: champion version 4 is refused: model x version 4: is slow",
+        "flows: nothing has the champion's alias, version 3 stays in force",
+        "flows: the model registry is away, version 3 stays in force: no file",
+    ]
