@@ -39,13 +39,23 @@ def made(folder: Path, **retraining_: object) -> Settings:
     )  # fmt: skip
 
 
+def on_one_day(records: pa.RecordBatch) -> pa.RecordBatch:
+    """Records that begin one after the other, a minute apart at most: a training leaves out one day after the other."""
+    noon = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1e6)
+    for name in ("start_time", "end_time"):
+        field = records.schema.field(name)
+        column = pa.array([noon + i * 60_000_000 for i in range(records.num_rows)], pa.int64()).cast(field.type)
+        records = records.set_column(records.schema.get_field_index(name), field, column)
+    return records
+
+
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A champion that is blind to floods, and a lake of 900 records of which 600 are labelled; version 2 has scored 150 of them."""
     folder = tmp_path_factory.mktemp("retraining")
     settings = made(folder)
     put(settings, promote=True, blind="UDP_FLOOD", held_out=labelled(300))
-    records = random_records(900, seed=3)
+    records = on_one_day(random_records(900, seed=3))
     scored = pa.table(registry.load_champion(settings, FLOWS).score(records))
     beside = [i < 150 for i in range(900)]
     for name, value in (("challenger_version", "2"), ("challenger_label", 1), ("challenger_score", 0.9)):
