@@ -124,13 +124,16 @@ def of_table(path: Path, table: pa.Table, record: RecordType) -> RecordFile:
 def truth(file: RecordFile, model: ScoringModel, record: RecordType) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """The labels str[n] of a file, and what a model's verdicts are called beside them, str[verdicts].
 
-    Where no label of the file is a class of the model, both are taken by the names that alerts have for them.
+    A label that is no class of the model, while the name that alerts have for it is one, is taken by that name. Where neither is of any
+    label, both labels and verdicts are taken by the names of alerts.
     """
     assert file.labels is not None
-    attacks = set(np.unique(file.labels).tolist()) - {BENIGN, ""}
-    if attacks & set(model.classes) or not attacks:
-        return file.labels, np.array(model.verdicts)
     alerts = record.csv.labels if record.csv else {}
+    names = np.unique(file.labels).tolist()
+    known = set(model.classes)
+    alike = {name: name if name in known or alerts.get(name.lower()) not in known else alerts[name.lower()] for name in names}
+    if (set(alike.values()) & known) - {BENIGN} or not set(names) - {BENIGN, ""}:
+        return np.array([alike[one] for one in file.labels.tolist()]), np.array(model.verdicts)
     return np.array([alerts.get(one.lower(), one) for one in file.labels.tolist()]), np.array(model.types)
 
 

@@ -53,7 +53,7 @@ class RetrainOptions:
 
 
 @dataclass(frozen=True)
-class _Context:
+class _Workplace:
     settings: Settings
     record: RecordType
     run: RetrainRun
@@ -127,7 +127,7 @@ def retrain(
             progress(f"retraining {run.name} begins")
         else:
             progress(f"retraining {run.name} goes on after {list(run.steps)[-1] if run.steps else 'its beginning'}")
-        about = _Context(settings, record, run, wait, progress)
+        about = _Workplace(settings, record, run, wait, progress)
         for step, work in STEPS.items():
             if step in run.steps:
                 continue
@@ -144,11 +144,11 @@ def _train_hint(record: RecordType) -> str:
     return record.features.train if record.features else "it is not scored"
 
 
-def _label(about: _Context) -> dict[str, Any]:
+def _label(about: _Workplace) -> dict[str, Any]:
     return material.freeze(about.settings, about.record, str(about.run.options["source"]), about.run.folder)
 
 
-def _train(about: _Context) -> dict[str, Any]:
+def _train(about: _Workplace) -> dict[str, Any]:
     found = _trained(about)
     if found is None:
         from jobs.training.train import train
@@ -164,7 +164,7 @@ def _train(about: _Context) -> dict[str, Any]:
     return {"version": found, "threshold": one.threshold, "columns": list(one.columns), "metrics": _finite(one.metrics)}
 
 
-def _trained(about: _Context) -> str | None:
+def _trained(about: _Workplace) -> str | None:
     """The version that this run has trained, before it was killed perhaps."""
     try:
         known = versions.versions(about.settings, about.record)
@@ -182,7 +182,7 @@ def _data(run: RetrainRun) -> dict[str, Any]:
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}
 
 
-def _evaluate(about: _Context) -> dict[str, Any]:
+def _evaluate(about: _Workplace) -> dict[str, Any]:
     settings, record, version = about.settings, about.record, about.version
     champion = aliases.version_of(settings, record, settings.scoring.alias)
     held_out = about.held_out() or gates.held_out_of(settings, record, version)
@@ -197,7 +197,7 @@ def _evaluate(about: _Context) -> dict[str, Any]:
     return told
 
 
-def _challenger(about: _Context) -> dict[str, Any]:
+def _challenger(about: _Workplace) -> dict[str, Any]:
     settings, record = about.settings, about.record
     alias = settings.scoring.challenger_alias
     if about.run.steps["evaluate"]["champion"] is None:
@@ -211,7 +211,7 @@ def _challenger(about: _Context) -> dict[str, Any]:
     return {"alias": alias}
 
 
-def _shadow(about: _Context) -> dict[str, Any]:
+def _shadow(about: _Workplace) -> dict[str, Any]:
     if not about.run.options["shadow"]:
         return {"skipped": "not asked for (--no-shadow)"}
     if about.run.steps["challenger"]["alias"] is None:
@@ -227,11 +227,11 @@ def _shadow(about: _Context) -> dict[str, Any]:
         time.sleep(about.settings.retrain.poll_s)
 
 
-def _report(about: _Context) -> dict[str, Any]:
+def _report(about: _Workplace) -> dict[str, Any]:
     return {"page": str(runpage.write(about.run))}
 
 
-def _promote(about: _Context) -> dict[str, Any]:
+def _promote(about: _Workplace) -> dict[str, Any]:
     settings, record = about.settings, about.record
     if not settings.retrain.auto_promote:
         return {"promoted": False, "why": f"a person decides (retrain.auto_promote): flowlake models promote {about.version}"}
@@ -249,7 +249,7 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 #: The steps, in their order.
-STEPS: dict[str, Callable[[_Context], dict[str, Any]]] = {
+STEPS: dict[str, Callable[[_Workplace], dict[str, Any]]] = {
     "label": _label,
     "train": _train,
     "evaluate": _evaluate,

@@ -56,8 +56,8 @@ def estimator(folder: Path) -> Any:
     except Exception as e:  # skops raises its own, zipfile's and JSON's
         raise UnreadableError(f"{file.name} is no skops file: {one_line(e)}") from e
     if types:
-        more = f" and {len(types) - _SHOWN} more" if len(types) > _SHOWN else ""
-        raise UnreadableError(f"{file.name} holds types that are not trusted, and could run code: {', '.join(types[:_SHOWN])}{more}")
+        shown = ", ".join(types[:_SHOWN]) + (f" and {len(types) - _SHOWN} more" if len(types) > _SHOWN else "")
+        raise UnreadableError(f"{file.name} holds types that are not trusted, and could run code: {shown}")
     try:
         return skops.io.load(file, trusted=list(TRUSTED))
     except Exception as e:

@@ -158,6 +158,14 @@ def test_labels_that_are_no_classes_are_told_by_their_alerts(tmp_path: Path) -> 
     assert y.tolist() == ["BENIGN", "HTTP_FLOOD", "SYN_SCAN"]
     assert names.tolist() == list(Named.types)
 
+    class Mixed:
+        classes, verdicts, types = ("BENIGN", "HTTP_FLOOD", "Heartbleed"), ("BENIGN", "HTTP_FLOOD", "Heartbleed", "UNKNOWN"), ()
+
+    file = recordfile.of_table(tmp_path, pa.table({"Label": ["Benign", "DDoS", "Heartbleed", "PortScan"]}), FLOWS)
+    y, names = recordfile.truth(file, Mixed(), FLOWS)  # type: ignore[arg-type]
+    assert y.tolist() == ["BENIGN", "HTTP_FLOOD", "Heartbleed", "PortScan"], "each by the name that the model has for it"
+    assert names.tolist() == list(Mixed.verdicts)
+
 
 @pytest.mark.parametrize(
     ("content", "said"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import multiprocessing
-import os
 import re
 import shutil
 import signal
@@ -13,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from infra.config import Settings
 from infra.errors import ConfigError, InputError, ModelError
 from jobs.models import retraining, runpage, runstate, shadow, versions
 from jobs.models.retraining import RetrainOptions, ShadowError, retrain
@@ -26,17 +25,26 @@ from jobs.scoring import aliases, registry
 from jobs.sinks import labels, parquet
 from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
-from tests.modelversions import labelled, local, put
-from tests.unit.scoring.records import labels_of
+from tests.modelversions import labelled, put
+from tests.retrainkilled import made, until
 
 STEPS = ["label", "train", "evaluate", "challenger", "shadow", "report", "promote"]
 
 
-def made(folder: Path, **retraining_: object) -> Settings:
-    return local(
-        folder, lake={"path": str(folder / "lake" / "flows")}, paths={"var": str(folder / "var")},
-        retrain={"shadow_rows": 100, "shadow_hours": 1, **retraining_},
-    )  # fmt: skip
+def on_one_day(records: pa.RecordBatch) -> pa.RecordBatch:
+    """Records that begin one after the other, a minute apart at most: a training leaves out one day after the other."""
+    noon = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1e6)
+    for name in ("start_time", "end_time"):
+        field = records.schema.field(name)
+        column = pa.array([noon + i * 60_000_000 for i in range(records.num_rows)], pa.int64()).cast(field.type)
+        records = records.set_column(records.schema.get_field_index(name), field, column)
+    return records
+
+
+def labels_of(records: pa.RecordBatch) -> list[str]:
+    """As :func:`tests.modelversions.labelled` has them."""
+    fwd, syn = (records.column(name).to_numpy() for name in ("total_fwd_packets", "syn_flag_count"))
+    return np.where(fwd < 50, "BENIGN", np.where(syn < 50, "SYN_SCAN", "UDP_FLOOD")).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("retraining")
     settings = made(folder)
     put(settings, promote=True, blind="UDP_FLOOD", held_out=labelled(300))
-    records = random_records(900, seed=3)
+    records = on_one_day(random_records(900, seed=3))
     scored = pa.table(registry.load_champion(settings, FLOWS).score(records))
     beside = [i < 150 for i in range(900)]
     for name, value in (("challenger_version", "2"), ("challenger_label", 1), ("challenger_score", 0.9)):
@@ -56,7 +64,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     said = [
         labels.row({"record_key": key, "label": label, "source": "lab", "labelled_by": "ann"}, FLOWS, {}, now)
-        for key, label in zip(records.column("flow_id").to_pylist()[:600], labels_of(records)[:600].tolist(), strict=True)
+        for key, label in zip(records.column("flow_id").to_pylist()[:600], labels_of(records)[:600], strict=True)
     ]
     labels.put(settings, said)
     return folder
@@ -65,16 +73,6 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(origin: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(origin, tmp_path / "site"))
-
-
-def until(folder: Path, step: str) -> None:
-    """In a process of its own: retrain, and be killed right after a step."""
-
-    def told(line: str) -> None:
-        if line == f"{step}: done":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    retrain(made(folder, auto_promote=True), FLOWS, RetrainOptions(), progress=told)
 
 
 def test_a_run_that_is_killed_after_every_step_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
@@ -97,7 +95,15 @@ def test_a_run_that_is_killed_after_every_step_comes_to_the_same_end(folder: Pat
     assert aliases.version_of(made(folder), FLOWS, "champion") == "2"
     assert run.steps["promote"] == {**run.steps["promote"], "promoted": True, "why": "it passed the gates"}
     page = retraining.page(run).read_text()
-    for part in ("Promoted: it passed the gates", "recall of UDP_FLOOD", "150 records over", "480 records to learn from", "SYN_SCAN"):
+    learned, held_out = run.steps["label"]["records"], run.steps["label"]["held_out"]
+    assert learned + held_out == 600
+    for part in (
+        "Promoted: it passed the gates",
+        "recall of UDP_FLOOD",
+        "150 records over",
+        f"{learned} records to learn from",
+        "SYN_SCAN",
+    ):
         assert part in re.sub(r"\s+", " ", page)
     assert not re.search(r"(src|href)=", page), "it asks nobody"
 
