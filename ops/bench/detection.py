@@ -36,6 +36,7 @@ def run(
     preset: str = "train",
     seconds: float | None = None,
     version: str = "",
+    boosted: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Judge the champion, or another version, on generated traffic; a champion is trained first where there is none.
@@ -52,6 +53,8 @@ def run(
         Capture time of each run; the preset's own when None.
     version
         The registry's version instead of the champion.
+    boosted
+        Judge boosted trees instead, fitted for the purpose (:mod:`ops.bench.boosted`) and not registered.
     say
         Told what is being done.
 
@@ -69,7 +72,8 @@ def run(
     """
     from jobs.scoring import registry
     from jobs.training.generated import generated_flows
-    from jobs.training.train import SEEDS, ensure_champion
+    from jobs.training.train import SECONDS, SEEDS, ensure_champion
+    from ops.bench import boosted as trees
 
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {','.join(map(str, seeds)) or 'none'}: none, or one twice", "for example 201-206")
@@ -79,8 +83,12 @@ def run(
             f"a model is judged on traffic that it has not seen: not {SEEDS[0]} to {SEEDS[-1]}",
         )
     facts = machine()
-    model = registry.load_version(settings, FLOWS, version) if version else ensure_champion(settings, say)
-    flows = generated_flows(seeds, preset=preset, duration_s=seconds, settings=settings.section(MeterSettings), progress=say)
+    rules = settings.section(MeterSettings)
+    if boosted:
+        model = trees.boosted(SEEDS, seconds=SECONDS, max_fpr=MAX_FPR, settings=rules, say=say)
+    else:
+        model = registry.load_version(settings, FLOWS, version) if version else ensure_champion(settings, say)
+    flows = generated_flows(seeds, preset=preset, duration_s=seconds, settings=rules, progress=say)
     say(f"scoring {len(flows):,} records")
     traffic = {"preset": preset, "seeds": list(seeds), "seconds": seconds}
     return {"traffic": traffic, **judge(model, flows), "machine": facts}
@@ -102,7 +110,7 @@ def judge(model: ScoringModel, flows: LabelledFlows) -> dict[str, Any]:
     same = np.zeros(len(flows), bool)
     for part in (flows.closed, ~flows.closed):  # a snapshot is compared with snapshots
         same[part] = alike(flows.where(part))
-    common = _common_threshold(p, flows)
+    common = common_threshold(p, flows, MAX_FPR)
     at = p >= common
     closed = quality(flows, flagged, same, flows.closed)
     kinds = [_kind(str(k), flows, flagged, at, same) for k in np.unique(flows.y[flows.attack])]
@@ -184,12 +192,12 @@ def _scores(model: ScoringModel, flows: LabelledFlows) -> tuple[npt.NDArray[np.f
     return p, label
 
 
-def _common_threshold(p: npt.NDArray[np.float64], flows: LabelledFlows) -> float:
-    """Lowest threshold that keeps ``MAX_FPR`` on closed and on open benign flows; above every score if there is none."""
+def common_threshold(p: npt.NDArray[np.float64], flows: LabelledFlows, max_fpr: float) -> float:
+    """Lowest threshold that keeps ``max_fpr`` on closed and on open benign flows each; above every score if there is none."""
     lowest = 0.0
     for part in (flows.closed, ~flows.closed):
         scores = np.sort(p[part & (flows.y == BENIGN)])[::-1]
-        allowed = int(MAX_FPR * len(scores))
+        allowed = int(max_fpr * len(scores))
         if allowed < len(scores):
             lowest = max(lowest, float(np.nextafter(scores[allowed], np.inf)))
     return lowest

@@ -154,6 +154,9 @@ def detection(
     preset: Annotated[str, typer.Option("--preset", help="Of the generator.")] = "train",
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, max=3600.0, help="Of traffic of each seed.")] = 18.0,
     version: Annotated[str, typer.Option("--model", metavar="VERSION", help="Of the registry.  [default: the champion]")] = "",
+    boosted: Annotated[
+        bool, typer.Option("--boosted", help="Boosted trees on all columns instead, fitted for the purpose; nothing is registered.")
+    ] = False,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
@@ -165,9 +168,11 @@ def detection(
     from ops.bench import detection as bench
     from ops.bench.detectiontables import tables
 
+    if boosted and version:
+        raise ConfigError("--boosted and --model: one or the other", "--boosted fits a model of its own")
     settings = _prepare(conf_file, json_file)
     with _stoppable():
-        result = bench.run(settings, seeds=parse_seeds(seeds), preset=preset, seconds=seconds, version=version, say=_say)
+        result = bench.run(settings, seeds=parse_seeds(seeds), preset=preset, seconds=seconds, version=version, boosted=boosted, say=_say)
     _tell(result, json_file)
     _show(tables(result))
     return 0 if result["met"] else 1
