@@ -20,7 +20,7 @@ from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.plots import write_files
-from jobs.training.sources import Sourced, Wanted, load
+from jobs.training.sources import Sourced, TrainingData, load
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -78,7 +78,7 @@ def train(
     *,
     seeds: Sequence[int] = SEEDS,
     seconds: float = SECONDS,
-    wanted: Wanted | None = None,
+    wanted: TrainingData | None = None,
     choices: Choices | None = None,
     register: bool = True,
     promote: bool = False,
