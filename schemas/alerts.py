@@ -24,7 +24,8 @@ P(attack) that the model gives on average over its training records. ``features`
 contribution first: ``feature``, ``value`` (null: no number), ``contribution`` to the score (negative: it speaks against an attack),
 ``usual`` and ``median``: where 98 of 100 benign training records lie, and their median (null: the model was registered without).
 ``others``: the contributions of all other features together. ``base``, the contributions and ``others`` sum to ``score``, but for
-six decimals.
+six decimals; where the model is calibrated, to ``raw_score``, what its classifier gives. Of an alert of type ``UNKNOWN`` the features
+outside their usual range come first.
 
 Where a score is not explained, ``missing`` is there and says ``code: what``, and ``base``, ``features`` and ``others`` are empty. Codes:
 ``model-missing`` (it cannot be loaded), ``model-kind`` (it has no exact contributions), ``other-score`` (the model of this version

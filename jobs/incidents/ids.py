@@ -8,6 +8,7 @@ from uuid import UUID
 
 from infra.errors import ConfigError
 from schemas.alerts import TABLE
+from schemas.incidents import INCIDENTS
 
 #: Digits that are asked for at least: fewer would soon name several rows.
 SHORTEST = 4
@@ -89,4 +90,11 @@ def alert(cursor: Any, given: str) -> str:
         (first, last, NAMED + 1),
     )
     found = [(row["id"], f"{row['attack_type']} {row['source'] or 'many'} -> {row['target'] or 'many'}") for row in cursor.fetchall()]
-    return one(found, given, "alert", _ALERT_HINT)
+    return one(found, given, "alert", _ALERT_HINT if found else other(cursor, INCIDENTS, "incident", (first, last)) or _ALERT_HINT)
+
+
+def other(cursor: Any, table: str, what: str, between: Span) -> str:
+    """The hint where an id that was not found is one of something else; empty where it is not."""
+    cursor.execute(f"SELECT id::text FROM {table} WHERE id BETWEEN %s::uuid AND %s::uuid ORDER BY id LIMIT 1", between)
+    row = cursor.fetchone()
+    return f"{row['id']} is an {what}: flowlake {what}s show {row['id'][:8]}" if row else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -77,7 +78,8 @@ def find(cursor: Any, given: str) -> dict[str, Any]:
         "ORDER BY 1 LIMIT %(most)s",
         {"first": first, "last": last, "most": ids.NAMED + 1},
     )
-    key = ids.one([(row["id"], one_line(row["title"], 60)) for row in cursor.fetchall()], given, "incident", _IDS)
+    found = [(row["id"], one_line(row["title"], 60)) for row in cursor.fetchall()]
+    key = ids.one(found, given, "incident", _IDS if found else ids.other(cursor, TABLE, "alert", (first, last)) or _IDS)
     cursor.execute(f"SELECT {_SHOWN} FROM {INCIDENTS} i WHERE i.id = %s::uuid", (key,))
     return dict(cursor.fetchone())
 
@@ -238,7 +240,8 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     """
     chosen = [ids.alert(cursor, one) for one in alerts]
     cursor.execute(
-        f"SELECT id::text, incident_id::text, first_seen, last_seen, suppressed_by FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE",
+        "SELECT id::text, incident_id::text, first_seen, last_seen, suppressed_by, resolved_at, resolved_by "
+        f"FROM {TABLE} WHERE id = ANY(%s::uuid[]) FOR UPDATE",
         (chosen,),
     )
     found = cursor.fetchall()
@@ -256,9 +259,19 @@ def split(cursor: Any, alerts: Sequence[str], labels: Mapping[str, Label]) -> di
     if emptied := cursor.fetchall():
         raise ConfigError(f"nothing would be left of incident {emptied[0]['id']}", "leave one of its alerts, or merge it with another")
     fresh = str(uuid4())
+    last = max(found, key=lambda row: row["resolved_at"] or datetime.max.replace(tzinfo=UTC))  # one that is open leaves all open
     cursor.execute(
-        f"INSERT INTO {INCIDENTS} (id, title, first_seen, last_seen, metadata, touched_at) VALUES (%s, '', %s, %s, %s, clock_timestamp())",
-        (fresh, min(row["first_seen"] for row in found), max(row["last_seen"] for row in found), json.dumps({"split_from": before})),
+        f"INSERT INTO {INCIDENTS} (id, title, status, closed_at, closed_by, first_seen, last_seen, metadata, touched_at) "
+        "VALUES (%s, '', %s, %s, %s, %s, %s, %s, clock_timestamp())",
+        (
+            fresh,
+            "RESOLVED" if last["resolved_at"] else "OPEN",
+            last["resolved_at"],
+            last["resolved_by"],
+            min(row["first_seen"] for row in found),
+            max(row["last_seen"] for row in found),
+            json.dumps({"split_from": before}),
+        ),
     )
     cursor.execute(f"UPDATE {TABLE} SET incident_id = %s, grouped_by = %s WHERE id = ANY(%s::uuid[])", (fresh, BY_PERSON, chosen))
     with cursor.connection.cursor() as plain:

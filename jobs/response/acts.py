@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg2
 
+from infra import durations
 from infra.config import Settings
 from infra.errors import ConfigError, ResponseError, StoreError, one_line
 from jobs.incidents import people
@@ -57,7 +58,8 @@ def refusal(settings: Settings, ask: Ask, around: Surroundings) -> str:
         unit = "addresses" if ask.network.version == 4 else "networks of 64 bits"
         return f"{show(ask.network)} is {size(ask.network):,} {unit}: more than response.max_addresses ({ours.max_addresses:,})"
     if not 0 < ask.seconds <= ours.max_for_s:
-        return f"{ask.seconds:,.0f} s is no time for a block: 1 s to response.max_for_s ({ours.max_for_s:,.0f} s)"
+        most = durations.words(ours.max_for_s)
+        return f"{durations.words(ask.seconds)} is no time for a block: 1s to {most} (response.max_for_s)"
     return ""
 
 

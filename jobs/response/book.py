@@ -211,10 +211,13 @@ def done(cursor: Any, key: str) -> None:
 
 
 def say_taken(cursor: Any, row: Mapping[str, Any], taken: str) -> None:
-    """``action_taken`` of the alert, and of those of the incident that the address is a part of; one that was blocked stays so."""
+    """``action_taken`` of the alert, and of those of the incident that the address is a part of.
+
+    One that was blocked stays so, and what a person has written is no dry run's to change.
+    """
     cursor.execute(
         f"UPDATE {TABLE} SET action_taken = %(taken)s, updated_at = clock_timestamp() WHERE action_taken NOT IN (%(taken)s, %(blocked)s) "
-        "AND (id = %(alert)s::uuid OR (incident_id = %(incident)s::uuid AND "
+        "AND (%(taken)s = %(blocked)s OR action_taken = 'none') AND (id = %(alert)s::uuid OR (incident_id = %(incident)s::uuid AND "
         "(src_ip <<= %(address)s::inet OR dst_ip <<= %(address)s::inet OR details -> 'sources' ? host(%(address)s::inet))))",
         {
             "taken": taken, "blocked": TAKEN_BLOCKED, "alert": row["alert_id"], "incident": row["incident_id"], "address": row["address"]

@@ -38,14 +38,17 @@ class Explanation:
     Attributes
     ----------
     score
-        P(attack) that the model gives, before its calibration.
+        P(attack) that the model gives.
+    raw
+        The same before its calibration: what its classifier gives.
     base
-        P(attack) on average over the training records.
+        P(attack) of the classifier on average over the training records.
     contributions : float64[columns]
-        Of the model's columns; with ``base`` they sum to ``score``.
+        Of the model's columns; with ``base`` they sum to ``raw``.
     """
 
     score: float
+    raw: float
     base: float
     contributions: npt.NDArray[np.float64]
 
@@ -81,10 +84,11 @@ class Explainer:
         columns = self.champion.columns
         rows = pa.table({name: features[:, at] for name, at in zip(columns, self._at, strict=True)})
         x = feature_matrix(rows, columns)
-        score, _, _ = self.champion.decide(self.champion.uncalibrated(x))  # contributions are the trees'
+        raw, _, _ = self.champion.decide(self.champion.uncalibrated(x))
+        score, _, _ = self.champion.decide(self.champion.predict(x)) if self.champion.calibration is not None else (raw, None, None)
         base = 1.0 + self._contributions.base
         shares = self._contributions(self._scaled(x))
-        return [Explanation(float(p), base, share) for p, share in zip(score, shares, strict=True)]
+        return [Explanation(float(p), float(r), base, share) for p, r, share in zip(score, raw, shares, strict=True)]
 
 
 def usual_values(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, Usual]:

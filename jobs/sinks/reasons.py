@@ -85,23 +85,33 @@ class Reasons:
         return {**_about(top), "base": None, "features": [], "others": None, "missing": str(what)}
 
     def _told(self, top: Top, one: Explanation, explainer: Explainer) -> dict[str, Any]:
-        columns, usual = explainer.champion.columns, explainer.champion.usual
+        model = explainer.champion
+        columns, usual = model.columns, model.usual
         values = dict(zip(self._names, np.frombuffer(top.features, "<f8").tolist(), strict=True))
-        order = np.argsort(-np.abs(one.contributions), kind="stable")[:WHY_FEATURES]
+        order = np.argsort(-np.abs(one.contributions), kind="stable")
+        if one.score < model.threshold and model.novelty is not None:  # the classifier takes it for benign: what is unusual comes first
+            order = np.array(sorted(order, key=lambda at: _as_usual(values[columns[at]], usual.get(columns[at]))))
+        order = order[:WHY_FEATURES]
         rounded = [(columns[at], round(float(one.contributions[at]), _DIGITS)) for at in order]
         features = [
             {"feature": name, "value": self._value(name, values[name]), "contribution": share, **_usual(usual.get(name))}
             for name, share in rounded
             if share
         ]
-        others = top.score - one.base - sum(share for _, share in rounded)
-        return {**_about(top), "base": round(one.base, _DIGITS), "features": features, "others": round(others, _DIGITS)}
+        others = one.raw - one.base - sum(share for _, share in rounded)
+        raw = {} if abs(one.raw - one.score) < _SAME_SCORE else {"raw_score": round(one.raw, _DIGITS)}
+        return {**_about(top), **raw, "base": round(one.base, _DIGITS), "features": features, "others": round(others, _DIGITS)}
 
     def _value(self, name: str, value: float) -> float | int | None:
         """As the record has it; what is no number is null, as everywhere in ``details``."""
         if not math.isfinite(value):
             return None
         return int(value) if name in self._whole else value
+
+
+def _as_usual(value: float, usual: Usual | None) -> bool:
+    """Whether a value lies where those of benign records lie; of what is not known, it does."""
+    return usual is None or usual.low <= value <= usual.high
 
 
 def _about(top: Top) -> dict[str, Any]:

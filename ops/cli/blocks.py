@@ -183,7 +183,10 @@ def _show(settings: Settings, address: str | None, all_states: bool, limit: int,
     if not as_json:
         rows = [{**row, "left": durations.words(row["seconds"])} for row in rows]
     number = f"{'the newest ' if len(rows) == limit else ''}{counted(len(rows), 'block')}"  # there may be more
-    title = f"{number}, newest first" if all_states else f"{number} in force"
+    dry = sum(row["state"] == "DRY_RUN" for row in rows)
+    holds = "that would hold (dry run: nothing is blocked)" if rows and dry == len(rows) else "in force"
+    also = f", {dry} of a dry run" if 0 < dry < len(rows) else ""
+    title = f"{number}, newest first" if all_states else f"{number} {holds}{also}"
     looks.show(rows, _HISTORY if all_states else _SHOWN, form="json" if as_json else "table", title=title)
     if not rows:
         what = [f"address {addresses.show(network)}"] if network is not None else ["what holds now"]

@@ -170,6 +170,8 @@ def add(
     print(
         f"{row['id']}  {_what(row)}  until {_until(row) or 'it is removed'}  by {printable(row['created_by'])}: {printable(row['reason'])}"
     )
+    if row["state"] == "over":
+        print("it is over already: only what happened within it and comes late is silenced")
     print(f"what it states fits {fitting:,} of {counted(raised, 'alert')} of the last {entries.MEASURED_DAYS} days")
     if silenced:
         print(f"silenced: {counted(len(silenced), 'open alert')}")

@@ -174,6 +174,24 @@ def test_merged_and_split_by_hand(made: Settings, capsys: pytest.CaptureFixture[
     assert (code, "there is nothing to merge" in err) == (2, True)
 
 
+def test_what_is_done_with_stays_so_when_it_is_split_off(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    story = named(capsys, "SYN scan")["id"]
+    alerts = json.loads(call(capsys, "incidents", "show", story, "--json")[1])["alerts"]
+    assert call(capsys, "incidents", "resolve", story, "--by", "anna")[0] == 0
+    assert call(capsys, "incidents", "split", alerts[0]["id"], "--by", "ben")[0] == 0
+    found = run(made.alerts, "SELECT status, closed_by, closed_at IS NOT NULL FROM incidents WHERE metadata ? 'split_from'")
+    assert found == [("RESOLVED", "anna", True)]
+
+
+def test_an_id_of_the_other_sort_is_recognised(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    story = named(capsys, "SYN scan")["id"]
+    alert = json.loads(call(capsys, "incidents", "show", story, "--json")[1])["alerts"][0]["id"]
+    code, _, err = call(capsys, "incidents", "show", alert)
+    assert (code, f"{alert} is an alert: flowlake alerts show {alert[:8]}" in err) == (2, True)
+    code, _, err = call(capsys, "alerts", "show", story)
+    assert (code, f"{story} is an incident: flowlake incidents show {story[:8]}" in err) == (2, True)
+
+
 def test_an_open_incident_is_not_merged_into_a_closed_one(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     story, flood = named(capsys, "SYN scan")["id"], named(capsys, "SYN flood")["id"]
     assert call(capsys, "incidents", "resolve", story, "--by", "anna")[0] == 0

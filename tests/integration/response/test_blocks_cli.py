@@ -74,6 +74,13 @@ def test_the_alert_and_the_incident_say_what_was_done(site: Site, tmp_path: Path
         assert (code, given[:6] in err) == (2, True)
 
 
+def test_a_dry_run_leaves_what_a_person_has_written(site: Site) -> None:
+    alert = _any_alert(site)
+    run(site.settings.alerts, f"UPDATE alerts SET action_taken = 'isolated by anna' WHERE id = '{alert}'")
+    assert site.call("block", INTRUDER, "--alert", alert, "--force", "--yes")[0] == 0
+    assert run(site.settings.alerts, f"SELECT action_taken FROM alerts WHERE id = '{alert}'") == [("isolated by anna",)]
+
+
 def test_who_is_blocked_for_an_alert_is_one_whom_it_is_about(site: Site) -> None:
     ((alert, source, target),) = run(
         site.settings.alerts, "SELECT id::text, host(src_ip), host(dst_ip) FROM alerts WHERE attack_type = 'SSH_BRUTE_FORCE'"
@@ -320,6 +327,11 @@ def test_the_whitelist(site: Site) -> None:
     assert site.call("block", "203.0.113.65")[0] == 0
     run(site.settings.alerts, "UPDATE suppressions SET ended_at = now()")
     assert site.call("block", "203.0.113.7")[0] == 0
+
+
+def test_a_dry_run_says_so_in_the_list(site: Site) -> None:
+    assert site.call("block", "203.0.113.8", "--for", "2h")[0] == 0
+    assert "1 block that would hold (dry run: nothing is blocked)" in site.call("blocks", "list")[1]
 
 
 def test_list_and_history(site: Site) -> None:

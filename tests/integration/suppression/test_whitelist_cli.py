@@ -81,6 +81,8 @@ def test_open_alerts_are_named_and_silenced_when_asked(made: Settings, capsys: p
     added = told(capsys, "maintenance", "add", "6.6.6.6", "--from", "2026-03-01T11:00", "--for", "2h", "--why", "move", "--also-open")
     assert (added["silenced"], added["state"], added["hits"]) == (1, "over", 1)
     assert told(capsys, "alerts", "--open", "--suppressed")[0]["suppressed_by"] in (1, 2)
+    _, out, _ = call(capsys, "maintenance", "add", "6.6.6.8", "--from", "2026-03-01T11:00", "--for", "2h", "--why", "move")
+    assert "it is over already: only what happened within it and comes late is silenced" in out
 
 
 def test_what_silences_an_address(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,10 @@ from sklearn.linear_model import LogisticRegression
 
 from infra.config import ROOT
 from infra.errors import ModelError
+from jobs.scoring.calibration import Calibration
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel, Usual
+from jobs.scoring.novelty import Novelty, Tails
 from jobs.sinks import alertbook, evidence, explainers, messages, storms, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
@@ -106,6 +108,27 @@ def test_an_alert_says_what_drove_the_score_of_its_top_flow() -> None:
     assert (named["syn_flag_count"]["usual"], named["total_fwd_packets"]["usual"]) == ([0.0, 0.2], None)
     assert (named["syn_flag_count"]["median"], named["total_fwd_packets"]["median"]) == (0.1, None)
     assert isinstance(named["total_fwd_packets"]["value"], int)
+
+
+def test_a_calibrated_score_is_explained_by_the_classifiers() -> None:
+    model = replace(MODEL, calibration=Calibration(np.array([0, 0.3, 1]), np.array([0, 0.7, 1])))
+    explaining = Reasons(Explainers(lambda: model, lambda version: model), FLOWS, 5)
+    found = why(fold([scored([attack(1, 60)], model)], explaining))
+    shares = sum(one["contribution"] for one in found["features"])
+    assert found["base"] + shares + found["others"] == pytest.approx(found["raw_score"], abs=3e-6)
+    assert found["score"] > found["raw_score"] > 0.3
+
+
+def test_an_unknown_attack_is_explained_by_what_is_unusual_about_it() -> None:
+    """The classifier takes it for benign; the column that weighs least with it may be the one."""
+    usual = {name: Usual(0.0, 1.0, 1e9) for name in COLUMNS} | {"flow_iat_mean": Usual(0.0, 0.1, 0.2)}
+    rows = scored([attack(1, 5, syn=3, kind="UNKNOWN")])
+    assert rows[0]["confidence_score"] < MODEL.threshold
+    for novelty, first in ((None, False), (Novelty(Tails(np.zeros((4, 1), np.float32)), COLUMNS, 0.5), True)):
+        model = replace(MODEL, usual=usual, novelty=novelty)
+        found = why(fold([rows], Reasons(Explainers(lambda: model, lambda version: model), FLOWS, 5)))  # noqa: B023
+        names = [one["feature"] for one in found["features"]]
+        assert (names[0] == "flow_iat_mean") is first
 
 
 @hypothesis_settings(max_examples=10, deadline=None)
