@@ -86,7 +86,7 @@ class Selected:
 
 
 @dataclass
-class _Pool:
+class _Shortlist:
     """Candidates of one reason, at most some of each stratum (predicted type and day)."""
 
     most: int
@@ -139,7 +139,7 @@ def choose(settings: Settings, record: RecordType, asked: Choosing) -> Selected:
     known = labels.latest(settings, record)
     by_person = [k for k, s in zip(known["record_key"].to_pylist(), known["source"].to_pylist(), strict=True) if not labels.by_machine(s)]
     thresholds = _thresholds(settings, record, asked) if "near-threshold" in asked.reasons else {}
-    held = {reason: _Pool(CLUSTERED if reason == "novel" else asked.limit, reason == "novel") for reason in asked.reasons}
+    held = {reason: _Shortlist(CLUSTERED if reason == "novel" else asked.limit, reason == "novel") for reason in asked.reasons}
     for scores in _scores(settings, record, asked):
         scores = scores[~scores["key"].isin(by_person)]
         for reason, (mask, value) in _reasons(scores, asked, thresholds).items():
