@@ -67,7 +67,7 @@ class Choosing:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selected:
     """Records for a person: all their columns, in the order of ``why``.
 
     Attributes
@@ -86,7 +86,7 @@ class Chosen:
 
 
 @dataclass
-class _Held:
+class _Shortlist:
     """Candidates of one reason, at most some of each stratum (predicted type and day)."""
 
     most: int
@@ -120,7 +120,7 @@ class _Held:
         return rows.assign(turn=turn).sort_values(["turn", "order"]).head(count)
 
 
-def choose(settings: Settings, record: RecordType, asked: Choosing) -> Chosen:
+def choose(settings: Settings, record: RecordType, asked: Choosing) -> Selected:
     """Records of the lake that no person has labelled yet and that are worth it.
 
     Raises
@@ -139,7 +139,7 @@ def choose(settings: Settings, record: RecordType, asked: Choosing) -> Chosen:
     known = labels.latest(settings, record)
     by_person = [k for k, s in zip(known["record_key"].to_pylist(), known["source"].to_pylist(), strict=True) if not labels.by_machine(s)]
     thresholds = _thresholds(settings, record, asked) if "near-threshold" in asked.reasons else {}
-    held = {reason: _Held(CLUSTERED if reason == "novel" else asked.limit, reason == "novel") for reason in asked.reasons}
+    held = {reason: _Shortlist(CLUSTERED if reason == "novel" else asked.limit, reason == "novel") for reason in asked.reasons}
     for scores in _scores(settings, record, asked):
         scores = scores[~scores["key"].isin(by_person)]
         for reason, (mask, value) in _reasons(scores, asked, thresholds).items():
@@ -157,7 +157,7 @@ def choose(settings: Settings, record: RecordType, asked: Choosing) -> Chosen:
         for key, words in picked_of.items():
             picked.setdefault(key, []).append(words)
     keys = list(picked)[: asked.limit]
-    return Chosen(_full(settings, record, keys), tuple("; ".join(picked[key]) for key in keys), found)
+    return Selected(_full(settings, record, keys), tuple("; ".join(picked[key]) for key in keys), found)
 
 
 def _largest(found: dict[str, int]) -> str:

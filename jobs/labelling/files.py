@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from infra import files
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
-from jobs.labelling.choose import Chosen, held_by_lake
+from jobs.labelling.choose import Selected, held_by_lake
 from jobs.sinks import labels
 from jobs.sinks.labels import BadLabel, Cells, Conflict, Imported
 from schemas.labels import BENIGN, UNKNOWN
@@ -63,7 +63,7 @@ class Back:
     conflicts: tuple[Conflict, ...]
 
 
-def write(file: Path, chosen: Chosen, record: RecordType) -> None:
+def write(file: Path, chosen: Selected, record: RecordType) -> None:
     """Write a file for a person: key, time, addresses, ``label`` (empty), ``note`` (empty), ``why``, what the model says, features.
 
     Raises

@@ -23,7 +23,7 @@ from jobs.sinks import labels as labeltable
 from jobs.training import reading
 from jobs.training.lakelabels import LakeLabels
 from jobs.training.reading import Progress
-from jobs.training.rows import Reader, candidates
+from jobs.training.rows import RowReader, candidates
 from jobs.training.sampling import Sample
 from jobs.training.truth import KEY, SPAN, Truth
 from schemas.records import RecordType
@@ -31,7 +31,7 @@ from schemas.records import RecordType
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-#: Rows up to which this process reads a table itself; it reads some 100,000 a second, in memory that does not grow with them.
+#: Records up to which this process reads a table itself, in memory that does not grow with them.
 DIRECT_ROWS = 20_000_000
 _VERSION = "feature_version"
 
@@ -131,7 +131,7 @@ def read_lake(settings: Settings, wanted: FromLake, seed: int, sample: Sample, p
     missing = [name for name in _columns(record, wanted.truth is not None) if name not in schema.names]
     if missing:
         raise ModelError(f"{place}: missing columns {', '.join(missing[:10])}", f"a table of {record.name} of another version of flowlake?")
-    reader = Reader(record, schema, place, seed)
+    reader = RowReader(record, schema, place, seed)
     columns = [name for name in schema.names if name in {*reader.columns, *_columns(record, wanted.truth is not None), _VERSION}]
     rows = _rows(table)
     by_spark = wanted.engine == "spark" or (wanted.engine == "auto" and rows > DIRECT_ROWS)
@@ -201,7 +201,7 @@ def read_truth(path: Path) -> pa.Table:
         raise ModelError(f"truth table {path}: {one_line(e, 200)}", "flowlake sensor generate writes one beside a capture") from e
 
 
-def current(records: pa.RecordBatch, record: RecordType, reader: Reader) -> pa.RecordBatch:
+def current(records: pa.RecordBatch, record: RecordType, reader: RowReader) -> pa.RecordBatch:
     """The records of this program's version of the features; the others are counted."""
     if _VERSION not in records.schema.names or record.features is None:
         return records
@@ -239,7 +239,7 @@ def _rows(table: DeltaTable) -> int:
 
 
 def _direct(
-    table: DeltaTable, place: str, store: LakeSettings, columns: list[str], reader: Reader, labels: LakeLabels, sample: Sample,
+    table: DeltaTable, place: str, store: LakeSettings, columns: list[str], reader: RowReader, labels: LakeLabels, sample: Sample,
     progress: Progress, rows: int,
 ) -> None:  # fmt: skip
     done, told = 0, 0

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from infra.errors import ModelError, one_line
 from infra.plurals import counted
-from jobs.training.rows import Reader, label_column
+from jobs.training.rows import RowReader, label_column
 from jobs.training.sampling import Sample
 from schemas.records import RecordType
 
@@ -56,7 +56,7 @@ def read_files(kind: str, files: Sequence[Path], record: RecordType, seed: int, 
     ModelError
         A file cannot be read, has no column of labels, lacks feature columns, or has others than the first file.
     """
-    total: Reader | None = None
+    total: RowReader | None = None
     for number, file in enumerate(files, 1):
         if len(files) > 1:
             progress(f"reading file {number} of {len(files)}: {file.name}")
@@ -72,12 +72,12 @@ def read_files(kind: str, files: Sequence[Path], record: RecordType, seed: int, 
     return total.said() if total else []
 
 
-def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, progress: Progress) -> Reader:
+def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, progress: Progress) -> RowReader:
     rows, told = 0, 0
     try:
         schema, batches = (_parquet if kind == "parquet" else _csv)(file, record)
         label = label_column(schema.names, str(file))
-        reader = Reader(record, schema, str(file), seed)
+        reader = RowReader(record, schema, str(file), seed)
         for batch in batches:
             sample.add(reader.rows(batch, batch.column(label)))
             rows += batch.num_rows
@@ -100,7 +100,7 @@ def _parquet(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.Rec
     parquet = pq.ParquetFile(file)
     schema = parquet.schema_arrow
     label = label_column(schema.names, str(file))
-    columns = list(dict.fromkeys([*Reader(record, schema, str(file)).columns, label]))
+    columns = list(dict.fromkeys([*RowReader(record, schema, str(file)).columns, label]))
     return schema, parquet.iter_batches(BATCH, columns=columns)
 
 
@@ -110,7 +110,7 @@ def _csv(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.RecordB
 
     names = _header(file)
     label_column(names, str(file))
-    reader = Reader(record, pa.schema([(name, pa.string()) for name in names]), str(file))
+    reader = RowReader(record, pa.schema([(name, pa.string()) for name in names]), str(file))
     numbers = dict.fromkeys(reader.numbers, pa.float64())
     options = csv.ConvertOptions(
         column_types={**dict.fromkeys(names, pa.string()), **numbers},

@@ -18,7 +18,7 @@ from infra.names import printable
 from jobs.scoring.matrix import Records
 from jobs.training.cic import WRONG_IN_CIC, label_name
 from jobs.training.labelled import LabelledFlows
-from jobs.training.sampling import Rows, mixed
+from jobs.training.sampling import HashedRows, mixed
 from schemas.features import FEATURES, REDUNDANT_FEATURES
 from schemas.labels import BENIGN
 from schemas.records import RecordType
@@ -43,7 +43,7 @@ def candidates(record: RecordType) -> tuple[str, ...]:
 
 
 @dataclass
-class Reader:
+class RowReader:
     """Turns tables of one schema into labelled rows, and counts what it drops.
 
     Parameters
@@ -92,7 +92,7 @@ class Reader:
         """Names of the columns that must be numbers."""
         return [*self._at, *([self._duration] if self._duration is not None and self._duration not in self._at else [])]
 
-    def rows(self, table: Records, labels: pa.Array | pa.ChunkedArray) -> Rows:
+    def rows(self, table: Records, labels: pa.Array | pa.ChunkedArray) -> HashedRows:
         """The usable ones of the table's n rows, by their labels string[n].
 
         Raises
@@ -100,6 +100,10 @@ class Reader:
         ModelError
             A feature is no number; a label is all but ``BENIGN``, and would be taken for an attack.
         """
+        known = pc.is_valid(labels)
+        if unlabelled := table.num_rows - int(pc.sum(known).as_py() or 0):  # of most flows of a lake nobody has said anything
+            self.dropped[_UNLABELLED] += unlabelled
+            table, labels = table.filter(known), labels.filter(known)
         n = table.num_rows
         x, finite = self._matrix(table)
         y = self._labels(labels)
@@ -114,7 +118,7 @@ class Reader:
         if self._host is not None:
             host = np.array([printable(str(v)) if v is not None else "" for v in table.column(self._host).to_pylist()], dtype=str)
         flows = LabelledFlows(x, self.features, y, self._days_of(table), closed, host, self._age(table, start))
-        return Rows(flows, self._ids(table)).where(finite & labelled)
+        return HashedRows(flows, self._ids(table)).where(finite & labelled)
 
     def said(self) -> list[str]:
         """What was dropped and noticed, a line each."""

@@ -26,15 +26,15 @@ Ids = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class HashedRows:
     """n labelled records with a hash of the identity of each: uint64[n]."""
 
     flows: LabelledFlows
     ids: Ids
 
-    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Rows:
+    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> HashedRows:
         """The rows that a mask or index selects."""
-        return Rows(self.flows.where(mask), self.ids[mask])
+        return HashedRows(self.flows.where(mask), self.ids[mask])
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Sample:
     most: int = MOST
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     doubled: int = 0
-    _held: dict[str, list[Rows]] = field(default_factory=dict)
+    _held: dict[str, list[HashedRows]] = field(default_factory=dict)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: HashedRows) -> None:
         """Take the rows of one batch into account."""
         labels, days = np.unique(rows.flows.y), rows.flows.group
         for label in labels.tolist():
@@ -103,16 +103,16 @@ class Sample:
             self.seen.update({(label, day): n for day, n in zip(names.tolist(), counts.tolist(), strict=True)})
             self._hold(label, part)
 
-    def _hold(self, label: str, rows: Rows) -> None:
+    def _hold(self, label: str, rows: HashedRows) -> None:
         held = self._held.setdefault(label, [])
         held.append(rows)
         if sum(len(r.ids) for r in held) > 2 * self.most:
             self._held[label] = [self._cut(label)]
 
-    def _cut(self, label: str) -> Rows:
+    def _cut(self, label: str) -> HashedRows:
         """The rows of a label that can still be in the end's sample: each once, of each day the first by hash."""
         held = self._held[label]
-        rows = Rows(concat([r.flows for r in held]), np.concatenate([r.ids for r in held]))
+        rows = HashedRows(concat([r.flows for r in held]), np.concatenate([r.ids for r in held]))
         _, first = np.unique(rows.ids, return_index=True)  # ordered by id
         self.doubled += len(rows.ids) - len(first)
         rows = rows.where(first)
@@ -129,7 +129,7 @@ class Sample:
         parts = [self._cut(label) for label in sorted(self._held)]
         if not parts:
             return None
-        rows = Rows(concat([p.flows for p in parts]), np.concatenate([p.ids for p in parts]))
+        rows = HashedRows(concat([p.flows for p in parts]), np.concatenate([p.ids for p in parts]))
         ids, counts = np.unique(rows.ids, return_counts=True)
         twice = np.isin(rows.ids, ids[counts > 1])
         rows = rows.where(~twice)
@@ -181,7 +181,7 @@ def mixed(hashes: Ids, seed: int) -> Ids:
     return x ^ (x >> np.uint64(31))
 
 
-def _packed(rows: Rows | None, about: Mapping[str, Any]) -> bytes:
+def _packed(rows: HashedRows | None, about: Mapping[str, Any]) -> bytes:
     metadata: dict[str | bytes, str | bytes] = {"about": json.dumps(about)}
     if rows is None:
         table = pa.table({})
@@ -197,7 +197,7 @@ def _packed(rows: Rows | None, about: Mapping[str, Any]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _unpacked(message: bytes) -> tuple[Rows | None, dict[str, Any]]:
+def _unpacked(message: bytes) -> tuple[HashedRows | None, dict[str, Any]]:
     table = pa.ipc.open_stream(message).read_all()
     metadata = table.schema.metadata
     about = json.loads(metadata[b"about"])
@@ -207,4 +207,4 @@ def _unpacked(message: bytes) -> tuple[Rows | None, dict[str, Any]]:
     x = table["x"].combine_chunks().flatten().to_numpy().reshape(-1, len(columns))
     y, group, host = (np.array(table[name].to_pylist(), dtype=str) for name in ("y", "group", "host"))
     flows = LabelledFlows(x, columns, y, group, table["closed"].to_numpy(), host, table["age"].to_numpy())
-    return Rows(flows, table["ids"].to_numpy()), about
+    return HashedRows(flows, table["ids"].to_numpy()), about

@@ -29,7 +29,7 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrainingData:
     """Which records a training asks for.
 
     Attributes
@@ -95,7 +95,7 @@ class Sourced:
         return file
 
 
-def load(settings: Settings, wanted: Wanted, progress: Callable[[str], None] = lambda line: None) -> Sourced:
+def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], None] = lambda line: None) -> Sourced:
     """Read what a training asks for.
 
     Raises
@@ -124,7 +124,7 @@ def load(settings: Settings, wanted: Wanted, progress: Callable[[str], None] = l
     return Sourced(flows, data, version, strata, tuple(notes))
 
 
-def kind_of(wanted: Wanted) -> Literal["lake", "parquet", "csv"]:
+def kind_of(wanted: TrainingData) -> Literal["lake", "parquet", "csv"]:
     """Where the records are: as is said, or by what they are.
 
     Raises

@@ -13,7 +13,7 @@ from infra.errors import StoreError
 from jobs.runtime import causes
 from jobs.training.lakelabels import LakeLabels
 from jobs.training.reading import Progress
-from jobs.training.rows import Reader
+from jobs.training.rows import RowReader
 from jobs.training.sampling import Sample
 from schemas.records import RecordType
 
@@ -27,13 +27,13 @@ class Task:
     seed: int
     most: int
     labels: LakeLabels
-    current: Callable[[pa.RecordBatch, RecordType, Reader], pa.RecordBatch]
+    current: Callable[[pa.RecordBatch, RecordType, RowReader], pa.RecordBatch]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Messages of the part's sample (:meth:`jobs.training.sampling.Sample.messages`)."""
         sample, reader, labels = Sample(self.most), None, self.labels
         for batch in batches:
-            reader = reader or Reader(self.record, batch.schema, self.origin, self.seed)
+            reader = reader or RowReader(self.record, batch.schema, self.origin, self.seed)
             records = self.current(batch, self.record, reader)
             if records.num_rows:
                 sample.add(reader.rows(records, labels.labels(records)))
@@ -45,7 +45,14 @@ class Task:
 
 
 def read(
-    settings: Settings, place: str, version: int, columns: list[str], reader: Reader, labels: LakeLabels, sample: Sample, progress: Progress
+    settings: Settings,
+    place: str,
+    version: int,
+    columns: list[str],
+    reader: RowReader,
+    labels: LakeLabels,
+    sample: Sample,
+    progress: Progress,
 ) -> None:
     """Put the labelled records of a version of a table into a sample.
 

@@ -28,7 +28,7 @@ from jobs.training.files import CARD, write_files
 from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
-from jobs.training.sources import Sourced, Wanted, load
+from jobs.training.sources import Sourced, TrainingData, load
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -116,7 +116,7 @@ def train(
     *,
     seeds: Sequence[int] = SEEDS,
     seconds: float = SECONDS,
-    wanted: Wanted | None = None,
+    wanted: TrainingData | None = None,
     choices: Choices | None = None,
     ways: Sequence[Way] = splits.WAYS,
     duplicates: Treatment = "drop",
@@ -257,7 +257,7 @@ def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progres
     return _Data(source, version, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), command)
 
 
-def _recorded(settings: Settings, wanted: Wanted, progress: Progress) -> _Data:
+def _recorded(settings: Settings, wanted: TrainingData, progress: Progress) -> _Data:
     """Labelled records. A random split gives the model; days, hosts and attacks left out say what it does with what it has not seen."""
     sourced = load(settings, wanted, progress)
     flows = sourced.flows

@@ -21,7 +21,7 @@ from jobs.scoring.model import ScoringModel
 from jobs.sinks import labels
 from jobs.training.fit import Choices, fit
 from jobs.training.labelled import LabelledFlows
-from jobs.training.sources import Wanted, load
+from jobs.training.sources import TrainingData, load
 from jobs.training.truth import join_labels
 from schemas.flows import RECORD_SCHEMA
 from schemas.labels import BENIGN
@@ -72,7 +72,7 @@ def test_labels_of_what_is_worth_a_look_make_the_next_model_better(settings: Cal
     ]
     labels.put(made, say)
     write_deltalake(made.lake.path, rows)
-    first = fitted(load(made, Wanted("lake")).flows)
+    first = fitted(load(made, TrainingData("lake")).flows)
     write_deltalake(made.lake.path, pa.Table.from_batches([first.score(rows)]), mode="overwrite", schema_mode="overwrite")
 
     # A person fills in what is true of what the export finds worth a look; it leaves out nothing that has no label yet.
@@ -88,7 +88,7 @@ def test_labels_of_what_is_worth_a_look_make_the_next_model_better(settings: Cal
     back = files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann")
     assert (back.done.rejected, back.unknown) == (0, ())
 
-    second = fitted(load(made, Wanted("lake")).flows)
+    second = fitted(load(made, TrainingData("lake")).flows)
     assert MISSED not in first.classes
     assert MISSED in second.classes
     before, after = found(first, held_out, truly), found(second, held_out, truly)

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from infra.config import Settings
 from infra.errors import ModelError
-from jobs.training.sources import Wanted, load
+from jobs.training.sources import TrainingData, load
 from jobs.training.truth import KEY, SPAN
 from tests.unit.training.test_lake import records, say
 
@@ -35,7 +35,8 @@ def test_spark_draws_the_same_sample(spark: SparkSession, settings: Callable[...
     say(made, {"f7": "DNS_TUNNEL", "f700": "benign", "nobody": "benign"})
     told: list[str] = []
     one, two = (
-        load(made, Wanted("lake", labels=tmp_path / "truth.parquet", most=60, engine=engine), told.append) for engine in ("local", "spark")
+        load(made, TrainingData("lake", labels=tmp_path / "truth.parquet", most=60, engine=engine), told.append)
+        for engine in ("local", "spark")
     )
     assert any("read by Spark" in line for line in told)
     assert len(one.flows) < table.num_rows
@@ -48,4 +49,4 @@ def test_spark_draws_the_same_sample(spark: SparkSession, settings: Callable[...
     write_deltalake(made.lake.path, records(3), mode="overwrite")
     DeltaTable(made.lake.path).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     with pytest.raises(ModelError, match="files of version 2 are gone"):
-        load(made, Wanted("lake", as_of="2", engine="spark"))
+        load(made, TrainingData("lake", as_of="2", engine="spark"))

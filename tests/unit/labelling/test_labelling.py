@@ -20,7 +20,7 @@ from deltalake import write_deltalake
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, StoreError
 from jobs.labelling import files
-from jobs.labelling.choose import Choosing, Chosen, choose
+from jobs.labelling.choose import Choosing, Selected, choose
 from jobs.sinks import labels
 from ops.cli.main import main
 from schemas.features import FEATURE_NAMES
@@ -66,7 +66,7 @@ def scored() -> pa.Table:
     return table
 
 
-def number(chosen: Chosen) -> list[int]:
+def number(chosen: Selected) -> list[int]:
     return [int(key[1:]) for key in chosen.rows["flow_id"].to_pylist()]
 
 
@@ -141,7 +141,7 @@ def test_formulas_are_disarmed_and_numbers_stay_numbers(made: Settings, tmp_path
     rows = chosen.rows.set_column(0, "flow_id", pa.array(["=1+1", "-f2"]))
     at = rows.schema.get_field_index("icmp_code")
     rows = rows.set_column(at, "icmp_code", pa.array([-1, -1]))
-    files.write(tmp_path / "look.csv", Chosen(rows, ("@why", "why"), {}), FLOWS)
+    files.write(tmp_path / "look.csv", Selected(rows, ("@why", "why"), {}), FLOWS)
     with (tmp_path / "look.csv").open(newline="") as text:
         found = list(csv.DictReader(text))
     assert [row["flow_id"] for row in found] == ["'=1+1", "'-f2"]

@@ -15,7 +15,7 @@ from infra import config
 from infra.errors import ModelError
 from jobs.training.cic import WRONG_IN_CIC
 from jobs.training.fit import CANDIDATES
-from jobs.training.sources import Sourced, Wanted, load
+from jobs.training.sources import Sourced, TrainingData, load
 from schemas.features import FEATURES
 
 LABELS = ["BENIGN", "DoS Hulk", "SSH-Patator", "Heartbleed", "DoS Hulk - Attempted", "BENIGN"]
@@ -30,7 +30,7 @@ def cic_table(n: int = 6) -> pa.Table:
 
 
 def load_records(file: Path) -> Sourced:
-    return load(config.build(), Wanted("parquet", (str(file),)))
+    return load(config.build(), TrainingData("parquet", (str(file),)))
 
 
 def write(tmp_path: Path, table: pa.Table) -> Path:
@@ -129,7 +129,7 @@ def test_the_corrected_sample_trains_and_both_splits_are_reported() -> None:
     from jobs.training.train import train
 
     sample = Path(os.environ["FLOWLAKE_DATA"]) / "cicids2017_corrected_sample.parquet"
-    report = train(config.build(), wanted=Wanted(records=(str(sample),)), register=False)
+    report = train(config.build(), wanted=TrainingData(records=(str(sample),)), register=False)
     assert report.data_version.startswith("sha256:")
     assert report.quality["random"].recall > 0.98
     assert report.quality["random"].false_positive_rate < 0.01

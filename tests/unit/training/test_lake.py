@@ -17,7 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError, ModelError
 from jobs.sinks import labels
-from jobs.training.sources import Sourced, Wanted, load
+from jobs.training.sources import Sourced, TrainingData, load
 from jobs.training.truth import KEY, SPAN
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
@@ -80,7 +80,7 @@ def test_a_truth_table_is_joined_and_what_does_not_fit_is_counted(made: Settings
     table = records(6, [FEATURE_VERSION] * 5 + ["0"])
     place = lake(made, table)
     names = ["BENIGN", "SYN_SCAN", "BENIGN", "DNS_TUNNEL"]
-    found = load(made, Wanted(records=(place,), labels=truth(tmp_path, table, names)))
+    found = load(made, TrainingData(records=(place,), labels=truth(tmp_path, table, names)))
     assert by_duration(found, table) == dict(zip(["f0", "f1", "f2", "f3"], names, strict=True))
     assert "1 rows dropped of another feature-schema version than 1" in found.notes
     assert "1 rows dropped without a label" in found.notes
@@ -93,7 +93,7 @@ def test_the_table_of_labels_counts_without_being_named(made: Settings, tmp_path
     table = records(4)
     lake(made, table)
     say(made, {"f0": "benign", "f1": "SYN_SCAN", "gone1": "benign", "gone2": "benign"})
-    found = load(made, Wanted("lake"))
+    found = load(made, TrainingData("lake"))
     assert by_duration(found, table) == {"f0": "BENIGN", "f1": "SYN_SCAN"}
     assert "2 labels of records that the lake does not hold: gone1, gone2" in found.notes
     assert found.version == "flows@0+labels@1"
@@ -111,7 +111,7 @@ def test_a_person_goes_before_the_truth_table_and_that_before_a_rule(made: Setti
     say(made, {"f0": "benign"}, by="bob", source="bob", days=1)
     say(made, {"f1": "DNS_TUNNEL"})
     say(made, {"f2": "DNS_TUNNEL"}, by="", source="rule:night", days=9)
-    found = load(made, Wanted("lake", labels=truth(tmp_path, table, ["SYN_SCAN", "BENIGN", "BENIGN", "SYN_SCAN"])))
+    found = load(made, TrainingData("lake", labels=truth(tmp_path, table, ["SYN_SCAN", "BENIGN", "BENIGN", "SYN_SCAN"])))
     assert by_duration(found, table) == {"f0": "BENIGN", "f1": "DNS_TUNNEL", "f2": "BENIGN", "f3": "SYN_SCAN"}
     assert any(n.startswith("1 record of which two say different things") and "f0: bob says BENIGN, ann says" in n for n in found.notes)
     assert any(n.startswith("3 records of which the truth table and the table labels say different things") for n in found.notes)
@@ -123,14 +123,14 @@ def test_a_version_is_read_as_it_was_and_recorded(made: Settings) -> None:
     say(made, {"f0": "benign", "f1": "SYN_SCAN"})
     write_deltalake(place, table.slice(3), mode="append")
     say(made, {"f3": "benign", "f4": "SYN_SCAN"})
-    newest = load(made, Wanted("lake"))
+    newest = load(made, TrainingData("lake"))
     assert (newest.version, len(newest.flows)) == ("flows@1+labels@2", 4)
-    old = load(made, Wanted("lake", as_of="0"))
+    old = load(made, TrainingData("lake", as_of="0"))
     assert (old.version, len(old.flows)) == ("flows@0+labels@2", 2)
-    before = load(made, Wanted("lake", as_of="flows@0+labels@1"))
+    before = load(made, TrainingData("lake", as_of="flows@0+labels@1"))
     assert (before.version, by_duration(before, table)) == ("flows@0+labels@1", {"f0": "BENIGN", "f1": "SYN_SCAN"})
     assert "2 labels of records that the lake does not hold" not in " ".join(before.notes)
-    now = load(made, Wanted("lake", as_of=datetime.now(UTC).isoformat()))
+    now = load(made, TrainingData("lake", as_of=datetime.now(UTC).isoformat()))
     assert np.array_equal(now.flows.x, newest.flows.x), "the same data, in the same order"
 
 
@@ -146,7 +146,7 @@ def test_a_version_that_is_not_there(made: Settings, as_of: str, told: str, hint
     lake(made, records(2))
     say(made, {"f0": "benign", "f1": "SYN_SCAN"})
     with pytest.raises(ModelError, match=told) as e:
-        load(made, Wanted("lake", as_of=as_of))
+        load(made, TrainingData("lake", as_of=as_of))
     assert hint in e.value.hint
     assert "\n" not in str(e.value)
 
@@ -154,7 +154,7 @@ def test_a_version_that_is_not_there(made: Settings, as_of: str, told: str, hint
 def test_what_is_no_version(made: Settings) -> None:
     for as_of in ("newest", "-1", "readings@3", "1.5"):
         with pytest.raises(ConfigError, match="is no version"):
-            load(made, Wanted("lake", as_of=as_of))
+            load(made, TrainingData("lake", as_of=as_of))
 
 
 def test_a_version_that_vacuum_has_removed(made: Settings) -> None:
@@ -162,9 +162,9 @@ def test_a_version_that_vacuum_has_removed(made: Settings) -> None:
     say(made, {"f0": "benign", "f1": "SYN_SCAN"})
     lake(made, records(3), mode="overwrite")
     DeltaTable(place).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    assert len(load(made, Wanted("lake")).flows) == 2
+    assert len(load(made, TrainingData("lake")).flows) == 2
     with pytest.raises(ModelError, match="files of version 0 are gone: VACUUM has removed them") as e:
-        load(made, Wanted("lake", as_of="0"))
+        load(made, TrainingData("lake", as_of="0"))
     assert "the newest is " in e.value.hint
     assert "lake.history_days" in e.value.hint
 
@@ -177,16 +177,16 @@ def test_a_table_whose_history_is_gone(made: Settings) -> None:
     DeltaTable(place).create_checkpoint()
     for version in (0, 1):
         (Path(place) / "_delta_log" / f"{version:020}.json").unlink()
-    assert load(made, Wanted("lake")).version == "flows@2+labels@1"
+    assert load(made, TrainingData("lake")).version == "flows@2+labels@1"
     with pytest.raises(ModelError, match="no version 0") as e:
-        load(made, Wanted("lake", as_of="0"))
+        load(made, TrainingData("lake", as_of="0"))
     assert "there are 2 to 2" in e.value.hint
 
 
 def test_labels_are_needed(made: Settings) -> None:
     lake(made, records(1))
     with pytest.raises(ModelError, match="carry no labels") as e:
-        load(made, Wanted("lake"))
+        load(made, TrainingData("lake"))
     assert "--labels" in e.value.hint
 
 
@@ -195,25 +195,25 @@ def test_one_class_only(made: Settings, word: str, lacking: str) -> None:
     lake(made, records(2))
     say(made, {"f0": word, "f1": word})
     with pytest.raises(ModelError, match=f"one class only: 2 rows of .*; {lacking}"):
-        load(made, Wanted("lake"))
+        load(made, TrainingData("lake"))
 
 
 def test_a_column_that_is_missing_or_of_another_type(made: Settings) -> None:
     lake(made, records(2).drop_columns(["flow_duration", "syn_flag_count"]))
     say(made, {"f0": "benign", "f1": "SYN_SCAN"})
     with pytest.raises(ModelError, match="missing columns flow_duration, syn_flag_count"):
-        load(made, Wanted("lake"))
+        load(made, TrainingData("lake"))
     table = records(2)
     at = table.schema.get_field_index("flow_duration")
     write_deltalake(made.lake.path, table.set_column(at, "flow_duration", pa.array(["1", "2"])), mode="overwrite", schema_mode="overwrite")
     with pytest.raises(ModelError, match="column flow_duration is string, not a number"):
-        load(made, Wanted("lake"))
+        load(made, TrainingData("lake"))
 
 
 def test_a_folder_that_is_no_table(made: Settings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FlowlakeError, match="empty") as e:
-        load(made, Wanted(records=(str(tmp_path / "empty"),)))
+        load(made, TrainingData(records=(str(tmp_path / "empty"),)))
     assert "\n" not in str(e.value)
 
 
@@ -221,7 +221,7 @@ def test_truth_that_cannot_be_read(made: Settings, tmp_path: Path) -> None:
     place = lake(made, records(1))
     for file in (tmp_path / "absent.parquet", Path(place) / "_delta_log" / f"{0:020}.json"):
         with pytest.raises(ModelError, match="truth table") as e:
-            load(made, Wanted("lake", labels=file))
+            load(made, TrainingData("lake", labels=file))
         assert "\n" not in str(e.value)
 
 
@@ -233,9 +233,9 @@ def test_records_of_another_source_are_trained_alike(made: Settings) -> None:
     table = pa.table({"reading_id": [f"r{i}" for i in range(6)], "reading_time": times, **columns})
     write_deltalake(str(Path(made.lake.path).parent / "readings"), table)
     say(made, {"r0": "benign", "r1": "SPIKE", "r2": "benign"}, record=READING)
-    found = load(made, Wanted("lake", record=READING))
+    found = load(made, TrainingData("lake", record=READING))
     assert (found.version, sorted(found.flows.y.tolist()), found.flows.columns) == (
         "readings@0+labels@1", ["BENIGN", "BENIGN", "SPIKE"], FEATURES
     )  # fmt: skip
     with pytest.raises(ConfigError, match="joined by addresses"):
-        load(made, Wanted("lake", record=READING, labels=Path("truth.parquet")))
+        load(made, TrainingData("lake", record=READING, labels=Path("truth.parquet")))

@@ -15,8 +15,8 @@ from infra import config
 from infra.errors import ConfigError, FlowlakeError, ModelError
 from jobs.training.fit import CANDIDATES
 from jobs.training.labelled import LabelledFlows
-from jobs.training.sampling import Rows, Sample, even, mixed
-from jobs.training.sources import Sourced, Wanted, load
+from jobs.training.sampling import HashedRows, Sample, even, mixed
+from jobs.training.sources import Sourced, TrainingData, load
 from schemas.cicflowcsv import CSV, TOP_FEATURES
 from tests.unit.training.test_cic import cic_table
 
@@ -24,7 +24,7 @@ REFERENCE = [CSV.others[name][0] for name in TOP_FEATURES]
 
 
 def read(*places: Path, **options: object) -> Sourced:
-    return load(config.build(), Wanted(records=tuple(map(str, places)), **options))  # type: ignore[arg-type]
+    return load(config.build(), TrainingData(records=tuple(map(str, places)), **options))  # type: ignore[arg-type]
 
 
 def reference(tmp_path: Path, **more: list[object]) -> Path:
@@ -121,10 +121,10 @@ def test_the_files_of_a_delta_table_are_not_read_as_parquet(tmp_path: Path) -> N
     assert "--from lake" in e.value.hint
 
 
-def flows(n: int, label: str, day: str, begin: int = 0) -> Rows:
+def flows(n: int, label: str, day: str, begin: int = 0) -> HashedRows:
     ids = mixed(np.arange(begin, begin + n, dtype=np.uint64), 7)
     x = np.arange(begin, begin + n, dtype=np.float32).reshape(-1, 1)
-    return Rows(LabelledFlows(x, ("a",), np.full(n, label), np.full(n, day), np.ones(n, bool)), ids)
+    return HashedRows(LabelledFlows(x, ("a",), np.full(n, label), np.full(n, day), np.ones(n, bool)), ids)
 
 
 def test_a_sample_is_bounded_and_spread_and_the_same_in_any_order() -> None:
@@ -156,7 +156,7 @@ def test_a_sample_is_bounded_and_spread_and_the_same_in_any_order() -> None:
         assert np.array_equal(other.flows.x, drawn[0].flows.x)
         assert other.strata == drawn[0].strata
     again = Sample(100)
-    again.add(Rows(parts[0].flows, mixed(np.arange(900, dtype=np.uint64), 8)))
+    again.add(HashedRows(parts[0].flows, mixed(np.arange(900, dtype=np.uint64), 8)))
     assert set(again.drawn().flows.x[:, 0]) != set(drawn[0].flows.where(drawn[0].flows.group == "mon").x[:, 0])  # type: ignore[union-attr]
 
 

@@ -15,7 +15,7 @@ _TS = pa.timestamp("us", tz="UTC")
 
 
 def table(rows: list[tuple[str, int, str, int, int, float, float]], labels: list[str] | None = None) -> pa.Table:
-    """Rows of (source, port, destination, port, protocol, start, end in seconds)."""
+    """HashedRows of (source, port, destination, port, protocol, start, end in seconds)."""
     src, sport, dst, dport, protocol, start, end = zip(*rows, strict=True)
     columns: dict[str, object] = {
         "src_ip": src,

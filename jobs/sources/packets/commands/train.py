@@ -14,7 +14,7 @@ from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jobs.training.sources import Wanted
+    from jobs.training.sources import TrainingData
 
 
 def train(
@@ -102,9 +102,9 @@ train.epilog = (  # type: ignore[attr-defined]  # shown under --help
 )
 
 
-def _wanted(origin: str, records: list[str], as_of: str, labels: Path | None, rows: int, engine: str) -> Wanted | None:
+def _wanted(origin: str, records: list[str], as_of: str, labels: Path | None, rows: int, engine: str) -> TrainingData | None:
     """The labelled records that are asked for; None: generated traffic."""
-    from jobs.training.sources import ENGINES, ORIGINS, Wanted
+    from jobs.training.sources import ENGINES, ORIGINS, TrainingData
 
     for option, word, known in (("--from", origin or ORIGINS[0], ORIGINS), ("--engine", engine, ENGINES)):
         if word not in known:
@@ -115,7 +115,7 @@ def _wanted(origin: str, records: list[str], as_of: str, labels: Path | None, ro
                 f"{given[0]} with generated traffic" if origin else f"{given[0]} without --records", "say --from lake, parquet or csv"
             )
         return None
-    return Wanted(origin, tuple(records), as_of=as_of, labels=labels, most=rows, engine=engine)  # type: ignore[arg-type]  # looked at above
+    return TrainingData(origin, tuple(records), as_of=as_of, labels=labels, most=rows, engine=engine)  # type: ignore[arg-type]  # looked at above
 
 
 def parse_seeds(text: str) -> list[int]:
