@@ -210,7 +210,12 @@ class Keeper:
         counters.REFUSED.labels(self._record.name, role.name).inc()
         if not (again and cause == role.cause):
             LOG.error(
-                f"{role.name} refused", record=self._record.name, version=head.version, cause=cause, stays=role.model and role.model.version
+                "model refused",
+                role=role.name,
+                record=self._record.name,
+                version=head.version,
+                cause=cause,
+                stays=role.model and role.model.version,
             )
         role.refused, role.cause = head, cause
 

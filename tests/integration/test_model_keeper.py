@@ -189,7 +189,7 @@ def test_what_stays_so_is_told_once(bound: Bound) -> None:
         for _ in range(3):
             bound.keeper.look()
     assert [line["event"] for line in logs] == [
-        "champion refused",
+        "model refused",
         "model registry is away: the models stay",
         "model registry is back",
         "nothing has the champion's alias any more: the model stays",
