@@ -216,7 +216,7 @@ class DriftSettings(Section):
     false_alarms: float = Field(0.01, gt=0, lt=1, description="probability of a false alarm in a week, for one model and sensor")
     odd: float = Field(0.001, gt=0, lt=1, description="probability with which one measure of one hour is odd without any change")
     several: float = Field(
-        0.33, gt=0, le=1, description="share of the features, three at least, that is an alarm when they are odd in one hour"
+        0.6, gt=0, le=1, description="share of the features, three at least, that is an alarm when they are odd in one hour"
     )
     sustained: int = Field(3, ge=2, le=6, description="hours of the last six in which a measure is odd are an alarm")
     least_psi: float = Field(0.1, ge=0, description="smaller shifts of a feature or score are never odd, however many rows show them")

@@ -17,7 +17,7 @@ from jobs.watching.html import Markup, text
 Row = Mapping[str, Any]
 #: Days that the page shows.
 DAYS = 7
-_LATEST_ALARMS = 30
+_LATEST_ALARMS = 20
 _COLOURS = ((1.0, "#dfe8f1"), (1.5, "#fbe3a6"), (2.5, "#f5b04a"), (5.0, "#e2672b"), (float("inf"), "#b3161b"))
 _BELOW, _NONE = "#eef3f8", "transparent"
 
@@ -78,9 +78,10 @@ def _section(rows: Sequence[Row]) -> str:
     return "".join(
         (
             f"<h2>{text(record)}, model {text(version)}, sensor {text(sensor or '(none)')}</h2><p>Compared with {against}.</p>",
-            _alarms(alarms),
             "<h3>Features, score and data quality by hour</h3>",
             _map(rows),
+            "<h3>Alarms</h3>",
+            _alarms(alarms),
             html.curves(
                 "Score: PSI, and the limit that it rarely exceeds",
                 _lines(rows, measures.SCORE, psi="psi", limit="psi_limit"),

@@ -18,7 +18,7 @@ th{background:var(--soft)}td.n,th.n{text-align:right;font-variant-numeric:tabula
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good)}.odd{color:var(--odd)}.wide{overflow-x:auto}
 .heat{border-collapse:separate;border-spacing:1px}.heat th,.heat td{border:0;padding:0;font-size:11px;background:none}
 .heat th.name{padding-right:.6em;white-space:nowrap;font-weight:400;font-size:12px;position:sticky;left:0;background:var(--back)}
-.heat td{width:9px;min-width:9px;height:14px}.heat td.alarm{outline:1.5px solid var(--bad);outline-offset:-1px}
+.heat td{width:6px;min-width:6px;height:14px}.heat td.alarm{outline:1.5px solid var(--bad);outline-offset:-1px}
 .key span{display:inline-block;width:14px;height:12px;margin:0 .3em 0 1em;vertical-align:-1px}
 figure{margin:.6em 0}figure svg{max-width:100%;height:auto;background:#fff;border-radius:4px}figcaption{font-size:.9em;opacity:.8}
 """

@@ -112,14 +112,15 @@ def _finding(reference: Reference, one: HourCounts, name: str, settings: DriftSe
     if kind in measures.SHARES:
         finding.share, finding.usual_share = float(now[1] / now.sum()), float(like[1] / like.sum())
     varies = reference.spread(name)
-    finding.distance = statistics.distance(like, now, varies, settings.odd)
+    finding.distance = statistics.distance(like, now, varies, settings.odd, seen=True)
     least = settings.least_psi_share if kind in measures.SHARES else settings.least_psi
     away = finding.distance
-    if finding.state == FEW or away.psi - away.bias < least or away.psi <= away.limit:
+    if finding.state == FEW or away.psi - away.bias < least:
         return finding
-    finding.state = ODD
     if away.psi > statistics.distance(like, now, varies, sure).limit:
         finding.state, finding.reason = ALARM, SUDDEN
+    elif away.psi > away.limit:
+        finding.state = ODD
     return finding
 
 

@@ -47,8 +47,7 @@ class Spread:
     parts
         How many it was estimated from; 0: none, it is assumed.
     most
-        PSI of the part that is farthest from the others, as a multiple of what is to be expected. No limit is below: what the reference
-        itself has seen is no drift.
+        PSI of the part that is farthest from the others, as a multiple of what is to be expected.
     """
 
     rho: float
@@ -141,7 +140,7 @@ def spread(parts: Counts, others: Counts) -> Spread:
     return Spread(rho, freedom, rho_ks, len(parts), float(np.max(ratio)))
 
 
-def distance(reference: Counts, now: Counts, varies: Spread, chance: float) -> Distance:
+def distance(reference: Counts, now: Counts, varies: Spread, chance: float, *, seen: bool = False) -> Distance:
     """How far a histogram is from that of a reference.
 
     Parameters
@@ -152,6 +151,8 @@ def distance(reference: Counts, now: Counts, varies: Spread, chance: float) -> D
         How parts of the reference vary.
     chance
         Probability with which the limits are exceeded without any change.
+    seen
+        Whether the limit of PSI is also no less than what the farthest part of the reference came to.
     """
     from scipy.stats import f, kstwobign
 
@@ -164,6 +165,6 @@ def distance(reference: Counts, now: Counts, varies: Spread, chance: float) -> D
         psi=psi(np.add.reduceat(reference, starts), np.add.reduceat(now, starts)),
         ks=ks(reference, now),
         bias=free * sampling,
-        limit=max(tail, varies.most) * free * (sampling + varies.rho),
+        limit=(max(tail, varies.most) if seen else tail) * free * (sampling + varies.rho),
         ks_limit=min(1.0, float(kstwobign.isf(chance)) * float(np.sqrt(sampling + varies.rho_ks))),
     )
