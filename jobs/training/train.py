@@ -29,6 +29,7 @@ from jobs.training.fit import FOREST, Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
 from jobs.training.sources import Sourced, TrainingData, load
+from jobs.watching import reference
 from schemas.packets import FLOWS
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
@@ -183,6 +184,7 @@ def train(
         progress("registering")
         with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
             files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), test, seed=choices.seed)]
+            files.append(reference.write_profile(Path(temp), model, data.flows.where(base.train)))
             if data.sourced is not None:
                 files.append(data.sourced.write(Path(temp)))
             version = registry.register(

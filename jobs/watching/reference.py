@@ -40,9 +40,14 @@ class UnreadableProfile(ValueError):
 class Labelled(Protocol):
     """What a profile is made of: rows of a training (:class:`jobs.training.labelled.LabelledFlows`)."""
 
-    x: npt.NDArray[np.float32]
-    group: npt.NDArray[np.str_]
-    closed: npt.NDArray[np.bool_]
+    @property
+    def x(self) -> npt.NDArray[np.float32]: ...
+
+    @property
+    def group(self) -> npt.NDArray[np.str_]: ...
+
+    @property
+    def closed(self) -> npt.NDArray[np.bool_]: ...
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Labelled: ...
 

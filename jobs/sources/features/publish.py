@@ -14,6 +14,7 @@ from infra.names import valid_text
 from jobs.runtime import outgoing
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.scoring.model import ScoringModel
+from jobs.scoring.modelset import ModelSet
 from jobs.sources.features import build, convert
 from jobs.sources.features.convert import Reading
 from jobs.sources.features.message import FeatureMessage, take_apart
@@ -57,7 +58,7 @@ class Step:
     max_rows: int
 
 
-def publish(batches: Iterable[pa.RecordBatch], champion: ScoringModel, step: Step) -> Iterator[pa.RecordBatch]:
+def publish(batches: Iterable[pa.RecordBatch], champion: ModelSet | ScoringModel, step: Step) -> Iterator[pa.RecordBatch]:
     """Kafka rows of one task -> rows of :data:`DDL`.
 
     What one message holds goes into messages of its own, whose identity is that of its place in the topic: a batch that is repeated
@@ -76,7 +77,7 @@ def _message(row: dict[str, Any]) -> FeatureMessage:
     return FeatureMessage(row["value"], headers, row["topic"], row["partition"], row["offset"])
 
 
-def _flows(rows: GivenRows, messages: Sequence[FeatureMessage], champion: ScoringModel, step: Step) -> Iterator[dict[str, Any]]:
+def _flows(rows: GivenRows, messages: Sequence[FeatureMessage], champion: ModelSet | ScoringModel, step: Step) -> Iterator[dict[str, Any]]:
     checked = convert.check(rows, step.reading)
     good = np.ones(len(rows.source), bool)
     good[list(checked.refused)] = False

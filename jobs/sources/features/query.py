@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from infra import log
 from infra.config import Settings
@@ -13,7 +16,7 @@ from jobs.runtime.kafka import read_topic
 from jobs.runtime.outgoing import write
 from jobs.runtime.workers import settled
 from jobs.scoring.model import ScoringModel
-from jobs.scoring.registry import load_champion
+from jobs.scoring.serving import serve
 from jobs.sources.features.convert import reading_of
 from jobs.sources.features.publish import CODES, DDL, REFUSED, Step, publish
 from jobs.sources.features.settings import FlowFeaturesSettings
@@ -31,7 +34,7 @@ LOG = log.get("jobs.sources.features.query")
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Load the champion, then start the query.
+    """Load the champion, then start the query; a model that is promoted later comes into force while it runs.
 
     Raises
     ------
@@ -43,13 +46,12 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     from pyspark.sql import functions as F
 
     own = settings.section(FlowFeaturesSettings)
-    model = load_champion(settings, FLOWS)
-    champion = spark.sparkContext.broadcast(model)
+    champion = serve(spark, settings, FLOWS)
+    warn(champion.value.champion)
     place = checkpoints.open(settings, NAME, STATE_VERSION)
     inputs.settle(place, NAME, settings.topic(FLOW_FEATURES.name), settings, fail_on_data_loss=own.fail_on_data_loss)
     seed = settings.section(MeterSettings).community_id_seed
-    reading = reading_of(read_by(model), model.version, TimeReading(own.timezone, own.day_first), seed)
-    step = Step(place.id, NAME, settings.kafka.topic_prefix, reading, own.max_rows)
+    clock, prefix, most = TimeReading(own.timezone, own.day_first), settings.kafka.topic_prefix, own.max_rows
     messages = read_topic(
         spark,
         settings,
@@ -58,17 +60,26 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         most=own.max_offsets_per_trigger,
         fail_on_data_loss=own.fail_on_data_loss,
     )
-    out = messages.mapInArrow(settled(lambda batches: publish(batches, champion.value, step)), DDL)
+
+    def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        models = champion.value  # one set from the beginning of a task to its end; another champion may read other columns
+        reading = reading_of(read_by(models.champion), models.champion.version, clock, seed)
+        return publish(batches, models, Step(place.id, NAME, prefix, reading, most))
+
+    out = messages.mapInArrow(settled(scored), DDL)
     counts = [F.sum(F.col(REFUSED)[code]).alias(code) for code in CODES]
     counted = out.observe(listener.REFUSED, *counts).drop(REFUSED)
     return write(counted, settings, NAME, place, own.trigger_ms)
 
 
 def read_by(model: ScoringModel) -> tuple[str, ...]:
-    """Features that a model reads; what CICFlowMeter computes otherwise is told in the log."""
+    """Features that a model reads."""
+    return tuple(dict.fromkeys((*model.columns, *(model.novelty.columns if model.novelty else ()))))
+
+
+def warn(model: ScoringModel) -> None:
+    """Say in the log what a model reads that CICFlowMeter computes otherwise."""
     from jobs.training.cic import WRONG_IN_CIC
 
-    columns = tuple(dict.fromkeys((*model.columns, *(model.novelty.columns if model.novelty else ()))))
-    if other := [name for name in columns if name in WRONG_IN_CIC]:
+    if other := [name for name in read_by(model) if name in WRONG_IN_CIC]:
         LOG.warning("the champion reads features that CICFlowMeter computes otherwise", version=model.version, features=other)
-    return columns

@@ -58,7 +58,11 @@ def test_a_challenger_writes_beside_the_champion() -> None:
     assert TALLY.at(("seconds", "flows", "8")) > 0
 
 
-@pytest.mark.parametrize("says", [ValueError("no"), constant(np.nan, 0, 0), constant(1.0), lambda n: np.ones((n + 1, 3)) / 3], ids=str)
+@pytest.mark.parametrize(
+    "says",
+    [ValueError("no"), constant(np.nan, 0, 0), constant(1.0), lambda n: np.ones((n + 1, 3)) / 3],
+    ids=["raises", "nan", "columns", "rows"],
+)
 def test_a_challenger_that_fails_harms_nobody(says: Any, capfd: pytest.CaptureFixture[str]) -> None:
     version = f"bad {says}"
     models, records = ModelSet(champion(), model(says, version)), random_records(40)

@@ -21,7 +21,7 @@ from tests.unit.evaluation.planted import site_traffic
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labelled records of three days with flowlake's columns; an attack's name is hostile, and 60 rows come twice."""
+    """Labelled records of three days with flowlake's columns; an attack's name is hostile, and 60 rows come again."""
     flows = site_traffic(400)
     x = np.zeros((400, len(CANDIDATES)))
     x[:, :3] = flows.x
@@ -30,7 +30,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns["Timestamp"] = [f"{day} 10:00:00" for day in flows.group.tolist()]
     table = pa.table(columns)
     file = tmp_path_factory.mktemp("records") / "labelled.parquet"
-    pq.write_table(pa.concat_tables([table, table.slice(0, 60)]), file)
+    again = table.slice(0, 60)  # other flows, of the same values
+    later = pa.array([time.replace(":00:00", ":00:01") for time in again["Timestamp"].to_pylist()])
+    again = again.set_column(again.schema.get_field_index("Timestamp"), "Timestamp", later)
+    pq.write_table(pa.concat_tables([table, again]), file)
     return file
 
 
