@@ -28,6 +28,7 @@ from jobs.sinks.hot import hot_rows
 from ops.bench.hosts import ATTACKER, FORGED, SERVER, Hosts
 from schemas.labels import BENIGN, BY_NAME
 from schemas.packets import FLOWS
+from schemas.records import PREDICTION_FIELDS
 
 #: Rows that are drawn together. Row ``i`` is the same however many are asked for before it.
 BLOCK = 50_000
@@ -110,8 +111,9 @@ def scored(records: pa.Table, labels: pa.Array, seed: int) -> pa.Table:
         "model_version": np.full(len(attack), "1"),
         "scored_at": records["end_time"],
     }
-    for name, values in added.items():
-        records = records.append_column(FLOWS.published.field(name), pa.array(values) if isinstance(values, np.ndarray) else values)
+    for added_field in PREDICTION_FIELDS:
+        values = added.get(added_field.name, pa.nulls(len(attack), added_field.type))
+        records = records.append_column(added_field, pa.array(values) if isinstance(values, np.ndarray) else values)
     return hot_rows(records.cast(FLOWS.published), FLOWS)
 
 

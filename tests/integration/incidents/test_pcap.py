@@ -145,7 +145,9 @@ def judged(where: Settings, capture: Path) -> None:
         "model_version": pa.array(["7"] * len(attacks)),
         "scored_at": records["end_time"],
     }
-    rows = pa.table({name: scored[name] if name in scored else records[name] for name in PREDICTION_SCHEMA.names}).cast(PREDICTION_SCHEMA)
+    known = {**{name: records[name] for name in records.column_names}, **scored}
+    columns = {field.name: known.get(field.name, pa.nulls(len(attacks), field.type)) for field in PREDICTION_SCHEMA}
+    rows = pa.table(columns).cast(PREDICTION_SCHEMA)
     connection = postgres.connect(where.hot, "test")
     hot.insert(connection, hot.hot_rows(rows, FLOWS), NETWORK_FLOWS, ("q", 0, 0, "x"))
     connection.close()
