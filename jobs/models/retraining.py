@@ -177,7 +177,9 @@ def _data(run: RetrainRun) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
     file = run.folder / material.RECORDS
     if file.is_file():
-        return {"records": file}
+        from jobs.training.sources import TrainingData
+
+        return {"wanted": TrainingData("parquet", (str(file),))}
     seeds = run.options["seeds"]
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}
 

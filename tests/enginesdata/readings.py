@@ -31,7 +31,7 @@ def records() -> pa.Table:
 
 def _row(number: int) -> dict[str, Any]:
     stuck = number % 5 == 0
-    row = {field.name: 0 if pa.types.is_integer(field.type) else 0.5 for field in READING.published}
+    row = {field.name: 0 if pa.types.is_integer(field.type) else 0.5 for field in READING.published if not field.nullable}
     return row | {
         "reading_id": str(uuid.UUID(int=number)),
         "sensor_id": "s1",

@@ -264,5 +264,7 @@ def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path)
         "classes.csv",
         "confusion.csv",
         "evaluation.json",
+        "held_out.parquet",
         "model",
+        "profile.json",
     }

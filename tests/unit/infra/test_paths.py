@@ -16,7 +16,7 @@ from infra.config import ROOT, Settings
 from infra.errors import ConfigError
 from infra.jvm import jars
 from jobs.runtime import session, submit
-from jobs.training.lake import load_lake
+from jobs.training.sources import TrainingData, load
 from ops.cli import main as cli
 
 Factory = Callable[..., Settings]
@@ -209,9 +209,9 @@ def test_options_of_the_jvm_hold_nothing_that_its_launcher_would_take_apart(
     assert environment["SPARK_DRIVER_LOG_PATTERN"].endswith("50%%/var/logs/spark.log.%i")
 
 
-def test_labelled_records_are_not_looked_for_elsewhere(tmp_path: Path) -> None:
+def test_labelled_records_are_not_looked_for_elsewhere(settings: Factory, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--records: .*'%2F' in it"):
-        load_lake(tmp_path / "a%2Fb", tmp_path / "truth.parquet")
+        load(settings(), TrainingData("lake", (str(tmp_path / "a%2Fb"),), labels=tmp_path / "truth.parquet"))
 
 
 @pytest.mark.parametrize("name", ["a:b", 'a"b', "a$b", "a`b", "a\\b"])
