@@ -27,6 +27,8 @@ from jobs.scoring.compiled import compiled, folded
 from jobs.scoring.forest import Forest
 from jobs.scoring.isolation import Isolation
 
+pytestmark = pytest.mark.slow  # many fits
+
 FLOAT32 = np.finfo(np.float32)
 
 

@@ -11,6 +11,8 @@ from jobs.watching.judging import FEW, HourCounts, JudgedHour
 from jobs.watching.reference import SERVED, Reference
 from tests import watchingdata
 
+pytestmark = pytest.mark.slow  # weeks of traffic
+
 COLUMNS = (
     "flow_duration", "total_fwd_packets", "total_backward_packets", "total_length_fwd_packets", "fwd_packet_length_max",
     "bwd_packet_length_mean", "flow_bytes_per_sec", "flow_packets_per_sec", "flow_iat_mean", "bwd_iat_mean", "syn_flag_count",
