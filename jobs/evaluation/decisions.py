@@ -52,8 +52,7 @@ class Decisions:
 
 def decide(model: ScoringModel, flows: LabelledFlows) -> Decisions:
     """Let a model decide on records, which have at least its columns."""
-    novel = None if model.novelty is None else model.novelty.score(flows.select(model.novelty.columns).x)
-    p_attack, label, kind = model.decide(model.predict(flows.select(model.columns).x), novel)
+    p_attack, label, kind, _ = model.decide_by(flows.matrix)
     unknown = kind == len(model.classes)  # by its place: records may be labelled so too
     return Decisions(flows, p_attack, np.array(model.verdicts, dtype=str)[kind], unknown, label + p_attack)
 

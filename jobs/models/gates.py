@@ -17,6 +17,7 @@ import numpy as np
 
 from infra.config import Settings
 from infra.errors import ModelError
+from jobs.evaluation.reliability import reliability
 from jobs.models import measure, versions
 from jobs.models.measure import Decided
 from jobs.scoring import registry, tracking
@@ -164,6 +165,7 @@ def recall(name: str, rows: Any, before: Decided, after: Decided, margin: float)
 
 def calibration(before: Decided, after: Decided, flows: LabelledFlows, margin: float) -> Gate:
     """Whether P(attack) is as good a probability as the champion's, but for a margin."""
-    was, now = (measure.calibration_error(flows.attack, one.p_attack) for one in (before, after))
+    both = [reliability(flows.attack, one.p_attack) for one in (before, after)]
+    was, now = (float("nan") if found is None else found.expected_calibration_error for found in both)
     said = f"expected calibration error {was:.4f} -> {now:.4f}, {was + margin:.4f} at most (gates.ece_margin)"
     return Gate("calibration", OPEN if np.nan_to_num(now) <= np.nan_to_num(was) + margin else CLOSED, said, was, now)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.errors import ModelError
+from jobs.evaluation.intervals import wilson
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows
 
-_BINS = 10
 #: Normal deviate of an interval that holds the true value 95 times in 100.
 _Z = 1.959964
 #: Records of one measured call: as many as a small batch of the stream has.
@@ -41,23 +41,10 @@ def decided(model: ScoringModel, flows: LabelledFlows) -> Decided:
     wanted = {*model.columns, *(model.novelty.columns if model.novelty else ())}
     if missing := sorted(wanted - set(flows.columns)):
         raise ModelError(f"model version {model.version} reads columns that these records lack: {', '.join(missing[:8])}")
-    novel = None if model.novelty is None else model.novelty.score(flows.select(model.novelty.columns).x)
-    p_attack, label, kind = model.decide(model.predict(flows.select(model.columns).x), novel)
+    p_attack, label, kind, _ = model.decide_by(flows.matrix)
     if not np.isfinite(p_attack).all():
         raise ModelError(f"model version {model.version}: P(attack) of {int((~np.isfinite(p_attack)).sum()):,} records is NaN")
     return Decided(p_attack, label == 1, np.array(model.verdicts)[kind])
-
-
-def calibration_error(attack: npt.NDArray[np.bool_], p_attack: npt.NDArray[np.float64]) -> float:
-    """Expected calibration error: mean difference of P(attack) and the share of attacks, over ten bins by their weight; NaN of no record.
-
-    Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
-    """
-    if not len(attack):
-        return float("nan")
-    index = np.minimum((p_attack * _BINS).astype(np.int64), _BINS - 1)
-    said, was = (np.bincount(index, values, _BINS) for values in (p_attack, attack.astype(np.float64)))
-    return float(np.abs(said - was).sum() / len(attack))
 
 
 def difference(lost: int, gained: int, n: int) -> tuple[float, float]:
@@ -75,13 +62,8 @@ def difference(lost: int, gained: int, n: int) -> tuple[float, float]:
 
 
 def rate(hits: int, n: int) -> tuple[float, float]:
-    """Interval (95 %) of a rate; E. B. Wilson, "Probable Inference", JASA 22 (1927). Of no record: from 0 to 1."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = hits / n, _Z * _Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    """Interval (95 %) of a rate (:func:`jobs.evaluation.intervals.wilson`); of no record: from 0 to 1."""
+    return wilson(hits, n) if n else (0.0, 1.0)
 
 
 def ms_per_1000(model: ScoringModel, x: npt.NDArray[np.float32], novel: npt.NDArray[np.float32] | None = None) -> float:

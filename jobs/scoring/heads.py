@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from infra.config import Settings
 from jobs.scoring import tracking
-from jobs.scoring.names import model_name
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -40,17 +39,13 @@ def heads(settings: Settings, record: RecordType) -> Heads:
     """
     rules = settings.scoring
     with tracking.opened(settings, create=False) as client:
-        found = [_head(client, model_name(settings, record), alias) for alias in (rules.alias, rules.challenger_alias)]
+        found = [_head(client, settings, record, alias) for alias in (rules.alias, rules.challenger_alias)]
     return Heads(*found)
 
 
-def _head(client: MlflowClient, name: str, alias: str) -> AliasHolder | None:
-    from mlflow.exceptions import MlflowException
-
+def _head(client: MlflowClient, settings: Settings, record: RecordType, alias: str) -> AliasHolder | None:
     try:
-        version = client.get_model_version_by_alias(name, alias)
-    except MlflowException as e:
-        if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+        version = tracking.by_alias(client, settings, record, alias)
+    except tracking.ModelMissingError:
+        return None
     return AliasHolder(str(version.version), (str(version.version), str(version.run_id), *(str(version.tags.get(tag)) for tag in _TAGS)))

@@ -7,7 +7,7 @@ no scikit-learn.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -195,6 +195,13 @@ class ScoringModel:
             return None
         same = self.novelty.columns == self.columns
         return self.novelty.score(x if same else feature_matrix(records, self.novelty.columns))
+
+    def decide_by(
+        self, matrix: Callable[[tuple[str, ...]], npt.NDArray[np.float32]]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8], npt.NDArray[np.int64], npt.NDArray[np.float64] | None]:
+        """What :meth:`decide` says of records whose columns ``matrix`` gives, finite float32[n, columns]; and their novelty, if any."""
+        novel = None if self.novelty is None else self.novelty.score(matrix(self.novelty.columns))
+        return *self.decide(self.predict(matrix(self.columns)), novel), novel
 
     def uncalibrated(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Class probabilities as the classifier gives them."""

@@ -12,7 +12,7 @@ import shlex
 import sqlite3
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,15 +160,11 @@ def by_alias(client: MlflowClient, settings: Settings, record: RecordType, alias
     ModelMissingError
         None has it.
     """
-    from mlflow.exceptions import MlflowException
-
     name = model_name(settings, record)
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as e:
-        if e.error_code in _NO_SUCH:
-            raise ModelMissingError(f"model registry {shown(settings)}: no model {name!r} with alias {alias!r}") from e
-        raise
+    found = _if_there(client.get_model_version_by_alias, name, alias)
+    if found is None:
+        raise ModelMissingError(f"model registry {shown(settings)}: no model {name!r} with alias {alias!r}")
+    return found
 
 
 def by_number(client: MlflowClient, settings: Settings, record: RecordType, version: str) -> ModelVersion:
@@ -179,14 +175,22 @@ def by_number(client: MlflowClient, settings: Settings, record: RecordType, vers
     ModelMissingError
         There is none.
     """
+    name = model_name(settings, record)
+    found = _if_there(client.get_model_version, name, version)
+    if found is None:
+        raise ModelMissingError(f"model registry {shown(settings)}: no version {version[:40]!r} of model {name!r}")
+    return found
+
+
+def _if_there(ask: Callable[[str, str], ModelVersion], name: str, which: str) -> ModelVersion | None:
+    """What MLflow answers; None where it says that there is no such thing."""
     from mlflow.exceptions import MlflowException
 
-    name = model_name(settings, record)
     try:
-        return client.get_model_version(name, version)
+        return ask(name, which)
     except MlflowException as e:
         if e.error_code in _NO_SUCH:
-            raise ModelMissingError(f"model registry {shown(settings)}: no version {version[:40]!r} of model {name!r}") from e
+            return None
         raise
 
 

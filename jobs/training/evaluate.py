@@ -82,8 +82,7 @@ def detection(attack: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> 
 
 def evaluate(model: ScoringModel, flows: LabelledFlows) -> tuple[Quality, list[ClassQuality], Confusion]:
     """Judge a model on labelled flows, which have at least its columns."""
-    novel = None if model.novelty is None else model.novelty.score(flows.select(model.novelty.columns).x)
-    p_attack, _, kind = model.decide(model.predict(flows.select(model.columns).x), novel)
+    p_attack, _, kind, _ = model.decide_by(flows.matrix)
     return judge(flows, p_attack, np.array(model.verdicts)[kind])
 
 

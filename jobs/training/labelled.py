@@ -61,8 +61,11 @@ class LabelledFlows:
 
     def select(self, columns: Sequence[str]) -> LabelledFlows:
         """The same rows with these columns, in this order."""
-        at = [self.columns.index(c) for c in columns]
-        return replace(self, x=np.ascontiguousarray(self.x[:, at]), columns=tuple(columns))
+        return replace(self, x=self.matrix(columns), columns=tuple(columns))
+
+    def matrix(self, columns: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32[n, columns] of these columns, in this order."""
+        return np.ascontiguousarray(self.x[:, [self.columns.index(c) for c in columns]])
 
     def capped(self, per_label: int, seed: int) -> LabelledFlows:
         """At most ``per_label`` random rows of every label, in their order; deterministic."""

@@ -51,7 +51,7 @@ class Labelled(Protocol):
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Labelled: ...
 
-    def select(self, columns: Sequence[str]) -> Labelled: ...
+    def matrix(self, columns: Sequence[str]) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,8 @@ class Reference:
 def of_training(model: ScoringModel, flows: Labelled) -> Reference:
     """The reference of a training: its closed records, benign and attacks, as they were; parts are their groups."""
     closed = flows.where(flows.closed) if flows.closed.any() else flows
-    x = closed.select(model.columns).x
-    novel = model.novelty.score(closed.select(model.novelty.columns).x) if model.novelty is not None else None
-    score, label, _ = model.decide(model.predict(x), novel)
+    x = closed.matrix(model.columns)
+    score, label, _, novel = model.decide_by(closed.matrix)
     values = {column: x[:, at].astype(np.float64) for at, column in enumerate(model.columns)}
     values |= {measures.OF_MODEL[measures.SCORE]: score, measures.OF_MODEL[measures.ALERTS]: label.astype(np.float64)}
     if novel is not None:

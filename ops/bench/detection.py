@@ -187,8 +187,7 @@ def _age(flows: LabelledFlows, flagged: Mask, same: Mask, i: int) -> dict[str, A
 
 
 def _scores(model: ScoringModel, flows: LabelledFlows) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
-    novel = model.novelty.score(flows.select(model.novelty.columns).x) if model.novelty is not None else None
-    p, label, _ = model.decide(model.predict(flows.select(model.columns).x), novel)
+    p, label, _, _ = model.decide_by(flows.matrix)
     return p, label
 
 
