@@ -7,6 +7,7 @@ No attribute ``style`` anywhere: the page's policy forbids it. Colours are the c
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -138,9 +139,9 @@ def bar(share: float, colour: str = "") -> Markup:
 
 def nice_top(value: float) -> float:
     """The end of an axis from 0 that holds ``value``: a fourth of it is 1, 2, 2.5 or 5 times a power of ten."""
-    if not value > 0 or not math.isfinite(value):
-        return 1.0 * _TICKS
     raw = value / _TICKS
+    if not sys.float_info.min <= raw < math.inf:  # nothing, no number, or so little that powers of ten come to nothing
+        return 1.0 * _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     return float(next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999999) * _TICKS)
 

@@ -68,7 +68,7 @@ def test_the_axis_holds_the_value_and_wastes_little(value: float) -> None:
     assert top <= value * 2.51 or top == 4
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 5e-324, 1e-310])
 def test_an_axis_without_values_is_an_axis(value: float) -> None:
     assert figures.nice_top(value) == 4
 
