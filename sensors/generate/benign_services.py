@@ -9,7 +9,6 @@ from sensors.generate.conversation import CLIENT, SERVER, Context, Tcp, Udp, pin
 from sensors.generate.hosts import MS
 
 _MDNS = (0xE00000FB, 0xFF02 << 112 | 0xFB, 0x01005E0000FB)
-_SSH_LIBRARIES = ("SSH-2.0-libssh2_1.11.1", "SSH-2.0-libssh2_1.11.1", "SSH-2.0-paramiko_3.5.1")
 _SSDP = (0xEFFFFFFA, 0xFF02 << 112 | 0xC, 0x01005E7FFFFA)
 
 
@@ -76,25 +75,12 @@ def multicast(ctx: Context, t: int) -> None:
 
 
 def ssh(ctx: Context, t: int) -> None:
-    """Interactive SSH: key exchange, login, then keystrokes and echoes; scp: a bulk copy either way; a script's short command.
-
-    Some never get in: people who have forgotten a password, now and then a script whose key has expired.
-    """
+    """Interactive SSH: key exchange, login, then keystrokes and echoes; or scp: a bulk copy either way."""
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     client = world.user(rng) if rng.random() < 0.4 else rng.choice(world.clients)
     tcp = Tcp(ctx, client, rng.choice(world.servers[1:]), 22 if rng.random() < 0.9 else 2222, t).connect()
-    style = rng.random()
-    script = style < 0.2
-    line = rng.choice(_SSH_LIBRARIES) if script and rng.random() < 0.6 else "SSH-2.0-OpenSSH_9.9"
-    ssh_login(tcp, 1 if script else rng.choice((1, 1, 1, 2, 3)), rng.choice((0.001, 0.01, 0.1)) if script else 1.0, line)
-    if style < 0.02 or 0.2 <= style < 0.28:
-        tcp.wait(rng.uniform(0.2, 400) * MS).close(rng.choice((CLIENT, SERVER)))
-        return
-    if script:
-        for _ in range(rng.choice((1, 1, 2, 5))):
-            tcp.wait(rng.uniform(0.1, 4) * MS).send(CLIENT, pool.noise(rng, rng.randint(44, 300)))
-            tcp.reply(SERVER, pool.noise(rng, int(rng.lognormvariate(5, 1.2)) + 36), rng.lognormvariate(2, 1.2) * MS)
-    elif style < 0.54:
+    ssh_login(tcp, attempts=rng.choice((1, 1, 1, 2, 3)))
+    if rng.random() < 0.35:
         size = min(ctx.max_bytes, int(rng.lognormvariate(12.0, 1.4)))
         tcp.wait(rng.uniform(5, 80) * MS).send(rng.choice((CLIENT, SERVER)), pool.noise(rng, size)).wait(30 * MS)
     else:
@@ -124,23 +110,17 @@ def ssh_login(tcp: Tcp, attempts: int, think: float = 1.0, client_line: str = "S
 
 
 def ftp(ctx: Context, t: int) -> None:
-    """An FTP session of a person or a script that logs in, sometimes at the second try; some give up."""
+    """An FTP session that logs in, sometimes at the second try."""
     rng, world, pool = ctx.rng, ctx.world, ctx.pool
     client = world.user(rng) if rng.random() < 0.5 else rng.choice(world.clients)
     tcp = Tcp(ctx, client, rng.choice(world.servers[1:]), 21, t).connect()
     tcp.wait(rng.uniform(1, 60) * MS).send(SERVER, pool.line("220 FTP server ready"))
-    pace = rng.choice((0.002, 0.02)) if rng.random() < 0.25 else 1.0  # of a script, of a person
-    tries = rng.choice(((True,), (True,), (True,), (True,), (True,), (True,), (False, True), (False, True), (False,), (False, False)))
-    for ok in tries:
-        tcp.reply(CLIENT, pool.line("USER admin"), pace * rng.lognormvariate(-0.5, 1) * S)
-        tcp.reply(SERVER, pool.line("331 Password required"), MS)
-        tcp.reply(CLIENT, pool.line("PASS letmein1"), pace * rng.lognormvariate(0, 1) * S)
-        tcp.reply(SERVER, pool.line("230 Login successful" if ok else "530 Login incorrect"), rng.uniform(2, 800 if ok else 2800) * MS)
-    if not tries[-1]:
-        tcp.wait(rng.uniform(0.2, 900) * MS).close(rng.choice((CLIENT, SERVER)))
-        return
+    for ok in (True,) if rng.random() < 0.8 else (False, True):
+        tcp.reply(CLIENT, pool.line("USER admin"), rng.lognormvariate(-0.5, 1) * S).reply(SERVER, pool.line("331 Password required"), MS)
+        tcp.reply(CLIENT, pool.line("PASS letmein1"), rng.lognormvariate(0, 1) * S)
+        tcp.reply(SERVER, pool.line("230 Login successful" if ok else "530 Login incorrect"), rng.uniform(2, 800) * MS)
     for _ in range(rng.randint(1, 12)):
-        tcp.reply(CLIENT, pool.noise(rng, rng.randint(6, 40)), pace * rng.expovariate(1 / (0.6 * S)))
+        tcp.reply(CLIENT, pool.noise(rng, rng.randint(6, 40)), rng.expovariate(1 / (0.6 * S)))
         tcp.reply(SERVER, pool.noise(rng, rng.randint(20, 120)), rng.uniform(0.3, 20) * MS)
     tcp.reply(CLIENT, pool.line("QUIT"), 50 * MS).reply(SERVER, pool.line("221 Goodbye"), MS).wait(MS).close(SERVER)
 

@@ -25,17 +25,10 @@ def tls_handshake(tcp: Tcp) -> None:
 
 
 def http(ctx: Context, t: int) -> None:
-    """HTTP/1.1: one to a dozen requests on a connection, with reading time in between; programs ask for more, without."""
+    """HTTP/1.1: one to a dozen requests on a connection, with reading time in between."""
     rng, pool = ctx.rng, ctx.pool
     client, server = _pair(ctx)
     tcp = Tcp(ctx, client, server, rng.choice((80, 80, 80, 8080, 8000)), t, version=6 if rng.random() < 0.15 else 4).connect()
-    if rng.random() < 0.08:
-        pause, pages = rng.choice((2, 20, 200)) * MS, rng.sample(pool.responses[1:8], 2)
-        for _ in range(rng.randint(2, 30)):  # a program at an interface, or a crawler
-            tcp.wait(rng.expovariate(1 / pause)).send(CLIENT, rng.choice(pool.requests if rng.random() < 0.8 else pool.posts))
-            tcp.reply(SERVER, rng.choice(pages if rng.random() < 0.92 else pool.refusals), rng.lognormvariate(1.5, 1) * MS)
-        tcp.wait(rng.uniform(0.1, 40) * MS).end()
-        return
     for i in range(min(14, 1 + int(rng.expovariate(1 / 1.6)))):
         if i:
             tcp.wait(rng.choice((rng.uniform(1, 40) * MS, rng.expovariate(1 / (1.5 * S)))))
@@ -121,7 +114,7 @@ def video(ctx: Context, t: int) -> None:
 
 
 def upload(ctx: Context, t: int) -> None:
-    """A backup or photo upload: megabytes out, also slowly (a rate-limited sync); logs sent to a collector that seldom answers."""
+    """A backup or photo upload: megabytes out, also slowly (a rate-limited sync)."""
     rng, pool = ctx.rng, ctx.pool
     client, server = _pair(ctx, 0.3)
     tcp = Tcp(ctx, client, server, rng.choice((443, 443, 22, 873, 445)), t).connect()
@@ -129,14 +122,6 @@ def upload(ctx: Context, t: int) -> None:
     total = min(ctx.max_bytes, int(rng.lognormvariate(12.4, 1.1)))
     pieces = rng.choice((1, 1, 4, 12, 30))
     pause = rng.choice((0.002, 0.05, 0.4, 1.5)) * S
-    if rng.random() < 0.15:
-        for _ in range(rng.randint(4, 80)):
-            tcp.send(CLIENT, pool.noise(rng, int(rng.lognormvariate(6.5, 0.9)) + 80))
-            if rng.random() < 0.1:
-                tcp.reply(SERVER, pool.noise(rng, rng.randint(20, 60)), MS)
-            tcp.wait(rng.expovariate(1 / pause))
-        tcp.end()
-        return
     for _ in range(pieces):
         tcp.send(CLIENT, pool.noise(rng, max(400, total // pieces)))
         tcp.reply(SERVER, pool.noise(rng, rng.randint(60, 300)), rng.expovariate(1 / (8 * MS)))

@@ -200,7 +200,6 @@ class Tcp:
         self.syn_ack()
         self.t += self.hosts[CLIENT].delay(self.rng)
         self._emit(CLIENT, ACK_FLAG, self.t)
-        self.t += 12_000 + int(self.rng.expovariate(1 / 50_000))  # until the application writes
         return self
 
     def refuse(self) -> None:

@@ -157,7 +157,6 @@ _LINES = (
     "SSH-2.0-OpenSSH_9.9",
     "SSH-2.0-OpenSSH_10.0p1 Debian-7",
     "SSH-2.0-libssh2_1.11.1",
-    "SSH-2.0-paramiko_3.5.1",
     "220 FTP server ready",
     "USER admin",
     "331 Password required",

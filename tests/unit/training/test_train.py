@@ -42,16 +42,6 @@ def test_same_seed_same_flows(flows: dict[int, LabelledFlows]) -> None:
     assert np.array_equal(again.y, flows[2].y)
 
 
-def test_open_flows_are_looked_at_as_often_as_in_the_stream() -> None:
-    """A run of fewer packets than a sensor puts into one message: metered message by message, no open flow would be seen."""
-    data = generated_flows([3], preset="demo", duration_s=6.0, progress=lambda line: None)
-    young = data.age[~data.closed]
-    assert len(young) > 300
-    assert (young < 0.5).mean() > 0.2
-    assert young.max() > 2.0
-    assert "" not in data.host
-
-
 def test_candidates_leave_out_duplicates_ports_addresses_and_times() -> None:
     assert not set(CANDIDATES) & REDUNDANT_FEATURES
     assert not any(word in name for name in CANDIDATES for word in ("port", "_ip", "time"))

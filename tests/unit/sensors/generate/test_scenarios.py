@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 import tracemalloc
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -16,7 +15,6 @@ import pytest
 from infra.errors import ConfigError
 from sensors.generate import PRESETS, TRUTH_SCHEMA, Scenario, TrafficGenerator, generate, preset, truth
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
-from sensors.generate.table import OFF
 from sensors.packets.frames import FrameBatch
 from tests.unit.sensors.generate.independent import Packet, count_by_key, packets
 
@@ -164,45 +162,6 @@ def test_benign_traffic_has_failures_too(demo: tuple[TrafficGenerator, list[Pack
     )
     assert min(kinds["unanswered"], kinds["refused"], kinds["reset"]) >= 3
     assert kinds["other"] > 5 * (kinds["unanswered"] + kinds["refused"])
-
-
-def test_benign_logins_fail_too_and_programs_log_in() -> None:
-    """Else a failed login, or a client's library, would give an attack away."""
-    run = TrafficGenerator(Scenario(seed=3))
-    ctx = run.context(random.Random(1))
-    succeeded, refused, libraries = (
-        {run.pool.line(line)[0] for line in lines}
-        for lines in (("230 Login successful",), ("530 Login incorrect",), ("SSH-2.0-libssh2_1.11.1", "SSH-2.0-paramiko_3.5.1"))
-    )
-
-    def said(kind: str) -> set[int]:
-        BENIGN_KINDS[kind][0](ctx, 0)
-        return set(ctx.packets()[:, OFF].tolist())
-
-    ftp, ssh = ([said(kind) for _ in range(300)] for kind in ("ftp", "ssh"))
-    given_up = sum(bool(session & refused and not session & succeeded) for session in ftp)
-    assert 20 < given_up < 120
-    assert sum(bool(session & succeeded) for session in ftp) > 180
-    assert 15 < sum(bool(session & libraries) for session in ssh) < 90
-    assert sum(len(session) < 14 for session in ssh) > 20  # no session behind the login
-
-
-def test_nobody_writes_in_the_instant_of_the_handshake(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
-    """A pause of no time at all would tell benign clients from attackers, whose tools wait."""
-    _, items = demo
-    opened: dict[tuple[str, int, str, int], int] = {}
-    pauses = []
-    for p in items:
-        key = (p.src, p.sport, p.dst, p.dport)
-        if p.protocol != 6:
-            continue
-        if p.flags == 16 and not p.payload and key not in opened:
-            opened[key] = p.ts
-        elif p.payload and opened.get(key, 0) > 0:
-            pauses.append(p.ts - opened[key])
-            opened[key] = 0
-    assert len(pauses) > 1000
-    assert min(pauses) >= 1_000
 
 
 def test_tcp_is_plausible(demo: tuple[TrafficGenerator, list[Packet]]) -> None:
