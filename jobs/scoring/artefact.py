@@ -2,7 +2,8 @@
 
 The facts are what flowlake needs to apply a model: ``feature_version``, ``threshold``, ``columns`` (JSON list) and, unless it was
 registered without, ``usual`` (JSON: column -> low, median and high of benign records), ``attack_types`` (JSON: class -> attack type) and
-``novelty`` (JSON: kind, columns and threshold of the detector). Calibration and detector lie as arrays in ``parts.npz``.
+``novelty`` (JSON: kind, columns and threshold of the detector). Calibration, detector and what tells attacks from one another
+(:mod:`jobs.scoring.typed`) lie as arrays in ``parts.npz``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
 from jobs.scoring.novelty import DETECTORS, Novelty
 from jobs.scoring.trusted import TRUSTED
+from jobs.scoring.typed import Typed, Typer
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def _arrays(model: ScoringModel) -> dict[str, Any]:
         parts["calibration"] = model.calibration.arrays()
     if model.novelty is not None:
         parts["novelty"] = model.novelty.detector.arrays()
+    if isinstance(model.predictor, Typed):
+        parts["typer"] = model.predictor.typer.arrays()
     return {f"{name}.{key}": array for name, part in parts.items() for key, array in part.items()}
 
 
@@ -178,6 +182,7 @@ def assemble(
             attack_types=_attack_types(facts),
             calibration=Calibration.of(parts["calibration"]) if parts and "calibration" in parts else None,
             novelty=_novelty(facts, parts or {}, record),
+            typer=Typer.of(parts["typer"]) if parts and "typer" in parts else None,
         )
     except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{label}: corrupt artefact: {one_line(e)}") from e

@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from jobs.scoring.blend import Blend
 from jobs.scoring.boosted import Boosted
 from jobs.scoring.forest import Forest
 from jobs.scoring.trees import Trees
 from jobs.scoring.trusted import check_trees
 
 #: What scores by compiled trees.
-Compiled: TypeAlias = Forest | Boosted
+Compiled: TypeAlias = Forest | Boosted | Blend
 
 #: Attributes of a scaler that must be numbers, and one by which it multiplies or divides: positive, or the order would turn.
 _NUMBERS = ("mean_", "center_", "min_", "scale_")
@@ -30,7 +31,7 @@ def compiled(estimator: Any) -> Compiled | None:
     """The compiled form of a fitted classifier; None where it has none (use its own method then).
 
     Forests, single trees and boosted trees have one, alone or behind scalers that treat each column by itself and keep its order
-    (``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler``).
+    (``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler``); and soft votes of equal weight of such.
 
     Raises
     ------
@@ -42,8 +43,11 @@ def compiled(estimator: Any) -> Compiled | None:
 
 
 def _compiled(estimator: Any) -> Compiled | None:
+    from sklearn.ensemble import VotingClassifier
     from sklearn.pipeline import Pipeline
 
+    if type(estimator) is VotingClassifier:
+        return _voting(estimator)
     if type(estimator) is not Pipeline:
         return Forest.from_sklearn(estimator) or Boosted.from_sklearn(estimator)
     *before, (_, last) = estimator.steps
@@ -53,10 +57,29 @@ def _compiled(estimator: Any) -> Compiled | None:
     found = _compiled(last)
     if found is None:
         return None
-    trees = found.trees
     for scaler in reversed(scalers):
-        trees = folded(trees, scaler)
-    return replace(found, trees=trees)
+        found = _behind(found, scaler)
+    return found
+
+
+def _voting(estimator: Any) -> Blend | None:
+    if estimator.voting != "soft" or estimator.weights is not None:
+        return None
+    parts = [_compiled(part) for part in estimator.estimators_]
+    known = [part for part in parts if isinstance(part, Forest | Boosted)]
+    if not parts or len(known) < len(parts):
+        return None
+    found = Blend(tuple(known))
+    if found.width != len(estimator.classes_):
+        raise ValueError(f"a vote on {len(estimator.classes_)} classes is of classifiers of {found.width}")
+    return found
+
+
+def _behind(found: Compiled, scaler: Any) -> Compiled:
+    """What gives for a record what ``found`` gives for the scaled one."""
+    if isinstance(found, Blend):
+        return Blend(tuple(replace(part, trees=folded(part.trees, scaler)) for part in found.parts))
+    return replace(found, trees=folded(found.trees, scaler))
 
 
 def _keeps_order(scaler: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Why a record got its score: the share of each feature in P(attack), exact, for the forests that flowlake trains.
+"""Why a record got its score: the share of each feature in P(attack), for the trees that flowlake trains.
 
-A forest's P(attack) is a base, what it gives on average over its training records, plus a contribution of each feature
-(:mod:`jobs.scoring.contributions`). Other classifiers have no such numbers, or only approximate ones, and are not explained.
+P(attack) is a base, what trees give where no feature is known, plus a contribution of each feature (:mod:`jobs.scoring.shares`). Other
+classifiers have no such numbers, or only approximate ones, and are not explained.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.scoring.boosted import Boosted
-from jobs.scoring.contributions import TreeContributions
-from jobs.scoring.forest import Forest
+from jobs.scoring.compiled import Compiled, compiled
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of
+from jobs.scoring.shares import shares
+from jobs.scoring.typed import Typed
 from schemas.labels import BENIGN
 
 _Scaled: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -43,7 +43,7 @@ class Explanation:
     raw
         The same before its calibration: what its classifier gives.
     base
-        P(attack) of the classifier on average over the training records.
+        P(attack) of the classifier where no feature is known: of a forest, its average over the training records.
     contributions : float64[columns]
         Of the model's columns; with ``base`` they sum to ``raw``.
     """
@@ -65,13 +65,25 @@ class Explainer:
 
     def __init__(self, champion: ScoringModel) -> None:
         self.champion = champion
-        forest, self._scaled = _forest(champion.predictor)
+        whole, benign = champion.predictor, champion.classes.index(BENIGN)
+        if isinstance(whole, Typed):  # the kind of an attack is not what is explained
+            benign = 1 - whole.attack
+            trees, self._scaled = _trees(whole.detector)
+        else:
+            trees, self._scaled = _trees(whole)
         try:
-            self._contributions = TreeContributions.of(forest.trees, -forest.leaf_proba[:, champion.classes.index(BENIGN)])
+            found = shares(trees, benign)
         except ValueError as e:
             raise NotExplainedError(str(e)) from e
+        if found is None:
+            raise NotExplainedError("HistGradientBoostingClassifier of several classes is a kind of model without exact contributions")
+        self._shares = found
         names = features_of(champion.record).names
         self._at = [names.index(column) for column in champion.columns]
+
+    def contributions(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Those of records, float64[n, columns], by the model's own finite matrix of them."""
+        return self._shares(self._scaled(x))
 
     def explain(self, features: npt.NDArray[np.float64]) -> list[Explanation]:
         """Explain records.
@@ -87,9 +99,8 @@ class Explainer:
         x = feature_matrix(rows, columns)
         raw, _, _ = self.champion.decide(self.champion.uncalibrated(x))
         score, _, _ = self.champion.decide(self.champion.predict(x)) if self.champion.calibration is not None else (raw, None, None)
-        base = 1.0 + self._contributions.base
-        shares = self._contributions(self._scaled(x))
-        return [Explanation(float(p), float(r), base, share) for p, r, share in zip(score, raw, shares, strict=True)]
+        base = self._shares.base
+        return [Explanation(float(p), float(r), base, share) for p, r, share in zip(score, raw, self.contributions(x), strict=True)]
 
 
 def usual_values(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dict[str, Usual]:
@@ -113,12 +124,10 @@ def usual_values(benign: npt.NDArray[np.float32], columns: Sequence[str]) -> dic
     return {name: Usual(*(float(f"{value:.6g}") for value in values)) for name, values in zip(columns, found, strict=True)}
 
 
-def _forest(predictor: Any) -> tuple[Forest, _Scaled]:
-    """The forest in a model, and what is done to a matrix before it gets there."""
-    if isinstance(predictor, Forest):
+def _trees(predictor: Any) -> tuple[Compiled, _Scaled]:
+    """The trees in a model, and what is done to a matrix before it gets there."""
+    if isinstance(predictor, Compiled):
         return predictor, lambda x: x
-    if isinstance(predictor, Boosted):  # it adds up log-odds: shares of P(attack) would not be exact
-        raise NotExplainedError("HistGradientBoostingClassifier is a kind of model without exact contributions")
     from sklearn.pipeline import Pipeline
 
     if not isinstance(predictor, Pipeline):
@@ -126,7 +135,7 @@ def _forest(predictor: Any) -> tuple[Forest, _Scaled]:
     *before, (_, last) = predictor.steps
     if mixing := [type(step).__name__ for _, step in before if step != "passthrough" and type(step).__name__ not in COLUMN_WISE]:
         raise NotExplainedError(f"{mixing[0]} makes new columns of the record's")
-    forest = Forest.from_sklearn(last)
-    if forest is None:
+    found = compiled(last)
+    if found is None:
         raise NotExplainedError(f"{type(last).__name__} is a kind of model without exact contributions")
-    return forest, lambda x: np.asarray(predictor[:-1].transform(x) if before else x, np.float32)
+    return found, lambda x: np.asarray(predictor[:-1].transform(x) if before else x, np.float32)

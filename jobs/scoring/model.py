@@ -16,12 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ModelError
-from jobs.scoring.boosted import Boosted
 from jobs.scoring.calibration import Calibration
-from jobs.scoring.compiled import compiled
-from jobs.scoring.forest import Forest
+from jobs.scoring.compiled import Compiled, compiled
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
 from jobs.scoring.novelty import Novelty
+from jobs.scoring.typed import Typed, Typer
 from schemas.labels import BENIGN, UNKNOWN
 from schemas.records import PREDICTION_FIELDS, RecordType
 
@@ -103,7 +102,7 @@ class ScoringModel:
             raise ModelError(f"model {self.version}: classes {list(self.classes)} are not {BENIGN} and at least one attack")
         if not 0.0 < self.threshold <= 1.0:  # NaN fails too
             raise ModelError(f"model {self.version}: threshold {self.threshold} is not in (0, 1]")
-        if isinstance(self.predictor, Forest | Boosted) and (
+        if isinstance(self.predictor, Compiled | Typed) and (
             self.predictor.columns != len(self.columns) or self.predictor.width != len(self.classes)
         ):
             raise ModelError(f"model {self.version}: its trees do not fit its {len(self.columns)} columns and {len(self.classes)} classes")
@@ -123,9 +122,12 @@ class ScoringModel:
         attack_types: Mapping[str, str] | None = None,
         calibration: Calibration | None = None,
         novelty: Novelty | None = None,
+        typer: Typer | None = None,
         compact: bool = True,
     ) -> ScoringModel:
         """Wrap a fitted scikit-learn classifier; trees are compiled (:mod:`jobs.scoring.compiled`) unless ``compact`` is False.
+
+        With a ``typer`` the classifier knows benign records and attacks alone, and the classes are ``BENIGN`` and the typer's kinds.
 
         Raises
         ------
@@ -140,6 +142,11 @@ class ScoringModel:
                 estimator.set_params(n_jobs=1)  # a worker owns one core
             predictor = estimator
         classes = tuple(str(c) for c in estimator.classes_)
+        if typer is not None:
+            if len(classes) != 2 or BENIGN not in classes:
+                raise ModelError(f"model {version}: classes {list(classes)} are not {BENIGN} and one for all attacks")
+            predictor = Typed(predictor, 1 - classes.index(BENIGN), typer)
+            classes = (BENIGN, *typer.kinds)
         return cls(
             predictor=predictor,
             columns=tuple(columns),
@@ -207,7 +214,7 @@ class ScoringModel:
         """Class probabilities as the classifier gives them."""
         if len(x) == 0:
             return np.zeros((0, len(self.classes)))
-        if isinstance(self.predictor, Forest | Boosted):
+        if _compact(self.predictor):
             return self.predictor.predict_proba(x)
         from threadpoolctl import threadpool_limits
 
@@ -269,6 +276,13 @@ class ScoringModel:
         arrays = [_plain(records.column(f.name), f) for f in self.record.schema]
         scores = [added[f.name] if f.name in added else pa.nulls(n, f.type) for f in PREDICTION_FIELDS]
         return pa.RecordBatch.from_arrays([*arrays, *scores], schema=self.record.published)
+
+
+def _compact(predictor: Predictor) -> bool:
+    """Whether compiled trees are all that it is made of."""
+    if isinstance(predictor, Typed):
+        return isinstance(predictor.detector, Compiled)
+    return isinstance(predictor, Compiled)
 
 
 def _joined(parts: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:

@@ -26,6 +26,7 @@ from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of, model_name
 from jobs.scoring.novelty import Novelty
 from jobs.scoring.tracking import ModelMissingError, tracking_uri
+from jobs.scoring.typed import Typer
 from schemas.records import Features, RecordType
 
 if TYPE_CHECKING:
@@ -122,10 +123,12 @@ def register(
     attack_types: Mapping[str, str] | None = None,
     calibration: Calibration | None = None,
     novelty: Novelty | None = None,
+    typer: Typer | None = None,
 ) -> str:
     """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
 
-    ``usual``, ``attack_types``, ``calibration`` and ``novelty`` are those of :class:`jobs.scoring.model.ScoringModel`.
+    ``usual``, ``attack_types``, ``calibration`` and ``novelty`` are those of :class:`jobs.scoring.model.ScoringModel`, ``typer`` is that
+    of its ``from_estimator``.
 
     Returns
     -------
@@ -147,6 +150,7 @@ def register(
         attack_types=attack_types,
         calibration=calibration,
         novelty=novelty,
+        typer=typer,
     )
     facts = {
         "feature_version": model.feature_version,

@@ -1,12 +1,14 @@
 """Types that a model's file may hold beyond those that skops knows to be harmless, and the check of what they hold.
 
 skops builds objects of scikit-learn's estimators, NumPy's arrays and Python's plain values; any other type must be named here, or the
-file is refused. Those named are two, both scikit-learn's own. Building one calls no code of the file: each is a record of arrays.
+file is refused. Those named are three, all scikit-learn's own. Building one calls no code of the file.
 
 ``sklearn.tree._tree.Tree``
     Nodes of a tree of a forest. It checks types and sizes of its arrays, not the indices in them.
 ``sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor``
     Nodes of a boosted tree and bits of categories: attributes that are set, no check.
+``sklearn.utils._bunch.Bunch``
+    A dictionary whose keys are attributes too: the names of the classifiers in a vote.
 
 What makes them harmless is :func:`check_trees`: scikit-learn would follow an index wherever it points, in memory that is not its own.
 """
@@ -23,7 +25,11 @@ from jobs.scoring.forest import nodes_of
 from jobs.scoring.trees import check
 
 #: Their names, for skops.
-TRUSTED = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
+TRUSTED = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils._bunch.Bunch",
+)
 
 
 def check_trees(estimator: Any) -> None:

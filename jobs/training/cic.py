@@ -17,30 +17,16 @@ WRONG_IN_CIC: dict[str, str] = {
     "fwd_act_data_pkts": "leaves out the first packet",
 }
 
-#: Labels of the corrected CIC-IDS2017 by the name that alerts know (schemas/labels.py). Others keep their own.
-CIC_LABELS: dict[str, str] = {
-    "Benign": BENIGN,
-    "Botnet": "BOTNET_BEACON",
-    "DDoS": "HTTP_FLOOD",
-    "DoS GoldenEye": "HTTP_FLOOD",
-    "DoS Hulk": "HTTP_FLOOD",
-    "DoS Slowhttptest": "SLOWLORIS",
-    "DoS Slowloris": "SLOWLORIS",
-    "FTP-Patator": "FTP_BRUTE_FORCE",
-    "SSH-Patator": "SSH_BRUTE_FORCE",
-    "Infiltration - Portscan": "SYN_SCAN",
-    "Portscan": "SYN_SCAN",
-    "Web Attack - Brute Force": "WEB_INJECTION",
-    "Web Attack - SQL Injection": "WEB_INJECTION",
-    "Web Attack - XSS": "WEB_INJECTION",
-}
-
 #: Flows of an attack tool that carried no attack (no payload arrived): the data's authors count them as benign.
 ATTEMPTED = " - Attempted"
 
 
 def label_name(said: str) -> tuple[str, str]:
-    """The name that a training has for a label of a file, and a note where that means something else; empty of most."""
+    """The name that a training has for a label of a file, and a note where that means something else; empty of most.
+
+    Attacks keep their names: a classifier tells them apart, and what alerts call them
+    (:attr:`schemas.records.CsvNames.labels`) goes with it.
+    """
     if said.endswith(ATTEMPTED):
         return BENIGN, f"rows labelled '..{ATTEMPTED}' taken as {BENIGN}"
-    return CIC_LABELS.get(said, said), ""
+    return said, ""

@@ -1,4 +1,4 @@
-"""How good a model is, and where its threshold lies."""
+"""How good a model is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy.typing as npt
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows
 from schemas.labels import BENIGN
-
-_GRID = np.round(np.arange(0.01, 1.0, 0.01), 2)
 
 
 @dataclass(frozen=True)
@@ -119,26 +117,6 @@ def judge(
         if (data.y == n).any()
     ]
     return quality, classes, Confusion(names, counts)
-
-
-def choose_threshold(p_attack: npt.NDArray[np.float64], flows: LabelledFlows, max_fpr: float) -> float:
-    """Threshold for a false-positive rate of at most ``max_fpr``, on closed records and on interim snapshots each.
-
-    Of the thresholds 0.01, 0.02 .. 0.99 that keep it, the one with the largest recall - false-positive rate (Youden's J), of
-    equals the nearest to 0.5. None keeps it: 0.99.
-    """
-    attack = flows.attack
-    best, best_rank = 0.99, (-np.inf, -np.inf)
-    for threshold in _GRID:
-        flagged = p_attack >= threshold
-        rates = [detection(attack[part], flagged[part])[2] for part in (flows.closed, ~flows.closed) if (part & ~attack).any()]
-        if any(rate > max_fpr for rate in rates):
-            continue
-        _, recall, fpr = detection(attack, flagged)
-        rank = (round(np.nan_to_num(recall) - np.nan_to_num(fpr), 6), -abs(threshold - 0.5))
-        if rank > best_rank:
-            best, best_rank = float(threshold), rank
-    return best
 
 
 def _ratio(a: float, b: float) -> float:

@@ -1,33 +1,40 @@
-"""Fitting: which features, which forest, which threshold."""
+"""Fitting: which features, which family of classifiers, which threshold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from infra.errors import ModelError
-from jobs.scoring.explain import usual_values
+from jobs.scoring.explain import Explainer, usual_values
 from jobs.scoring.model import ScoringModel
-from jobs.training.evaluate import choose_threshold
-from jobs.training.labelled import LabelledFlows
+from jobs.scoring.typed import ATTACK, Typer
+from jobs.training import families
+from jobs.training.calibrating import calibrate
+from jobs.training.labelled import LabelledFlows, concat
+from jobs.training.threshold import choose_threshold
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION, REDUNDANT_FEATURES
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
 
-if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestClassifier
-
 #: Features a model may choose from. Ports, addresses and times are no features of the table; duplicates are left out.
 CANDIDATES: tuple[str, ...] = tuple(n for n in FEATURE_NAMES if n not in REDUNDANT_FEATURES)
 
-#: The forest. Deeper trees and more columns gain nothing on traffic of other seeds, and cost time in every batch of the stream.
-FOREST = {"n_estimators": 50, "max_depth": 14, "min_samples_leaf": 2}
-
-#: Rows each tree is given at most, drawn with replacement: on 200,000 records a third of the time for the same quality.
-TREE_ROWS = 60_000
+#: The forest that tells attacks from one another.
+TYPER: dict[str, Any] = {"n_estimators": 40, "min_samples_leaf": 1}
+#: Benign validation records below which a small false-positive rate cannot be judged by them: training records are used too, each
+#: scored by an estimator that was fitted to others.
+FEW_BENIGN = 5_000
+#: Parts of the records for that.
+PARTS = 4
+#: Of families whose recall is less than this below the best, the cheapest is taken.
+MARGIN = 0.0002
+#: Records whose contributions the importance of a column is the mean of, of each label.
+_EXPLAINED = 100
 
 
 @dataclass(frozen=True)
@@ -41,54 +48,166 @@ class Choices:
     max_correlation
         Two columns whose rank correlation exceeds it (either sign) count as one.
     max_fpr
-        False-positive rate that the threshold keeps on the validation flows.
+        False-positive rate that the threshold is to keep on records to come.
     seed
         Seed of every random choice.
+    family
+        Name in :data:`jobs.training.families.FAMILIES`; or :data:`jobs.training.families.AUTO`: all are fitted, and the cheapest
+        is taken of those that find the most of the validation's attacks.
+    cross
+        Whether training records choose the threshold too, where the benign ones of the validation are few (:data:`FEW_BENIGN`).
     """
 
-    features: int = 20
+    features: int = 80
     max_correlation: float = 0.98
-    max_fpr: float = 0.005
+    max_fpr: float = 0.001
     seed: int = 7
+    family: str = families.AUTO
+    cross: bool = True
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted forest, ready to be judged and registered.
+    """A fitted classifier, ready to be judged and registered.
 
-    ``importance`` are the forest's impurity importances, in the order of ``model.columns``.
+    Attributes
+    ----------
+    estimator
+        Attack or benign, of scikit-learn.
+    typer
+        Tells attacks from one another; None where there is one kind.
+    model
+        Both, with threshold and calibration.
+    family
+        That of the estimator.
+    importance
+        By column of ``model.columns``, its mean share of P(attack), either sign, over some records of every label; in sum 1.
+    notes
+        How the family was chosen, and what the threshold rests on.
     """
 
-    estimator: RandomForestClassifier
+    estimator: Any
+    typer: Typer | None
     model: ScoringModel
+    family: str
     importance: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
 
-def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fitted:
-    """Choose features on ``train``, fit the forest to it, choose the threshold on ``validation``. Deterministic.
+def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices, attack_types: Mapping[str, str] | None = None) -> Fitted:
+    """Choose features and fit on ``train``; calibrate and choose the threshold on ``validation``. Deterministic.
+
+    ``attack_types`` names what alerts call a label, for labels with another name there.
 
     Raises
     ------
     ModelError
         ``train`` lacks benign flows or attacks, or every column is constant.
+    ConfigError
+        There is no such family.
     """
     if not train.attack.any() or train.attack.all():
         have = ", ".join(np.unique(train.y).tolist()) or "nothing"
         raise ModelError(f"training needs {BENIGN} flows and at least one attack; found {have}")
     columns = choose_features(train, choices)
-    data = train.select(columns)
-    share = TREE_ROWS / len(data)
-    estimator = _forest(choices.seed, **FOREST, max_samples=share if share < 1 else None).fit(
-        data.x, data.y, sample_weight=class_weights(data.y)
+    train, validation = train.select(columns), validation.select(columns)
+    cross = choices.cross and int((~validation.attack).sum()) < FEW_BENIGN
+    data = concat([train, validation]) if cross else train
+    judged = data if cross else validation
+    family, notes = choices.family, list[str]()
+    if family == families.AUTO:
+        family, estimator, p_attack, said = _best_family(data, judged, choices, cross)
+        notes.append(said)
+    else:
+        estimator, p_attack = _scored(data, judged, family, choices.seed, cross)
+    if cross:
+        notes.append(f"few benign records to choose a threshold by: all were fitted to, it is by {PARTS} models of a part each left out")
+    calibration = calibrate(p_attack, judged.attack)
+    if calibration is not None:
+        p_attack = np.interp(p_attack, calibration.raw, calibration.true)
+    typer = _typer(data, choices.seed)
+    kinds = typer.kinds if typer is not None else estimator.classes_.tolist()
+    model = ScoringModel.from_estimator(
+        estimator,
+        FLOWS,
+        columns=columns,
+        threshold=choose_threshold(p_attack, judged, choices.max_fpr),
+        feature_version=FEATURE_VERSION,
+        version="new",
+        usual=usual_values(data.x[~data.attack], columns),
+        attack_types={kind: name for kind, name in (attack_types or {}).items() if kind in kinds and name != kind},
+        calibration=calibration,
+        typer=typer,
     )
-    estimator.set_params(n_jobs=1)
-    provisional = ScoringModel.from_estimator(
-        estimator, FLOWS, columns=columns, threshold=0.5, feature_version=FEATURE_VERSION, version="new"
-    )
-    p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
-    threshold = choose_threshold(p_attack, validation, choices.max_fpr)
-    model = replace(provisional, threshold=threshold, usual=usual_values(data.x[~data.attack], columns))
-    return Fitted(estimator, model, tuple(float(v) for v in estimator.feature_importances_))
+    return Fitted(estimator, typer, model, family, _importance(model, data, choices.seed), tuple(notes))
+
+
+def _detector(data: LabelledFlows, family: str, seed: int) -> Any:
+    """Attack or benign. The class of the attacks has their name where all have the same."""
+    names = np.unique(data.y[data.attack])
+    y = np.where(data.attack, names[0] if len(names) == 1 else ATTACK, BENIGN)
+    return families.fitted(family, seed, data.x, y, class_weights(data.y))
+
+
+def _typer(data: LabelledFlows, seed: int) -> Typer | None:
+    """Which attack, fitted to attacks alone."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    attacks = data.where(data.attack)
+    if len(np.unique(attacks.y)) < 2:
+        return None
+    share = families.TREE_ROWS / len(attacks)
+    forest = RandomForestClassifier(random_state=seed, n_jobs=-1, max_samples=share if share < 1 else None, **TYPER)
+    return Typer.from_sklearn(forest.fit(attacks.x, attacks.y, sample_weight=class_weights(attacks.y)), attacks.y.tolist())
+
+
+def _p_attack(estimator: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    compact = families.compact(estimator)
+    return np.asarray(compact.predict_proba(x)[:, 1 - estimator.classes_.tolist().index(BENIGN)])
+
+
+def _out_of_fold(data: LabelledFlows, family: str, seed: int) -> npt.NDArray[np.float64]:
+    """P(attack) float64[n] of every record by an estimator that was fitted to the other parts, labels spread evenly."""
+    rng, part = np.random.default_rng(seed), np.zeros(len(data), np.int64)
+    for label in np.unique(data.y):
+        rows = rng.permutation(np.flatnonzero(data.y == label))
+        part[rows] = np.arange(len(rows)) % PARTS
+    found = np.zeros(len(data))
+    for one in range(PARTS):
+        out = part == one
+        if not out.any() or not data.attack[~out].any() or data.attack[~out].all():
+            continue  # so few that a part has all of a kind: their score stays 0
+        found[out] = _p_attack(_detector(data.where(~out), family, seed), data.x[out])
+    return found
+
+
+def _scored(data: LabelledFlows, judged: LabelledFlows, family: str, seed: int, cross: bool) -> tuple[Any, npt.NDArray[np.float64]]:
+    """An estimator of a family, and P(attack) float64[n] of the records ``judged``, by estimators that were not fitted to them."""
+    estimator = _detector(data, family, seed)
+    return estimator, _out_of_fold(data, family, seed) if cross else _p_attack(estimator, judged.x)
+
+
+def _best_family(
+    data: LabelledFlows, judged: LabelledFlows, choices: Choices, cross: bool
+) -> tuple[str, Any, npt.NDArray[np.float64], str]:
+    """The cheapest of the families that find the most: :func:`_scored` of it, and how each did."""
+    found: dict[str, tuple[float, float]] = {}
+    fitted: dict[str, tuple[Any, npt.NDArray[np.float64]]] = {}
+    for name in families.FAMILIES:
+        estimator, p_attack = fitted[name] = _scored(data, judged, name, choices.seed, cross)
+        hits = p_attack[judged.attack] >= choose_threshold(p_attack, judged, choices.max_fpr)
+        found[name] = (float(hits.mean()) if len(hits) else 0.0, families.cost(estimator).steps)
+    most = max(recall for recall, _ in found.values())
+    best = min((name for name in found if found[name][0] >= most - MARGIN), key=lambda name: found[name][1])
+    told = ", ".join(f"{name} {recall:.2%} at {steps:,.0f} steps a record" for name, (recall, steps) in found.items())
+    return best, *fitted[best], f"family {best}: attacks found at the same false-positive rate: {told}"
+
+
+def _importance(model: ScoringModel, data: LabelledFlows, seed: int) -> tuple[float, ...]:
+    some = data.capped(_EXPLAINED, seed)
+    share = np.abs(Explainer(model).contributions(some.x)).mean(axis=0)
+    total = share.sum()
+    return tuple((share / total if total else share).tolist())
 
 
 def class_weights(y: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
@@ -112,12 +231,15 @@ def choose_features(train: LabelledFlows, choices: Choices) -> tuple[str, ...]:
     information. So columns are taken in the order of their importance, leaving out any whose rank correlation with one already
     taken exceeds ``choices.max_correlation``.
     """
+    from sklearn.ensemble import RandomForestClassifier
+
     flows = train.capped(3000, choices.seed)  # importances need no more
     varying = np.flatnonzero(flows.x.min(axis=0) < flows.x.max(axis=0))
     if not len(varying):
         raise ModelError("every feature of the training flows is constant", "train on more, and more varied, traffic")
     x = flows.x[:, varying]
-    importance = _forest(choices.seed, n_estimators=30, max_depth=14, min_samples_leaf=2).fit(x, flows.y).feature_importances_
+    forest = RandomForestClassifier(30, max_depth=14, min_samples_leaf=2, random_state=choices.seed, n_jobs=-1).fit(x, flows.y)
+    importance = forest.feature_importances_
     correlation = np.abs(_rank_correlation(x))
     taken: list[int] = []
     for j in np.argsort(-importance, kind="stable"):
@@ -133,9 +255,3 @@ def _rank_correlation(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     from scipy.stats import rankdata
 
     return np.atleast_2d(np.corrcoef(rankdata(x, axis=0), rowvar=False))
-
-
-def _forest(seed: int, **parameters: object) -> RandomForestClassifier:
-    from sklearn.ensemble import RandomForestClassifier
-
-    return RandomForestClassifier(random_state=seed, n_jobs=-1, **parameters)

@@ -199,7 +199,8 @@ class RowReader:
         if note:
             self.dropped[note] += count
         known = self.record.alerts.by_name if self.record.alerts else {}
-        if name != BENIGN and name not in known:
+        called = self.record.csv.labels if self.record.csv else {}
+        if name != BENIGN and name not in known and called.get(name.lower()) not in known:
             if difflib.get_close_matches(name.upper(), [BENIGN], 1, 0.8):
                 raise ModelError(f"{self.origin}: label {said[:50]!r} of {count:,} rows: did you mean {BENIGN}?", "it would be an attack")
             near = difflib.get_close_matches(name.upper(), list(known), 1, 0.8)

@@ -25,7 +25,7 @@ from jobs.scoring.model import ScoringModel
 from jobs.training import heldout
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate
 from jobs.training.files import CARD, write_files
-from jobs.training.fit import FOREST, Choices, Fitted, fit
+from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
 from jobs.training.sources import Sourced, TrainingData, load
@@ -139,7 +139,7 @@ def train(
     wanted
         Labelled records instead (:mod:`jobs.training.sources`).
     choices
-        Number of features, false-positive rate, seed of the training.
+        Family of classifiers, number of features, false-positive rate, seed of the training.
     ways
         Further ways of holding out, each some trainings more: days, hosts, kinds of attack. Those that the
         records do not allow are named in the notes.
@@ -175,9 +175,12 @@ def train(
     test = data.flows.where(base.test)
     model, version, promoted, why = fitted.model, None, False, "not registered"
     importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    command = shlex.join([*data.command, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}"])
+    command = shlex.join(
+        [*data.command, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}", "--family", choices.family]
+    )
     rule = _rule(choices)
-    facts = CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, data.notes)
+    notes = (*data.notes, *fitted.notes)
+    facts = CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
     page = card(model, evaluation, importance, facts)
     if register:
         promoted, why = (True, "asked for") if promote else _should_promote(settings, next(iter(evaluation.parts.values())).quality, test)
@@ -196,8 +199,8 @@ def train(
                 training=registry.Training(
                     data=data.source,
                     params={
-                        **FOREST,
                         **vars(choices),
+                        "family": fitted.family,
                         "data_version": data.version,
                         "threshold": model.threshold,
                         "columns": ",".join(model.columns),
@@ -211,6 +214,7 @@ def train(
                 attack_types=model.attack_types,
                 calibration=model.calibration,
                 novelty=model.novelty,
+                typer=fitted.typer,
             )
     return TrainingReport(
         model=model,
@@ -220,7 +224,7 @@ def train(
         version=version,
         promoted=promoted,
         why=why,
-        notes=(*data.notes, *evaluation.notes),
+        notes=(*notes, *evaluation.notes),
         data_version=data.version,
         seconds=time.monotonic() - begin,
     )
@@ -238,7 +242,8 @@ def ensure_champion(settings: Settings, progress: Progress = lambda line: None) 
         return registry.load_champion(settings, FLOWS)
     except (registry.ModelMissingError, registry.ModelVersionError) as e:
         progress(f"{e}: training one")
-    train(settings, ways=(), promote=True, progress=progress)  # a first start does not wait for further trainings
+    # a first start does not wait for further trainings, nor for families that have lost on such traffic
+    train(settings, choices=Choices(family="boosted"), ways=(), promote=True, progress=progress)
     return registry.load_champion(settings, FLOWS)
 
 
@@ -277,7 +282,13 @@ def _judged(
 ) -> tuple[Fitted, Fold, Evaluation]:
     """The model, the fold it is of, and how good it is."""
     flows = data.flows
-    assessor = Assessor(flows, lambda some, others: fit(some, others, choices).model, site, choices.seed, progress)
+    chosen, alerts = choices, FLOWS.csv.labels if FLOWS.csv else {}
+    attack_types = {label: alerts[label.lower()] for label in np.unique(flows.y).tolist() if label.lower() in alerts}
+
+    def refit(some: LabelledFlows, others: LabelledFlows) -> ScoringModel:
+        return fit(some, others, replace(chosen, cross=False), attack_types).model  # one fit a fold: there are dozens
+
+    assessor = Assessor(flows, refit, site, choices.seed, progress)
     attacks = int(flows.attack.sum())
     if 0 < min(attacks, len(flows) - attacks) < _FEWEST:  # none at all is said by the fit, which names what there is
         raise ModelError(
@@ -289,13 +300,14 @@ def _judged(
     # seeds share neither host nor campaign: what is equal there is not the same traffic, and comes again in reality too
     base, leak = assessor.clean(data.base, identity, duplicates if data.base.name == "random" else "keep")
     progress(f"fitting to {len(base.train):,} records")
-    fitted = fit(flows.where(base.train), flows.where(base.validation), choices)
+    fitted = fit(flows.where(base.train), flows.where(base.validation), choices, attack_types)
+    chosen = replace(choices, family=fitted.family)  # what is judged is the family that was chosen
     return fitted, base, assess(assessor, fitted.model, base, leak, identity, ways)
 
 
 def _rule(choices: Choices) -> str:
     """How the threshold was chosen."""
-    return f"most recall at a false-positive rate of at most {choices.max_fpr:.2%} on the validation records"
+    return f"most recall at an expected false-positive rate of at most {choices.max_fpr:.2%}, by records that the model was not fitted to"
 
 
 def _should_promote(settings: Settings, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:

@@ -22,7 +22,8 @@ from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.modelset import ModelSet
 from jobs.scoring.novelty import Novelty, Tails
-from jobs.training.fit import CANDIDATES, FOREST
+from jobs.training.families import FOREST
+from jobs.training.fit import CANDIDATES
 from ops.bench.place import machine
 from schemas.features import FEATURE_VERSION
 from schemas.flows import RECORD_SCHEMA

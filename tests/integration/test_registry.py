@@ -10,6 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from infra import config
@@ -22,6 +23,7 @@ from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Usual
 from jobs.scoring.novelty import Novelty, Tails
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
+from jobs.scoring.typed import Typer
 from ops.bench.scoring import random_records
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
@@ -88,6 +90,30 @@ def test_what_a_model_has_beside_its_classifier_comes_back(copy: Path) -> None:
     columns = [name for name in PREDICTION_SCHEMA.names if name != "scored_at"]
     assert loaded.score(records).select(columns).equals(whole.score(records).select(columns))
     assert set(loaded.score(records)["attack_type"].to_pylist()) >= {"UNKNOWN", "PORT_SCAN"}
+
+
+def test_what_tells_attacks_apart_comes_back(copy: Path) -> None:
+    """A classifier that knows attacks alone, with the kinds beside it; a file whose kinds are damaged is refused."""
+    records = random_records(400, seed=2)
+    x, y = feature_matrix(records, COLUMNS), labels_of(records)
+    attacks = y != "BENIGN"
+    typer = Typer.from_sklearn(RandomForestClassifier(4, random_state=1).fit(x[attacks], y[attacks]), y[attacks].tolist())
+    votes = [("a", HistGradientBoostingClassifier(max_iter=4)), ("b", ExtraTreesClassifier(4, random_state=0))]
+    blend = VotingClassifier(votes, voting="soft").fit(x, np.where(attacks, "ATTACK", "BENIGN"))
+    version = register(at(copy), FLOWS, blend, columns=COLUMNS, threshold=0.375, training=TRAINING, promote=True, typer=typer)
+    loaded = load_champion(at(copy), FLOWS)
+    assert (loaded.version, loaded.classes) == (version, ("BENIGN", "SYN_SCAN", "UDP_FLOOD"))
+    p = loaded.predict(x)
+    np.testing.assert_allclose(p[:, 0], blend.predict_proba(x)[:, 1], rtol=0, atol=1e-12)
+    assert (np.array(loaded.verdicts)[loaded.decide(p)[2]] == y).mean() > 0.8
+    (parts,) = (file for file in copy.rglob("parts.npz"))
+    with np.load(parts) as found:
+        arrays = dict(found)
+    arrays["typer.children"] = arrays["typer.children"] + 10_000
+    np.savez(parts, **arrays)
+    MlflowClient(at(copy).scoring.tracking_uri).delete_model_version_tag(at(copy).scoring.model_name, version, "sha256")
+    with pytest.raises(ModelError, match="corrupt artefact"):
+        load_champion(at(copy), FLOWS)
 
 
 @pytest.mark.parametrize("spoiled", [{"novelty.quantiles": np.array([[object()]])}, {"novelty.other": np.zeros((2, 2))}, b"no archive"])

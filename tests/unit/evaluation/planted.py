@@ -13,8 +13,8 @@ from jobs.evaluation import leaks, splits
 from jobs.evaluation.assess import Assessor, Evaluation, assess
 from jobs.evaluation.card import CardFacts
 from jobs.scoring.model import ScoringModel
-from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
+from jobs.training.threshold import choose_threshold
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
 

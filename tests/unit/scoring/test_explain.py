@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, HistGradientBoostingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
@@ -16,6 +16,7 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 from jobs.scoring.explain import Explainer, NotExplainedError, usual_values
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
+from jobs.scoring.typed import Typer
 from ops.bench.scoring import random_records
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.packets import FLOWS
@@ -56,12 +57,38 @@ def test_a_forest_behind_a_scaler_is_explained(scaler: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("first", ["BENIGN", "ATTACK"])
+@pytest.mark.parametrize("kind", ["boosted", "blend", "typed"])
+def test_boosted_trees_and_blends_are_explained(kind: str, first: str) -> None:
+    """Whichever class comes first; the largest share is that of what makes an attack, and all sum to what is published."""
+    x, y = feature_matrix(RECORDS, COLUMNS), labels_of(RECORDS)
+    name = "SYN_SCAN" if first == "BENIGN" else "A"
+    two = np.where(y == "BENIGN", "BENIGN", name)
+    boosted = HistGradientBoostingClassifier(max_iter=20, random_state=0)
+    estimator = (
+        boosted if kind == "boosted" else VotingClassifier([("a", boosted), ("b", ExtraTreesClassifier(9, random_state=0))], voting="soft")
+    )
+    typer = None
+    if kind == "typed":
+        attacks = y != "BENIGN"
+        typer = Typer.from_sklearn(ExtraTreesClassifier(5, random_state=0).fit(x[attacks], y[attacks]), y[attacks].tolist())
+    model = ScoringModel.from_estimator(
+        estimator.fit(x, two), FLOWS, columns=COLUMNS, threshold=0.5, feature_version=FEATURE_VERSION, version="7", typer=typer
+    )
+    found = Explainer(model).explain(VECTORS)
+    published = model.score(RECORDS).column("confidence_score").to_pylist()
+    assert [e.base + e.contributions.sum() for e in found] == pytest.approx(published, abs=1e-9)
+    attacks_found = np.array([e.contributions for e in found if e.score > 0.7])
+    assert len(attacks_found) > 50
+    assert (attacks_found.argmax(axis=1) == COLUMNS.index("total_fwd_packets")).mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("estimator", "named"),
     [
         (LogisticRegression(), "LogisticRegression is a kind"),
         (GradientBoostingClassifier(n_estimators=3), "GradientBoostingClassifier is a kind"),
-        (HistGradientBoostingClassifier(max_iter=3), "HistGradientBoostingClassifier is a kind"),
+        (HistGradientBoostingClassifier(max_iter=3), "HistGradientBoostingClassifier of several classes is a kind"),
         (CalibratedClassifierCV(ExtraTreesClassifier(3), cv=2), "CalibratedClassifierCV is a kind"),
         (make_pipeline(StandardScaler(), LogisticRegression()), "LogisticRegression is a kind"),
         (make_pipeline(PCA(2), ExtraTreesClassifier(3)), "PCA makes new columns"),

@@ -1,11 +1,11 @@
-"""Quality figures and the choice of a threshold, on numbers that can be checked by hand."""
+"""Quality figures, on numbers that can be checked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from jobs.training.evaluate import choose_threshold, judge
+from jobs.training.evaluate import judge
 from jobs.training.labelled import LabelledFlows
 
 
@@ -34,21 +34,3 @@ def test_figures_by_hand() -> None:
 def test_undefined_figures_are_left_out_of_the_metrics() -> None:
     q, _, _ = judge(flows(["BENIGN", "BENIGN"]), np.array([0.1, 0.2]), np.array(["BENIGN", "BENIGN"]))
     assert set(q.metrics("x")) == {"x_records", "x_attacks", "x_false_positive_rate", "x_macro_f1"}
-
-
-def test_threshold_keeps_the_false_positive_rate_on_closed_and_interim_each() -> None:
-    y = ["BENIGN"] * 200 + ["SYN_SCAN"] * 100
-    closed = [True] * 100 + [False] * 100 + [True] * 100
-    p = np.concatenate([np.full(100, 0.05), np.full(98, 0.05), [0.6, 0.7], np.linspace(0.3, 1, 100)])
-    data = flows(y, closed)
-    # 2 of 200 benign records are above 0.6, which is 1 % of all but 2 % of the interim ones
-    assert choose_threshold(p, data, 0.01) == pytest.approx(0.61)
-    assert choose_threshold(p, data, 0.0) == pytest.approx(0.71)
-    assert choose_threshold(p, flows(y), 0.01) == pytest.approx(0.30)
-
-
-def test_of_equal_thresholds_the_one_nearest_a_half() -> None:
-    data = flows(["BENIGN"] * 10 + ["SYN_SCAN"] * 10)
-    assert choose_threshold(np.repeat([0.1, 0.9], 10), data, 0.005) == 0.5
-    assert choose_threshold(np.repeat([0.7, 0.9], 10), data, 0.005) == 0.71
-    assert choose_threshold(np.full(20, 0.995), data, 0.005) == 0.99

@@ -84,7 +84,7 @@ def test_a_row_with_two_labels_is_left_out(tmp_path: Path) -> None:
     other = other.set_column(other.schema.get_field_index("Label"), "Label", pa.array(["BENIGN"]))
     pq.write_table(pa.concat_tables([table, other]), tmp_path / "a.parquet")
     found = read(tmp_path / "a.parquet")
-    assert sorted(found.flows.y.tolist()) == ["BENIGN", "BENIGN", "BENIGN", "Heartbleed", "SSH_BRUTE_FORCE"]
+    assert sorted(found.flows.y.tolist()) == ["BENIGN", "BENIGN", "BENIGN", "Heartbleed", "SSH-Patator"]
     assert "2 rows dropped that were there with two labels" in found.notes
 
 

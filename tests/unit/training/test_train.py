@@ -67,7 +67,7 @@ def test_features_chosen_do_not_say_the_same(flows: dict[int, LabelledFlows]) ->
 
 
 def test_training_is_deterministic(flows: dict[int, LabelledFlows]) -> None:
-    one, two = (fit(flows[1], flows[2], Choices()) for _ in range(2))
+    one, two = (fit(flows[1], flows[2], Choices(family="boosted", cross=False)) for _ in range(2))
     assert one.model.columns == two.model.columns
     assert one.model.threshold == two.model.threshold
     assert one.model.usual == two.model.usual
@@ -78,7 +78,7 @@ def test_training_is_deterministic(flows: dict[int, LabelledFlows]) -> None:
 
 def test_quality_on_traffic_of_other_seeds(flows: dict[int, LabelledFlows]) -> None:
     """A floor well under what is published: some attacks look, flow by flow, like benign traffic (a refused connection is one)."""
-    fitted = fit(concat([flows[s] for s in (1, 2, 3, 4, 5)]), concat([flows[6], flows[7]]), Choices(max_fpr=0.02))
+    fitted = fit(concat([flows[s] for s in (1, 2, 3, 4, 5)]), concat([flows[6], flows[7]]), Choices(max_fpr=0.02, family="boosted"))
     quality, classes, _ = evaluate(fitted.model, flows[8])
     recall = {c.label: c.flagged / c.records for c in classes}
     assert quality.pr_auc >= 0.97

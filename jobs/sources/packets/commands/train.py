@@ -38,10 +38,13 @@ def train(
     rows: Annotated[int, typer.Option("--rows", min=10, help="Records of one label at most, spread over the days.")] = 200_000,
     engine: Annotated[str, typer.Option(help="Who reads the lake: local, spark, or auto, by its size.")] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same model.")] = 7,
-    features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets.")] = 20,
+    features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets at most.")] = 80,
+    family: Annotated[
+        str, typer.Option(help="Classifiers: blend, boosted, extra-trees, forest, scaled-forest; auto takes the cheapest of the best.")
+    ] = "auto",
     max_fpr: Annotated[
-        float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold keeps on validation flows.")
-    ] = 0.005,
+        float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold is to keep on flows to come.")
+    ] = 0.001,
     splits: Annotated[
         str, typer.Option(help="Further ways to judge, some trainings each: day, host, attack (left out in turn); or none.")
     ] = "day,host,attack",
@@ -59,6 +62,8 @@ def train(
 ) -> None:
     """Train a model and register it. Without options: on generated traffic, through the meter itself."""
     from jobs.evaluation.splits import WAYS
+    from jobs.training.families import AUTO
+    from jobs.training.families import family as known_family
     from jobs.training.files import save_card
     from jobs.training.fit import Choices
     from jobs.training.terminal import plain, show
@@ -68,6 +73,8 @@ def train(
     wanted = _wanted(origin, records or [], as_of, labels, rows, engine)
     if wanted is not None and seeds:
         raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
+    if family != AUTO:
+        known_family(family)  # better known before the work
     if promote and not register:
         raise ConfigError("--promote with --no-register", "only a registered version can become champion")
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
@@ -80,7 +87,7 @@ def train(
         ways=[] if splits == "none" else [way for way in WAYS if way in names("--splits", splits, WAYS)],
         duplicates=duplicates,
         wanted=wanted,
-        choices=Choices(features=features, max_fpr=max_fpr, seed=seed),
+        choices=Choices(features=features, max_fpr=max_fpr, seed=seed, family=family),
         register=register,
         promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
@@ -96,7 +103,7 @@ def train(
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
-    "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   "
+    "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   flowlake train --from lake --family forest   |   "
     "flowlake train --records cicids2017.parquet --no-register --card card.html   |   flowlake train --from lake --as-of 12   |   "
     "flowlake train --records var/lake/flows --labels traffic.truth.parquet"
 )
