@@ -151,6 +151,8 @@ def _incidents(console: Console, outcome: Outcome) -> None:
             f"purity {found.purity:.4f}, completeness {found.completeness:.4f} "
             f"({counted(found.false_alerts, 'alert')} about benign flows alone)"
         )
+        if found.missed:
+            console.print(f"  no alert at all of: {', '.join(found.missed)}")
     console.print()
 
 

@@ -20,7 +20,7 @@ class Grouping:
 
     ``purity``: share of alerts that are of the campaign most of their incident's alerts are of. ``completeness``: share of alerts that
     are in the incident that holds most of their campaign's. None without ground truth. ``false_alerts`` are about benign flows alone, and
-    count as a campaign of their own each: they make an incident impure, and need not be together.
+    count as a campaign of their own each: they make an incident impure, and need not be together. ``missed``: campaigns that no alert is of.
     """
 
     incidents: int
@@ -28,9 +28,10 @@ class Grouping:
     purity: float | None = None
     completeness: float | None = None
     false_alerts: int = 0
+    missed: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"missed": list(self.missed)}
 
 
 def judge(alerts: Sequence[AlertRow], records: pa.Table, truth: pa.Table | None) -> Grouping:
@@ -46,9 +47,12 @@ def judge(alerts: Sequence[AlertRow], records: pa.Table, truth: pa.Table | None)
         Table of :data:`sensors.generate.truth.TRUTH_SCHEMA`.
     """
     incidents = {alert.incident for alert in alerts if alert.incident}
-    if truth is None or not records.num_rows or not incidents:
+    if truth is None or not records.num_rows:
         return Grouping(len(incidents))
     labels = dict(zip(records["flow_id"].to_pylist(), join_labels(records, truth).to_pylist(), strict=True))
+    there = {label for label in labels.values() if label and label != BENIGN}
+    if not incidents:
+        return Grouping(0, missed=tuple(sorted(there)))
     of_alert = {alert.id: _campaign(alert, labels) for alert in alerts}
     by_incident: dict[str, Counter[str]] = defaultdict(Counter)
     by_campaign: dict[str, Counter[str]] = defaultdict(Counter)
@@ -63,6 +67,7 @@ def judge(alerts: Sequence[AlertRow], records: pa.Table, truth: pa.Table | None)
         round(sum(max(of.values()) for of in by_incident.values()) / len(alerts), 4),
         round(sum(max(of.values()) for of in by_campaign.values()) / len(alerts), 4),
         false,
+        tuple(sorted(there - set(of_alert.values()))),
     )
 
 

@@ -23,6 +23,7 @@ def test_one_incident_a_campaign() -> None:
     labels = {cases.TRUTH[n] for n in ATTACKS}
     found = judge(alerts(*((n, cases.TRUTH[n]) for n in ATTACKS)), cases.closed(), cases.truth())
     assert (found.incidents, found.campaigns, found.purity, found.completeness, found.false_alerts) == (len(labels), len(labels), 1, 1, 0)
+    assert found.missed == ()
 
 
 def test_two_campaigns_in_one_incident_are_impure() -> None:
@@ -30,6 +31,11 @@ def test_two_campaigns_in_one_incident_are_impure() -> None:
     other = next(n for n in ATTACKS if cases.TRUTH[n] != cases.TRUTH[first])
     found = judge(alerts((first, "i"), (other, "i")), cases.closed(), cases.truth())
     assert (found.incidents, found.purity, found.completeness) == (1, 0.5, 1.0)
+    assert set(found.missed) == {cases.TRUTH[n] for n in ATTACKS} - {cases.TRUTH[first], cases.TRUTH[other]}
+
+
+def test_campaigns_without_an_alert_are_named() -> None:
+    assert judge([], cases.closed(), cases.truth()).missed == tuple(sorted({cases.TRUTH[n] for n in ATTACKS}))
 
 
 def test_a_false_alert_beside_an_attack_is_impure() -> None:
