@@ -21,6 +21,9 @@ import pytest
 import structlog
 import yaml
 
+# Two workers share what two threads of each would have: those of OpenMP wait for each other in loops, ten times as long as they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from infra import config
 from infra.config import Settings
 from infra.process import free_port
