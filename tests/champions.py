@@ -9,6 +9,7 @@ from infra.config import Settings
 from jobs.scoring.registry import Training, register
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
+from tests import registries
 
 
 def promote_any(settings: Settings) -> None:
@@ -16,4 +17,4 @@ def promote_any(settings: Settings) -> None:
     x = np.arange(40).reshape(20, 2)
     forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
     columns = ["flow_duration", "total_fwd_packets"]
-    register(settings, FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)
+    register(registries.begin(settings), FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)

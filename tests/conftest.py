@@ -13,13 +13,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 import yaml
+
+# Two workers share what two threads of each would have: those of OpenMP wait for each other in loops, ten times as long as they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from infra import config
 from infra.config import Settings
@@ -95,9 +98,23 @@ def postgres_server(_own_home: Path) -> Iterator[PostgresSettings]:
     try:
         server.start()
         server.create_database("flowlake")
+        _hurry(server.settings("postgres"))
         yield server.settings()
     finally:
         server.stop()
+
+
+def _hurry(server: PostgresSettings) -> None:
+    """Let a server not wait for the disk: what is dropped, hundreds of times a run, costs a second each where it does.
+
+    Processes that are killed lose nothing by it, only a machine that loses power would.
+    """
+    from infra.stack.postgres import connect
+
+    with closing(connect(server, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("ALTER SYSTEM SET full_page_writes = off")
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -155,21 +172,51 @@ def _plain(section: str, value: Any) -> dict[str, Any]:
     return {name: v for name, v in given.items() if name in known}
 
 
-@pytest.fixture
-def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
-    """A database of this test alone, as settings of a section."""
-    import psycopg2
+@contextmanager
+def _made(server: PostgresSettings, like: str) -> Iterator[dict[str, Any]]:
+    """A new database that holds what another one does, to which nobody is connected; as settings of a section."""
+    from infra.stack.postgres import connect
 
     name = f"t{time.monotonic_ns()}"
-    admin = postgres_server.model_copy(update={"database": "postgres"})
-    connection = psycopg2.connect(
-        host=admin.host, port=admin.port, dbname="postgres", user=admin.user, password=admin.password.get_secret_value() or None
-    )
-    connection.autocommit = True
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-        yield {"host": admin.host, "port": admin.port, "user": admin.user, "password": admin.password, "database": name, "trigger_ms": 0}
+    with closing(connect(server, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
+        yield {
+            "host": server.host,
+            "port": server.port,
+            "user": server.user,
+            "password": server.password,
+            "database": name,
+            "trigger_ms": 0,
+        }
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(postgres_server: PostgresSettings) -> Iterator[dict[str, Any]]:
+    """An empty database of this test alone, as settings of a section."""
+    with _made(postgres_server, "template1") as section:
+        yield section
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres_server: PostgresSettings) -> Iterator[str]:
+    """Name of a database with the tables of flows and of alerts: to make them takes a second, to copy them a part of it."""
+    from jobs.sinks import alerts, hot
+    from jobs.sinks.migrations import migrate
+    from schemas.network_flows import NETWORK_FLOWS
+
+    with _made(postgres_server, "template1") as section:
+        made = config.build(hot=section, alerts=section)
+        migrate(hot.component(made, NETWORK_FLOWS))
+        migrate(alerts.component(made))
+        yield section["database"]
+
+
+@pytest.fixture
+def tables(postgres_server: PostgresSettings, _migrated: str) -> Iterator[dict[str, Any]]:
+    """A database of this test alone with the tables of flows and of alerts, as settings of a section."""
+    with _made(postgres_server, _migrated) as section:
+        yield section
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from jobs.training import heldout
 from jobs.training.labelled import LabelledFlows
 from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
+from tests import registries
 from tests.unit.scoring.records import COLUMNS
 
 
@@ -56,7 +57,7 @@ def put(
         files = [card, *([heldout.write(Path(temp), held_out)] if held_out is not None else [])]
         tags = {"data_version": "seed 5", "threshold_rule": "half", "card": card.name}
         training = Training("random records", {"n": len(y)}, {"held_out_recall": 0.5}, files, tags)
-        return register(settings, FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=promote)
+        return register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=promote)
 
 
 def local(folder: Path, **sections: object) -> Settings:

@@ -255,9 +255,10 @@ def _full(settings: Settings, record: RecordType, keys: Sequence[str]) -> pa.Tab
     """Records by their keys, in that order."""
     import pyarrow.dataset as ds
 
-    names = [name for name in record.published.names if name in _dataset(settings, record).schema.names]
+    stored = _dataset(settings, record).schema
+    names = [name for name in record.published.names if name in stored.names]
     batches = list(_read(settings, record, names, ds.field(record.key).isin(pa.array(keys, pa.string()))))
-    schema = pa.schema([_dataset(settings, record).schema.field(name) for name in names])
+    schema = pa.schema([stored.field(name) for name in names])
     table = pa.Table.from_batches(batches, batches[0].schema if batches else schema)
     at = {key: i for i, key in enumerate(table[record.key].to_pylist())}
     return table.take(pa.array([at[key] for key in keys], pa.int64()))

@@ -13,9 +13,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from infra.config import Settings
-from jobs.sinks import alertbook, alerts, candidates, evidence, postgres
+from jobs.sinks import alertbook, candidates, evidence, postgres
 from jobs.sinks.alertstore import AlertStore, AppliedEvidence
-from jobs.sinks.migrations import migrate
 from jobs.sinks.stores import StoreUnavailable
 from schemas import alerts as table
 from schemas.packets import FLOWS
@@ -39,9 +38,8 @@ def give(store: AlertStore, rows: Rows) -> AppliedEvidence:
 
 
 @pytest.fixture
-def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
-    made = settings(hot=database, alerts={**database, "min_flows": 5, "episode_s": EPISODE})
-    migrate(alerts.component(made))
+def where(tables: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(hot=tables, alerts={**tables, "min_flows": 5, "episode_s": EPISODE})
     yield made
     for key, connection in list(postgres._connections.items()):
         if made.alerts.database in key:

@@ -29,6 +29,7 @@ from schemas.packets import FLOWS
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import chunks
 from sensors.packets.settings import SensorSettings
+from tests import registries
 from tests.integration.test_meter_stream import batch_flows, capture, closed_flows, predictions, settled, wait_for
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def put(settings: Settings, estimator: Any, alias: str = "", record: Any = FLOWS
     fitted = estimator.fit(x, np.where(np.arange(3000) % 2, "SYN_SCAN", BENIGN))
     if isinstance(fitted, LogisticRegression):
         fitted.coef_[:] = np.nan
-    version = register(settings, record, fitted, columns=COLUMNS, threshold=0.5, training=Training("a test", {}, {}), promote=False)
+    version = register(
+        registries.begin(settings), record, fitted, columns=COLUMNS, threshold=0.5, training=Training("a test", {}, {}), promote=False
+    )
     if alias:
         name(settings, version, alias)
     return version

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from infra.config import Settings
-from jobs.sinks import alertbook, alerts, evidence, postgres, storms
+from jobs.sinks import alertbook, evidence, postgres, storms
 from jobs.sinks.alertstore import AlertStore, AppliedEvidence
-from jobs.sinks.migrations import migrate
 from schemas.packets import FLOWS
 from tests.integration.sinkbench import Rows, run
 from tests.sinksdata import table as flows
@@ -36,9 +35,8 @@ def give(store: AlertStore, *shares: Rows) -> AppliedEvidence:
 
 
 @pytest.fixture
-def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
-    made = settings(alerts={**database, "episode_s": EPISODE, "storm_alerts": LIMIT})
-    migrate(alerts.component(made))
+def where(tables: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(alerts={**tables, "episode_s": EPISODE, "storm_alerts": LIMIT})
     yield made
     for key, connection in list(postgres._connections.items()):
         if made.alerts.database in key:

@@ -22,6 +22,7 @@ from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
 from schemas.records import HEADER_RECORD_VERSION, RecordType
 from schemas.wire import Header
+from tests import registries
 from tests.integration.sinkbench import run
 from tests.sinksdata import kafka_rows, value
 from tests.toy_source.records import READING
@@ -65,7 +66,7 @@ def put(settings: Settings, record: RecordType) -> None:
     """A champion, of flows or of readings."""
     about = Training("a test", {}, {})
     if record is FLOWS:
-        register(settings, FLOWS, fitted(), columns=COLUMNS, threshold=0.5, training=about, promote=True, usual=USUAL)
+        register(registries.begin(settings), FLOWS, fitted(), columns=COLUMNS, threshold=0.5, training=about, promote=True, usual=USUAL)
         return
     columns = ("zscore", "repeats")
     x = feature_matrix(readings(500, 0), columns)

@@ -27,12 +27,13 @@ def _functions(sources: Mapping[str, str]) -> Iterator[tuple[str, ast.FunctionDe
 
 def without_assertion(sources: Mapping[str, str]) -> list[str]:
     """Tests (``file::name``) that assert nothing, by themselves or through helpers of any of the files."""
-    functions = list(_functions(sources))
-    helpers = {f.name for _, f in functions if not f.name.startswith("test_") and _asserts(f)}
-    while more := {f.name for _, f in functions if not f.name.startswith("test_") and _calls(f) & helpers} - helpers:
+    functions = [(name, f.name, _asserts(f), _calls(f)) for name, f in _functions(sources)]
+    others = [(function, asserts, calls) for _, function, asserts, calls in functions if not function.startswith("test_")]
+    helpers = {function for function, asserts, _ in others if asserts}
+    while more := {function for function, _, calls in others if calls & helpers} - helpers:
         helpers |= more
-    tests = [(name, f) for name, f in functions if f.name.startswith("test_")]
-    return [f"{name}::{f.name}" for name, f in tests if not _asserts(f) and not _calls(f) & helpers]
+    tests = [one for one in functions if one[1].startswith("test_")]
+    return [f"{name}::{function}" for name, function, asserts, calls in tests if not asserts and not calls & helpers]
 
 
 def test_every_test_asserts_something() -> None:

@@ -43,6 +43,7 @@ LAZY = "def late():\n    import {target}\n"
 TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {target}\n"
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.parametrize(
     ("module", "target", "form"),
     [

@@ -11,9 +11,8 @@ import pytest
 
 from infra.config import Settings
 from jobs.incidents import people
-from jobs.sinks import alertbook, alerts, evidence, postgres
+from jobs.sinks import alertbook, evidence, postgres
 from jobs.sinks.alertstore import AlertStore, AppliedEvidence
-from jobs.sinks.migrations import migrate
 from schemas.packets import FLOWS
 from tests.integration.sinkbench import Rows, run
 from tests.sinksdata import table as flows
@@ -27,9 +26,8 @@ def give(store: AlertStore, rows: Rows) -> AppliedEvidence:
 
 
 @pytest.fixture
-def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
-    made = settings(hot=database, alerts={**database, "min_flows": 1})
-    migrate(alerts.component(made))
+def where(tables: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(hot=tables, alerts={**tables, "min_flows": 1})
     yield made
     postgres.discard(postgres.kept(made.alerts, "flowlake-alerts"))
 

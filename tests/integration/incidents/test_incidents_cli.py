@@ -13,9 +13,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from infra.config import Settings
 from jobs.incidents import people
-from jobs.sinks import alerts, ask, hot, postgres
+from jobs.sinks import ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
@@ -28,17 +27,15 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def made(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def made(tables: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Three incidents, their flows in the hot store and in the lake; the configuration file names them."""
-    where = settings(hot=database, alerts={**database, "min_flows": 1}, lake={"path": str(home / "lake")})
+    where = settings(hot=tables, alerts={**tables, "min_flows": 1}, lake={"path": str(home / "lake")})
     conf = home / "conf.yaml"
     section = {name: getattr(where.hot, name) for name in ("host", "port", "user", "database")}
     conf.write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": "lake"}}))
     monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
     for name in ("HOT", "ALERTS"):
         monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", where.hot.password.get_secret_value())
-    migrate(hot.component(where, NETWORK_FLOWS))
-    migrate(alerts.component(where))
     rows = table(INTRUSION + BOTNET)
     write_deltalake(str(home / "lake"), lake_rows(rows, FLOWS), partition_by=["event_date"])
     connection = postgres.connect(where.hot, "test")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
 import pytest
 from pydantic import SecretStr
 
+from infra import config
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
+from infra.sections import PostgresSettings
 from jobs.incidents import people
 from jobs.sinks import alerts, ask, hot, postgres
 from jobs.sinks.alertstore import AlertStore
@@ -21,6 +23,7 @@ from ops.cli.main import main
 from schemas.network_flows import NETWORK_FLOWS
 from schemas.packets import FLOWS
 from schemas.roles import ADMIN, ANALYST, NOTIFIER, RESPONDER, ROLES, WRITER
+from tests.integration.hotstore import empty_database
 from tests.integration.incidents.test_grouping import INTRUSION, attack, give
 from tests.integration.sinkbench import run
 from tests.sinksdata import table
@@ -28,12 +31,9 @@ from tests.sinksdata import table
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def made(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+@contextmanager
+def filled(where: Settings) -> Iterator[Settings]:
     """Tables of both stores in one database, filled by their owner; a login for each role."""
-    where = settings(hot=database, alerts={**database, "min_flows": 1})
-    migrate(hot.component(where, NETWORK_FLOWS))
-    migrate(alerts.component(where))
     give(AlertStore(where.alerts, FLOWS), INTRUSION)
     for role in ROLES:
         run(
@@ -43,6 +43,24 @@ def made(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterato
     yield where
     for name in ("flowlake-alerts", "flowlake-hot"):
         postgres.discard(postgres.kept(where.alerts, name))
+
+
+@pytest.fixture
+def made(tables: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    """Filled tables of this test alone."""
+    with filled(settings(hot=tables, alerts={**tables, "min_flows": 1})) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def untouched(postgres_server: PostgresSettings, _migrated: str) -> Iterator[Settings]:
+    """Filled tables for tests that undo what they do."""
+    server = postgres_server.model_dump(include={"host", "port", "user", "password"})
+    with (
+        empty_database(server, _migrated) as name,
+        filled(config.build(hot={**server, "database": name}, alerts={**server, "database": name, "min_flows": 1})) as where,
+    ):
+        yield where
 
 
 def login(role: str) -> str:
@@ -87,14 +105,14 @@ MAY_NOT = {
 
 
 @pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY.items() for one in of])
-def test_what_a_role_may(made: Settings, role: str, statement: str) -> None:
-    assert attempt(made, role, statement).split()[0] == statement.split()[0]
+def test_what_a_role_may(untouched: Settings, role: str, statement: str) -> None:
+    assert attempt(untouched, role, statement).split()[0] == statement.split()[0]
 
 
 @pytest.mark.parametrize(("role", "statement"), [(role, one) for role, of in MAY_NOT.items() for one in of])
-def test_what_a_role_may_not(made: Settings, role: str, statement: str) -> None:
+def test_what_a_role_may_not(untouched: Settings, role: str, statement: str) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        attempt(made, role, statement)
+        attempt(untouched, role, statement)
 
 
 def test_roles_have_neither_login_nor_password_nor_more(made: Settings) -> None:

@@ -15,8 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from infra.config import Settings
-from jobs.sinks import alerts, postgres
-from jobs.sinks.migrations import migrate
+from jobs.sinks import postgres
 from jobs.suppression import conditions
 from tests.integration.sinkbench import run
 
@@ -25,10 +24,8 @@ NOW = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)  # the day before clocks go forwa
 
 
 @pytest.fixture
-def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Settings:
-    made = settings(alerts=database)
-    migrate(alerts.component(made))
-    return made
+def where(tables: dict[str, Any], settings: Callable[..., Settings]) -> Settings:
+    return settings(alerts=tables)
 
 
 def put_alert(where: Settings, **given: Any) -> dict[str, Any]:

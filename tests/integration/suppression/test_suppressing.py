@@ -14,9 +14,8 @@ import pytest
 from infra.config import Settings
 from infra.networks import network
 from jobs.incidents import people
-from jobs.sinks import alerts, postgres
+from jobs.sinks import postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
 from jobs.suppression import entries
 from jobs.suppression.entries import Acting, NewEntry
 from schemas.labels import BY_NAME
@@ -34,9 +33,8 @@ SCAN = [attack("SYN_SCAN", "6.6.6.6", f"10.0.0.{i}", 0, i) for i in range(10)]
 
 
 @pytest.fixture
-def where(database: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
-    made = settings(hot=database, alerts={**database, "min_flows": 1, "most_suppressed": 1.0})
-    migrate(alerts.component(made))
+def where(tables: dict[str, Any], settings: Callable[..., Settings]) -> Iterator[Settings]:
+    made = settings(hot=tables, alerts={**tables, "min_flows": 1, "most_suppressed": 1.0})
     yield made
     postgres.discard(postgres.kept(made.alerts, "flowlake-alerts"))
 

@@ -13,9 +13,8 @@ import yaml
 
 from infra.config import Settings
 from infra.console import looks
-from jobs.sinks import alerts, postgres
+from jobs.sinks import postgres
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
 from schemas.packets import FLOWS
 from tests.integration.incidents.test_grouping import attack, give
 from tests.integration.incidents.test_incidents_cli import call
@@ -27,13 +26,12 @@ GUESS = [attack("SSH_BRUTE_FORCE", "6.6.6.7", "10.0.0.5", 1, i, dst_port=22) for
 
 
 @pytest.fixture
-def made(database: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    where = settings(hot=database, alerts={**database, "min_flows": 1})
+def made(tables: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    where = settings(hot=tables, alerts={**tables, "min_flows": 1})
     conf = home / "conf.yaml"
     conf.write_text(yaml.safe_dump({"alerts": {name: getattr(where.alerts, name) for name in ("host", "port", "user", "database")}}))
     monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
     monkeypatch.setenv("FLOWLAKE_ALERTS__PASSWORD", where.alerts.password.get_secret_value())
-    migrate(alerts.component(where))
     yield where
     postgres.discard(postgres.kept(where.alerts, "flowlake-alerts"))
 

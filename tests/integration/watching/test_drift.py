@@ -28,7 +28,7 @@ from jobs.watching.span import EventSpan, between
 from ops.cli import main
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
-from tests import watchingdata
+from tests import registries, watchingdata
 from tests.watchingdata import T0
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ def registered(settings: Settings, *, profile: bool) -> ScoringModel:
     folder.mkdir()
     files = [reference.write_profile(folder, model, LabelledFlows(x, COLUMNS, y, group, np.ones(len(y), bool)))] if profile else []
     training = registry.Training("a test", {}, {}, files)
-    registry.register(settings, FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=True)
+    registry.register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=True)
     return registry.load_champion(settings, FLOWS)
 
 

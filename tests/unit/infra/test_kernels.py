@@ -37,6 +37,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow  # a process and a compilation for each change
 @pytest.mark.parametrize("kind", ["kernel", "allocating_kernel"])
 def test_changes_of_other_modules_are_seen(tmp_path: Path, kind: str) -> None:
     """One change upon the other: each is seen alone."""

@@ -38,7 +38,7 @@ def made(path: Path, after: Position | None = None) -> tuple[pa.Table, list[Reje
     return pa.concat_tables(tables), rejects, positions
 
 
-@pytest.mark.parametrize("size", [200, 512, 1000, 3333])
+@pytest.mark.parametrize("size", [pytest.param(200, marks=pytest.mark.slow), pytest.param(512, marks=pytest.mark.slow), 1000, 3333])
 def test_blocks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     file = tmp_path / "live.csv"
     file.write_text(CONTENT)

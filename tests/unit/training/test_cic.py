@@ -123,6 +123,7 @@ def test_unreadable_times_mean_no_split_by_day(tmp_path: Path) -> None:
     assert any("no split by day" in n for n in loaded.notes)
 
 
+@pytest.mark.slow  # many fits
 @pytest.mark.skipif("FLOWLAKE_DATA" not in os.environ, reason="FLOWLAKE_DATA is not set")
 def test_the_corrected_sample_trains_and_both_splits_are_reported() -> None:
     from infra import config

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a process each
+
 FLOWLAKE = [sys.executable, "-m", "ops.cli.main"]
 COMMANDS = (["--help"], ["config", "show", "--json"], ["sql", "--help"], ["sql", "select 1"], ["sql", "--format", "csv", "select 1"])
 

@@ -260,6 +260,7 @@ def test_flood_of_one_packet_flows_beside_ordinary_traffic(made: tuple[TrafficGe
     assert pc.sum(table.filter(pc.equal(table["label"], "BENIGN"))["packets"]).as_py() > 1000
 
 
+@pytest.mark.slow  # each allocation is traced
 def test_only_what_is_asked_for_is_made() -> None:
     """The first batch of ten million packets comes without making the rest."""
     next(iter(generate(preset("bench", duration_s=0.2))))  # compiled
