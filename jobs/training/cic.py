@@ -6,6 +6,9 @@ meter will show it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from schemas.cicflowmeter import UNLABELLED
 from schemas.labels import BENIGN
 
 #: Features not taken from files with CICFlowMeter's names, and why.
@@ -39,8 +42,19 @@ CIC_LABELS: dict[str, str] = {
 ATTEMPTED = " - Attempted"
 
 
+#: A column that ``flowlake meter`` alone writes beside CICFlowMeter's.
+_OURS = "feature_version"
+
+
+def wrong_in(names: Collection[str]) -> frozenset[str]:
+    """Features that a file with CICFlowMeter's names has wrong, by the names of its columns: none of those that our own meter wrote."""
+    return frozenset() if _OURS in names else frozenset(WRONG_IN_CIC)
+
+
 def label_name(said: str) -> tuple[str, str]:
-    """The name that a training has for a label of a file, and a note where that means something else; empty of most."""
+    """The name that a training has for a label of a file, "" for none, and a note where that means something else; empty of most."""
+    if said == UNLABELLED:
+        return "", ""
     if said.endswith(ATTEMPTED):
         return BENIGN, f"rows labelled '..{ATTEMPTED}' taken as {BENIGN}"
     return CIC_LABELS.get(said, said), ""

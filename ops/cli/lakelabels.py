@@ -41,7 +41,7 @@ def import_(
 ) -> None:
     """Store the labels of a file: columns record_key (or the records' own key), label or attack_type; the others may be left out.
 
-    A second time changes nothing. Rows that are no labels go to FILE.rejects.csv, with line and reason.
+    What flowlake meter --labels writes is such a file. A second time changes nothing. Rows that are no labels go to FILE.rejects.csv, with line and reason.
     """
     from dataclasses import asdict
 
