@@ -16,8 +16,7 @@ from jobs.moving.columns import known_names, names_of
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.names import features_of
 from jobs.training.cic import ATTEMPTED
-from schemas.cicflowmeter import UNLABELLED
-from schemas.labels import BENIGN
+from schemas.labels import BENIGN, UNLABELLED
 from schemas.records import RecordType
 
 _LABEL = "label"

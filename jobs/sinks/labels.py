@@ -25,8 +25,7 @@ from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
-from schemas import cicflowmeter
-from schemas.labels import UNKNOWN
+from schemas.labels import UNKNOWN, UNLABELLED
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -91,7 +90,7 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
     word, kind = label.strip(), attack_type.strip()
     if not word and not kind:
         raise BadLabel("no label")
-    if word == cicflowmeter.UNLABELLED:
+    if word == UNLABELLED:
         raise BadLabel(f"label {word}: nobody has said what it is")
     known = _WORDS.get(word.lower())
     if known is None:
@@ -163,8 +162,8 @@ def read(
         raise CaptureError(
             f"{file}: {getattr(e, 'strerror', None) or one_line(e)}", "name a CSV file with a header line, or a Parquet file"
         ) from e
-    if cells and "label" not in cells[0] and cicflowmeter.LABEL in cells[0]:  # a file of flowlake meter --labels
-        cells = [{"label" if name == cicflowmeter.LABEL else name: value for name, value in cell.items()} for cell in cells]
+    if cells and "label" not in cells[0] and "Label" in cells[0]:  # what flowlake meter --labels writes
+        cells = [{"label" if name == "Label" else name: value for name, value in cell.items()} for cell in cells]
     names = set(cells[0]) if cells else set()
     if cells and not (names & {"record_key", record.key} and names & {"label", "attack_type"}):
         some = sorted(map(str, names))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from schemas.cicflowmeter import UNLABELLED
-from schemas.labels import BENIGN
+from schemas.labels import BENIGN, UNLABELLED
 
 #: Features not taken from files with CICFlowMeter's names, and why.
 WRONG_IN_CIC: dict[str, str] = {
