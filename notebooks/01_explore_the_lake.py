@@ -10,23 +10,16 @@
 # %%
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.dates import ConciseDateFormatter
+from prelude import ATTACK, BENIGN, figures, give_up, settings
 
-from infra import config
 from infra.errors import FlowlakeError
 from jobs.asking.engine import Engine
 
-settings = config.load()
 engine = Engine(settings)
-figures = Path(os.environ.get("FIGURES", settings.path(settings.paths.var) / "explore"))
-figures.mkdir(parents=True, exist_ok=True)
-BENIGN, ATTACK = "#4878a8", "#c44e52"
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "font.size": 9})
+keep = figures("explore")
 
 
 def ask(sql: str) -> dict[str, np.ndarray]:
@@ -35,18 +28,11 @@ def ask(sql: str) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def keep(name: str) -> None:
-    """Write the figure; an editor shows it below the cell."""
-    plt.tight_layout()
-    plt.savefig(figures / f"{name}.png")
-    print(f"{figures / name}.png")
-
-
 # %% How much there is, and of which time.
 try:
     total = ask("SELECT count(*) AS flows, min(start_time) AS first, max(start_time) AS last FROM flows")
 except FlowlakeError as e:
-    raise SystemExit(f"{e}\n  {e.hint}") from e
+    raise give_up(e) from e
 if not total["flows"][0]:
     raise SystemExit("the lake holds no flows yet\n  flowlake stream fills it")
 first, last = (total[name][0].astype("datetime64[s]") for name in ("first", "last"))

@@ -8,45 +8,21 @@
 # %%
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
+from prelude import ATTACK as RAISES
+from prelude import BENIGN as LOWERS
+from prelude import PLAIN, champion, figures, unseen
 
-from infra import config
-from infra.errors import FlowlakeError
 from jobs.scoring.explain import Explainer
-from jobs.scoring.registry import load_champion
 from jobs.training.evaluate import evaluate
-from jobs.training.generated import generated_flows
 from schemas.features import FEATURE_NAMES
 from schemas.labels import BENIGN
-from schemas.packets import FLOWS
 
-settings = config.load()
-figures = Path(os.environ.get("FIGURES", settings.path(settings.paths.var) / "errors"))
-figures.mkdir(parents=True, exist_ok=True)
-RAISES, LOWERS, PLAIN = "#c44e52", "#4878a8", "#8c8c8c"
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "font.size": 9})
+keep = figures("errors")
 
-
-def keep(name: str) -> None:
-    """Write the figure; an editor shows it below the cell."""
-    plt.tight_layout()
-    plt.savefig(figures / f"{name}.png")
-    print(f"{figures / name}.png")
-
-
-# %% The champion, and flows that it has not seen. Only those that have ended: an early look knows less.
-try:
-    model = load_champion(settings, FLOWS)
-except FlowlakeError as e:
-    raise SystemExit(f"{e}\n  {e.hint}") from e
-seeds = [int(seed) for seed in os.environ.get("SEEDS", "901,902").split(",")]
-duration = float(os.environ.get("DURATION", "0")) or None
-flows = generated_flows(seeds, duration_s=duration)
-flows = flows.where(flows.closed)
+# %% The champion, and flows that it has not seen.
+model, flows = champion(), unseen()
 quality, classes, confusion = evaluate(model, flows)
 print(f"model version {model.version}: {len(flows):,} flows, recall {quality.recall:.4f}, FPR {quality.false_positive_rate:.4f}")
 

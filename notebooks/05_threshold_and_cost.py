@@ -10,43 +10,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from prelude import ATTACK, BENIGN, CHOSEN, champion, figures, unseen
 
-from infra import config
-from infra.errors import FlowlakeError
-from jobs.scoring.registry import load_champion
 from jobs.training.evaluate import detection
-from jobs.training.generated import generated_flows
-from schemas.packets import FLOWS
 
-settings = config.load()
-figures = Path(os.environ.get("FIGURES", settings.path(settings.paths.var) / "threshold"))
-figures.mkdir(parents=True, exist_ok=True)
+keep = figures("threshold")
 #: Cost of an attack flow that passes and of a false alarm, in any unit; share of attacks among flows; flows of an hour.
 MISSED, ALARM = float(os.environ.get("MISSED", "100")), float(os.environ.get("ALARM", "1"))
 RATE, FLOWS_PER_HOUR = float(os.environ.get("RATE", "0.001")), float(os.environ.get("FLOWS_PER_HOUR", "100000"))
-BENIGN, ATTACK, CHOSEN = "#4878a8", "#c44e52", "#55a868"
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "font.size": 9})
-
-
-def keep(name: str) -> None:
-    """Write the figure; an editor shows it below the cell."""
-    plt.tight_layout()
-    plt.savefig(figures / f"{name}.png")
-    print(f"{figures / name}.png")
-
 
 # %% The champion on traffic that it has not seen.
-try:
-    model = load_champion(settings, FLOWS)
-except FlowlakeError as e:
-    raise SystemExit(f"{e}\n  {e.hint}") from e
-seeds = [int(seed) for seed in os.environ.get("SEEDS", "901,902").split(",")]
-flows = generated_flows(seeds, duration_s=float(os.environ.get("DURATION", "0")) or None)
-flows = flows.where(flows.closed)
+model, flows = champion(), unseen()
 p_attack, _, _ = model.decide(model.predict(flows.select(model.columns).x))
 print(f"model version {model.version}, threshold {model.threshold:.2f}: {len(flows):,} flows, {flows.attack.sum():,} of attacks")
 

@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.dates import ConciseDateFormatter
+from prelude import ATTACK, BENIGN, figures, give_up, settings
 
-from infra import config
 from infra.errors import FlowlakeError
 from jobs.asking.engine import Engine
 
-settings = config.load()
 engine = Engine(settings)
-figures = Path(os.environ.get("FIGURES", settings.path(settings.paths.var) / "hunt"))
-figures.mkdir(parents=True, exist_ok=True)
-BENIGN, ATTACK, MINE = "#4878a8", "#c44e52", "#dd8452"
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "font.size": 9})
+keep = figures("hunt")
+MINE = "#dd8452"
 
 
 def ask(sql: str) -> list[dict[str, Any]]:
@@ -39,13 +35,6 @@ def ask(sql: str) -> list[dict[str, Any]]:
 
 def column(rows: list[dict[str, Any]], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows])
-
-
-def keep(name: str) -> None:
-    """Write the figure; an editor shows it below the cell."""
-    plt.tight_layout()
-    plt.savefig(figures / f"{name}.png")
-    print(f"{figures / name}.png")
 
 
 def by_time() -> None:
@@ -69,7 +58,7 @@ unusual = f"""
 try:
     found = ask(unusual)
 except FlowlakeError as e:
-    raise SystemExit(f"{e}\n  {e.hint}") from e
+    raise give_up(e) from e
 if not found:
     raise SystemExit("the lake holds no such flow\n  flowlake stream fills it" if not given else f"the lake holds no flow {given}")
 flow = found[0]

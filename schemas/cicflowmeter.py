@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 
 from schemas.features import EXTRA_FEATURES, FEATURES
 from schemas.flows import IDENTITY_FIELDS
+from schemas.labels import UNLABELLED
 
 #: Columns before the features.
 LEADING: tuple[str, ...] = ("Flow ID", "Src IP", "Src Port", "Dst IP", "Dst Port", "Protocol", "Timestamp")
 LABEL = "Label"
-#: What CICFlowMeter writes where nobody knows better.
-UNLABELLED = "NeedManualLabel"
 
 _SHOWN = {"src_ip", "src_port", "dst_ip", "dst_port", "protocol"}
 #: Ours, behind CICFlowMeter's, by their snake_case names.

@@ -189,6 +189,8 @@ UNKNOWN = Label(
 )
 
 BENIGN = LABELS[0].name
+#: What CICFlowMeter and our meter write into the column ``Label`` where nobody knows better: no label.
+UNLABELLED = "NeedManualLabel"
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 ATTACKS: tuple[str, ...] = (*NAMES[1:], UNKNOWN.name)
 BY_NAME: dict[str, Label] = {label.name: label for label in (*LABELS, UNKNOWN)}

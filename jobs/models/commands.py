@@ -12,6 +12,7 @@ from infra import config
 from infra.config import Settings
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
+from infra.plurals import counted
 
 if TYPE_CHECKING:
     from schemas.records import RecordType
@@ -52,7 +53,15 @@ def retrain(
         print(json.dumps({"run": run.name, "page": str(retraining.page(run)), "steps": run.steps}, indent=2))
         return
     print(f"version {run.steps['train']['version']}: {'champion' if last['promoted'] else 'not promoted'}: {last['why']}")
+    if told := _gates(run.steps["evaluate"]["gates"]):
+        print(told)
     print(f"page: {retraining.page(run)}")
+
+
+def _gates(found: list[dict[str, str]]) -> str:
+    """How many are open; which are not."""
+    others = [f"{gate['name']} {gate['verdict']}" for gate in found if gate["verdict"] != "open"]
+    return ", ".join([f"{len(found) - len(others)} of {counted(len(found), 'gate')} open", *others]) if found else ""
 
 
 def record_type(settings: Settings, name: str) -> RecordType:

@@ -16,7 +16,7 @@ from jobs.moving.columns import known_names, names_of
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.names import features_of
 from jobs.training.cic import ATTEMPTED
-from schemas.labels import BENIGN
+from schemas.labels import BENIGN, UNLABELLED
 from schemas.records import RecordType
 
 _LABEL = "label"
@@ -141,6 +141,7 @@ def _labels(column: pa.ChunkedArray, notes: list[str]) -> npt.NDArray[np.str_]:
     said = np.array(["" if v is None else str(v).strip() for v in column.to_pylist()], dtype=str)
     if attempted := int(np.char.endswith(said, ATTEMPTED).sum()):
         notes.append(f"{attempted:,} rows labelled '..{ATTEMPTED}' taken as {BENIGN}")
+    said[said == UNLABELLED] = ""
     plain = {v: BENIGN if v.endswith(ATTEMPTED) or v.upper() in (BENIGN, "NORMAL") else v for v in np.unique(said).tolist()}
     return np.array([plain[v] for v in said.tolist()], dtype=str)
 

@@ -16,7 +16,7 @@ from jobs.models import recordfile
 from jobs.models.measure import rate
 from jobs.models.recordfile import RecordFile
 from jobs.scoring.model import ScoringModel
-from jobs.training.cic import WRONG_IN_CIC
+from jobs.training.cic import wrong_in
 from schemas.labels import BENIGN
 from schemas.records import RecordType
 
@@ -98,7 +98,8 @@ def score(model: ScoringModel, record: RecordType, path: Path) -> ScoredFile:
     notes = list(file.notes)
     if odd.any():
         notes.append(f"{int(odd.sum()):,} rows with a value that is missing, no number or infinite: scored as 0, or the largest number")
-    if wrong := [name for name in model.columns if name in WRONG_IN_CIC and file.features[name] != name]:
+    suspect = wrong_in(file.table.schema.names)
+    if wrong := [name for name in model.columns if name in suspect and file.features[name] != name]:
         notes.append(f"the model reads columns that are known to be wrong in CICFlowMeter's files: {', '.join(wrong)}")
     types = np.array(model.types)[kind]
     added: dict[str, Any] = {

@@ -25,7 +25,7 @@ from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
-from schemas.labels import UNKNOWN
+from schemas.labels import UNKNOWN, UNLABELLED
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -54,6 +54,8 @@ _NAME = re.compile(r"[A-Za-z][\w .:/+-]{0,63}", re.ASCII)
 _BENIGN = "BENIGN"
 _ATTACK = "ATTACK"
 _WORDS = {"0": 0, "false": 0, "benign": 0, "normal": 0, "1": 1, "true": 1, "attack": 1}
+#: Columns of a file that are named where none of them is wanted.
+_SHOWN = 10
 #: Identities are no longer (:class:`schemas.records.RecordType`).
 _KEY_CHARACTERS = 36
 
@@ -88,6 +90,8 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
     word, kind = label.strip(), attack_type.strip()
     if not word and not kind:
         raise BadLabel("no label")
+    if word == UNLABELLED:
+        raise BadLabel(f"label {word}: nobody has said what it is")
     known = _WORDS.get(word.lower())
     if known is None:
         if not (_NAME.fullmatch(word or kind) and _NAME.fullmatch(kind or word)):
@@ -130,8 +134,8 @@ def read(
     Parameters
     ----------
     file
-        Its columns are those of the table; ``record_key`` may bear the name of the type's own key. ``labelled_at`` is the file's time
-        where it is left out, so that a second import changes nothing.
+        Its columns are those of the table; ``record_key`` may bear the name of the type's own key, ``label`` that of the column in
+        files of the meter. ``labelled_at`` is the file's time where it is left out, so that a second import changes nothing.
     record
         Whose labels they are, where no column ``record_type`` says so.
     defaults
@@ -158,12 +162,13 @@ def read(
         raise CaptureError(
             f"{file}: {getattr(e, 'strerror', None) or one_line(e)}", "name a CSV file with a header line, or a Parquet file"
         ) from e
+    if cells and "label" not in cells[0] and "Label" in cells[0]:  # what flowlake meter --labels writes
+        cells = [{"label" if name == "Label" else name: value for name, value in cell.items()} for cell in cells]
     names = set(cells[0]) if cells else set()
     if cells and not (names & {"record_key", record.key} and names & {"label", "attack_type"}):
-        raise CaptureError(
-            f"{file}: its columns are {', '.join(sorted(map(str, names)))}",
-            f"it needs record_key (or {record.key}), and label or attack_type",
-        )
+        some = sorted(map(str, names))
+        shown = ", ".join(some[:_SHOWN]) + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
+        raise CaptureError(f"{file}: its columns are {shown}", f"it needs record_key (or {record.key}), and label or attack_type")
     good, bad = [], []
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:

@@ -6,7 +6,9 @@ meter will show it.
 
 from __future__ import annotations
 
-from schemas.labels import BENIGN
+from collections.abc import Collection
+
+from schemas.labels import BENIGN, UNLABELLED
 
 #: Features not taken from files with CICFlowMeter's names, and why.
 WRONG_IN_CIC: dict[str, str] = {
@@ -21,12 +23,23 @@ WRONG_IN_CIC: dict[str, str] = {
 ATTEMPTED = " - Attempted"
 
 
+#: A column that ``flowlake meter`` alone writes beside CICFlowMeter's.
+_OURS = "feature_version"
+
+
+def wrong_in(names: Collection[str]) -> frozenset[str]:
+    """Features that a file with CICFlowMeter's names has wrong, by the names of its columns: none of those that our own meter wrote."""
+    return frozenset() if _OURS in names else frozenset(WRONG_IN_CIC)
+
+
 def label_name(said: str) -> tuple[str, str]:
-    """The name that a training has for a label of a file, and a note where that means something else; empty of most.
+    """The name that a training has for a label of a file, "" for none, and a note where that means something else; empty of most.
 
     Attacks keep their names: a classifier tells them apart, and what alerts call them
     (:attr:`schemas.records.CsvNames.labels`) goes with it.
     """
+    if said == UNLABELLED:
+        return "", ""
     if said.endswith(ATTEMPTED):
         return BENIGN, f"rows labelled '..{ATTEMPTED}' taken as {BENIGN}"
     return said, ""

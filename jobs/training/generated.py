@@ -27,6 +27,7 @@ def generated_flows(
     *,
     preset: str = "train",
     duration_s: float | None = None,
+    kinds: Sequence[str] = (),
     settings: MeterSettings | None = None,
     progress: Callable[[str], None] = print,
 ) -> LabelledFlows:
@@ -40,6 +41,8 @@ def generated_flows(
         The generator's preset.
     duration_s
         Capture time of each run, seconds; the preset's own when None.
+    kinds
+        Attacks and benign kinds to take; none named: all.
     settings
         Metering rules, those of the stream.
     progress
@@ -48,19 +51,21 @@ def generated_flows(
     Raises
     ------
     ConfigError
-        No such preset, or a duration out of range.
+        No such preset or kind, or a duration out of range.
     ModelError
         A metered record has no row in the ground truth: generator and meter disagree, and labels would be wrong.
     """
-    return concat([_one(preset, seed, duration_s, settings, progress) for seed in seeds])
+    return concat([_one(preset, seed, duration_s, tuple(kinds), settings, progress) for seed in seeds])
 
 
-def _one(name: str, seed: int, duration_s: float | None, settings: MeterSettings | None, progress: Callable[[str], None]) -> LabelledFlows:
+def _one(
+    name: str, seed: int, duration_s: float | None, kinds: tuple[str, ...], settings: MeterSettings | None, progress: Callable[[str], None]
+) -> LabelledFlows:
     from jobs.metering.batch import meter_captures
     from sensors.generate import generate, preset, truth
     from sensors.packets.pcapwriter import PcapWriter
 
-    run = generate(preset(name, seed=seed, duration_s=duration_s))
+    run = generate(preset(name, seed=seed, duration_s=duration_s, kinds=kinds))
     with tempfile.TemporaryDirectory(prefix="flowlake-train-") as temp:
         capture = Path(temp) / f"{name}-{seed}.pcap"
         with PcapWriter(capture) as writer:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from infra.errors import ModelError
 from infra.names import printable
 from jobs.scoring.matrix import Records
-from jobs.training.cic import WRONG_IN_CIC, label_name
+from jobs.training.cic import label_name, wrong_in
 from jobs.training.labelled import LabelledFlows
 from jobs.training.sampling import HashedRows, mixed
 from schemas.features import FEATURES, REDUNDANT_FEATURES
@@ -143,9 +143,10 @@ class RowReader:
         own = sum(name in self.schema.names for name in wanted)
         found = {name: self._find(name) for name in wanted}
         if self.record.csv is not None and sum(column is not None for column in found.values()) > own:
-            wrong = [name for name in wanted if name in WRONG_IN_CIC]
-            self.notes.append("left out, known to be wrong in such files: " + ", ".join(sorted(self._cic(name) for name in wrong)))
-            usable = _usable_of_cic(wanted)
+            wrong = wrong_in(self.schema.names)
+            if out := [name for name in wanted if name in wrong]:
+                self.notes.append("left out, known to be wrong in such files: " + ", ".join(sorted(self._cic(name) for name in out)))
+            usable = _usable_of_cic(wanted, wrong)
             found = {name: column for name, column in found.items() if name in usable}
             if layout := self._layout({name for name, column in found.items() if column is not None}):
                 self.notes.append(f"a file of {len(layout)} features: models of it read no others")
@@ -162,7 +163,7 @@ class RowReader:
     def _layout(self, have: set[str]) -> set[str]:
         """The features of a known layout that a file holds exactly; empty of any other."""
         assert self.record.csv is not None
-        usable = _usable_of_cic(candidates(self.record))
+        usable = _usable_of_cic(candidates(self.record), wrong_in(self.schema.names))
         layouts = [set(layout) & usable for layout in self.record.csv.layouts.values()]
         return next((layout for layout in layouts if layout == have), set())
 
@@ -196,6 +197,8 @@ class RowReader:
         if not said:
             return ""
         name, note = label_name(_WORDS.get(said.lower(), said))
+        if not name:
+            return ""
         if note:
             self.dropped[note] += count
         known = self.record.alerts.by_name if self.record.alerts else {}
@@ -248,9 +251,9 @@ class RowReader:
         return mixed(pd.util.hash_pandas_object(pd.DataFrame(data), index=False).to_numpy(np.uint64), self.seed)
 
 
-def _usable_of_cic(names: Sequence[str]) -> set[str]:
+def _usable_of_cic(names: Sequence[str], wrong: frozenset[str]) -> set[str]:
     """Those that files with CICFlowMeter's names have, and have right."""
-    return set(names) & {feature.name for feature in FEATURES} - set(WRONG_IN_CIC)
+    return set(names) & {feature.name for feature in FEATURES} - wrong
 
 
 def label_column(names: Sequence[str], origin: str) -> str:

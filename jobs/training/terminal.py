@@ -107,7 +107,7 @@ def _ages(report: TrainingReport) -> Table:
 def _table(title: str, *columns: str) -> Table:
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=title, min_width=len(title) + 2)  # else a narrow table breaks its title
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i else "left", no_wrap=not i)
     return table

@@ -99,8 +99,8 @@ def import_(
         return
     same = done.rows - done.rejected - done.added - done.changed
     print(
-        f"{done.added} new, {done.changed} changed, {same} there already, {back.skipped} without a label, {done.rejected} rejected"
-        + (f": {looks.word(done.reject_file)}" if done.rejected else "")
+        f"{done.added:,} new, {done.changed:,} changed, {same:,} there already, {back.skipped:,} without a label, "
+        f"{done.rejected:,} rejected" + (f": {looks.word(done.reject_file)}" if done.rejected else "")
     )
     if back.unknown:
         some = ", ".join(back.unknown[:_SHOWN]) + (", ..." if len(back.unknown) > _SHOWN else "")

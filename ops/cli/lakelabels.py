@@ -41,7 +41,8 @@ def import_(
 ) -> None:
     """Store the labels of a file: columns record_key (or the records' own key), label or attack_type; the others may be left out.
 
-    A second time changes nothing. Rows that are no labels go to FILE.rejects.csv, with line and reason.
+    What flowlake meter --labels writes is such a file. A second time changes nothing. Rows that are no labels go to FILE.rejects.csv,
+    with line and reason.
     """
     from dataclasses import asdict
 
@@ -54,7 +55,7 @@ def import_(
         print(json.dumps({name: value for name, value in asdict(done).items() if name != "keys"}))
         return
     same = done.rows - done.rejected - done.added - done.changed
-    news = f"{done.added} new, {done.changed} changed, {same} there already or said twice, {done.rejected} rejected"
+    news = f"{done.added:,} new, {done.changed:,} changed, {same:,} there already or said twice, {done.rejected:,} rejected"
     print(f"{counted(done.rows, 'row')}: {news}")
     if done.rejected:
         print(f"rejected: {done.reject_file}")

@@ -1,4 +1,4 @@
-"""The notebooks on errors, on the threshold and for a hunt, executed top to bottom on generated traffic."""
+"""The notebooks on models and for a hunt, executed top to bottom on generated traffic."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from infra.config import ROOT, Settings
 from jobs.scoring.registry import Training, register
 from jobs.training.fit import Choices, fit
 from jobs.training.generated import generated_flows
+from jobs.watching import reference
 from schemas.packets import FLOWS
 from tests import cookbookdata
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 FIGURES = {
     "03_errors_and_explanations": ["attacks", "confusion", "contributions", "scores"],
@@ -29,13 +30,13 @@ FIGURES = {
 
 
 @pytest.fixture
-def champion(settings: Callable[..., Settings]) -> Settings:
-    """A registry with a champion that was trained on some seconds."""
+def champion(settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+    """A registry with a champion that was trained on some seconds, and its profile."""
     made = settings()
-    flows = generated_flows([41], duration_s=8, progress=lambda _: None)
+    flows = generated_flows([41, 43, 44, 45, 46], duration_s=3, progress=lambda _: None)  # parts that say how far hours differ
     fitted = fit(flows, flows, Choices(features=12))
-    about = Training("a test", {}, {})
     model = fitted.model
+    about = Training("a test", {}, {}, [reference.write_profile(tmp_path, model, flows)])
     register(
         made, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=about, promote=True, usual=model.usual
     )
@@ -45,7 +46,7 @@ def champion(settings: Callable[..., Settings]) -> Settings:
 def run(notebook: str, home: Path, **more: Any) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"FLOWLAKE_HOME": str(home), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     command = [sys.executable, str(ROOT / "notebooks" / f"{notebook}.py")]
-    return subprocess.run(command, cwd=home, env=environment | more, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, cwd=home, env=environment | more, capture_output=True, text=True, timeout=400)
 
 
 def test_the_notebooks_about_the_champion(champion: Settings, home: Path) -> None:
@@ -65,8 +66,42 @@ def test_the_notebooks_about_the_champion(champion: Settings, home: Path) -> Non
     assert cheap <= own
 
 
-def test_without_a_champion_they_say_so(home: Path) -> None:
-    done = run("05_threshold_and_cost", home)
+def drawn(folder: Path) -> list[str]:
+    """Figures of a folder; none is blank."""
+    files = sorted(folder.iterdir())
+    assert all(image.imread(file).std() > 0.02 for file in files)
+    return [file.stem for file in files]
+
+
+def test_a_training_is_drawn(home: Path) -> None:
+    done = run("02_train_and_evaluate", home, SEEDS="41,42,43", DURATION="3", FIGURES=str(home / "figures"))
+    assert done.returncode == 0, done.stderr
+    assert drawn(home / "figures") == ["calibration", "features", "learning", "rates", "unseen"]
+    recall, low, high = map(float, re.findall(r"held out: recall ([\d.]+) \(([\d.]+) to ([\d.]+)\)", done.stdout)[0])
+    assert 0 < low < recall < high < 1
+    last = re.findall(r"1 of 1 seeds, [\d,]+ records: recall ([\d.]+)", done.stdout)
+    assert [float(found) for found in last] == [recall], "the last step of the learning curve is the model itself"
+    few = run("02_train_and_evaluate", home, SEEDS="41,42")
+    assert few.returncode == 1
+    assert "three are needed" in few.stderr
+
+
+def test_a_change_is_seen_and_none_is_not(champion: Settings, home: Path) -> None:
+    assert champion.scoring.alias == "champion"
+    done = run("04_drift", home, HOURS="4", DURATION="4", FIGURES=str(home / "figures"))
+    assert done.returncode == 0, done.stderr
+    assert drawn(home / "figures") == ["farthest", "map", "scores", "truth"]
+    alarms = [int(found) for found in re.findall(r"^hour \d+.*, (\d+) alarms", done.stdout, re.MULTILINE)]
+    assert len(alarms) == 4
+    assert max(alarms[:2]) < min(alarms[2:])
+    wrong = run("04_drift", home, KINDS="gossip", HOURS="2", DURATION="1")
+    assert wrong.returncode == 1
+    assert "gossip" in wrong.stderr
+
+
+@pytest.mark.parametrize("notebook", ["04_drift", "05_threshold_and_cost"])
+def test_without_a_champion_they_say_so(notebook: str, home: Path) -> None:
+    done = run(notebook, home)
     assert done.returncode == 1
     assert "no model registry" in done.stderr
     assert "flowlake train" in done.stderr

@@ -50,6 +50,14 @@ class PyFileSystem:
         raise AssertionError(f"read through {type(handler).__name__}, which is Python")
 pyarrow.fs.PyFileSystem = PyFileSystem
 """
+#: As notebooks ask.
+ENGINE = """
+from infra import config
+from jobs.asking.engine import Engine
+engine = Engine(config.load())
+print(engine.ask("SELECT attack_type, count(*) AS flows FROM flows GROUP BY ALL ORDER BY ALL").read_all().to_pylist())
+engine.close()
+"""
 
 
 def many_rows() -> pa.Table:
@@ -77,7 +85,7 @@ def demo_line() -> list[str]:
 WAYS: dict[str, list[str]] = {
     **{f"snippet-{number}": ["-c", text] for number, text in enumerate(SNIPPETS)},
     "demo": demo_line(),
-    "notebook": [str(ROOT / "notebooks" / "model_quality.py")],
+    "engine": ["-c", ENGINE],
     "flows": ["-m", "ops.cli.main", "flows", "--json"],
     "sql": ["-m", "ops.cli.main", "sql", "SELECT attack_type, count(*) FROM flows GROUP BY ALL"],
 }

@@ -78,6 +78,16 @@ def test_a_csv_file_twice_and_its_rejects(made: Settings, tmp_path: Path) -> Non
     assert import_file(made, file, FLOWS, BY) == Imported(7, 0, 0, 3, done.reject_file)
 
 
+def test_what_the_meter_writes_is_taken(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "flows.csv"
+    file.write_text("Flow ID,Label,flow_id\nx-y,SYN_SCAN,a\nx-z,BENIGN,b\nz-y,NeedManualLabel,c\n")
+    done = import_file(made, file, FLOWS, BY)
+    assert (done.added, done.rejected) == (2, 1)
+    assert said(made) == {"a": (1, "SYN_SCAN", "lab"), "b": (0, "BENIGN", "lab")}
+    with open(done.reject_file, newline="") as text:
+        assert [row["reason"] for row in csv.DictReader(text)] == ["label NeedManualLabel: nobody has said what it is"]
+
+
 def test_without_times_a_second_import_changes_nothing(made: Settings, tmp_path: Path) -> None:
     file = tmp_path / "truth.parquet"
     pq.write_table(pa.table({"record_key": ["a", "b"], "label": pa.array([1.0, 0.0]), "record_type": ["readings", "flows"]}), file)
@@ -126,6 +136,7 @@ def test_a_person_goes_before_a_machine_whenever_it_spoke_and_who_disagrees_is_t
     [
         ("x.csv", "id,label\na,1\n", "its columns are id, label"),
         ("x.csv", "flow_id,note\na,1\n", "its columns are flow_id, note"),
+        ("x.csv", f"{','.join(f'c{n:02}' for n in range(90))}\n{',' * 89}\n", "its columns are c00, .*c09 and 80 more"),
         ("x.parquet", "no parquet", "x.parquet"),
         ("x.csv", 'flow_id,label\n"a,1\n', "x.csv"),
         ("x.csv", b"flow_id,label\n\xff,1\n", "x.csv"),

@@ -54,6 +54,20 @@ def test_names_labels_and_days(tmp_path: Path) -> None:
     assert "Subflow Fwd Bytes" in notes
 
 
+def test_a_file_of_our_own_meter_has_no_wrong_columns(tmp_path: Path) -> None:
+    table = cic_table()
+    labels = ["NeedManualLabel", *table.column("Label").to_pylist()[1:]]
+    table = table.set_column(table.schema.get_field_index("Label"), "Label", pa.array(labels))
+    ours = {name: np.zeros(table.num_rows) for name in ("bwd_act_data_pkts", "bwd_seg_size_min")}
+    for name, values in {**ours, "feature_version": ["1"] * table.num_rows}.items():
+        table = table.append_column(name, pa.array(values)) if name not in table.schema.names else table
+    loaded = load_records(write(tmp_path, table))
+    assert set(WRONG_IN_CIC) - {"subflow_fwd_packets", "subflow_bwd_packets"} <= set(loaded.flows.columns)
+    assert len(loaded.flows) == len(load_records(write(tmp_path, cic_table())).flows) - 1
+    assert "NeedManualLabel" not in loaded.flows.y
+    assert not any("known to be wrong" in note for note in loaded.notes)
+
+
 def test_own_names_with_times(tmp_path: Path) -> None:
     table = pa.table({n: np.arange(3) for n in CANDIDATES})
     times = [datetime(2026, 1, day, 23, 59, tzinfo=UTC) for day in (1, 2, 2)]
