@@ -203,10 +203,10 @@ class Trees:
         if int(self.column.max()) + self.values.shape[1] > width:
             raise ValueError(f"the trees have more than {width} sums")
         x = np.ascontiguousarray(x)
-        first, which = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
-        found = _distinct(x.view(np.uint32), first, which)
+        first, which = distinct_rows(x)
+        found = len(first)
         if found < len(x):
-            x = x[first[:found]]
+            x = x[first]
         out = np.zeros((found, width))
         if begin is not None:
             out += begin
@@ -216,6 +216,13 @@ class Trees:
         else:
             _walk(x, self.roots, self.depths, self._nodes, self._nodes.view(np.float32), *leaves, out)
         return out if found == len(which) else out[which]
+
+
+def distinct_rows(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of a float32[n, columns] matrix that occur for the first time, int64[k]; of every row its place among them, int64[n]."""
+    first, which = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
+    found = _distinct(np.ascontiguousarray(x).view(np.uint32), first, which)
+    return first[:found], which
 
 
 def check(tree: Nodes, columns: int) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from infra.errors import ModelError
 from jobs.scoring.explain import usual_values
 from jobs.scoring.model import ScoringModel
+from jobs.training import unseen
 from jobs.training.evaluate import choose_threshold
 from jobs.training.labelled import LabelledFlows
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION, REDUNDANT_FEATURES
@@ -42,6 +43,8 @@ class Choices:
         Two columns whose rank correlation exceeds it (either sign) count as one.
     max_fpr
         False-positive rate that the threshold keeps on the validation flows.
+    novelty_fpr
+        False-positive rate that the detector of unknown attacks may add (:mod:`jobs.training.unseen`); 0: none is fitted.
     seed
         Seed of every random choice.
     """
@@ -49,6 +52,7 @@ class Choices:
     features: int = 20
     max_correlation: float = 0.98
     max_fpr: float = 0.005
+    novelty_fpr: float = 0.0002
     seed: int = 7
 
 
@@ -87,7 +91,8 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> Fi
     )
     p_attack, _, _ = provisional.decide(provisional.predict(validation.select(columns).x))
     threshold = choose_threshold(p_attack, validation, choices.max_fpr)
-    model = replace(provisional, threshold=threshold, usual=usual_values(data.x[~data.attack], columns))
+    novelty = unseen.fit(train, validation, choices)
+    model = replace(provisional, threshold=threshold, usual=usual_values(data.x[~data.attack], columns), novelty=novelty)
     return Fitted(estimator, model, tuple(float(v) for v in estimator.feature_importances_))
 
 
