@@ -125,7 +125,9 @@ class Near:
             raise ValueError(f"novelty: columns are not some of {width}")
         fit = edges.ndim == centres.ndim == 2 and len(edges) == len(columns) == centres.shape[1]
         if not fit or edges.shape[1] < 2 or not len(centres) or not (np.isfinite(edges).all() and np.isfinite(centres).all()):
-            raise ValueError(f"novelty: edges {list(edges.shape)} and centres {list(centres.shape)} are not those of {len(columns)} columns")
+            raise ValueError(
+                f"novelty: edges {list(edges.shape)} and centres {list(centres.shape)} are not those of {len(columns)} columns"
+            )
         if (np.diff(edges, axis=1) < 0).any():
             raise ValueError("novelty: edges are not ascending")
         return cls(columns.astype(np.int64), edges.astype(np.float32), centres.astype(np.float32))

@@ -1,4 +1,4 @@
-"""A panel of detectors with one budget of false alarms: how rare among benign records is what the most alarmed of them says?
+"""A panel of detectors with one budget of false alarms: it says how rare among benign records the most alarmed of them finds a record.
 
 Each member's score becomes the share of benign records, of days or runs that it was not fitted to, with at least that score. Such shares
 can be compared, whatever the scores are. A member of half the weight must be twice as sure.

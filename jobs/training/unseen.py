@@ -125,9 +125,7 @@ def _trees(flows: LabelledFlows, seed: int) -> Trees:
 
     from jobs.training.fit import class_weights
 
-    some = np.sort(
-        np.concatenate([_drawn(np.flatnonzero(flows.y == label), _most(label), seed) for label in np.unique(flows.y).tolist()])
-    )
+    some = np.sort(np.concatenate([_drawn(np.flatnonzero(flows.y == label), _most(label), seed) for label in np.unique(flows.y).tolist()]))
     fitted = ExtraTreesClassifier(random_state=seed, n_jobs=-1, **TREES).fit(
         flows.x[some], flows.attack[some], sample_weight=class_weights(flows.y[some])
     )

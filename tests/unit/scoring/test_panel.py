@@ -17,7 +17,7 @@ from jobs.scoring.trees import Trees
 
 RNG = np.random.default_rng(8)
 BENIGN = RNG.normal(size=(2000, 4)).astype(np.float32)
-ATTACKS = (RNG.normal(size=(500, 4)) + [0, 0, 0, 4]).astype(np.float32)
+ATTACKS = (RNG.normal(size=(500, 4)) + np.array([0, 0, 0, 4])).astype(np.float32)
 EVERYTHING = Gate(0, -np.inf, np.inf)
 
 
