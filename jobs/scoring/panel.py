@@ -6,7 +6,7 @@ can be compared, whatever the scores are. A member of half the weight must be tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ class Exposed:
 
 
 #: Kind of a member -> the member of a file's arrays.
-_KINDS = {"near": Near.of, "exposed": Exposed.of}
+_KINDS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]], int], Member]] = {"near": Near.of, "exposed": Exposed.of}
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,12 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> No
 def _crossed(flows: LabelledFlows, seed: int) -> Iterator[tuple[Mask, Mask]]:
     """Rows to fit to and rows to score, :data:`FOLDS` times: whole groups, or at random where there are fewer than three."""
     names, group = np.unique(flows.group, return_inverse=True)
+    parts = min(FOLDS, len(names))
     if len(names) < 3:
-        group, names = np.random.default_rng(seed).integers(0, FOLDS, len(flows)), np.arange(FOLDS)
-    of = group % min(FOLDS, len(names))
-    for fold in range(min(FOLDS, len(names))):
-        yield of != fold, of == fold
+        parts, group = FOLDS, np.random.default_rng(seed).integers(0, FOLDS, len(flows))
+    for part in range(parts):
+        out = np.asarray(group % parts == part)
+        yield ~out, out
 
 
 def seats_of(flows: LabelledFlows, seed: int, only: Sequence[str] = tuple(WEIGHTS)) -> dict[str, Seat]:
