@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +80,14 @@ def test_an_array_round_trip_gives_the_same() -> None:
     assert again.kind == "panel"
     assert np.array_equal(again.score(rows), made.score(rows))
     assert all(array.dtype != object for array in made.arrays().values())  # such a file would run code
+
+
+def test_a_file_holds_it_without_code(tmp_path: Path) -> None:
+    made = panel()
+    np.savez_compressed(tmp_path / "panel.npz", **made.arrays())
+    with np.load(tmp_path / "panel.npz", allow_pickle=False) as file:
+        again = Panel.of({name: file[name] for name in file.files})
+    assert np.array_equal(again.score(ATTACKS), made.score(ATTACKS))
 
 
 def test_another_width_is_refused() -> None:

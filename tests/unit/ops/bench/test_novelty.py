@@ -87,7 +87,7 @@ def test_the_command_compares_what_is_trained_with_a_detector(tmp_path: Path) ->
 
     file = written(tmp_path, days())
     told = ["--only", f"tails,{ALONE},{BOTH}", "--max-fpr", "0.02", "--json", str(tmp_path / "out.json")]
-    done = CliRunner().invoke(app, ["novelty", "--records", str(file), *told])
+    done = CliRunner().invoke(app, ["novelty", "--records", str(file), *told], standalone_mode=False)
     result = json.loads((tmp_path / "out.json").read_text())
     assert done.return_value == (0 if result["met"] else 1), done.output
     assert [row["way"] for row in result["rows"]] == ["tails", ALONE, BOTH]
