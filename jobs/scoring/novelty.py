@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from jobs.scoring.panel import Panel
+from jobs.scoring.panel import DetectorPanel
 
 
 class Detector(Protocol):
@@ -98,4 +98,4 @@ class Tails:
 
 
 #: Kind -> the detector of a file's arrays; raises ValueError or KeyError for what is none.
-DETECTORS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]]], Detector]] = {"tails": Tails.of, "panel": Panel.of}
+DETECTORS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]]], Detector]] = {"tails": Tails.of, "panel": DetectorPanel.of}

@@ -23,7 +23,7 @@ Scores = npt.NDArray[np.float64]
 _EXACT, _FURTHER = 64, 192
 
 
-class Member(Protocol):
+class Panellist(Protocol):
     """Scores records; more is more suspicious. Any unit."""
 
     def score(self, x: npt.NDArray[np.float32]) -> Scores:
@@ -60,11 +60,11 @@ class Exposed:
 
 
 #: Kind of a member -> the member of a file's arrays.
-_KINDS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]], int], Member]] = {"near": Near.of, "exposed": Exposed.of}
+_KINDS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]], int], Panellist]] = {"near": Near.of, "exposed": Exposed.of}
 
 
 @dataclass(frozen=True)
-class Gate:
+class Among:
     """Records that a member judges: those with ``low <= value < high`` in a column. Of the others it says nothing."""
 
     column: int
@@ -81,8 +81,8 @@ class Gate:
 class Seat:
     """A member, the records that it judges, and its weight in (0, 1]."""
 
-    member: Member
-    gate: Gate
+    member: Panellist
+    gate: Among
     weight: float
 
     def score(self, x: npt.NDArray[np.float32]) -> Scores:
@@ -95,7 +95,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Panel:
+class DetectorPanel:
     """Members, and what benign records score with each.
 
     Attributes
@@ -120,7 +120,7 @@ class Panel:
     kind: str = "panel"
 
     @classmethod
-    def calibrated(cls, seats: Sequence[Seat], width: int, benign: Sequence[Scores]) -> Panel:
+    def calibrated(cls, seats: Sequence[Seat], width: int, benign: Sequence[Scores]) -> DetectorPanel:
         """Members with the scores of n benign records, float64[n] of each, from members like them that were not fitted to these."""
         n = len(benign[0])
         exact = np.arange(1, min(n, _EXACT) + 1)
@@ -164,7 +164,7 @@ class Panel:
         return found
 
     @classmethod
-    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Panel:
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> DetectorPanel:
         """The inverse of :meth:`arrays`.
 
         Raises
@@ -189,5 +189,5 @@ class Panel:
         seats = []
         for at, (kind, (column, low, high), weight) in enumerate(zip(kinds.tolist(), gates.tolist(), weights.tolist(), strict=True)):
             own = {name.removeprefix(f"{at}."): array for name, array in arrays.items() if name.startswith(f"{at}.")}
-            seats.append(Seat(_KINDS[kind](own, width), Gate(int(column), low, high), weight))
+            seats.append(Seat(_KINDS[kind](own, width), Among(int(column), low, high), weight))
         return cls(tuple(seats), width, ranks.astype(np.int64), tails, benign)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from jobs.scoring.forest import nodes_of
 from jobs.scoring.near import Near
 from jobs.scoring.novelty import Novelty
-from jobs.scoring.panel import Exposed, Gate, Panel, Scores, Seat
+from jobs.scoring.panel import Exposed, Among, DetectorPanel, Scores, Seat
 from jobs.scoring.trees import Trees
 from jobs.training.labelled import LabelledFlows, concat
 from schemas.labels import BENIGN
@@ -81,7 +81,7 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices) -> No
     if not found:
         return None
     scores = list(found.values())
-    panel = Panel.calibrated([seats[name] for name in found], len(flows.columns), scores)
+    panel = DetectorPanel.calibrated([seats[name] for name in found], len(flows.columns), scores)
     return Novelty(panel, flows.columns, lowest_threshold(panel.of_members(scores), flows.closed[benign], choices.novelty_fpr))
 
 
@@ -111,13 +111,13 @@ def seats_of(flows: LabelledFlows, seed: int, only: Sequence[str] = tuple(WEIGHT
     return seats
 
 
-def _gates(columns: Sequence[str]) -> tuple[Gate, Gate]:
+def _gates(columns: Sequence[str]) -> tuple[Among, Among]:
     """Records of TCP, and all others. Without the column that tells them apart, all are taken for TCP."""
     name, least = _TCP
     if name not in columns:
-        return Gate(0, -np.inf, np.inf), Gate(0, np.inf, np.inf)
+        return Among(0, -np.inf, np.inf), Among(0, np.inf, np.inf)
     at = columns.index(name)
-    return Gate(at, least, np.inf), Gate(at, -np.inf, least)
+    return Among(at, least, np.inf), Among(at, -np.inf, least)
 
 
 def _trees(flows: LabelledFlows, seed: int) -> Trees:

@@ -12,14 +12,14 @@ from sklearn.ensemble import ExtraTreesClassifier
 from jobs.scoring.forest import nodes_of
 from jobs.scoring.near import Near
 from jobs.scoring.novelty import DETECTORS
-from jobs.scoring.panel import Exposed, Gate, Panel, Seat
+from jobs.scoring.panel import Exposed, Among, DetectorPanel, Seat
 from jobs.scoring.treefile import arrays, trees_of
 from jobs.scoring.trees import Trees
 
 RNG = np.random.default_rng(8)
 BENIGN = RNG.normal(size=(2000, 4)).astype(np.float32)
 ATTACKS = (RNG.normal(size=(500, 4)) + np.array([0, 0, 0, 4])).astype(np.float32)
-EVERYTHING = Gate(0, -np.inf, np.inf)
+EVERYTHING = Among(0, -np.inf, np.inf)
 
 
 def trees() -> Trees:
@@ -29,10 +29,10 @@ def trees() -> Trees:
     return Trees.of([nodes._replace(value=nodes.value[:, 1:], gaps_left=None) for nodes in laid], 4)
 
 
-def panel(weight: float = 0.5) -> Panel:
-    seats = [Seat(Near.fit(BENIGN, np.arange(3)), EVERYTHING, weight), Seat(Exposed(trees()), Gate(1, -1.0, np.inf), 1.0)]
+def panel(weight: float = 0.5) -> DetectorPanel:
+    seats = [Seat(Near.fit(BENIGN, np.arange(3)), EVERYTHING, weight), Seat(Exposed(trees()), Among(1, -1.0, np.inf), 1.0)]
     others = np.random.default_rng(9).normal(size=(3000, 4)).astype(np.float32)
-    return Panel.calibrated(seats, 4, [seat.score(others) for seat in seats])
+    return DetectorPanel.calibrated(seats, 4, [seat.score(others) for seat in seats])
 
 
 def test_what_either_member_finds_is_found() -> None:
@@ -86,7 +86,7 @@ def test_a_file_holds_it_without_code(tmp_path: Path) -> None:
     made = panel()
     np.savez_compressed(tmp_path / "panel.npz", **made.arrays())
     with np.load(tmp_path / "panel.npz", allow_pickle=False) as file:
-        again = Panel.of({name: file[name] for name in file.files})
+        again = DetectorPanel.of({name: file[name] for name in file.files})
     assert np.array_equal(again.score(ATTACKS), made.score(ATTACKS))
 
 
@@ -111,14 +111,14 @@ def test_another_width_is_refused() -> None:
 )
 def test_arrays_of_no_panel_are_refused(name: str, array: np.ndarray, said: str) -> None:
     with pytest.raises((ValueError, KeyError), match=said):
-        Panel.of({**panel().arrays(), name: array})
+        DetectorPanel.of({**panel().arrays(), name: array})
 
 
 @pytest.mark.parametrize(("name", "said"), [("tails", "falling"), ("ranks", "rising")])
 def test_arrays_in_another_order_are_refused(name: str, said: str) -> None:
     made = panel().arrays()
     with pytest.raises(ValueError, match=said):
-        Panel.of({**made, name: made[name][..., ::-1]})
+        DetectorPanel.of({**made, name: made[name][..., ::-1]})
 
 
 def test_trees_of_a_file_give_the_same_sums() -> None:
