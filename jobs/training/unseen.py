@@ -21,7 +21,7 @@ import numpy.typing as npt
 from jobs.scoring.forest import nodes_of
 from jobs.scoring.near import Near
 from jobs.scoring.novelty import Novelty
-from jobs.scoring.panel import Exposed, Among, DetectorPanel, Scores, Seat
+from jobs.scoring.panel import Among, DetectorPanel, Exposed, Scores, Seat
 from jobs.scoring.trees import Trees
 from jobs.training.labelled import LabelledFlows, concat
 from schemas.labels import BENIGN

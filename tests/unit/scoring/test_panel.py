@@ -12,7 +12,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from jobs.scoring.forest import nodes_of
 from jobs.scoring.near import Near
 from jobs.scoring.novelty import DETECTORS
-from jobs.scoring.panel import Exposed, Among, DetectorPanel, Seat
+from jobs.scoring.panel import Among, DetectorPanel, Exposed, Seat
 from jobs.scoring.treefile import arrays, trees_of
 from jobs.scoring.trees import Trees
 
