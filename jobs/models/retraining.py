@@ -151,13 +151,14 @@ def _label(about: _Workplace) -> dict[str, Any]:
 def _train(about: _Workplace) -> dict[str, Any]:
     found = _trained(about)
     if found is None:
+        from jobs.training.fit import Choices
         from jobs.training.train import train
 
         # What training promotes by its own rule is the challenger: champions are made by the gates.
         scoring = about.settings.scoring.model_copy(update={"alias": about.settings.scoring.challenger_alias})
         aside = about.settings.model_copy(update={"scoring": scoring})
         with registry.marked(**{TAG: about.run.name}):
-            train(aside, **_data(about.run), progress=about.progress)
+            train(aside, **_data(about.run), choices=Choices(family=about.settings.retrain.family), progress=about.progress)
         found = _trained(about)
         assert found is not None
     one = versions.version(about.settings, about.record, found)

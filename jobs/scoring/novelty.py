@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from jobs.scoring.panel import DetectorPanel
+
 
 class Detector(Protocol):
     """Scores records by how unusual they are."""
@@ -96,4 +98,4 @@ class Tails:
 
 
 #: Kind -> the detector of a file's arrays; raises ValueError or KeyError for what is none.
-DETECTORS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]]], Detector]] = {"tails": Tails.of}
+DETECTORS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]]], Detector]] = {"tails": Tails.of, "panel": DetectorPanel.of}

@@ -11,9 +11,8 @@ the bits are scikit-learn's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numba
@@ -194,42 +193,6 @@ class Trees:
             gaps_left=np.concatenate(gaps) if len(gaps) == len(trees) else None,
         )
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What a file holds of trees without gaps that all add to the same sums; :meth:`of_arrays` is the inverse."""
-        kept = ("roots", "feature", "threshold", "children", "leaf_row", "cover", "values")
-        return {**{name: getattr(self, name) for name in kept}, "columns": np.array(self.columns)}
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Trees:
-        """Trees of a file's arrays, every index looked at.
-
-        Raises
-        ------
-        ValueError
-            The arrays are no trees: a damaged or malicious file.
-        KeyError
-            One is missing.
-        """
-        roots, feature, threshold, children, leaf_row, cover, values = (
-            np.asarray(arrays[name]) for name in ("roots", "feature", "threshold", "children", "leaf_row", "cover", "values")
-        )
-        nodes = len(feature)
-        ends = np.append(roots, nodes).astype(np.int64)
-        whole = all(len(part) == nodes for part in (threshold, leaf_row, cover)) and children.shape == (nodes, 2)
-        if not whole or ends[0] != 0 or (np.diff(ends) <= 0).any() or values.ndim != 2 or not np.isfinite(values).all():
-            raise ValueError("arrays of trees do not fit together")
-        if (leaf_row < -1).any() or (leaf_row >= len(values)).any():
-            raise ValueError("leaves of trees are out of range")
-        leaf = leaf_row >= 0
-        of_node = np.zeros((nodes, values.shape[1]))
-        of_node[leaf] = values[leaf_row[leaf]]
-        each = []
-        for at, end in pairwise(ends):
-            part = slice(at, end)
-            left, right = (np.where(leaf[part], -1, children[part, way].astype(np.int64) - at) for way in (0, 1))
-            each.append(Nodes(left, right, leaf[part], feature[part], threshold[part], cover[part], of_node[part]))
-        return cls.of(each, int(arrays["columns"]))
-
     def sums(self, x: npt.NDArray[np.float32], width: int, begin: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
         """What the leaves add up to, float64[n, width], for a float32[n, columns] matrix; from ``begin`` (float64[width]) on.
 
@@ -240,10 +203,10 @@ class Trees:
         if int(self.column.max()) + self.values.shape[1] > width:
             raise ValueError(f"the trees have more than {width} sums")
         x = np.ascontiguousarray(x)
-        first, which = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
-        found = _distinct(x.view(np.uint32), first, which)
+        first, which = distinct_rows(x)
+        found = len(first)
         if found < len(x):
-            x = x[first[:found]]
+            x = x[first]
         out = np.zeros((found, width))
         if begin is not None:
             out += begin
@@ -253,6 +216,13 @@ class Trees:
         else:
             _walk(x, self.roots, self.depths, self._nodes, self._nodes.view(np.float32), *leaves, out)
         return out if found == len(which) else out[which]
+
+
+def distinct_rows(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of a float32[n, columns] matrix that occur for the first time, int64[k]; of every row its place among them, int64[n]."""
+    first, which = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
+    found = _distinct(np.ascontiguousarray(x).view(np.uint32), first, which)
+    return first[:found], which
 
 
 def check(tree: Nodes, columns: int) -> None:

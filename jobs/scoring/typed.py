@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.scoring.forest import Forest
-from jobs.scoring.trees import Trees
+from jobs.scoring.treefile import arrays, trees_of
 
 #: The class of all attacks, of a classifier that knows no kinds.
 ATTACK = "ATTACK"
@@ -71,10 +71,11 @@ class Typer:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What a file holds of it."""
-        return {**self.forest.trees.arrays(), "kinds": np.array(self.kinds), "shares": self.shares}
+        trees = self.forest.trees
+        return {**arrays(trees), "columns": np.array(trees.columns), "kinds": np.array(self.kinds), "shares": self.shares}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Typer:
+    def of(cls, found: Mapping[str, npt.NDArray[Any]]) -> Typer:
         """The inverse of :meth:`arrays`.
 
         Raises
@@ -82,8 +83,8 @@ class Typer:
         ValueError, KeyError
             The arrays are none of a typer.
         """
-        kinds = tuple(str(kind) for kind in np.asarray(arrays["kinds"]).tolist())
-        return cls(Forest(Trees.of_arrays(arrays)), kinds, np.asarray(arrays["shares"], np.float64))
+        kinds = tuple(str(kind) for kind in np.asarray(found["kinds"]).tolist())
+        return cls(Forest(trees_of(found, int(found["columns"]))), kinds, np.asarray(found["shares"], np.float64))
 
 
 @dataclass(frozen=True)

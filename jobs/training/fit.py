@@ -13,7 +13,7 @@ from infra.errors import ModelError
 from jobs.scoring.explain import Explainer, usual_values
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.typed import ATTACK, Typer
-from jobs.training import families
+from jobs.training import families, unseen
 from jobs.training.calibrating import calibrate
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.threshold import choose_threshold
@@ -33,6 +33,8 @@ FEW_BENIGN = 5_000
 PARTS = 4
 #: Of families whose recall is less than this below the best, the cheapest is taken.
 MARGIN = 0.0002
+#: What the detector of unknown attacks may add to the false-positive rate, unless another rate is asked for.
+NOVELTY_FPR = 0.0002
 #: Records whose contributions the importance of a column is the mean of, of each label.
 _EXPLAINED = 100
 
@@ -49,6 +51,8 @@ class Choices:
         Two columns whose rank correlation exceeds it (either sign) count as one.
     max_fpr
         False-positive rate that the threshold is to keep on records to come.
+    novelty_fpr
+        False-positive rate that the detector of unknown attacks may add (:mod:`jobs.training.unseen`); 0: none is fitted.
     seed
         Seed of every random choice.
     family
@@ -61,6 +65,7 @@ class Choices:
     features: int = 80
     max_correlation: float = 0.98
     max_fpr: float = 0.001
+    novelty_fpr: float = NOVELTY_FPR
     seed: int = 7
     family: str = families.AUTO
     cross: bool = True
@@ -109,6 +114,7 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices, attac
     if not train.attack.any() or train.attack.all():
         have = ", ".join(np.unique(train.y).tolist()) or "nothing"
         raise ModelError(f"training needs {BENIGN} flows and at least one attack; found {have}")
+    novelty = unseen.fit(train, validation, choices)
     columns = choose_features(train, choices)
     train, validation = train.select(columns), validation.select(columns)
     cross = choices.cross and int((~validation.attack).sum()) < FEW_BENIGN
@@ -137,6 +143,7 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices, attac
         usual=usual_values(data.x[~data.attack], columns),
         attack_types={kind: name for kind, name in (attack_types or {}).items() if kind in kinds and name != kind},
         calibration=calibration,
+        novelty=novelty,
         typer=typer,
     )
     return Fitted(estimator, typer, model, family, _importance(model, data, choices.seed), tuple(notes))

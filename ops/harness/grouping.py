@@ -20,7 +20,8 @@ class Grouping:
 
     ``purity``: share of alerts that are of the campaign most of their incident's alerts are of. ``completeness``: share of alerts that
     are in the incident that holds most of their campaign's. None without ground truth. ``false_alerts`` are about benign flows alone, and
-    count as a campaign of their own each: they make an incident impure, and need not be together. ``missed``: campaigns that no alert is of.
+    count as a campaign of their own each: they make an incident impure, and need not be together. ``missed``: campaigns
+    that no alert is of.
     """
 
     incidents: int

@@ -76,7 +76,7 @@ def test_labels_of_what_is_worth_a_look_make_the_next_model_better(settings: Cal
     write_deltalake(made.lake.path, pa.Table.from_batches([first.score(rows)]), mode="overwrite", schema_mode="overwrite")
 
     # A person fills in what is true of what the export finds worth a look; it leaves out nothing that has no label yet.
-    chosen = choose(made, FLOWS, Choosing(("near-threshold", "tails"), limit=3000, margin=0.3))
+    chosen = choose(made, FLOWS, Choosing(("near-threshold", "novel"), limit=1500, margin=0.3, novelty=0.6))
     files.write(tmp_path / "look.csv", chosen, FLOWS)
     with (tmp_path / "look.csv").open(newline="") as text:
         lines = list(csv.DictReader(text))

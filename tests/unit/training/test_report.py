@@ -56,7 +56,7 @@ def test_tables_notes_and_card(records: Path, tmp_path: Path) -> None:
     assert "false alarms an hour" in shown
     card = file.read_text(encoding="utf-8")
     assert "labelled records labelled.parquet" in card
-    assert "flowlake train --records labelled.parquet --features 3 --max-fpr 0.001 --family auto" in card
+    assert "flowlake train --records labelled.parquet --features 3 --max-fpr 0.001 --family auto --novelty-fpr 0.0002" in card
     assert "<b>[red]" not in card
 
 

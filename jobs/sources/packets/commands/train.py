@@ -45,6 +45,16 @@ def train(
     max_fpr: Annotated[
         float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold is to keep on flows to come.")
     ] = 0.001,
+    novelty_fpr: Annotated[
+        float | None,
+        typer.Option(
+            "--novelty-fpr",
+            min=0.0,
+            max=0.5,
+            help="False-positive rate that the search for unknown attacks may add; 0: none. Default: 0.0002, of generated traffic 0.",
+            show_default=False,
+        ),
+    ] = None,
     splits: Annotated[
         str, typer.Option(help="Further ways to judge, some trainings each: day, host, attack (left out in turn); or none.")
     ] = "day,host,attack",
@@ -65,7 +75,7 @@ def train(
     from jobs.training.families import AUTO
     from jobs.training.families import family as known_family
     from jobs.training.files import save_card
-    from jobs.training.fit import Choices
+    from jobs.training.fit import NOVELTY_FPR, Choices
     from jobs.training.terminal import plain, show
     from jobs.training.train import SEEDS
     from jobs.training.train import train as run
@@ -87,7 +97,13 @@ def train(
         ways=[] if splits == "none" else [way for way in WAYS if way in names("--splits", splits, WAYS)],
         duplicates=duplicates,
         wanted=wanted,
-        choices=Choices(features=features, max_fpr=max_fpr, seed=seed, family=family),
+        choices=Choices(
+            features=features,
+            max_fpr=max_fpr,
+            seed=seed,
+            family=family,
+            novelty_fpr=(NOVELTY_FPR if wanted is not None else 0.0) if novelty_fpr is None else novelty_fpr,
+        ),
         register=register,
         promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
@@ -104,6 +120,7 @@ def train(
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
     "Examples:  flowlake train   |   flowlake train --seeds 1-24 --promote   |   flowlake train --from lake --family forest   |   "
+    "flowlake train --records cicids2017.parquet --max-fpr 0.0005 --novelty-fpr 0.0045   |   "
     "flowlake train --records cicids2017.parquet --no-register --card card.html   |   flowlake train --from lake --as-of 12   |   "
     "flowlake train --records var/lake/flows --labels traffic.truth.parquet"
 )
