@@ -83,7 +83,7 @@ class GateSettings(Section):
 class RetrainSettings(Section):
     """Training anew, on a schedule (flowlake models retrain)."""
 
-    family: str = Field("boosted", description="classifiers (flowlake train --family); auto fits them all and takes the cheapest of the best")
+    family: str = Field("boosted", description="classifiers (flowlake train --family); auto: the cheapest of the best")
     auto_promote: bool = Field(False, description="promote what passes the gates; else a person does")
     shadow_rows: int = Field(10_000, ge=0, description="records that champion and challenger must both have scored in the lake ...")
     shadow_hours: float = Field(24.0, ge=0, description="... over at least so many hours of event time")
