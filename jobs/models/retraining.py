@@ -158,7 +158,8 @@ def _train(about: _Workplace) -> dict[str, Any]:
         scoring = about.settings.scoring.model_copy(update={"alias": about.settings.scoring.challenger_alias})
         aside = about.settings.model_copy(update={"scoring": scoring})
         with registry.marked(**{TAG: about.run.name}):
-            train(aside, **_data(about.run), choices=Choices(family=about.settings.retrain.family), progress=about.progress)
+            rules = about.settings.retrain
+            train(aside, **_data(about.run), choices=Choices(family=rules.family, max_fpr=rules.max_fpr), progress=about.progress)
         found = _trained(about)
         assert found is not None
     one = versions.version(about.settings, about.record, found)

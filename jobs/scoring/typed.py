@@ -23,7 +23,7 @@ ATTACK = "ATTACK"
 ASKED = 0.01
 
 
-class Detector(Protocol):
+class TwoClasses(Protocol):
     """Whatever yields class probabilities, float64[n, 2]."""
 
     def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
@@ -101,7 +101,7 @@ class Typed:
         Knows attacks.
     """
 
-    detector: Detector
+    detector: TwoClasses
     attack: int
     typer: Typer
 

@@ -36,7 +36,7 @@ def run(
     preset: str = "train",
     seconds: float | None = None,
     version: str = "",
-    boosted: bool = False,
+    family: str = "",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Judge the champion, or another version, on generated traffic; a champion is trained first where there is none.
@@ -53,8 +53,8 @@ def run(
         Capture time of each run; the preset's own when None.
     version
         The registry's version instead of the champion.
-    boosted
-        Judge boosted trees instead, fitted for the purpose (:mod:`ops.bench.boosted`) and not registered.
+    family
+        Judge a model of this family instead, fitted for the purpose (:mod:`ops.bench.families`) and not registered.
     say
         Told what is being done.
 
@@ -73,7 +73,7 @@ def run(
     from jobs.scoring import registry
     from jobs.training.generated import generated_flows
     from jobs.training.train import SECONDS, SEEDS, ensure_champion
-    from ops.bench import boosted as trees
+    from ops.bench import families
 
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {','.join(map(str, seeds)) or 'none'}: none, or one twice", "for example 201-206")
@@ -84,8 +84,8 @@ def run(
         )
     facts = machine()
     rules = settings.section(MeterSettings)
-    if boosted:
-        model = trees.boosted(SEEDS, seconds=SECONDS, max_fpr=MAX_FPR, settings=rules, say=say)
+    if family:
+        model = families.fitted(family, SEEDS, seconds=SECONDS, max_fpr=MAX_FPR, settings=rules, say=say)
     else:
         model = registry.load_version(settings, FLOWS, version) if version else ensure_champion(settings, say)
     flows = generated_flows(seeds, preset=preset, duration_s=seconds, settings=rules, progress=say)

@@ -148,12 +148,20 @@ def _figures(flows: LabelledFlows, flagged: Mask) -> dict[str, Any]:
 
 
 def tables(result: dict[str, Any]) -> Iterator[Table]:
-    """Ways beside each other, then the kinds of attack that each finds."""
+    """Ways below each other; then kinds of attack below each other, and the share of each that every way finds."""
+    rows = result["rows"]
+    yield _table(
+        ("way", "seed", "found", "false alarms"),
+        [(row["way"], str(row["seed"]), f"{row['recall']:.3f}", f"{row['fpr']:.2%}") for row in rows],
+    )
+    each = [(kind, *(f"{row['kinds'][kind]:.2f}" for row in rows)) for kind in rows[0]["kinds"]]
+    yield _table(("found of", *(f"{row['way']}, {row['seed']}" for row in rows)), each)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    kinds = list(result["rows"][0]["kinds"])
-    for title in ("way", "seed", "found", "false alarms", *kinds):
-        table.add_column(title, justify="left" if title == "way" else "right")
-    for row in result["rows"]:
-        found = [f"{row['kinds'][kind]:.2f}" for kind in kinds]
-        table.add_row(row["way"], str(row["seed"]), f"{row['recall']:.3f}", f"{row['fpr']:.2%}", *found)
-    yield table
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="right" if i else "left", no_wrap=not i)
+    for row in rows:
+        table.add_row(*row)
+    return table

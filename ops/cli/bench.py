@@ -154,9 +154,9 @@ def detection(
     preset: Annotated[str, typer.Option("--preset", help="Of the generator.")] = "train",
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, max=3600.0, help="Of traffic of each seed.")] = 18.0,
     version: Annotated[str, typer.Option("--model", metavar="VERSION", help="Of the registry.  [default: the champion]")] = "",
-    boosted: Annotated[
-        bool, typer.Option("--boosted", help="Boosted trees on all columns instead, fitted for the purpose; nothing is registered.")
-    ] = False,
+    family: Annotated[
+        str, typer.Option("--family", help="Classifiers of this family instead, fitted for the purpose; nothing is registered.")
+    ] = "",
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
@@ -165,14 +165,17 @@ def detection(
     Exit code 0 when it finds 95 of 100 attacks that a flow shows, and 60 of each kind, at one false alarm in a thousand flows.
     """
     from jobs.sources.packets.commands.train import parse_seeds
+    from jobs.training.families import family as known_family
     from ops.bench import detection as bench
     from ops.bench.detectiontables import tables
 
-    if boosted and version:
-        raise ConfigError("--boosted and --model: one or the other", "--boosted fits a model of its own")
+    if family and version:
+        raise ConfigError("--family and --model: one or the other", "--family fits a model of its own")
+    if family:
+        known_family(family)
     settings = _prepare(conf_file, json_file)
     with _stoppable():
-        result = bench.run(settings, seeds=parse_seeds(seeds), preset=preset, seconds=seconds, version=version, boosted=boosted, say=_say)
+        result = bench.run(settings, seeds=parse_seeds(seeds), preset=preset, seconds=seconds, version=version, family=family, say=_say)
     _tell(result, json_file)
     _show(tables(result))
     return 0 if result["met"] else 1

@@ -33,7 +33,7 @@ def test_second_build_is_the_same_session(spark: SparkSession, settings: Callabl
 def test_workers_have_one_thread_and_this_interpreter(spark: SparkSession) -> None:
     def look(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
-            yield pa.RecordBatch.from_pydict({"threads": [os.environ["OMP_NUM_THREADS"]], "python": [sys.executable]})
+            yield pa.RecordBatch.from_pydict({"threads": [os.environ["NUMBA_NUM_THREADS"]], "python": [sys.executable]})
 
     row = spark.range(1).mapInArrow(look, "threads string, python string").collect()[0]
     assert row.threads == "1"

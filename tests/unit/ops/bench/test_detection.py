@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
 from infra import config
 from infra.errors import ConfigError
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows, concat
-from ops.bench.boosted import fit
+from ops.bench import families
 from ops.bench.detection import judge, run
 from ops.bench.detectiontables import tables
 from schemas.features import FEATURE_VERSION
@@ -119,7 +119,10 @@ def test_seeds_that_say_nothing_are_refused(tmp_path: Path, seeds: list[int], wo
         run(config.load(), seeds=seeds)
 
 
-@pytest.mark.parametrize(("options", "words"), [(["--seeds", "a-b"], "a-b"), (["--boosted", "--model", "1"], "--boosted and --model")])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--seeds", "a-b"], "a-b"), (["--family", "forest", "--model", "1"], "--family and --model"), (["--family", "svm"], "svm")],
+)
 def test_the_command_refuses_options_that_mean_nothing(options: list[str], words: str) -> None:
     from ops.cli.bench import app
 
@@ -128,18 +131,22 @@ def test_the_command_refuses_options_that_mean_nothing(options: list[str], words
     assert words in str(result.exception)
 
 
-def test_boosted_trees_keep_the_rate_on_benign_flows_of_the_validation() -> None:
-    def some(seed: int) -> LabelledFlows:
-        rng = np.random.default_rng(seed)
-        benign, scans = (
-            replace(part(label, n, 0.0, 0), x=rng.normal(mean, 1.0, (n, 2)).astype(np.float32))
-            for label, n, mean in (("BENIGN", 400, 0.0), ("SYN_SCAN", 200, 2.0))
-        )
-        return concat([benign, scans])
+def test_a_family_is_fitted_to_compare_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of the seeds chooses the threshold; the others train."""
 
-    validation = some(2)
-    with threadpool_limits(limits=1):  # threads cost more than they save on some hundred rows
-        fitted = fit(some(1), validation, 0.02)
-    assert fitted.columns == validation.columns
-    assert judge(fitted, validation)["closed"]["false_alarms"] == 8  # of 400: not one fewer than allowed
-    assert 0.5 < judge(fitted, some(3))["closed"]["recall"] < 1
+    def some(seeds: Sequence[int], **_: object) -> LabelledFlows:
+        rng = np.random.default_rng(seeds[0])
+        each = [
+            replace(part(label, n, 0.0, 0), x=rng.normal(mean, 1.0, (n, 2)).astype(np.float32), group=np.full(n, str(seed)))
+            for seed in seeds
+            for label, n, mean in (("BENIGN", 400, 0.0), ("SYN_SCAN", 200, 2.0))
+        ]
+        return concat(each)
+
+    monkeypatch.setattr(families, "generated_flows", some)
+    lines: list[str] = []
+    made = families.fitted("forest", [1, 2, 3, 4, 5], seconds=1.0, max_fpr=0.02, settings=None, say=lines.append)
+    assert lines[0] == "fitting forest to 2,400 records"
+    last = some([1, 2, 3, 4, 5]).where(some([1, 2, 3, 4, 5]).group == "5")
+    assert judge(made, last)["closed"]["false_alarms"] <= 7, "of 400, so that (7 + 1) / 401 are expected at most"
+    assert 0.5 < judge(made, some([9]))["closed"]["recall"] < 1

@@ -66,9 +66,10 @@ def test_rows_and_their_table() -> None:
     assert set(rows[0]["kinds"]) == {"SYN_SCAN", "UDP_FLOOD"}
     low, high = rows[0]["fpr_95"]
     assert low <= rows[0]["fpr"] <= high
-    (table,) = tables({"rows": rows})
+    table, kinds = tables({"rows": rows})
     assert table.row_count == 2
-    assert [str(column.header) for column in table.columns][-2:] == ["SYN_SCAN", "UDP_FLOOD"]
+    assert list(kinds.columns[0].cells) == ["SYN_SCAN", "UDP_FLOOD"]
+    assert [str(column.header) for column in kinds.columns] == ["found of", "tails, 1", "tails, 2"]
 
 
 def written(folder: Path, flows: LabelledFlows) -> Path:
