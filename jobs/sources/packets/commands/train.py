@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,11 +41,23 @@ def train(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same model.")] = 7,
     features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets at most.")] = 80,
     family: Annotated[
-        str, typer.Option(help="Classifiers: blend, boosted, extra-trees, forest, scaled-forest; auto takes the cheapest of the best.")
-    ] = "auto",
+        str,
+        typer.Option(
+            help="Classifiers: blend, boosted, extra-trees, forest, scaled-forest; auto takes the cheapest of the best. "
+            "Default: auto, of generated traffic boosted.",
+            show_default=False,
+        ),
+    ] = "",
     max_fpr: Annotated[
-        float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold is to keep on flows to come.")
-    ] = 0.001,
+        float | None,
+        typer.Option(
+            "--max-fpr",
+            min=0.0,
+            max=0.5,
+            help="False-positive rate that the threshold is to keep on flows to come. Default: 0.001, of generated traffic 0.002.",
+            show_default=False,
+        ),
+    ] = None,
     novelty_fpr: Annotated[
         float | None,
         typer.Option(
@@ -75,20 +88,22 @@ def train(
     from jobs.training.families import AUTO
     from jobs.training.families import family as known_family
     from jobs.training.files import save_card
-    from jobs.training.fit import NOVELTY_FPR, Choices
+    from jobs.training.fit import Choices
     from jobs.training.terminal import plain, show
-    from jobs.training.train import SEEDS
+    from jobs.training.train import GENERATED, SEEDS
     from jobs.training.train import train as run
 
     wanted = _wanted(origin, records or [], as_of, labels, rows, engine)
     if wanted is not None and seeds:
         raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
-    if family != AUTO:
+    if family not in ("", AUTO):
         known_family(family)  # better known before the work
     if promote and not register:
         raise ConfigError("--promote with --no-register", "only a registered version can become champion")
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
         raise ConfigError(f"--card {card}: no folder {card.parent}", "make the folder, or name another file")
+    given = {"family": family or None, "max_fpr": max_fpr, "novelty_fpr": novelty_fpr}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = config.load(conf_file)
     report = run(
         settings,
@@ -97,13 +112,7 @@ def train(
         ways=[] if splits == "none" else [way for way in WAYS if way in names("--splits", splits, WAYS)],
         duplicates=duplicates,
         wanted=wanted,
-        choices=Choices(
-            features=features,
-            max_fpr=max_fpr,
-            seed=seed,
-            family=family,
-            novelty_fpr=(NOVELTY_FPR if wanted is not None else 0.0) if novelty_fpr is None else novelty_fpr,
-        ),
+        choices=replace(Choices() if wanted is not None else GENERATED, features=features, seed=seed, **asked),
         register=register,
         promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
