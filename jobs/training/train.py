@@ -144,7 +144,8 @@ def train(
     wanted
         Labelled records instead (:mod:`jobs.training.sources`).
     choices
-        Default: :data:`GENERATED`, or those of :class:`Choices` for labelled records. Family of classifiers, number of features, false-positive rate, seed of the training.
+        Family of classifiers, number of features, false-positive rate, seed of the training. Default: :data:`GENERATED`, or those of
+        :class:`jobs.training.fit.Choices` for labelled records.
     ways
         Further ways of holding out, each some trainings more: days, hosts, kinds of attack. Those that the
         records do not allow are named in the notes.
