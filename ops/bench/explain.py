@@ -13,9 +13,11 @@ import numpy.typing as npt
 from infra.config import Settings
 from infra.errors import StackError
 from jobs.metering.settings import MeterSettings
+from jobs.scoring.boosted import Boosted
 from jobs.scoring.explain import Explainer
 from jobs.scoring.forest import Forest
 from jobs.scoring.model import ScoringModel
+from jobs.scoring.typed import Typed
 from ops.bench.place import machine
 from schemas.features import FEATURE_NAMES
 from schemas.labels import BENIGN
@@ -65,11 +67,11 @@ def compare(champion: ScoringModel, features: Matrix, *, with_peer: bool = True)
     Parameters
     ----------
     champion
-        A forest.
+        Its trees are compiled.
     features
         float64[n, k], the record type's features.
     with_peer
-        Whether shap explains them too.
+        Whether shap explains them too, of a forest: of boosted trees it explains log-odds.
 
     Returns
     -------
@@ -81,32 +83,35 @@ def compare(champion: ScoringModel, features: Matrix, *, with_peer: bool = True)
     Raises
     ------
     StackError
-        shap is not installed, or the model is no forest.
+        shap is not installed, or the model is not made of trees.
     """
-    forest = champion.predictor
-    if not isinstance(forest, Forest):
-        raise StackError(f"model {champion.version} is no forest", "flowlake train --promote trains one")
+    whole, benign = champion.predictor, champion.classes.index(BENIGN)
+    trees: Any = whole
+    if isinstance(whole, Typed):
+        trees, benign = whole.detector, 1 - whole.attack
+    if not isinstance(trees, Forest | Boosted):
+        raise StackError(f"model {champion.version} is neither a forest nor boosted trees", "flowlake train --promote trains one")
     explainer = Explainer(champion)
     ours = explainer.explain(features)  # compiles
     found = np.array([one.contributions for one in ours])
-    residual = max(abs(one.base + one.contributions.sum() - one.score) for one in ours)
+    residual = max(abs(one.base + one.contributions.sum() - one.raw) for one in ours)
     explain: dict[str, Callable[[Matrix], Any]] = {"flowlake": explainer.explain}
     model = {
-        "trees": len(forest.trees.roots),
-        "nodes": len(forest.trees.children),
-        "depth": int(forest.trees.depths.max()),
-        "columns": forest.columns,
+        "trees": len(trees.trees.roots),
+        "nodes": len(trees.trees.children),
+        "depth": int(trees.trees.depths.max()),
+        "columns": trees.columns,
     }
     result: dict[str, Any] = {"explained": len(features), "model": model, "flowlake": {"residual": residual}}
-    if with_peer:
+    if with_peer and isinstance(trees, Forest):
         at = [FEATURE_NAMES.index(name) for name in champion.columns]
-        peer = _shap(forest, champion.classes.index(BENIGN))
+        peer = _shap(trees, benign)
         explain["shap"] = lambda some: peer.shap_values(some[:, at].astype(np.float32), check_additivity=False)
         result["shap"] = {"difference": float(np.abs(explain["shap"](features) - found).max())}
     for size, name in ((len(features), "per_second"), (1, "one_by_one_per_second")):
         for who, rate in _rates(explain, features, size).items():
             result[who][name] = round(rate)
-    if with_peer:
+    if "shap" in result:
         result["ratio"] = {
             name: round(result["flowlake"][name] / result["shap"][name], 1) for name in ("per_second", "one_by_one_per_second")
         }
