@@ -109,8 +109,8 @@ def retrain(
     ModelError, StoreError, InputError
         A step failed; the run goes on with it the next time.
     """
-    if record != FLOWS:
-        raise ModelError(f"record type {record.name}: retraining knows how to train {FLOWS.name} alone", _train_hint(record))
+    if record != FLOWS and options.source == material.GENERATED:
+        raise ModelError(f"record type {record.name}: there is no generated traffic of it", "retrain it from the lake or a file: --from")
     with runstate.alone(settings, record):
         run = runstate.unfinished(settings, record)
         if run is not None and anew:
@@ -140,10 +140,6 @@ def retrain(
         return run
 
 
-def _train_hint(record: RecordType) -> str:
-    return record.features.train if record.features else "it is not scored"
-
-
 def _label(about: _Workplace) -> dict[str, Any]:
     return material.freeze(about.settings, about.record, str(about.run.options["source"]), about.run.folder)
 
@@ -159,7 +155,12 @@ def _train(about: _Workplace) -> dict[str, Any]:
         aside = about.settings.model_copy(update={"scoring": scoring})
         with registry.marked(**{TAG: about.run.name}):
             rules = about.settings.retrain
-            train(aside, **_data(about.run), choices=Choices(family=rules.family, max_fpr=rules.max_fpr), progress=about.progress)
+            train(
+                aside,
+                **_data(about.run, about.record),
+                choices=Choices(family=rules.family, max_fpr=rules.max_fpr),
+                progress=about.progress,
+            )
         found = _trained(about)
         assert found is not None
     one = versions.version(about.settings, about.record, found)
@@ -175,13 +176,13 @@ def _trained(about: _Workplace) -> str | None:
     return next((one.version for one in known if one.fact(TAG) == about.run.name), None)
 
 
-def _data(run: RetrainRun) -> dict[str, Any]:
+def _data(run: RetrainRun, record: RecordType) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
     file = run.folder / material.RECORDS
     if file.is_file():
         from jobs.training.sources import TrainingData
 
-        return {"wanted": TrainingData("parquet", (str(file),))}
+        return {"wanted": TrainingData("parquet", (str(file),), record=record)}
     seeds = run.options["seeds"]
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}
 

@@ -12,14 +12,16 @@ import numpy.typing as npt
 from infra.errors import ModelError
 from jobs.scoring.explain import Explainer, usual_values
 from jobs.scoring.model import ScoringModel
+from jobs.scoring.names import features_of
 from jobs.scoring.typed import ATTACK, Typer
 from jobs.training import families, unseen
 from jobs.training.calibrating import calibrate
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.threshold import choose_threshold
-from schemas.features import FEATURE_NAMES, FEATURE_VERSION, REDUNDANT_FEATURES
+from schemas.features import FEATURE_NAMES, REDUNDANT_FEATURES
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
+from schemas.records import RecordType
 
 #: Features a model may choose from. Ports, addresses and times are no features of the table; duplicates are left out.
 CANDIDATES: tuple[str, ...] = tuple(n for n in FEATURE_NAMES if n not in REDUNDANT_FEATURES)
@@ -99,10 +101,16 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices, attack_types: Mapping[str, str] | None = None) -> Fitted:
+def fit(
+    train: LabelledFlows,
+    validation: LabelledFlows,
+    choices: Choices,
+    attack_types: Mapping[str, str] | None = None,
+    record: RecordType = FLOWS,
+) -> Fitted:
     """Choose features and fit on ``train``; calibrate and choose the threshold on ``validation``. Deterministic.
 
-    ``attack_types`` names what alerts call a label, for labels with another name there.
+    ``attack_types`` names what alerts call a label, for labels with another name there; ``record`` is what the rows are.
 
     Raises
     ------
@@ -135,10 +143,10 @@ def fit(train: LabelledFlows, validation: LabelledFlows, choices: Choices, attac
     kinds = typer.kinds if typer is not None else estimator.classes_.tolist()
     model = ScoringModel.from_estimator(
         estimator,
-        FLOWS,
+        record,
         columns=columns,
         threshold=choose_threshold(p_attack, judged, choices.max_fpr),
-        feature_version=FEATURE_VERSION,
+        feature_version=features_of(record).version,
         version="new",
         usual=usual_values(data.x[~data.attack], columns),
         attack_types={kind: name for kind, name in (attack_types or {}).items() if kind in kinds and name != kind},

@@ -31,6 +31,7 @@ from jobs.training.labelled import LabelledFlows
 from jobs.training.sources import Sourced, TrainingData, load
 from jobs.watching import reference
 from schemas.packets import FLOWS
+from schemas.records import RecordType
 
 #: Generator seeds of the first model, and seconds of traffic of each. Many short runs teach more than few long ones: each has
 #: its own hosts, tools and campaigns.
@@ -115,6 +116,7 @@ class _Data:
     command: tuple[str, ...]
     notes: tuple[str, ...] = ()
     sourced: Sourced | None = None
+    record: RecordType = FLOWS
 
 
 def train(
@@ -192,7 +194,9 @@ def train(
     facts = CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
     page = card(model, evaluation, importance, facts)
     if register:
-        promoted, why = (True, "asked for") if promote else _should_promote(settings, next(iter(evaluation.parts.values())).quality, test)
+        promoted, why = (
+            (True, "asked for") if promote else _should_promote(settings, data.record, next(iter(evaluation.parts.values())).quality, test)
+        )
         progress("registering")
         with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
             files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), test, seed=choices.seed)]
@@ -201,7 +205,7 @@ def train(
                 files.append(data.sourced.write(Path(temp)))
             version = registry.register(
                 settings,
-                FLOWS,
+                data.record,
                 fitted.estimator,
                 columns=model.columns,
                 threshold=model.threshold,
@@ -282,7 +286,8 @@ def _recorded(settings: Settings, wanted: TrainingData, progress: Progress) -> _
     command += ["--as-of", sourced.version] if wanted.origin == "lake" or wanted.as_of else []
     command += ["--labels", wanted.labels.name] if wanted.labels is not None else []
     base = splits.at_random(flows, wanted.seed)
-    return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced.notes, sourced)
+    command += ["--record", wanted.record.name] if wanted.record != FLOWS else []
+    return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced.notes, sourced, wanted.record)
 
 
 def _judged(
@@ -290,11 +295,11 @@ def _judged(
 ) -> tuple[Fitted, Fold, Evaluation]:
     """The model, the fold it is of, and how good it is."""
     flows = data.flows
-    chosen, alerts = choices, FLOWS.csv.labels if FLOWS.csv else {}
+    chosen, alerts = choices, data.record.csv.labels if data.record.csv else {}
     attack_types = {label: alerts[label.lower()] for label in np.unique(flows.y).tolist() if label.lower() in alerts}
 
     def refit(some: LabelledFlows, others: LabelledFlows) -> ScoringModel:
-        return fit(some, others, replace(chosen, cross=False), attack_types).model  # one fit a fold: there are dozens
+        return fit(some, others, replace(chosen, cross=False), attack_types, data.record).model  # one fit a fold: there are dozens
 
     assessor = Assessor(flows, refit, site, choices.seed, progress)
     attacks = int(flows.attack.sum())
@@ -308,7 +313,7 @@ def _judged(
     # seeds share neither host nor campaign: what is equal there is not the same traffic, and comes again in reality too
     base, leak = assessor.clean(data.base, identity, duplicates if data.base.name == "random" else "keep")
     progress(f"fitting to {len(base.train):,} records")
-    fitted = fit(flows.where(base.train), flows.where(base.validation), choices, attack_types)
+    fitted = fit(flows.where(base.train), flows.where(base.validation), choices, attack_types, data.record)
     chosen = replace(choices, family=fitted.family)  # what is judged is the family that was chosen
     return fitted, base, assess(assessor, fitted.model, base, leak, identity, ways)
 
@@ -319,10 +324,10 @@ def _rule(choices: Choices) -> str:
     return f"most recall at an expected false-positive rate of at most {choices.max_fpr:.2%}, by records not fitted to{more}"
 
 
-def _should_promote(settings: Settings, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:
+def _should_promote(settings: Settings, record: RecordType, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:
     """Whether the new model replaces the champion: there is none, it cannot be used, or it is worse on the same held-out flows."""
     try:
-        champion = registry.load_champion(settings, FLOWS)
+        champion = registry.load_champion(settings, record)
     except (registry.ModelMissingError, registry.ModelVersionError) as e:
         return True, str(e)
     if not set(champion.columns) <= set(test.columns):

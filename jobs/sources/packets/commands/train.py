@@ -30,6 +30,7 @@ def train(
         list[str] | None,
         typer.Option(help="Files or folders of labelled records, or the lake's table (default: the configured one).", show_default=False),
     ] = None,
+    record: Annotated[str, typer.Option("--record", help="What the records are, such as flows; default: flows.")] = "",
     as_of: Annotated[
         str, typer.Option("--as-of", help="Version of the lake's table: a number, a time, or the data_version of a model.")
     ] = "",
@@ -85,6 +86,7 @@ def train(
 ) -> None:
     """Train a model and register it. Without options: on generated traffic, through the meter itself."""
     from jobs.evaluation.splits import WAYS
+    from jobs.models.commands import record_type
     from jobs.training.families import AUTO
     from jobs.training.families import family as known_family
     from jobs.training.files import save_card
@@ -94,6 +96,8 @@ def train(
     from jobs.training.train import train as run
 
     wanted = _wanted(origin, records or [], as_of, labels, rows, engine)
+    if wanted is None and record:
+        raise ConfigError(f"--record {record} with generated traffic", "say --from lake, parquet or csv, or --records")
     if wanted is not None and seeds:
         raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
     if family not in ("", AUTO):
@@ -105,6 +109,8 @@ def train(
     given = {"family": family or None, "max_fpr": max_fpr, "novelty_fpr": novelty_fpr}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = config.load(conf_file)
+    if wanted is not None and record:
+        wanted = replace(wanted, record=record_type(settings, record))
     report = run(
         settings,
         seeds=parse_seeds(seeds) if seeds else SEEDS,
