@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,8 +22,9 @@ from jobs.evaluation.assess import Assessor, assess
 from jobs.evaluation.splits import Fold
 from jobs.metering.settings import MeterSettings
 from jobs.training.evaluate import evaluate
-from jobs.training.fit import Choices, fit
+from jobs.training.fit import fit
 from jobs.training.generated import generated_flows
+from jobs.training.train import GENERATED
 
 keep = figures("training")
 
@@ -39,7 +41,7 @@ labels, counts = np.unique(flows.y[flows.closed], return_counts=True)
 print(f"{len(flows):,} records, {flows.closed.sum():,} of them closed flows: {dict(zip(labels.tolist(), counts.tolist(), strict=True))}")
 
 # %% The model: as many columns as are asked for, no two of which say the same.
-choices = Choices()
+choices = replace(GENERATED, cross=False)  # what suits such traffic; one fit for each of the figures below
 try:
     fitted = fit(flows.where(base.train), flows.where(base.validation), choices)
 except FlowlakeError as e:
@@ -49,7 +51,7 @@ print(f"{len(model.columns)} features, threshold {model.threshold:.2f}")
 order = np.argsort(fitted.importance)
 plt.figure(figsize=(6, 1 + 0.2 * len(order)))
 plt.barh(np.array(model.columns)[order], np.array(fitted.importance)[order], color=PLAIN)
-plt.xlabel("importance: share of what the trees have learned by it")
+plt.xlabel("importance: mean share of P(attack), either sign")
 plt.title("What the model looks at")
 keep("features")
 
