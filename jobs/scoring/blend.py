@@ -1,7 +1,7 @@
 """The mean of several classifiers made of trees, compiled: scikit-learn's ``VotingClassifier`` with soft votes of equal weight.
 
-Boosted trees and extremely randomised ones err on different records, and far out, where thresholds lie, the mean orders records better
-than either (``flowlake bench detection``).
+Boosted trees and extremely randomised ones may err on different records; then, far out, where thresholds lie, the mean orders records
+better than either. So it is on the corrected CIC-IDS2017, and not on generated traffic: ``flowlake train --family auto`` tells.
 """
 
 from __future__ import annotations

@@ -36,13 +36,17 @@ class Calibration:
         if not all(np.isfinite(k).all() and k.min() >= 0 and k.max() <= 1 and (np.diff(k) >= 0).all() for k in knots):
             raise ValueError("calibration: knots are not ascending within [0, 1]")
 
+    def of_attack(self, attack: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """P(attack) calibrated, float64[n], of the classifier's, float64[n] in [0, 1]."""
+        return np.interp(attack, self.raw, self.true)
+
     def __call__(self, proba: npt.NDArray[np.float64], benign: int) -> npt.NDArray[np.float64]:
         """Class probabilities, float64[n, classes], whose P(attack) is calibrated; the attacks keep their proportions.
 
         ``benign`` is the column of benign records.
         """
         attack = np.clip(1.0 - proba[:, benign], 0.0, 1.0)
-        mended = np.interp(attack, self.raw, self.true)
+        mended = self.of_attack(attack)
         out = proba * np.divide(mended, attack, out=np.zeros_like(mended), where=attack > 0)[:, None]
         if (none := (attack == 0) & (mended > 0)).any():  # nothing to keep the proportions of
             out[none] = (mended[none] / max(proba.shape[1] - 1, 1))[:, None]

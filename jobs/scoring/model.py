@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from jobs.scoring.calibration import Calibration
 from jobs.scoring.compiled import Compiled, compiled
 from jobs.scoring.matrix import Records, check_columns, feature_matrix
 from jobs.scoring.novelty import Novelty
-from jobs.scoring.typed import Typed, Typer
+from jobs.scoring.typed import Predictor, Typed, Typer
 from schemas.labels import BENIGN, UNKNOWN
 from schemas.records import PREDICTION_FIELDS, RecordType
 
@@ -40,12 +40,6 @@ class Judgement(NamedTuple):
     label: npt.NDArray[np.int8]
     kind: npt.NDArray[np.int64]
     novelty: npt.NDArray[np.float64] | None
-
-
-class Predictor(Protocol):
-    """Whatever yields class probabilities: compiled trees or a scikit-learn classifier."""
-
-    def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
 
 @dataclass(frozen=True)

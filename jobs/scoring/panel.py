@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from jobs.scoring.forest import Forest
 from jobs.scoring.near import Near
 from jobs.scoring.treefile import arrays as tree_arrays
 from jobs.scoring.treefile import trees_of
@@ -47,7 +48,7 @@ class Exposed:
 
     def score(self, x: npt.NDArray[np.float32]) -> Scores:
         """Mean share of attacks, float64[n]."""
-        return self.trees.sums(x, 1)[:, 0] / len(self.trees.roots)
+        return Forest(self.trees).predict_proba(x)[:, 0]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The trees."""

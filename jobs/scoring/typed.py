@@ -19,12 +19,12 @@ from jobs.scoring.treefile import arrays, trees_of
 
 #: The class of all attacks, of a classifier that knows no kinds.
 ATTACK = "ATTACK"
-#: P(attack) of the first classifier from which the second is asked. No threshold lies below it.
+#: P(attack), as the first classifier gives it, from which the second is asked. Below it the kinds are as frequent as in the training.
 ASKED = 0.01
 
 
-class TwoClasses(Protocol):
-    """Whatever yields class probabilities, float64[n, 2]."""
+class Predictor(Protocol):
+    """Whatever yields class probabilities: compiled trees or a scikit-learn classifier."""
 
     def predict_proba(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]: ...
 
@@ -101,7 +101,7 @@ class Typed:
         Knows attacks.
     """
 
-    detector: TwoClasses
+    detector: Predictor
     attack: int
     typer: Typer
 

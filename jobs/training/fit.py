@@ -138,7 +138,7 @@ def fit(
         notes.append(f"few benign records to choose a threshold by: all were fitted to, it is by {PARTS} models of a part each left out")
     calibration = calibrate(p_attack, judged.attack)
     if calibration is not None:
-        p_attack = np.interp(p_attack, calibration.raw, calibration.true)
+        p_attack = calibration.of_attack(p_attack)
     typer = _typer(data, choices.seed)
     kinds = typer.kinds if typer is not None else estimator.classes_.tolist()
     model = ScoringModel.from_estimator(

@@ -47,3 +47,13 @@ def _highest_below(benign: Sequence[npt.NDArray[np.float64]], max_fpr: float) ->
         if allowed < len(scores):
             found.append(float(np.partition(scores, len(scores) - 1 - allowed)[len(scores) - 1 - allowed]))
     return found
+
+
+def lowest_threshold(scores: npt.NDArray[np.float64], closed: npt.NDArray[np.bool_], max_fpr: float) -> float:
+    """The lowest that at most ``max_fpr`` of closed benign records reach, and of the others; scores float64[n], closed bool[n]."""
+    lowest = 0.0
+    for part in (closed, ~closed):
+        some = np.sort(scores[part])[::-1]
+        if len(some):
+            lowest = max(lowest, float(np.nextafter(some[min(int(max_fpr * len(some)), len(some) - 1)], np.inf)))
+    return lowest

@@ -21,9 +21,10 @@ import numpy.typing as npt
 from jobs.scoring.forest import nodes_of
 from jobs.scoring.near import Near
 from jobs.scoring.novelty import Novelty
-from jobs.scoring.panel import Among, DetectorPanel, Exposed, Scores, Seat
+from jobs.scoring.panel import Among, DetectorPanel, Exposed, Seat
 from jobs.scoring.trees import Trees
 from jobs.training.labelled import LabelledFlows, concat
+from jobs.training.threshold import lowest_threshold
 from schemas.labels import BENIGN
 
 if TYPE_CHECKING:
@@ -157,13 +158,3 @@ def _telling(benign: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
             taken.append(j)
     left_out = np.delete(varying, taken)
     return np.setdiff1d(np.arange(benign.shape[1]), left_out)
-
-
-def lowest_threshold(scores: Scores, closed: Mask, max_fpr: float) -> float:
-    """The lowest that at most ``max_fpr`` of closed benign records reach, and of the others; scores float64[n], closed bool[n]."""
-    lowest = 0.0
-    for part in (closed, ~closed):
-        some = np.sort(scores[part])[::-1]
-        if len(some):
-            lowest = max(lowest, float(np.nextafter(some[min(int(max_fpr * len(some)), len(some) - 1)], np.inf)))
-    return lowest

@@ -14,6 +14,7 @@ from jobs.metering.settings import MeterSettings
 from jobs.scoring.model import ScoringModel
 from jobs.training.alike import alike, ceiling
 from jobs.training.labelled import LabelledFlows
+from jobs.training.threshold import lowest_threshold
 from ops.bench.place import machine
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
@@ -193,13 +194,8 @@ def _scores(model: ScoringModel, flows: LabelledFlows) -> tuple[npt.NDArray[np.f
 
 def common_threshold(p: npt.NDArray[np.float64], flows: LabelledFlows, max_fpr: float) -> float:
     """Lowest threshold that keeps ``max_fpr`` on closed and on open benign flows each; above every score if there is none."""
-    lowest = 0.0
-    for part in (flows.closed, ~flows.closed):
-        scores = np.sort(p[part & (flows.y == BENIGN)])[::-1]
-        allowed = int(max_fpr * len(scores))
-        if allowed < len(scores):
-            lowest = max(lowest, float(np.nextafter(scores[allowed], np.inf)))
-    return lowest
+    benign = flows.y == BENIGN
+    return lowest_threshold(p[benign], flows.closed[benign], max_fpr)
 
 
 def _share(some: int, of: int) -> float | None:

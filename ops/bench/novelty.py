@@ -18,7 +18,7 @@ from jobs.evaluation.decisions import decide
 from jobs.evaluation.intervals import wilson
 from jobs.training.fit import Choices, fit
 from jobs.training.labelled import LabelledFlows
-from jobs.training.unseen import lowest_threshold
+from jobs.training.threshold import lowest_threshold
 from ops.bench.place import machine
 from ops.bench.rivals import RIVALS, Rival
 
