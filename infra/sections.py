@@ -96,7 +96,9 @@ class LakeSettings(Section):
 
     path: str = Field("var/lake/flows", description="folder, s3a:// URI (s3:// is the same), or another that Spark can write")
     tables: dict[str, str] = Field(
-        default_factory=dict, description="record type, labels or quarantine -> place of its table; default: beside lake.path"
+        default_factory=dict,
+        description="record type or side table (labels, quarantine, model_drift, model_references) -> place of its table; "
+        "default: beside lake.path",
     )
     trigger_ms: int = Field(5000, ge=0, description="milliseconds between batches; 0: as fast as possible")
     compact_every: int = Field(50, ge=1, description="batches between compactions")
@@ -223,6 +225,9 @@ class DriftSettings(Section):
     sustained: int = Field(3, ge=2, le=6, description="hours of the last six in which a measure is odd are an alarm")
     least_psi: float = Field(0.1, ge=0, description="smaller shifts of a feature or score are never odd, however many rows show them")
     least_psi_share: float = Field(0.02, ge=0, description="the same of a share: of alerts, of missing or undefined values")
+    priority: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"] = Field(
+        "MEDIUM", description="priority of an alarm for the channels of the notifications"
+    )
 
 
 class AlertSettings(PostgresSettings):

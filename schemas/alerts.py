@@ -209,6 +209,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     6: assets.STATEMENTS,
     7: responses.of_alerts(TABLE),
     8: notifications.STATEMENTS,
+    9: notifications.OF_CONDITIONS,
 }
 
 

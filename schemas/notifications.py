@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 OUTBOX = "notifications"
+#: What is wrong with the platform itself (a model that drifts), until it is right again.
+CONDITIONS = "platform_conditions"
 THREADS = "notification_threads"
 MESSAGES = "notification_messages"
 HELD = "notification_held"
 
 #: What a row of the outbox is about.
-Subject = Literal["incident", "alert"]
-INCIDENT, ALERT = get_args(Subject)
+Subject = Literal["incident", "alert", "condition"]
+INCIDENT, ALERT, CONDITION = get_args(Subject)
 #: Rows that wait in the outbox at most; what comes on top is counted in ``notification_held`` and told as a digest.
 MAX_WAITING = 10_000
 #: Rows of ``notification_held`` of one channel that tell sources and kinds apart; the rest is counted without its source, and its kind.
@@ -55,4 +57,15 @@ STATEMENTS: tuple[str, ...] = (
     f"CREATE TABLE IF NOT EXISTS {HELD} (channel text NOT NULL, kind text NOT NULL, level smallint NOT NULL, source text NOT NULL, "
     "count bigint NOT NULL, first_at timestamptz NOT NULL DEFAULT clock_timestamp(), "
     "last_at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (channel, kind, level, source))",
+)
+
+#: Statements of the version that brought conditions of the platform.
+OF_CONDITIONS: tuple[str, ...] = (
+    # id follows from kind and name: what comes again is the same thing again. level: as in the outbox.
+    f"CREATE TABLE IF NOT EXISTS {CONDITIONS} (id uuid PRIMARY KEY, kind text NOT NULL, name text NOT NULL, title text NOT NULL, "
+    "description text NOT NULL DEFAULT '', source text NOT NULL DEFAULT '', level smallint NOT NULL CHECK (level BETWEEN 0 AND 3), "
+    "first_seen timestamptz NOT NULL, last_seen timestamptz NOT NULL, over_at timestamptz, "
+    "updated_at timestamptz NOT NULL DEFAULT clock_timestamp(), UNIQUE (kind, name))",
+    f"ALTER TABLE {OUTBOX} DROP CONSTRAINT IF EXISTS {OUTBOX}_subject_check, "
+    f"ADD CONSTRAINT {OUTBOX}_subject_check CHECK (subject IN ({', '.join(repr(one) for one in get_args(Subject))}))",
 )

@@ -71,8 +71,9 @@ OF_ALERTS: Grants = {
     responses.BLOCKS: {ANALYST: _READ, RESPONDER: ("SELECT", "INSERT", _OF_BLOCKS)},
     responses.DECISIONS: {RESPONDER: ("SELECT", "INSERT")},
     responses.CURSOR: {RESPONDER: ("SELECT", "INSERT", "UPDATE")},
-    # The outbox is filled by a trigger, with its owner's rights; only alerts without an incident are put there by the jobs.
+    # The outbox is filled by a trigger, with its owner's rights; only alerts without an incident and conditions are put there by the jobs.
     notifications.OUTBOX: {WRITER: ("INSERT", "SELECT (subject_id, level)", "UPDATE (level)"), RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
+    notifications.CONDITIONS: {WRITER: ("SELECT", "INSERT", "UPDATE"), ANALYST: _READ, RESPONDER: _READ, NOTIFIER: _READ},
     notifications.THREADS: {NOTIFIER: _ALL_ROWS},
     notifications.MESSAGES: {RESPONDER: ("SELECT", "UPDATE (state, attempts, due_at, done_at)"), NOTIFIER: _ALL_ROWS},
     notifications.HELD: {RESPONDER: _READ, NOTIFIER: _ALL_ROWS},

@@ -24,6 +24,7 @@ from jobs.runtime.sidetable import Side
 from jobs.sinks import postgres
 from jobs.sinks.labels import LABELS
 from jobs.sinks.parquet import lake_schema
+from jobs.watching.tables import DRIFT, REFERENCES
 from schemas import alerts
 from schemas.records import RecordType
 
@@ -142,7 +143,7 @@ def tables(settings: Settings) -> list[AskedTable]:
                 lambda o: o.postgres(o.settings.alerts, alerts.TABLE),
             )
         )
-    for table in (LABELS, quarantine.TABLE):
+    for table in (LABELS, quarantine.TABLE, DRIFT, REFERENCES):
         with suppress(ConfigError):  # a lake that is a whole bucket has no place beside it
             found.append(_beside(Side(settings, table)))
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))

@@ -37,7 +37,7 @@ class Placed:
 
 
 def lake_tables(settings: Settings) -> tuple[Placed, ...]:
-    """Every Delta table that may be there: those of the record types, ``labels`` and ``quarantine``.
+    """Every Delta table that may be there: those of the record types, and the side tables.
 
     Raises
     ------

@@ -117,7 +117,7 @@ def _connection(settings: TrinoSettings, catalog: str, schema: str) -> Connectio
 
 
 def register(settings: Settings, said: Callable[[Registered], None]) -> list[Registered]:
-    """Make every table known to the server that is there: the lake's, ``labels``, ``quarantine``, and the archives with their months.
+    """Make every table known to the server that is there: the lake's with its side tables, and the archives with their months.
 
     May be done again at any time: a table that has moved is led to its new place, and new months of an archive are noted.
 

@@ -24,12 +24,11 @@ class Reason:
 
 
 def reasons(why: Any, record_type: str) -> list[Reason]:
-    """Features of a ``details.why``, those that did most first; nothing where there are none. What else was written there is told as is."""
+    """Features of a ``details.why`` in its order; nothing where there are none. What else was written there is told as is."""
     features = why.get("features") if isinstance(why, Mapping) else None
     if not isinstance(features, list):
         return []
-    found = [Reason(_share(one.get("contribution")), _told(one, record_type)) for one in features if isinstance(one, Mapping)]
-    return sorted(found, key=lambda reason: -abs(reason.share))
+    return [Reason(_share(one.get("contribution")), _told(one, record_type)) for one in features if isinstance(one, Mapping)]
 
 
 def _told(entry: Mapping[str, Any], record_type: str) -> str:

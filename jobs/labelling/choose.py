@@ -60,7 +60,7 @@ class Choosing:
     reasons: tuple[str, ...] = REASONS
     limit: int = 200
     margin: float = 0.1
-    novelty: float = 0.8
+    novelty: float = 0.5
     threshold: float | None = None
     since: datetime | None = None
     seed: int = 7

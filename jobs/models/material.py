@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 
 from infra.config import Settings
-from infra.errors import ModelError, StoreError, one_line
-from jobs.models import recordfile
-from jobs.models.compare import held_out_of
-from jobs.runtime import lake
-from jobs.scoring.names import features_of
+from infra.errors import ModelError
+from infra.plurals import counted
+from jobs.evaluation import leaks
 from jobs.training import heldout
+from jobs.training.labelled import LabelledFlows
+from jobs.training.sources import Sourced, TrainingData, load
 from schemas.records import RecordType
 
 LAKE, GENERATED = "lake", "generated"
@@ -24,6 +25,11 @@ RECORDS = "records.parquet"
 #: Share of each label's records that no training sees.
 _HELD_OUT = 0.2
 _SEED = 7
+
+
+def asked(source: str, record: RecordType) -> TrainingData:
+    """The training data that a source names: ``lake``, or a file."""
+    return TrainingData("lake", record=record) if source == LAKE else TrainingData(records=(source,), record=record)
 
 
 def freeze(settings: Settings, record: RecordType, source: str, folder: Path) -> dict[str, Any]:
@@ -46,71 +52,55 @@ def freeze(settings: Settings, record: RecordType, source: str, folder: Path) ->
 
     Raises
     ------
-    InputError, StoreError
-        The source cannot be read.
+    StoreError
+        The lake cannot be read.
     ModelError
-        It has too few labels.
+        The file cannot be read, or there are too few labels.
     """
     if source == GENERATED:
         return {"source": source}
-    import pyarrow.parquet as pq
-
-    table = _labelled_lake(settings, record) if source == LAKE else recordfile.table_of(Path(source))
-    file = recordfile.of_table(folder / RECORDS, table, record)
-    labels = file.labels
-    if labels is None:
-        raise ModelError(f"{source}: no column Label", "name a file with one, or --from lake")
-    out = held_out_rows(labels)
-    learned = table.filter(pa.array(~out))
-    pq.write_table(learned, folder / RECORDS, compression="zstd")
-    heldout.write(folder, held_out_of(recordfile.of_table(folder / heldout.FILE, table.filter(pa.array(out)), record), record).flows)
+    found = load(settings, asked(source, record))
+    out = held_out_rows(found.flows)
+    learned, held_out = found.flows.where(~out), found.flows.where(out)
+    told = replace(found, flows=learned, notes=(*found.notes, f"{counted(len(held_out), 'record')} held out for the gates"))
+    file = heldout.write(folder, learned, most=len(learned), name=RECORDS)
+    heldout.write(folder, held_out)
+    told.write(folder)
     return {
         "source": source,
-        "records": learned.num_rows,
-        "held_out": int(out.sum()),
-        "labels": dict(sorted(Counter(labels.tolist()).items())),
-        "notes": list(file.notes),
-        "sha256": hashlib.sha256((folder / RECORDS).read_bytes()).hexdigest(),
+        "data": told.data,
+        "data_version": told.version,
+        "records": len(learned),
+        "held_out": len(held_out),
+        "labels": dict(sorted(Counter(found.flows.y.tolist()).items())),
+        "notes": list(told.notes),
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
 
 
-def held_out_rows(labels: Any) -> Any:
+def frozen(folder: Path) -> Sourced | None:
+    """What was frozen to learn from; None: nothing, the traffic is generated."""
+    file = folder / RECORDS
+    return Sourced.read(folder, heldout.read(file)) if file.is_file() else None
+
+
+def held_out_rows(flows: LabelledFlows) -> npt.NDArray[np.bool_]:
     """bool[n]: a fifth of each label's records, drawn at random, the same at each call; at least one where there are two.
+
+    Records that are alike in all their features stay together: what is held out is in no training.
 
     Raises
     ------
     ModelError
-        No label has two records.
+        No label has two different records.
     """
     rng = np.random.default_rng(_SEED)
-    out = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels[labels != ""]).tolist():
-        rows = np.flatnonzero(labels == label)
-        if len(rows) > 1:
-            out[rng.permutation(rows)[: max(1, int(_HELD_OUT * len(rows)))]] = True
+    identity = leaks.identities(flows)
+    out = np.zeros(len(flows), dtype=bool)
+    for label in np.unique(flows.y).tolist():
+        alike = rng.permutation(np.unique(identity[flows.y == label]))
+        if len(alike) > 1:
+            out |= np.isin(identity, alike[: max(1, int(_HELD_OUT * len(alike)))])
     if not out.any():
-        raise ModelError(f"{len(labels):,} labelled records: too few to hold some out", "label more: flowlake lake label import")
+        raise ModelError(f"{len(flows):,} labelled records: too few to hold some out", "label more: flowlake labels export, then import")
     return out
-
-
-def _labelled_lake(settings: Settings, record: RecordType) -> pa.Table:
-    """Records of the lake that the table of labels knows, with the last word on each as column ``Label``."""
-    import pyarrow.dataset as ds
-    from deltalake.exceptions import DeltaError
-
-    from jobs.sinks import labels
-
-    said = labels.latest(settings, record)
-    if not said.num_rows:
-        raise ModelError(f"record type {record.name}: no labels yet", "flowlake lake label import, or flowlake lake label set")
-    place = lake.location(settings, record)
-    columns = [record.key, record.event_time, *([record.final] if record.final else []), *features_of(record).names]
-    try:
-        rows = lake.dataset(place, settings.lake).to_table(columns=columns, filter=ds.field(record.key).isin(said["record_key"]))
-    except (DeltaError, OSError, pa.ArrowException) as e:
-        raise StoreError(f"lake {place}: {one_line(e, 200)}", "start the stream first: flowlake stream") from e
-    if not rows.num_rows:
-        raise ModelError(f"lake {place}: none of {said.num_rows:,} labelled records is there", "labels name records by their identity")
-    words = dict(zip(said["record_key"].to_pylist(), said["attack_type"].to_pylist(), strict=True))
-    named = rows.append_column("Label", pa.array([words[key] for key in rows[record.key].to_pylist()], pa.string()))
-    return named.sort_by([(record.event_time, "ascending"), (record.key, "ascending")])  # the same rows, the same model

@@ -150,7 +150,7 @@ def _train(about: _Workplace) -> dict[str, Any]:
         from jobs.training.fit import Choices
         from jobs.training.train import train
 
-        # What training promotes by its own rule is the challenger: champions are made by the gates.
+        # A first model is the challenger at most: champions are made by the gates.
         scoring = about.settings.scoring.model_copy(update={"alias": about.settings.scoring.challenger_alias})
         aside = about.settings.model_copy(update={"scoring": scoring})
         with registry.marked(**{TAG: about.run.name}):
@@ -178,11 +178,8 @@ def _trained(about: _Workplace) -> str | None:
 
 def _data(run: RetrainRun, record: RecordType) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
-    file = run.folder / material.RECORDS
-    if file.is_file():
-        from jobs.training.sources import TrainingData
-
-        return {"wanted": TrainingData("parquet", (str(file),), record=record)}
+    if (sourced := material.frozen(run.folder)) is not None:
+        return {"wanted": material.asked(str(run.options["source"]), record), "sourced": sourced}
     seeds = run.options["seeds"]
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}
 

@@ -1,4 +1,4 @@
-"""How incidents and alerts stand now, as far as notifications tell of it."""
+"""How incidents, alerts and conditions of the platform stand now, as far as notifications tell of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from jobs.notifying.notice import MAX_NAMES, names
 from schemas.alerts import TABLE
 from schemas.incidents import ALIASES, INCIDENTS, NOTES, PRIORITIES, UNDONE, priority
-from schemas.notifications import ALERT, INCIDENT
+from schemas.notifications import ALERT, CONDITION, CONDITIONS, INCIDENT
 
 #: Column of the alerts that says by what one is suppressed; a database may have none.
 SUPPRESSED = "suppressed_by"
@@ -18,7 +18,7 @@ SUPPRESSED = "suppressed_by"
 
 @dataclass(frozen=True)
 class Facts:
-    """One incident or alert; ``quiet``: nobody wants to be told of it, all of its alerts are suppressed."""
+    """One incident, alert or condition; ``quiet``: nobody wants to be told of it, all of its alerts are suppressed."""
 
     subject: str
     id: str
@@ -87,6 +87,21 @@ def alerts(cursor: Any, ids: Collection[str]) -> dict[str, Facts]:
         )  # fmt: skip
         found[key] = replace(of, title=f"{kind}: {_some(of.sources)} -> {_some(of.targets)}")
     return found
+
+
+def conditions(cursor: Any, ids: Collection[str]) -> dict[str, Facts]:
+    """Those of some conditions of the platform that are there, by id. They have no severity: that is of attacks."""
+    cursor.execute(
+        f"SELECT id::text, level, over_at IS NOT NULL, title, description, kind, first_seen, last_seen, source FROM {CONDITIONS} "
+        "WHERE id = ANY(%s::uuid[])",
+        (list(ids),),
+    )
+    return {
+        key: Facts(
+            CONDITION, key, level, 0, "RESOLVED" if over else "OPEN", title, text, (kind,), first, last, alerts=0, sources=_one(source)
+        )
+        for key, level, over, title, text, kind, first, last, source in cursor.fetchall()
+    }
 
 
 def heirs(cursor: Any, ids: Collection[str]) -> dict[str, str]:

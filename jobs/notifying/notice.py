@@ -29,7 +29,7 @@ MAX_NAMES = 20
 
 @dataclass(frozen=True)
 class Notice:
-    """One message about an incident, an alert, or what was held back.
+    """One message about an incident, an alert, a condition of the platform, or what was held back.
 
     ``id`` is that of the message, the same at every attempt; ``key`` that of all messages about one thing. Times: ISO 8601, UTC.
     ``severity``: 1 .. 5, the highest of the alerts. ``counts``, in a digest: ``kinds``, ``priorities`` and ``sources`` by name.
@@ -38,7 +38,7 @@ class Notice:
     id: str
     key: str
     news: News
-    subject: str  # incident, alert, digest, test
+    subject: str  # incident, alert, condition, digest, test
     at: str
     title: str
     subject_id: str = ""
@@ -89,8 +89,10 @@ class Notice:
     @property
     def what(self) -> str:
         """What is new, in words."""
-        noun = "Test" if self.news == "test" else "Alert" if self.subject == "alert" else "Incident"
+        noun = "Test" if self.news == "test" else {"alert": "Alert", "condition": "Condition"}.get(self.subject, "Incident")
         if self.news == "resolved":
+            if self.subject == "condition":
+                return "Condition is over"
             closed = {"RESOLVED": "resolved", "FALSE_POSITIVE": "was a false alarm"}.get(self.status, "is no more")
             return f"{noun} {'merged into another' if self.merged_into else closed}"
         return {

@@ -25,6 +25,7 @@ from jobs.sinks.postgres import LOCK_NOTIFY
 from schemas.incidents import INCIDENTS, PRIORITIES, UNDONE
 from schemas.notifications import (
     ALERT,
+    CONDITION,
     FAILED,
     INCIDENT,
     KEEP_FAILED_DAYS,
@@ -144,13 +145,14 @@ class Planner:
         }
 
     def _tell(self, cursor: Any, writing: _Writing, taken: list[tuple[str, str, datetime]], now: datetime) -> None:
-        of = {subject: [key for what, key, _ in taken if what == subject] for subject in (INCIDENT, ALERT)}
+        of = {subject: [key for what, key, _ in taken if what == subject] for subject in (INCIDENT, ALERT, CONDITION)}
         found = facts.incidents(cursor, of[INCIDENT])
         heirs = facts.heirs(cursor, set(of[INCIDENT]) - set(found))
         # What others were merged into is looked at too: it may have become more than its own channel was told.
         found |= facts.incidents(cursor, set(heirs.values()) - set(found))
         found |= facts.alerts(cursor, of[ALERT])
-        threads = _threads(cursor, {*of[INCIDENT], *of[ALERT], *heirs.values()})
+        found |= facts.conditions(cursor, of[CONDITION])
+        threads = _threads(cursor, {*(key for _, key, _ in taken), *heirs.values()})
         for name, channel in self._channels.items():
             for _, key, at in taken:
                 told = threads.get((name, key))

@@ -56,7 +56,7 @@ def place(settings: Settings) -> tuple[str, str]:
 def _others(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "paths.checkpoints", settings.paths.checkpoints
     yield "lake.path", settings.lake.path
-    for name in [*(record.name for record in settings.catalogue.records if record.lake), *lake.SIDE_TABLES, *lake.WATCHING_TABLES]:
+    for name in [*(record.name for record in settings.catalogue.records if record.lake), *lake.SIDE_TABLES]:
         if name in settings.lake.tables:
             yield f"lake.tables: {name}", settings.lake.tables[name]
 

@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     import pyarrow.fs as fs
 
 
-#: Tables beside those of the record types (:mod:`jobs.runtime.sidetable`): ground truth and verdicts, and rows that a check has refused.
-SIDE_TABLES = ("labels", "quarantine")
-#: What the watching of models keeps (:mod:`jobs.watching.tables`).
-WATCHING_TABLES = ("model_drift", "model_references")
+#: Tables beside those of the record types (:mod:`jobs.runtime.sidetable`): ground truth and verdicts, rows that a check has refused, and
+#: what the watching of models keeps.
+SIDE_TABLES = (LABELS, QUARANTINE, MODEL_DRIFT, MODEL_REFERENCES) = ("labels", "quarantine", "model_drift", "model_references")
 
 
 def setting(record: RecordType) -> str:
@@ -95,11 +94,11 @@ def check(settings: Settings) -> None:
         Names both, or the one that is not there.
     """
     stored = [record for record in settings.catalogue.records if record.lake]
-    names = [*(record.name for record in stored), *SIDE_TABLES, *WATCHING_TABLES]
+    names = [*(record.name for record in stored), *SIDE_TABLES]
     if unknown := sorted(settings.lake.tables.keys() - set(names)):
         raise ConfigError(f"lake.tables: no record type {unknown[0]!r}", f"record types: {', '.join(names)}")
     places: dict[str, str] = {}
-    for name in (*SIDE_TABLES, *WATCHING_TABLES):
+    for name in SIDE_TABLES:
         with suppress(ConfigError):  # told to whoever uses it
             places[_one(beside(settings, name))] = f"the table {name}"
     for record in stored:

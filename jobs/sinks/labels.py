@@ -29,7 +29,7 @@ from schemas.labels import UNKNOWN, UNLABELLED
 from schemas.records import RecordType
 
 LABELS = SideTable(
-    lake.SIDE_TABLES[0],
+    lake.LABELS,
     pa.schema(
         [
             ("record_type", pa.string()),

@@ -88,15 +88,16 @@ class Reasons:
         model = explainer.champion
         columns, usual = model.columns, model.usual
         values = dict(zip(self._names, np.frombuffer(top.features, "<f8").tolist(), strict=True))
-        order = np.argsort(-np.abs(one.contributions), kind="stable")
+        shares = {columns[at]: round(float(one.contributions[at]), _DIGITS) for at in np.argsort(-np.abs(one.contributions), kind="stable")}
+        away = dict.fromkeys(shares, 0.0)
         if one.score < model.threshold and model.novelty is not None:  # the classifier takes it for benign: what is unusual comes first
-            order = np.array(sorted(order, key=lambda at: _as_usual(values[columns[at]], usual.get(columns[at]))))
-        order = order[:WHY_FEATURES]
-        rounded = [(columns[at], round(float(one.contributions[at]), _DIGITS)) for at in order]
+            away |= {name: _away(values[name], usual.get(name)) for name in (*shares, *model.novelty.columns)}
+        chosen = sorted(away, key=lambda name: -away[name])[:WHY_FEATURES]
+        rounded = [(name, shares.get(name, 0.0)) for name in chosen]
         features = [
             {"feature": name, "value": self._value(name, values[name]), "contribution": share, **_usual(usual.get(name))}
             for name, share in rounded
-            if share
+            if share or away[name]
         ]
         others = one.raw - one.base - sum(share for _, share in rounded)
         raw = {} if abs(one.raw - one.score) < _SAME_SCORE else {"raw_score": round(one.raw, _DIGITS)}
@@ -109,9 +110,12 @@ class Reasons:
         return int(value) if name in self._whole else value
 
 
-def _as_usual(value: float, usual: Usual | None) -> bool:
-    """Whether a value lies where those of benign records lie; of what is not known, it does."""
-    return usual is None or usual.low <= value <= usual.high
+def _away(value: float, usual: Usual | None) -> float:
+    """How far a value is from those of benign records, in widths of their range; 0 among them, and of what is not known."""
+    if usual is None or not math.isfinite(value):
+        return 0.0
+    beyond = max(usual.low - value, value - usual.high, 0.0)
+    return beyond / ((usual.high - usual.low) or abs(usual.high) or 1.0)
 
 
 def _about(top: Top) -> dict[str, Any]:

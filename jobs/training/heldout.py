@@ -18,8 +18,8 @@ MOST = 20_000
 _LABEL, _CLOSED, _GROUP, _HOST, _AGE = "label", "closed", "held_out.group", "held_out.host", "held_out.age"
 
 
-def write(folder: Path, flows: LabelledFlows, *, most: int = MOST, seed: int = 7) -> Path:
-    """Write held-out records into a folder, all their features, not those of one model alone: :data:`FILE`.
+def write(folder: Path, flows: LabelledFlows, *, most: int = MOST, seed: int = 7, name: str = FILE) -> Path:
+    """Write labelled records into a folder, held-out ones in a file :data:`FILE`: all their features, not those of one model alone.
 
     Of more than ``most``, the labels with the most records give up some of them, drawn at random by ``seed``; small ones stay whole.
     """
@@ -28,7 +28,7 @@ def write(folder: Path, flows: LabelledFlows, *, most: int = MOST, seed: int = 7
     kept = flows.capped(cap(np.unique(flows.y, return_counts=True)[1].tolist(), most), seed)
     columns: dict[str, object] = {name: kept.x[:, i] for i, name in enumerate(kept.columns)}
     columns |= {_LABEL: kept.y.tolist(), _CLOSED: kept.closed, _GROUP: kept.group.tolist(), _HOST: kept.host.tolist(), _AGE: kept.age}
-    file = folder / FILE
+    file = folder / name
     pq.write_table(pa.table(columns), file, compression="zstd")
     return file
 

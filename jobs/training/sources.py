@@ -26,6 +26,8 @@ Origin = Literal["", "lake", "parquet", "csv", "generated"]
 ORIGINS: tuple[str, ...] = tuple(name for name in get_args(Origin) if name)
 Engine = Literal["auto", "local", "spark"]
 ENGINES: tuple[str, ...] = get_args(Engine)
+#: File of an account of records (:meth:`Sourced.write`).
+DATA = "data.json"
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,19 @@ class Sourced:
     notes: tuple[str, ...] = field(default=())
 
     def write(self, folder: Path) -> Path:
-        """Write ``data.json``: where the records come from, how many there were and what each stands for."""
-        file = folder / "data.json"
+        """Write :data:`DATA`: where the records come from, how many there were and what each stands for."""
+        file = folder / DATA
         strata = [{**asdict(s), "weight": round(s.weight, 4)} for s in self.strata]
         about = {"data": self.data, "data_version": self.version, "notes": self.notes, "strata": strata}
         file.write_text(json.dumps(about, indent=1), encoding="utf-8")
         return file
+
+    @classmethod
+    def read(cls, folder: Path, flows: LabelledFlows) -> Sourced:
+        """The account that a folder has of these records."""
+        about = json.loads((folder / DATA).read_text(encoding="utf-8"))
+        strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
+        return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
 
 
 def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], None] = lambda line: None) -> Sourced:

@@ -61,6 +61,9 @@ def show(report: TrainingReport, console: Console) -> None:
     console.print(f"Data: {report.data_version}", soft_wrap=True)
     state = "champion" if report.promoted else "not promoted"
     console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
+    if report.version and not report.promoted:
+        version = report.version
+        console.print(f"Next: flowlake models compare champion {version}, then flowlake models promote {version}", soft_wrap=True)
 
 
 def _quality(report: TrainingReport) -> Table:

@@ -125,6 +125,7 @@ def train(
     seeds: Sequence[int] = SEEDS,
     seconds: float = SECONDS,
     wanted: TrainingData | None = None,
+    sourced: Sourced | None = None,
     choices: Choices | None = None,
     ways: Sequence[Way] = splits.WAYS,
     duplicates: Treatment = "drop",
@@ -145,6 +146,8 @@ def train(
         Capture time of each seed's traffic.
     wanted
         Labelled records instead (:mod:`jobs.training.sources`).
+    sourced
+        What was read for ``wanted``, where that was done before.
     choices
         Family of classifiers, number of features, false-positive rate, seed of the training. Default: :data:`GENERATED`, or those of
         :class:`jobs.training.fit.Choices` for labelled records.
@@ -157,8 +160,8 @@ def train(
     register
         Log to MLflow and register a version.
     promote
-        Make it the champion whatever there is; otherwise only where there is none that can be used, or where
-        it is better on the held-out flows.
+        Make it the champion whatever there is; otherwise only where there is none that can be used. One that scores is replaced by
+        :func:`jobs.models.promotion.promote`, through the gates.
     progress
         Told what is being done, one line at a time.
 
@@ -178,59 +181,20 @@ def train(
     if wanted is None:
         data = _generated(settings, seeds, seconds, progress)
     else:
-        data = _recorded(settings, replace(wanted, seed=choices.seed), progress)
+        data = _recorded(sourced or load(settings, replace(wanted, seed=choices.seed), progress), wanted, choices.seed, progress)
     fitted, base, evaluation = _judged(data, choices, settings.evaluation, [w for w in ways if w in data.ways], duplicates, progress)
-    test = data.flows.where(base.test)
-    model, version, promoted, why = fitted.model, None, False, "not registered"
-    importance = sorted(zip(model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    command = shlex.join(
-        [
-            *(*data.command, "--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}", "--family", choices.family),
-            *("--novelty-fpr", f"{choices.novelty_fpr:g}"),
-        ]
+    command, rule, notes = _command(data, choices), _rule(choices), (*data.notes, *fitted.notes)
+    importance = sorted(zip(fitted.model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
+    page = card(
+        fitted.model, evaluation, importance, CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
     )
-    rule = _rule(choices)
-    notes = (*data.notes, *fitted.notes)
-    facts = CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
-    page = card(model, evaluation, importance, facts)
+    version, promoted, why = None, False, "not registered"
     if register:
-        promoted, why = (
-            (True, "asked for") if promote else _should_promote(settings, data.record, next(iter(evaluation.parts.values())).quality, test)
-        )
+        promoted, why = (True, "asked for") if promote else _first(settings, data, base, evaluation)
         progress("registering")
-        with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-            files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), test, seed=choices.seed)]
-            files.append(reference.write_profile(Path(temp), model, data.flows.where(base.train)))
-            if data.sourced is not None:
-                files.append(data.sourced.write(Path(temp)))
-            version = registry.register(
-                settings,
-                data.record,
-                fitted.estimator,
-                columns=model.columns,
-                threshold=model.threshold,
-                training=registry.Training(
-                    data=data.source,
-                    params={
-                        **vars(choices),
-                        "family": fitted.family,
-                        "data_version": data.version,
-                        "threshold": model.threshold,
-                        "columns": ",".join(model.columns),
-                    },
-                    metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
-                    files=files,
-                    tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
-                ),
-                promote=promoted,
-                usual=model.usual,
-                attack_types=model.attack_types,
-                calibration=model.calibration,
-                novelty=model.novelty,
-                typer=fitted.typer,
-            )
+        version = _registered(settings, data, choices, fitted, base, evaluation, page, promoted)
     return TrainingReport(
-        model=model,
+        model=fitted.model,
         evaluation=evaluation,
         importance=importance,
         card=page,
@@ -243,6 +207,39 @@ def train(
     )
 
 
+def _registered(
+    settings: Settings, data: _Data, choices: Choices, fitted: Fitted, base: Fold, evaluation: Evaluation, page: str, promoted: bool
+) -> str:
+    """Register a fitted model with all that it is judged and watched by; its version."""
+    model, rule = fitted.model, _rule(choices)
+    facts = {"family": fitted.family, "data_version": data.version, "threshold": model.threshold, "columns": ",".join(model.columns)}
+    with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
+        files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), data.flows.where(base.test), seed=choices.seed)]
+        files.append(reference.write_profile(Path(temp), model, data.flows.where(base.train)))
+        if data.sourced is not None:
+            files.append(data.sourced.write(Path(temp)))
+        return registry.register(
+            settings,
+            data.record,
+            fitted.estimator,
+            columns=model.columns,
+            threshold=model.threshold,
+            training=registry.Training(
+                data=data.source,
+                params={**vars(choices), **facts},
+                metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
+                files=files,
+                tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
+            ),
+            promote=promoted,
+            usual=model.usual,
+            attack_types=model.attack_types,
+            calibration=model.calibration,
+            novelty=model.novelty,
+            typer=fitted.typer,
+        )
+
+
 def ensure_champion(settings: Settings, progress: Progress = lambda line: None) -> ScoringModel:
     """The champion; trained first, on generated traffic, where there is none or it is of another feature-schema version.
 
@@ -253,7 +250,9 @@ def ensure_champion(settings: Settings, progress: Progress = lambda line: None) 
     """
     try:
         return registry.load_champion(settings, FLOWS)
-    except (registry.ModelMissingError, registry.ModelVersionError) as e:
+    except registry.ModelMissingError:
+        progress("no model yet: training the first one")
+    except registry.ModelVersionError as e:
         progress(f"{e}: training one")
     train(settings, choices=GENERATED, ways=(), promote=True, progress=progress)  # a first start does not wait for further trainings
     return registry.load_champion(settings, FLOWS)
@@ -276,16 +275,15 @@ def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progres
     return _Data(source, version, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), command)
 
 
-def _recorded(settings: Settings, wanted: TrainingData, progress: Progress) -> _Data:
+def _recorded(sourced: Sourced, wanted: TrainingData, seed: int, progress: Progress) -> _Data:
     """Labelled records. A random split gives the model; days, hosts and attacks left out say what it does with what it has not seen."""
-    sourced = load(settings, wanted, progress)
     flows = sourced.flows
     progress(f"{len(flows):,} labelled records")
     command = ["flowlake", "train", *(["--from", wanted.origin] if wanted.origin else [])]
     command += [word for place in wanted.records for word in ("--records", Path(place).name)]
     command += ["--as-of", sourced.version] if wanted.origin == "lake" or wanted.as_of else []
     command += ["--labels", wanted.labels.name] if wanted.labels is not None else []
-    base = splits.at_random(flows, wanted.seed)
+    base = splits.at_random(flows, seed)
     command += ["--record", wanted.record.name] if wanted.record != FLOWS else []
     return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced.notes, sourced, wanted.record)
 
@@ -324,18 +322,25 @@ def _rule(choices: Choices) -> str:
     return f"most recall at an expected false-positive rate of at most {choices.max_fpr:.2%}, by records not fitted to{more}"
 
 
-def _should_promote(settings: Settings, record: RecordType, quality: Quality, test: LabelledFlows) -> tuple[bool, str]:
-    """Whether the new model replaces the champion: there is none, it cannot be used, or it is worse on the same held-out flows."""
+def _command(data: _Data, choices: Choices) -> str:
+    """The command that trains this model again."""
+    given = ("--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}", "--family", choices.family)
+    return shlex.join([*data.command, *given, "--novelty-fpr", f"{choices.novelty_fpr:g}"])
+
+
+def _first(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation) -> tuple[bool, str]:
+    """Whether no model can score yet, so that a new one may at once; else how the champion does on the same held-out records."""
     try:
-        champion = registry.load_champion(settings, record)
-    except (registry.ModelMissingError, registry.ModelVersionError) as e:
-        return True, str(e)
+        champion = registry.load_champion(settings, data.record)
+    except registry.ModelMissingError:
+        return True, "the first one"
+    except registry.ModelVersionError as e:
+        return True, f"the champion cannot be used: {e}"
+    test = data.flows.where(base.test)
     if not set(champion.columns) <= set(test.columns):
-        return False, f"champion {champion.version} reads columns that these records lack; --promote replaces it"
-    now = evaluate(champion, test)[0]
-    if quality.f1 > now.f1:
-        return True, f"F1 {quality.f1:.4f} on the held-out flows, champion {champion.version} has {now.f1:.4f}"
-    return False, f"F1 {quality.f1:.4f} on the held-out flows, champion {champion.version} has {now.f1:.4f}; --promote replaces it"
+        return False, f"champion {champion.version} stays: it reads columns that these records lack"
+    now, before = next(iter(evaluation.parts.values())).quality, evaluate(champion, test)[0]
+    return False, f"F1 {now.f1:.4f} on the held-out records; champion {champion.version}, which stays, has {before.f1:.4f}"
 
 
 def _spell(seeds: Sequence[int]) -> str:

@@ -327,7 +327,7 @@ def _platform(settings: Settings) -> Iterable[tuple[str, str]]:
     for record in settings.catalogue.records:
         if record.lake:
             yield f"the table of {record.name}", lake.location(settings, record)
-    for name in (*lake.SIDE_TABLES, *lake.WATCHING_TABLES):
+    for name in lake.SIDE_TABLES:
         yield f"the table {name}", lake.beside(settings, name)
     yield "the archive", lake.archive(settings)
     yield (

@@ -56,7 +56,7 @@ def drift(
     """Compare what each model was served, hour by hour, with what it was trained on: features, scores, alerts, data quality.
 
     Looks at the last drift.hours whole hours, unless --from and --to say otherwise. Results are rows of the Delta table model_drift and a
-    page (var/drift/index.html).
+    page (var/drift/index.html). Without --to alarms are told to the channels of the notifications, and that they are over.
 
     Exit code: 0 without an alarm, 10 with one.
     """
@@ -78,6 +78,8 @@ def drift(
         for kind in _there(settings, spark, records):
             found += watching.run(spark, settings, kind, span, who=me(), now=now, say=say)
     page = _keep(settings, found, records, now)
+    if until is None:  # what was long ago is no news
+        _tell(settings, found)
     if as_json:
         print(json.dumps([one.as_dict() for one in found], indent=1))
     else:
@@ -219,6 +221,21 @@ def _take(settings: Settings, records: list[RecordType], span: Any, now: datetim
                 f"{counted(row['hours'], 'hour')} are its reference now"
             )
         )
+
+
+def _tell(settings: Settings, found: list[Watched]) -> None:
+    """Put alarms beside the alerts. A site without their database watches models all the same; that nobody is told, it is told."""
+    from jobs.watching import telling
+
+    try:
+        news, over = telling.tell(settings, found)
+    except StoreError as e:
+        if any(one.alarms for one in found):
+            say(f"the alarms are not told to the channels: {e}" + (f" ({e.hint})" if e.hint else ""))
+        return
+    for count, what in ((news, "told to the channels of flowlake notify"), (over, "over, which is told, too")):
+        if count:
+            say(f"{counted(count, 'alarm')} {what}")
 
 
 def _keep(settings: Settings, found: list[Watched], records: list[RecordType], now: datetime) -> str:

@@ -36,12 +36,12 @@ DRIFT_SCHEMA = pa.schema(
         pa.field(parquet.PARTITION, pa.date32(), nullable=False),  # UTC date of hour
     ]
 )
-DRIFT = SideTable(lake.WATCHING_TABLES[0], DRIFT_SCHEMA, "Drift of models, one row an hour and measure", parquet.PARTITION)
+DRIFT = SideTable(lake.MODEL_DRIFT, DRIFT_SCHEMA, "Drift of models, one row an hour and measure", parquet.PARTITION)
 #: What tells one row from another; the day first, so that only its files are read.
 DRIFT_KEY = (parquet.PARTITION, "record_type", "model_version", "sensor_id", "hour", "measure")
 
 REFERENCES = SideTable(
-    lake.WATCHING_TABLES[1],
+    lake.MODEL_REFERENCES,
     pa.schema(
         [
             pa.field("record_type", pa.string(), nullable=False),

@@ -61,7 +61,7 @@ def info(as_json: Json = False, conf_file: ConfFile = None) -> None:
 
 @app.command(epilog="Examples:  flowlake lake history flows   |   flowlake lake history labels --limit 50 --json")
 def history(
-    table: Annotated[str, typer.Argument(help="Record type, labels or quarantine.")],
+    table: Annotated[str, typer.Argument(help="Record type, labels, quarantine, model_drift or model_references.")],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="Newest versions to show.")] = 20,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -89,7 +89,12 @@ def history(
 
 @app.command(epilog="Examples:  flowlake lake maintain   |   flowlake lake maintain flows --full --seconds 600")
 def maintain(
-    table: Annotated[str, typer.Argument(help="Record type, labels or quarantine; all of them when left out.", show_default=False)] = "",
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="Record type, labels, quarantine, model_drift or model_references; all of them when left out.", show_default=False
+        ),
+    ] = "",
     seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="Begin no further step of a compaction after so long.")] = 3600.0,
     full: Annotated[bool, typer.Option("--full", help="List the tables too, for files that were never committed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Though the table was written a moment ago.")] = False,

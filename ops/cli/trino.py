@@ -59,7 +59,7 @@ def configure(
 
 @app.command(epilog="Examples:  flowlake trino register   |   flowlake trino register --json")
 def register(as_json: Json = False, conf_file: ConfFile = None) -> None:
-    """Make known to the server which tables there are: the lake's, labels, quarantine, the archives with their months.
+    """Make known to the server which tables there are: the lake's with its side tables, the archives with their months.
 
     May be run again at any time, and is after each run of the archive: new months are noted, what has moved is found.
     """

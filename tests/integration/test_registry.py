@@ -267,7 +267,7 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
     assert load_champion(settings, FLOWS).score(records).num_rows == 500
 
 
-def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path) -> None:
+def test_training_registers_a_first_model_scores_and_a_champion_stays(tmp_path: Path) -> None:
     from jobs.training.train import ensure_champion, train
 
     settings = at(tmp_path)
@@ -275,7 +275,8 @@ def test_training_registers_promotes_and_keeps_a_better_champion(tmp_path: Path)
     first = train(settings, **small)  # type: ignore[arg-type]
     assert (first.version, first.promoted) == ("1", True)
     second = train(settings, **small)  # type: ignore[arg-type]
-    assert (second.version, second.promoted) == ("2", False), second.why
+    assert (first.why, second.version, second.promoted) == ("the first one", "2", False)
+    assert "champion 1, which stays, has" in second.why
     assert second.model.threshold == first.model.threshold
     assert second.quality == first.quality
     assert ensure_champion(settings).version == "1"

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from infra.errors import ConfigError, InputError, ModelError
+from infra.errors import ConfigError, ModelError
 from jobs.models import retraining, runpage, runstate, shadow, versions
 from jobs.models.retraining import RetrainOptions, ShadowError, retrain
 from jobs.runtime import lake
@@ -97,7 +97,10 @@ def test_a_run_that_is_killed_after_every_step_comes_to_the_same_end(folder: Pat
     page = retraining.page(run).read_text()
     learned, held_out = run.steps["label"]["records"], run.steps["label"]["held_out"]
     assert learned + held_out == 600
+    assert run.steps["label"]["data_version"] == versions.version(made(folder), FLOWS, "2").fact("data_version") == "flows@0+labels@1"
     for part in (
+        "labelled records of the lake, flows version 0",
+        f"{held_out} records held out for the gates",
         "Promoted: it passed the gates",
         "recall of UDP_FLOOD",
         "150 records over",
@@ -151,12 +154,12 @@ def test_two_at_once_and_what_cannot_be_learned_from(folder: Path, tmp_path: Pat
         retrain(settings, FLOWS, RetrainOptions())
     with (runstate.place(settings) / "flows.lock").open() as free:
         fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(ModelError, match="no such file"):
         retrain(settings, FLOWS, RetrainOptions(source=str(tmp_path / "none.csv")))
     first = runstate.unfinished(settings, FLOWS)
     assert first is not None
     shutil.rmtree(folder / "lake" / "labels")
-    with pytest.raises(ModelError, match="record type flows: no labels yet"):
+    with pytest.raises(ModelError, match="flows of a lake carry no labels"):
         retrain(settings, FLOWS, RetrainOptions(), anew=True)
     assert runstate.read(first.folder).closed, "given up"
     (first.folder / "state.json").write_text("{")
@@ -166,7 +169,9 @@ def test_two_at_once_and_what_cannot_be_learned_from(folder: Path, tmp_path: Pat
 
 def test_what_comes_from_data_is_escaped_in_the_page(tmp_path: Path) -> None:
     run = runstate.RetrainRun(tmp_path, "flows", {}, "now", {})
-    run.done("label", {"source": "<script>alert(1)</script>", "records": 1, "held_out": 1, "labels": {"<b>": 1}, "sha256": ""})
+    odd = "<script>alert(1)</script>"
+    counts = {"records": 1, "held_out": 1, "labels": {"<b>": 1}}
+    run.done("label", {"source": odd, "data": odd, "data_version": odd, "notes": [odd], "sha256": "", **counts})
     page = runpage.write(run).read_text()
     assert "<script>" not in page
     assert "&lt;b&gt;" in page

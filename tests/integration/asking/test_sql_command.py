@@ -382,7 +382,8 @@ def test_tables_are_listed_without_any_store(days: Settings, capsys: pytest.Capt
     code, out, _ = command(capsys, "--tables")
     assert code == 0
     for name in ("lake.flowlake.flows", "hot.public.network_flows", "hot.public.hourly_attack_stats", "hot.public.alerts",
-                 "archive.flowlake.archived_flows", "lake.flowlake.labels", "lake.flowlake.quarantine"):  # fmt: skip
+                 "archive.flowlake.archived_flows", "lake.flowlake.labels", "lake.flowlake.quarantine",
+                 "lake.flowlake.model_drift"):  # fmt: skip
         assert name in out
     listed = json.loads(command(capsys, "SHOW TABLES", "--format", "json")[1])
     columns = {table["table"]: table["columns"] for table in listed}

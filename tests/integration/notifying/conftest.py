@@ -52,7 +52,8 @@ def shared(postgres_server: PostgresSettings, template: str) -> Iterator[dict[st
 def database(shared: dict[str, Any]) -> dict[str, Any]:
     """A database with the tables of the alerts and nothing in them, as settings of a section; a test changes no table of it."""
     tables = (
-        "alerts, incidents, alert_candidates, alert_outbox, notifications, notification_threads, notification_messages, notification_held"
+        "alerts, incidents, alert_candidates, alert_outbox, notifications, notification_threads, notification_messages, notification_held, "
+        "platform_conditions"
     )
     run(AlertSettings(**shared), f"TRUNCATE {tables} CASCADE")
     return shared

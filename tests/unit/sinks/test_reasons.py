@@ -131,6 +131,23 @@ def test_an_unknown_attack_is_explained_by_what_is_unusual_about_it() -> None:
         assert (names[0] == "flow_iat_mean") is first
 
 
+def test_an_unknown_attack_is_explained_by_columns_that_only_the_detector_reads() -> None:
+    away = "bwd_packet_length_max"
+    assert away not in COLUMNS
+    rows = scored([attack(1, 5, syn=3, kind="UNKNOWN")])
+    model = replace(
+        MODEL,
+        usual={name: Usual(0.0, 1.0, 1e9) for name in COLUMNS} | {away: Usual(-9.0, -8.0, -7.0)},
+        novelty=Novelty(Tails(np.zeros((5, 1), np.float32)), (*COLUMNS, away), 0.5),
+    )
+    found = why(fold([rows], Reasons(Explainers(lambda: model, lambda version: model), FLOWS, 5)))
+    first = found["features"][0]
+    assert (first["feature"], first["contribution"], first["usual"]) == (away, 0.0, [-9.0, -7.0])
+    assert found["base"] + sum(one["contribution"] for one in found["features"]) + found["others"] == pytest.approx(
+        found["score"], abs=3e-6
+    )
+
+
 @hypothesis_settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_any_order_cut_and_repetition_explains_by_the_same_flow(data: st.DataObject) -> None:

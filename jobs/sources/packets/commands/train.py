@@ -79,7 +79,7 @@ def train(
     card: Annotated[Path | None, typer.Option(help="Write the model card, one HTML file, here too.", show_default=False)] = None,
     register: Annotated[bool, typer.Option("--register/--no-register", help="Log to MLflow and register a version.")] = True,
     promote: Annotated[
-        bool, typer.Option("--promote", help="Make it champion in any case; else only where there is none, or a worse one.")
+        bool, typer.Option("--promote", help="Make it champion in any case, past the gates; else only where none can score.")
     ] = False,
     conf_file: ConfFile = None,
     as_json: Json = False,
