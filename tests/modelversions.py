@@ -22,9 +22,9 @@ from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.registry import Training, register
 from jobs.training import heldout
 from jobs.training.labelled import LabelledFlows
-from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
 from tests import registries
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -190,12 +192,10 @@ class ScoringModel:
         proba = self.uncalibrated(x)
         return self.calibration(proba, self.classes.index(BENIGN)) if self.calibration is not None else proba
 
-    def novelties(self, records: Records, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
-        """How unusual records are, float64[n] in [0, 1]; None without a detector. ``x`` is their matrix by the model's columns."""
-        if self.novelty is None:
-            return None
-        same = self.novelty.columns == self.columns
-        return self.novelty.score(x if same else feature_matrix(records, self.novelty.columns))
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """Every column that it reads: those of the detector of unknown attacks, then others of the classifier."""
+        return tuple(dict.fromkeys((*(self.novelty.columns if self.novelty is not None else ()), *self.columns)))
 
     def decide_by(
         self, matrix: Callable[[tuple[str, ...]], npt.NDArray[np.float32]]
@@ -250,10 +250,12 @@ class ScoringModel:
         for records in batches:
             check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])
-        each = [feature_matrix(records, self.columns) for records in batches]
-        novel = [self.novelties(records, x) for records, x in zip(batches, each, strict=True)]
-        attack, label, kind = self.decide(self.predict(np.concatenate(each)), _joined(novel))
-        return [Judgement(attack[at:end], label[at:end], kind[at:end], some) for at, end, some in zip(ends, ends[1:], novel, strict=False)]
+        x = np.concatenate([feature_matrix(records, self.reads) for records in batches])
+        attack, label, kind, novel = self.decide_by(partial(_columns, x, self.reads))
+        return [
+            Judgement(attack[at:end], label[at:end], kind[at:end], novel[at:end] if novel is not None else None)
+            for at, end in pairwise(ends)
+        ]
 
     def _scored(self, records: Records, judged: Judgement) -> pa.RecordBatch:
         n = records.num_rows
@@ -279,9 +281,9 @@ def _compact(predictor: Predictor) -> bool:
     return isinstance(predictor, Compiled)
 
 
-def _joined(parts: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if known else None
+def _columns(x: npt.NDArray[np.float32], have: tuple[str, ...], wanted: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Columns of a matrix by their names."""
+    return x if wanted == have else np.ascontiguousarray(x[:, [have.index(name) for name in wanted]])
 
 
 def _plain(column: pa.Array | pa.ChunkedArray, to: pa.Field) -> pa.Array:

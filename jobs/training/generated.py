@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from jobs.training.fit import CANDIDATES
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.truth import KEY, SPAN, join_labels
 from schemas.flows import RECORD_SCHEMA
+
+if TYPE_CHECKING:
+    from sensors.generate import TrafficGenerator
 
 _NEEDED = [*KEY, *SPAN, "closed", *CANDIDATES]
 
@@ -58,21 +62,35 @@ def generated_flows(
     return concat([_one(preset, seed, duration_s, tuple(kinds), settings, progress) for seed in seeds])
 
 
-def _one(
-    name: str, seed: int, duration_s: float | None, kinds: tuple[str, ...], settings: MeterSettings | None, progress: Callable[[str], None]
-) -> LabelledFlows:
+def metered(
+    name: str,
+    seed: int,
+    duration_s: float | None = None,
+    kinds: Sequence[str] = (),
+    settings: MeterSettings | None = None,
+    columns: Sequence[str] = tuple(RECORD_SCHEMA.names),
+) -> tuple[TrafficGenerator, pa.Table]:
+    """A run of the generator, and columns of its records, closed ones and snapshots; see :func:`generated_flows`."""
     from jobs.metering.batch import meter_captures
-    from sensors.generate import generate, preset, truth
+    from sensors.generate import generate, preset
     from sensors.packets.pcapwriter import PcapWriter
 
-    run = generate(preset(name, seed=seed, duration_s=duration_s, kinds=kinds))
+    run = generate(preset(name, seed=seed, duration_s=duration_s, kinds=tuple(kinds)))
     with tempfile.TemporaryDirectory(prefix="flowlake-train-") as temp:
         capture = Path(temp) / f"{name}-{seed}.pcap"
         with PcapWriter(capture) as writer:
             for frames in run:
                 writer.write(frames)
-        batches = [b.select(_NEEDED) for b in meter_captures([capture], interim=True, settings=settings)]
-    records = pa.Table.from_batches(batches, pa.schema([RECORD_SCHEMA.field(n) for n in _NEEDED]))
+        batches = [b.select(columns) for b in meter_captures([capture], interim=True, settings=settings)]
+    return run, pa.Table.from_batches(batches, pa.schema([RECORD_SCHEMA.field(n) for n in columns]))
+
+
+def _one(
+    name: str, seed: int, duration_s: float | None, kinds: tuple[str, ...], settings: MeterSettings | None, progress: Callable[[str], None]
+) -> LabelledFlows:
+    from sensors.generate import truth
+
+    run, records = metered(name, seed, duration_s, kinds, settings, _NEEDED)
     labels = join_labels(records, truth(run))
     if labels.null_count:
         first = records.filter(pc.is_null(labels)).slice(0, 1).select(list(KEY)).to_pylist()[0]

@@ -132,9 +132,7 @@ def judge(model: ScoringModel, batch: pa.RecordBatch) -> Verdicts:
     ModelError
         A column is missing or is no number.
     """
-    x = feature_matrix(batch, model.columns)
-    novel = model.novelties(batch, x)
-    score, label, kind = model.decide(model.predict(x), novel)
+    score, label, kind, novel = model.decide_by(lambda columns: feature_matrix(batch, columns))
     return Verdicts(score, label, np.array(model.types, dtype=object)[kind], novel)
 
 

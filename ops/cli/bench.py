@@ -211,7 +211,7 @@ def novelty(
 
 @app.command(epilog="Example:  flowlake bench scoring --json scoring.json")
 def scoring(
-    flows: Annotated[int, typer.Option("--flows", min=10_000, max=10_000_000, help="Scored through Spark by each model.")] = 200_000,
+    flows: Annotated[int, typer.Option("--flows", min=10_000, max=10_000_000, help="Scored through Spark by each model.")] = 1_000_000,
     through: Annotated[bool, typer.Option("--spark/--no-spark", help="Measure Spark on two cores too, or one core only.")] = True,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,

@@ -24,9 +24,9 @@ from jobs.scoring.model import Usual
 from jobs.scoring.novelty import Novelty, Tails
 from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training, load_champion, register
 from jobs.scoring.typed import Typer
-from ops.bench.scoring import random_records
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
 
 TRAINING = Training(data="random records", params={"n": 3000}, metrics={"held_out_f1": 0.5})

@@ -23,9 +23,9 @@ from jobs.models.retraining import RetrainOptions, ShadowError, retrain
 from jobs.runtime import lake
 from jobs.scoring import aliases, registry
 from jobs.sinks import labels, parquet
-from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
 from tests.modelversions import labelled, put
+from tests.randomrecords import random_records
 from tests.retrainkilled import made, until
 
 STEPS = ["label", "train", "evaluate", "challenger", "shadow", "report", "promote"]

@@ -18,12 +18,12 @@ from jobs.scoring.registry import Training, load_champion, register
 from jobs.sinks import alertbook, alerts, postgres
 from jobs.sinks.alerts import AlertSink
 from jobs.sinks.alertstore import AppliedEvidence
-from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
 from schemas.records import HEADER_RECORD_VERSION, RecordType
 from schemas.wire import Header
 from tests import registries
 from tests.integration.sinkbench import run
+from tests.randomrecords import random_records
 from tests.sinksdata import kafka_rows, value
 from tests.toy_source.records import READING
 from tests.unit.scoring.records import COLUMNS, fitted

@@ -21,11 +21,11 @@ from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
 from jobs.sinks import labels, parquet
 from jobs.watching import backtest
-from ops.bench.scoring import random_records
 from ops.cli import main
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
 from tests import registries
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, fitted, labels_of
 
 pytestmark = pytest.mark.integration

@@ -8,9 +8,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 
 COLUMNS = ("flow_duration", "total_fwd_packets", "flow_iat_mean", "syn_flag_count")
 

@@ -17,9 +17,9 @@ from jobs.scoring.explain import Explainer, NotExplainedError, usual_values
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.typed import Typer
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 RECORDS = random_records(400, seed=4)

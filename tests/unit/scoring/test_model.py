@@ -16,10 +16,10 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 from infra.errors import ModelError
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.flows import PREDICTION_SCHEMA, RECORD_SCHEMA
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
 
 ROOT = Path(__file__).resolve().parents[3]

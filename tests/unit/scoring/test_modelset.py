@@ -13,8 +13,8 @@ from infra.errors import ModelError
 from jobs.scoring import probe
 from jobs.scoring.modelset import MOST_FAILURES, ModelSet
 from jobs.scoring.tally import TALLY
-from ops.bench.scoring import random_records
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.toy_source.records import READING
 from tests.unit.scoring.records import champion
 

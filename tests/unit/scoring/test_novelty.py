@@ -9,7 +9,7 @@ import pytest
 
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.novelty import Novelty, Tails
-from ops.bench.scoring import random_records
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 

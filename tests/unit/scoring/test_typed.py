@@ -20,9 +20,9 @@ from jobs.scoring.forest import Forest
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.typed import Typed, Typer
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, labels_of
 
 RECORDS = random_records(500, seed=4)

@@ -29,10 +29,10 @@ from jobs.sinks import alertbook, evidence, explainers, messages, storms, tops
 from jobs.sinks.alertbook import Alert
 from jobs.sinks.explainers import Explainers
 from jobs.sinks.reasons import Reasons
-from ops.bench.scoring import random_records
 from schemas.alerts import WHY_FEATURES
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.sinksdata import T0, flow_id, headers, kafka_rows, table, value
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 

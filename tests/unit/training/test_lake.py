@@ -19,9 +19,9 @@ from infra.errors import ConfigError, FlowlakeError, ModelError
 from jobs.sinks import labels
 from jobs.training.sources import Sourced, TrainingData, load
 from jobs.training.truth import KEY, SPAN
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.toy_source.records import FEATURES, READING
 
 Factory = Callable[..., Settings]

@@ -12,7 +12,7 @@ from jobs.scoring.matrix import feature_matrix
 from jobs.training.labelled import LabelledFlows
 from jobs.watching import measures, reference
 from jobs.watching.reference import SERVED, TRAINING, Reference, UnreadableProfile
-from ops.bench.scoring import random_records
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 ROWS = 900

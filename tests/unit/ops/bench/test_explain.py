@@ -14,9 +14,9 @@ from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.typed import Typer
 from ops.bench.explain import compare
-from ops.bench.scoring import random_records
 from schemas.features import FEATURE_NAMES, FEATURE_VERSION
 from schemas.packets import FLOWS
+from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
 FEATURES = np.random.default_rng(2).uniform(0, 100, (20, len(FEATURE_NAMES)))

@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from infra import config
+from jobs.training.generated import generated_flows
 from ops.bench import scoring
+from tests.randomrecords import random_records
 
 
 def test_every_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_TRAINED", 1_000)
-    monkeypatch.setattr(scoring, "_ROUNDS", 1)
-    sets = scoring.models("scaled-forest", "forest")  # the quickest to fit
-    monkeypatch.setattr(scoring, "models", lambda: sets)
+    for name, value in (("_FITTED", (1, 2, 3)), ("_SCORED", (9,)), ("_SECONDS", 3.0), ("_ROUNDS", 1)):
+        monkeypatch.setattr(scoring, name, value)
+    flows = generated_flows((1, 2, 3), duration_s=3.0, progress=lambda _: None)
+    sets = scoring.models(flows, "scaled-forest", "forest")  # the quickest to fit
+    monkeypatch.setattr(scoring, "models", lambda _: sets)
     found = scoring.run(config.build(), flows=10_000, through=False, say=lambda _: None)["one_core"]
     assert found.keys() == sets.keys()
     assert all(ms > 0 for by_size in found.values() for ms in by_size.values())
-    records = scoring.random_records(200, seed=3)
+    records = random_records(200, seed=3)
     for kind in ("scaled-forest", "forest"):
         scores = [sets[name].score(records).column("confidence_score").to_numpy() for name in (kind, f"{kind}, scikit-learn")]
         np.testing.assert_allclose(*scores, rtol=0, atol=1e-12)
