@@ -59,7 +59,7 @@ class Slicing(NamedTuple):
     width: int  # us; 0: none are made
     rows: NDArray  # SLICE_DTYPE[n]: room for as many as there are packets
     current: NDArray[np.int64]  # [rows of the table]: the latest slice of each flow, -1: none
-    count: NDArray[np.int64]  # [1]: slices so far
+    found: NDArray[np.int64]  # [1]: slices so far
 
 
 #: None are made.
@@ -72,8 +72,8 @@ def count_in_slice(slicing, r, i, p, t, forward, opened):
     slot = t // slicing.width
     k = slicing.current[i]
     if opened or k < 0 or slicing.rows[k].slot != slot:
-        k = slicing.count[0]
-        slicing.count[0] += 1
+        k = slicing.found[0]
+        slicing.found[0] += 1
         slicing.current[i] = k
         s = slicing.rows[k]
         s.src_hi = r.src_hi

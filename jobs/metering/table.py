@@ -130,7 +130,7 @@ class FlowTable:
                 slicing = slicing._replace(current=grown)
             n = flows.meter(self._slots, slab, waited[at : at + _SLAB], self._limits, closed.room(len(slab)), slicing)
             closed.filled(n)
-        return slicing.rows[: slicing.count[0]]
+        return slicing.rows[: slicing.found[0]]
 
     def _none_yet(self) -> NDArray[np.int64]:
         """No slice of any row."""

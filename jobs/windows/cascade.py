@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+import schemas.windows
 from jobs.windows.slots import SECONDS
 from jobs.windows.summary import SERIES, Summaries, closed, merge, widened
 
 #: 5 s slots by window size in seconds, the smallest first.
-SIZES: dict[int, int] = {5: 1, 30: 6, 180: 36}
+SIZES: dict[int, int] = {size: size // SECONDS for size in schemas.windows.SIZES}
 #: A clock that is behind every packet: the input has ended.
 END = np.iinfo(np.int64).max
 _SLOT_US = SECONDS * 1_000_000

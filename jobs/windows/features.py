@@ -1,4 +1,7 @@
-"""What a model reads of a window: numbers of a summary, their ratios, how they spread. Vectorised; undefined ratios are 0, as of flows."""
+"""The features of windows (:data:`schemas.windows.WINDOW_FEATURES`): numbers of a summary, their ratios, how they spread.
+
+Vectorised. An undefined ratio is 0, as of flows.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SLOTS, K, Summaries
+from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, K, Summaries
+from schemas.windows import WINDOW_NAMES
 
 Floats = npt.NDArray[np.float64]
 #: Flows to one destination and port that make a rhythm.
@@ -15,8 +19,8 @@ _BEATS = 3
 
 
 def features(windows: Summaries) -> dict[str, Floats]:
-    """Every feature of :data:`FEATURES`, float64[n]."""
-    return {name: np.asarray(compute(windows), np.float64) for name, compute in FEATURES.items()}
+    """Every feature by its name, float64[n]."""
+    return {name: np.asarray(_COMPUTE[name](windows), np.float64) for name in WINDOW_NAMES}
 
 
 def distinct(windows: Summaries, kind: int) -> Floats:
@@ -116,7 +120,7 @@ def _span(windows: Summaries) -> Floats:
 
 
 #: By name. What they are made of merges exactly, so a window of 30 s has the features that its six records of 5 s give, and no others.
-FEATURES: dict[str, Callable[[Summaries], Floats]] = {
+_COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     "packets_out": _count("packets_out"),
     "packets_in": _count("packets_in"),
     "bytes_out": _count("bytes_out"),
@@ -154,8 +158,7 @@ FEATURES: dict[str, Callable[[Summaries], Floats]] = {
     "span_s": _span,
     "rhythm": rhythm,
     "parts": _count("parts"),
-    **{f"part_{name}_{what}": _count(f"{name}_{what}") for name in ("packets", "bytes", "started") for what in ("min", "max")},
-    **{f"part_{name}_mean": _mean(name) for name in ("packets", "bytes", "started")},
-    **{f"part_{name}_std": _std(name) for name in ("packets", "bytes", "started")},
+    **{f"part_{name}_{what}": _count(f"{name}_{what}") for name in SERIES for what in ("min", "max")},
+    **{f"part_{name}_mean": _mean(name) for name in SERIES},
+    **{f"part_{name}_std": _std(name) for name in SERIES},
 }
-NAMES: tuple[str, ...] = tuple(FEATURES)

@@ -16,6 +16,7 @@ from jobs.windows import features
 from jobs.windows.batch import windows_of
 from jobs.windows.cascade import END, SIZES, WindowCascade
 from jobs.windows.summary import ADDRESSES, PORTS, Summaries, closed, merge, widened
+from schemas.windows import WINDOW_NAMES
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
 from tests.unit.sensors.generate.independent import Packet, packets
@@ -212,6 +213,6 @@ def test_a_rhythm_is_told_from_chance() -> None:
 def test_every_feature_is_a_number(windows: dict[int, Summaries]) -> None:
     for found in windows.values():
         values = features.features(found)
-        assert tuple(values) == features.NAMES
+        assert tuple(values) == WINDOW_NAMES
         assert all(np.isfinite(v).all() and (v >= 0).all() and len(v) == len(found) for v in values.values())
         assert (values["failed_ratio"] <= 1).all()
