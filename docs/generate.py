@@ -280,6 +280,29 @@ def features() -> str:
     )
 
 
+# --- windows
+
+
+def windows() -> str:
+    """Columns and features of windows per source."""
+    from schemas.windows import SIZES, WINDOW_FEATURES, WINDOW_SCHEMA, WINDOW_VERSION
+
+    sizes = ", ".join(map(str, SIZES))
+    who = [field for field in WINDOW_SCHEMA if field.name not in {feature.name for feature in WINDOW_FEATURES}]
+    return page(
+        "Windows per source",
+        "schemas/windows.py",
+        f"Version `{WINDOW_VERSION}`. What one source began in {sizes} seconds ([how to](../how-to/look-at-sources.md)): columns that say of whom and when, then features.",
+        table(("column", "type"), ((code(field.name), str(field.type)) for field in who)),
+        "All features are doubles. *Out* is from the source, which began the flow; *in* is to it. An undefined ratio is 0. *Exact*: a larger window has what its 5 s records give;\n"
+        "the others rest on samples of 128 hashes, and are exact below that.",
+        table(
+            ("feature", "unit", "definition", "exact"),
+            ((code(f.name), f.unit, f.formula, "yes" if f.exact else "below 128") for f in WINDOW_FEATURES),
+        ),
+    )
+
+
 # --- tables
 
 
@@ -616,6 +639,7 @@ def including() -> list[Path]:
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "features.md": features,
+    "windows.md": windows,
     "tables.md": tables,
     "topics.md": topics,
     "wire-format.md": wire,

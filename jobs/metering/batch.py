@@ -114,6 +114,41 @@ def meter_captures(
     ValueError
         Several files to be followed, or one to be followed and sorted.
     """
+    for emission in emissions(
+        paths,
+        sensor_id=sensor_id,
+        interim=interim,
+        settings=settings,
+        sensor=sensor,
+        accounts=accounts,
+        progress=progress,
+        follow=follow,
+        sort=sort,
+        pipe=pipe,
+        keep_going=keep_going,
+    ):
+        yield from records_of(emission)
+
+
+def emissions(
+    paths: Sequence[str | Path],
+    *,
+    sensor_id: str | None = None,
+    interim: bool = False,
+    settings: MeterSettings | None = None,
+    sensor: SensorSettings | None = None,
+    accounts: Accounts | None = None,
+    progress: Callable[[Path, int, int], None] | None = None,
+    follow: Follow | None = None,
+    sort: bool = False,
+    pipe: Follow | None = None,
+    keep_going: bool = False,
+    slice_s: int = 0,
+) -> Iterator[Emission]:
+    """What the meter gives, as it gives it: :func:`meter_captures` before it is made records.
+
+    ``slice_s``: seconds of the slots that slices are made of, too (:mod:`jobs.metering.slices`).
+    """
     if follow is not None and len(paths) != 1:
         raise ValueError(f"{len(paths)} files cannot be followed, one can")
     if follow is not None and sort:
@@ -136,13 +171,13 @@ def meter_captures(
             accounts.failed.append(Problem.of(path, e))
             continue
         name = valid_text(sensor_id) if sensor_id else stem(path)
-        meter = BucketMeter(0, 1, rules)
+        meter = BucketMeter(0, 1, rules, slice_s)
         disorder = Disorder()
         pieces = chunks(reader, sensor, sort=sort, disorder=disorder)
         with ahead(digests_of(chunk, name, seq) for seq, chunk in enumerate(pieces)) as digests:
             try:
                 for digest in digests:
-                    yield from records_of(meter.ingest_decoded([digest], 0))
+                    yield meter.ingest_decoded([digest], 0)
                     meter.table.forget_dirty()  # no state is written here
                     if progress is not None:
                         progress(path, reader.bytes_read, reader.size)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from jobs.metering.gather import take
 from jobs.metering.layout import Digest, MeterState
 from jobs.metering.row import END_REASONS
 from jobs.metering.settings import MeterSettings
+from jobs.metering.slices import SLICE_DTYPE
 from jobs.metering.table import FlowTable, Rows, Timeouts
 from schemas.accounts import SHARED_ID
 from schemas.wire import CLOCK_END
@@ -39,6 +40,9 @@ class Emission:
     domains: list[str]  # names by the rows' domain number
     sensors: list[str]
     community_id_seed: int = 0
+    slices: NDArray = field(default_factory=lambda: np.zeros(0, SLICE_DTYPE))
+    #: us by domain number: every packet before it has been metered.
+    watermarks: NDArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def empty(self) -> bool:
@@ -67,13 +71,15 @@ class BucketMeter:
         Number of this bucket and of all; messages are accounted for in bucket ``partition % buckets``.
     settings
         Metering rules.
+    slice_s
+        Seconds of the slots that slices are made of (:mod:`jobs.metering.slices`); 0: none are.
     """
 
-    def __init__(self, bucket: int, buckets: int, settings: MeterSettings) -> None:
+    def __init__(self, bucket: int, buckets: int, settings: MeterSettings, slice_s: int = 0) -> None:
         self.bucket = bucket
         self._buckets = buckets
         self._settings = settings
-        self.table = FlowTable(timeouts_of(settings))
+        self.table = FlowTable(timeouts_of(settings), slice_us=slice_s * 1_000_000)
         self._fragments = FragmentTable(round(settings.fragment_timeout_s * 1e6), settings.max_waiting_fragments)
         self._held = np.zeros(0, PACKET_DTYPE)
         self._domains: dict[Key, AnyDomain] = {}
@@ -201,7 +207,7 @@ class BucketMeter:
             self._count(self._names[i], "metered", count)
 
         closed = Rows()
-        self.table.meter(ready, closed, waited)
+        slices = self.table.meter(ready, closed, waited)
         self.table.expire(watermarks_us, closed)
         for _, domain in ended:
             self.table.close_domain(domain.index, closed)
@@ -217,7 +223,7 @@ class BucketMeter:
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(watermarks))]
         self._forget(ended, now_ms)
-        return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed)
+        return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed, slices, watermarks_us)
 
     def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
         """Move a domain's watermark; True when its input has ended."""

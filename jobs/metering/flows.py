@@ -8,11 +8,12 @@ from infra.kernels import kernel, piece
 from jobs.metering.aggregates import add, begin
 from jobs.metering.connection import answers_syn, has_tcp, reuses
 from jobs.metering.row import ACTIVE, FIN, IDLE, OPENED_LATE
+from jobs.metering.slices import count_in_slice
 from jobs.metering.slots import USED, attention, chain_of, claim, deadline, find, release, same_ends, touch
 
 
 @kernel
-def meter(slots, packets, waited, limits, out):
+def meter(slots, packets, waited, limits, out, slicing):
     """Meter packets, in time order but for those that waited.
 
     Parameters
@@ -27,6 +28,8 @@ def meter(slots, packets, waited, limits, out):
         :class:`jobs.metering.slots.Limits`.
     out
         ``ROW_DTYPE[n]``: rows that close are copied here.
+    slicing
+        :class:`jobs.metering.slices.Slicing` with room for ``n`` more slices, unless its width is 0.
 
     Returns
     -------
@@ -62,11 +65,15 @@ def meter(slots, packets, waited, limits, out):
                     part = np.uint32(r.part + 1)
                 release(slots, i)
                 i = np.int64(-1)
-        if i < 0:
+        opened = i < 0
+        if opened:
             i = _open(slots, chain, p, t, limits)
             slots.rows[i].part = part
             slots.rows[i].tcp = OPENED_LATE if late else 0
-        add(slots, i, p, t, same_ends(slots.rows[i], p))
+        forward = same_ends(slots.rows[i], p)
+        add(slots, i, p, t, forward)
+        if slicing.width != 0:
+            count_in_slice(slicing, slots.rows[i], i, p, now, forward, opened)
         slots.wake[i] = attention(slots.rows[i], limits)
         touch(slots, i)
     return n_out

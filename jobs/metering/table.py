@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jobs.metering import flows
 from jobs.metering.gather import take
 from jobs.metering.row import BACKWARD, EVICTED, FORCED, FORWARD, ROW_DTYPE
+from jobs.metering.slices import OFF, SLICE_DTYPE, Slicing
 from jobs.metering.slots import DIRTY, FREE, NEVER, OPEN, USED, Limits, Slots, apply, index_all, release_all
 from sensors.packets.decode import PACKET_DTYPE
 
@@ -71,7 +72,8 @@ class Rows:
 class FlowTable:
     """Open flows of one bucket: rows, a chained hash index over their keys, and the time at which each needs attention."""
 
-    def __init__(self, timeouts: Timeouts, capacity: int = 4096) -> None:
+    def __init__(self, timeouts: Timeouts, capacity: int = 4096, slice_us: int = 0) -> None:
+        self._slice_us = slice_us
         self._limits = timeouts.limits()
         self._with_interim = timeouts.interim
         self._slots = _room(capacity, np.zeros(4, np.int64), np.zeros(capacity * 2, np.int64))
@@ -104,17 +106,35 @@ class FlowTable:
         index_all(now)
         self._slots = now
 
-    def meter(self, packets: NDArray, closed: Rows, waited: NDArray[np.int64] = NONE_WAITED) -> None:
+    def meter(self, packets: NDArray, closed: Rows, waited: NDArray[np.int64] = NONE_WAITED) -> NDArray:
         """Apply packets (:data:`PACKET_DTYPE`) in time order; the rows that close on the way go to ``closed``.
 
         ``waited``: ns that each packet waited for its turn (see :mod:`jobs.metering.fragments`); empty when none did.
+
+        Returns
+        -------
+        SLICE_DTYPE[m]
+            What of each flow fell into each slot (:mod:`jobs.metering.slices`); none where the table makes none.
         """
         assert packets.dtype == PACKET_DTYPE
+        slicing = OFF
+        if self._slice_us and len(packets):
+            self._reserve(min(len(packets), _SLAB))
+            slicing = Slicing(self._slice_us, np.zeros(len(packets), SLICE_DTYPE), self._none_yet(), np.zeros(1, np.int64))
         for at in range(0, len(packets), _SLAB):
             slab = packets[at : at + _SLAB]
             self._reserve(len(slab))
-            n = flows.meter(self._slots, slab, waited[at : at + _SLAB], self._limits, closed.room(len(slab)))
+            if slicing.width and len(slicing.current) < len(self.rows):
+                grown = self._none_yet()
+                grown[: len(slicing.current)] = slicing.current
+                slicing = slicing._replace(current=grown)
+            n = flows.meter(self._slots, slab, waited[at : at + _SLAB], self._limits, closed.room(len(slab)), slicing)
             closed.filled(n)
+        return slicing.rows[: slicing.found[0]]
+
+    def _none_yet(self) -> NDArray[np.int64]:
+        """No slice of any row."""
+        return np.full(len(self.rows), -1, np.int64)
 
     def expire(self, watermarks: NDArray[np.int64], closed: Rows) -> None:
         """Close what is due; ``watermarks``: per domain number, us: every packet before it has been metered."""

@@ -1,0 +1,111 @@
+"""``flowlake windows``: capture files in, windows per source out, without Kafka and without Spark."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra import config
+from infra.console import looks
+from infra.console.options import ConfFile, Json, names
+from infra.errors import CaptureError, ConfigError, one_line
+from infra.plurals import counted
+from jobs.sources.packets.commands.captures import Captures, capture_path, raise_unread, tell_unread
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What a table shows of a window.
+_SHOWN = (
+    "window_size", "window_start", "src_ip", "complete", "flows_started", "packets_out", "packets_in", "destinations", "ports",
+    "failed_ratio", "rhythm",
+)  # fmt: skip
+
+
+def windows(
+    captures: Captures,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", parser=capture_path, help="windows.parquet or windows.csv; default: a table of some.")
+    ] = None,
+    size: Annotated[str, typer.Option("--size", help="Sizes in seconds, with commas: 5, 30, 180; default: all.", show_default=False)] = "",
+    complete: Annotated[bool, typer.Option("--complete", help="Only windows in which the source was seen in each 5 s slot.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Windows of each size that the table shows: most flows started first.")] = 10,
+    sensor: Annotated[str | None, typer.Option("--sensor", help="Observation domain of the windows; default: the file's name.")] = None,
+    as_json: Json = False,
+    conf_file: ConfFile = None,
+) -> None:
+    """What each source began in windows of 5, 30 and 180 seconds: one row a source and window, with some fifty features.
+
+    A packet belongs to the 5 s slot that it falls into, whenever its flow ends. The source of a flow is who began it. Larger windows are
+    made of the 5 s ones; one that lacks a slot is marked (column complete).
+    """
+    import pyarrow as pa
+
+    from jobs.metering.settings import MeterSettings
+    from jobs.windows.batch import windows_of
+    from jobs.windows.records import records
+    from schemas.windows import SIZES, WINDOW_SCHEMA
+    from sensors.packets.files import find_captures
+
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
+    wanted = [int(one) for one in names("--size", size, [str(one) for one in SIZES])] if size else list(SIZES)
+    settings = config.load(conf_file).section(MeterSettings)
+    found = find_captures(captures)
+    tell_unread(found.skipped, found.failed)
+    batches = [
+        records(some[one], one)
+        for some in windows_of(found.files, sensor_id=sensor, settings=settings, partial=not complete)
+        for one in wanted
+        if len(some[one])
+    ]
+    table = pa.Table.from_batches(batches, WINDOW_SCHEMA).sort_by([("window_start", "ascending"), ("window_size", "ascending")])
+    if out is not None:
+        _write(table, out)
+    counts = {str(one): int(sum(size == one for size in table["window_size"].to_pylist())) for one in wanted}
+    if as_json:
+        print(json.dumps({"windows": counts, "out": str(out) if out else None}))
+    elif out is not None:
+        print(f"{out}: " + ", ".join(f"{counted(n, 'window')} of {one} s" for one, n in counts.items()), file=sys.stderr)
+    else:
+        _show(table, wanted, limit)
+    raise_unread(found, found.failed, "in the windows")
+
+
+windows.epilog = (  # type: ignore[attr-defined]  # shown under --help
+    "Examples:  flowlake windows capture.pcap   |   flowlake windows captures/ --size 30,180 --out windows.parquet"
+)
+
+
+def _write(table: pa.Table, out: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    try:
+        if out.suffix == ".csv":
+            csv.write_csv(table, out)
+        else:
+            pq.write_table(table, out, compression="zstd")
+    except (OSError, pa.ArrowException) as e:
+        raise CaptureError(f"{out}: {one_line(e, 200)}", "name a file in a folder of yours") from e
+
+
+def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
+    import pyarrow.compute as pc
+
+    rows: list[dict[str, Any]] = []
+    for one in wanted:
+        some = table.filter(pc.equal(table["window_size"], one))
+        rows += some.sort_by([("flows_started", "descending"), ("window_start", "ascending")]).slice(0, limit).select(_SHOWN).to_pylist()
+    for row in rows:
+        row["window_start"] = f"{row['window_start']:%Y-%m-%d %H:%M:%S}"
+        for name in ("flows_started", "packets_out", "packets_in", "destinations", "ports"):
+            row[name] = int(row[name])
+        for name in ("failed_ratio", "rhythm"):
+            row[name] = f"{row[name]:.2f}"
+    looks.show(rows, list(_SHOWN), form="table", title=f"{table.num_rows:,} windows")

@@ -1,0 +1,164 @@
+"""The features of windows (:data:`schemas.windows.WINDOW_FEATURES`): numbers of a summary, their ratios, how they spread.
+
+Vectorised. An undefined ratio is 0, as of flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, K, Summaries
+from schemas.windows import WINDOW_NAMES
+
+Floats = npt.NDArray[np.float64]
+#: Flows to one destination and port that make a rhythm.
+_BEATS = 3
+
+
+def features(windows: Summaries) -> dict[str, Floats]:
+    """Every feature by its name, float64[n]."""
+    return {name: np.asarray(_COMPUTE[name](windows), np.float64) for name in WINDOW_NAMES}
+
+
+def distinct(windows: Summaries, kind: int) -> Floats:
+    """Number of distinct destinations, ports or pairs, float64[n]: exact below :data:`jobs.windows.summary.K`, an estimate from there on.
+
+    ``(k - 1) / h`` of the k-th smallest hash ``h`` in (0, 1]; relative standard error ``1 / sqrt(k - 2)`` (Beyer et al., SIGMOD 2007).
+    """
+    items = windows.items[windows.items["kind"] == kind]
+    count = np.bincount(items["row"], minlength=len(windows)).astype(np.float64)
+    largest = np.zeros(len(windows), np.uint64)
+    np.maximum.at(largest, items["row"], items["hash"])
+    full = count >= K
+    count[full] = np.round((K - 1) / ((largest[full].astype(np.float64) + 1.0) / 2.0**64))
+    return count
+
+
+def entropy(windows: Summaries, kind: int) -> Floats:
+    """Shannon entropy (bits) of the packets over destinations, ports or pairs, float64[n].
+
+    Exact where all are kept. Where a sample is, its share of the packets and its entropy stand for all: each value in the sample was drawn
+    with the same probability, so the sum over it times ``distinct / k`` estimates the sum over all.
+    """
+    items = windows.items[windows.items["kind"] == kind]
+    total = (windows.rows["packets_out"] + windows.rows["packets_in"]).astype(np.float64)
+    share = items["packets"] / np.maximum(total[items["row"]], 1.0)
+    each = np.bincount(items["row"], -share * np.log2(np.where(share > 0, share, 1.0)), minlength=len(windows))
+    kept = np.bincount(items["row"], minlength=len(windows))
+    return np.asarray(each * distinct(windows, kind) / np.maximum(kept, 1))
+
+
+def rhythm(windows: Summaries) -> Floats:
+    """How regular the most regular of the source's pairs of destination and port is, float64[n] in [0, 1].
+
+    Of the gaps between the slots in which flows to a pair began, three at least: ``1 / (1 + std / mean)``, weighted by how many there are.
+    0 where no pair has as many. A pair with a flow in every slot is no rhythm but traffic: its gaps say nothing, and count half.
+    """
+    found = np.zeros(len(windows))
+    items = windows.items[(windows.items["kind"] == PAIRS) & (windows.items["when"] != 0)]
+    if not len(items):
+        return found
+    bits = (items["when"][:, None] >> np.arange(SLOTS, dtype=np.uint64)) & np.uint64(1) == 1
+    beats = bits.sum(axis=1)
+    items, bits, beats = items[beats >= _BEATS], bits[beats >= _BEATS], beats[beats >= _BEATS]
+    if not len(items):
+        return found
+    slot = np.where(bits, np.arange(SLOTS), -1)
+    last, first = slot.max(axis=1), np.argmax(bits, axis=1)
+    mean = (last - first) / (beats - 1)
+    before = np.maximum.accumulate(slot, axis=1)
+    gap = np.where(bits[:, 1:] & (before[:, :-1] >= 0), np.arange(1, SLOTS) - before[:, :-1], 0).astype(np.float64)
+    variance = np.maximum((gap**2).sum(axis=1) / (beats - 1) - mean**2, 0.0)
+    score = (1 - 1 / beats) / (1 + np.sqrt(variance) / mean)
+    np.maximum.at(found, items["row"], np.where(mean <= 1, score / 2, score))
+    return found
+
+
+def _ratio(above: str, below: str) -> Callable[[Summaries], Floats]:
+    def compute(windows: Summaries) -> Floats:
+        return np.asarray(windows.rows[above] / np.maximum(windows.rows[below], 1))
+
+    return compute
+
+
+def _count(name: str) -> Callable[[Summaries], Floats]:
+    return lambda windows: windows.rows[name].astype(np.float64)
+
+
+def _packets(windows: Summaries) -> Floats:
+    return np.asarray(windows.rows["packets_out"] + windows.rows["packets_in"], np.float64)
+
+
+def _share(name: str) -> Callable[[Summaries], Floats]:
+    return lambda windows: np.asarray(windows.rows[name] / np.maximum(_packets(windows), 1.0))
+
+
+def _failed(windows: Summaries) -> Floats:
+    """Share of the source's SYNs that nobody accepted."""
+    rows = windows.rows
+    return np.asarray(np.clip(rows["syn"] - rows["syn_ack"], 0, None) / np.maximum(rows["syn"], 1))
+
+
+def _mean(name: str) -> Callable[[Summaries], Floats]:
+    return lambda windows: np.asarray(windows.rows[f"{name}_sum"] / np.maximum(windows.rows["parts"], 1))
+
+
+def _std(name: str) -> Callable[[Summaries], Floats]:
+    def compute(windows: Summaries) -> Floats:
+        n = np.maximum(windows.rows["parts"], 1)
+        mean = windows.rows[f"{name}_sum"] / n
+        return np.asarray(np.sqrt(np.maximum(windows.rows[f"{name}_sq"] / n - mean**2, 0.0)))
+
+    return compute
+
+
+def _span(windows: Summaries) -> Floats:
+    return np.asarray((windows.rows["last"] - windows.rows["first"]) / 1e6)
+
+
+#: By name. What they are made of merges exactly, so a window of 30 s has the features that its six records of 5 s give, and no others.
+_COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
+    "packets_out": _count("packets_out"),
+    "packets_in": _count("packets_in"),
+    "bytes_out": _count("bytes_out"),
+    "bytes_in": _count("bytes_in"),
+    "flows_started": _count("flows_started"),
+    "tcp_started": _count("tcp_started"),
+    "udp_started": _count("udp_started"),
+    "syn_count": _count("syn"),
+    "rst_in_count": _count("rst_in"),
+    "destinations": lambda windows: distinct(windows, ADDRESSES),
+    "ports": lambda windows: distinct(windows, PORTS),
+    "pairs": lambda windows: distinct(windows, PAIRS),
+    "destination_entropy": lambda windows: entropy(windows, ADDRESSES),
+    "port_entropy": lambda windows: entropy(windows, PORTS),
+    "fan_out": lambda windows: distinct(windows, PAIRS) / np.maximum(windows.rows["flows_started"], 1),
+    "ports_per_destination": lambda windows: distinct(windows, PAIRS) / np.maximum(distinct(windows, ADDRESSES), 1),
+    "flows_per_pair": lambda windows: windows.rows["flows_started"] / np.maximum(distinct(windows, PAIRS), 1),
+    "failed_ratio": _failed,
+    "syn_ratio": _share("syn"),
+    "ack_out_ratio": _ratio("ack_out", "packets_out"),
+    "ack_in_ratio": _ratio("ack_in", "packets_in"),
+    "fin_out_ratio": _ratio("fin_out", "packets_out"),
+    "fin_in_ratio": _ratio("fin_in", "packets_in"),
+    "rst_out_ratio": _ratio("rst_out", "packets_out"),
+    "rst_in_ratio": _ratio("rst_in", "packets_in"),
+    "data_out_ratio": _ratio("data_out", "packets_out"),
+    "data_in_ratio": _ratio("data_in", "packets_in"),
+    "up_down_ratio": _ratio("bytes_out", "bytes_in"),
+    "packet_size_out": _ratio("bytes_out", "packets_out"),
+    "packet_size_in": _ratio("bytes_in", "packets_in"),
+    "packets_per_flow": lambda windows: _packets(windows) / np.maximum(windows.rows["flows_started"], 1),
+    "tcp_ratio": _share("tcp_packets"),
+    "udp_ratio": _share("udp_packets"),
+    "icmp_ratio": _share("icmp_packets"),
+    "span_s": _span,
+    "rhythm": rhythm,
+    "parts": _count("parts"),
+    **{f"part_{name}_{what}": _count(f"{name}_{what}") for name in SERIES for what in ("min", "max")},
+    **{f"part_{name}_mean": _mean(name) for name in SERIES},
+    **{f"part_{name}_std": _std(name) for name in SERIES},
+}

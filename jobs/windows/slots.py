@@ -1,0 +1,59 @@
+"""From the slices of a meter to summaries of 5 s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, PORTS, ROW_DTYPE, SLOTS, Summaries, grouped
+from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
+
+#: Seconds of the smallest window.
+SECONDS = 5
+
+_SAME = {
+    "packets_out": "nf", "packets_in": "nb", "bytes_out": "l3f", "bytes_in": "l3b", "data_out": "f_data", "data_in": "b_data",
+    "flows_started": "opened", "syn": "f_syn", "syn_ack": "b_syn_ack", "ack_out": "f_ack", "ack_in": "b_ack", "fin_out": "f_fin",
+    "fin_in": "b_fin", "rst_out": "f_rst", "rst_in": "b_rst",
+}  # fmt: skip
+
+
+def summed(slices: npt.NDArray[np.void], domains: Sequence[str]) -> Summaries:
+    """Slices (:data:`jobs.metering.slices.SLICE_DTYPE`, of slots of :data:`SECONDS`) by source and slot."""
+    n = len(slices)
+    rows = np.zeros(n, ROW_DTYPE)
+    for name in ("domain", "ipver", "src_hi", "src_lo", "first", "last"):
+        rows[name] = slices[name]
+    rows["begin"] = slices["slot"]
+    for name, source in _SAME.items():
+        rows[name] = slices[source]
+    packets = rows["packets_out"] + rows["packets_in"]
+    kinds = {"tcp": slices["proto"] == IPPROTO_TCP, "udp": slices["proto"] == IPPROTO_UDP}
+    for name, mask in kinds.items():
+        rows[f"{name}_packets"] = np.where(mask, packets, 0)
+        rows[f"{name}_started"] = np.where(mask, rows["flows_started"], 0)
+    rows["icmp_packets"] = np.where(np.isin(slices["proto"], (IPPROTO_ICMP, IPPROTO_ICMPV6)), packets, 0)
+    return grouped(rows, _items(slices, packets), tuple(domains))
+
+
+def _items(slices: npt.NDArray[np.void], packets: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    n = len(slices)
+    address = _mixed(_mixed(slices["dst_hi"]) ^ slices["dst_lo"])
+    port = _mixed((slices["proto"].astype(np.uint64) << np.uint64(16)) | slices["dport"])
+    items = np.zeros(3 * n, ITEM_DTYPE)
+    for kind, values in ((ADDRESSES, address), (PORTS, port), (PAIRS, _mixed(address + port))):
+        some = items[kind * n : (kind + 1) * n]
+        some["row"], some["kind"], some["hash"] = np.arange(n), kind, values
+        some["packets"], some["started"] = packets, slices["opened"]
+        some["when"] = slices["opened"].astype(np.uint64) << (slices["slot"] % SLOTS).astype(np.uint64)
+    return items
+
+
+def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A hash of 64 bits (the finalizer of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
+    x = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(x ^ (x >> np.uint64(31)))

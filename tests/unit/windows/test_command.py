@@ -1,0 +1,69 @@
+"""``flowlake windows``: tables, files, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+import pytest
+
+from infra.errors import CaptureError, ConfigError
+from jobs.windows import features
+from jobs.windows.summary import Summaries
+from ops.cli import main
+from schemas.windows import WINDOW_FEATURES, WINDOW_NAMES, WINDOW_SCHEMA
+from sensors.generate import generate, preset
+from sensors.packets.pcapwriter import PcapWriter
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty-one seconds of little traffic, scans among it."""
+    place = tmp_path_factory.mktemp("windows") / "small.pcap"
+    with PcapWriter(place) as writer:
+        for batch in generate(preset("demo", seed=2, rate=300.0, duration_s=31.0)):
+            writer.write(batch)
+    return place
+
+
+def test_every_feature_is_declared_and_computed() -> None:
+    assert len(set(WINDOW_NAMES)) == len(WINDOW_NAMES)
+    assert set(features.features(Summaries.none())) == set(WINDOW_NAMES)
+    assert all(feature.formula for feature in WINDOW_FEATURES)
+
+
+def test_windows_are_written_as_they_are_declared(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("w.parquet", "w.csv"):
+        assert main.run(["windows", str(capture), "--out", str(tmp_path / name), "--json"]) == 0
+        counts = json.loads(capsys.readouterr().out)["windows"]
+    table = pq.read_table(tmp_path / "w.parquet")
+    assert table.schema.equals(WINDOW_SCHEMA)
+    assert {str(s): table["window_size"].to_pylist().count(s) for s in (5, 30, 180)} == counts
+    ids = table["window_id"].to_pylist()
+    assert len(set(ids)) == len(ids)
+    assert csv.read_csv(tmp_path / "w.csv")["window_id"].to_pylist() == ids, "the same windows have the same ids"
+    for row in table.select(["window_start", "window_end", "window_size", "last_packet"]).to_pylist():
+        assert row["window_start"] <= row["last_packet"] < row["window_end"]
+        assert (row["window_end"] - row["window_start"]).total_seconds() == row["window_size"]
+
+
+def test_a_table_shows_the_busiest_and_sizes_are_chosen(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["windows", str(capture), "--size", "30", "--complete", "--limit", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "window_start" in shown
+    assert "False" not in shown
+    assert main.run(["windows", str(capture), "--size", "180", "--complete", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["windows"] == {"180": 0}
+
+
+def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no part '7'"):
+        main.run(["windows", str(capture), "--size", "7"])
+    with pytest.raises(ConfigError, match="its name ends neither"):
+        main.run(["windows", str(capture), "--out", str(tmp_path / "w.txt")])
+    with pytest.raises(CaptureError, match="no such file"):
+        main.run(["windows", str(tmp_path / "none.pcap")])
+    with pytest.raises(CaptureError, match="No such file"):
+        main.run(["windows", str(capture), "--out", str(tmp_path / "no" / "w.parquet")])
