@@ -74,7 +74,7 @@ OF_ALERTS: Grants = {
     # The outbox is filled by a trigger, with its owner's rights; only alerts without an incident and conditions are put there by the jobs.
     notifications.OUTBOX: {WRITER: ("INSERT", "SELECT (subject_id, level)", "UPDATE (level)"), RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
     notifications.CONDITIONS: {WRITER: ("SELECT", "INSERT", "UPDATE"), ANALYST: _READ, RESPONDER: _READ, NOTIFIER: _READ},
-    notifications.THREADS: {NOTIFIER: _ALL_ROWS},
+    notifications.THREADS: {WRITER: ("SELECT (subject_id, done)",), NOTIFIER: _ALL_ROWS},
     notifications.MESSAGES: {RESPONDER: ("SELECT", "UPDATE (state, attempts, due_at, done_at)"), NOTIFIER: _ALL_ROWS},
     notifications.HELD: {RESPONDER: _READ, NOTIFIER: _ALL_ROWS},
 }

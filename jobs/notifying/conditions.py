@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from infra.sections import PostgresSettings
 from jobs.sinks.transaction import transaction
-from schemas.notifications import CONDITION, CONDITIONS, OUTBOX
+from schemas.notifications import CONDITION, CONDITIONS, OUTBOX, THREADS
 
 #: Of the ids: arbitrary, ours.
 _NAMESPACE = UUID("8d4b2d52-6f5e-5c8e-9a0b-3e1f0c7a9d11")
@@ -50,7 +50,7 @@ def identity(kind: str, name: str) -> UUID:
     return uuid5(_NAMESPACE, f"{kind}|{name[:_MOST]}")
 
 
-def say(settings: PostgresSettings, kind: str, wrong: Sequence[Condition], right: Collection[str]) -> tuple[int, int]:
+def say(settings: PostgresSettings, kind: str, scope: str, wrong: Sequence[Condition], unknown: Collection[str]) -> tuple[int, int]:
     """Say what was found of one kind; how many conditions are news, and how many are over.
 
     Parameters
@@ -59,10 +59,13 @@ def say(settings: PostgresSettings, kind: str, wrong: Sequence[Condition], right
         The database of the alerts.
     kind
         Of all that was looked at.
+    scope
+        What the names of all that was looked at begin with. Conditions of this scope that are not in ``wrong`` are over: what they were
+        about is right again, or is no more.
     wrong
         What is wrong now.
-    right
-        Names of what was looked at and found right. What was not looked at stays as it is.
+    unknown
+        Names of what nobody can say anything of yet; they stay as they are.
 
     Raises
     ------
@@ -70,13 +73,14 @@ def say(settings: PostgresSettings, kind: str, wrong: Sequence[Condition], right
         The database is away or refuses: nothing was changed.
     """
     with transaction(settings) as cursor:
-        news = sum(_put(cursor, one) for one in wrong)
-        return news, _over(cursor, kind, right)
+        news = sum(_put(cursor, one) for one in sorted(wrong, key=lambda one: one.id))  # all in one order: two at once wait, and go on
+        return news, _over(cursor, kind, scope, [*(one.name for one in wrong), *unknown])
 
 
 def _put(cursor: Any, one: Condition) -> bool:
     cursor.execute(f"SELECT level, over_at FROM {CONDITIONS} WHERE id = %s FOR UPDATE", (str(one.id),))
     before = cursor.fetchone()
+    told = _told(cursor, str(one.id))
     cursor.execute(
         f"INSERT INTO {CONDITIONS} AS known (id, kind, name, title, description, source, level, first_seen, last_seen) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET title = excluded.title, "
@@ -86,16 +90,22 @@ def _put(cursor: Any, one: Condition) -> bool:
         (str(one.id), one.kind, one.name[:_MOST], one.title, one.description, one.source, one.level, one.first, one.last),
     )
     news = before is None or before["over_at"] is not None or one.level > before["level"]
-    if news:
+    if news or not told:  # held back, or the channels were away for long: it is still so
         _tell(cursor, f"{CONDITIONS} WHERE id = %s", (str(one.id),))
     return news
 
 
-def _over(cursor: Any, kind: str, right: Collection[str]) -> int:
+def _told(cursor: Any, key: str) -> bool:
+    """Whether some channel knows of it."""
+    cursor.execute(f"SELECT 1 FROM {THREADS} WHERE subject_id = %s AND NOT done LIMIT 1", (key,))
+    return cursor.fetchone() is not None
+
+
+def _over(cursor: Any, kind: str, scope: str, stay: Collection[str]) -> int:
     cursor.execute(
         f"UPDATE {CONDITIONS} SET over_at = clock_timestamp(), updated_at = clock_timestamp() WHERE kind = %s AND over_at IS NULL "
-        "AND id = ANY(%s::uuid[]) RETURNING id::text",
-        (kind, [str(identity(kind, name)) for name in right]),
+        "AND starts_with(name, %s) AND id <> ALL(%s::uuid[]) RETURNING id::text",
+        (kind, scope, [str(identity(kind, name)) for name in stay]),
     )
     ended = [row["id"] for row in cursor.fetchall()]
     if ended:

@@ -92,15 +92,14 @@ def alerts(cursor: Any, ids: Collection[str]) -> dict[str, Facts]:
 def conditions(cursor: Any, ids: Collection[str]) -> dict[str, Facts]:
     """Those of some conditions of the platform that are there, by id. They have no severity: that is of attacks."""
     cursor.execute(
-        f"SELECT id::text, level, over_at IS NOT NULL, title, description, kind, first_seen, last_seen, source FROM {CONDITIONS} "
+        f"SELECT id::text, level, over_at IS NOT NULL, title, description, kind, first_seen, last_seen FROM {CONDITIONS} "
         "WHERE id = ANY(%s::uuid[])",
         (list(ids),),
     )
     return {
-        key: Facts(
-            CONDITION, key, level, 0, "RESOLVED" if over else "OPEN", title, text, (kind,), first, last, alerts=0, sources=_one(source)
-        )
-        for key, level, over, title, text, kind, first, last, source in cursor.fetchall()
+        # Where it comes from is no source: those are attackers, whom a receiver may block.
+        key: Facts(CONDITION, key, level, 0, "RESOLVED" if over else "OPEN", title, text, (kind,), first, last, alerts=0)
+        for key, level, over, title, text, kind, first, last in cursor.fetchall()
     }
 
 

@@ -79,7 +79,7 @@ def drift(
             found += watching.run(spark, settings, kind, span, who=me(), now=now, say=say)
     page = _keep(settings, found, records, now)
     if until is None:  # what was long ago is no news
-        _tell(settings, found)
+        _tell(settings, [one.name for one in records], found)
     if as_json:
         print(json.dumps([one.as_dict() for one in found], indent=1))
     else:
@@ -223,12 +223,12 @@ def _take(settings: Settings, records: list[RecordType], span: Any, now: datetim
         )
 
 
-def _tell(settings: Settings, found: list[Watched]) -> None:
+def _tell(settings: Settings, records: list[str], found: list[Watched]) -> None:
     """Put alarms beside the alerts. A site without their database watches models all the same; that nobody is told, it is told."""
     from jobs.watching import telling
 
     try:
-        news, over = telling.tell(settings, found)
+        news, over = telling.tell(settings, records, found)
     except StoreError as e:
         if any(one.alarms for one in found):
             say(f"the alarms are not told to the channels: {e}" + (f" ({e.hint})" if e.hint else ""))

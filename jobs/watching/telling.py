@@ -20,39 +20,43 @@ LAST_HOURS = 6
 _MEASURES = 5
 
 
-def tell(settings: Settings, watched: Sequence[Watched]) -> tuple[int, int]:
-    """Tell what a run over the newest hours has found; how many conditions are news, and how many are over.
+def tell(settings: Settings, records: Sequence[str], watched: Sequence[Watched]) -> tuple[int, int]:
+    """Tell what a run over the newest hours of some record types has found; how many conditions are news, and how many are over.
+
+    What has not served in these hours, a version that was replaced or a sensor that is gone, is over too.
 
     Raises
     ------
     StoreError
         The database of the alerts is away or refuses.
     """
-    wrong = [found for one in watched if (found := condition(settings, one)) is not None]
-    names = {one.name for one in wrong}
-    right = [name for one in watched if one.hours and (name := _name(one)) not in names]
-    return conditions.say(settings.alerts, KIND, wrong, right)
+    done = [0, 0]
+    for name in dict.fromkeys(records):
+        some = [one for one in watched if one.record == name]
+        newest = max((one.hours[-1].hour for one in some if one.hours), default=0)
+        wrong = [found for one in some if (found := condition(settings, one, newest)) is not None]
+        for i, n in enumerate(conditions.say(settings.alerts, KIND, f"{name}|", wrong, [_name(one) for one in some if not one.hours])):
+            done[i] += n
+    return done[0], done[1]
 
 
-def condition(settings: Settings, one: Watched) -> Condition | None:
-    """What is wrong with a model on a sensor; None where its last hours are without an alarm, or nothing was judged."""
-    if not one.hours:
-        return None
-    alarms = [hour for hour in one.alarms if hour.hour > one.hours[-1].hour - LAST_HOURS]
+def condition(settings: Settings, one: Watched, newest: int) -> Condition | None:
+    """What is wrong with a model on a sensor; None where the hours up to ``newest`` are without an alarm, or nothing was judged."""
+    alarms = [hour for hour in one.alarms if hour.hour > newest - LAST_HOURS]
     if not alarms:
         return None
-    newest = alarms[-1]
-    first, last = tables.hour_time(alarms[0].hour), tables.hour_time(newest.hour)
-    measures = [f"{f.measure}: PSI {f.distance.psi:.2f}, limit {f.distance.limit:.2f}" for f in newest.alarms[:_MEASURES] if f.distance]
-    more = [f"and {counted(len(newest.alarms) - _MEASURES, 'measure')} more"] if len(newest.alarms) > _MEASURES else []
+    hour = alarms[-1]
+    first, last = tables.hour_time(alarms[0].hour), tables.hour_time(hour.hour)
+    measures = [f"{f.measure}: PSI {f.distance.psi:.2f}, limit {f.distance.limit:.2f}" for f in hour.alarms[:_MEASURES] if f.distance]
+    more = [f"and {counted(len(hour.alarms) - _MEASURES, 'measure')} more"] if len(hour.alarms) > _MEASURES else []
     against = "its training" if one.reference == "training" else "the week it was served"
-    said = [f"{last:%Y-%m-%d %H:00} UTC against {against} ({newest.alarms[0].reason}):", *measures, *more]
+    said = [f"{last:%Y-%m-%d %H:00} UTC against {against} ({hour.alarms[0].reason}):", *measures, *more]
     return Condition(
         kind=KIND,
         name=_name(one),
         title=printable(f"Model {one.model_version} drifts: {one.record} of {one.sensor_id or 'no sensor'} are no longer what it knows"),
         description=visible("\n".join([*said, "Look: flowlake drift"])),
-        source=one.sensor_id,
+        source=printable(one.sensor_id),
         level=PRIORITIES.index(settings.drift.priority),
         first=first,
         last=last,
@@ -60,4 +64,4 @@ def condition(settings: Settings, one: Watched) -> Condition | None:
 
 
 def _name(one: Watched) -> str:
-    return f"{one.record}|{one.model_version}|{one.sensor_id}"
+    return printable(f"{one.record}|{one.model_version}|{one.sensor_id}")

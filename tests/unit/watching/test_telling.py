@@ -23,7 +23,7 @@ def watched(sensor: str = "s1", *, alarms: Collection[int] = (), hours: int = 10
 
 
 def test_an_alarm_of_the_last_six_hours_is_told_with_what_is_far() -> None:
-    found = telling.condition(SETTINGS, watched(alarms=[4, 7]))
+    found = telling.condition(SETTINGS, watched(alarms=[4, 7]), 9)
     assert found is not None
     assert (found.kind, found.name, found.source, found.level) == ("MODEL_DRIFT", "flows|3|s1", "s1", 1)
     assert (found.first.hour, found.last.hour) == (4, 7)
@@ -34,11 +34,12 @@ def test_an_alarm_of_the_last_six_hours_is_told_with_what_is_far() -> None:
 
 
 def test_older_alarms_and_hours_that_nobody_judged_are_not() -> None:
-    assert telling.condition(SETTINGS, watched(alarms=[3])) is None
-    assert telling.condition(SETTINGS, watched(hours=0)) is None
+    assert telling.condition(SETTINGS, watched(alarms=[3]), 9) is None
+    assert telling.condition(SETTINGS, watched(hours=0), 9) is None
 
 
 def test_a_sensor_with_an_odd_name_spoils_no_message() -> None:
-    found = telling.condition(SETTINGS, watched("a\x1b[2J\nb", alarms=[9]))
+    found = telling.condition(SETTINGS, watched("a\x1b[2J\nb\x00\udc80", alarms=[9]), 9)
     assert found is not None
-    assert found.title.isprintable()
+    for text in (found.title, found.name, found.source):
+        assert text.isprintable()
