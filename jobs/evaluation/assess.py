@@ -110,8 +110,9 @@ class Assessor:
         judged: list[Decisions] = []
         told: list[FoldRates] = []
         shared = total = 0
-        for fold in of:
-            decisions, model = self._judge(fold, notes)
+        folds = list(of)
+        for number, fold in enumerate(folds, 1):
+            decisions, model = self._judge(fold, notes, f"{number} of {len(folds)} by {name.removeprefix('by ')}")
             if decisions is None or model is None:
                 continue
             leak, _ = leaks.find(identity, self.flows.y, np.concatenate([fold.train, fold.validation]), fold.test)
@@ -126,14 +127,15 @@ class Assessor:
     def left_out(self, base: Fold, model: ScoringModel, notes: list[str]) -> tuple[Unseen, ...]:
         """Every kind of attack judged by a model that has seen none of it."""
         found: list[Unseen] = []
-        for fold in splits.without_attack(self.flows, base, model.attack_types):
-            decisions, _ = self._judge(fold, notes)
+        folds = list(splits.without_attack(self.flows, base, model.attack_types))
+        for number, fold in enumerate(folds, 1):
+            decisions, _ = self._judge(fold, notes, f"{number} of {len(folds)} attacks")
             if decisions is not None:
                 found += unseen(fold.name, decisions)
         return tuple(found)
 
-    def _judge(self, fold: Fold, notes: list[str]) -> tuple[Decisions | None, ScoringModel | None]:
-        self.progress(f"leaving out {fold.name}: {len(fold.test):,} of {len(self.flows):,} records")
+    def _judge(self, fold: Fold, notes: list[str], place: str) -> tuple[Decisions | None, ScoringModel | None]:
+        self.progress(f"a training without {fold.name} ({place}), judged by {len(fold.test):,} of {len(self.flows):,} records")
         try:
             model = self.fit(self.flows.where(fold.train), self.flows.where(fold.validation))
         except ModelError as e:
@@ -223,5 +225,5 @@ def _leaked(name: str, leak: leaks.Leak) -> list[str]:
     if not leak.shared:
         return []
     worst = ", ".join(f"{label} {count:,}" for label, count in leak.labels[:3])
-    done = "; they are left out of its figures" if leak.dropped else ""
+    done = "; they are left out of its figures" if leak.dropped else "; they count: they are other flows, which look alike"
     return [f"{leak.shared:,} of {leak.rows:,} test rows of the split {name} are also in the training ({worst}){done}"]

@@ -17,18 +17,27 @@ _SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"
 
 @dataclass(frozen=True)
 class Reason:
-    """A feature that moved a score: by how much, and in words."""
+    """A feature that moved a score: by how much, and in words. ``unusual``: it moved none, but a detector of unknown attacks."""
 
     share: float
     text: str
+    unusual: bool = False
 
 
 def reasons(why: Any, record_type: str) -> list[Reason]:
-    """Features of a ``details.why`` in its order; nothing where there are none. What else was written there is told as is."""
+    """Features of a ``details.why``: unusual ones, then those that did most; nothing where there are none.
+
+    What else was written there is told as is.
+    """
     features = why.get("features") if isinstance(why, Mapping) else None
     if not isinstance(features, list):
         return []
-    return [Reason(_share(one.get("contribution")), _told(one, record_type)) for one in features if isinstance(one, Mapping)]
+    found = [
+        Reason(_share(one.get("contribution")), _told(one, record_type), one.get("contribution") == 0)
+        for one in features
+        if isinstance(one, Mapping)
+    ]
+    return sorted(found, key=lambda reason: (not reason.unusual, -abs(reason.share)))
 
 
 def _told(entry: Mapping[str, Any], record_type: str) -> str:

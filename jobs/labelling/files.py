@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -143,8 +144,10 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
 
 def _plain(value: Any) -> str:
     """A cell as text, without the mark that keeps a spreadsheet from computing it."""
-    if isinstance(value, float) and value == int(value):
-        value = int(value)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""  # an empty cell of a column of numbers
+        value = int(value) if value.is_integer() else value
     text = "" if value is None else str(value).strip()
     return text[1:] if text.startswith("'") and text[1:2] in _FORMULA else text
 

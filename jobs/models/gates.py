@@ -80,10 +80,10 @@ def check(settings: Settings, record: RecordType, version: str, champion: str | 
 
 
 def _usable(settings: Settings, record: RecordType, champion: str) -> ScoringModel | None:
-    """The champion; None where it cannot be used any more, and so is worse than any that can."""
+    """The champion; None where it cannot be used any more (other features, files gone), and so is worse than any that can."""
     try:
         return registry.load_version(settings, record, champion)
-    except registry.ModelVersionError:
+    except ModelError:
         return None
 
 

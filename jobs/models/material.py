@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.config import Settings
-from infra.errors import ModelError
+from infra.errors import ConfigError, ModelError
 from infra.plurals import counted
 from jobs.evaluation import leaks
 from jobs.training import heldout
@@ -25,6 +26,19 @@ RECORDS = "records.parquet"
 #: Share of each label's records that no training sees.
 _HELD_OUT = 0.2
 _SEED = 7
+
+
+def check(source: str) -> None:
+    """See that a source is there, before a run begins with it.
+
+    Raises
+    ------
+    ConfigError
+        It is none of the words, and no file.
+    """
+    if source not in (LAKE, GENERATED) and not Path(source).exists():
+        near = get_close_matches(source, (LAKE, GENERATED), 1)
+        raise ConfigError(f"--from {source}: no such file", f"did you mean {near[0]}?" if near else f"{LAKE}, {GENERATED}, or a file")
 
 
 def asked(source: str, record: RecordType) -> TrainingData:
@@ -64,7 +78,7 @@ def freeze(settings: Settings, record: RecordType, source: str, folder: Path) ->
     learned, held_out = found.flows.where(~out), found.flows.where(out)
     told = replace(found, flows=learned, notes=(*found.notes, f"{counted(len(held_out), 'record')} held out for the gates"))
     file = heldout.write(folder, learned, most=len(learned), name=RECORDS)
-    heldout.write(folder, held_out)
+    heldout.write(folder, held_out, most=len(held_out))
     told.write(folder)
     return {
         "source": source,

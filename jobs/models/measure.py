@@ -38,8 +38,7 @@ def decided(model: ScoringModel, flows: LabelledFlows) -> Decided:
     ModelError
         It reads columns that they lack, or says NaN.
     """
-    wanted = {*model.columns, *(model.novelty.columns if model.novelty else ())}
-    if missing := sorted(wanted - set(flows.columns)):
+    if missing := sorted(set(model.reads) - set(flows.columns)):
         raise ModelError(f"model version {model.version} reads columns that these records lack: {', '.join(missing[:8])}")
     p_attack, label, kind, _ = model.decide_by(flows.matrix)
     if not np.isfinite(p_attack).all():
@@ -86,9 +85,9 @@ def ms_per_1000(model: ScoringModel, x: npt.NDArray[np.float32], novel: npt.NDAr
 
 
 def latency(model: ScoringModel, flows: LabelledFlows | None) -> float:
-    """:func:`ms_per_1000` on records, or, without any, on random ones: a forest's time depends little on what it is shown."""
-    if flows is None or not len(flows):
-        flows = _random((*model.columns, *(model.novelty.columns if model.novelty else ())))
+    """:func:`ms_per_1000` on records, or, without any that have its columns, on random ones: trees take about as long for any."""
+    if flows is None or not len(flows) or not set(model.reads) <= set(flows.columns):
+        flows = _random(model.reads)
     novel = None if model.novelty is None else flows.select(model.novelty.columns).x
     return ms_per_1000(model, flows.select(model.columns).x, novel)
 

@@ -109,6 +109,7 @@ def retrain(
     ModelError, StoreError, InputError
         A step failed; the run goes on with it the next time.
     """
+    material.check(options.source)
     if record != FLOWS and options.source == material.GENERATED:
         raise ModelError(f"record type {record.name}: there is no generated traffic of it", "retrain it from the lake or a file: --from")
     with runstate.alone(settings, record):
@@ -120,7 +121,8 @@ def retrain(
             run = None
         if run is not None and run.options != options.plain():
             raise ConfigError(
-                f"retraining {run.name} is not finished, and has other options: {run.options}", "give it the same, or begin anew: --new"
+                f"retraining {run.name} is not finished, and has other options: {_spelled(run.options)}",
+                "give it the same, or begin anew: --new",
             )
         if run is None:
             run = runstate.begin(settings, record, options.plain())
@@ -140,6 +142,10 @@ def retrain(
         return run
 
 
+def _spelled(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value if value or isinstance(value, bool) else 'none'}" for name, value in options.items())
+
+
 def _label(about: _Workplace) -> dict[str, Any]:
     return material.freeze(about.settings, about.record, str(about.run.options["source"]), about.run.folder)
 
@@ -150,15 +156,13 @@ def _train(about: _Workplace) -> dict[str, Any]:
         from jobs.training.fit import Choices
         from jobs.training.train import train
 
-        # A first model is the challenger at most: champions are made by the gates.
-        scoring = about.settings.scoring.model_copy(update={"alias": about.settings.scoring.challenger_alias})
-        aside = about.settings.model_copy(update={"scoring": scoring})
         with registry.marked(**{TAG: about.run.name}):
             rules = about.settings.retrain
             train(
-                aside,
+                about.settings,
                 **_data(about.run, about.record),
                 choices=Choices(family=rules.family, max_fpr=rules.max_fpr),
+                aside=True,
                 progress=about.progress,
             )
         found = _trained(about)
@@ -236,6 +240,9 @@ def _report(about: _Workplace) -> dict[str, Any]:
 def _promote(about: _Workplace) -> dict[str, Any]:
     settings, record = about.settings, about.record
     if not settings.retrain.auto_promote:
+        closed = [gate["name"] for gate in about.run.steps["evaluate"]["gates"] if gate["verdict"] == gates.CLOSED]
+        if closed:
+            return {"promoted": False, "why": f"closed gates, which would refuse it: {', '.join(closed)}"}
         return {"promoted": False, "why": f"a person decides (retrain.auto_promote): flowlake models promote {about.version}"}
     if aliases.version_of(settings, record, settings.scoring.alias) == about.version:
         return {"promoted": True, "why": "it passed the gates"}

@@ -189,6 +189,10 @@ def problem(error: Exception, path: str, lake: LakeSettings) -> StoreError:
     """What delta-rs or Arrow says of a table, in one line."""
     if known := trouble(error, path, lake):
         return StoreError(known.message, known.hint)
+    if "://" not in path and not Path(path).exists():
+        return StoreError(
+            f"lake {path}: no such table yet", "start the stream first: flowlake stream; of a demo: --conf-file var/demo/conf.yaml"
+        )
     return StoreError(f"lake {path}: {one_line(error)}", "check lake.path, lake.tables and lake.s3_endpoint")
 
 

@@ -247,6 +247,8 @@ class ScoringModel:
 
     def judge(self, batches: Sequence[Records]) -> list[Judgement]:
         """What :meth:`score_each` writes beside the records of each batch."""
+        if not batches:
+            return []
         for records in batches:
             check_columns(records, self.record.schema.names, "the records to be scored")
         ends = np.cumsum([0, *(records.num_rows for records in batches)])

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ _ATTACK = "ATTACK"
 _WORDS = {"0": 0, "false": 0, "benign": 0, "normal": 0, "1": 1, "true": 1, "attack": 1}
 #: Columns of a file that are named where none of them is wanted.
 _SHOWN = 10
+#: How far the clocks of those who label may be ahead.
+_AHEAD = timedelta(days=1)
 #: Identities are no longer (:class:`schemas.records.RecordType`).
 _KEY_CHARACTERS = 36
 
@@ -208,9 +210,9 @@ def row(cells: Mapping[str, Any], record: RecordType, defaults: Mapping[str, str
     if not key or len(key) > _KEY_CHARACTERS or not key.isascii():
         raise BadLabel(f"record_key {key[:50]!r}: 1 to {_KEY_CHARACTERS} ASCII characters")
     label = cells.get("label")
-    known, kind = verdict(
-        str(int(label)) if isinstance(label, bool | float) and label == int(label) else said("label"), said("attack_type")
-    )
+    if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):
+        label = int(label)
+    known, kind = verdict("" if label is None else str(label).strip(), said("attack_type"))
     source = said("source") or defaults.get("source", "")
     return {
         "record_type": said("record_type") or record.name,
@@ -231,7 +233,13 @@ def _time(value: Any, default: datetime) -> datetime:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as e:
         raise BadLabel(f"labelled_at {str(value)[:50]!r} is no ISO 8601 time") from e
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as e:
+        raise BadLabel(f"labelled_at {str(value)[:50]!r} is out of range") from e
+    if time > datetime.now(UTC) + _AHEAD:
+        raise BadLabel(f"labelled_at {time.isoformat()} is in the future: nothing said later would count")
+    return time
 
 
 def import_file(

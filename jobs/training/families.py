@@ -28,13 +28,12 @@ BOOSTED: dict[str, Any] = {
     "max_iter": 200,
     "learning_rate": 0.15,
     "max_leaf_nodes": 31,
-    "max_depth": 8,
     "max_features": 0.3,
     "l2_regularization": 1.0,
     "early_stopping": False,
 }
 #: What is smaller of those in a blend: they are there for the records that extra trees err on, and must not be surer than these.
-BLENDED: dict[str, Any] = {**BOOSTED, "learning_rate": 0.1, "max_leaf_nodes": 15, "max_depth": None}
+BLENDED: dict[str, Any] = {**BOOSTED, "learning_rate": 0.1, "max_leaf_nodes": 15}
 #: Extra trees split at random, so they need more leaves for the same.
 EXTRA: dict[str, Any] = {"n_estimators": 60, "max_features": 0.3}
 

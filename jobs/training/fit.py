@@ -35,7 +35,7 @@ FEW_BENIGN = 5_000
 #: Parts of the records for that.
 PARTS = 4
 #: Of families whose recall is less than this below the best, the cheapest is taken.
-MARGIN = 0.00005
+MARGIN = 0.0002
 #: Records that families are compared on at most; the one that is taken is fitted to all.
 COMPARED = 100_000
 #: What the detector of unknown attacks may add to the false-positive rate, unless another rate is asked for.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import paths
@@ -23,7 +22,7 @@ from jobs.sinks import labels as labeltable
 from jobs.training import reading
 from jobs.training.lakelabels import LakeLabels
 from jobs.training.reading import Progress
-from jobs.training.rows import RowReader, candidates
+from jobs.training.rows import VERSION, RowReader, candidates, current
 from jobs.training.sampling import Sample
 from jobs.training.truth import KEY, SPAN, Truth
 from schemas.records import RecordType
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 #: Records up to which this process reads a table itself, in memory that does not grow with them.
 DIRECT_ROWS = 20_000_000
-_VERSION = "feature_version"
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def read_lake(settings: Settings, wanted: FromLake, seed: int, sample: Sample, p
     if missing:
         raise ModelError(f"{place}: missing columns {', '.join(missing[:10])}", f"a table of {record.name} of another version of flowlake?")
     reader = RowReader(record, schema, place, seed)
-    columns = [name for name in schema.names if name in {*reader.columns, *_columns(record, wanted.truth is not None), _VERSION}]
+    columns = [name for name in schema.names if name in {*reader.columns, *_columns(record, wanted.truth is not None), VERSION}]
     rows = _rows(table)
     by_spark = wanted.engine == "spark" or (wanted.engine == "auto" and rows > DIRECT_ROWS)
     progress(f"{place}, version {versions.table}: {rows:,} rows" + (", read by Spark" if by_spark else ""))
@@ -201,17 +199,6 @@ def read_truth(path: Path) -> pa.Table:
         raise ModelError(f"truth table {path}: {one_line(e, 200)}", "flowlake sensor generate writes one beside a capture") from e
 
 
-def current(records: pa.RecordBatch, record: RecordType, reader: RowReader) -> pa.RecordBatch:
-    """The records of this program's version of the features; the others are counted."""
-    if _VERSION not in records.schema.names or record.features is None:
-        return records
-    same = pc.fill_null(pc.equal(records.column(_VERSION), record.features.version), False)
-    if others := records.num_rows - int(pc.sum(same).as_py() or 0):
-        reader.dropped[f"rows dropped of another feature-schema version than {record.features.version}"] += others
-        records = records.filter(same)
-    return records
-
-
 def _labels(settings: Settings, wanted: FromLake, versions: Versions) -> tuple[LakeLabels, list[labeltable.Conflict]]:
     record = wanted.record
     if wanted.truth is not None and not set(KEY) <= set(record.schema.names):
@@ -244,7 +231,7 @@ def _direct(
 ) -> None:  # fmt: skip
     done, told = 0, 0
     for batch in _batches(table, place, store, columns):
-        records = current(batch, reader.record, reader)
+        records = current(batch, reader)
         if records.num_rows:
             sample.add(reader.rows(records, labels.labels(records)))
         done += batch.num_rows

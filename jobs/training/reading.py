@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from infra.errors import ModelError, one_line
 from infra.plurals import counted
-from jobs.training.rows import RowReader, label_column
+from jobs.training.rows import VERSION, RowReader, current, label_column
 from jobs.training.sampling import Sample
 from schemas.records import RecordType
 
@@ -79,7 +79,8 @@ def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, 
         label = label_column(schema.names, str(file))
         reader = RowReader(record, schema, str(file), seed)
         for batch in batches:
-            sample.add(reader.rows(batch, batch.column(label)))
+            known = current(batch, reader)
+            sample.add(reader.rows(known, known.column(label)))
             rows += batch.num_rows
             if rows - told >= 1_000_000:
                 told = rows
@@ -100,7 +101,8 @@ def _parquet(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.Rec
     parquet = pq.ParquetFile(file)
     schema = parquet.schema_arrow
     label = label_column(schema.names, str(file))
-    columns = list(dict.fromkeys([*RowReader(record, schema, str(file)).columns, label]))
+    wanted = {*RowReader(record, schema, str(file)).columns, label, VERSION}
+    columns = [name for name in schema.names if name in wanted]
     return schema, parquet.iter_batches(BATCH, columns=columns)
 
 

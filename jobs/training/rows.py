@@ -27,6 +27,8 @@ from schemas.records import RecordType
 _WORDS = {"0": BENIGN, "false": BENIGN, "benign": BENIGN, "normal": BENIGN, "1": "ATTACK", "true": "ATTACK", "attack": "ATTACK"}
 _NAN, _UNLABELLED = "with NaN or infinity in a feature", "without a label"
 _TIMES = ("Timestamp", "timestamp")
+#: Column of the version of the features' meaning.
+VERSION = "feature_version"
 
 
 def candidates(record: RecordType) -> tuple[str, ...]:
@@ -262,11 +264,12 @@ def label_column(names: Sequence[str], origin: str) -> str:
     Raises
     ------
     ModelError
-        There is none; what a model has said is none.
+        There is none, or more than one; what a model has said is none.
     """
-    for name in names:
-        if name.strip().lower() == "label":
-            return name
+    if found := [name for name in names if name.strip().lower() == "label"]:
+        if len(found) > 1:
+            raise ModelError(f"{origin}: {len(found)} columns {', '.join(found)}", "which one holds the truth? leave out the others")
+        return found[0]
     said = next((name for name in names if name.strip().lower().replace(" ", "_") in ("predicted_label", "prediction", "attack_type")), "")
     if said:
         raise ModelError(
@@ -274,3 +277,14 @@ def label_column(names: Sequence[str], origin: str) -> str:
             "add a column Label, or move the rows into the lake (flowlake migrate csv) and label them: flowlake labels export",
         )
     raise ModelError(f"{origin}: no Label column", "labels of a truth table are joined to a lake's records with --labels truth.parquet")
+
+
+def current(records: pa.RecordBatch, reader: RowReader) -> pa.RecordBatch:
+    """The records of this program's version of the features; the others are counted."""
+    if VERSION not in records.schema.names or reader.record.features is None:
+        return records
+    same = pc.fill_null(pc.equal(records.column(VERSION), reader.record.features.version), False)
+    if others := records.num_rows - int(pc.sum(same).as_py() or 0):
+        reader.dropped[f"rows dropped of another feature-schema version than {reader.record.features.version}"] += others
+        records = records.filter(same)
+    return records

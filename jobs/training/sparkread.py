@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from infra.errors import StoreError
 from jobs.runtime import causes
 from jobs.training.lakelabels import LakeLabels
 from jobs.training.reading import Progress
-from jobs.training.rows import RowReader
+from jobs.training.rows import RowReader, current
 from jobs.training.sampling import Sample
 from schemas.records import RecordType
 
@@ -27,14 +27,13 @@ class Task:
     seed: int
     most: int
     labels: LakeLabels
-    current: Callable[[pa.RecordBatch, RecordType, RowReader], pa.RecordBatch]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Messages of the part's sample (:meth:`jobs.training.sampling.Sample.messages`)."""
         sample, reader, labels = Sample(self.most), None, self.labels
         for batch in batches:
             reader = reader or RowReader(self.record, batch.schema, self.origin, self.seed)
-            records = self.current(batch, self.record, reader)
+            records = current(batch, reader)
             if records.num_rows:
                 sample.add(reader.rows(records, labels.labels(records)))
         if reader is None:
@@ -66,10 +65,9 @@ def read(
         Files of the version are gone.
     """
     from jobs.runtime import session
-    from jobs.training.lake import current
 
     spark = session.build(settings, "flowlake train")
-    task = Task(reader.record, place, reader.seed, sample.most, labels, current)
+    task = Task(reader.record, place, reader.seed, sample.most, labels)
     try:
         frame = spark.read.format("delta").option("versionAsOf", version).load(place).select(*columns)
         for row in frame.mapInArrow(task, "message binary").toLocalIterator(prefetchPartitions=True):

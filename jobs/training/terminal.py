@@ -46,7 +46,8 @@ def show(report: TrainingReport, console: Console) -> None:
         console.print(_ages(report))
     site, chosen, least = report.evaluation.site, report.evaluation.chosen, report.evaluation.least_cost
     console.print(
-        f"Where {site.attack_share:.3g} of {site.flows_per_s:,g} flows a second are attacks: precision {_figure(chosen.precision)}, "
+        f"Where {100 * site.attack_share:.3g} % of {site.flows_per_s:,g} flows a second are attacks: "
+        f"precision {_figure(chosen.precision)}, "
         f"{_amount(chosen.false_alarms_per_hour)} false alarms an hour"
         + (
             f"; least cost ({site.miss_cost:g} a miss, {site.false_alarm_cost:g} an alarm) at threshold {least.threshold:.4g}"
@@ -59,11 +60,14 @@ def show(report: TrainingReport, console: Console) -> None:
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
     console.print(f"Data: {report.data_version}", soft_wrap=True)
-    state = "champion" if report.promoted else "not promoted"
+    state = "champion" if report.promoted else "it waits"
     console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
     if report.version and not report.promoted:
         version = report.version
-        console.print(f"Next: flowlake models compare champion {version}, then flowlake models promote {version}", soft_wrap=True)
+        console.print(
+            f"Next: flowlake models compare champion {version}; flowlake models promote {version} puts it in force, if it passes the gates",
+            soft_wrap=True,
+        )
 
 
 def _quality(report: TrainingReport) -> Table:

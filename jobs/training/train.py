@@ -20,7 +20,8 @@ from jobs.evaluation.card import CardFacts, card
 from jobs.evaluation.leaks import Treatment
 from jobs.evaluation.splits import Fold, Way
 from jobs.metering.settings import MeterSettings
-from jobs.scoring import registry
+from jobs.scoring import aliases, registry, tracking
+from jobs.scoring.aliases import AliasChange
 from jobs.scoring.model import ScoringModel
 from jobs.training import heldout
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate
@@ -38,9 +39,9 @@ from schemas.records import RecordType
 SEEDS: tuple[int, ...] = tuple(range(101, 123))
 SECONDS = 18.0
 
-#: What suits generated traffic. Boosted trees are best on it by far. The rate is that of the validation's runs, which are harder than
-#: others: of these 0.1 % are false alarms. At half of it a flood of SYNs with the header of a usual system is missed whole. Nothing looks
-#: for unknown attacks: every kind is shown, and what is unusual for runs of seconds is not for a minute's.
+#: What suits generated traffic. Boosted trees are best on it by far. The rate is that of the validation's
+#: runs, which are harder than others: of these 0.1 % are false alarms. At half of it a flood of SYNs with the header of a usual system is
+#: missed whole. Nothing looks for unknown attacks: every kind is shown, and what is unusual for runs of seconds is not for a minute's.
 GENERATED = Choices(family="boosted", max_fpr=0.002, novelty_fpr=0.0)
 
 #: Benign records, and records of attacks, with which there is something to fit to and something to judge by.
@@ -131,6 +132,7 @@ def train(
     duplicates: Treatment = "drop",
     register: bool = True,
     promote: bool = False,
+    aside: bool = False,
     progress: Progress = lambda line: None,
 ) -> TrainingReport:
     """Train a model on generated traffic, or on labelled records, judge it on flows held out and register it.
@@ -162,6 +164,8 @@ def train(
     promote
         Make it the champion whatever there is; otherwise only where there is none that can be used. One that scores is replaced by
         :func:`jobs.models.promotion.promote`, through the gates.
+    aside
+        Register it, and leave it to somebody else what becomes of it.
     progress
         Told what is being done, one line at a time.
 
@@ -190,9 +194,10 @@ def train(
     )
     version, promoted, why = None, False, "not registered"
     if register:
-        promoted, why = (True, "asked for") if promote else _first(settings, data, base, evaluation)
+        verdict = _verdict(settings, data, base, evaluation, promote=promote, aside=aside)
         progress("registering")
-        version = _registered(settings, data, choices, fitted, base, evaluation, page, promoted)
+        version = _registered(settings, data, choices, fitted, base, evaluation, page)
+        promoted, why = _in_force(settings, data.record, version, verdict)
     return TrainingReport(
         model=fitted.model,
         evaluation=evaluation,
@@ -207,9 +212,7 @@ def train(
     )
 
 
-def _registered(
-    settings: Settings, data: _Data, choices: Choices, fitted: Fitted, base: Fold, evaluation: Evaluation, page: str, promoted: bool
-) -> str:
+def _registered(settings: Settings, data: _Data, choices: Choices, fitted: Fitted, base: Fold, evaluation: Evaluation, page: str) -> str:
     """Register a fitted model with all that it is judged and watched by; its version."""
     model, rule = fitted.model, _rule(choices)
     facts = {"family": fitted.family, "data_version": data.version, "threshold": model.threshold, "columns": ",".join(model.columns)}
@@ -231,7 +234,7 @@ def _registered(
                 files=files,
                 tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
             ),
-            promote=promoted,
+            promote=False,
             usual=model.usual,
             attack_types=model.attack_types,
             calibration=model.calibration,
@@ -251,7 +254,7 @@ def ensure_champion(settings: Settings, progress: Progress = lambda line: None) 
     try:
         return registry.load_champion(settings, FLOWS)
     except registry.ModelMissingError:
-        progress("no model yet: training the first one")
+        progress("the first model: takes a minute or more")
     except registry.ModelVersionError as e:
         progress(f"{e}: training one")
     train(settings, choices=GENERATED, ways=(), promote=True, progress=progress)  # a first start does not wait for further trainings
@@ -328,19 +331,49 @@ def _command(data: _Data, choices: Choices) -> str:
     return shlex.join([*data.command, *given, "--novelty-fpr", f"{choices.novelty_fpr:g}"])
 
 
-def _first(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation) -> tuple[bool, str]:
-    """Whether no model can score yet, so that a new one may at once; else how the champion does on the same held-out records."""
+@dataclass(frozen=True)
+class _Verdict:
+    """Whether a new model is put in the place of ``before`` (None: of nothing), and why."""
+
+    promote: bool
+    why: str
+    before: str | None = None
+
+
+def _verdict(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation, *, promote: bool, aside: bool) -> _Verdict:
+    """A new model may score at once where none can; else it is told how the champion does on the same held-out records."""
+    if aside:
+        return _Verdict(False, "registered alone")
+    before = aliases.version_of(settings, data.record, settings.scoring.alias)
+    if promote:
+        return _Verdict(True, "asked for", before)
     try:
         champion = registry.load_champion(settings, data.record)
     except registry.ModelMissingError:
-        return True, "the first one"
+        return _Verdict(True, "the first one", before)
     except registry.ModelVersionError as e:
-        return True, f"the champion cannot be used: {e}"
+        return _Verdict(True, f"the champion cannot be used: {e}", before)
+    except ModelError as e:  # damaged, or its files are gone: perhaps they come back
+        return _Verdict(False, f"the champion cannot be used: {e}")
     test = data.flows.where(base.test)
-    if not set(champion.columns) <= set(test.columns):
-        return False, f"champion {champion.version} stays: it reads columns that these records lack"
-    now, before = next(iter(evaluation.parts.values())).quality, evaluate(champion, test)[0]
-    return False, f"F1 {now.f1:.4f} on the held-out records; champion {champion.version}, which stays, has {before.f1:.4f}"
+    if not set(champion.reads) <= set(test.columns):
+        return _Verdict(False, f"champion {champion.version} stays: it reads columns that these records lack")
+    now, was = next(iter(evaluation.parts.values())).quality, evaluate(champion, test)[0]
+    said = f"F1 {now.f1:.4f} on the held-out records; champion {champion.version}, which stays, has {was.f1:.4f}"
+    return _Verdict(False, said)
+
+
+def _in_force(settings: Settings, record: RecordType, version: str, verdict: _Verdict) -> tuple[bool, str]:
+    """Make a version the champion where that was the verdict, and nobody has changed the champion since."""
+    if not verdict.promote:
+        return False, verdict.why
+    change = AliasChange("promote", settings.scoring.alias, verdict.before, version, why="registered as such")
+    try:
+        with tracking.opened(settings, create=False) as client:
+            aliases.change(client, settings, record, change)
+    except aliases.PromotionConflictError as e:
+        return False, str(e)
+    return True, verdict.why
 
 
 def _spell(seeds: Sequence[int]) -> str:

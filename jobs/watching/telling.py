@@ -33,6 +33,8 @@ def tell(settings: Settings, records: Sequence[str], watched: Sequence[Watched])
     done = [0, 0]
     for name in dict.fromkeys(records):
         some = [one for one in watched if one.record == name]
+        if not some:  # nothing was scored at all: the stream is down, and no model is right again
+            continue
         newest = max((one.hours[-1].hour for one in some if one.hours), default=0)
         wrong = [found for one in some if (found := condition(settings, one, newest)) is not None]
         for i, n in enumerate(conditions.say(settings.alerts, KIND, f"{name}|", wrong, [_name(one) for one in some if not one.hours])):

@@ -17,6 +17,8 @@ _FLOWS = 5
 _DETAILS = 8
 #: Features that are named, the strongest first.
 _FEATURES = 8
+#: Contributions that are not 0 as shown.
+_SHOWN_SHARE = 0.0005
 #: Width of the names in front.
 _WIDTH = 12
 
@@ -130,9 +132,14 @@ def _why(details: Mapping[str, Any], record_type: str) -> Iterator[str]:
         base = f", {_number(one['base'])} for any flow" if one.get("base") is not None else ""
         yield f"why: the score{of} is {_number(one.get('score'))}{base}"
         features = reasons(one, record_type)
-        yield from (f"  {reason.share:+8.3f}  {word(reason.text, 200)}" for reason in features[:_FEATURES])
+        # What the classifier does not look at, and the detector of unknown attacks finds unusual, moved no score.
+        shares = [" unusual" if reason.unusual else f"{reason.share:+8.3f}" for reason in features]
+        yield from (f"  {share}  {word(reason.text, 200)}" for share, reason in zip(shares[:_FEATURES], features, strict=False))
         if len(features) > _FEATURES:
             yield f"  and {counted(len(features) - _FEATURES, 'feature')} that did less"
+        others = one.get("others")
+        if isinstance(others, int | float) and abs(others) >= _SHOWN_SHARE:
+            yield f"  {others:+8.3f}  all other features together"
 
 
 def _number(value: Any) -> str:

@@ -154,8 +154,16 @@ def test_two_at_once_and_what_cannot_be_learned_from(folder: Path, tmp_path: Pat
         retrain(settings, FLOWS, RetrainOptions())
     with (runstate.place(settings) / "flows.lock").open() as free:
         fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         retrain(settings, FLOWS, RetrainOptions(source=str(tmp_path / "none.csv")))
+    with pytest.raises(ConfigError) as mistyped:
+        retrain(settings, FLOWS, RetrainOptions(source="genrated"))
+    assert mistyped.value.hint == "did you mean generated?"
+    assert runstate.unfinished(settings, FLOWS) is None, "no run begins with it"
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    with pytest.raises(ModelError):
+        retrain(settings, FLOWS, RetrainOptions(source=str(empty)))
     first = runstate.unfinished(settings, FLOWS)
     assert first is not None
     shutil.rmtree(folder / "lake" / "labels")

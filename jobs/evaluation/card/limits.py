@@ -76,9 +76,10 @@ def _labels(evaluation: Evaluation) -> Iterator[str]:
     poor = [c for c in attacks if c.flagged / c.records < POOR]
     if poor:
         yield (
-            "A single record is often not enough to see: "
+            "This model finds few of: "
             + ", ".join(f"{c.label} ({_pc(c.flagged / c.records)} found)" for c in sorted(poor, key=lambda c: c.flagged / c.records))
-            + ". Such attacks become alerts by their number, if at all."
+            + ". Either one record does not show them, and they become alerts by their number if at all; or more of them are to be learned "
+            "from."
         )
     if few := [c for c in attacks if c.records < FEW]:
         yield f"Fewer than {FEW} records to judge by, so little is known of: {', '.join(f'{c.label} ({c.records})' for c in few)}."
@@ -92,8 +93,8 @@ def _alarms(evaluation: Evaluation) -> Iterator[str]:
     if chosen.precision == chosen.precision:
         least, most = (false_alarms_per_hour(rate, site) for rate in (low, high))
         yield (
-            f"Where {site.attack_share:.3g} of all records are attacks and {site.flows_per_s:,g} arrive a second, expect {least:,.0f} to "
-            f"{most:,.0f} false alarms an hour; about {_pc(chosen.precision)} of what it takes for an attack is one."
+            f"Where {100 * site.attack_share:.3g} % of all records are attacks and {site.flows_per_s:,g} arrive a second, "
+            f"expect {least:,.0f} to {most:,.0f} false alarms an hour; about {_pc(chosen.precision)} of what it takes for an attack is one."
         )
     if benign and high > 2 * max(part.quality.false_positive_rate, 1e-12):
         yield (f"{counted(benign, 'benign record')} say little about so low a false-positive rate: it may be as high as {high:.2%}.")

@@ -16,7 +16,7 @@ def document(notice: Notice) -> dict[str, Any]:
     event = {
         "id": notice.id,
         "kind": "event" if notice.over or notice.news == "test" else "alert",
-        "category": ["intrusion_detection", "network"],
+        "category": [] if notice.subject == "condition" else ["intrusion_detection", "network"],
         "type": ["info"],
         "action": notice.news,
         "module": NAME,

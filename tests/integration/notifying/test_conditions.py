@@ -35,6 +35,7 @@ def test_drift_is_told_when_it_begins_and_when_it_is_over(make: Callable[..., Se
     assert told(where) == [("new", "MEDIUM", title)]
     assert told(where, "intruders") == told(where, "pager") == []
     assert telling.tell(where, ["readings"], []) == (0, 0), "what was not looked at stays"
+    assert tell(where) == (0, 0), "nothing was scored at all"
     assert tell(where, watched(hours=0)) == (0, 0), "of what nothing is known yet, too"
     assert tell(where, watched(alarms=[2])) == (0, 1), "six hours without"
     plan(where)

@@ -138,7 +138,7 @@ def test_limits_follow_from_the_numbers(hostile: tuple[ScoringModel, Evaluation]
     blind = tuple(replace(c, flagged=1) if c.label == "UDP_FLOOD" else replace(c, records=3, flagged=3) for c in part.classes)
     poor = replace(evaluation, parts={"held_out": replace(part, classes=blind)}, unseen=())
     said = " ".join(limits(model, poor))
-    assert "A single record is often not enough to see: UDP_FLOOD" in said
+    assert "This model finds few of: UDP_FLOOD" in said
     assert "Fewer than 30 records to judge by, so little is known of:" in said
     assert "generated traffic only" in said
     assert "never shown" not in said

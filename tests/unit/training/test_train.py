@@ -71,7 +71,7 @@ def test_training_is_deterministic(flows: dict[int, LabelledFlows]) -> None:
     assert one.model.columns == two.model.columns
     assert one.model.threshold == two.model.threshold
     assert one.model.usual == two.model.usual
-    assert set(one.model.usual) == set(one.model.columns)
+    assert set(one.model.usual) == set(one.model.reads)
     x = flows[3].select(one.model.columns).x
     assert np.array_equal(one.model.predict(x), two.model.predict(x))
 

@@ -70,7 +70,7 @@ def train(
         ),
     ] = None,
     splits: Annotated[
-        str, typer.Option(help="Further ways to judge, some trainings each: day, host, attack (left out in turn); or none.")
+        str, typer.Option(help="Further ways to judge: day, host, attack, each left out in turn, a training each; none: much quicker.")
     ] = "day,host,attack",
     duplicates: Annotated[
         Literal["drop", "keep", "refuse"],

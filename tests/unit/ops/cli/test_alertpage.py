@@ -60,6 +60,10 @@ def test_the_features_that_did_most_come_first() -> None:
     assert text.index("  -0.750  SYN Flag Count 1 packets, usually 2 to 4 packets") < text.index(
         "  +0.100  Flow Duration 12 us, usually 1 to 250 ms"
     )
+    away = {"feature": "idle_max", "value": 9, "contribution": 0.0, "usual": [0, 1]}
+    unknown = page(details={"why": {**WHY, "features": [*WHY["features"], away], "others": -0.25}})
+    assert unknown.index("   unusual  Idle Max") < unknown.index("  -0.750  SYN Flag Count")
+    assert "  -0.250  all other features together" in unknown
     many = {**WHY, "features": [{"feature": f"f{n}", "value": n, "contribution": n} for n in range(20)]}
     assert "and 12 features that did less" in page(details={"why": [many]})
 
