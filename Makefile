@@ -48,8 +48,9 @@ test-trino: trino ## The questions of the documentation on a real Trino
 	@cd $(ROOT) && $(BIN)/python -m pytest -m trino
 
 check: setup ## Lint, format, types, imports, unused code, the fast unit tests, a little fuzzing
-	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache --no-logo && \
-	$(BIN)/vulture && $(BIN)/vulture ops jobs sensors infra schemas docs tests && \
+	@cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache --no-logo && \
+	{ $(BIN)/mypy & types=$$!; $(BIN)/vulture && $(BIN)/vulture ops jobs sensors infra schemas docs tests; unused=$$?; \
+	wait $$types && [ $$unused = 0 ]; } && \
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/fuzz $(ARGS)
 
 fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')

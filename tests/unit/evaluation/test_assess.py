@@ -110,6 +110,7 @@ def test_what_records_do_not_allow_is_said() -> None:
     assert evaluation.ages == ()
 
 
+@pytest.mark.slow
 def test_a_day_without_which_there_is_nothing_to_train_on_is_named() -> None:
     flows = site_traffic(600)
     only = replace(flows, group=np.where(flows.attack, "2026-01-01", flows.group))  # every attack on one day

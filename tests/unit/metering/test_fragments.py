@@ -198,6 +198,7 @@ def metered_in_cuts(frames: list[Frame], cuts: list[int], reload: bool) -> tuple
     ]
 
 
+@pytest.mark.slow
 @given(datagrams())
 @settings(max_examples=40, deadline=None)
 def test_the_input_may_be_cut_at_every_place(frames: list[Frame]) -> None:

@@ -120,6 +120,7 @@ def batch(frames: list[bytes], wire: list[int], snaplen: int) -> FrameBatch:
     return FrameBatch.from_frames(frames, list(range(len(frames))), wire_len=wire, snaplen=snaplen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPEN)
 def test_no_snap_length_changes_a_packet_or_its_hash(name: str) -> None:
     """One reading at the sensor and at the meter, whatever was captured of the frame and whatever stood behind that."""

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from schemas.flows import RECORD_SCHEMA
@@ -42,6 +43,7 @@ def test_one_tcp_key(sequence: list[Frame]) -> None:
     assert differences(expected, got, FIELDS) == []
 
 
+@pytest.mark.slow
 @given(frames())
 @quick
 def test_all_protocols(sequence: list[Frame]) -> None:
@@ -87,6 +89,7 @@ def test_damaged_frames(sequence: list[Frame]) -> None:
     assert [n for r in records for n, v in r.items() if isinstance(v, float) and not math.isfinite(v)] == []
 
 
+@pytest.mark.slow
 def test_all_short_tcp_conversations() -> None:
     """Every sequence of one to three plausible packets between two hosts: all fields and Zeek's connection state."""
     acts = [(packet, flags) for packet in (fwd, bwd) for flags in ("S", "SA", "A", "PA", "FA", "R", "RA")]

@@ -240,6 +240,7 @@ _CLEAN = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @hypothesis.settings(deadline=None)
 @given(st.lists(_CLEAN, min_size=1, max_size=8))
 def test_whatever_keeps_the_rules_passes(rows: list[dict[str, Any]]) -> None:

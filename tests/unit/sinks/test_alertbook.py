@@ -88,6 +88,7 @@ def test_a_flow_counts_once_however_often_it_is_seen() -> None:
     assert alert.last_seen - alert.first_seen == 29_000 + 5_000_000
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_order_and_repetition_comes_to_the_same(data: st.DataObject) -> None:

@@ -69,6 +69,7 @@ def test_auto_takes_the_cheapest_of_the_best_and_says_so(monkeypatch: pytest.Mon
     assert fit.fit(planted(300, 1), planted(300, 2), Choices(cross=False)).family == max(worst, key=lambda name: worst[name])
 
 
+@pytest.mark.slow
 def test_attacks_are_told_apart_and_importance_is_a_share() -> None:
     fitted = fit.fit(planted(1500, 1), planted(800, 2), Choices(family="extra-trees"), {"SYN_SCAN": "PORT_SCAN", "OTHER": "X"})
     flows = planted(500, 3)

@@ -45,6 +45,7 @@ def run(*arguments: object) -> str:
     return done.stdout if done.exception is None else str(done.exception)
 
 
+@pytest.mark.slow
 def test_tables_notes_and_card(records: Path, tmp_path: Path) -> None:
     file = tmp_path / "card.html"
     shown = run("--records", records, "--splits", "attack", "--card", file)
@@ -60,6 +61,7 @@ def test_tables_notes_and_card(records: Path, tmp_path: Path) -> None:
     assert "<b>[red]" not in card
 
 
+@pytest.mark.slow
 def test_json_has_the_whole_account(records: Path) -> None:
     report = json.loads(run("--records", records, "--splits", "day", "--json"))
     assert list(report["quality"]) == ["random", "by_day"]

@@ -100,6 +100,7 @@ def test_records_without_the_column_of_tcp_are_judged_all_the_same() -> None:
     assert (novelty.score(flows(*NEW, 9).select(columns).x) >= novelty.threshold).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_an_attack_that_was_left_out_of_the_training_is_unknown() -> None:
     train = concat([benign(1500, 1), flows(*KNOWN, 3)])
     validation = concat([benign(500, 5), flows(*KNOWN, 15)])

@@ -11,6 +11,7 @@ from ops.bench import scoring
 from tests.randomrecords import random_records
 
 
+@pytest.mark.slow
 def test_every_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_FITTED", (1, 2, 3)), ("_SCORED", (9,)), ("_SECONDS", 3.0), ("_ROUNDS", 1)):
         monkeypatch.setattr(scoring, name, value)

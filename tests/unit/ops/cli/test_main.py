@@ -100,6 +100,7 @@ def test_debug_anywhere_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> N
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_absent_broker_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     assert run("topics") == 4
