@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.csv as csv
@@ -13,8 +14,9 @@ from infra.errors import CaptureError, ConfigError
 from jobs.windows import features
 from jobs.windows.summary import Summaries
 from ops.cli import main
+from schemas.labels import BENIGN
 from schemas.windows import WINDOW_FEATURES, WINDOW_NAMES, WINDOW_SCHEMA
-from sensors.generate import generate, preset
+from sensors.generate import generate, preset, truth
 from sensors.packets.pcapwriter import PcapWriter
 
 
@@ -56,6 +58,28 @@ def test_a_table_shows_the_busiest_and_sizes_are_chosen(capture: Path, capsys: p
     assert "False" not in shown
     assert main.run(["windows", str(capture), "--size", "180", "--complete", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["windows"] == {"180": 0}
+
+
+def test_windows_are_labelled_by_what_their_source_did(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = generate(preset("demo", seed=2, rate=300.0, duration_s=31.0))
+    for _ in run:
+        pass
+    known = truth(run)
+    pq.write_table(known, tmp_path / "truth.parquet")
+    out = tmp_path / "w.parquet"
+    assert main.run(["windows", str(capture), "--labels", str(tmp_path / "truth.parquet"), "--out", str(out), "--json"]) == 0
+    flows = [row for row in known.to_pylist() if row["label"] != BENIGN]
+    rows = pq.read_table(out).to_pylist()
+    assert {"SYN_SCAN", BENIGN} <= {row["Label"] for row in rows}
+    for row in rows:
+        did = Counter(
+            flow["label"]
+            for flow in flows
+            if flow["src_ip"] == row["src_ip"] and flow["start_time"] < row["window_end"] and flow["end_time"] >= row["window_start"]
+        )
+        assert row["Label"] == (min(did, key=lambda name: (-did[name], name)) if did else BENIGN)
+    with pytest.raises(CaptureError, match="ground truth"):
+        main.run(["windows", str(capture), "--labels", str(capture)])
 
 
 def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ def windows(
     size: Annotated[str, typer.Option("--size", help="Sizes in seconds, with commas: 5, 30, 180; default: all.", show_default=False)] = "",
     complete: Annotated[bool, typer.Option("--complete", help="Only windows in which the source was seen in each 5 s slot.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Windows of each size that the table shows: most flows started first.")] = 10,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it: a column Label.", show_default=False),
+    ] = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Observation domain of the windows; default: the file's name.")] = None,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -47,6 +51,7 @@ def windows(
 
     from jobs.metering.settings import MeterSettings
     from jobs.windows.batch import windows_of
+    from jobs.windows.labels import label
     from jobs.windows.records import records
     from schemas.windows import SIZES, WINDOW_SCHEMA
     from sensors.packets.files import find_captures
@@ -55,6 +60,7 @@ def windows(
         raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
     wanted = [int(one) for one in names("--size", size, [str(one) for one in SIZES])] if size else list(SIZES)
     settings = config.load(conf_file).section(MeterSettings)
+    truth = None if labels is None else _truth(labels)
     found = find_captures(captures)
     tell_unread(found.skipped, found.failed)
     batches = [
@@ -64,6 +70,8 @@ def windows(
         if len(some[one])
     ]
     table = pa.Table.from_batches(batches, WINDOW_SCHEMA).sort_by([("window_start", "ascending"), ("window_size", "ascending")])
+    if truth is not None:
+        table = table.append_column("Label", label(table, truth))
     if out is not None:
         _write(table, out)
     counts = {str(one): int(sum(size == one for size in table["window_size"].to_pylist())) for one in wanted}
@@ -77,8 +85,25 @@ def windows(
 
 
 windows.epilog = (  # type: ignore[attr-defined]  # shown under --help
-    "Examples:  flowlake windows capture.pcap   |   flowlake windows captures/ --size 30,180 --out windows.parquet"
+    "Examples:  flowlake windows capture.pcap   |   flowlake windows captures/ --size 30,180 --out windows.parquet   |   "
+    "flowlake windows traffic.pcap --labels traffic.truth.parquet --out windows.parquet"
 )
+
+
+def _truth(path: Path) -> pa.Table:
+    """A truth table, read before the captures are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from jobs.windows.labels import NEEDED
+
+    try:
+        return pq.read_table(path, columns=list(NEEDED), partitioning=None)
+    except (OSError, pa.ArrowException, KeyError) as e:
+        raise CaptureError(
+            f"ground truth {path}: {one_line(e, 200)}",
+            f"it is the Parquet file beside a generated capture, with columns {', '.join(NEEDED)}",
+        ) from e
 
 
 def _write(table: pa.Table, out: Path) -> None:
