@@ -85,6 +85,9 @@ class RetrainSettings(Section):
 
     family: str = Field("boosted", description="classifiers (flowlake train --family); auto: the cheapest of the best")
     max_fpr: float = Field(0.001, ge=0, le=0.5, description="false-positive rate that the threshold is to keep (flowlake train --max-fpr)")
+    splits: list[Literal["day", "host", "attack"]] = Field(
+        ["day", "host", "attack"], description="further ways to judge, each left out in turn, a training each (flowlake train --splits)"
+    )
     auto_promote: bool = Field(False, description="promote what passes the gates; else a person does")
     shadow_rows: int = Field(10_000, ge=0, description="records that champion and challenger must both have scored in the lake ...")
     shadow_hours: float = Field(24.0, ge=0, description="... over at least so many hours of event time")

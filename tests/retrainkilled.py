@@ -17,7 +17,7 @@ def made(folder: Path, **retraining: object) -> Settings:
         lake={"path": str(folder / "lake" / "flows")},
         paths={"var": str(folder / "var")},
         gates={"max_fpr": 0.2, "recall_margin": 0.1, "ece_margin": 0.2},
-        retrain={"shadow_rows": 100, "shadow_hours": 1, "family": "forest", **retraining},
+        retrain={"shadow_rows": 100, "shadow_hours": 1, "family": "forest", "splits": ["attack"], **retraining},
     )
 
 

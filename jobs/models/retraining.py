@@ -162,6 +162,7 @@ def _train(about: _Workplace) -> dict[str, Any]:
                 about.settings,
                 **_data(about.run, about.record),
                 choices=Choices(family=rules.family, max_fpr=rules.max_fpr),
+                ways=rules.splits,
                 aside=True,
                 progress=about.progress,
             )
