@@ -268,10 +268,10 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
 
 
 def test_training_registers_a_first_model_scores_and_a_champion_stays(tmp_path: Path) -> None:
-    from jobs.training.train import ensure_champion, train
+    from jobs.training.train import GENERATED, ensure_champion, train
 
     settings = at(tmp_path)
-    small = {"seeds": (1, 2, 3), "seconds": 6.0, "ways": ()}
+    small = {"seeds": (1, 2, 3), "seconds": 6.0, "ways": (), "choices": replace(GENERATED, family="forest")}
     first = train(settings, **small)  # type: ignore[arg-type]
     assert (first.version, first.promoted) == ("1", True)
     second = train(settings, **small)  # type: ignore[arg-type]
