@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.sections import Section
+from schemas.incidents import Priority
 
-Priority = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 #: One address: no comment, no quoted part, no character that a header or a list of addresses gives a meaning.
 _ADDRESS = re.compile(

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from infra import paths
+from schemas.incidents import Priority
 
 
 class Section(BaseModel):
@@ -228,9 +229,7 @@ class DriftSettings(Section):
     sustained: int = Field(3, ge=2, le=6, description="hours of the last six in which a measure is odd are an alarm")
     least_psi: float = Field(0.1, ge=0, description="smaller shifts of a feature or score are never odd, however many rows show them")
     least_psi_share: float = Field(0.02, ge=0, description="the same of a share: of alerts, of missing or undefined values")
-    priority: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"] = Field(
-        "MEDIUM", description="priority of an alarm for the channels of the notifications"
-    )
+    priority: Priority = Field("MEDIUM", description="priority of an alarm for the channels of the notifications")
 
 
 class AlertSettings(PostgresSettings):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -62,20 +63,22 @@ class Accounts:
                     self.end_reasons[name.removeprefix("flows_")] += n
 
 
-def meter_captures(
-    paths: Sequence[str | Path],
-    *,
-    sensor_id: str | None = None,
-    interim: bool = False,
-    settings: MeterSettings | None = None,
-    sensor: SensorSettings | None = None,
-    accounts: Accounts | None = None,
-    progress: Callable[[Path, int, int], None] | None = None,
-    follow: Follow | None = None,
-    sort: bool = False,
-    pipe: Follow | None = None,
-    keep_going: bool = False,
-) -> Iterator[pa.RecordBatch]:
+class CaptureOptions(TypedDict, total=False):
+    """How capture files are metered (:func:`meter_captures`)."""
+
+    sensor_id: str | None
+    interim: bool
+    settings: MeterSettings | None
+    sensor: SensorSettings | None
+    accounts: Accounts | None
+    progress: Callable[[Path, int, int], None] | None
+    follow: Follow | None
+    sort: bool
+    pipe: Follow | None
+    keep_going: bool
+
+
+def meter_captures(paths: Sequence[str | Path], **how: Unpack[CaptureOptions]) -> Iterator[pa.RecordBatch]:
     """Meter capture files, each an observation domain of its own.
 
     Parameters
@@ -114,19 +117,7 @@ def meter_captures(
     ValueError
         Several files to be followed, or one to be followed and sorted.
     """
-    for emission in emissions(
-        paths,
-        sensor_id=sensor_id,
-        interim=interim,
-        settings=settings,
-        sensor=sensor,
-        accounts=accounts,
-        progress=progress,
-        follow=follow,
-        sort=sort,
-        pipe=pipe,
-        keep_going=keep_going,
-    ):
+    for emission in emissions(paths, **how):
         yield from records_of(emission)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from jobs.metering import flows
 from jobs.metering.gather import take
 from jobs.metering.row import BACKWARD, EVICTED, FORCED, FORWARD, ROW_DTYPE
-from jobs.metering.slices import OFF, SLICE_DTYPE, Slicing
+from jobs.metering.slices import OFF, SLICE_DTYPE
 from jobs.metering.slots import DIRTY, FREE, NEVER, OPEN, USED, Limits, Slots, apply, index_all, release_all
 from sensors.packets.decode import PACKET_DTYPE
 
@@ -119,22 +119,17 @@ class FlowTable:
         assert packets.dtype == PACKET_DTYPE
         slicing = OFF
         if self._slice_us and len(packets):
-            self._reserve(min(len(packets), _SLAB))
-            slicing = Slicing(self._slice_us, np.zeros(len(packets), SLICE_DTYPE), self._none_yet(), np.zeros(1, np.int64))
+            slicing = OFF._replace(width=self._slice_us, rows=np.zeros(len(packets), SLICE_DTYPE), found=np.zeros(1, np.int64))
         for at in range(0, len(packets), _SLAB):
             slab = packets[at : at + _SLAB]
             self._reserve(len(slab))
             if slicing.width and len(slicing.current) < len(self.rows):
-                grown = self._none_yet()
+                grown = np.full(len(self.rows), -1, np.int64)  # no slice yet
                 grown[: len(slicing.current)] = slicing.current
                 slicing = slicing._replace(current=grown)
             n = flows.meter(self._slots, slab, waited[at : at + _SLAB], self._limits, closed.room(len(slab)), slicing)
             closed.filled(n)
         return slicing.rows[: slicing.found[0]]
-
-    def _none_yet(self) -> NDArray[np.int64]:
-        """No slice of any row."""
-        return np.full(len(self.rows), -1, np.int64)
 
     def expire(self, watermarks: NDArray[np.int64], closed: Rows) -> None:
         """Close what is due; ``watermarks``: per domain number, us: every packet before it has been metered."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from infra import files
+from infra import tablefiles
 from infra.config import Settings
 from infra.errors import InputError
 from jobs.models import recordfile
@@ -162,15 +162,8 @@ def write(table: pa.Table, path: Path) -> None:
     InputError
         It cannot be written.
     """
-    import pyarrow.csv as csv
-    import pyarrow.parquet as pq
-
     try:
-        with files.PartialFile(path) as partial:
-            if path.suffix.lower() == ".csv" or files.is_stdout(path):
-                csv.write_csv(table, partial.file)
-            else:
-                pq.write_table(table, partial.file)
+        tablefiles.write(table, path)
     except OSError as e:
         raise InputError(f"{path}: {e.strerror}", "name a file in a folder of yours") from e
 

@@ -109,9 +109,8 @@ WRITTEN = pa.schema(
 def columns(model: ScoringModel) -> list[str]:
     """Columns of a record that a backtest reads."""
     record = model.record
-    novel = model.novelty.columns if model.novelty is not None else ()
     then = ("confidence_score", "predicted_label", "attack_type")
-    return list(dict.fromkeys([record.key, record.event_time, SENSOR, FEATURE_VERSION, *then, *model.columns, *novel]))
+    return list(dict.fromkeys([record.key, record.event_time, SENSOR, FEATURE_VERSION, *then, *model.reads]))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.metering.batch import emissions
 from jobs.metering.settings import MeterSettings
-from jobs.windows.cascade import END, SIZES, WindowCascade
+from jobs.windows.cascade import END, WindowCascade
 from jobs.windows.slots import SECONDS, summed
 from jobs.windows.summary import Summaries
 
@@ -32,6 +32,3 @@ def windows_of(
         yield cascade.take(Summaries.none(), dict.fromkeys(names, END))
         for name in names:  # the next file may have the same name, and another time
             cascade.clocks.pop(name)
-
-
-__all__ = ["SIZES", "windows_of"]

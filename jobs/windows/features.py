@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, K, Summaries
+from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, Summaries
 from schemas.windows import WINDOW_NAMES
 
 Floats = npt.NDArray[np.float64]
@@ -21,20 +21,6 @@ _BEATS = 3
 def features(windows: Summaries) -> dict[str, Floats]:
     """Every feature by its name, float64[n]."""
     return {name: np.asarray(_COMPUTE[name](windows), np.float64) for name in WINDOW_NAMES}
-
-
-def distinct(windows: Summaries, kind: int) -> Floats:
-    """Number of distinct destinations, ports or pairs, float64[n]: exact below :data:`jobs.windows.summary.K`, an estimate from there on.
-
-    ``(k - 1) / h`` of the k-th smallest hash ``h`` in (0, 1]; relative standard error ``1 / sqrt(k - 2)`` (Beyer et al., SIGMOD 2007).
-    """
-    items = windows.items[windows.items["kind"] == kind]
-    count = np.bincount(items["row"], minlength=len(windows)).astype(np.float64)
-    largest = np.zeros(len(windows), np.uint64)
-    np.maximum.at(largest, items["row"], items["hash"])
-    full = count >= K
-    count[full] = np.round((K - 1) / ((largest[full].astype(np.float64) + 1.0) / 2.0**64))
-    return count
 
 
 def entropy(windows: Summaries, kind: int) -> Floats:
@@ -48,7 +34,7 @@ def entropy(windows: Summaries, kind: int) -> Floats:
     share = items["packets"] / np.maximum(total[items["row"]], 1.0)
     each = np.bincount(items["row"], -share * np.log2(np.where(share > 0, share, 1.0)), minlength=len(windows))
     kept = np.bincount(items["row"], minlength=len(windows))
-    return np.asarray(each * distinct(windows, kind) / np.maximum(kept, 1))
+    return np.asarray(each * windows.distinct[kind] / np.maximum(kept, 1))
 
 
 def rhythm(windows: Summaries) -> Floats:
@@ -130,14 +116,14 @@ _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     "udp_started": _count("udp_started"),
     "syn_count": _count("syn"),
     "rst_in_count": _count("rst_in"),
-    "destinations": lambda windows: distinct(windows, ADDRESSES),
-    "ports": lambda windows: distinct(windows, PORTS),
-    "pairs": lambda windows: distinct(windows, PAIRS),
+    "destinations": lambda windows: windows.distinct[ADDRESSES],
+    "ports": lambda windows: windows.distinct[PORTS],
+    "pairs": lambda windows: windows.distinct[PAIRS],
     "destination_entropy": lambda windows: entropy(windows, ADDRESSES),
     "port_entropy": lambda windows: entropy(windows, PORTS),
-    "fan_out": lambda windows: distinct(windows, PAIRS) / np.maximum(windows.rows["flows_started"], 1),
-    "ports_per_destination": lambda windows: distinct(windows, PAIRS) / np.maximum(distinct(windows, ADDRESSES), 1),
-    "flows_per_pair": lambda windows: windows.rows["flows_started"] / np.maximum(distinct(windows, PAIRS), 1),
+    "fan_out": lambda windows: windows.distinct[PAIRS] / np.maximum(windows.rows["flows_started"], 1),
+    "ports_per_destination": lambda windows: windows.distinct[PAIRS] / np.maximum(windows.distinct[ADDRESSES], 1),
+    "flows_per_pair": lambda windows: windows.rows["flows_started"] / np.maximum(windows.distinct[PAIRS], 1),
     "failed_ratio": _failed,
     "syn_ratio": _share("syn"),
     "ack_out_ratio": _ratio("ack_out", "packets_out"),

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, PORTS, ROW_DTYPE, SLOTS, Summaries, grouped
+from schemas.windows import SIZES
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 
 #: Seconds of the smallest window.
-SECONDS = 5
+SECONDS = SIZES[0]
 
 _SAME = {
     "packets_out": "nf", "packets_in": "nb", "bytes_out": "l3f", "bytes_in": "l3b", "data_out": "f_data", "data_in": "b_data",

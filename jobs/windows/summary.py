@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from schemas.windows import SIZES
 
 #: Smallest hashes that are kept of each kind, of one source and window. Beyond, numbers are estimates: 9 % (one standard error).
 K = 128
 #: What is kept a sample of: destination addresses, destination ports (with protocol), pairs of both.
 ADDRESSES, PORTS, PAIRS = range(3)
 #: 5 s slots in the largest window: bits of ``when``.
-SLOTS = 36
+SLOTS = SIZES[-1] // SIZES[0]
 
 #: What tells a summary from another. ``begin``: number of its first 5 s slot since 1970.
 KEY: tuple[str, ...] = ("domain", "ipver", "src_hi", "src_lo", "begin")
@@ -75,6 +78,23 @@ class Summaries:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def distinct(self) -> tuple[npt.NDArray[np.float64], ...]:
+        """Numbers of distinct destinations, ports and pairs, float64[n] each: exact below :data:`K`, estimates from there on.
+
+        ``(k - 1) / h`` of the k-th smallest hash ``h`` in (0, 1]; relative standard error ``1 / sqrt(k - 2)`` (Beyer et al., SIGMOD 2007).
+        """
+        return tuple(self._distinct(kind) for kind in (ADDRESSES, PORTS, PAIRS))
+
+    def _distinct(self, kind: int) -> npt.NDArray[np.float64]:
+        items = self.items[self.items["kind"] == kind]
+        count = np.bincount(items["row"], minlength=len(self)).astype(np.float64)
+        largest = np.zeros(len(self), np.uint64)
+        np.maximum.at(largest, items["row"], items["hash"])
+        full = count >= K
+        count[full] = np.round((K - 1) / ((largest[full].astype(np.float64) + 1.0) / 2.0**64))
+        return count
 
     @classmethod
     def none(cls) -> Summaries:

@@ -63,7 +63,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
 
     def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         models = champion.value  # one set from the beginning of a task to its end; another champion may read other columns
-        reading = reading_of(read_by(models.champion), models.champion.version, clock, seed)
+        reading = reading_of(models.champion.reads, models.champion.version, clock, seed)
         return publish(batches, models, Step(place.id, NAME, prefix, reading, most))
 
     out = messages.mapInArrow(settled(scored), DDL)
@@ -72,14 +72,9 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     return write(counted, settings, NAME, place, own.trigger_ms)
 
 
-def read_by(model: ScoringModel) -> tuple[str, ...]:
-    """Features that a model reads."""
-    return tuple(dict.fromkeys((*model.columns, *(model.novelty.columns if model.novelty else ()))))
-
-
 def warn(model: ScoringModel) -> None:
     """Say in the log what a model reads that CICFlowMeter computes otherwise."""
     from jobs.training.cic import WRONG_IN_CIC
 
-    if other := [name for name in read_by(model) if name in WRONG_IN_CIC]:
+    if other := [name for name in model.reads if name in WRONG_IN_CIC]:
         LOG.warning("the champion reads features that CICFlowMeter computes otherwise", version=model.version, features=other)

@@ -82,6 +82,14 @@ def test_windows_are_labelled_by_what_their_source_did(capture: Path, tmp_path: 
         main.run(["windows", str(capture), "--labels", str(capture)])
 
 
+def _truth_of(folder: Path) -> Path:
+    run = generate(preset("demo", seed=2, rate=300.0, duration_s=1.0))
+    for _ in run:
+        pass
+    pq.write_table(truth(run), folder / "made.parquet")
+    return folder / "made.parquet"
+
+
 def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no part '7'"):
         main.run(["windows", str(capture), "--size", "7"])
@@ -89,5 +97,12 @@ def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:
         main.run(["windows", str(capture), "--out", str(tmp_path / "w.txt")])
     with pytest.raises(CaptureError, match="no such file"):
         main.run(["windows", str(tmp_path / "none.pcap")])
+    known = tmp_path / "truth.parquet"
+    known.write_bytes(b"what is true")
+    with pytest.raises(CaptureError, match="ground truth"):
+        main.run(["windows", str(capture), "--labels", str(known)])
+    known = _truth_of(tmp_path)
+    with pytest.raises(ConfigError, match="is what is read"):
+        main.run(["windows", str(capture), "--labels", str(known), "--out", str(known)])
     with pytest.raises(CaptureError, match="No such file"):
         main.run(["windows", str(capture), "--out", str(tmp_path / "no" / "w.parquet")])

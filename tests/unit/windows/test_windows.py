@@ -75,7 +75,7 @@ def test_a_slot_holds_the_packets_that_fell_into_it(traffic: tuple[Path, list[Pa
     expected = by_packet(*traffic)
     five = windows[5]
     assert len(five) == len(expected)
-    to, ports = features.distinct(five, ADDRESSES), features.distinct(five, PORTS)
+    to, ports = five.distinct[ADDRESSES], five.distinct[PORTS]
     for i, row in enumerate(five.rows):
         one = expected[address(row), int(row["begin"])]
         assert (row["packets_out"], row["packets_in"], row["flows_started"], row["syn"]) == (
@@ -192,7 +192,7 @@ def test_distinct_destinations_are_exact_when_few(n: int) -> None:
     slices = np.zeros(2 * n, SLICE_DTYPE)
     slices["dst_lo"], slices["nf"], slices["proto"] = np.arange(2 * n) % n, 1, 6
     window = summed(slices, ["a"])
-    (found,) = features.distinct(window, ADDRESSES)
+    (found,) = window.distinct[ADDRESSES]
     assert found == (n if n < 128 else pytest.approx(n, rel=5 / np.sqrt(126)))
     (bits,) = features.entropy(window, ADDRESSES)
     assert bits == pytest.approx(np.log2(n), abs=1e-9 if n < 128 else 0.6 * np.log2(n))

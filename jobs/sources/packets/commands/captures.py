@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.errors import CaptureError
+from infra.errors import CaptureError, ConfigError
 from infra.names import printable
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ Captures = Annotated[
         help="pcap or pcapng files, compressed too (gzip, zstd, lz4, xz, bzip2), folders of them, or - for stdin.",
     ),
 ]
+
+
+def refuse_overwriting(out: Path | None, read: Sequence[Path | None]) -> None:
+    """Refuse an output that is among what is read.
+
+    Raises
+    ------
+    ConfigError
+        It is, perhaps under another name.
+    """
+    if out is not None and os.path.realpath(out) in {os.path.realpath(f) for f in read if f is not None and f != DASH}:
+        raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
 
 
 def waiting(found: Found) -> Follow | None:

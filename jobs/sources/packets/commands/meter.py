@@ -14,11 +14,12 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-from infra.errors import CaptureError, ConfigError, one_line
+from infra.errors import CaptureError, one_line
 from infra.names import printable
 from jobs.sources.packets.commands.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
 from jobs.sources.packets.commands.metering import MeterJob
 from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
+from jobs.sources.packets.commands.truth import HINT, read_truth
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,24 +117,14 @@ def _labeller(path: Path | None) -> _Labels | None:
     if path is None:
         return None
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from jobs.training.truth import KEY, SPAN, Truth
 
-    hint = "it is the Parquet file beside a generated capture"
-    if not path.is_file():
-        raise CaptureError(f"ground truth {path}: {'no file' if path.exists() else 'no such file'}", hint)
-    needed = {*KEY, *SPAN, "label"}
+    truth = read_truth(path, {*KEY, *SPAN, "label"})
     try:
-        with path.open("rb") as file:  # Arrow opens names in UTF-8 alone
-            truth = pq.read_table(file)
-        if missing := needed - set(truth.column_names):
-            raise ConfigError(f"ground truth {path}: columns missing: {', '.join(sorted(missing))}")
-        if empty := [name for name in sorted(needed) if truth[name].null_count]:
-            raise CaptureError(f"ground truth {path}: column {empty[0]} has {truth[empty[0]].null_count:,} rows without a value", hint)
         return _Labels(Truth(truth).labels)
-    except (OSError, pa.ArrowException, ValueError) as e:
-        raise CaptureError(f"ground truth {path}: {one_line(e, 200)}", hint) from e
+    except (pa.ArrowException, ValueError) as e:
+        raise CaptureError(f"ground truth {path}: {one_line(e, 200)}", HINT) from e
 
 
 class _Progress:

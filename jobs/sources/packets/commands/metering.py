@@ -17,7 +17,7 @@ from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 from infra.names import printable
 from jobs.metering.settings import MeterSettings
-from jobs.sources.packets.commands.captures import DASH
+from jobs.sources.packets.commands.captures import refuse_overwriting
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class MeterJob:
         """Refuse an output that is closed, or that is read."""
         if self.out is None and sys.stdout is None:
             raise ConfigError("standard output is closed", "name a file with --out")
-        read = {os.path.realpath(f) for f in (*self.found.files, labels) if f is not None and f != DASH}
-        if self.out is not None and os.path.realpath(self.out) in read:
-            raise ConfigError(f"--out {self.out} is what is read", "name another file: it would be overwritten")
+        refuse_overwriting(self.out, [*self.found.files, labels])
 
     def run(self, label: Labeller | None, tick: Callable[[Path, int, int], None]) -> int:
         """Meter everything; number of records written."""

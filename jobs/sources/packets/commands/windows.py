@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra import config
+from infra import config, tablefiles
 from infra.console import looks
 from infra.console.options import ConfFile, Json, names
-from infra.errors import CaptureError, ConfigError, one_line
+from infra.errors import CaptureError, ConfigError
 from infra.plurals import counted
-from jobs.sources.packets.commands.captures import Captures, capture_path, raise_unread, tell_unread
+from jobs.sources.packets.commands.captures import Captures, capture_path, raise_unread, refuse_overwriting, tell_unread
+from jobs.sources.packets.commands.truth import read_truth
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +53,7 @@ def windows(
 
     from jobs.metering.settings import MeterSettings
     from jobs.windows.batch import windows_of
-    from jobs.windows.labels import label
+    from jobs.windows.labels import NEEDED, label
     from jobs.windows.records import records
     from schemas.windows import SIZES, WINDOW_SCHEMA
     from sensors.packets.files import find_captures
@@ -60,8 +62,9 @@ def windows(
         raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
     wanted = [int(one) for one in names("--size", size, [str(one) for one in SIZES])] if size else list(SIZES)
     settings = config.load(conf_file).section(MeterSettings)
-    truth = None if labels is None else _truth(labels)
+    truth = None if labels is None else read_truth(labels, NEEDED)
     found = find_captures(captures)
+    refuse_overwriting(out, [*found.files, labels])
     tell_unread(found.skipped, found.failed)
     batches = [
         records(some[one], one)
@@ -74,7 +77,8 @@ def windows(
         table = table.append_column("Label", label(table, truth))
     if out is not None:
         _write(table, out)
-    counts = {str(one): int(sum(size == one for size in table["window_size"].to_pylist())) for one in wanted}
+    sizes = Counter(table["window_size"].to_pylist())
+    counts = {str(one): sizes[one] for one in wanted}
     if as_json:
         print(json.dumps({"windows": counts, "out": str(out) if out else None}))
     elif out is not None:
@@ -90,34 +94,11 @@ windows.epilog = (  # type: ignore[attr-defined]  # shown under --help
 )
 
 
-def _truth(path: Path) -> pa.Table:
-    """A truth table, read before the captures are."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from jobs.windows.labels import NEEDED
-
-    try:
-        return pq.read_table(path, columns=list(NEEDED), partitioning=None)
-    except (OSError, pa.ArrowException, KeyError) as e:
-        raise CaptureError(
-            f"ground truth {path}: {one_line(e, 200)}",
-            f"it is the Parquet file beside a generated capture, with columns {', '.join(NEEDED)}",
-        ) from e
-
-
 def _write(table: pa.Table, out: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.csv as csv
-    import pyarrow.parquet as pq
-
     try:
-        if out.suffix == ".csv":
-            csv.write_csv(table, out)
-        else:
-            pq.write_table(table, out, compression="zstd")
-    except (OSError, pa.ArrowException) as e:
-        raise CaptureError(f"{out}: {one_line(e, 200)}", "name a file in a folder of yours") from e
+        tablefiles.write(table, out)
+    except OSError as e:
+        raise CaptureError(f"{out}: {e.strerror}", "name a file in a folder of yours") from e
 
 
 def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
