@@ -78,6 +78,19 @@ WINDOW_FEATURES: tuple[WindowFeature, ...] = (
     *_series("packets", "packets", "packets"),
     *_series("bytes", "B", "bytes"),
     *_series("started", "flows", "flows started"),
+    WindowFeature(
+        "new_destination_ratio", "", "share of the destinations that the source had not spoken to in the hour before", exact=False
+    ),
+    *(
+        WindowFeature(name, unit, f"{words}; of 180 s alone", exact=False)
+        for name, unit, words in (
+            ("beats", "slots", "5 s slots of the last hour in which flows to the source's steadiest pair began, four or more"),
+            ("beat_score", "", "how steady: (1 - 1 / gaps) / (1 + std / mean of the gaps between them)"),
+            ("beat_period", "s", "mean of the gaps"),
+            ("beat_packets", "packets", "packets of the pair in this window / its flows started"),
+            ("beat_bytes", "B", "the same of bytes"),
+        )
+    ),
 )
 WINDOW_NAMES: tuple[str, ...] = tuple(feature.name for feature in WINDOW_FEATURES)
 

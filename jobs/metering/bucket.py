@@ -41,8 +41,10 @@ class Emission:
     sensors: list[str]
     community_id_seed: int = 0
     slices: NDArray = field(default_factory=lambda: np.zeros(0, SLICE_DTYPE))
-    #: us by domain number: every packet before it has been metered.
-    watermarks: NDArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    #: By domain, us: every packet before it has been metered. Of those that ended: to the last packet.
+    clocks: dict[str, int] = field(default_factory=dict)
+    #: Domains whose input has ended with this call.
+    ended: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -222,8 +224,17 @@ class BucketMeter:
         for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(watermarks))]
+        clocks = self._clocks(watermarks_us)
         self._forget(ended, now_ms)
-        return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed, slices, watermarks_us)
+        gone = clocks.keys() - set(self._names.values())
+        return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed, slices, clocks, tuple(sorted(gone)))
+
+    def _clocks(self, watermarks_us: NDArray[np.int64]) -> dict[str, int]:
+        """By name: a domain of frames and one of JSON may share it."""
+        clocks: dict[str, int] = {}
+        for index, name in self._names.items():
+            clocks[name] = min(int(watermarks_us[index]), clocks.get(name, CLOCK_END))
+        return clocks
 
     def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
         """Move a domain's watermark; True when its input has ended."""

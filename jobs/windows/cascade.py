@@ -8,27 +8,52 @@ A slot without a packet of a source gives no record. A larger window is **comple
 been counted to six, or to thirty-six. With ``partial`` those that have fewer are made as well, and marked: a source that says something
 once a minute has no complete window at all. Empty slots count as nothing in sums and as 0 in the least of a series.
 
-What comes for a slot whose time is over is late: counted, and in no window.
+What comes for a slot whose time is over is late: counted, and in no window. A domain that ends closes all that it has open. One that comes
+back begins anew, with whatever time it has; what it adds to the windows that its end had cut off is late.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 import schemas.windows
+from jobs.windows.fold import folded
+from jobs.windows.level import Level, Pieces
+from jobs.windows.memory import WINDOWS, Memory, traces
 from jobs.windows.slots import SECONDS
-from jobs.windows.summary import SERIES, Summaries, closed, merge, widened
+from jobs.windows.summary import SERIES, SLOTS, Summaries, closed, widened
 
 #: 5 s slots by window size in seconds, the smallest first.
 SIZES: dict[int, int] = {size: size // SECONDS for size in schemas.windows.SIZES}
 #: A clock that is behind every packet: the input has ended.
 END = np.iinfo(np.int64).max
 _SLOT_US = SECONDS * 1_000_000
+#: Domains that ended and are remembered: what they cut off is late when they come back.
+_ENDED_KEPT = 256
+
+#: Windows that were made together, by size.
+Made = dict[int, Summaries]
+
+
+@dataclass
+class Bounds:
+    """What a cascade keeps at most.
+
+    Attributes
+    ----------
+    sources
+        Of each slot and window; beyond, they are summed up by prefix (:mod:`jobs.windows.fold`).
+    known
+        Destinations and pairs of the last hour (:mod:`jobs.windows.memory`).
+    """
+
+    sources: int = 100_000
+    known: int = 500_000
 
 
 @dataclass
@@ -39,60 +64,158 @@ class WindowCascade:
     ----------
     partial
         Whether larger windows are made that lack a record of some slot.
-    open_slots
-        Summaries of slots whose time is not over.
-    building
-        By window size, what the larger windows consist of so far.
+    bounds
+        What is kept at most.
+    levels
+        By window size, what is not over yet: parts of slots, and the records that larger windows are made of.
+    traces
+        What the memory is made of.
     clocks
         By domain, us: below it every packet was metered.
+    newest
+        By domain and size, the first slot of the newest window that was made.
+    ended
+        The same of domains that ended.
     accounts
-        By domain: packets that came ``late``.
+        By domain: packets that came ``late``, records of sources that were ``folded``.
     """
 
     partial: bool = True
-    open_slots: Summaries = field(default_factory=Summaries.none)
-    building: dict[int, Summaries] = field(default_factory=lambda: {size: Summaries.none() for size in SIZES if SIZES[size] > 1})
+    bounds: Bounds = field(default_factory=Bounds)
+    levels: dict[int, Level] = field(default_factory=lambda: {size: Level(slots) for size, slots in SIZES.items()})
+    traces: Pieces[npt.NDArray[np.void]] = field(default_factory=Pieces)
     clocks: dict[str, int] = field(default_factory=dict)
+    newest: dict[str, dict[int, int]] = field(default_factory=dict)
+    ended: dict[str, dict[int, int]] = field(default_factory=dict)
     accounts: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def take(self, summaries: Summaries, clocks: Mapping[str, int]) -> dict[int, Summaries]:
-        """Add summaries of parts of slots, move the clocks on, and give the windows that are over then, by size.
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.bounds.known)
+        for some in self.traces.values():
+            self.memory.add(some)
 
-        A clock that is behind the one before it stays where it was.
+    def take(self, summaries: Summaries, clocks: Mapping[str, int], ended: Collection[str] = ()) -> list[Made]:
+        """Add summaries of parts of slots, move the clocks on, and give the windows that are over then.
+
+        A clock that is behind the one before it stays where it was. Windows come in the order of their time, one time of the largest size
+        after the other; so what is remembered does not depend on how far the clocks went at once.
         """
-        fresh = self._in_time(summaries)
-        for domain, clock in clocks.items():
-            self.clocks[domain] = max(clock, self.clocks.get(domain, 0))
-        pending = merge([self.open_slots, fresh])
-        over = self._over(pending, 1)
-        records = closed(pending.where(over))
-        self.open_slots = pending.where(~over)
+        self.levels[SECONDS].add(self._in_time(summaries))
+        self._bound(self.levels[SECONDS])
+        goals = {domain: max(clock, self.clocks.get(domain, 0)) for domain, clock in clocks.items()} | dict.fromkeys(ended, END)
+        found: list[Made] = []
+        while goals:
+            first = self._first_open()
+            for domain, goal in list(goals.items()):
+                now = max(self.clocks.get(domain, 0), first.get(domain, END))
+                self.clocks[domain] = min(goal, (now // (SLOTS * _SLOT_US) + 1) * SLOTS * _SLOT_US) if now < END else goal
+                if self.clocks[domain] == goal:
+                    del goals[domain]
+            made = self._make()
+            if any(map(len, made.values())):
+                found.append(made)
+        for domain in ended:
+            del self.clocks[domain]
+            self.ended.pop(domain, None)
+            if made_last := self.newest.pop(domain, None):
+                self.ended[domain] = made_last
+        while len(self.ended) > _ENDED_KEPT:
+            del self.ended[next(iter(self.ended))]
+        return found
+
+    def count(self, domain: str, what: str, by: int) -> None:
+        """Add to a domain's account."""
+        if by:
+            self.accounts.setdefault(domain, Counter())[what] += by
+
+    def _first_open(self) -> dict[str, int]:
+        """By domain, us: when its first slot or window that is open began."""
+        first: dict[str, int] = {}
+        for level in self.levels.values():
+            for domain, begin in level.first.items():
+                first[domain] = min(first.get(domain, END), begin * _SLOT_US)
+        return first
+
+    def _make(self) -> Made:
+        over = self._limit()
+        parts = self.levels[SECONDS].take_over(over)
+        records = closed(self._folded(parts))
+        self.memory.unseen(records)
         windows = {SECONDS: records}
+        below = records
         for size, slots in SIZES.items():
-            if slots > 1:
-                built = merge([self.building[size], widened(records, slots)])
-                over = self._over(built, slots)
-                self.building[size] = built.where(~over)
-                windows[size] = self._finished(built.where(over), slots)
+            if slots == 1:
+                continue
+            self.levels[size].add(self._not_cut(widened(below, slots), size))
+            below = self._folded(self.levels[size].take_over(over))
+            windows[size] = self._finished(below, slots)
+        if len(below):
+            self._remember(below)
+            self.memory.rhythms(windows[SLOTS * SECONDS])
+        for size, some in windows.items():
+            for number in np.unique(some.rows["domain"]).tolist():
+                begin = int(some.rows["begin"][some.rows["domain"] == number].max())
+                self.newest.setdefault(some.domains[number], {})[size] = begin
         return windows
 
+    def _limit(self) -> dict[str, int]:
+        """By domain, the first slot that is not over."""
+        return {domain: clock // _SLOT_US if clock < END else END for domain, clock in self.clocks.items()}
+
+    def _not_cut(self, parts: Summaries, size: int) -> Summaries:
+        """Without what belongs to windows that the end of a domain had cut off."""
+        return self._without(parts, self._cut(parts, size))
+
+    def _cut(self, parts: Summaries, size: int) -> npt.NDArray[np.bool_]:
+        if not self.ended:
+            return np.zeros(len(parts), bool)
+        made = np.array([self.ended.get(name, {}).get(size, -END) for name in parts.domains] or [-END], np.int64)
+        back = made[parts.rows["domain"]] - parts.rows["begin"]
+        return np.asarray((back >= 0) & (back < SLOTS))
+
     def _in_time(self, summaries: Summaries) -> Summaries:
-        late = self._over(summaries, 1)
-        if late.any():
-            rows = summaries.rows[late]
-            for number in np.unique(rows["domain"]):
-                some = rows[rows["domain"] == number]
-                counts = self.accounts.setdefault(summaries.domains[number], Counter())
-                counts["late"] += int((some["packets_out"] + some["packets_in"]).sum())
+        limit = self._limit()
+        below = np.array([limit.get(name, 0) for name in summaries.domains] or [0], np.int64)
+        late = summaries.rows["begin"] < below[summaries.rows["domain"]]
+        return self._without(summaries, late | self._cut(summaries, SECONDS))
+
+    def _without(self, summaries: Summaries, late: npt.NDArray[np.bool_]) -> Summaries:
+        if not late.any():
+            return summaries
+        self._account(summaries.rows[late], summaries.domains, "late", packets=True)
         return summaries.where(~late)
 
-    def _over(self, windows: Summaries, slots: int) -> npt.NDArray[np.bool_]:
-        """bool[n]: windows whose last slot is over."""
-        clock = np.array([self.clocks.get(name, 0) for name in windows.domains] or [0], np.int64)
-        return np.asarray((windows.rows["begin"] + slots) * _SLOT_US <= clock[windows.rows["domain"]])
+    def _account(self, rows: npt.NDArray[np.void], domains: tuple[str, ...], what: str, *, packets: bool = False) -> None:
+        for number in np.unique(rows["domain"]):
+            some = rows[rows["domain"] == number]
+            self.count(domains[number], what, int((some["packets_out"] + some["packets_in"]).sum()) if packets else len(some))
+
+    def _bound(self, level: Level) -> None:
+        """A flood of sources is summed up while its slot is open."""
+        if level.rows > 4 * self.bounds.sources:
+            level.replace(self._folded(level.together()))
+
+    def _folded(self, windows: Summaries) -> Summaries:
+        if len(windows) <= self.bounds.sources:
+            return windows
+        few, gone = folded(windows, self.bounds.sources, self.memory.knows(windows))
+        self._account(gone, windows.domains, "folded")
+        return few
+
+    def _remember(self, windows: Summaries) -> None:
+        left = traces(windows)
+        self.memory.add(left)
+        self.traces.add(left)
+        newest = {int(d): int(left["window"][left["domain"] == d].max()) for d in np.unique(left["domain"])}
+        for number, old in list(self.traces.items()):
+            reach = np.array([newest.get(int(d), -END) for d in old["domain"]], np.int64) - WINDOWS
+            if (old["window"] <= reach).all():
+                self.traces.remove(number)
 
     def _finished(self, windows: Summaries, slots: int) -> Summaries:
-        complete = windows.rows["parts"] == slots
+        made = Summaries(windows.rows.copy(), windows.items, windows.domains)
+        complete = made.rows["parts"] == slots
         for name in SERIES:  # of empty slots
-            windows.rows[f"{name}_min"][~complete] = 0
-        return windows if self.partial else windows.where(complete)
+            made.rows[f"{name}_min"][~complete] = 0
+        self.memory.unseen(made)
+        return made if self.partial else made.where(complete)

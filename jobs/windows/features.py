@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.slots import SECONDS
 from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, Summaries
 from schemas.windows import WINDOW_NAMES
 
@@ -101,6 +102,10 @@ def _std(name: str) -> Callable[[Summaries], Floats]:
     return compute
 
 
+def _recalled(name: str) -> Callable[[Summaries], Floats]:
+    return lambda windows: np.asarray(windows.rows[name])
+
+
 def _span(windows: Summaries) -> Floats:
     return np.asarray((windows.rows["last"] - windows.rows["first"]) / 1e6)
 
@@ -147,4 +152,10 @@ _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     **{f"part_{name}_{what}": _count(f"{name}_{what}") for name in SERIES for what in ("min", "max")},
     **{f"part_{name}_mean": _mean(name) for name in SERIES},
     **{f"part_{name}_std": _std(name) for name in SERIES},
+    "new_destination_ratio": _recalled("unseen"),
+    "beats": _recalled("beats"),
+    "beat_score": _recalled("beat_score"),
+    "beat_period": lambda windows: windows.rows["beat_period"] * SECONDS,
+    "beat_packets": _recalled("beat_packets"),
+    "beat_bytes": _recalled("beat_bytes"),
 }

@@ -23,7 +23,7 @@ def records(windows: Summaries, size: int) -> pa.RecordBatch:
     """Windows of one size (seconds) as :data:`schemas.windows.WINDOW_SCHEMA`, in their order."""
     rows = windows.rows
     domains = [windows.domains[number] for number in rows["domain"].tolist()]
-    addresses = [_text(*row) for row in zip(rows["ipver"].tolist(), rows["src_hi"].tolist(), rows["src_lo"].tolist(), strict=True)]
+    addresses = [_text(*row) for row in zip(*(rows[name].tolist() for name in ("ipver", "bits", "src_hi", "src_lo")), strict=True)]
     start = rows["begin"] * (SECONDS * _US)
     names = [f"{domain}|{size}|{source}|{at}" for domain, source, at in zip(domains, addresses, start.tolist(), strict=True)]
     values = {
@@ -46,5 +46,7 @@ def records(windows: Summaries, size: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=WINDOW_SCHEMA)
 
 
-def _text(version: int, high: int, low: int) -> str:
-    return str(ipaddress.IPv4Address(low & 0xFFFFFFFF) if version == 4 else ipaddress.IPv6Address(high << 64 | low))
+def _text(version: int, bits: int, high: int, low: int) -> str:
+    """An address, or the network that stands for many."""
+    address = ipaddress.IPv4Address(low & 0xFFFFFFFF) if version == 4 else ipaddress.IPv6Address(high << 64 | low)
+    return str(address) if bits == address.max_prefixlen else f"{address}/{bits}"

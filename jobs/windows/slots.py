@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.hashing import mixed
 from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, PORTS, ROW_DTYPE, SLOTS, Summaries, grouped
 from schemas.windows import SIZES
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
@@ -27,6 +28,7 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str]) -> Summaries:
     rows = np.zeros(n, ROW_DTYPE)
     for name in ("domain", "ipver", "src_hi", "src_lo", "first", "last"):
         rows[name] = slices[name]
+    rows["bits"] = np.where(slices["ipver"] == 4, 32, 128)
     rows["begin"] = slices["slot"]
     for name, source in _SAME.items():
         rows[name] = slices[source]
@@ -41,20 +43,13 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str]) -> Summaries:
 
 def _items(slices: npt.NDArray[np.void], packets: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
     n = len(slices)
-    address = _mixed(_mixed(slices["dst_hi"]) ^ slices["dst_lo"])
-    port = _mixed((slices["proto"].astype(np.uint64) << np.uint64(16)) | slices["dport"])
+    address = mixed(mixed(slices["dst_hi"]) ^ slices["dst_lo"])
+    port = mixed((slices["proto"].astype(np.uint64) << np.uint64(16)) | slices["dport"])
     items = np.zeros(3 * n, ITEM_DTYPE)
-    for kind, values in ((ADDRESSES, address), (PORTS, port), (PAIRS, _mixed(address + port))):
+    for kind, values in ((ADDRESSES, address), (PORTS, port), (PAIRS, mixed(address + port))):
         some = items[kind * n : (kind + 1) * n]
         some["row"], some["kind"], some["hash"] = np.arange(n), kind, values
-        some["packets"], some["started"] = packets, slices["opened"]
+        some["packets"], some["bytes"], some["started"] = packets, slices["l3f"] + slices["l3b"], slices["opened"]
+        some["proto"] = 0 if kind == ADDRESSES else slices["proto"]
         some["when"] = slices["opened"].astype(np.uint64) << (slices["slot"] % SLOTS).astype(np.uint64)
     return items
-
-
-def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A hash of 64 bits (the finalizer of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
-    x = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))

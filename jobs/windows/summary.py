@@ -26,9 +26,11 @@ ADDRESSES, PORTS, PAIRS = range(3)
 #: 5 s slots in the largest window: bits of ``when``.
 SLOTS = SIZES[-1] // SIZES[0]
 
+#: What tells a source from another. ``bits``: length of its prefix, 32 or 128 for one address (:mod:`jobs.windows.fold`).
+SOURCE: tuple[str, ...] = ("domain", "ipver", "bits", "src_hi", "src_lo")
 #: What tells a summary from another. ``begin``: number of its first 5 s slot since 1970.
-KEY: tuple[str, ...] = ("domain", "ipver", "src_hi", "src_lo", "begin")
-_KEY_FIELDS = [("domain", "u2"), ("ipver", "u1"), ("src_hi", "u8"), ("src_lo", "u8"), ("begin", "i8")]
+KEY: tuple[str, ...] = (*SOURCE, "begin")
+_KEY_FIELDS = [("domain", "u4"), ("ipver", "u2"), ("bits", "u2"), ("src_hi", "u8"), ("src_lo", "u8"), ("begin", "i8")]
 #: Numbers that add up. "out" is from the source, which began the flow, "in" is to it.
 COUNTERS: tuple[str, ...] = (
     "packets_out", "packets_in", "bytes_out", "bytes_in", "data_out", "data_in", "flows_started", "syn", "syn_ack", "ack_out", "ack_in",
@@ -36,6 +38,8 @@ COUNTERS: tuple[str, ...] = (
 )  # fmt: skip
 #: Of the 5 s parts: what the larger windows have least, largest, sum and sum of squares of.
 SERIES: tuple[str, ...] = ("packets", "bytes", "started")
+#: What the hour before has to say about a window (:mod:`jobs.windows.memory`): set when it is made, and in no sum.
+RECALLED: tuple[str, ...] = ("unseen", "beats", "beat_score", "beat_period", "beat_packets", "beat_bytes")
 ROW_DTYPE = np.dtype(
     [
         *_KEY_FIELDS,
@@ -44,16 +48,19 @@ ROW_DTYPE = np.dtype(
         ("parts", "i8"),  # 5 s records in it; 0: it is a part of one
         *((name, "i8") for name in COUNTERS),
         *((f"{name}_{what}", "i8") for name in SERIES for what in ("min", "max", "sum", "sq")),
+        *((name, "f8") for name in RECALLED),
     ]
 )
 ITEM_DTYPE = np.dtype(
     [
         ("row", "i8"),
-        ("kind", "u1"),
         ("hash", "u8"),
         ("packets", "i8"),  # both ways
+        ("bytes", "i8"),
         ("started", "i8"),  # flows
         ("when", "u8"),  # bit n: a flow began in slot n of the largest window
+        ("kind", "u4"),
+        ("proto", "u4"),  # of ports and pairs
     ]
 )
 
@@ -164,7 +171,7 @@ def _sampled(items: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     begins[1:] = ~same_kind | (items["hash"][1:] != items["hash"][:-1])
     starts = np.flatnonzero(begins)
     out = items[starts]
-    out["packets"], out["started"] = (np.add.reduceat(items[name], starts) for name in ("packets", "started"))
+    out["packets"], out["bytes"], out["started"] = (np.add.reduceat(items[name], starts) for name in ("packets", "bytes", "started"))
     out["when"] = np.bitwise_or.reduceat(items["when"], starts)
     first = np.ones(len(out), bool)
     first[1:] = (out["row"][1:] != out["row"][:-1]) | (out["kind"][1:] != out["kind"][:-1])

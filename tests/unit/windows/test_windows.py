@@ -14,8 +14,8 @@ import pytest
 from jobs.metering.batch import meter_captures
 from jobs.windows import features
 from jobs.windows.batch import windows_of
-from jobs.windows.cascade import END, SIZES, WindowCascade
-from jobs.windows.summary import ADDRESSES, PORTS, Summaries, closed, merge, widened
+from jobs.windows.cascade import SIZES, Made, WindowCascade
+from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, merge, widened
 from schemas.windows import WINDOW_NAMES
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
@@ -37,8 +37,22 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Packet
 
 @pytest.fixture(scope="module")
 def windows(traffic: tuple[Path, list[Packet]]) -> dict[int, Summaries]:
-    found = list(windows_of([traffic[0]]))
-    return {size: merge([one[size] for one in found]) for size in SIZES}
+    return gathered(list(windows_of([traffic[0]])))
+
+
+def gathered(made: list[Made]) -> dict[int, Summaries]:
+    """All windows by size; what is recalled of the hour before is set by hand, as it is in no sum."""
+    found = {}
+    for size in SIZES:
+        parts = [one[size] for one in made if len(one[size])]
+        found[size] = merge(parts)
+        if not parts:
+            continue
+        rows = np.concatenate([part.rows for part in parts])
+        order = np.lexsort([rows[name] for name in reversed(KEY)])
+        for name in RECALLED:
+            found[size].rows[name] = rows[name][order]
+    return found
 
 
 def address(row: Any) -> str:
@@ -92,7 +106,7 @@ def test_a_slot_holds_the_packets_that_fell_into_it(traffic: tuple[Path, list[Pa
 def test_larger_windows_are_the_sums_of_their_slots(windows: dict[int, Summaries], size: int) -> None:
     again = merge([widened(windows[5], SIZES[size])])
     for name in again.rows.dtype.names or ():
-        if not name.endswith("_min"):  # of a partial window 0
+        if not name.endswith("_min") and name not in RECALLED:  # of a partial window 0
             assert np.array_equal(again.rows[name], windows[size].rows[name]), name
     assert np.array_equal(again.items, windows[size].items)
     complete = windows[size].rows["parts"] == SIZES[size]
@@ -133,9 +147,9 @@ def test_any_cut_and_order_gives_the_same_windows(traffic: tuple[Path, list[Pack
     cascade = WindowCascade()
     while parts:
         n = rng.randint(1, 40)
-        assert not any(map(len, cascade.take(merge(parts[:n]), {}).values())), "the clock has not moved"
+        assert cascade.take(merge(parts[:n]), {}) == [], "the clock has not moved"
         del parts[:n]
-    found = cascade.take(Summaries.none(), {"traffic": END})
+    found = gathered(cascade.take(Summaries.none(), {}, ["traffic"]))
     for size, expected in windows.items():
         assert np.array_equal(found[size].rows, expected.rows)
         assert np.array_equal(found[size].items, expected.items)
@@ -154,15 +168,19 @@ def made(*slots: int, domain: str = "a", packets_: int = 3) -> Summaries:
     return merge([Summaries(rows, items, (domain,))])
 
 
+def taken(cascade: WindowCascade, some: Summaries, clocks: dict[str, int], ended: tuple[str, ...] = ()) -> dict[int, Summaries]:
+    return gathered(cascade.take(some, clocks, ended))
+
+
 def test_a_window_is_made_when_its_time_is_over_and_once() -> None:
     cascade = WindowCascade(partial=False)
-    assert len(cascade.take(made(0), {"a": 5 * US - 1})[5]) == 0
-    assert len(cascade.take(made(0, 1), {"a": 5 * US})[5]) == 1
+    assert len(taken(cascade, made(0), {"a": 5 * US - 1})[5]) == 0
+    assert len(taken(cascade, made(0, 1), {"a": 5 * US})[5]) == 1
     assert cascade.accounts == {}
-    late = cascade.take(made(0, 2), {"a": 4 * US})  # the clock goes back: it stays
+    late = taken(cascade, made(0, 2), {"a": 4 * US})  # the clock goes back: it stays
     assert len(late[5]) == 0
     assert cascade.accounts["a"]["late"] == 3
-    found = cascade.take(made(3, 4, 5), {"a": 30 * US})
+    found = taken(cascade, made(3, 4, 5), {"a": 30 * US})
     assert found[5].rows["begin"].tolist() == [1, 2, 3, 4, 5]
     assert found[30].rows["parts"].tolist() == [6]
     assert found[30].rows["packets_out"].tolist() == [2 * 3 + 3 * 5], "the first slot was added to twice"
@@ -171,17 +189,42 @@ def test_a_window_is_made_when_its_time_is_over_and_once() -> None:
 
 def test_partial_windows_are_an_option() -> None:
     for partial, made_of in ((True, [2]), (False, [])):
-        cascade = WindowCascade(partial)
-        found = cascade.take(made(1, 4), {"a": 30 * US})
+        found = taken(WindowCascade(partial), made(1, 4), {"a": 30 * US})
         assert found[30].rows["parts"].tolist() == made_of
         assert not found[30].rows["packets_min"].any()
 
 
 def test_domains_have_clocks_of_their_own() -> None:
     cascade = WindowCascade()
-    found = cascade.take(merge([made(0), made(0, domain="b")]), {"b": 5 * US})
+    found = taken(cascade, merge([made(0), made(0, domain="b")]), {"b": 5 * US})
     assert [found[5].domains[i] for i in found[5].rows["domain"]] == ["b"]
-    assert len(cascade.open_slots) == 1
+    assert cascade.levels[5].rows == 1
+
+
+def test_the_end_of_a_domain_closes_what_is_open_and_a_new_life_adds_nothing_to_it() -> None:
+    cascade = WindowCascade()
+    found = taken(cascade, made(7, 8), {"a": 42 * US}, ("a",))
+    assert {size: some.rows["begin"].tolist() for size, some in found.items()} == {5: [7, 8], 30: [6], 180: [0]}
+    assert cascade.clocks == {}
+    again = taken(cascade, made(8, 9, 40), {"a": 215 * US}, ("a",))
+    assert {size: some.rows["begin"].tolist() for size, some in again.items()} == {5: [9, 40], 30: [36], 180: [36]}
+    assert cascade.accounts["a"]["late"] == 3 * 2, "slot 8, and slot 9 in the window of 30 s that was made"
+
+
+def test_a_capture_of_earlier_times_is_no_late_one() -> None:
+    cascade = WindowCascade()
+    taken(cascade, made(1000), {"a": 5005 * US}, ("a",))
+    found = taken(cascade, made(7), {"a": 40 * US}, ("a",))
+    assert found[180].rows["begin"].tolist() == [0]
+    assert cascade.accounts == {}
+
+
+def test_a_clock_that_jumps_far_ahead_gives_the_windows_in_their_order() -> None:
+    cascade = WindowCascade()
+    found = cascade.take(made(0, 50, 100_000), {"a": 10**9 * US})
+    assert [int(one[180].rows["begin"][0]) for one in found if len(one[180])] == [0, 36, 99_972]
+    assert len(cascade.take(made(3), {"a": 10**9 * US + 1})) == 0
+    assert cascade.accounts["a"]["late"] == 3
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 5000])

@@ -1,0 +1,170 @@
+"""The hour before: whom each source spoke to, and in which slots it began to.
+
+What comes back once a minute is no pattern in a window of three; what was never spoken to is new only to who remembers. So each window of
+the largest size leaves behind which destinations and pairs (destination and port) are in its samples, and in which slots flows to them
+began, and is forgotten :data:`WINDOWS` windows later. What is remembered follows from the windows of that time alone, however long a
+stream has run: who computes windows of the lake begins an hour earlier.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.windows.hashing import mixed, named
+from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SLOTS, Summaries
+from sensors.packets.protocols import IPPROTO_TCP
+
+#: Largest windows that are remembered: an hour of 180 s.
+WINDOWS = 20
+#: Slots of the hour with a start that make a beat.
+BEATS = 4
+#: What one window leaves behind of one destination or pair.
+TRACE_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8")])
+_KNOWN_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8", (WINDOWS,))])
+#: Pairs whose hour is unfolded at a time.
+_CHUNK = 4096
+
+Bools = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
+
+
+def sources(windows: Summaries) -> Hashes:
+    """A hash of the source of each row, uint64[n]."""
+    rows = windows.rows
+    names = np.array([named(name) for name in windows.domains] or [0], np.uint64)
+    address = mixed(mixed(rows["src_hi"]) ^ rows["src_lo"])
+    return mixed(address ^ mixed(names[rows["domain"]] + (rows["ipver"].astype(np.uint64) << np.uint64(8)) + rows["bits"]))
+
+
+def traces(windows: Summaries) -> npt.NDArray[np.void]:
+    """What windows of the largest size leave behind, TRACE_DTYPE[m], by tag and window."""
+    items = windows.items[windows.items["kind"] != PORTS]
+    names = np.array([named(name) for name in windows.domains] or [0], np.uint64)
+    out = np.zeros(len(items), TRACE_DTYPE)
+    source = sources(windows)[items["row"]]
+    out["domain"] = names[windows.rows["domain"][items["row"]]]
+    out["source"], out["tag"], out["when"] = source, _tags(source, items), items["when"]
+    out["window"] = windows.rows["begin"][items["row"]] // SLOTS
+    return out
+
+
+def _tags(source: Hashes, items: npt.NDArray[np.void]) -> Hashes:
+    return mixed(source ^ items["hash"] ^ mixed(items["kind"].astype(np.uint64)))
+
+
+class Memory:
+    """Of one cascade.
+
+    Parameters
+    ----------
+    most
+        Destinations and pairs that are remembered at most. Beyond, those go first that one window alone has seen, the oldest first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known = np.zeros(0, _KNOWN_DTYPE)  # by tag
+        self._sources: Hashes = np.zeros(0, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, new: npt.NDArray[np.void]) -> None:
+        """Remember traces, and forget what is an hour older than the newest of its domain."""
+        if not len(new):
+            return
+        for window in np.unique(new["window"]).tolist():
+            self._add(new[new["window"] == window], window)
+        newest = {int(domain): int(new["window"][new["domain"] == domain].max()) for domain in np.unique(new["domain"])}
+        known = self._known
+        alive = np.ones(len(known), bool)
+        for domain, window in newest.items():
+            alive &= (known["domain"] != domain) | (known["window"] > window - WINDOWS)
+        known = known[alive]
+        if len(known) > self._most:
+            once = (known["when"] != 0).sum(axis=1) <= 1
+            first = np.lexsort((known["tag"], -known["window"], once))[: self._most]
+            known = known[np.sort(first)]
+        self._known = known
+        self._sources = np.unique(known["source"])
+
+    def _add(self, new: npt.NDArray[np.void], window: int) -> None:
+        new = new[np.argsort(new["tag"])]
+        at, there = _found(self._known["tag"], new["tag"])
+        known, old = self._known, at[there]
+        gone = window - known["window"][old]  # windows since the last: their places in the ring are of an hour ago
+        for step in range(1, min(int(gone.max(initial=0)), WINDOWS) + 1):
+            some = old[gone >= step]
+            known["when"][some, (known["window"][some] + step) % WINDOWS] = 0
+        known["window"][old] = np.maximum(known["window"][old], window)
+        known["when"][old, window % WINDOWS] = new["when"][there]
+        fresh = new[~there]
+        if len(fresh):
+            more = np.zeros(len(fresh), _KNOWN_DTYPE)
+            for name in ("domain", "source", "tag", "window"):
+                more[name] = fresh[name]
+            more["when"][:, window % WINDOWS] = fresh["when"]
+            together = np.concatenate([known, more])
+            self._known = together[np.argsort(together["tag"], kind="stable")]
+
+    def knows(self, windows: Summaries) -> Bools:
+        """bool[n]: rows whose source is remembered."""
+        return _found(self._sources, sources(windows))[1]
+
+    def unseen(self, windows: Summaries) -> None:
+        """Set the share of each window's destinations that its source has not spoken to in the hour before."""
+        items = windows.items[windows.items["kind"] == ADDRESSES]
+        at, there = _found(self._known["tag"], _tags(sources(windows)[items["row"]], items))
+        oldest = windows.rows["begin"][items["row"]] // SLOTS - WINDOWS
+        there[there] &= self._known["window"][at[there]] >= oldest[there]
+        every = np.bincount(items["row"], minlength=len(windows))
+        windows.rows["unseen"] = np.bincount(items["row"], ~there, minlength=len(windows)) / np.maximum(every, 1)
+
+    def rhythms(self, windows: Summaries) -> None:
+        """Set what the steadiest pair of each source did in the hour that ends with the window, which is remembered already.
+
+        Of the gaps between the slots in which flows to a pair began, :data:`BEATS` slots at least: ``(1 - 1 / gaps) / (1 + std / mean)``.
+        A pair of TCP counts before others: what is commanded from outside is, and clocks are not.
+        """
+        items = windows.items[(windows.items["kind"] == PAIRS) & (windows.items["when"] != 0)]
+        at, there = _found(self._known["tag"], _tags(sources(windows)[items["row"]], items))
+        items, at = items[there], at[there]
+        parts = [_steadiness(self._known[at[begin : begin + _CHUNK]]) for begin in range(0, len(items), _CHUNK)]
+        if not parts:
+            return
+        beats, mean, score = (np.concatenate(some) for some in zip(*parts, strict=True))
+        order = np.flatnonzero(beats >= BEATS)
+        tcp = items["proto"][order] == IPPROTO_TCP
+        order = order[np.lexsort((items["hash"][order], score[order], tcp, items["row"][order]))]
+        row = items["row"][order]
+        best = order[np.append(row[1:] != row[:-1], True)[: len(row)]]
+        out, row = windows.rows, items["row"][best]
+        started = np.maximum(items["started"][best], 1)
+        out["beats"][row], out["beat_score"][row], out["beat_period"][row] = beats[best], score[best], mean[best]
+        out["beat_packets"][row], out["beat_bytes"][row] = items["packets"][best] / started, items["bytes"][best] / started
+
+
+def _steadiness(known: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of each pair's hour: slots with a start, mean gap between them in slots, how steady the gaps are."""
+    order = (known["window"][:, None] + np.arange(1, WINDOWS + 1)) % WINDOWS  # the oldest window first
+    when = np.ascontiguousarray(np.take_along_axis(known["when"], order, axis=1), "<u8")
+    bits = np.unpackbits(when.view(np.uint8).reshape(len(known), WINDOWS, 8), axis=2, bitorder="little")
+    row, slot = np.nonzero(bits[:, :, :SLOTS].reshape(len(known), WINDOWS * SLOTS))
+    beats = np.bincount(row, minlength=len(known))
+    gaps = np.maximum(beats - 1, 1)
+    same = row[1:] == row[:-1]
+    gap, of = np.diff(slot)[same].astype(np.float64), row[1:][same]
+    mean = np.bincount(of, gap, minlength=len(known)) / gaps
+    variance = np.maximum(np.bincount(of, gap**2, minlength=len(known)) / gaps - mean**2, 0.0)
+    return beats, mean, (1 - 1 / gaps) / (1 + np.sqrt(variance) / np.maximum(mean, 1e-9))
+
+
+def _found(known: Hashes, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Bools]:
+    """Places of the wanted among the sorted known, int64[n], and which of them are there, bool[n]."""
+    at = np.searchsorted(known, wanted)
+    there = np.zeros(len(wanted), bool)
+    if len(known):
+        at = np.minimum(at, len(known) - 1)
+        there = known[at] == wanted
+    return at, there

@@ -1,0 +1,111 @@
+"""What is remembered of the hour before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.memory import WINDOWS, Memory, traces
+from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, ROW_DTYPE, SLOTS, Summaries, merge
+
+US = 1_000_000
+
+
+def spoken(slot: int, *hashes: int, source: int = 7, proto: int = 6, kinds: tuple[int, ...] = (ADDRESSES, PAIRS)) -> Summaries:
+    """One source that begins one flow to each of some pairs in a slot."""
+    rows = np.zeros(1, ROW_DTYPE)
+    rows["begin"], rows["packets_out"], rows["src_lo"], rows["ipver"], rows["bits"] = slot, 4, source, 4, 32
+    items = np.zeros(len(hashes) * len(kinds), ITEM_DTYPE)
+    items["hash"], items["kind"] = np.tile(hashes, len(kinds)), np.repeat(kinds, len(hashes))
+    items["proto"], items["packets"], items["bytes"], items["started"] = proto, 4, 400, 1
+    items["when"] = np.uint64(1) << np.uint64(slot % SLOTS)
+    return merge([Summaries(rows, items, ("a",))])
+
+
+def last(slots: dict[int, list[Summaries]] | list[Summaries], until: int) -> np.void:
+    """The last window of 180 s of a source."""
+    cascade = WindowCascade()
+    parts = slots if isinstance(slots, list) else [one for some in slots.values() for one in some]
+    found = cascade.take(merge(parts), {"a": until * 5 * US})
+    return [one[180] for one in found if len(one[180])][-1].rows[-1]
+
+
+def test_a_beat_a_minute_is_found_after_an_hour_and_before() -> None:
+    rng = np.random.default_rng(1)
+    slots = np.cumsum(rng.uniform(54, 66, 60) / 5).astype(int)
+    early, whole = (last([spoken(int(s), 99) for s in slots[:n]], 3 * SLOTS * 60) for n in (6, 60))
+    assert early["beats"] >= 4
+    assert whole["beats"] == pytest.approx(60, abs=4)
+    assert whole["beat_period"] * 5 == pytest.approx(60, rel=0.05)
+    assert 0.7 < whole["beat_score"] < 1
+    assert (whole["beat_packets"], whole["beat_bytes"]) == (4, 400)
+    by_chance = last([spoken(int(s), 99) for s in np.unique(rng.integers(0, 720, 60))], 3 * SLOTS * 60)
+    assert by_chance["beat_score"] < 0.6 < whole["beat_score"]
+
+
+def test_a_pair_of_tcp_counts_before_a_steadier_one_of_udp() -> None:
+    clock = [spoken(s, 5, proto=17) for s in range(0, 360, 12)]
+    poll = [spoken(s, 6) for s in (2, 13, 27, 36, 50, 61, 74, 300, 340)]
+    assert last(clock, 360)["beat_score"] > 0.9
+    both = last([*clock, *poll], 360)
+    assert both["beats"] == 9
+    assert both["beat_score"] < 0.7
+
+
+def test_a_destination_is_new_until_an_hour_has_passed() -> None:
+    def shares(*slots: int) -> list[float]:
+        cascade = WindowCascade()
+        found = cascade.take(merge([spoken(s, 1, 2) for s in slots]), {"a": 10**6 * US})
+        return [float(one[180].rows["unseen"][0]) for one in found if len(one[180])]
+
+    hour = WINDOWS * SLOTS
+    assert shares(0, SLOTS, 5 * SLOTS) == [1, 0, 0]
+    assert shares(0, hour) == [1, 0], "twenty windows later it is remembered"
+    assert shares(0, hour + SLOTS) == [1, 1]
+
+
+def test_sources_and_domains_remember_for_themselves() -> None:
+    memory = Memory(1000)
+    memory.add(traces(spoken(0, 1, 2)))
+    for other, new in ((spoken(SLOTS, 1, 3), 0.5), (spoken(SLOTS, 1, 2, source=8), 1.0)):
+        memory.unseen(other)
+        assert other.rows["unseen"].tolist() == [new]
+    there = spoken(SLOTS, 1, 2)
+    elsewhere = Summaries(there.rows, there.items, ("b",))
+    memory.unseen(elsewhere)
+    assert elsewhere.rows["unseen"].tolist() == [1.0]
+
+
+def test_a_flood_does_not_wash_away_what_was_seen_twice() -> None:
+    memory = Memory(50)
+    for window in (0, 1):
+        memory.add(traces(spoken(window * SLOTS, *range(10))))
+    memory.add(traces(spoken(2 * SLOTS, *range(100, 200), source=9)))
+    assert len(memory) == 50
+    known = spoken(3 * SLOTS, *range(10))
+    memory.unseen(known)
+    assert known.rows["unseen"].tolist() == [0.0]
+
+
+def test_the_memory_depends_on_the_last_hour_alone() -> None:
+    """A state of days and one of an hour say the same."""
+    rng = np.random.default_rng(4)
+    days = [spoken(int(s), *rng.integers(0, 30, 3).tolist()) for s in np.unique(rng.integers(0, 100 * SLOTS, 900))]
+    hour = [one for one in days if one.rows["begin"][0] >= (99 - WINDOWS) * SLOTS]
+    a, b = (last(some, 100 * SLOTS) for some in (days, hour))
+    assert a == b
+    assert a["beats"] > 4
+
+
+def test_any_cut_remembers_the_same() -> None:
+    rng = np.random.default_rng(5)
+    parts = [spoken(int(s), *rng.integers(0, 9, 2).tolist()) for s in np.unique(rng.integers(0, 30 * SLOTS, 400))]
+    whole = WindowCascade(bounds=Bounds()).take(merge(parts), {"a": 30 * 180 * US})
+    cascade, pieces = WindowCascade(), []
+    for at in range(0, len(parts), 7):
+        later = parts[at + 7].rows["begin"][0] if at + 7 < len(parts) else 30 * SLOTS
+        pieces += cascade.take(merge(parts[at : at + 7]), {"a": int(later) * 5 * US})
+    for size in (5, 30, 180):
+        a, b = (np.sort(np.concatenate([one[size].rows for one in some]), order="begin") for some in (whole, pieces))
+        assert np.array_equal(a, b)
