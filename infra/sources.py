@@ -165,8 +165,9 @@ class Catalogue:
         _unique("topics", (t.name for t in self.topics))
         _unique("record types", (r.name for r in self.records))
         _unique("queries", (q.name for q in self.queries))
-        _unique("tables of the hot store", (r.hot.name for r in self.records if r.hot))
-        _unique("components of the hot store", (r.hot.component for r in self.records if r.hot))
+        hot = [table for s in sources for table in {id(r.hot): r.hot for r in s.records if r.hot}.values()]  # a source may share one
+        _unique("tables of the hot store", (table.name for table in hot))
+        _unique("components of the hot store", (table.component for table in hot))
         _unique("tables of the lake", (r.lake.name or "flows" for r in self.records if r.lake))
         _unique("commands", (name for name in (*(s.name for s in sources), *(c.name for s in sources for c in s.commands if c.top))))
 

@@ -7,7 +7,7 @@ source. A source declares its record types in a module of its own beside this on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -181,6 +181,8 @@ class HotTable:
         Compression, retention.
     rollups : tuple of Rollup
         What is computed of it beforehand.
+    archived : str
+        What readers call what has left it; default: ``archived_<record type>``.
     """
 
     name: str
@@ -190,6 +192,7 @@ class HotTable:
     migrations: Migrations
     life: Life = Life()
     rollups: tuple[Rollup, ...] = ()
+    archived: str = ""
 
     @property
     def time(self) -> str:
@@ -442,6 +445,11 @@ class RecordType:
         """Column of the time of the last observation."""
         return self.end_time or self.event_time
 
+    @property
+    def archived(self) -> str:
+        """What readers call that which has left its hot table."""
+        return (self.hot.archived if self.hot else "") or f"archived_{self.name}"
+
     def query(self, sink: str) -> str:
         """Name of the query that carries records to a sink (``lake``, ``hot``, ``alerts``)."""
         return self.queries.get(sink, f"{sink}_{self.name}")
@@ -449,3 +457,12 @@ class RecordType:
     def finals(self, table: pa.Table) -> pa.Table:
         """Rows that are final."""
         return table.filter(table[self.final]) if self.final else table
+
+
+def hot_records(records: Iterable[RecordType]) -> list[RecordType]:
+    """Record types that have a hot table; of those that share one the first."""
+    found: dict[str, RecordType] = {}
+    for record in records:
+        if record.hot:
+            found.setdefault(record.hot.name, record)
+    return list(found.values())

@@ -84,11 +84,14 @@ WINDOW_FEATURES: tuple[WindowFeature, ...] = (
     *(
         WindowFeature(name, unit, f"{words}; of 180 s alone", exact=False)
         for name, unit, words in (
-            ("beats", "slots", "5 s slots of the last hour in which flows to the source's steadiest pair began, four or more"),
-            ("beat_score", "", "how steady: (1 - 1 / gaps) / (1 + std / mean of the gaps between them)"),
+            ("steady_pairs", "pairs", "pairs of TCP to which connections that were answered began at regular times in the last hour"),
+            ("beats", "slots", "5 s slots of the hour in which connections to the youngest steady pair began, four or more"),
+            ("beat_score", "", "how steady: (1 - 1 / beats) / (1 + std / mean of the gaps between them), above 0.7"),
             ("beat_period", "s", "mean of the gaps"),
+            ("beat_age", "s", "since the first of them; at most an hour"),
             ("beat_packets", "packets", "packets of the pair in this window / its flows started"),
-            ("beat_bytes", "B", "the same of bytes"),
+            ("beat_bytes_out", "B", "bytes to it in this window / its flows started"),
+            ("beat_bytes_in", "B", "bytes from it in this window / its flows started"),
         )
     ),
 )
@@ -101,11 +104,20 @@ WINDOW_SCHEMA = pa.schema(
         pa.field("domain", pa.string(), nullable=False),  # observation domain
         pa.field("ip_version", pa.int8(), nullable=False),
         pa.field("src_ip", pa.string(), nullable=False),
+        pa.field("src_prefix", pa.int16(), nullable=False),  # bits; fewer than 32 or 128: a network, of which src_ip is the first address
         pa.field("window_start", _TS, nullable=False),
         pa.field("window_end", _TS, nullable=False),  # the first moment after it
         pa.field("last_packet", _TS, nullable=False),  # capture time of the last packet in it
-        pa.field("complete", pa.bool_(), nullable=False),  # every 5 s slot has a record
+        pa.field("complete", pa.int8(), nullable=False),  # 1: every 5 s slot has a record
         pa.field("window_version", pa.string(), nullable=False),  # WINDOW_VERSION
         *(pa.field(name, pa.float64(), nullable=False) for name in WINDOW_NAMES),
     ]
 )
+
+#: What windows of the larger sizes are made of: counters and samples of a 5 s record as they are, base64 of deflated bytes.
+SUMMARY = "summary"
+
+
+def schema_of(size: int) -> pa.Schema:
+    """Columns of a record of one size: :data:`WINDOW_SCHEMA`, of the smallest :data:`SUMMARY` too."""
+    return WINDOW_SCHEMA.append(pa.field(SUMMARY, pa.string(), nullable=False)) if size == SIZES[0] else WINDOW_SCHEMA

@@ -15,7 +15,7 @@ from infra.config import Settings
 from infra.console import looks
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
-from schemas.records import RecordType
+from schemas.records import RecordType, hot_records
 
 if TYPE_CHECKING:
     from jobs.archiving.run import Wish
@@ -32,7 +32,7 @@ def records(settings: Settings, table: str | None) -> list[RecordType]:
     ConfigError
         No record type has a hot table of that name.
     """
-    found = [record for record in settings.catalogue.records if record.hot]
+    found = hot_records(settings.catalogue.records)
     chosen = [record for record in found if record.hot and table in (None, record.hot.name)]
     if table and not chosen:
         known = ", ".join(record.hot.name for record in found if record.hot)

@@ -26,7 +26,7 @@ from jobs.sinks.labels import LABELS
 from jobs.sinks.parquet import lake_schema
 from jobs.watching.tables import DRIFT, REFERENCES
 from schemas import alerts
-from schemas.records import RecordType
+from schemas.records import RecordType, hot_records
 
 if TYPE_CHECKING:
     from jobs.asking.pgscan import Snapshot
@@ -130,7 +130,9 @@ class AskedTable:
 def tables(settings: Settings) -> list[AskedTable]:
     """Every table of the catalogue's record types, then those that they share."""
     records = settings.catalogue.records
-    found = [table for record in records for table in (*_lake(settings, record), *_hot(settings, record), *_archive(settings, record))]
+    hot = hot_records(records)
+    found = [table for record in records for table in _lake(settings, record)]
+    found += [table for record in hot for table in (*_hot(settings, record), *_archive(settings, record))]
     if any(record.alerts for record in records):
         columns = tuple(alerts.TYPES.items())
         found.append(
@@ -188,7 +190,7 @@ def _archive(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
         columns = tuple((f.name, str(f.type)) for f in _archive_schema(record))
         yield AskedTable(
             *ARCHIVE,
-            f"archived_{record.name}",
+            record.archived,
             f"{record.name} that have left the hot store",
             columns,
             lake.archive(settings),

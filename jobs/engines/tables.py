@@ -12,7 +12,7 @@ from infra.config import Settings
 from infra.errors import ConfigError
 from jobs.archiving.columns import ArchiveLayout
 from jobs.runtime import lake, s3
-from schemas.records import RecordType
+from schemas.records import RecordType, hot_records
 
 #: Schema of the lake's tables and of the archive's; that of PostgreSQL is its own, ``public``.
 SCHEMA = "flowlake"
@@ -58,7 +58,7 @@ def archives(settings: Settings) -> tuple[tuple[RecordType, Placed], ...]:
     """Record types with a hot table, and what has left it: ``archived_<record type>``."""
     root = s3.uri(lake.archive(settings)).rstrip("/")
     return tuple(
-        (record, Placed(f"archived_{record.name}", f"{root}/{record.hot.name}")) for record in settings.catalogue.records if record.hot
+        (record, Placed(record.archived, f"{root}/{record.hot.name}")) for record in hot_records(settings.catalogue.records) if record.hot
     )
 
 

@@ -11,6 +11,7 @@ from jobs.hotstore.maintain import Maintained, maintain
 from jobs.hotstore.shape import TableKind
 from jobs.sinks.counters import MAINTAINED, MAINTENANCES, TOO_OLD, WITHOUT_DAY
 from jobs.sinks.stores import StoreUnavailable
+from schemas.records import hot_records
 
 _LOG = get("hot.maintenance")
 _OLDER = "the lake keeps them; hot.retention_days says how long rows live here; see to the clock of who sent them"
@@ -21,7 +22,7 @@ class HotKeeper:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.hot
-        self._tables = [record.hot for record in settings.catalogue.records if record.hot]
+        self._tables = [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hot-maintenance", daemon=True)
 

@@ -10,6 +10,7 @@ head                  ``"FL"``, :class:`Kind` (u1), version of the kind (u1), le
 :class:`Tick`         Spark's clock -> stateful step: the wall clock; made by Spark SQL, without Python
 :class:`FlowRows`     stateful step -> publisher: rows of flows that closed, or of open ones
 :class:`AccountRows`  stateful step -> publisher: the bucket's accounts
+:class:`WindowPart`   stateful step -> publisher: what the batch adds to windows (:mod:`jobs.windows.message`)
 :class:`BucketState`  in the state, replaced by every batch: all that a bucket knows but its open flows
 :class:`Segment`      in the state, one per batch: what the batch did to the open flows
 ====================  ====================================================================================
@@ -52,6 +53,7 @@ class Kind(IntEnum):
     ACCOUNTS = 5
     BUCKET = 6
     SEGMENT = 7
+    WINDOWS = 8
 
 
 #: The version that is written of each kind, and the only one that is read.
@@ -247,13 +249,33 @@ class AccountRows:
         return AccountRows(version, rows)
 
 
-Passed = Digest | RefusedBlob | Tick | FlowRows | AccountRows
+@dataclass(frozen=True)
+class WindowPart:
+    """A message of the windows' topic, of one bucket and batch, as it is."""
+
+    bucket: int
+    version: int
+    body: bytes | memoryview
+
+    def encode(self) -> bytes:
+        """As bytes."""
+        return _framed(Kind.WINDOWS, _text([self.bucket, self.version]), self.body)
+
+    @staticmethod
+    def decode(blob: Bytes) -> WindowPart:
+        """Inverse of :meth:`encode`."""
+        (bucket, version), body = _opened(blob, Kind.WINDOWS)
+        return WindowPart(bucket, version, body)
+
+
+Passed = Digest | RefusedBlob | Tick | FlowRows | AccountRows | WindowPart
 _PASSED: dict[Kind, type[Passed]] = {
     Kind.DIGEST: Digest,
     Kind.REFUSED: RefusedBlob,
     Kind.TICK: Tick,
     Kind.FLOWS: FlowRows,
     Kind.ACCOUNTS: AccountRows,
+    Kind.WINDOWS: WindowPart,
 }
 
 

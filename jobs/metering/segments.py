@@ -89,11 +89,12 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: bytes | None, store: Store) -> Handle:
+def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: bytes | None, store: Store, slice_s: int = 0) -> Handle:
     """The bucket as it was committed: from the cache when that is current, else from the log.
 
     ``meta`` is the blob that :func:`save` gave last; None for a bucket that was never seen. That of state before the blobs had a layout
-    (:mod:`jobs.metering.pickled`) is read too; what is saved next has the layout.
+    (:mod:`jobs.metering.pickled`) is read too; what is saved next has the layout. ``slice_s``: as of
+    :class:`jobs.metering.bucket.BucketMeter`.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def load(query: str, bucket: int, buckets: int, settings: MeterSettings, meta: b
     handle = _cache.pop(key, None)
 
     def fresh() -> Handle:
-        return Handle(BucketMeter(bucket, buckets, settings))
+        return Handle(BucketMeter(bucket, buckets, settings, slice_s))
 
     if meta is None:
         return fresh()

@@ -21,7 +21,7 @@ from jobs.hotstore.shape import midnight
 from jobs.runtime import lake, s3
 from jobs.sinks import parquet, postgres
 from jobs.sinks.stores import StoreUnavailable
-from schemas.records import HotTable, RecordType
+from schemas.records import HotTable, RecordType, hot_records
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -91,7 +91,7 @@ def open_table(settings: Settings, record: RecordType, stage: str) -> DayTable |
     """The table of a record type in a store; None where it declares none."""
     if stage == "lake":
         return LakeDays(settings, record) if record.lake else None
-    if record.hot is None:
+    if record.hot is None or record not in hot_records(settings.catalogue.records):  # of a table that is shared, once
         return None
     if stage == "hot":
         return HotDays(settings, record, record.hot)

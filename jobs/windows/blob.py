@@ -18,6 +18,8 @@ _HEAD = struct.Struct("<2sHI")
 _MAGIC, VERSION = b"FW", 1
 _CODEC = "lz4"
 _LENGTH = struct.Struct("<I")
+#: No piece is so large: a length beyond it is damage.
+_MOST_BYTES = 1 << 31
 
 
 class BlobError(ValueError):
@@ -50,6 +52,8 @@ def decode(blob: bytes, *dtypes: np.dtype[np.void]) -> tuple[dict[str, Any], lis
         for n, dtype in zip(counts, dtypes, strict=True):
             (size,) = _LENGTH.unpack_from(blob, at)
             at += _LENGTH.size
+            if int.from_bytes(blob[at : at + 8], "little") > _MOST_BYTES:  # before memory is taken for it
+                raise ValueError("a length that cannot be")
             arrays.append(expand(memoryview(blob)[at : at + size], n, dtype, _CODEC))
             at += size
         return about, arrays
@@ -73,9 +77,10 @@ def unpack(blob: bytes) -> tuple[dict[str, Any], Summaries]:
     about, (rows, items) = decode(blob, ROW_DTYPE, ITEM_DTYPE)
     if len(items) and not 0 <= int(items["row"].min()) <= int(items["row"].max()) < len(rows):
         raise BlobError("damaged summaries of windows: items of rows that are not there")
-    if len(rows) and int(rows["domain"].max()) >= len(about["domains"]):
+    names = about.get("domains") if isinstance(about, dict) else None
+    if not isinstance(names, list) or (len(rows) and int(rows["domain"].max()) >= len(names)):
         raise BlobError("damaged summaries of windows: rows of domains without a name")
-    return about, Summaries(rows, items, tuple(about["domains"]))
+    return about, Summaries(rows, items, tuple(map(str, names)))
 
 
 def pack_traces(rows: npt.NDArray[np.void]) -> bytes:

@@ -77,7 +77,7 @@ class WindowCascade:
     ended
         The same of domains that ended.
     accounts
-        By domain: packets that came ``late``, records of sources that were ``folded``.
+        By domain: packets that came ``late`` or were ``given_up``, summaries of sources that were ``folded``.
     """
 
     partial: bool = True
@@ -122,6 +122,14 @@ class WindowCascade:
         while len(self.ended) > _ENDED_KEPT:
             del self.ended[next(iter(self.ended))]
         return found
+
+    def give_up(self) -> None:
+        """Drop what is open, and forget all clocks: it will come again."""
+        open_parts = self.levels[SECONDS].together()
+        self._account(open_parts.rows, open_parts.domains, "given_up", packets=True)
+        for level in self.levels.values():
+            level.replace(Summaries.none())
+        self.clocks, self.newest, self.ended = {}, {}, {}
 
     def count(self, domain: str, what: str, by: int) -> None:
         """Add to a domain's account."""

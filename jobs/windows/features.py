@@ -110,6 +110,8 @@ def _span(windows: Summaries) -> Floats:
     return np.asarray((windows.rows["last"] - windows.rows["first"]) / 1e6)
 
 
+_BEAT = ("beats", "beat_score", "beat_packets", "beat_bytes_out", "beat_bytes_in")
+
 #: By name. What they are made of merges exactly, so a window of 30 s has the features that its six records of 5 s give, and no others.
 _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     "packets_out": _count("packets_out"),
@@ -153,9 +155,7 @@ _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     **{f"part_{name}_mean": _mean(name) for name in SERIES},
     **{f"part_{name}_std": _std(name) for name in SERIES},
     "new_destination_ratio": _recalled("unseen"),
-    "beats": _recalled("beats"),
-    "beat_score": _recalled("beat_score"),
+    **{name: _recalled(of) for name, of in (("steady_pairs", "steady"), *((name, name) for name in _BEAT))},
     "beat_period": lambda windows: windows.rows["beat_period"] * SECONDS,
-    "beat_packets": _recalled("beat_packets"),
-    "beat_bytes": _recalled("beat_bytes"),
+    "beat_age": lambda windows: windows.rows["beat_age"] * SECONDS,
 }

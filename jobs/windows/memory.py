@@ -8,6 +8,8 @@ stream has run: who computes windows of the lake begins an hour earlier.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,10 @@ from sensors.packets.protocols import IPPROTO_TCP
 WINDOWS = 20
 #: Slots of the hour with a start that make a beat.
 BEATS = 4
+#: How regular a pair is that counts as steady.
+STEADY = 0.7
+#: Bytes of a flow's packets both ways: a handshake that is refused has fewer.
+_SAYS_SOMETHING = 150
 #: What one window leaves behind of one destination or pair.
 TRACE_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8")])
 _KNOWN_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8", (WINDOWS,))])
@@ -122,31 +128,41 @@ class Memory:
         windows.rows["unseen"] = np.bincount(items["row"], ~there, minlength=len(windows)) / np.maximum(every, 1)
 
     def rhythms(self, windows: Summaries) -> None:
-        """Set what the steadiest pair of each source did in the hour that ends with the window, which is remembered already.
+        """Set what the youngest steady pair of each source did in the hour that ends with the window, which is remembered already.
 
-        Of the gaps between the slots in which flows to a pair began, :data:`BEATS` slots at least: ``(1 - 1 / gaps) / (1 + std / mean)``.
-        A pair of TCP counts before others: what is commanded from outside is, and clocks are not.
+        A pair is steady when its flows are connections that were answered, and of the gaps between the slots in which they began, with
+        :data:`BEATS` slots at least, ``(1 - 1 / beats) / (1 + std / mean)`` is above :data:`STEADY`. Clocks, mail and monitoring are as
+        steady as any beacon; what began last is what has changed. Of several the one counts whose first beat in the hour is the latest.
         """
-        items = windows.items[(windows.items["kind"] == PAIRS) & (windows.items["when"] != 0)]
+        items = windows.items[_connections(windows.items)]
         at, there = _found(self._known["tag"], _tags(sources(windows)[items["row"]], items))
         items, at = items[there], at[there]
         parts = [_steadiness(self._known[at[begin : begin + _CHUNK]]) for begin in range(0, len(items), _CHUNK)]
         if not parts:
             return
-        beats, mean, score = (np.concatenate(some) for some in zip(*parts, strict=True))
-        order = np.flatnonzero(beats >= BEATS)
-        tcp = items["proto"][order] == IPPROTO_TCP
-        order = order[np.lexsort((items["hash"][order], score[order], tcp, items["row"][order]))]
+        beats, mean, score, first = (np.concatenate(some) for some in zip(*parts, strict=True))
+        order = np.flatnonzero((beats >= BEATS) & (score > STEADY))
+        order = order[np.lexsort((items["hash"][order], score[order], first[order], items["row"][order]))]
         row = items["row"][order]
+        windows.rows["steady"] = np.bincount(row, minlength=len(windows))
         best = order[np.append(row[1:] != row[:-1], True)[: len(row)]]
         out, row = windows.rows, items["row"][best]
         started = np.maximum(items["started"][best], 1)
         out["beats"][row], out["beat_score"][row], out["beat_period"][row] = beats[best], score[best], mean[best]
-        out["beat_packets"][row], out["beat_bytes"][row] = items["packets"][best] / started, items["bytes"][best] / started
+        out["beat_age"][row] = WINDOWS * SLOTS - first[best]
+        for name in ("packets", "bytes_out", "bytes_in"):
+            out[f"beat_{name}"][row] = items[name][best] / started
 
 
-def _steadiness(known: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Of each pair's hour: slots with a start, mean gap between them in slots, how steady the gaps are."""
+def _connections(items: npt.NDArray[np.void]) -> Bools:
+    """bool[m]: pairs of TCP that a SYN began each flow to, and that answer with more than a refusal."""
+    small = items["bytes_out"] + items["bytes_in"] <= _SAYS_SOMETHING * items["started"]
+    began = (items["kind"] == PAIRS) & (items["proto"] == IPPROTO_TCP) & (items["when"] != 0) & (items["syn"] >= items["started"])
+    return np.asarray(began & (items["bytes_in"] > 0) & ~small)
+
+
+def _steadiness(known: npt.NDArray[np.void]) -> tuple[npt.NDArray[Any], ...]:
+    """Of each pair's hour: slots with a start, mean gap between them in slots, how steady the gaps are, the first slot."""
     order = (known["window"][:, None] + np.arange(1, WINDOWS + 1)) % WINDOWS  # the oldest window first
     when = np.ascontiguousarray(np.take_along_axis(known["when"], order, axis=1), "<u8")
     bits = np.unpackbits(when.view(np.uint8).reshape(len(known), WINDOWS, 8), axis=2, bitorder="little")
@@ -157,7 +173,9 @@ def _steadiness(known: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt
     gap, of = np.diff(slot)[same].astype(np.float64), row[1:][same]
     mean = np.bincount(of, gap, minlength=len(known)) / gaps
     variance = np.maximum(np.bincount(of, gap**2, minlength=len(known)) / gaps - mean**2, 0.0)
-    return beats, mean, (1 - 1 / gaps) / (1 + np.sqrt(variance) / np.maximum(mean, 1e-9))
+    first = np.zeros(len(known), np.int64)
+    first[row[::-1]] = slot[::-1]  # of several the last one written stays, which is the first slot
+    return beats, mean, (1 - 1 / np.maximum(beats, 1)) / (1 + np.sqrt(variance) / np.maximum(mean, 1e-9)), first
 
 
 def _found(known: Hashes, wanted: Hashes) -> tuple[npt.NDArray[np.int64], Bools]:

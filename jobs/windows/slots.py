@@ -49,7 +49,8 @@ def _items(slices: npt.NDArray[np.void], packets: npt.NDArray[np.int64]) -> npt.
     for kind, values in ((ADDRESSES, address), (PORTS, port), (PAIRS, mixed(address + port))):
         some = items[kind * n : (kind + 1) * n]
         some["row"], some["kind"], some["hash"] = np.arange(n), kind, values
-        some["packets"], some["bytes"], some["started"] = packets, slices["l3f"] + slices["l3b"], slices["opened"]
+        some["packets"], some["bytes_out"], some["bytes_in"] = packets, slices["l3f"], slices["l3b"]
+        some["started"], some["syn"] = slices["opened"], slices["f_syn"]
         some["proto"] = 0 if kind == ADDRESSES else slices["proto"]
         some["when"] = slices["opened"].astype(np.uint64) << (slices["slot"] % SLOTS).astype(np.uint64)
     return items

@@ -39,7 +39,9 @@ COUNTERS: tuple[str, ...] = (
 #: Of the 5 s parts: what the larger windows have least, largest, sum and sum of squares of.
 SERIES: tuple[str, ...] = ("packets", "bytes", "started")
 #: What the hour before has to say about a window (:mod:`jobs.windows.memory`): set when it is made, and in no sum.
-RECALLED: tuple[str, ...] = ("unseen", "beats", "beat_score", "beat_period", "beat_packets", "beat_bytes")
+RECALLED: tuple[str, ...] = (
+    "unseen", "steady", "beats", "beat_score", "beat_period", "beat_age", "beat_packets", "beat_bytes_out", "beat_bytes_in",
+)  # fmt: skip
 ROW_DTYPE = np.dtype(
     [
         *_KEY_FIELDS,
@@ -56,8 +58,10 @@ ITEM_DTYPE = np.dtype(
         ("row", "i8"),
         ("hash", "u8"),
         ("packets", "i8"),  # both ways
-        ("bytes", "i8"),
+        ("bytes_out", "i8"),
+        ("bytes_in", "i8"),
         ("started", "i8"),  # flows
+        ("syn", "i8"),  # without ACK, out
         ("when", "u8"),  # bit n: a flow began in slot n of the largest window
         ("kind", "u4"),
         ("proto", "u4"),  # of ports and pairs
@@ -171,7 +175,8 @@ def _sampled(items: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     begins[1:] = ~same_kind | (items["hash"][1:] != items["hash"][:-1])
     starts = np.flatnonzero(begins)
     out = items[starts]
-    out["packets"], out["bytes"], out["started"] = (np.add.reduceat(items[name], starts) for name in ("packets", "bytes", "started"))
+    for name in ("packets", "bytes_out", "bytes_in", "started", "syn"):
+        out[name] = np.add.reduceat(items[name], starts)
     out["when"] = np.bitwise_or.reduceat(items["when"], starts)
     first = np.ones(len(out), bool)
     first[1:] = (out["row"][1:] != out["row"][:-1]) | (out["kind"][1:] != out["kind"][:-1])

@@ -15,6 +15,7 @@ from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
 from infra.plurals import counted
+from schemas.records import hot_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,7 +93,7 @@ def maintain(
     from jobs.hotstore.maintain import maintain as work
 
     settings = config.load(conf_file)
-    tables = [record.hot for record in settings.catalogue.records if record.hot]
+    tables = [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
     if table:
         tables = [hot for hot in tables if hot.name == table] or _no_table(table, [hot.name for hot in tables])
     with _told():
@@ -153,7 +154,7 @@ def components(settings: Settings) -> list[Component]:
     from jobs.sinks import alerts, hot
 
     records = settings.catalogue.records
-    tables = [hot.component(settings, record.hot) for record in records if record.hot]
+    tables = [hot.component(settings, record.hot) for record in hot_records(records) if record.hot]
     if tables:
         tables.append(ledger.component(settings))
     return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]

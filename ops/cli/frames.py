@@ -16,7 +16,7 @@ from infra.console import looks
 from infra.errors import ConfigError, StoreError
 from infra.names import printable
 from infra.plurals import are, counted
-from jobs.sources.packets.commands.captures import DASH, capture_path
+from jobs.captures.arguments import DASH, capture_path
 
 if TYPE_CHECKING:
     from jobs.incidents.behind import Behind

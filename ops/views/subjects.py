@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ops.views.model import SENSOR
-from schemas.records import HotTable, RecordType, Rollup
+from schemas.records import HotTable, RecordType, Rollup, hot_records
 
 #: Ranges up to so many seconds are asked of the rows.
 SHORT_S = 6 * 3600
@@ -200,5 +200,5 @@ class Subject:
 
 def subjects(records: Sequence[RecordType]) -> list[Subject]:
     """Record types that have a hot table, flows first."""
-    found = [Subject(record) for record in records if record.hot]
+    found = [Subject(record) for record in hot_records(records)]
     return sorted(found, key=lambda subject: subject.name != "flows")

@@ -9,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.metering.emission import records_of, together
-from jobs.metering.layout import AccountRows, FlowRows, LayoutError, RefusedBlob, decode
+from jobs.metering.layout import AccountRows, FlowRows, LayoutError, RefusedBlob, WindowPart, decode
 from jobs.runtime import outgoing
 from jobs.runtime.dead_letter import DeadLetter
 from jobs.runtime.outgoing import Row
 from jobs.scoring.modelset import ModelSet
 from schemas.packets import ACCOUNTS, FLOWS, RAW_PACKETS
+from schemas.records import HEADER_MESSAGE_ID
+from schemas.windowrecords import CONTENT_WINDOW_SLICES, WINDOW_SLICES
 from schemas.wire import CONTENT_JSON, Header
 
 
@@ -35,6 +37,8 @@ def publish(batches: Iterable[pa.RecordBatch], champion: ModelSet, query: str, p
                     rows.append(_letter(refused, query, prefix))
                 case AccountRows(version, accounts):
                     rows.extend(_account({"version": version, **row}, query, prefix) for row in accounts)
+                case WindowPart() as part:
+                    rows.append(_window_part(part, query, prefix))
                 case other:
                     raise LayoutError(f"{type(other).__name__} before the publisher, which is what goes into the stateful step")
     if flows:
@@ -50,6 +54,11 @@ def _messages(group: list[FlowRows], scored: pa.RecordBatch, query: str, prefix:
         message = f"{query}/{f.bucket}/{f.version}/{f.first}"
         yield outgoing.records(FLOWS, scored.slice(at, f.n), str(f.bucket), message, prefix=prefix, final=f.closed)
         at += f.n
+
+
+def _window_part(part: WindowPart, query: str, prefix: str) -> Row:
+    about = {Header.CONTENT_TYPE: CONTENT_WINDOW_SLICES, HEADER_MESSAGE_ID: f"{query}/{part.bucket}/{part.version}"}
+    return outgoing.message(prefix + WINDOW_SLICES.name, str(part.bucket), bytes(part.body), about)
 
 
 def _letter(refused: RefusedBlob, query: str, prefix: str) -> Row:

@@ -13,6 +13,7 @@ from jobs.runtime.workers import settled
 from jobs.scoring.serving import serve
 from jobs.sources.packets.publish import publish
 from jobs.sources.packets.stateful import STATE_VERSION, meter
+from jobs.windows.settings import WindowsSettings
 from schemas.packets import FLOWS, RAW_PACKETS
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         most=rules.max_offsets_per_trigger,
         fail_on_data_loss=rules.fail_on_data_loss,
     )
-    rows = meter(packets, place.id, rules, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]))
+    windows = settings.section(WindowsSettings).enabled
+    rows = meter(packets, place.id, rules, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), windows=windows)
     messages = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value, place.id, prefix)), KAFKA_DDL)
     return write(messages, settings, NAME, place, rules.trigger_ms)

@@ -41,7 +41,6 @@ SOURCE = Source(
             "sensor", "jobs.sources.packets.commands.sensor:app", "Live capture, replay of capture files, generated traffic.", top=True
         ),
         Command("meter", "jobs.sources.packets.commands.meter:meter", "Capture files in, flow records out, without the stack.", top=True),
-        Command("windows", "jobs.sources.packets.commands.windows:windows", "What each source began in 5, 30 and 180 seconds.", top=True),
         Command("flows", "jobs.sources.packets.commands.flows:flows", "A look at the flow records in the lake or the hot store.", top=True),
         Command("train", "jobs.sources.packets.commands.train:train", "Train and register a model of flows.", top=True),
     ),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
-from pyspark import SparkFiles
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
-from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from infra import files
 from jobs.metering import segments
 from jobs.metering.digest import Digester, KafkaMessage
 from jobs.metering.emission import pack
-from jobs.metering.layout import AccountRows, Digest, LayoutError, RefusedBlob, Tick, decode
+from jobs.metering.layout import AccountRows, Digest, LayoutError, RefusedBlob, Tick, WindowPart, decode
 from jobs.metering.settings import MeterSettings
+from jobs.runtime import mapstore
+from jobs.runtime.mapstore import MapStore
 from jobs.runtime.workers import settle, settled
+from jobs.windows.message import Part
+from jobs.windows.slots import SECONDS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -28,15 +26,15 @@ if TYPE_CHECKING:
 #: Blobs (:mod:`jobs.metering.layout`) before the state: digests, refused messages, the wall clock.
 IN_DDL = "key int, bucket int, blob binary"
 _IN_SCHEMA = pa.schema([("key", pa.int32()), ("bucket", pa.int32()), ("blob", pa.binary())])
-#: And behind it: flow rows, refused messages, accounts.
+#: And behind it: flow rows, refused messages, accounts, what windows are made of.
 OUT_DDL = "bucket int, blob binary"
 
 #: Version of what Spark keeps in a meter checkpoint: one map a bucket, of blobs that have versions of their own. Another number is another
 #: folder, and a checkpoint cannot be moved: Spark notes its full path in it.
 STATE_VERSION = 5
 
-_BLOB = StructType([StructField("blob", BinaryType())])
-_VERSION = StructType([StructField("version", LongType())])
+#: Segments kept as files of the executor.
+_FILES = 16
 
 
 def murmur3(value: int, seed: int = 42) -> int:
@@ -87,53 +85,6 @@ def digest_batches(batches: Iterable[pa.RecordBatch], keys: list[int], json_late
         )
 
 
-class _MapStore:
-    """A bucket's state in one Spark MapState: its meta blob, and its segments by version.
-
-    Setting up a state variable costs the state server 10-30 ms a task, so there is only one; and it reads a blob back at some 10 MB/s.
-    The last segments are therefore also kept as files of this executor, where another worker finds them by their nonce.
-    """
-
-    #: Segments kept as files: how many batches a worker may have been without this bucket before it asks the state server.
-    KEPT = 16
-    _META = -1
-
-    def __init__(self, state: Any, folder: Path) -> None:
-        self._state = state
-        self._folder = folder
-
-    def meta(self) -> bytes | None:
-        """The blob of the last batch; None before the first."""
-        value = self._state.getValue((self._META,))
-        return None if value is None else bytes(value[0])
-
-    def set_meta(self, blob: bytes) -> None:
-        """Replace it."""
-        self._state.updateValue((self._META,), (blob,))
-
-    def get(self, version: int, nonce: bytes) -> bytes | bytearray | None:
-        with suppress(OSError), self._file(version, nonce).open("rb") as file:
-            segment = bytearray(os.fstat(file.fileno()).st_size)  # writable, as compiled code knows the rows
-            file.readinto(segment)
-            return segment
-        value = self._state.getValue((version,))
-        return None if value is None else bytes(value[0])
-
-    def put(self, version: int, nonce: bytes, segment: bytes, plain: Callable[[], bytes]) -> None:
-        self._state.updateValue((version,), (segment,))
-        with suppress(OSError):  # a full disk makes it slower, not wrong
-            files.replace(self._file(version, nonce), plain())
-            for old in self._folder.glob(f"{version - self.KEPT:012d}-*"):
-                old.unlink()
-
-    def remove(self, version: int, nonce: bytes) -> None:
-        self._state.removeKey((version,))
-        self._file(version, nonce).unlink(missing_ok=True)
-
-    def _file(self, version: int, nonce: bytes) -> Path:
-        return self._folder / f"{version:012d}-{nonce.hex()}"
-
-
 class MeterProcessor(StatefulProcessor):
     """One bucket's :class:`jobs.metering.bucket.BucketMeter`, kept by :mod:`jobs.metering.segments`.
 
@@ -141,15 +92,22 @@ class MeterProcessor(StatefulProcessor):
     ----------
     query
         Identity of the checkpoint: names the worker's cache and the messages that are published.
+    buckets
+        Of the state.
+    settings
+        Metering rules.
+    windows
+        Whether what fell into each 5 s slot is handed on too.
     """
 
-    def __init__(self, query: str, buckets: int, settings: MeterSettings) -> None:
+    def __init__(self, query: str, buckets: int, settings: MeterSettings, windows: bool) -> None:
         self._query = query
         self._buckets = buckets
         self._settings = settings
+        self._slice_s = SECONDS if windows else 0
 
     def init(self, handle: StatefulProcessorHandle) -> None:
-        self._state = handle.getMapState("log", _VERSION, _BLOB)
+        self._state = mapstore.open_map(handle)
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         digests: list[Digest] = []
@@ -168,30 +126,26 @@ class MeterProcessor(StatefulProcessor):
                         out.append(blob)
                     case other:
                         raise LayoutError(f"{type(other).__name__} before the stateful step, which is what comes out of it")
-        store = _MapStore(self._state, self._nearby(bucket))
-        state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store)
+        store = MapStore(self._state, mapstore.folder("open-flows", self._query, bucket), _FILES)
+        state = segments.load(self._query, bucket, self._buckets, self._settings, store.meta(), store, self._slice_s)
         emission = state.meter.ingest(digests, now_ms)
         store.set_meta(segments.save(self._query, state, emission, store))
         out += [flows.encode() for flows in pack(emission, bucket, state.version)]
+        if self._slice_s and emission.clocks:
+            part = Part.of(emission, self._query, bucket, self._buckets, state.version)
+            out.append(WindowPart(bucket, state.version, part.encode()).encode())
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
             out.append(AccountRows(state.version, accounts).encode())
         if out:
             yield pd.DataFrame({"bucket": bucket, "blob": out})
 
-    def _nearby(self, bucket: int) -> Path:
-        """Folder of this application on this executor for the bucket's last segments; Spark removes it at its end."""
-        folder = Path(SparkFiles.getRootDirectory()) / "open-flows" / self._query / str(bucket)
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def close(self) -> None:
         """The table stays cached for the next batch."""
         settle()
 
 
-def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int) -> DataFrame:
+def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int, *, windows: bool = False) -> DataFrame:
     """Rows of ``OUT_DDL`` from a stream of Kafka rows of ``raw-packets``.
 
     A tick per second from Spark's rate source carries the wall clock to every bucket, so that sensors that died and JSON
@@ -215,7 +169,7 @@ def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_parti
         digests.unionByName(ticks)
         .groupBy("key")
         .transformWithStateInPandas(
-            statefulProcessor=MeterProcessor(query, settings.buckets, settings),
+            statefulProcessor=MeterProcessor(query, settings.buckets, settings, windows),
             outputStructType=OUT_DDL,
             outputMode="append",
             timeMode="None",

@@ -1,4 +1,4 @@
-"""``flowlake windows``: tables, files, what is refused."""
+"""``flowlake windows measure``: tables, files, what is refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_feature_is_declared_and_computed() -> None:
 
 def test_windows_are_written_as_they_are_declared(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("w.parquet", "w.csv"):
-        assert main.run(["windows", str(capture), "--out", str(tmp_path / name), "--json"]) == 0
+        assert main.run(["windows", "measure", str(capture), "--out", str(tmp_path / name), "--json"]) == 0
         counts = json.loads(capsys.readouterr().out)["windows"]
     table = pq.read_table(tmp_path / "w.parquet")
     assert table.schema.equals(WINDOW_SCHEMA)
@@ -52,11 +52,11 @@ def test_windows_are_written_as_they_are_declared(capture: Path, tmp_path: Path,
 
 
 def test_a_table_shows_the_busiest_and_sizes_are_chosen(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["windows", str(capture), "--size", "30", "--complete", "--limit", "3"]) == 0
+    assert main.run(["windows", "measure", str(capture), "--size", "30", "--complete", "--limit", "3"]) == 0
     shown = capsys.readouterr().out
     assert "window_start" in shown
     assert "False" not in shown
-    assert main.run(["windows", str(capture), "--size", "180", "--complete", "--json"]) == 0
+    assert main.run(["windows", "measure", str(capture), "--size", "180", "--complete", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["windows"] == {"180": 0}
 
 
@@ -67,7 +67,7 @@ def test_windows_are_labelled_by_what_their_source_did(capture: Path, tmp_path: 
     known = truth(run)
     pq.write_table(known, tmp_path / "truth.parquet")
     out = tmp_path / "w.parquet"
-    assert main.run(["windows", str(capture), "--labels", str(tmp_path / "truth.parquet"), "--out", str(out), "--json"]) == 0
+    assert main.run(["windows", "measure", str(capture), "--labels", str(tmp_path / "truth.parquet"), "--out", str(out), "--json"]) == 0
     flows = [row for row in known.to_pylist() if row["label"] != BENIGN]
     rows = pq.read_table(out).to_pylist()
     assert {"SYN_SCAN", BENIGN} <= {row["Label"] for row in rows}
@@ -79,7 +79,7 @@ def test_windows_are_labelled_by_what_their_source_did(capture: Path, tmp_path: 
         )
         assert row["Label"] == (min(did, key=lambda name: (-did[name], name)) if did else BENIGN)
     with pytest.raises(CaptureError, match="ground truth"):
-        main.run(["windows", str(capture), "--labels", str(capture)])
+        main.run(["windows", "measure", str(capture), "--labels", str(capture)])
 
 
 def _truth_of(folder: Path) -> Path:
@@ -92,17 +92,17 @@ def _truth_of(folder: Path) -> Path:
 
 def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no part '7'"):
-        main.run(["windows", str(capture), "--size", "7"])
+        main.run(["windows", "measure", str(capture), "--size", "7"])
     with pytest.raises(ConfigError, match="its name ends neither"):
-        main.run(["windows", str(capture), "--out", str(tmp_path / "w.txt")])
+        main.run(["windows", "measure", str(capture), "--out", str(tmp_path / "w.txt")])
     with pytest.raises(CaptureError, match="no such file"):
-        main.run(["windows", str(tmp_path / "none.pcap")])
+        main.run(["windows", "measure", str(tmp_path / "none.pcap")])
     known = tmp_path / "truth.parquet"
     known.write_bytes(b"what is true")
     with pytest.raises(CaptureError, match="ground truth"):
-        main.run(["windows", str(capture), "--labels", str(known)])
+        main.run(["windows", "measure", str(capture), "--labels", str(known)])
     known = _truth_of(tmp_path)
     with pytest.raises(ConfigError, match="is what is read"):
-        main.run(["windows", str(capture), "--labels", str(known), "--out", str(known)])
+        main.run(["windows", "measure", str(capture), "--labels", str(known), "--out", str(known)])
     with pytest.raises(CaptureError, match="No such file"):
-        main.run(["windows", str(capture), "--out", str(tmp_path / "no" / "w.parquet")])
+        main.run(["windows", "measure", str(capture), "--out", str(tmp_path / "no" / "w.parquet")])

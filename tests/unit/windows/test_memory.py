@@ -18,7 +18,8 @@ def spoken(slot: int, *hashes: int, source: int = 7, proto: int = 6, kinds: tupl
     rows["begin"], rows["packets_out"], rows["src_lo"], rows["ipver"], rows["bits"] = slot, 4, source, 4, 32
     items = np.zeros(len(hashes) * len(kinds), ITEM_DTYPE)
     items["hash"], items["kind"] = np.tile(hashes, len(kinds)), np.repeat(kinds, len(hashes))
-    items["proto"], items["packets"], items["bytes"], items["started"] = proto, 4, 400, 1
+    items["proto"], items["packets"], items["bytes_out"], items["bytes_in"], items["started"] = proto, 4, 300, 100, 1
+    items["syn"] = proto == 6
     items["when"] = np.uint64(1) << np.uint64(slot % SLOTS)
     return merge([Summaries(rows, items, ("a",))])
 
@@ -39,18 +40,31 @@ def test_a_beat_a_minute_is_found_after_an_hour_and_before() -> None:
     assert whole["beats"] == pytest.approx(60, abs=4)
     assert whole["beat_period"] * 5 == pytest.approx(60, rel=0.05)
     assert 0.7 < whole["beat_score"] < 1
-    assert (whole["beat_packets"], whole["beat_bytes"]) == (4, 400)
+    assert (whole["beat_packets"], whole["beat_bytes_out"], whole["beat_bytes_in"]) == (4, 300, 100)
+    assert whole["beat_age"] * 5 == 3600
+    assert 0 < early["beat_age"] * 5 < 600
     by_chance = last([spoken(int(s), 99) for s in np.unique(rng.integers(0, 720, 60))], 3 * SLOTS * 60)
-    assert by_chance["beat_score"] < 0.6 < whole["beat_score"]
+    assert (by_chance["beats"], by_chance["beat_score"], by_chance["steady"]) == (0, 0, 0)
 
 
-def test_a_pair_of_tcp_counts_before_a_steadier_one_of_udp() -> None:
+def test_the_youngest_steady_pair_counts_and_clocks_of_udp_do_not() -> None:
     clock = [spoken(s, 5, proto=17) for s in range(0, 360, 12)]
-    poll = [spoken(s, 6) for s in (2, 13, 27, 36, 50, 61, 74, 300, 340)]
-    assert last(clock, 360)["beat_score"] > 0.9
-    both = last([*clock, *poll], 360)
-    assert both["beats"] == 9
-    assert both["beat_score"] < 0.7
+    mail = [spoken(s, 6) for s in range(3, 360, 24)]
+    beacon = [spoken(s, 7) for s in range(200, 360, 13)]
+    assert last(clock, 360)["steady"] == 0
+    both = last([*clock, *mail], 360)
+    assert (both["steady"], both["beats"], both["beat_period"]) == (1, 15, 24)
+    every = last([*clock, *mail, *beacon], 360)
+    assert (every["steady"], every["beats"], every["beat_period"], every["beat_age"]) == (2, 13, 13, 160)
+
+
+def test_what_is_refused_or_no_connection_is_no_beat() -> None:
+    slots = range(0, 360, 12)
+    for name, value in (("bytes_in", 0), ("bytes_out", 10), ("syn", 0)):
+        refused = [spoken(s, 5) for s in slots]
+        for one in refused:
+            one.items[name] = value
+        assert last(refused, 360)["steady"] == 0, name
 
 
 def test_a_destination_is_new_until_an_hour_has_passed() -> None:
@@ -92,6 +106,7 @@ def test_the_memory_depends_on_the_last_hour_alone() -> None:
     """A state of days and one of an hour say the same."""
     rng = np.random.default_rng(4)
     days = [spoken(int(s), *rng.integers(0, 30, 3).tolist()) for s in np.unique(rng.integers(0, 100 * SLOTS, 900))]
+    days += [spoken(s, 99) for s in range(0, 100 * SLOTS, 9)]
     hour = [one for one in days if one.rows["begin"][0] >= (99 - WINDOWS) * SLOTS]
     a, b = (last(some, 100 * SLOTS) for some in (days, hour))
     assert a == b

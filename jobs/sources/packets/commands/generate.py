@@ -17,7 +17,7 @@ from infra.console.options import ConfFile, Json
 from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError
 from infra.names import printable
-from jobs.sources.packets.commands.captures import DASH, capture_path
+from jobs.captures.arguments import DASH, capture_path
 from jobs.sources.packets.commands.options import Domain, SensorId
 from sensors.packets.settings import SensorSettings
 

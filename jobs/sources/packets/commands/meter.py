@@ -16,10 +16,10 @@ from infra import config
 from infra.console.options import ConfFile, Json
 from infra.errors import CaptureError, one_line
 from infra.names import printable
-from jobs.sources.packets.commands.captures import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
+from jobs.captures.arguments import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
+from jobs.captures.truth import HINT, read_truth
 from jobs.sources.packets.commands.metering import MeterJob
 from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
-from jobs.sources.packets.commands.truth import HINT, read_truth
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,8 +16,8 @@ from infra.config import Settings
 from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 from infra.names import printable
+from jobs.captures.arguments import refuse_overwriting
 from jobs.metering.settings import MeterSettings
-from jobs.sources.packets.commands.captures import refuse_overwriting
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:

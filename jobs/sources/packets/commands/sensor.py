@@ -20,7 +20,7 @@ from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError
-from jobs.sources.packets.commands.captures import Captures, raise_unread, tell_unread, waiting
+from jobs.captures.arguments import Captures, raise_unread, tell_unread, waiting
 from jobs.sources.packets.commands.options import Domain, FollowTimeout, SensorId, Sort, follow_one
 from jobs.sources.packets.commands.replaying import Replay, ReplayOptions, ending
 from sensors.packets.settings import SensorSettings

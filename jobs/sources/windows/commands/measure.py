@@ -1,7 +1,8 @@
-"""``flowlake windows``: capture files in, windows per source out, without Kafka and without Spark."""
+"""``flowlake windows measure``: capture files in, windows per source out, without Kafka and without Spark."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sys
 from collections import Counter
@@ -15,8 +16,8 @@ from infra.console import looks
 from infra.console.options import ConfFile, Json, names
 from infra.errors import CaptureError, ConfigError
 from infra.plurals import counted
-from jobs.sources.packets.commands.captures import Captures, capture_path, raise_unread, refuse_overwriting, tell_unread
-from jobs.sources.packets.commands.truth import read_truth
+from jobs.captures.arguments import Captures, capture_path, raise_unread, refuse_overwriting, tell_unread
+from jobs.captures.truth import read_truth
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +29,7 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def windows(
+def measure(
     captures: Captures,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", parser=capture_path, help="windows.parquet or windows.csv; default: a table of some.")
@@ -67,7 +68,7 @@ def windows(
     refuse_overwriting(out, [*found.files, labels])
     tell_unread(found.skipped, found.failed)
     batches = [
-        records(some[one], one)
+        records(some[one], one).select(WINDOW_SCHEMA.names)
         for some in windows_of(found.files, sensor_id=sensor, settings=settings, partial=not complete)
         for one in wanted
         if len(some[one])
@@ -88,9 +89,9 @@ def windows(
     raise_unread(found, found.failed, "in the windows")
 
 
-windows.epilog = (  # type: ignore[attr-defined]  # shown under --help
-    "Examples:  flowlake windows capture.pcap   |   flowlake windows captures/ --size 30,180 --out windows.parquet   |   "
-    "flowlake windows traffic.pcap --labels traffic.truth.parquet --out windows.parquet"
+measure.epilog = (  # type: ignore[attr-defined]  # shown under --help
+    "Examples:  flowlake windows measure capture.pcap   |   flowlake windows measure captures/ --size 30,180 --out windows.parquet   |   "
+    "flowlake windows measure traffic.pcap --labels traffic.truth.parquet --out windows.parquet"
 )
 
 
@@ -107,8 +108,16 @@ def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
     rows: list[dict[str, Any]] = []
     for one in wanted:
         some = table.filter(pc.equal(table["window_size"], one))
-        rows += some.sort_by([("flows_started", "descending"), ("window_start", "ascending")]).slice(0, limit).select(_SHOWN).to_pylist()
+        rows += (
+            some.sort_by([("flows_started", "descending"), ("window_start", "ascending")])
+            .slice(0, limit)
+            .select([*_SHOWN, "src_prefix"])
+            .to_pylist()
+        )
     for row in rows:
+        prefix = row.pop("src_prefix")
+        if prefix < ipaddress.ip_address(row["src_ip"]).max_prefixlen:  # of many sources
+            row["src_ip"] = f"{row['src_ip']}/{prefix}"
         row["window_start"] = f"{row['window_start']:%Y-%m-%d %H:%M:%S}"
         for name in ("flows_started", "packets_out", "packets_in", "destinations", "ports"):
             row[name] = int(row[name])

@@ -1,0 +1,1 @@
+"""Capture files and their ground truth, as commands of several sources take them."""

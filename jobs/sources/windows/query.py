@@ -1,0 +1,70 @@
+"""The streaming query of windows: ``window-slices`` -> 5 s -> 30 s -> 180 s -> scores -> ``windows-5``, ``windows-30``, ``windows-180``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from infra.config import Settings
+from jobs.runtime import checkpoints, inputs, outgoing
+from jobs.runtime.kafka import read_topic
+from jobs.runtime.workers import settled
+from jobs.scoring.modelset import ModelSet
+from jobs.scoring.serving import serve
+from jobs.sources.windows.stateful import STATE_VERSION, windows
+from jobs.windows.settings import WindowsSettings
+from schemas.windowrecords import WINDOW_SLICES, WINDOWS
+from schemas.windows import SIZES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+NAME = "windows"
+
+
+def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    """Load each size's champion, then start the query; a model that is promoted later comes into force while it runs.
+
+    Raises
+    ------
+    ModelError
+        No champion of some size, or one that cannot score: before the first message is read.
+    CheckpointError
+        The checkpoint belongs to another version of the state, other buckets or sizes of windows, or a topic that was deleted.
+    """
+    from pyspark.sql import functions as F
+
+    own = settings.section(WindowsSettings)
+    champions = {size: serve(spark, settings, record) for size, record in WINDOWS.items()}
+    # The state holds open windows of these sizes: of others it is of no use.
+    place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES))})
+    inputs.settle(place, NAME, settings.topic(WINDOW_SLICES.name), settings, fail_on_data_loss=False)
+    slices = read_topic(spark, settings, WINDOW_SLICES, most=settings.sinks.max_messages).coalesce(1)
+    made = windows(slices, place.id, NAME, own, settings.kafka)
+    counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))
+    prefix = settings.kafka.topic_prefix
+    messages = counted.mapInArrow(
+        settled(lambda batches: scored(batches, {size: champion.value for size, champion in champions.items()}, prefix)), outgoing.KAFKA_DDL
+    )
+    return outgoing.write(messages, settings, NAME, place, own.trigger_ms)
+
+
+def scored(batches: Iterable[pa.RecordBatch], champions: Mapping[int, ModelSet], prefix: str) -> Iterator[pa.RecordBatch]:
+    """Windows of one task, each scored by its size's models -> rows of :data:`jobs.runtime.outgoing.KAFKA_DDL`."""
+    found: dict[int, list[tuple[int, str, pa.RecordBatch]]] = {}
+    for batch in batches:
+        for row in batch.select(["bucket", "size", "message", "records"]).to_pylist():
+            if row["size"]:
+                with pa.ipc.open_stream(row["records"]) as stream:
+                    (some,) = list(stream)
+                found.setdefault(row["size"], []).append((row["bucket"], row["message"], some))
+    for size, parts in found.items():
+        record, at = WINDOWS[size], 0
+        (judged,) = champions[size].score_each([pa.Table.from_batches([some for *_, some in parts]).combine_chunks().to_batches()[0]])
+        for bucket, message, some in parts:
+            rows = judged.slice(at, some.num_rows)
+            yield from outgoing.batches([outgoing.records(record, rows, str(bucket), message, prefix=prefix)])
+            at += some.num_rows

@@ -1,0 +1,88 @@
+"""What a meter's bucket says of one batch, as a message of ``window-slices``; and what of it concerns a bucket of windows.
+
+A message holds summaries of parts of 5 s slots, and the clock of each domain. Every bucket of a meter sends one with every batch, however
+little it has to say: below the least of their clocks nothing more will come. There is one partition, so what a batch says lies before what
+the next one says; a batch that is done again says the same again, under the same number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jobs.metering.bucket import Emission
+from jobs.windows.blob import BlobError, pack, unpack
+from jobs.windows.memory import sources
+from jobs.windows.slots import SECONDS, summed
+from jobs.windows.summary import Summaries
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one bucket of a meter says of one batch.
+
+    Attributes
+    ----------
+    query
+        Id of the meter's checkpoint.
+    bucket, buckets
+        Of the meter.
+    version
+        Number of the batch, as the bucket counts them.
+    clocks
+        By domain, us: every packet before it has been metered.
+    ended
+        Domains whose input has ended.
+    summaries
+        Of parts of 5 s slots.
+    offset
+        Place in the topic; -1: it has none yet.
+    """
+
+    query: str
+    bucket: int
+    buckets: int
+    version: int
+    clocks: dict[str, int]
+    ended: tuple[str, ...] = ()
+    summaries: Summaries = field(default_factory=Summaries.none)
+    offset: int = -1
+
+    @classmethod
+    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int) -> Part:
+        """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`."""
+        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, summed(emission.slices, emission.domains))
+
+    def encode(self) -> bytes:
+        """As bytes."""
+        said = {name: getattr(self, name) for name in ("query", "bucket", "buckets", "version", "clocks", "ended", "offset")}
+        return pack(self.summaries, seconds=SECONDS, **said)
+
+    @staticmethod
+    def decode(value: bytes) -> Part:
+        """Inverse of :meth:`encode`.
+
+        Raises
+        ------
+        BlobError
+            Damaged, of another version, or of slots of another width.
+        """
+        about, summaries = unpack(value)
+        try:
+            if about["seconds"] != SECONDS:
+                raise BlobError(f"slots of {about['seconds']} s, this program makes windows of slots of {SECONDS} s")
+            clocks = {str(name): int(clock) for name, clock in about["clocks"].items()}
+            bucket, buckets, version = (int(about[name]) for name in ("bucket", "buckets", "version"))
+            ended = tuple(map(str, about["ended"]))
+            return Part(str(about["query"]), bucket, buckets, version, clocks, ended, summaries, int(about["offset"]))
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
+            if isinstance(e, BlobError):
+                raise
+            raise BlobError(f"damaged summaries of windows: {type(e).__name__}: {e}") from e
+
+    def split(self, buckets: int, offset: int) -> list[Part]:
+        """The same for each bucket of windows: its sources, all clocks."""
+        bucket = sources(self.summaries) % np.uint64(buckets)
+        said = (self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended)
+        return [Part(*said, self.summaries.where(bucket == b), offset) for b in range(buckets)]

@@ -1,0 +1,20 @@
+"""Settings of windows per source."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from infra.sections import Section
+
+
+class WindowsSettings(Section):
+    """Windows of 5, 30 and 180 s per source."""
+
+    enabled: bool = Field(False, description="make windows of what is metered; each size needs a model: flowlake windows train makes them")
+    buckets: int = Field(2, ge=1, le=256, description="hash buckets of the sources that have open windows")
+    partial: bool = Field(True, description="make larger windows of sources that are silent in some 5 s slots, too, and mark them")
+    max_sources: int = Field(
+        100_000, ge=16, description="sources of one slot over all buckets; beyond, those that say least are summed up by prefix"
+    )
+    max_known: int = Field(1_000_000, ge=1000, description="destinations and pairs of the last hour that are remembered, over all buckets")
+    trigger_ms: int = Field(500, ge=0, description="milliseconds between two batches of the windows query")
