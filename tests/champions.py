@@ -9,12 +9,13 @@ from infra.config import Settings
 from jobs.scoring.registry import Training, register
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
+from schemas.records import RecordType
 from tests import registries
 
 
-def promote_any(settings: Settings) -> None:
+def promote_any(settings: Settings, record: RecordType = FLOWS, columns: tuple[str, str] = ("flow_duration", "total_fwd_packets")) -> None:
     """Register a small forest of two columns and make it the champion."""
     x = np.arange(40).reshape(20, 2)
     forest = RandomForestClassifier(3, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
-    columns = ["flow_duration", "total_fwd_packets"]
-    register(registries.begin(settings), FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=True)
+    begun = registries.begin(settings)
+    register(begun, record, forest, columns=list(columns), threshold=0.5, training=Training("a test", {}, {}), promote=True)
