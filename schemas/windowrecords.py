@@ -95,3 +95,5 @@ def _record(size: int) -> RecordType:
 
 #: By window size, seconds.
 WINDOWS: dict[int, RecordType] = {size: _record(size) for size in SIZES}
+#: Names of the record types.
+WINDOW_TYPES = frozenset(record.name for record in WINDOWS.values())

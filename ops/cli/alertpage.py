@@ -10,6 +10,7 @@ from infra.plurals import counted
 from jobs.incidents.wording import reasons
 from schemas.alerts import SKETCH_SIZE
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOW_TYPES
 
 #: Evidence flows that are named.
 _FLOWS = 5
@@ -165,6 +166,8 @@ def commands(alert: Mapping[str, Any]) -> list[str]:
     found = []
     if alert["record_type"] == FLOWS.name:
         found += [f"flowlake flows --alert {short}", f"flowlake alerts pcap {short} --out {short}.pcap"]
+    if alert["record_type"] in WINDOW_TYPES:
+        found.append(f"flowlake windows show --alert {short}")
     if alert["incident"] is not None:
         found.append(f"flowlake incidents show {alert['incident']['id'][:8]}")
     if alert["resolved_at"] is None:

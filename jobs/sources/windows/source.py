@@ -34,6 +34,10 @@ SOURCE = Source(
         Query("windows", _windows, (WINDOW_SLICES,), switch=_SWITCH),
         *(replace(query, switch=_SWITCH) for record in WINDOWS.values() for query in stored(record)),
     ),
-    commands=(Command("measure", "jobs.sources.windows.commands.measure:measure", "Capture files in, windows out, without the stack."),),
+    commands=(
+        Command("measure", "jobs.sources.windows.commands.measure:measure", "Capture files in, windows out, without the stack."),
+        Command("rebuild", "jobs.sources.windows.commands.rebuild:rebuild", "Windows again, from the 5 s records of the lake."),
+        Command("show", "jobs.sources.windows.commands.show:show", "A look at the windows in the hot store."),
+    ),
     modules=("jobs.sources.windows.query",),
 )
