@@ -60,7 +60,8 @@ def _stored(subject: Subject) -> Iterator[Panel]:
         f"{subject.name}_size", f"Size of {subject.table}", "stat", "hot",
         f"{below}SELECT coalesce(sum(pg_total_relation_size(id)), 0) AS size, sum(greatest(reltuples, 0))::bigint AS rows "
         "FROM part JOIN pg_class ON oid = id WHERE relkind = 'r'",
-        "With indexes; 0: not there yet. Rows as the planner estimates them. Chunks that TimescaleDB has compressed lie elsewhere and are not counted.",
+        "With indexes; 0: not there yet. Rows as the planner estimates them. "
+        "Chunks that TimescaleDB has compressed lie elsewhere and are not counted.",
         (Field("size", "number", "bytes"), Field("rows", "number", "short")), section=heading, width=8,
     )  # fmt: skip
 

@@ -150,7 +150,8 @@ def _models() -> Panel:
         "GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 20",
         "Each size has a model of its own, with versions of its own.",
         (
-            Field("window_size", "number", "s", "window"), Field("model_version", "text", title="model"), Field("windows", "number", "short"),
+            Field("window_size", "number", "s", "window"), Field("model_version", "text", title="model"),
+            Field("windows", "number", "short"),
             Field("attack_share", "number", "percent"), Field("mean_confidence", "number", "percentunit"),
         ),
     )  # fmt: skip
@@ -169,8 +170,8 @@ def _lost() -> Panel:
 def _newest() -> Panel:
     return Panel(
         "newest", "Newest attacks", "table", "hot",
-        f"SELECT {_TIME} AS time, window_size, {_SOURCE} AS source, host(src_ip) AS address, domain, attack_type, flows_started, destinations, "
-        f"ports, round(failed_ratio::numeric, 3) AS failed, round(confidence_score::numeric, 3) AS confidence FROM {TABLE} "
+        f"SELECT {_TIME} AS time, window_size, {_SOURCE} AS source, host(src_ip) AS address, domain, attack_type, flows_started, "
+        f"destinations, ports, round(failed_ratio::numeric, 3) AS failed, round(confidence_score::numeric, 3) AS confidence FROM {TABLE} "
         f"WHERE predicted_label = 1 AND $__timeFilter({_TIME}) ORDER BY {_TIME} DESC, window_size LIMIT 100",
         "The newest 100 windows of the range that are attacks.",
         (Field("time", "time"), Field("window_size", "number", "s", "window"), *_ADDRESS, Field("domain", "text"), *_DID), width=24,

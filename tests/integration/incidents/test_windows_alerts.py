@@ -18,6 +18,8 @@ from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import migrate
 from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
+from ops.dash import drill
+from ops.dash.pool import Pools
 from schemas.packets import FLOWS
 from schemas.windowrecords import WINDOW_FEATURES_TABLE, WINDOWS
 from tests.integration.incidents.test_grouping import FLOOD, INTRUSION, give, told
@@ -117,9 +119,21 @@ def test_an_alert_leads_to_windows_of_all_sizes(made: Settings, capsys: pytest.C
         assert found == [(5, "6.6.6.6", 40)] * 2 + [(30, "6.6.6.6", 90)] * 2, store
         assert [row["window_start"] for row in rows] == sorted(row["window_start"] for row in rows)
         run(made.hot, "DELETE FROM window_features")
-    assert "from the lake: the hot store holds 0 of 4" in call(capsys, "windows", "show", "--alert", scan[:8])[2]
+    # The alert counts those of 30 s: two of 5 s alone would have been none.
+    assert "from the lake: the hot store holds 0 of 2" in call(capsys, "windows", "show", "--alert", scan[:8])[2]
     code, _, err = call(capsys, "flows", "--alert", scan)
     assert (code, "it is about records of type windows_" in err, "flowlake alerts show" in err) == (2, True, True)
+
+
+def test_the_page_of_an_alert_shows_its_windows(made: Settings) -> None:
+    pools = Pools(made.hot, made.alerts, 10)
+    try:
+        story = drill.alert(made, pools, one_alert(made, "SYN_SCAN", "6.6.6.6"))
+    finally:
+        pools.close()
+    assert (story.flows.error, len(story.flows.rows)) == ("", 4)
+    assert [column.name for column in story.panel.columns][:5] == ["time", "window_size", "src_ip", "complete", "flows_started"]
+    assert {row[1] for row in story.flows.rows} == {5, 30}
 
 
 def test_an_incident_has_the_windows_of_its_alerts(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +148,20 @@ def test_an_incident_has_the_windows_of_its_alerts(made: Settings, capsys: pytes
     assert (code, "3 alerts are about other records than flows, and left out" in err) == (0, True)
     code, out, _ = call(capsys, "alerts", "list")
     assert (code, "10.7.7.7" in out) == (0, True)
+
+
+def test_one_long_window_is_enough_and_few_short_ones_are_not(tables: dict[str, Any], settings: Callable[..., Settings]) -> None:
+    where = settings(hot=tables, alerts={**tables, "min_flows": 100})
+    for size, enough in ((5, 5), (30, 2), (180, 1)):
+        record = WINDOWS[size]
+        rules = record.alerts
+        assert rules is not None
+        store = AlertStore(where.alerts, record)
+        raised = []
+        for n in range(enough):
+            seen = table(size, [{"src_ip": f"192.0.2.{size}", "attack_type": "SYN_SCAN", "at": n * size}])
+            raised.append(len(store.apply(alertbook.gather([evidence.partials(evidence.attacks(seen, rules), rules, 3600)])).raised))
+        assert raised == [0] * (enough - 1) + [1], size
 
 
 def test_a_false_alarm_labels_its_windows(made: Settings, capsys: pytest.CaptureFixture[str], home: Path) -> None:
