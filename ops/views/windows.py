@@ -18,7 +18,7 @@ _MIDDLE, _LARGEST = SIZES[1], SIZES[-1]
 #: Sources of a picture.
 _LINES = 8
 #: What a picture of sources reads; every window of the middle size.
-_SPAN, _LAST = "30 min", "30m"
+_SPAN, _LAST = "15 min", "15m"
 #: An address, or a network of sources that were summed up.
 _SOURCE = "host(src_ip) || CASE WHEN src_prefix < CASE family(src_ip) WHEN 4 THEN 32 ELSE 128 END THEN '/' || src_prefix::text ELSE '' END"
 _TO_WINDOWS = Link("Its windows", NAME, {"source": "address"})
@@ -94,7 +94,7 @@ def _most(key: str, title: str, by: str, shown: str, unit: str, description: str
         f"ORDER BY sum(weight) DESC, 1, 2, 3 LIMIT {_LINES}) "
         f'SELECT {binned(_TIME)} AS "time", {_SOURCE} AS metric, round(max(value)::numeric, 3) AS {key} '
         "FROM seen JOIN top USING (src_ip, src_prefix, domain) GROUP BY 1, 2 ORDER BY 1, 2",
-        f"{description} the {_LINES} sources that have most of it. Of the 30 minutes before the end of the range, whatever its beginning.",
+        f"{description} the {_LINES} sources that have most of it. Of the 15 minutes before the end of the range, whatever its beginning.",
         (Field("time", "time"), Field("metric", "text"), Field(key, "number", unit)), interval="30s", last=_LAST,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _incomplete() -> Panel:
         f"round(100.0 * count(*) FILTER (WHERE complete = 0) / count(*), 1) AS incomplete FROM {TABLE} "
         f"WHERE window_size IN ({_MIDDLE}, {_LARGEST}) AND {recent(_TIME, _SPAN)} GROUP BY 1, 2 ORDER BY 1, 2",
         "Windows of sources that were quiet in some 5 s of them. Most sources are: a jump says that the traffic has changed. "
-        "Of the 30 minutes before the end of the range, whatever its beginning.",
+        "Of the 15 minutes before the end of the range, whatever its beginning.",
         (Field("time", "time"), Field("metric", "text"), Field("incomplete", "number", "percent")), interval="3m", last=_LAST,
     )  # fmt: skip
 
