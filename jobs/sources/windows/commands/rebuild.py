@@ -107,6 +107,7 @@ class _Rebuild:
         StoreError
             A table is not there or cannot be read, or a record is damaged.
         """
+        import pyarrow as pa
         from deltalake.exceptions import DeltaError
 
         from jobs.windows.blob import BlobError
@@ -118,7 +119,7 @@ class _Rebuild:
             yield from self._made(five, stored, place)
         except BlobError as e:
             raise StoreError(f"lake {place}: {one_line(e)}", "leave its time out with --since and --until") from e
-        except DeltaError as e:
+        except (DeltaError, OSError, pa.ArrowException) as e:
             raise lake.problem(e, place, self._settings.lake) from e
 
     def _table(self, size: int) -> ds.Dataset:

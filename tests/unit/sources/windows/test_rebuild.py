@@ -131,6 +131,10 @@ def test_what_cannot_be_made_is_said(lake: Path, made: dict[int, pa.Table]) -> N
     with pytest.raises(StoreError, match="no summary of a window"):
         main.run(["windows", "rebuild", *out])
     assert not (lake.parent / "w.csv").exists()
+    for file in (lake / "windows_5").rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(StoreError, match="windows_5"):
+        main.run(["windows", "rebuild", *out])
     for file in sorted((lake / "windows_5").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     with pytest.raises(StoreError, match="holds no table yet"):
