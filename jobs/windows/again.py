@@ -43,5 +43,3 @@ def windows_again(tables: Iterable[pa.Table], *, partial: bool = True) -> Iterat
         parts = summaries(domains, table[SUMMARY].to_pylist())
         yield from cascade.take(parts, dict.fromkeys(seen, newest))
     yield from cascade.take(Summaries.none(), {}, sorted(seen))
-
-

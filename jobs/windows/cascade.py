@@ -128,7 +128,7 @@ class WindowCascade:
         open_parts = self.levels[SECONDS].together()
         self._account(open_parts.rows, open_parts.domains, "given_up", packets=True)
         for level in self.levels.values():
-            level.replace(Summaries.none())
+            level.put_instead(Summaries.none())
         self.clocks, self.newest, self.ended = {}, {}, {}
 
     def count(self, domain: str, what: str, by: int) -> None:
@@ -201,7 +201,7 @@ class WindowCascade:
     def _bound(self, level: Level) -> None:
         """A flood of sources is summed up while its slot is open."""
         if level.rows > 4 * self.bounds.sources:
-            level.replace(self._folded(level.together()))
+            level.put_instead(self._folded(level.together()))
 
     def _folded(self, windows: Summaries) -> Summaries:
         if len(windows) <= self.bounds.sources:

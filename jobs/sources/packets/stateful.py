@@ -17,7 +17,7 @@ from jobs.metering.settings import MeterSettings
 from jobs.runtime import mapstore
 from jobs.runtime.mapstore import MapStore
 from jobs.runtime.workers import settle, settled
-from jobs.windows.message import Part
+from jobs.windows.message import BucketPart
 from jobs.windows.slots import SECONDS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class MeterProcessor(StatefulProcessor):
         store.set_meta(segments.save(self._query, state, emission, store))
         out += [flows.encode() for flows in pack(emission, bucket, state.version)]
         if self._slice_s and emission.clocks:
-            part = Part.of(emission, self._query, bucket, self._buckets, state.version)
+            part = BucketPart.of(emission, self._query, bucket, self._buckets, state.version)
             out.append(WindowPart(bucket, state.version, part.encode()).encode())
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
