@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.windows.cascade import Made, WindowCascade
-from jobs.windows.records import summaries
+from jobs.windows.storedsummary import summaries
 from jobs.windows.summary import Summaries
 from schemas.windows import SUMMARY
 

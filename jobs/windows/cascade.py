@@ -214,10 +214,12 @@ class WindowCascade:
         left = traces(windows)
         self.memory.add(left)
         self.traces.add(left)
-        newest = {int(d): int(left["window"][left["domain"] == d].max()) for d in np.unique(left["domain"])}
+        newest = {int(domain): int(left["window"][left["domain"] == domain].max()) for domain in np.unique(left["domain"])}
         for number, old in list(self.traces.items()):
-            reach = np.array([newest.get(int(d), -END) for d in old["domain"]], np.int64) - WINDOWS
-            if (old["window"] <= reach).all():
+            needed = np.ones(len(old), bool)
+            for domain, window in newest.items():
+                needed &= (old["domain"] != domain) | (old["window"] > window - WINDOWS)
+            if not needed.any():
                 self.traces.remove(number)
 
     def _finished(self, windows: Summaries, slots: int) -> Summaries:

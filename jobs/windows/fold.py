@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.hashing import tags
 from jobs.windows.summary import SOURCE, Summaries, grouped, merge
 
 #: Lengths of prefixes, the finest first: IPv4, IPv6.
@@ -55,6 +56,7 @@ def _shortened(windows: Summaries, v4: int, v6: int) -> Summaries:
     low = np.where(old, 32, 64) - np.where(old, keep, np.maximum(keep - 64, 0))
     rows["src_lo"] = _cleared(rows["src_lo"], low)
     rows["src_hi"] = np.where(old, rows["src_hi"], _cleared(rows["src_hi"], np.where(old, 0, np.clip(64 - keep, 0, 64))))
+    rows["tag"] = tags(rows, windows.domains)
     return grouped(rows, windows.items, windows.domains)
 
 

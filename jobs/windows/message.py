@@ -13,7 +13,6 @@ import numpy as np
 
 from jobs.metering.bucket import Emission
 from jobs.windows.blob import BlobError, pack, unpack
-from jobs.windows.memory import sources
 from jobs.windows.slots import SECONDS, summed
 from jobs.windows.summary import Summaries
 
@@ -83,6 +82,6 @@ class BucketPart:
 
     def split(self, buckets: int, offset: int) -> list[BucketPart]:
         """The same for each bucket of windows: its sources, all clocks."""
-        bucket = sources(self.summaries) % np.uint64(buckets)
+        bucket = self.summaries.rows["tag"] % np.uint64(buckets)
         said = (self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended)
         return [BucketPart(*said, self.summaries.where(bucket == b), offset) for b in range(buckets)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from jobs.windows.hashing import mixed
+from jobs.windows.hashing import mixed, tags
 from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, PORTS, ROW_DTYPE, SLOTS, Summaries, grouped
 from schemas.windows import SIZES
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
@@ -29,6 +29,7 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str]) -> Summaries:
     for name in ("domain", "ipver", "src_hi", "src_lo", "first", "last"):
         rows[name] = slices[name]
     rows["bits"] = np.where(slices["ipver"] == 4, 32, 128)
+    rows["tag"] = tags(rows, domains)
     rows["begin"] = slices["slot"]
     for name, source in _SAME.items():
         rows[name] = slices[source]

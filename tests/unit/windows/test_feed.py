@@ -18,7 +18,8 @@ from jobs.windows.blob import BlobError
 from jobs.windows.cascade import SIZES, Bounds, Made, WindowCascade
 from jobs.windows.feed import Feed
 from jobs.windows.message import BucketPart
-from jobs.windows.records import records, samples, summaries
+from jobs.windows.records import records
+from jobs.windows.storedsummary import summaries, texts
 from jobs.windows.summary import Summaries
 from tests.unit.windows.test_memory import spoken
 from tests.unit.windows.test_windows import gathered, made, traffic
@@ -199,9 +200,9 @@ def test_records_of_5_s_hold_what_larger_windows_are_made_of(traffic: tuple) -> 
     expected = list(windows_of([traffic[0]]))
     tables = [records(one[5], 5) for one in expected if len(one[5])]
     domains = [name for table in tables for name in table["domain"].to_pylist()]
-    texts = [text for table in tables for text in table["summary"].to_pylist()]
-    order = random.Random(3).sample(range(len(texts)), len(texts))
-    again = summaries([domains[i] for i in order], [texts[i] for i in order])
-    assert samples(again) == samples(gathered(expected)[5])
+    written = [text for table in tables for text in table["summary"].to_pylist()]
+    order = random.Random(3).sample(range(len(written)), len(written))
+    again = summaries([domains[i] for i in order], [written[i] for i in order])
+    assert texts(again) == texts(gathered(expected)[5])
     with pytest.raises(BlobError, match="no summary"):
         summaries(["a"], ["AAAA"])

@@ -15,6 +15,7 @@ from jobs.metering.batch import meter_captures
 from jobs.windows import features
 from jobs.windows.batch import windows_of
 from jobs.windows.cascade import SIZES, Made, WindowCascade
+from jobs.windows.hashing import tags
 from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, merge, widened
 from schemas.windows import WINDOW_NAMES
 from sensors.generate import generate, preset
@@ -162,6 +163,7 @@ def made(*slots: int, domain: str = "a", packets_: int = 3) -> Summaries:
     rows = np.zeros(len(slots), ROW_DTYPE)
     rows["begin"], rows["packets_out"], rows["src_lo"] = slots, packets_, 7
     rows["first"], rows["last"] = np.array(slots) * 5 * US, np.array(slots) * 5 * US + US
+    rows["tag"] = tags(rows, [domain])
     items = np.zeros(len(slots), ITEM_DTYPE)
     items["row"], items["packets"], items["started"] = np.arange(len(slots)), packets_, 1
     items["kind"], items["hash"], items["when"] = 2, 9, np.uint64(1) << (np.array(slots) % 36).astype(np.uint64)
