@@ -200,7 +200,7 @@ class WindowCascade:
 
     def _bound(self, level: Level) -> None:
         """A flood of sources is summed up while its slot is open."""
-        if level.rows > 4 * self.bounds.sources:
+        if level.rows > 2 * self.bounds.sources:
             level.put_instead(self._folded(level.together()))
 
     def _folded(self, windows: Summaries) -> Summaries:

@@ -295,6 +295,22 @@ def latency(
     return 0 if result["closes"] else 1
 
 
+@app.command(epilog="Example:  flowlake bench windows --seconds 60 --json windows.json")
+def windows(
+    seconds: Seconds = 40.0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=9, help="Pairs of runs, with and without windows.")] = 3,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> None:
+    """Windows per source: their cost beside the meter, how late a record is, what more sources cost. Each size needs a model."""
+    from ops.bench import windows as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, seconds=seconds, repeats=repeats, say=_say)
+    _tell(result, json_file)
+
+
 @app.command(epilog="Example:  flowlake bench sensor --json sensor.json")
 def sensor(
     packets: Annotated[int, typer.Option("--packets", min=10_000, help="Of the replay.")] = 1_500_000,
