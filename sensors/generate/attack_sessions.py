@@ -26,7 +26,7 @@ def ssh_brute_force(ctx: Context, t: int, packets: int, span: int) -> Iterator[i
 
 
 def ssh_tries(tcp: Tcp, attempts: int, think: float, line: str) -> None:
-    """Up to ``attempts`` passwords on one connection, and its end; ``think``: seconds between them, ``line``: what the client says it is."""
+    """Up to ``attempts`` passwords on one connection, and its end; ``think``: seconds between them, ``line``: what the client is."""
     rng = tcp.rng
     ssh_login(tcp, rng.randint(1, attempts), think, line)
     tcp.wait(rng.uniform(0.1, 30) * MS)

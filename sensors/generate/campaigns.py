@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from sensors.generate.conversation import Context
 from sensors.generate.kinds import ATTACK_KINDS, SLOW
@@ -87,4 +86,4 @@ def _campaign(s: Scenario, kind: str, i: int, start: float, span: float, packets
 
 
 def _written(kind: str, start: int, packets: int, span: int, seed: str) -> Campaign:
-    return Campaign(kind, start, seed, partial(ATTACK_KINDS[kind][0], t=start, packets=packets, span=span))
+    return Campaign(kind, start, seed, lambda ctx: ATTACK_KINDS[kind][0](ctx, start, packets, span))

@@ -29,7 +29,7 @@ def habits(s: Scenario, world: World) -> list[Campaign]:
     found: list[Campaign] = []
 
     def add(habit: Habit, host: Host, start: int, end: int) -> None:
-        found.append(Campaign(BENIGN, start, f"{s.seed}/habit/{len(found)}", partial(habit, host=host, t=start, end=end)))
+        found.append(Campaign(BENIGN, start, f"{s.seed}/habit/{len(found)}", lambda ctx: habit(ctx, host, start, end)))
 
     for host in world.clients:
         start, end = s.start_ns, s.end_ns
