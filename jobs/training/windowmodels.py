@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,6 +118,7 @@ def train_size(
     seed: int = 7,
     alarms_per_day: float = ALARMS_PER_DAY,
     settings: Settings | None = None,
+    promote: bool = False,
     progress: Progress = print,
 ) -> SizeModel:
     """Fit the model of one size; the same runs and seed give the same model.
@@ -136,6 +137,8 @@ def train_size(
         False alarms to be expected on a benign day. A budget that the benign runs are too short for gives none at all on them.
     settings
         Of the registry that it is registered in; None: in none.
+    promote
+        Make it the champion of its record type there.
     progress
         Told what is being done.
 
@@ -157,8 +160,10 @@ def train_size(
     fitted = replace(fitted, model=replace(fitted.model, threshold=at), notes=(*fitted.notes, note))
     quality, _, _ = evaluate(fitted.model, validation.flows)
     progress(f"{size} s: {note}; {quality.recall:.1%} of the attacks' windows")
-    version = _registered(settings, record, fitted, quality, train, validation, note, seed) if settings is not None else None
-    return SizeModel(size, fitted, quality, below, version)
+    made = SizeModel(size, fitted, quality, below, None)
+    if settings is None:
+        return made
+    return replace(made, version=_registered(settings, record, made, train, validation, seed=seed, promote=promote))
 
 
 def scored(model: ScoringModel, windows: LabelledWindows) -> tuple[npt.NDArray[np.float64], list[Who]]:
@@ -185,20 +190,17 @@ def _part(runs: Sequence[WindowRun], size: int, seed: int) -> LabelledWindows:
 def _registered(
     settings: Settings,
     record: RecordType,
-    fitted: Fitted,
-    quality: Quality,
+    made: SizeModel,
     train: LabelledWindows,
     validation: LabelledWindows,
-    rule: str,
+    *,
     seed: int,
+    promote: bool,
 ) -> str:
-    model = fitted.model
-    params: Mapping[str, object] = {"family": fitted.family, "threshold": model.threshold, "columns": ",".join(model.columns), "seed": seed}
+    """Register a model with what it is judged and watched by; its version."""
+    fitted, model = made.fitted, made.fitted.model
+    seeds = ",".join(np.unique(train.flows.group).tolist())
     with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-        files = [
-            heldout.write(Path(temp), validation.flows, seed=seed),
-            reference.write_profile(Path(temp), model, train.flows),
-        ]
         return registry.register(
             settings,
             record,
@@ -206,13 +208,16 @@ def _registered(
             columns=model.columns,
             threshold=model.threshold,
             training=registry.Training(
-                data="generated traffic of hours, presets slow and quiet",
-                params=params,
-                metrics=quality.metrics("validation"),
-                files=files,
-                tags={"threshold_rule": rule},
+                data=f"windows of {made.size} s of generated traffic, presets slow and quiet",
+                params={"family": fitted.family, "threshold": model.threshold, "columns": ",".join(model.columns), "seed": seed},
+                metrics=made.quality.metrics("validation"),
+                files=[
+                    heldout.write(Path(temp), validation.flows, seed=seed),
+                    reference.write_profile(Path(temp), model, train.flows),
+                ],
+                tags={"threshold_rule": fitted.notes[-1], "data_version": f"generated:hours:{seeds}"},
             ),
-            promote=False,
+            promote=promote,
             usual=model.usual,
             attack_types=model.attack_types,
             calibration=model.calibration,

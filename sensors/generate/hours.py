@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 
 from schemas.labels import BENIGN
 from sensors.generate import benign_habits
@@ -62,10 +61,10 @@ def patient(s: Scenario) -> list[Campaign]:
                 break
             start = s.start_ns + int(min(t, s.duration_s - span) * 1e9)
             end = min(start + int(span * 1e9), s.end_ns)
-            found.append(Campaign(kind, start, f"{s.seed}/patient/{kind}/{i}", partial(_write, s, kind, start, end)))
+            found.append(Campaign(kind, start, f"{s.seed}/patient/{kind}/{i}", _writer(s, kind, start, end)))
             t, i = (end - s.start_ns) / 1e9, i + 1
     return found
 
 
-def _write(s: Scenario, kind: str, start: int, end: int, ctx: Context) -> Iterator[int]:
-    return PATIENT_KINDS[kind][0](ctx, start, end, pause(ctx, kind, s.slow == "typical"))
+def _writer(s: Scenario, kind: str, start: int, end: int) -> Callable[[Context], Iterator[int]]:
+    return lambda ctx: PATIENT_KINDS[kind][0](ctx, start, end, pause(ctx, kind, s.slow == "typical"))
