@@ -38,9 +38,9 @@ class Alarms:
         return int(bool(one and other) and other[0] - one[0] <= self._reach)
 
 
-def alarms_of(windows: Iterable[tuple[Who, int, int]]) -> int:
+def alarms_of(windows: Iterable[tuple[Who, float, float]]) -> int:
     """How many alarms windows of any sizes make together: ``(who, begin, end)`` of each, seconds."""
-    ends: dict[Who, int] = {}
+    ends: dict[Who, float] = {}
     count = 0
     for who, begin, end in sorted(windows):
         if who not in ends or begin > ends[who] + GAP_S:

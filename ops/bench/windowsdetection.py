@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,42 +15,58 @@ from infra.errors import ConfigError
 from jobs.metering.settings import MeterSettings
 from jobs.scoring.model import ScoringModel
 from jobs.training.alarms import Who, alarms_of
+from jobs.training.generated import labelled_run
+from jobs.training.labelled import LabelledFlows
+from jobs.training.train import GENERATED, SECONDS, SEEDS
 from jobs.training.windowmodels import WindowTraining, generated_runs, scored, train_size
-from jobs.training.windowruns import Attack, LabelledWindows, WindowRun, window_run
+from jobs.training.windowruns import Attack, WindowRun, window_run
+from ops.bench import families
 from ops.bench.place import machine
 from ops.bench.tables import table
 from schemas.records import Features, RecordType
 from schemas.topics import TopicSpec
 from schemas.windows import SIZES, WINDOW_NAMES, WINDOW_SCHEMA, WINDOW_VERSION
-from sensors.generate import preset
+from sensors.generate import Scenario, preset
 
 #: What is asked: campaigns found of each kind, at so many false alarms on a benign day.
 RECALL, ALARMS_PER_DAY = 0.95, 1.0
 #: What is trained on and judged by with ``quick``.
 QUICK = WindowTraining(seeds=tuple(range(1001, 1011)), quiet_seeds=tuple(range(2001, 2007)))
 _DAY_S = 86_400.0
-#: All sizes together, as a row.
-_ALL = "all"
+#: All sizes together, and flows, as rows.
+_ALL, _FLOWS = "all", "flows"
 
 
 @dataclass(frozen=True)
-class _Flagged:
-    """Windows of one run and size that a model takes for an attack: whose alarm each is, and from when to when (seconds)."""
+class _Judged:
+    """Windows or flows of one run as a model sees them: whose alarm each would be, whether it is one, and its time (seconds).
 
-    windows: LabelledWindows
-    hit: npt.NDArray[np.bool_]
+    ``size``: seconds of the windows; ``flows``.
+    """
+
+    size: str
+    flows: LabelledFlows
+    begin: npt.NDArray[np.float64]
+    end: npt.NDArray[np.float64]
     who: list[Who]
-    size: int
+    hit: npt.NDArray[np.bool_]
 
-    def alarms(self) -> Iterator[tuple[Who, int, int]]:
-        for at in np.flatnonzero(self.hit).tolist():
-            begin = int(self.windows.begin[at])
-            yield self.who[at], begin, begin + self.size
+    def alarms(self) -> list[tuple[Who, float, float]]:
+        return [(self.who[at], float(self.begin[at]), float(self.end[at])) for at in np.flatnonzero(self.hit).tolist()]
 
     def of(self, attack: Attack) -> npt.NDArray[np.bool_]:
-        """bool[n]: windows in which a flow of the campaign began."""
-        flows, begin = self.windows.flows, self.windows.begin
-        return (flows.host == attack.host) & (flows.y == attack.label) & (begin + self.size > attack.begin) & (begin <= attack.end)
+        """bool[n]: what a flow of the campaign began in, or is."""
+        flows = self.flows
+        return (flows.host == attack.host) & (flows.y == attack.label) & (self.end >= attack.begin) & (self.begin <= attack.end)
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """One run of the generator as models see it: its length in seconds, its campaigns, and what each model says."""
+
+    seconds: float
+    attacks: tuple[Attack, ...]
+    judged: tuple[_Judged, ...]
 
 
 def run(
@@ -60,6 +76,7 @@ def run(
     quiet_seeds: Sequence[int],
     hours: float = 4.0,
     quick: bool = False,
+    flows: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train a model for each size, without registering it, and judge them on traffic that they have not seen.
@@ -76,6 +93,8 @@ def run(
         Capture time of the runs with attacks.
     quick
         Train on little.
+    flows
+        Judge a model of flows beside them, fitted as the demonstration's is: boosted trees, preset ``train``.
     say
         Told what is being done.
 
@@ -99,38 +118,56 @@ def run(
     runs = generated_runs(training, rules, say)
     models = {size: train_size(size, runs, _record(size), progress=say).fitted.model for size in SIZES}
     del runs
-    slow, quiet = [], []
-    for seed in seeds:
-        slow.append(window_run(preset("slow", seed=seed, duration_s=hours * 3600, slow="typical"), rules))
-        say(f"slow {seed}: {slow[-1].packets:,} packets, {len(slow[-1].attacks)} campaigns")
-    for seed in quiet_seeds:
-        quiet.append(window_run(preset("quiet", seed=seed), rules))
-        say(f"quiet {seed}: {quiet[-1].packets:,} packets")
+    by_flow = (
+        families.fitted(GENERATED.family, SEEDS, seconds=SECONDS, max_fpr=GENERATED.max_fpr, settings=rules, say=say) if flows else None
+    )
+
+    def shown(scenario: Scenario) -> JudgedRun:
+        found = window_run(scenario, rules)
+        say(f"seed {scenario.seed}: {found.packets:,} packets, {len(found.attacks)} campaigns")
+        judged = look(models, found)
+        return judged if by_flow is None else replace(judged, judged=(*judged.judged, _flows(by_flow, scenario, rules)))
+
+    slow = [shown(preset("slow", seed=seed, duration_s=hours * 3600, slow="typical")) for seed in seeds]
+    quiet = [shown(preset("quiet", seed=seed)) for seed in quiet_seeds]
     traffic = {"seeds": list(seeds), "hours": hours, "quiet_seeds": list(quiet_seeds), "trained_on": vars(training)}
-    return {"traffic": traffic, **judge(models, slow, quiet), "machine": facts}
+    chosen = {str(size): {"threshold": model.threshold, "columns": len(model.columns)} for size, model in models.items()}
+    return {"traffic": traffic, "models": chosen, **judge(slow, quiet), "machine": facts}
 
 
-def judge(models: Mapping[int, ScoringModel], slow: Sequence[WindowRun], quiet: Sequence[WindowRun]) -> dict[str, Any]:
-    """What models of windows, by size, find in runs with attacks, and what they say of benign ones.
+def look(models: Mapping[int, ScoringModel], run: WindowRun) -> JudgedRun:
+    """What models of windows, by size in seconds, say of a run."""
+    found = []
+    for size, model in models.items():
+        windows = run.windows[size]
+        p, who = scored(model, windows)
+        begin = windows.begin.astype(np.float64)
+        found.append(_Judged(str(size), windows.flows, begin, begin + size, who, p >= model.threshold))
+    return JudgedRun(run.seconds, run.attacks, tuple(found))
+
+
+def judge(slow: Sequence[JudgedRun], quiet: Sequence[JudgedRun]) -> dict[str, Any]:
+    """What is found in runs with attacks, and what is said of benign ones.
 
     Returns
     -------
     dict
-        ``models``: threshold and columns of each. ``kinds``: a row for each kind of attack and size, and for all sizes together:
-        campaigns and those found (some window of it is taken for an attack), windows and the share found, the share of those whose type
-        is right, seconds from the first packet to the end of the first window that is found (median, and 90 of 100 are as fast).
-        ``benign``: false alarms of each size, and of all together, in how many days. ``met``: whether the goals are reached by all
-        sizes together.
+        ``kinds``: a row for each kind of attack and size, and for all sizes together: campaigns and those found (some window of it is
+        taken for an attack), windows and the share found, the share of those whose type is right, seconds from the first packet to the
+        end of the first window that is found (median, and 90 of 100 are as fast). ``benign``: false alarms of each size, and of all
+        together, in how many days. ``met``: whether the goals are reached by all sizes together. Flows, where they were judged, are
+        rows of their own beside the sizes.
     """
-    found = [(run, [_flagged(model, run, size) for size, model in models.items()]) for run in slow]
     kinds = sorted({attack.label for run in slow for attack in run.attacks})
-    rows = [_row(kind, size, found) for kind in kinds for size in (*map(str, models), _ALL)]
+    names = [one.size for one in quiet[0].judged]
+    parts = [(name, (name,)) for name in names] + [(_ALL, tuple(name for name in names if name != _FLOWS))]
+    rows = [_row(kind, name, of, slow) for kind in kinds for name, of in parts]
     days = sum(run.seconds for run in quiet) / _DAY_S
-    alarms = [[list(_flagged(model, run, size).alarms()) for run in quiet] for size, model in models.items()]
-    benign = [_benign(str(size), days, [alarm for of in one for alarm in of]) for size, one in zip(models, alarms, strict=True)]
-    benign.append(_benign(_ALL, days, [alarm for one in alarms for of in one for alarm in of]))
+    benign = [
+        _benign(name, days, [alarm for run in quiet for one in run.judged if one.size in of for alarm in one.alarms()])
+        for name, of in parts
+    ]
     return {
-        "models": {str(size): {"threshold": model.threshold, "columns": len(model.columns)} for size, model in models.items()},
         "kinds": rows,
         "benign": benign,
         "met": all(row["recall"] >= RECALL for row in rows if row["size"] == _ALL) and benign[-1]["per_day"] <= ALARMS_PER_DAY,
@@ -156,32 +193,33 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
     yield table({"size": "window, s", "days": "benign days", "alarms": "false alarms", "per_day": "a day"}, result["benign"])
 
 
-def _flagged(model: ScoringModel, run: WindowRun, size: int) -> _Flagged:
-    windows = run.windows[size]
-    p, who = scored(model, windows)
-    return _Flagged(windows, p >= model.threshold, who, size)
+def _flows(model: ScoringModel, scenario: Scenario, rules: MeterSettings) -> _Judged:
+    """What a model of flows says of the same run."""
+    flows, span = labelled_run(scenario, rules)
+    _, label, kind, _ = model.decide_by(flows.matrix)
+    names = np.array(model.verdicts)[kind].tolist()
+    who: list[Who] = list(zip(flows.group.tolist(), flows.host.tolist(), names, strict=True))
+    return _Judged(_FLOWS, flows, span[:, 0], span[:, 1], who, label == 1)
 
 
-def _row(kind: str, size: str, runs: Sequence[tuple[WindowRun, list[_Flagged]]]) -> dict[str, Any]:
-    """One kind of attack, by windows of one size or of all."""
+def _row(kind: str, size: str, of: Sequence[str], runs: Sequence[JudgedRun]) -> dict[str, Any]:
+    """One kind of attack, by windows of some sizes."""
     after: list[float] = []
     campaigns = windows = hits = right = 0
-    for run, by_size in runs:
+    for run in runs:
         for attack in run.attacks:
             if attack.label != kind:
                 continue
-            first = np.inf
-            for one in by_size:
-                if size not in (_ALL, str(one.size)):
-                    continue
-                of = one.of(attack)
-                hit = np.flatnonzero(of & one.hit)
-                windows, hits = windows + int(of.sum()), hits + len(hit)
-                right += sum(one.who[at][-1] == kind for at in hit.tolist())
-                if len(hit):
-                    first = min(first, float(one.windows.begin[hit].min()) + one.size - attack.begin)
+            ends = []
+            for one in run.judged:
+                if one.size in of:
+                    mask = one.of(attack)
+                    found = np.flatnonzero(mask & one.hit)
+                    windows, hits = windows + int(mask.sum()), hits + len(found)
+                    right += sum(one.who[at][-1] == kind for at in found.tolist())
+                    ends += one.end[found].tolist()
             campaigns += 1
-            after += [first] if np.isfinite(first) else []
+            after += [min(ends) - attack.begin] if ends else []
     return {
         "kind": kind,
         "size": size,
@@ -195,7 +233,7 @@ def _row(kind: str, size: str, runs: Sequence[tuple[WindowRun, list[_Flagged]]])
     }
 
 
-def _benign(size: str, days: float, alarms: list[tuple[Who, int, int]]) -> dict[str, Any]:
+def _benign(size: str, days: float, alarms: list[tuple[Who, float, float]]) -> dict[str, Any]:
     count = alarms_of(alarms)
     return {
         "size": size,

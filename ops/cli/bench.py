@@ -190,6 +190,7 @@ def windows_detection(
     quiet_seeds: Annotated[str, typer.Option("--quiet-seeds", help="Of benign days, in the same way.")] = "4001-4007",
     hours: Annotated[float, typer.Option("--hours", min=0.5, max=24.0, help="Capture time of each run with attacks.")] = 4.0,
     quick: Annotated[bool, typer.Option("--quick", help="Train on a sixth, judge on four runs and one day: two minutes.")] = False,
+    flows: Annotated[bool, typer.Option("--flows", help="Judge a model of flows beside them: some minutes more.")] = False,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
@@ -206,7 +207,7 @@ def windows_detection(
     if quick:
         attacks, days = attacks[:4], days[:1]
     with _stoppable():
-        result = bench.run(settings, seeds=attacks, quiet_seeds=days, hours=hours, quick=quick, say=_say)
+        result = bench.run(settings, seeds=attacks, quiet_seeds=days, hours=hours, quick=quick, flows=flows, say=_say)
     _tell(result, json_file)
     _show(bench.tables(result))
     return 0 if result["met"] else 1

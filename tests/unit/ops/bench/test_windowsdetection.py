@@ -13,7 +13,7 @@ from infra.errors import ConfigError
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows
 from jobs.training.windowruns import Attack, LabelledWindows, WindowRun
-from ops.bench.windowsdetection import judge, run, tables
+from ops.bench.windowsdetection import JudgedRun, judge, look, run, tables
 from schemas.packets import FLOWS
 
 
@@ -56,8 +56,15 @@ QUIET = made(
 )
 
 
+BOTH = {30: MODEL, 180: MODEL}
+
+
+def judged(run: WindowRun, sizes: dict[int, ScoringModel] = BOTH) -> JudgedRun:
+    return look(sizes, run)
+
+
 def test_campaigns_windows_and_the_time_until_they_are_found() -> None:
-    result = judge({30: MODEL, 180: MODEL}, [SLOW], [QUIET])
+    result = judge([judged(SLOW)], [judged(QUIET)])
     rows = {(row["kind"], row["size"]): row for row in result["kinds"]}
     assert list(rows) == [(kind, size) for kind in ("SLOW_SCAN", "SSH_BRUTE_FORCE") for size in ("30", "180", "all")]
     scan = rows["SLOW_SCAN", "30"]
@@ -72,19 +79,17 @@ def test_campaigns_windows_and_the_time_until_they_are_found() -> None:
 
 
 def test_false_alarms_are_counted_by_day() -> None:
-    result = judge({30: MODEL, 180: MODEL}, [SLOW], [QUIET])
+    result = judge([judged(SLOW)], [judged(QUIET)])
     assert [(row["size"], row["alarms"], row["per_day"]) for row in result["benign"]] == [("30", 1, 2.0), ("180", 1, 2.0), ("all", 1, 2.0)]
     assert result["benign"][-1]["of"] == ["SLOW_SCAN"]
     assert not result["met"], "two a day are too many"
-    assert judge(
-        {30: MODEL, 180: MODEL},
-        [SLOW],
-        [QUIET, QUIET, made(86_400, (), s30=windows(("d", "BENIGN", 0, 0.1)), s180=windows(("d", "BENIGN", 0, 0.1)))],
-    )["met"]
+    silent = windows(("d", "BENIGN", 0, 0.1))
+    assert judge([judged(SLOW)], [judged(QUIET), judged(made(86_400, (), s30=silent, s180=silent))])["met"]
 
 
 def test_a_kind_that_is_missed_is_not_enough() -> None:
-    assert not judge({30: MODEL}, [SLOW], [made(86_400 * 9, (), s30=QUIET.windows[30])])["met"]
+    one = {30: MODEL}
+    assert not judge([judged(SLOW, one)], [judged(made(86_400 * 9, (), s30=QUIET.windows[30]), one)])["met"]
 
 
 @pytest.mark.parametrize(("seeds", "quiet", "words"), [([], [4001], "none"), ([1001], [4001], "1001"), ([3001], [2005], "2005")])
