@@ -139,6 +139,23 @@ def administration(ctx: Context, host: Host, t: int, end: int) -> Iterator[int]:
         yield at
 
 
+def scripted_logins(ctx: Context, host: Host, t: int, end: int) -> Iterator[int]:
+    """A script logs in to a server by SSH every one to fifteen minutes; that of one in six has a password that no longer holds."""
+    rng, pool = ctx.rng, ctx.pool
+    server = rng.choice([server for server in ctx.world.servers if server.ip4 != host.ip4])
+    stale = rng.random() < 0.17
+    for at in _times(ctx, t, end, rng.choice((60, 300, 300, 900)), rng.choice((0.005, 0.05))):
+        tcp = Tcp(ctx, host, server, 22, at, loss=0.0).connect()
+        if stale:
+            ssh_tries(tcp, 1, 0.02, "SSH-2.0-OpenSSH_9.9")
+        else:
+            ssh_login(tcp, 1, 0.01)
+            tcp.wait(rng.uniform(1, 20) * MS).send(CLIENT, pool.noise(rng, rng.randint(60, 300)))
+            tcp.reply(SERVER, pool.noise(rng, min(ctx.max_bytes, int(rng.lognormvariate(7, 1.5)) + 36)), rng.uniform(2, 200) * MS)
+            tcp.wait(rng.uniform(0.1, 5) * MS).close()
+        yield at
+
+
 def syslog(ctx: Context, host: Host, t: int, end: int) -> Iterator[int]:
     """Lines for the log of the house, in datagrams that nobody answers."""
     rng = ctx.rng
@@ -185,11 +202,13 @@ OF_CLIENTS: tuple[tuple[Habit, float], ...] = (
     (agent_reports, 0.4),
     (printer_that_is_off, 0.12),
     (administration, 0.1),
+    (scripted_logins, 0.06),
 )
 OF_SERVERS: tuple[tuple[Habit, float], ...] = (
     (ntp_polls, 1.0),
     (agent_reports, 0.8),
     (syslog, 0.7),
+    (scripted_logins, 0.4),
     (update_checks, 0.5),
     (keep_alive, 0.2),
 )
