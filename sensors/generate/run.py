@@ -180,7 +180,8 @@ class Campaigns:
             at: int | None = t
             while at is not None and at < end:
                 at = next(steps, None)
-            parts.append(ctx.packets())
+            if at != t:  # most of many rest for most of the time
+                parts.append(ctx.packets())
             if at is not None:
                 going.append((ctx, steps, at))
         self._active = going
