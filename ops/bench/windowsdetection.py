@@ -118,7 +118,7 @@ def run(
     runs = generated_runs(training, rules, say)
     models = {size: train_size(size, runs, _record(size), progress=say).fitted.model for size in SIZES}
     del runs
-    by_flow = (
+    flow_model = (
         families.fitted(GENERATED.family, SEEDS, seconds=SECONDS, max_fpr=GENERATED.max_fpr, settings=rules, say=say) if flows else None
     )
 
@@ -126,7 +126,7 @@ def run(
         found = window_run(scenario, rules)
         say(f"seed {scenario.seed}: {found.packets:,} packets, {len(found.attacks)} campaigns")
         judged = look(models, found)
-        return judged if by_flow is None else replace(judged, judged=(*judged.judged, _flows(by_flow, scenario, rules)))
+        return judged if flow_model is None else replace(judged, judged=(*judged.judged, by_flows(flow_model, scenario, rules)))
 
     slow = [shown(preset("slow", seed=seed, duration_s=hours * 3600, slow="typical")) for seed in seeds]
     quiet = [shown(preset("quiet", seed=seed)) for seed in quiet_seeds]
@@ -193,7 +193,7 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
     yield table({"size": "window, s", "days": "benign days", "alarms": "false alarms", "per_day": "a day"}, result["benign"])
 
 
-def _flows(model: ScoringModel, scenario: Scenario, rules: MeterSettings) -> _Judged:
+def by_flows(model: ScoringModel, scenario: Scenario, rules: MeterSettings) -> _Judged:
     """What a model of flows says of the same run."""
     flows, span = labelled_run(scenario, rules)
     _, label, kind, _ = model.decide_by(flows.matrix)

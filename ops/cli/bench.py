@@ -189,7 +189,7 @@ def windows_detection(
     seeds: Annotated[str, typer.Option("--seeds", help="Of runs with attacks: a list or a range; none that is trained on.")] = "3001-3020",
     quiet_seeds: Annotated[str, typer.Option("--quiet-seeds", help="Of benign days, in the same way.")] = "4001-4007",
     hours: Annotated[float, typer.Option("--hours", min=0.5, max=24.0, help="Capture time of each run with attacks.")] = 4.0,
-    quick: Annotated[bool, typer.Option("--quick", help="Train on a sixth, judge on four runs and one day: two minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Train on a sixth, judge on four runs and one day: a few minutes.")] = False,
     flows: Annotated[bool, typer.Option("--flows", help="Judge a model of flows beside them: some minutes more.")] = False,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,

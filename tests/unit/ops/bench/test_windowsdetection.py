@@ -10,11 +10,13 @@ from typer.testing import CliRunner
 
 from infra import config
 from infra.errors import ConfigError
+from jobs.metering.settings import MeterSettings
 from jobs.scoring.model import ScoringModel
 from jobs.training.labelled import LabelledFlows
 from jobs.training.windowruns import Attack, LabelledWindows, WindowRun
-from ops.bench.windowsdetection import JudgedRun, judge, look, run, tables
+from ops.bench.windowsdetection import JudgedRun, by_flows, judge, look, run, tables
 from schemas.packets import FLOWS
+from sensors.generate import preset
 
 
 class FirstColumn:
@@ -106,3 +108,23 @@ def test_the_command_has_a_quick_form() -> None:
     assert "Example" in shown
     refused = CliRunner().invoke(app, ["windows-detection", "--seeds", "1001", "--quick"])
     assert isinstance(refused.exception, ConfigError)
+
+
+def test_flows_of_the_same_run_are_judged_beside_the_windows() -> None:
+    class Everything:
+        def predict_proba(self, x: np.ndarray) -> np.ndarray:
+            return np.tile([0.0, 1.0], (len(x), 1))
+
+    scenario = preset("slow", duration_s=1500.0, seed=5, kinds=("SLOW_SCAN",), attack_share=1.0, slow="typical")
+    model = ScoringModel(Everything(), ("flow_duration",), ("BENIGN", "SLOW_SCAN"), 0.5, "1", "1", FLOWS)
+    found = by_flows(model, scenario, config.load().section(MeterSettings))
+    assert (found.begin <= found.end).all()
+    assert found.begin.min() >= scenario.start_ns / 1e9
+    assert found.end.max() < scenario.end_ns / 1e9
+    assert found.flows.attack.sum() > 60
+    attack = Attack("SLOW_SCAN", str(found.flows.host[found.flows.attack][0]), scenario.start_ns / 1e9, scenario.end_ns / 1e9)
+    result = judge([JudgedRun(1500.0, (attack,), (found,))], [JudgedRun(86_400.0, (), (found,))])
+    flows, everything = result["kinds"]
+    assert (flows["size"], flows["recall"], flows["recall_windows"], flows["typed"]) == ("flows", 1.0, 1.0, 1.0)
+    assert (everything["size"], everything["windows"]) == ("all", 0), "sizes together, and flows are none"
+    assert result["benign"][0]["alarms"] > 20
