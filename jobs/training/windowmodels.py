@@ -59,6 +59,10 @@ class WindowTraining:
             raise ConfigError("windows are trained on two seeds with attacks and two benign ones at least", "one to fit, one to judge by")
 
 
+#: What takes minutes.
+QUICK = WindowTraining(seeds=tuple(range(1001, 1011)), quiet_seeds=tuple(range(2001, 2007)))
+
+
 @dataclass(frozen=True)
 class WindowRuns:
     """The runs of a training, by what they are for."""

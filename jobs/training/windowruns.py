@@ -19,7 +19,7 @@ from jobs.windows.batch import windows_of
 from jobs.windows.labels import label
 from jobs.windows.records import records
 from schemas.labels import BENIGN
-from schemas.windows import SIZES, WINDOW_NAMES
+from schemas.windows import SIZES, WINDOW_NAMES, WINDOW_SCHEMA
 from sensors.generate import Scenario, generate
 from sensors.packets.pcapwriter import PcapWriter
 
@@ -110,7 +110,7 @@ def window_run(scenario: Scenario, settings: MeterSettings | None = None) -> Win
                 writer.write(frames)
         for some in windows_of([capture], settings=settings):
             for size, summaries in some.items():
-                found[size].append(records(summaries, size))
+                found[size].append(records(summaries, size).select(WINDOW_SCHEMA.names))
     truth = run.truth()
     attacks = campaigns(truth)
     # a window counts for an attack in which a flow of it begins: the last packets of one that began before show nothing

@@ -18,20 +18,17 @@ from jobs.training.alarms import Who, alarms_of
 from jobs.training.generated import labelled_run
 from jobs.training.labelled import LabelledFlows
 from jobs.training.train import GENERATED, SECONDS, SEEDS
-from jobs.training.windowmodels import WindowTraining, generated_runs, scored, train_size
+from jobs.training.windowmodels import QUICK, WindowTraining, generated_runs, scored, train_size
 from jobs.training.windowruns import Attack, WindowRun, window_run
 from ops.bench import families
 from ops.bench.place import machine
 from ops.bench.tables import table
-from schemas.records import Features, RecordType
-from schemas.topics import TopicSpec
-from schemas.windows import SIZES, WINDOW_NAMES, WINDOW_SCHEMA, WINDOW_VERSION
+from schemas.windowrecords import WINDOWS
+from schemas.windows import SIZES
 from sensors.generate import Scenario, preset
 
 #: What is asked: campaigns found of each kind, at so many false alarms on a benign day.
 RECALL, ALARMS_PER_DAY = 0.95, 1.0
-#: What is trained on and judged by with ``quick``.
-QUICK = WindowTraining(seeds=tuple(range(1001, 1011)), quiet_seeds=tuple(range(2001, 2007)))
 _DAY_S = 86_400.0
 #: All sizes together, and flows, as rows.
 _ALL, _FLOWS = "all", "flows"
@@ -116,7 +113,7 @@ def run(
         )
     facts, rules = machine(), settings.section(MeterSettings)
     runs = generated_runs(training, rules, say)
-    models = {size: train_size(size, runs, _record(size), progress=say).fitted.model for size in SIZES}
+    models = {size: train_size(size, runs, WINDOWS[size], progress=say).fitted.model for size in SIZES}
     del runs
     flow_model = (
         families.fitted(GENERATED.family, SEEDS, seconds=SECONDS, max_fpr=GENERATED.max_fpr, settings=rules, say=say) if flows else None
@@ -242,20 +239,6 @@ def _benign(size: str, days: float, alarms: list[tuple[Who, float, float]]) -> d
         "per_day": round(count / days, 3),
         "of": sorted({who[-1] for who, _, _ in alarms}),
     }
-
-
-def _record(size: int) -> RecordType:
-    """Windows of one size as something that is scored: no message of it is ever written."""
-    return RecordType(
-        name=f"windows_{size}",
-        version=1,
-        schema=WINDOW_SCHEMA,
-        key="window_id",
-        event_time="window_start",
-        topic=TopicSpec(f"windows-{size}", 1, 1, "windows that are judged by a benchmark"),
-        content_type="",
-        features=Features(WINDOW_NAMES, WINDOW_VERSION, f"flowlake-windows-{size}", "flowlake bench windows-detection fits its own"),
-    )
 
 
 def _share(some: int, of: int) -> float:

@@ -164,8 +164,8 @@ def detection(
 
     Exit code 0 when it finds 95 of 100 attacks that a flow shows, and 60 of each kind, at one false alarm in a thousand flows.
     """
-    from jobs.sources.packets.commands.train import parse_seeds
     from jobs.training.families import family as known_family
+    from jobs.training.seeds import parse_seeds
     from ops.bench import detection as bench
     from ops.bench.detectiontables import tables
 
@@ -199,7 +199,7 @@ def windows_detection(
     A port in 10 s, a password in 15 s, a report in 60 s give or take a tenth. A model is trained for each size, and none is registered.
     Exit code 0 when all sizes together find 95 of 100 campaigns of each kind at one false alarm a day.
     """
-    from jobs.sources.packets.commands.train import parse_seeds
+    from jobs.training.seeds import parse_seeds
     from ops.bench import windowsdetection as bench
 
     settings = _prepare(conf_file, json_file)
@@ -229,7 +229,7 @@ def novelty(
     Thresholds are chosen by benign records of the other days. Exit code 0 when what flowlake train fits finds 70 of 100 attacks at five
     false alarms in a thousand benign flows.
     """
-    from jobs.sources.packets.commands.train import parse_seeds
+    from jobs.training.seeds import parse_seeds
     from ops.bench import novelty as bench
 
     settings = _prepare(conf_file, json_file)

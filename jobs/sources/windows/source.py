@@ -34,6 +34,9 @@ SOURCE = Source(
         Query("windows", _windows, (WINDOW_SLICES,), switch=_SWITCH),
         *(replace(query, switch=_SWITCH) for record in WINDOWS.values() for query in stored(record)),
     ),
-    commands=(Command("measure", "jobs.sources.windows.commands.measure:measure", "Capture files in, windows out, without the stack."),),
+    commands=(
+        Command("measure", "jobs.sources.windows.commands.measure:measure", "Capture files in, windows out, without the stack."),
+        Command("train", "jobs.sources.windows.commands.train:train", "Train and register a model for each size."),
+    ),
     modules=("jobs.sources.windows.query",),
 )
