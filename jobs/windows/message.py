@@ -49,9 +49,10 @@ class BucketPart:
     offset: int = -1
 
     @classmethod
-    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int) -> BucketPart:
-        """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`."""
-        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, summed(emission.slices, emission.domains))
+    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int, ipv6_prefix: int = 128) -> BucketPart:
+        """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`; ``ipv6_prefix``: bits that make a source."""
+        slots = summed(emission.slices, emission.domains, ipv6_prefix)
+        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, slots)
 
     def encode(self) -> bytes:
         """As bytes."""

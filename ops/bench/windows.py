@@ -34,7 +34,8 @@ MODERATE = 10_000.0
 #: Sources of the cascade by itself, and slices of each batch.
 SOURCES = (1_000, 10_000, 100_000)
 _SLICES, _BATCHES, _SLOTS = 20_000, 5, 108
-FORGED = 1_000_000
+#: Of a flood, in each batch.
+_FORGED = 5_600
 
 Say = Callable[[str], None]
 
@@ -94,11 +95,15 @@ class Delays:
         try:
             for message in consumer:
                 ends = pa.ipc.open_stream(message.value).read_all()["window_end"].cast(pa.int64()).to_numpy() / 1000
-                self._found += (message.timestamp - ends).tolist()
+                self.add((message.timestamp - ends).tolist())
         except KafkaError:  # the stack has been stopped
             return
         finally:
             consumer.close()
+
+    def add(self, delays_ms: list[float]) -> None:
+        """Of some records."""
+        self._found += delays_ms
 
     def summary(self) -> dict[str, float]:
         """Of all records but those of the first windows, which wait for the stream to begin."""
@@ -146,23 +151,22 @@ def _slices(rng: np.random.Generator, n: int, source: np.ndarray, slot: int) -> 
     return made
 
 
-def flood(*, say: Say = print) -> dict[str, Any]:
-    """A million forged sources in three minutes, a packet each: what is kept of them."""
+def flood(*, batches: int = SECONDS, slots: int = 36, bounds: Bounds | None = None, say: Say = print) -> dict[str, Any]:
+    """A million forged sources in three minutes, a packet each, a batch a second: what is kept of them."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = np.random.default_rng(1)
-    cascade = WindowCascade(bounds=Bounds())
-    each, slots = 5_600, 36  # a batch a second
+    cascade = WindowCascade(bounds=bounds or Bounds())
     begin = time.perf_counter()
     largest, rows = 0, 0
     for slot in range(slots):
-        for _ in range(SECONDS):
-            cascade.take(summed(_slices(rng, each, rng.integers(0, 1 << 28, each), slot), ["bench"]), {})
+        for _ in range(batches):
+            cascade.take(summed(_slices(rng, _FORGED, rng.integers(0, 1 << 28, _FORGED), slot), ["bench"]), {})
             largest = max(largest, sum(level.rows for level in cascade.levels.values()))
         for made in cascade.take(Summaries.none(), {"bench": (slot + 1) * SECONDS * 1_000_000}):
             rows += sum(map(len, made.values()))
-    say(f"{each * slots * SECONDS:,} forged sources")
+    say(f"{_FORGED * slots * batches:,} forged sources")
     return {
-        "forged_sources": each * slots * SECONDS,
+        "forged_sources": _FORGED * slots * batches,
         "windows": rows,
         "folded": cascade.accounts["bench"]["folded"],
         "open_rows_at_most": largest,

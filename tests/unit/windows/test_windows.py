@@ -261,3 +261,16 @@ def test_every_feature_is_a_number(windows: dict[int, Summaries]) -> None:
         assert tuple(values) == WINDOW_NAMES
         assert all(np.isfinite(v).all() and (v >= 0).all() and len(v) == len(found) for v in values.values())
         assert (values["failed_ratio"] <= 1).all()
+
+
+def test_temporary_addresses_of_a_network_are_one_source_where_asked() -> None:
+    from jobs.metering.slices import SLICE_DTYPE
+    from jobs.windows.slots import summed
+
+    slices = np.zeros(6, SLICE_DTYPE)
+    slices["ipver"], slices["src_hi"], slices["src_lo"], slices["nf"] = 6, [1, 1, 1, 2, 2, 9], [5, 6, 7, 5, 6, 1], 1
+    slices["ipver"][5], slices["src_hi"][5] = 4, 0
+    assert len(summed(slices, ["a"])) == 6
+    few = summed(slices, ["a"], 64)
+    found = sorted(few.rows[["src_hi", "src_lo", "bits", "packets_out"]].tolist())
+    assert found == [(0, 1, 32, 1), (1, 0, 64, 3), (2, 0, 64, 2)]

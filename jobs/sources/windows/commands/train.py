@@ -24,9 +24,7 @@ def train(
     hours: Annotated[float, typer.Option(min=0.5, max=24.0, help="Capture time of each.")] = 4.0,
     quiet_seeds: Annotated[str, typer.Option(help="Of benign runs, by which the threshold is chosen. Default: 2001-2030.")] = "",
     quiet_hours: Annotated[float, typer.Option(min=0.5, max=24.0, help="Capture time of each.")] = 8.0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Ten runs and six benign ones: some minutes.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Ten runs and six benign ones: some minutes.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same models.")] = 7,
     promote: Annotated[
         bool, typer.Option("--promote", help="Make them champions, whatever there is. Else only where there is none that can be used.")
