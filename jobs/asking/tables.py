@@ -172,8 +172,9 @@ def _in_lake(place: str) -> Callable[[Opener], Any]:
 def _lake(settings: Settings, record: RecordType) -> Iterator[AskedTable]:
     if record.lake:
         columns = tuple((f.name, str(f.type)) for f in lake_schema(record))
-        place = lake.location(settings, record)
-        yield AskedTable(*LAKE, record.name, record.lake.comment, columns, place, _in_lake(place))
+        with suppress(ConfigError):  # the lake is a root, and nothing lies beside it
+            place = lake.location(settings, record)
+            yield AskedTable(*LAKE, record.name, record.lake.comment, columns, place, _in_lake(place))
 
 
 def _hot(settings: Settings, record: RecordType) -> Iterator[AskedTable]:

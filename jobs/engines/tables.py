@@ -37,15 +37,15 @@ class Placed:
 
 
 def lake_tables(settings: Settings) -> tuple[Placed, ...]:
-    """Every Delta table that may be there: those of the record types, and the side tables.
+    """Every Delta table that may be there: those of the record types, and the side tables; without those that have no place."""
+    return (*_of_records(settings), *_beside(settings))
 
-    Raises
-    ------
-    ConfigError
-        A record type's table has no place.
-    """
-    records = [Placed(record.name, s3.uri(lake.location(settings, record))) for record in settings.catalogue.records if record.lake]
-    return (*records, *_beside(settings))
+
+def _of_records(settings: Settings) -> Iterator[Placed]:
+    for record in settings.catalogue.records:
+        with suppress(ConfigError):  # the lake is a root, and nothing lies beside it
+            if record.lake:
+                yield Placed(record.name, s3.uri(lake.location(settings, record)))
 
 
 def _beside(settings: Settings) -> Iterator[Placed]:

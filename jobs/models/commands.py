@@ -81,7 +81,7 @@ def record_type(settings: Settings, name: str) -> RecordType:
 
 
 def _seeds(text: str) -> list[int]:
-    from jobs.sources.packets.commands.train import parse_seeds
+    from jobs.training.seeds import parse_seeds
 
     return parse_seeds(text) if text else []
 

@@ -21,7 +21,7 @@ from jobs.training.truth import KEY, SPAN, join_labels
 from schemas.flows import RECORD_SCHEMA
 
 if TYPE_CHECKING:
-    from sensors.generate import TrafficGenerator
+    from sensors.generate import Scenario, TrafficGenerator
 
 _NEEDED = [*KEY, *SPAN, "closed", *CANDIDATES]
 
@@ -71,38 +71,64 @@ def metered(
     columns: Sequence[str] = tuple(RECORD_SCHEMA.names),
 ) -> tuple[TrafficGenerator, pa.Table]:
     """A run of the generator, and columns of its records, closed ones and snapshots; see :func:`generated_flows`."""
-    from jobs.metering.batch import meter_captures
     from sensors.generate import generate, preset
-    from sensors.packets.pcapwriter import PcapWriter
 
     run = generate(preset(name, seed=seed, duration_s=duration_s, kinds=tuple(kinds)))
+    return run, _records(run, settings, columns)
+
+
+def labelled_run(scenario: Scenario, settings: MeterSettings | None = None) -> tuple[LabelledFlows, npt.NDArray[np.float64]]:
+    """Flows of a scenario as :func:`generated_flows` gives them, and when each begins and ends: float64[n, 2], seconds since 1970.
+
+    Raises
+    ------
+    ModelError
+        A metered record has no row in the ground truth.
+    """
+    from sensors.generate import generate
+
+    run = generate(scenario)
+    records = _records(run, settings, _NEEDED)
+    return _labelled(run, records), np.column_stack([_us(records, name) / 1e6 for name in SPAN])
+
+
+def _records(run: TrafficGenerator, settings: MeterSettings | None, columns: Sequence[str]) -> pa.Table:
+    """Columns of the records of a run, which is generated to its end."""
+    from jobs.metering.batch import meter_captures
+    from sensors.packets.pcapwriter import PcapWriter
+
     with tempfile.TemporaryDirectory(prefix="flowlake-train-") as temp:
-        capture = Path(temp) / f"{name}-{seed}.pcap"
+        capture = Path(temp) / f"{run.scenario.seed}.pcap"
         with PcapWriter(capture) as writer:
             for frames in run:
                 writer.write(frames)
         batches = [b.select(columns) for b in meter_captures([capture], interim=True, settings=settings)]
-    return run, pa.Table.from_batches(batches, pa.schema([RECORD_SCHEMA.field(n) for n in columns]))
+    return pa.Table.from_batches(batches, pa.schema([RECORD_SCHEMA.field(n) for n in columns]))
 
 
 def _one(
     name: str, seed: int, duration_s: float | None, kinds: tuple[str, ...], settings: MeterSettings | None, progress: Callable[[str], None]
 ) -> LabelledFlows:
+    run, records = metered(name, seed, duration_s, kinds, settings, _NEEDED)
+    found = _labelled(run, records)
+    progress(f"seed {seed}: {run.packets:,} packets, {found.closed.sum():,} flows, {(~found.closed).sum():,} interim snapshots")
+    return found
+
+
+def _labelled(run: TrafficGenerator, records: pa.Table) -> LabelledFlows:
     from sensors.generate import truth
 
-    run, records = metered(name, seed, duration_s, kinds, settings, _NEEDED)
+    seed = run.scenario.seed
     labels = join_labels(records, truth(run))
     if labels.null_count:
         first = records.filter(pc.is_null(labels)).slice(0, 1).select(list(KEY)).to_pylist()[0]
         raise ModelError(f"seed {seed}: {labels.null_count} of {records.num_rows} records are not in the ground truth, e.g. {first}")
-    closed = records.column("closed").to_numpy()
-    progress(f"seed {seed}: {run.packets:,} packets, {closed.sum():,} flows, {(~closed).sum():,} interim snapshots")
     return LabelledFlows(
         x=feature_matrix(records, CANDIDATES),
         columns=CANDIDATES,
         y=np.array(labels.to_pylist(), dtype=str),
         group=np.full(records.num_rows, str(seed)),
-        closed=closed,
+        closed=records.column("closed").to_numpy(),
         host=np.array(records.column("src_ip").to_pylist(), dtype=str),
         age=((_us(records, "end_time") - _us(records, "start_time")) / 1e6).astype(np.float32),
     )

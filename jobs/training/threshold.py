@@ -34,7 +34,12 @@ def choose_threshold(p_attack: npt.NDArray[np.float64], flows: LabelledFlows, ma
     """
     parts = [part for part in (flows.closed, ~flows.closed) if (part & ~flows.attack).any()]
     below = max([0.0, *_highest_below([p_attack[part & ~flows.attack] for part in parts], max_fpr)])
-    above = p_attack[flows.attack & (p_attack > below)]
+    return between(below, p_attack[flows.attack])
+
+
+def between(below: float, attacks: npt.NDArray[np.float64]) -> float:
+    """The threshold in (0, 1] halfway from a score that must lie below it to the lowest score of an attack above that; float64[n]."""
+    above = attacks[attacks > below]
     middle = (below + float(above.min())) / 2 if len(above) else (below + 1.0) / 2
     return float(min(max(middle, np.nextafter(below, 1.0), ASKED), 1.0))
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.windows.cascade import Made, WindowCascade
-from jobs.windows.records import summaries
+from jobs.windows.storedsummary import summaries
 from jobs.windows.summary import Summaries
 from schemas.windows import SUMMARY
 
@@ -43,5 +43,3 @@ def windows_again(tables: Iterable[pa.Table], *, partial: bool = True) -> Iterat
         parts = summaries(domains, table[SUMMARY].to_pylist())
         yield from cascade.take(parts, dict.fromkeys(seen, newest))
     yield from cascade.take(Summaries.none(), {}, sorted(seen))
-
-

@@ -12,7 +12,12 @@ from jobs.windows.slots import SECONDS, summed
 
 
 def windows_of(
-    paths: Sequence[str | Path], *, sensor_id: str | None = None, settings: MeterSettings | None = None, partial: bool = True
+    paths: Sequence[str | Path],
+    *,
+    sensor_id: str | None = None,
+    settings: MeterSettings | None = None,
+    partial: bool = True,
+    ipv6_prefix: int = 128,
 ) -> Iterator[Made]:
     """Windows of capture files, each a domain of its own, by size in seconds, as their time is over.
 
@@ -24,5 +29,5 @@ def windows_of(
     cascade = WindowCascade(partial)
     for path in paths:
         for emission in emissions([path], sensor_id=sensor_id, settings=settings, slice_s=SECONDS):
-            yield from cascade.take(summed(emission.slices, emission.domains), emission.clocks, emission.ended)
+            yield from cascade.take(summed(emission.slices, emission.domains, ipv6_prefix), emission.clocks, emission.ended)
         cascade.ended.clear()  # another file of the same name is another time

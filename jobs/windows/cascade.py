@@ -128,7 +128,7 @@ class WindowCascade:
         open_parts = self.levels[SECONDS].together()
         self._account(open_parts.rows, open_parts.domains, "given_up", packets=True)
         for level in self.levels.values():
-            level.replace(Summaries.none())
+            level.put_instead(Summaries.none())
         self.clocks, self.newest, self.ended = {}, {}, {}
 
     def count(self, domain: str, what: str, by: int) -> None:
@@ -200,8 +200,8 @@ class WindowCascade:
 
     def _bound(self, level: Level) -> None:
         """A flood of sources is summed up while its slot is open."""
-        if level.rows > 4 * self.bounds.sources:
-            level.replace(self._folded(level.together()))
+        if level.rows > 2 * self.bounds.sources:
+            level.put_instead(self._folded(level.together()))
 
     def _folded(self, windows: Summaries) -> Summaries:
         if len(windows) <= self.bounds.sources:
@@ -214,10 +214,12 @@ class WindowCascade:
         left = traces(windows)
         self.memory.add(left)
         self.traces.add(left)
-        newest = {int(d): int(left["window"][left["domain"] == d].max()) for d in np.unique(left["domain"])}
+        newest = {int(domain): int(left["window"][left["domain"] == domain].max()) for domain in np.unique(left["domain"])}
         for number, old in list(self.traces.items()):
-            reach = np.array([newest.get(int(d), -END) for d in old["domain"]], np.int64) - WINDOWS
-            if (old["window"] <= reach).all():
+            needed = np.ones(len(old), bool)
+            for domain, window in newest.items():
+                needed &= (old["domain"] != domain) | (old["window"] > window - WINDOWS)
+            if not needed.any():
                 self.traces.remove(number)
 
     def _finished(self, windows: Summaries, slots: int) -> Summaries:

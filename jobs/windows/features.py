@@ -45,14 +45,11 @@ def rhythm(windows: Summaries) -> Floats:
     0 where no pair has as many. A pair with a flow in every slot is no rhythm but traffic: its gaps say nothing, and count half.
     """
     found = np.zeros(len(windows))
-    items = windows.items[(windows.items["kind"] == PAIRS) & (windows.items["when"] != 0)]
+    items = windows.items[(windows.items["kind"] == PAIRS) & (np.bitwise_count(windows.items["when"]) >= _BEATS)]
     if not len(items):
         return found
     bits = (items["when"][:, None] >> np.arange(SLOTS, dtype=np.uint64)) & np.uint64(1) == 1
     beats = bits.sum(axis=1)
-    items, bits, beats = items[beats >= _BEATS], bits[beats >= _BEATS], beats[beats >= _BEATS]
-    if not len(items):
-        return found
     slot = np.where(bits, np.arange(SLOTS), -1)
     last, first = slot.max(axis=1), np.argmax(bits, axis=1)
     mean = (last - first) / (beats - 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jobs.windows.cascade import END, Made, WindowCascade
-from jobs.windows.message import Part
+from jobs.windows.message import BucketPart
 from jobs.windows.summary import Summaries, merge
 
 
@@ -32,7 +32,7 @@ class Feed:
     versions: dict[int, int] = field(default_factory=dict)
     clocks: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def take(self, parts: Iterable[Part]) -> list[Made]:
+    def take(self, parts: Iterable[BucketPart]) -> list[Made]:
         """Take what a meter's buckets say, in the order of the topic; the windows that are over then.
 
         A batch that was taken before is left out. A domain's time is the least of the clocks of all buckets. A meter with another
@@ -67,7 +67,7 @@ class Feed:
         least = min(told.values())
         return least if len(told) == self.buckets else 0
 
-    def _follow(self, part: Part) -> None:
+    def _follow(self, part: BucketPart) -> None:
         """Begin anew with another meter."""
         if self.query:
             self.cascade.give_up()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.prefixes import shorten
 from jobs.windows.summary import SOURCE, Summaries, grouped, merge
 
 #: Lengths of prefixes, the finest first: IPv4, IPv6.
@@ -33,7 +34,7 @@ def folded(windows: Summaries, most: int, known: npt.NDArray[np.bool_]) -> tuple
     for begin in begins[count > most].tolist():
         here = np.flatnonzero(windows.rows["begin"] == begin)
         rows = windows.rows[here]
-        whole = rows["bits"] == np.where(rows["ipver"] == 4, 32, 128)
+        whole = rows["bits"] > np.where(rows["ipver"] == 4, *PREFIXES[0])
         packets = rows["packets_out"] + rows["packets_in"]
         order = np.lexsort([rows[name] for name in reversed(SOURCE)] + [-packets, ~known[here], ~whole])
         over[here[order[most // 2 :]]] = True
@@ -49,17 +50,5 @@ def folded(windows: Summaries, most: int, known: npt.NDArray[np.bool_]) -> tuple
 
 def _shortened(windows: Summaries, v4: int, v6: int) -> Summaries:
     rows = windows.rows.copy()
-    old = rows["ipver"] == 4
-    rows["bits"] = np.minimum(rows["bits"], np.where(old, v4, v6))
-    keep = np.where(old, v4, v6)
-    low = np.where(old, 32, 64) - np.where(old, keep, np.maximum(keep - 64, 0))
-    rows["src_lo"] = _cleared(rows["src_lo"], low)
-    rows["src_hi"] = np.where(old, rows["src_hi"], _cleared(rows["src_hi"], np.where(old, 0, np.clip(64 - keep, 0, 64))))
+    shorten(rows, v4, v6, windows.domains)
     return grouped(rows, windows.items, windows.domains)
-
-
-def _cleared(values: npt.NDArray[np.uint64], bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Values whose lowest bits are 0."""
-    shift = np.minimum(bits, 63).astype(np.uint64)
-    some = (values >> shift) << shift
-    return np.asarray(np.where(bits >= 64, np.uint64(0), some))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,3 +20,11 @@ def mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def named(name: str) -> int:
     """A hash of a name: the same on every machine."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def tags(rows: npt.NDArray[np.void], domains: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """A hash of the source of each row, uint64[n]: its domain's name, and its address or network."""
+    names = np.array([named(name) for name in domains] or [0], np.uint64)
+    address = mixed(mixed(rows["src_hi"]) ^ rows["src_lo"])
+    kind = (rows["ipver"].astype(np.uint64) << np.uint64(8)) + rows["bits"]
+    return mixed(address ^ mixed(names[rows["domain"]] + kind))

@@ -28,7 +28,7 @@ _TRACES = 0
 _WAY_OUT = "go on with the version that wrote the checkpoint, or start with --reset-checkpoint (windows that are open are given up)"
 
 
-class Store(Protocol):
+class PieceStore(Protocol):
     """Where pieces lie: Spark's MapState, or a dict in tests. A key may have been written more than once; its nonce says which is meant."""
 
     def get(self, key: int, nonce: bytes) -> bytes | bytearray | memoryview | None:
@@ -42,7 +42,7 @@ class Store(Protocol):
 
 
 @dataclass
-class Kept:
+class HeldWindows:
     """A bucket of windows, and what of it is written."""
 
     feed: Feed
@@ -58,7 +58,7 @@ class Kept:
         return found | {number * len(_KINDS) + _KINDS.index(_TRACES): piece for number, piece in cascade.traces.items()}
 
 
-_cache: dict[tuple[str, int], Kept] = {}
+_cache: dict[tuple[str, int], HeldWindows] = {}
 
 
 def clear_cache() -> None:
@@ -66,7 +66,7 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-def load(query: str, bucket: int, meta: bytes | None, store: Store, *, partial: bool, bounds: Bounds) -> Kept:
+def load(query: str, bucket: int, meta: bytes | None, store: PieceStore, *, partial: bool, bounds: Bounds) -> HeldWindows:
     """The bucket as it was committed; ``meta`` is what :func:`save` gave last, None for one that was never seen.
 
     Raises
@@ -77,7 +77,7 @@ def load(query: str, bucket: int, meta: bytes | None, store: Store, *, partial: 
     # taken out of the cache: if this batch fails half way, a bucket half changed must not be found there
     cached = _cache.pop((query, bucket), None)
     if meta is None:
-        return Kept(Feed(WindowCascade(partial, bounds)))
+        return HeldWindows(Feed(WindowCascade(partial, bounds)))
     try:
         said = json.loads(meta)
         if said["version"] != VERSION:
@@ -91,7 +91,9 @@ def load(query: str, bucket: int, meta: bytes | None, store: Store, *, partial: 
         raise CheckpointError(f"open windows of bucket {bucket}: {e if isinstance(e, BlobError) else repr(e)}; {_WAY_OUT}") from e
 
 
-def _rebuilt(cached: Kept | None, said: dict[str, Any], nonce: bytes, store: Store, partial: bool, bounds: Bounds) -> Kept:
+def _rebuilt(
+    cached: HeldWindows | None, said: dict[str, Any], nonce: bytes, store: PieceStore, partial: bool, bounds: Bounds
+) -> HeldWindows:
     have = cached.pieces() if cached else {}
     known = cached.nonces if cached else {}
     levels = {size: Level(slots) for size, slots in SIZES.items()}
@@ -122,14 +124,14 @@ def _rebuilt(cached: Kept | None, said: dict[str, Any], nonce: bytes, store: Sto
     )
     clocks = _by_number(said["clocks"])
     versions = {int(bucket): version for bucket, version in said["versions"].items()}
-    return Kept(Feed(cascade, said["query"], said["buckets"], versions, clocks), nonces, nonce)
+    return HeldWindows(Feed(cascade, said["query"], said["buckets"], versions, clocks), nonces, nonce)
 
 
 def _by_number(values: dict[str, dict[str, int]]) -> dict[str, dict[int, int]]:
     return {name: {int(number): value for number, value in some.items()} for name, some in values.items()}
 
 
-def save(query: str, bucket: int, kept: Kept, store: Store) -> bytes:
+def save(query: str, bucket: int, kept: HeldWindows, store: PieceStore) -> bytes:
     """Write what changed; the text to be kept for :func:`load`."""
     pieces = kept.pieces()
     for key in [key for key in kept.nonces if key not in pieces]:

@@ -86,7 +86,7 @@ class Level:
         """All of it."""
         return merge(list(self.pieces.values()))
 
-    def replace(self, whole: Summaries) -> None:
+    def put_instead(self, whole: Summaries) -> None:
         """Instead of all pieces."""
         for number in list(self.pieces):
             self.pieces.remove(number)
@@ -100,7 +100,7 @@ class Level:
         whole = self.together()
         end = np.array([limit.get(name, 0) for name in whole.domains] or [0], np.int64)
         over = whole.rows["begin"] + self._slots <= end[whole.rows["domain"]]
-        self.replace(whole.where(~over))
+        self.put_instead(whole.where(~over))
         return whole.where(over)
 
     def _note(self, some: Summaries) -> None:

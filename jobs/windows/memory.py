@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.grouping import gaps_of_hours
 from jobs.windows.hashing import mixed, named
 from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SLOTS, Summaries
 from sensors.packets.protocols import IPPROTO_TCP
@@ -28,19 +29,9 @@ _SAYS_SOMETHING = 150
 #: What one window leaves behind of one destination or pair.
 TRACE_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8")])
 _KNOWN_DTYPE = np.dtype([("domain", "u8"), ("source", "u8"), ("tag", "u8"), ("window", "i8"), ("when", "u8", (WINDOWS,))])
-#: Pairs whose hour is unfolded at a time.
-_CHUNK = 4096
 
 Bools = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
-
-
-def sources(windows: Summaries) -> Hashes:
-    """A hash of the source of each row, uint64[n]."""
-    rows = windows.rows
-    names = np.array([named(name) for name in windows.domains] or [0], np.uint64)
-    address = mixed(mixed(rows["src_hi"]) ^ rows["src_lo"])
-    return mixed(address ^ mixed(names[rows["domain"]] + (rows["ipver"].astype(np.uint64) << np.uint64(8)) + rows["bits"]))
 
 
 def traces(windows: Summaries) -> npt.NDArray[np.void]:
@@ -48,7 +39,7 @@ def traces(windows: Summaries) -> npt.NDArray[np.void]:
     items = windows.items[windows.items["kind"] != PORTS]
     names = np.array([named(name) for name in windows.domains] or [0], np.uint64)
     out = np.zeros(len(items), TRACE_DTYPE)
-    source = sources(windows)[items["row"]]
+    source = windows.rows["tag"][items["row"]]
     out["domain"] = names[windows.rows["domain"][items["row"]]]
     out["source"], out["tag"], out["when"] = source, _tags(source, items), items["when"]
     out["window"] = windows.rows["begin"][items["row"]] // SLOTS
@@ -116,12 +107,12 @@ class Memory:
 
     def knows(self, windows: Summaries) -> Bools:
         """bool[n]: rows whose source is remembered."""
-        return _found(self._sources, sources(windows))[1]
+        return _found(self._sources, windows.rows["tag"])[1]
 
     def unseen(self, windows: Summaries) -> None:
         """Set the share of each window's destinations that its source has not spoken to in the hour before."""
         items = windows.items[windows.items["kind"] == ADDRESSES]
-        at, there = _found(self._known["tag"], _tags(sources(windows)[items["row"]], items))
+        at, there = _found(self._known["tag"], _tags(windows.rows["tag"][items["row"]], items))
         oldest = windows.rows["begin"][items["row"]] // SLOTS - WINDOWS
         there[there] &= self._known["window"][at[there]] >= oldest[there]
         every = np.bincount(items["row"], minlength=len(windows))
@@ -135,12 +126,9 @@ class Memory:
         steady as any beacon; what began last is what has changed. Of several the one counts whose first beat in the hour is the latest.
         """
         items = windows.items[_connections(windows.items)]
-        at, there = _found(self._known["tag"], _tags(sources(windows)[items["row"]], items))
+        at, there = _found(self._known["tag"], _tags(windows.rows["tag"][items["row"]], items))
         items, at = items[there], at[there]
-        parts = [_steadiness(self._known[at[begin : begin + _CHUNK]]) for begin in range(0, len(items), _CHUNK)]
-        if not parts:
-            return
-        beats, mean, score, first = (np.concatenate(some) for some in zip(*parts, strict=True))
+        beats, mean, score, first = _steadiness(self._known[at])
         order = np.flatnonzero((beats >= BEATS) & (score > STEADY))
         order = order[np.lexsort((items["hash"][order], score[order], first[order], items["row"][order]))]
         row = items["row"][order]
@@ -163,18 +151,12 @@ def _connections(items: npt.NDArray[np.void]) -> Bools:
 
 def _steadiness(known: npt.NDArray[np.void]) -> tuple[npt.NDArray[Any], ...]:
     """Of each pair's hour: slots with a start, mean gap between them in slots, how steady the gaps are, the first slot."""
-    order = (known["window"][:, None] + np.arange(1, WINDOWS + 1)) % WINDOWS  # the oldest window first
-    when = np.ascontiguousarray(np.take_along_axis(known["when"], order, axis=1), "<u8")
-    bits = np.unpackbits(when.view(np.uint8).reshape(len(known), WINDOWS, 8), axis=2, bitorder="little")
-    row, slot = np.nonzero(bits[:, :, :SLOTS].reshape(len(known), WINDOWS * SLOTS))
-    beats = np.bincount(row, minlength=len(known))
+    n = len(known)
+    beats, first, total, squares = (np.zeros(n, np.int64) for _ in range(4))
+    gaps_of_hours(np.ascontiguousarray(known["when"]), np.ascontiguousarray(known["window"]), SLOTS, beats, first, total, squares)
     gaps = np.maximum(beats - 1, 1)
-    same = row[1:] == row[:-1]
-    gap, of = np.diff(slot)[same].astype(np.float64), row[1:][same]
-    mean = np.bincount(of, gap, minlength=len(known)) / gaps
-    variance = np.maximum(np.bincount(of, gap**2, minlength=len(known)) / gaps - mean**2, 0.0)
-    first = np.zeros(len(known), np.int64)
-    first[row[::-1]] = slot[::-1]  # of several the last one written stays, which is the first slot
+    mean = total / gaps
+    variance = np.maximum(squares / gaps - mean**2, 0.0)
     return beats, mean, (1 - 1 / np.maximum(beats, 1)) / (1 + np.sqrt(variance) / np.maximum(mean, 1e-9)), first
 
 

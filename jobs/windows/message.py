@@ -13,13 +13,12 @@ import numpy as np
 
 from jobs.metering.bucket import Emission
 from jobs.windows.blob import BlobError, pack, unpack
-from jobs.windows.memory import sources
 from jobs.windows.slots import SECONDS, summed
 from jobs.windows.summary import Summaries
 
 
 @dataclass(frozen=True)
-class Part:
+class BucketPart:
     """What one bucket of a meter says of one batch.
 
     Attributes
@@ -50,9 +49,10 @@ class Part:
     offset: int = -1
 
     @classmethod
-    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int) -> Part:
-        """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`."""
-        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, summed(emission.slices, emission.domains))
+    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int, ipv6_prefix: int = 128) -> BucketPart:
+        """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`; ``ipv6_prefix``: bits that make a source."""
+        slots = summed(emission.slices, emission.domains, ipv6_prefix)
+        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, slots)
 
     def encode(self) -> bytes:
         """As bytes."""
@@ -60,7 +60,7 @@ class Part:
         return pack(self.summaries, seconds=SECONDS, **said)
 
     @staticmethod
-    def decode(value: bytes) -> Part:
+    def decode(value: bytes) -> BucketPart:
         """Inverse of :meth:`encode`.
 
         Raises
@@ -75,14 +75,14 @@ class Part:
             clocks = {str(name): int(clock) for name, clock in about["clocks"].items()}
             bucket, buckets, version = (int(about[name]) for name in ("bucket", "buckets", "version"))
             ended = tuple(map(str, about["ended"]))
-            return Part(str(about["query"]), bucket, buckets, version, clocks, ended, summaries, int(about["offset"]))
+            return BucketPart(str(about["query"]), bucket, buckets, version, clocks, ended, summaries, int(about["offset"]))
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             if isinstance(e, BlobError):
                 raise
             raise BlobError(f"damaged summaries of windows: {type(e).__name__}: {e}") from e
 
-    def split(self, buckets: int, offset: int) -> list[Part]:
+    def split(self, buckets: int, offset: int) -> list[BucketPart]:
         """The same for each bucket of windows: its sources, all clocks."""
-        bucket = sources(self.summaries) % np.uint64(buckets)
+        bucket = self.summaries.rows["tag"] % np.uint64(buckets)
         said = (self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended)
-        return [Part(*said, self.summaries.where(bucket == b), offset) for b in range(buckets)]
+        return [BucketPart(*said, self.summaries.where(bucket == b), offset) for b in range(buckets)]

@@ -17,4 +17,7 @@ class WindowsSettings(Section):
         100_000, ge=16, description="sources of one slot over all buckets; beyond, those that say least are summed up by prefix"
     )
     max_known: int = Field(1_000_000, ge=1000, description="destinations and pairs of the last hour that are remembered, over all buckets")
+    ipv6_prefix: int = Field(
+        128, ge=48, le=128, description="bits of an IPv6 address that make a source; 64: the temporary addresses of a network are one"
+    )
     trigger_ms: int = Field(500, ge=0, description="milliseconds between two batches of the windows query")

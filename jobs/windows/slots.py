@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.windows.hashing import mixed
+from jobs.windows.prefixes import shorten
 from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, PORTS, ROW_DTYPE, SLOTS, Summaries, grouped
 from schemas.windows import SIZES
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
@@ -22,13 +23,24 @@ _SAME = {
 }  # fmt: skip
 
 
-def summed(slices: npt.NDArray[np.void], domains: Sequence[str]) -> Summaries:
-    """Slices (:data:`jobs.metering.slices.SLICE_DTYPE`, of slots of :data:`SECONDS`) by source and slot."""
+def summed(slices: npt.NDArray[np.void], domains: Sequence[str], ipv6_prefix: int = 128) -> Summaries:
+    """Slices by source and slot.
+
+    Parameters
+    ----------
+    slices
+        :data:`jobs.metering.slices.SLICE_DTYPE`, of slots of :data:`SECONDS`.
+    domains
+        Names by their domain number.
+    ipv6_prefix
+        Bits of an IPv6 address that make a source: with 64 the temporary addresses of a network's hosts (RFC 8981) are one.
+    """
     n = len(slices)
     rows = np.zeros(n, ROW_DTYPE)
     for name in ("domain", "ipver", "src_hi", "src_lo", "first", "last"):
         rows[name] = slices[name]
     rows["bits"] = np.where(slices["ipver"] == 4, 32, 128)
+    shorten(rows, 32, ipv6_prefix, domains)
     rows["begin"] = slices["slot"]
     for name, source in _SAME.items():
         rows[name] = slices[source]

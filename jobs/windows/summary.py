@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.grouping import FIRST, LEAST, MOST, NOTHING, SUM, item_places, sample_items, sum_rows
 from schemas.windows import SIZES
 
 #: Smallest hashes that are kept of each kind, of one source and window. Beyond, numbers are estimates: 9 % (one standard error).
@@ -28,9 +29,9 @@ SLOTS = SIZES[-1] // SIZES[0]
 
 #: What tells a source from another. ``bits``: length of its prefix, 32 or 128 for one address (:mod:`jobs.windows.fold`).
 SOURCE: tuple[str, ...] = ("domain", "ipver", "bits", "src_hi", "src_lo")
-#: What tells a summary from another. ``begin``: number of its first 5 s slot since 1970.
-KEY: tuple[str, ...] = (*SOURCE, "begin")
-_KEY_FIELDS = [("domain", "u4"), ("ipver", "u2"), ("bits", "u2"), ("src_hi", "u8"), ("src_lo", "u8"), ("begin", "i8")]
+#: What tells a summary from another. ``tag``: a hash of the source; ``begin``: number of its first 5 s slot since 1970.
+KEY: tuple[str, ...] = ("tag", "begin")
+_KEY_FIELDS = [("tag", "u8"), ("domain", "u4"), ("ipver", "u2"), ("bits", "u2"), ("src_hi", "u8"), ("src_lo", "u8"), ("begin", "i8")]
 #: Numbers that add up. "out" is from the source, which began the flow, "in" is to it.
 COUNTERS: tuple[str, ...] = (
     "packets_out", "packets_in", "bytes_out", "bytes_in", "data_out", "data_in", "flows_started", "syn", "syn_ack", "ack_out", "ack_in",
@@ -68,6 +69,18 @@ ITEM_DTYPE = np.dtype(
     ]
 )
 
+_WORDS: tuple[str, ...] = tuple(
+    name for name in ROW_DTYPE.names or () if name not in ("ipver", "bits")
+)  # 8 bytes each, or those with domain
+_RULE_OF = {
+    **dict.fromkeys(("parts", *COUNTERS, *(f"{name}_{what}" for name in SERIES for what in ("sum", "sq"))), SUM),
+    **dict.fromkeys(("first", *(f"{name}_min" for name in SERIES)), LEAST),
+    **dict.fromkeys(("last", *(f"{name}_max" for name in SERIES)), MOST),
+    **dict.fromkeys(RECALLED, NOTHING),
+}
+_RULES = np.array([_RULE_OF.get(name, FIRST) for name in _WORDS], np.int64)
+_KEY_WORDS = (_WORDS.index("tag"), _WORDS.index("begin"))
+
 
 @dataclass(frozen=True)
 class Summaries:
@@ -99,11 +112,14 @@ class Summaries:
         return tuple(self._distinct(kind) for kind in (ADDRESSES, PORTS, PAIRS))
 
     def _distinct(self, kind: int) -> npt.NDArray[np.float64]:
-        items = self.items[self.items["kind"] == kind]
-        count = np.bincount(items["row"], minlength=len(self)).astype(np.float64)
-        largest = np.zeros(len(self), np.uint64)
-        np.maximum.at(largest, items["row"], items["hash"])
+        at = np.flatnonzero(self.items["kind"] == kind)
+        row = self.items["row"][at]
+        count = np.bincount(row, minlength=len(self)).astype(np.float64)
         full = count >= K
+        if not full.any():
+            return count
+        largest = np.zeros(len(self), np.uint64)
+        largest[row] = self.items["hash"][at]  # of several the last one stays, which is the largest
         count[full] = np.round((K - 1) / ((largest[full].astype(np.float64) + 1.0) / 2.0**64))
         return count
 
@@ -114,6 +130,8 @@ class Summaries:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Summaries:
         """The rows that a mask selects."""
+        if mask.all():
+            return self
         at = np.cumsum(mask) - 1
         items = self.items[mask[self.items["row"]]]
         items["row"] = at[items["row"]]
@@ -123,66 +141,45 @@ class Summaries:
 def merge(parts: Sequence[Summaries]) -> Summaries:
     """All summaries together, those of the same key merged."""
     parts = [part for part in parts if len(part)]
-    if not parts:
-        return Summaries.none()
+    if len(parts) < 2:
+        return parts[0] if parts else Summaries.none()
+    rows, items = np.concatenate([part.rows for part in parts]), np.concatenate([part.items for part in parts])
+    lengths = [len(part) for part in parts]
+    items["row"] += np.repeat(np.cumsum([0, *lengths[:-1]]), [len(part.items) for part in parts])
     domains = tuple(sorted({part.domains[i] for part in parts for i in np.unique(part.rows["domain"])}))
-    rows, items, at = [], [], 0
-    for part in parts:
-        renumbered = part.rows.copy()
-        number = np.array([domains.index(name) if name in domains else 0 for name in part.domains], np.uint16)
-        renumbered["domain"] = number[part.rows["domain"]]
-        moved = part.items.copy()
-        moved["row"] += at
-        rows.append(renumbered)
-        items.append(moved)
-        at += len(part)
-    return grouped(np.concatenate(rows), np.concatenate(items), domains)
+    if any(part.domains != domains for part in parts):
+        at = 0
+        for part, n in zip(parts, lengths, strict=True):
+            number = np.array([domains.index(name) if name in domains else 0 for name in part.domains], np.uint32)
+            rows["domain"][at : at + n] = number[part.rows["domain"]]
+            at += n
+    return grouped(rows, items, domains)
 
 
 def grouped(rows: npt.NDArray[np.void], items: npt.NDArray[np.void], domains: tuple[str, ...]) -> Summaries:
     """Rows in any order, the same key any number of times, as summaries; ``items`` are by their rows."""
-    if not len(rows):
+    n = len(rows)
+    if not n:
         return Summaries.none()
-    order = np.lexsort([rows[name] for name in reversed(KEY)])
-    rows = rows[order]
-    begins = np.ones(len(rows), bool)
-    begins[1:] = np.logical_or.reduce([rows[name][1:] != rows[name][:-1] for name in KEY])
-    starts = np.flatnonzero(begins)
-    group = np.cumsum(begins) - 1
-    out = np.zeros(len(starts), ROW_DTYPE)
-    for name in KEY:
-        out[name] = rows[name][starts]
-    for name in ("parts", *COUNTERS, *(f"{name}_{what}" for name in SERIES for what in ("sum", "sq"))):
-        out[name] = np.add.reduceat(rows[name], starts)
-    out["first"], out["last"] = np.minimum.reduceat(rows["first"], starts), np.maximum.reduceat(rows["last"], starts)
-    for name in SERIES:
-        out[f"{name}_min"] = np.minimum.reduceat(rows[f"{name}_min"], starts)
-        out[f"{name}_max"] = np.maximum.reduceat(rows[f"{name}_max"], starts)
-    place = np.empty(len(rows), np.int64)
-    place[order] = group
-    moved = items.copy()
-    moved["row"] = place[items["row"]]
-    return Summaries(out, _sampled(moved), domains)
+    order = np.lexsort((rows["begin"], rows["tag"])) if np.ptp(rows["begin"]) else np.argsort(rows["tag"], kind="stable")
+    words = np.ascontiguousarray(rows).view(np.int64).reshape(n, -1)
+    out, group = np.empty_like(words), np.empty(n, np.int64)
+    count = sum_rows(words, order, _RULES, *_KEY_WORDS, out, group)
+    return Summaries(out[:count].copy().reshape(-1).view(ROW_DTYPE), _sampled(items, group), domains)
 
 
-def _sampled(items: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
     """Items of the same row, kind and hash as one; of each row and kind the :data:`K` smallest hashes."""
-    if not len(items):
+    m = len(items)
+    if not m:
         return items
-    items = items[np.lexsort((items["hash"], items["kind"], items["row"]))]
-    same_kind = (items["row"][1:] == items["row"][:-1]) & (items["kind"][1:] == items["kind"][:-1])
-    begins = np.ones(len(items), bool)
-    begins[1:] = ~same_kind | (items["hash"][1:] != items["hash"][:-1])
-    starts = np.flatnonzero(begins)
-    out = items[starts]
-    for name in ("packets", "bytes_out", "bytes_in", "started", "syn"):
-        out[name] = np.add.reduceat(items[name], starts)
-    out["when"] = np.bitwise_or.reduceat(items["when"], starts)
-    first = np.ones(len(out), bool)
-    first[1:] = (out["row"][1:] != out["row"][:-1]) | (out["kind"][1:] != out["kind"][:-1])
-    begin = np.flatnonzero(first)
-    rank = np.arange(len(out)) - begin[np.cumsum(first) - 1]
-    return np.asarray(out[rank < K])
+    words = np.ascontiguousarray(items).view(np.int64).reshape(m, -1)
+    rows = group[items["row"]]
+    places = np.empty(m, np.uint64)
+    item_places(words, rows, places)
+    out = np.empty_like(words)
+    count = sample_items(words, rows, np.argsort(places, kind="stable"), places, K, out)
+    return np.asarray(out[:count].copy().reshape(-1).view(ITEM_DTYPE))
 
 
 def closed(parts: Summaries) -> Summaries:

@@ -70,7 +70,8 @@ def _probe(
         tcp.refuse()
 
 
-def _tcp_scan(ctx: Context, t: int, packets: int, full: bool, gap: float) -> Iterator[int]:
+def tcp_scan(ctx: Context, t: int, packets: int, full: bool, gap: float) -> Iterator[int]:
+    """About as many packets, half-open or by full connections, ``gap`` ns give or take a half between probes."""
     rng = ctx.rng
     scanner = ctx.world.attacker(rng)
     if not full:
@@ -87,18 +88,18 @@ def _tcp_scan(ctx: Context, t: int, packets: int, full: bool, gap: float) -> Ite
 
 def syn_scan(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
     """Half-open scan; from one source port or many; 20 to some thousand probes a second."""
-    return _tcp_scan(ctx, t, packets, False, min(span / max(1, packets / 2.1), S / ctx.rng.choice((20, 80, 300, 1000, 3000))))
+    return tcp_scan(ctx, t, packets, False, min(span / max(1, packets / 2.1), S / ctx.rng.choice((20, 80, 300, 1000, 3000))))
 
 
 def connect_scan(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
     """Scan by full connections through the host's own stack."""
-    return _tcp_scan(ctx, t, packets, True, min(span / max(1, packets / 2.1), S / ctx.rng.choice((10, 40, 150, 600))))
+    return tcp_scan(ctx, t, packets, True, min(span / max(1, packets / 2.1), S / ctx.rng.choice((10, 40, 150, 600))))
 
 
 def slow_scan(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
     """Scan with long pauses: below the rate at which a detector by count wakes."""
     n = max(6, min(packets // 2, int(span / (0.25 * S))))
-    return _tcp_scan(ctx, t, n * 2, ctx.rng.random() < 0.3, span / n)
+    return tcp_scan(ctx, t, n * 2, ctx.rng.random() < 0.3, span / n)
 
 
 def udp_scan(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:

@@ -20,18 +20,23 @@ def ssh_brute_force(ctx: Context, t: int, packets: int, span: int) -> Iterator[i
     count = max(3, int(packets / (17 + 3 * attempts)))
     gap, think = min(span / count, S / rng.choice((0.5, 2, 8, 20))), rng.choice((0.001, 0.02, 0.3))
     for _ in range(count):
-        tcp = Tcp(ctx, attacker, server, port, t).connect()
-        ssh_login(tcp, rng.randint(1, attempts), think, line)
-        tcp.wait(rng.uniform(0.1, 30) * MS)
-        draw = rng.random()
-        tcp.close(SERVER) if draw < 0.4 else tcp.reset() if draw < 0.6 else tcp.close()
+        ssh_tries(Tcp(ctx, attacker, server, port, t).connect(), attempts, think, line)
         t += int(gap * rng.uniform(0.3, 1.7))
         yield t
 
 
+def ssh_tries(tcp: Tcp, attempts: int, think: float, line: str) -> None:
+    """Up to ``attempts`` passwords on one connection, and its end; ``think``: seconds between them, ``line``: what the client is."""
+    rng = tcp.rng
+    ssh_login(tcp, rng.randint(1, attempts), think, line)
+    tcp.wait(rng.uniform(0.1, 30) * MS)
+    draw = rng.random()
+    tcp.close(SERVER) if draw < 0.4 else tcp.reset() if draw < 0.6 else tcp.close()
+
+
 def ftp_brute_force(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
     """Password attempts over FTP: refused, again, until the server hangs up."""
-    rng, world, pool = ctx.rng, ctx.world, ctx.pool
+    rng, world = ctx.rng, ctx.world
     attacker, server = world.attacker(rng), rng.choice(world.servers[1:])
     if attacker.ip4 == server.ip4:
         return
@@ -40,17 +45,22 @@ def ftp_brute_force(ctx: Context, t: int, packets: int, span: int) -> Iterator[i
     gap, think = min(span / count, S / rng.choice((0.5, 2, 8, 30))), rng.choice((0.5, 10, 120)) * MS
     delay = rng.choice((2, 300, 1500, 2500)) * MS
     for _ in range(count):
-        tcp = Tcp(ctx, attacker, server, 21, t).connect()
-        tcp.wait(rng.uniform(1, 20) * MS).send(SERVER, pool.line("220 FTP server ready"))
-        for _ in range(rng.randint(1, attempts)):
-            tcp.reply(CLIENT, pool.line("USER admin"), rng.expovariate(1 / think)).reply(SERVER, pool.line("331 Password required"), MS)
-            tcp.reply(CLIENT, pool.line("PASS letmein1"), rng.expovariate(1 / think))
-            tcp.reply(SERVER, pool.line("530 Login incorrect"), delay * rng.uniform(0.8, 1.2))
-        tcp.wait(rng.uniform(0.1, 10) * MS)
-        draw = rng.random()
-        tcp.close() if draw < 0.6 else tcp.close(SERVER) if draw < 0.8 else tcp.reset()
+        ftp_tries(Tcp(ctx, attacker, server, 21, t).connect(), attempts, think, delay)
         t += int(gap * rng.uniform(0.3, 1.7))
         yield t
+
+
+def ftp_tries(tcp: Tcp, attempts: int, think: float, delay: float) -> None:
+    """Up to ``attempts`` passwords on one connection, and its end; the client waits ``think`` ns, the server ``delay`` ns."""
+    rng, pool = tcp.rng, tcp.ctx.pool
+    tcp.wait(rng.uniform(1, 20) * MS).send(SERVER, pool.line("220 FTP server ready"))
+    for _ in range(rng.randint(1, attempts)):
+        tcp.reply(CLIENT, pool.line("USER admin"), rng.expovariate(1 / think)).reply(SERVER, pool.line("331 Password required"), MS)
+        tcp.reply(CLIENT, pool.line("PASS letmein1"), rng.expovariate(1 / think))
+        tcp.reply(SERVER, pool.line("530 Login incorrect"), delay * rng.uniform(0.8, 1.2))
+    tcp.wait(rng.uniform(0.1, 10) * MS)
+    draw = rng.random()
+    tcp.close() if draw < 0.6 else tcp.close(SERVER) if draw < 0.8 else tcp.reset()
 
 
 def web_injection(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
@@ -79,7 +89,7 @@ def web_injection(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
 
 def botnet_beacon(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:
     """Bots report to their controller at an interval with some jitter; short answers, now and then a longer one."""
-    rng, world, pool = ctx.rng, ctx.world, ctx.pool
+    rng, world = ctx.rng, ctx.world
     controller, port = world.outsider(rng.choice(world.users).stack, rng), rng.choice((443, 443, 80, 8080, 4444, 6667))
     bots = rng.sample(world.clients, rng.randint(1, min(4, len(world.clients))))
     count = max(3, int(packets / 11))
@@ -89,21 +99,25 @@ def botnet_beacon(ctx: Context, t: int, packets: int, span: int) -> Iterator[int
     for i in range(count):
         for bot in bots if i * len(bots) < count else ():
             tcp = Tcp(ctx, bot, controller, port, t + rng.randrange(int(0.3 * every)), loss=0.0)
-            if rng.random() < 0.06:
-                tcp.syn_only(2)
-                continue
-            tcp.connect()
-            if tls:
-                tls_handshake(tcp)
-            tcp.wait(rng.uniform(0.1, 8) * MS).send(CLIENT, pool.noise(rng, size + rng.randint(0, 16)))
-            tcp.reply(
-                SERVER,
-                pool.noise(rng, answer + rng.randint(1, 12) if rng.random() < 0.93 else rng.randint(600, 9000)),
-                rng.uniform(0.2, 9) * MS,
-            )
-            tcp.wait(rng.uniform(0.1, 5) * MS).close(CLIENT if rng.random() < 0.7 else SERVER)
+            report(tcp, tls, size, answer)
         t += int(every * (1 + rng.uniform(-jitter, jitter)))
         yield t
+
+
+def report(tcp: Tcp, tls: bool, size: int, answer: int) -> None:
+    """A bot's report of about ``size`` bytes and the controller's answer, mostly of ``answer`` bytes; sometimes it is not there."""
+    rng, pool = tcp.rng, tcp.ctx.pool
+    if rng.random() < 0.06:
+        tcp.syn_only(2)
+        return
+    tcp.connect()
+    if tls:
+        tls_handshake(tcp)
+    tcp.wait(rng.uniform(0.1, 8) * MS).send(CLIENT, pool.noise(rng, size + rng.randint(0, 16)))
+    tcp.reply(
+        SERVER, pool.noise(rng, answer + rng.randint(1, 12) if rng.random() < 0.93 else rng.randint(600, 9000)), rng.uniform(0.2, 9) * MS
+    )
+    tcp.wait(rng.uniform(0.1, 5) * MS).close(CLIENT if rng.random() < 0.7 else SERVER)
 
 
 def dns_tunnel(ctx: Context, t: int, packets: int, span: int) -> Iterator[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sensors.generate.conversation import Context
 from sensors.generate.kinds import ATTACK_KINDS, SLOW
 from sensors.generate.scenario import Scenario
 
@@ -14,13 +16,12 @@ _FLOWS = {"SYN_FLOOD": 0.3, "UDP_FLOOD": 0.3, "SYN_SCAN": 0.4, "CONNECT_SCAN": 0
 
 @dataclass(frozen=True)
 class Campaign:
-    """One attack: what, when (ns), how many packets, over which time (ns)."""
+    """One attack, or a habit of a host: its label, when it begins (ns), and how it is written (:data:`sensors.generate.kinds.Attack`)."""
 
     label: str
     start: int
-    packets: int
-    span: int
     seed: str
+    write: Callable[[Context], Iterator[int]]
 
     def rng(self) -> random.Random:
         """The campaign's own randomness."""
@@ -33,7 +34,7 @@ def plan(s: Scenario) -> list[Campaign]:
     campaigns = _waves(s, rng) if s.waves else _mixed(s, rng)
     if s.flood_packets:
         third = int(s.duration_s * 1e9) // 3
-        campaigns.append(Campaign("SYN_FLOOD", s.start_ns + third, s.flood_packets, third, f"{s.seed}/flood"))
+        campaigns.append(_written("SYN_FLOOD", s.start_ns + third, s.flood_packets, third, f"{s.seed}/flood"))
     return campaigns
 
 
@@ -81,4 +82,8 @@ def _mixed(s: Scenario, rng: random.Random) -> list[Campaign]:
 
 def _campaign(s: Scenario, kind: str, i: int, start: float, span: float, packets: float) -> Campaign:
     fewest = ATTACK_KINDS[kind][2]
-    return Campaign(kind, s.start_ns + int(start), max(fewest, int(packets)), max(1, int(span)), f"{s.seed}/{kind}/{i}")
+    return _written(kind, s.start_ns + int(start), max(fewest, int(packets)), max(1, int(span)), f"{s.seed}/{kind}/{i}")
+
+
+def _written(kind: str, start: int, packets: int, span: int, seed: str) -> Campaign:
+    return Campaign(kind, start, seed, lambda ctx: ATTACK_KINDS[kind][0](ctx, start, packets, span))

@@ -18,7 +18,8 @@ from schemas.labels import BENIGN
 from sensors.generate.campaigns import Campaign, plan
 from sensors.generate.conversation import Context
 from sensors.generate.hosts import World
-from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
+from sensors.generate.hours import habits, patient
+from sensors.generate.kinds import BENIGN_KINDS
 from sensors.generate.pace import Pace
 from sensors.generate.payloads import Pool
 from sensors.generate.render import render
@@ -38,6 +39,8 @@ class PacketWriter(Protocol):
 
 
 _EMPTY = np.empty((0, WIDTH), np.int64)
+#: At the pace of an office: the longest transfer (bytes), and ns of a slice.
+_SLOW_BYTES, _SLOW_SLICE = 150_000, 10_000_000_000
 
 
 class TrafficGenerator:
@@ -50,9 +53,10 @@ class TrafficGenerator:
         self.pool = Pool(scenario.seed)
         self.world = World(random.Random(f"{scenario.seed}/world"), scenario.clients, scenario.servers, scenario.outside)
         total = scenario.rate * scenario.duration_s
-        self._max_bytes = int(min(4_000_000, max(60_000, total * 12)))
+        # where a second has few packets one download must not silence everybody for minutes
+        self._max_bytes = _SLOW_BYTES if scenario.slow else int(min(4_000_000, max(60_000, total * 12)))
         # about 8,000 packets a slice
-        self._slice = int(min(250_000_000, max(5_000_000, 8_000 / scenario.rate * 1e9)))
+        self._slice = int(min(_SLOW_SLICE if scenario.slow else 250_000_000, max(5_000_000, 8_000 / scenario.rate * 1e9)))
         self._slices = -(-int(scenario.duration_s * 1e9) // self._slice)
         self._pending: dict[int, list[np.ndarray]] = defaultdict(list)
         self._frames = self._run()
@@ -87,6 +91,8 @@ class TrafficGenerator:
         s = self.scenario
         if s.repeat:
             return [Repeater(self)]
+        if s.slow:
+            return [Ambient(self), Campaigns(self, habits(s, self.world)), Campaigns(self, patient(s))]
         writers: list[PacketWriter] = [Campaigns(self, plan(s))]
         if s.attack_share < 1:
             writers.insert(0, Ambient(self))
@@ -129,7 +135,7 @@ class Ambient:
         total = min(20_000.0, 0.15 * s.rate * s.duration_s)
         shares = sum(BENIGN_KINDS[n][1] for n in self._names)
         self._built = {n: self._ctx.rng.random() * total * BENIGN_KINDS[n][1] / shares for n in self._names}
-        self._pace = Pace(s.rate * (1 - s.attack_share), run.slice_ns)
+        self._pace = Pace(s.rate * (1 if s.slow else 1 - s.attack_share), run.slice_ns)
 
     def write(self, k: int, begin: int, end: int) -> np.ndarray:
         """Conversations that start in slice ``k``; returns their packets in time order."""
@@ -155,7 +161,7 @@ class Ambient:
 
 
 class Campaigns:
-    """Attack campaigns, each advanced as far as the slice reaches."""
+    """Campaigns, each advanced as far as the slice reaches."""
 
     def __init__(self, run: TrafficGenerator, campaigns: list[Campaign]) -> None:
         self._run = run
@@ -167,14 +173,15 @@ class Campaigns:
         while self._waiting and self._waiting[-1].start < end:
             c = self._waiting.pop()
             ctx = self._run.context(c.rng(), c.label)
-            self._active.append((ctx, ATTACK_KINDS[c.label][0](ctx, c.start, c.packets, c.span), c.start))
+            self._active.append((ctx, c.write(ctx), c.start))
         parts: list[np.ndarray] = []
         going = []
         for ctx, steps, t in self._active:
             at: int | None = t
             while at is not None and at < end:
                 at = next(steps, None)
-            parts.append(ctx.packets())
+            if at != t:  # most of many rest for most of the time
+                parts.append(ctx.packets())
             if at is not None:
                 going.append((ctx, steps, at))
         self._active = going

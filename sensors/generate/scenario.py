@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from infra.errors import ConfigError
+from sensors.generate.attack_patient import PATIENT_KINDS
 from sensors.generate.kinds import ATTACK_KINDS, BENIGN_KINDS
 
 #: 2026-01-05 09:00:00 UTC: captures of one seed are the same bytes whenever they are made.
@@ -43,6 +44,11 @@ class Scenario:
         One-packet flows of a SYN flood in the middle of the scenario, beside the rest.
     repeat : bool
         Repeat short conversations with other addresses, ports and times: cheap to make, for load.
+    slow : str
+        ``any``: traffic of an office for hours. Hosts have habits (polls, checks, keep-alives), attacks take their time, their pauses
+        drawn for each campaign (:mod:`sensors.generate.attack_patient`); ``typical``: the pauses are the usual ones of the kind. ``rate``
+        is then that of the benign packets beside habits, and ``attack_share`` the share of time in which a campaign of each kind goes on.
+        Empty: not so.
     """
 
     seed: int = 7
@@ -57,6 +63,7 @@ class Scenario:
     waves: bool = False
     flood_packets: int = 0
     repeat: bool = False
+    slow: Literal["", "any", "typical"] = ""
 
     def __post_init__(self) -> None:
         _within("duration", self.duration_s, 0.1, 86_400.0)
@@ -70,6 +77,8 @@ class Scenario:
             if kind not in ATTACK_KINDS and kind not in BENIGN_KINDS:
                 known = ", ".join([*BENIGN_KINDS, *ATTACK_KINDS])
                 raise ConfigError(f"unknown kind of traffic {kind!r}", f"known kinds: {known}")
+            if self.slow and kind in ATTACK_KINDS and kind not in PATIENT_KINDS:
+                raise ConfigError(f"no {kind} takes hours", f"those that do: {', '.join(PATIENT_KINDS)}")
 
     @property
     def end_ns(self) -> int:
@@ -84,8 +93,11 @@ class Scenario:
     @property
     def attack_kinds(self) -> tuple[str, ...]:
         """Attack labels taken, in a fixed order; benign kinds alone take none."""
-        return tuple(k for k in ATTACK_KINDS if k in self.kinds or not self.kinds)
+        return tuple(k for k in (PATIENT_KINDS if self.slow else ATTACK_KINDS) if k in self.kinds or not self.kinds)
 
+
+#: A few packets a second of two dozen hosts and six servers: a day is less than a million packets.
+_OFFICE = Scenario(duration_s=14_400.0, rate=4.0, attack_share=0.6, clients=24, servers=6, outside=60, slow="any")
 
 PRESETS: dict[str, Scenario] = {
     "demo": Scenario(waves=True),
@@ -93,6 +105,8 @@ PRESETS: dict[str, Scenario] = {
     "bench": Scenario(duration_s=120.0, rate=100_000.0, attack_share=0.15, clients=400, servers=60, outside=4000, repeat=True),
     "flood": Scenario(duration_s=30.0, rate=2000.0, attack_share=0.1, flood_packets=100_000),
     "flood-1m": Scenario(duration_s=30.0, rate=2000.0, attack_share=0.1, flood_packets=1_000_000),
+    "slow": _OFFICE,
+    "quiet": replace(_OFFICE, duration_s=86_400.0, attack_share=0.0),
 }
 
 

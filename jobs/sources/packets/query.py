@@ -46,7 +46,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         most=rules.max_offsets_per_trigger,
         fail_on_data_loss=rules.fail_on_data_loss,
     )
-    windows = settings.section(WindowsSettings).enabled
-    rows = meter(packets, place.id, rules, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), windows=windows)
+    windows = settings.section(WindowsSettings)
+    rows = meter(packets, place.id, rules, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), windows if windows.enabled else None)
     messages = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value, place.id, prefix)), KAFKA_DDL)
     return write(messages, settings, NAME, place, rules.trigger_ms)

@@ -17,7 +17,8 @@ from jobs.metering.settings import MeterSettings
 from jobs.runtime import mapstore
 from jobs.runtime.mapstore import MapStore
 from jobs.runtime.workers import settle, settled
-from jobs.windows.message import Part
+from jobs.windows.message import BucketPart
+from jobs.windows.settings import WindowsSettings
 from jobs.windows.slots import SECONDS
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ class MeterProcessor(StatefulProcessor):
     settings
         Metering rules.
     windows
-        Whether what fell into each 5 s slot is handed on too.
+        Those of the windows for which what fell into each 5 s slot is handed on, too; None: it is not.
     """
 
-    def __init__(self, query: str, buckets: int, settings: MeterSettings, windows: bool) -> None:
+    def __init__(self, query: str, buckets: int, settings: MeterSettings, windows: WindowsSettings | None) -> None:
         self._query = query
         self._buckets = buckets
         self._settings = settings
+        self._windows = windows
         self._slice_s = SECONDS if windows else 0
 
     def init(self, handle: StatefulProcessorHandle) -> None:
@@ -131,8 +133,8 @@ class MeterProcessor(StatefulProcessor):
         emission = state.meter.ingest(digests, now_ms)
         store.set_meta(segments.save(self._query, state, emission, store))
         out += [flows.encode() for flows in pack(emission, bucket, state.version)]
-        if self._slice_s and emission.clocks:
-            part = Part.of(emission, self._query, bucket, self._buckets, state.version)
+        if self._windows and emission.clocks:
+            part = BucketPart.of(emission, self._query, bucket, self._buckets, state.version, self._windows.ipv6_prefix)
             out.append(WindowPart(bucket, state.version, part.encode()).encode())
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
@@ -145,7 +147,9 @@ class MeterProcessor(StatefulProcessor):
         settle()
 
 
-def meter(packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int, *, windows: bool = False) -> DataFrame:
+def meter(
+    packets: DataFrame, query: str, settings: MeterSettings, shuffle_partitions: int, windows: WindowsSettings | None = None
+) -> DataFrame:
     """Rows of ``OUT_DDL`` from a stream of Kafka rows of ``raw-packets``.
 
     A tick per second from Spark's rate source carries the wall clock to every bucket, so that sensors that died and JSON

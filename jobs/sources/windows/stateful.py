@@ -17,7 +17,7 @@ from jobs.runtime.workers import settle, settled
 from jobs.windows import kept
 from jobs.windows.blob import BlobError
 from jobs.windows.cascade import Bounds, Made
-from jobs.windows.message import Part
+from jobs.windows.message import BucketPart
 from jobs.windows.records import records
 from jobs.windows.settings import WindowsSettings
 from schemas.windowrecords import CONTENT_WINDOW_SLICES
@@ -49,7 +49,7 @@ def parts(batches: Iterable[pa.RecordBatch], buckets: int, name: str, kafka: Kaf
             try:
                 if (kind := headers.get(Header.CONTENT_TYPE, b"").decode("utf-8", "replace")) != CONTENT_WINDOW_SLICES:
                     raise BlobError(f"content type {kind!r}, expected {CONTENT_WINDOW_SLICES!r}")
-                part = Part.decode(row["value"] or b"")
+                part = BucketPart.decode(row["value"] or b"")
             except BlobError as e:
                 letters.append(DeadLetter(row["value"], f"window-slices: {e}", row["topic"], row["partition"], row["offset"], name))
                 continue
@@ -80,7 +80,7 @@ class WindowProcessor(StatefulProcessor):
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         bucket = int(key[0])
-        told = [Part.decode(blob) for frame in rows for blob in frame["part"]]
+        told = [BucketPart.decode(blob) for frame in rows for blob in frame["part"]]
         store = MapStore(self._state, mapstore.folder("open-windows", self._query, bucket))
         held = kept.load(self._query, bucket, store.meta(), store, partial=self._partial, bounds=self._bounds)
         before = _counts(held)
@@ -98,7 +98,7 @@ class WindowProcessor(StatefulProcessor):
         settle()
 
 
-def _counts(held: kept.Kept) -> dict[str, int]:
+def _counts(held: kept.HeldWindows) -> dict[str, int]:
     accounts = held.feed.cascade.accounts.values()
     return {name: sum(counts[name] for counts in accounts) for name in _COUNTED}
 

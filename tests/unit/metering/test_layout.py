@@ -26,6 +26,7 @@ from jobs.metering.layout import (
     RefusedBlob,
     Segment,
     Tick,
+    WindowPart,
     decode,
     kind_of,
 )
@@ -77,6 +78,7 @@ def blobs() -> dict[Kind, bytes]:
         Kind.ACCOUNTS: AccountRows(9, [{"domain": "s", "bucket": 3, "packets": 5}]).encode(),
         Kind.BUCKET: state().encode(),
         Kind.SEGMENT: Segment(b"nonce..9", np.array([1, 1 << 40], np.uint64), rows).encode(plain=True),
+        Kind.WINDOWS: WindowPart(3, 9, b"whatever it is").encode(),
     }
 
 
@@ -91,6 +93,7 @@ def test_what_passes_from_step_to_step_is_read_as_it_was_written() -> None:
     assert decode(made[Kind.TICK]) == Tick(1_795_779_573_085)
     assert decode(made[Kind.FLOWS]) == FlowRows(3, 9, 4096, True, 2, ["s", ""], ["s"], 513, squeeze(filled(2, ROW_DTYPE)))
     assert decode(made[Kind.ACCOUNTS]) == AccountRows(9, [{"domain": "s", "bucket": 3, "packets": 5}])
+    assert decode(made[Kind.WINDOWS]) == WindowPart(3, 9, b"whatever it is")
     assert [kind_of(blob) for blob in made.values()] == list(Kind)
 
 
@@ -120,6 +123,7 @@ FROZEN = {
     (Kind.ACCOUNTS, 1): "6006bd9d6c11e0f2",
     (Kind.BUCKET, 1): "4d7f717b0a32538f",
     (Kind.SEGMENT, 1): "27d961656c7d1b7e",
+    (Kind.WINDOWS, 1): "6ffaa89740a64a3c",
 }
 
 
@@ -150,7 +154,7 @@ def test_another_version_is_refused_with_both_numbers(kind: Kind) -> None:
         (b"", "0 bytes that begin with nothing"),
         (b"FL", "2 bytes that begin with 464c"),
         (b"\x80\x05pickle", "begin with 80057069636b6c65 are no blob of the meter"),
-        (b"FL\x63\x01\0\0\0\0", "kind 99, this program knows 1 to 7"),
+        (b"FL\x63\x01\0\0\0\0", "kind 99, this program knows 1 to 8"),
         (Tick(5).encode()[:-1], "a damaged TICK blob"),
         (AccountRows(1, []).encode()[:-1], "ACCOUNTS blob cut short"),
     ],

@@ -17,8 +17,9 @@ from jobs.windows.batch import windows_of
 from jobs.windows.blob import BlobError
 from jobs.windows.cascade import SIZES, Bounds, Made, WindowCascade
 from jobs.windows.feed import Feed
-from jobs.windows.message import Part
-from jobs.windows.records import records, samples, summaries
+from jobs.windows.message import BucketPart
+from jobs.windows.records import records
+from jobs.windows.storedsummary import summaries, texts
 from jobs.windows.summary import Summaries
 from tests.unit.windows.test_memory import spoken
 from tests.unit.windows.test_windows import gathered, made, traffic
@@ -27,9 +28,9 @@ US = 1_000_000
 _FIXTURES = (traffic,)
 
 
-def part(version: int, some: Summaries, clock: int, bucket: int = 0, buckets: int = 1, ended: bool = False, query: str = "q") -> Part:
+def part(version: int, some: Summaries, clock: int, bucket: int = 0, buckets: int = 1, ended: bool = False, query: str = "q") -> BucketPart:
     part.offset = getattr(part, "offset", 0) + 1  # type: ignore[attr-defined]
-    return Part(query, bucket, buckets, version, {"a": clock * US}, ("a",) if ended else (), some, part.offset)  # type: ignore[attr-defined]
+    return BucketPart(query, bucket, buckets, version, {"a": clock * US}, ("a",) if ended else (), some, part.offset)  # type: ignore[attr-defined]
 
 
 def begins(found: list[Made], size: int = 5) -> list[int]:
@@ -38,7 +39,7 @@ def begins(found: list[Made], size: int = 5) -> list[int]:
 
 def test_a_message_is_read_as_it_was_written() -> None:
     one = part(3, made(1, 2), 7, bucket=2, buckets=4)
-    again = Part.decode(one.encode())
+    again = BucketPart.decode(one.encode())
     assert replace(again, summaries=one.summaries) == one
     assert np.array_equal(again.summaries.rows, one.summaries.rows)
     assert np.array_equal(again.summaries.items, one.summaries.items)
@@ -49,7 +50,7 @@ def test_damaged_messages_are_refused(damage: bytes | int | None) -> None:
     good = part(1, made(1), 7).encode()
     bad = damage if isinstance(damage, bytes) else good[:damage] if damage else good.replace(b'"seconds":5', b'"seconds":7')
     with pytest.raises(BlobError):
-        Part.decode(bad)
+        BucketPart.decode(bad)
 
 
 def test_any_byte_that_is_damaged_is_told_and_crashes_nothing() -> None:
@@ -60,7 +61,7 @@ def test_any_byte_that_is_damaged_is_told_and_crashes_nothing() -> None:
         bad = bytearray(good)
         bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
         try:
-            Part.decode(bytes(bad))
+            BucketPart.decode(bytes(bad))
         except BlobError:
             told += 1
     assert told > 100
@@ -108,7 +109,7 @@ def test_a_meter_that_begins_anew_gives_every_window_again() -> None:
     assert feed.cascade.accounts["a"]["given_up"] == 3
 
 
-class Kept:
+class CountingStore:
     """A store that counts."""
 
     def __init__(self) -> None:
@@ -132,7 +133,7 @@ class Kept:
 HOW = {"partial": True, "bounds": Bounds()}
 
 
-def through(store: Kept, meta: bytes | None, told: list[Part]) -> tuple[list[Made], bytes]:
+def through(store: CountingStore, meta: bytes | None, told: list[BucketPart]) -> tuple[list[Made], bytes]:
     held = kept.load("q", 0, meta, store, **HOW)  # type: ignore[arg-type]
     found = held.feed.take(told)
     return found, kept.save("q", 0, held, store)
@@ -141,11 +142,12 @@ def through(store: Kept, meta: bytes | None, told: list[Part]) -> tuple[list[Mad
 @pytest.mark.parametrize("worker", ["the same", "always another", "now and then another", "of a batch that was lost"])
 def test_windows_of_a_stream_are_those_of_one_call(worker: str, traffic: tuple) -> None:  # type: ignore[type-arg]
     expected = gathered(list(windows_of([traffic[0]])))
-    store, meta, found = Kept(), None, []
+    store, meta, found = CountingStore(), None, []
     rng = random.Random(2)
     kept.clear_cache()
     told = [
-        Part.decode(Part.of(emission, "q", 0, 1, version).encode()) for version, emission in enumerate(emissions([traffic[0]], slice_s=5))
+        BucketPart.decode(BucketPart.of(emission, "q", 0, 1, version).encode())
+        for version, emission in enumerate(emissions([traffic[0]], slice_s=5))
     ]
     at = 0
     while at < len(told):
@@ -168,7 +170,7 @@ def test_windows_of_a_stream_are_those_of_one_call(worker: str, traffic: tuple) 
 
 
 def test_what_is_written_is_in_proportion_to_what_a_batch_changed() -> None:
-    store, meta = Kept(), None
+    store, meta = CountingStore(), None
     kept.clear_cache()
     many = [spoken(0, *range(i * 10, i * 10 + 10), source=i) for i in range(300)]
     from jobs.windows.summary import merge
@@ -181,7 +183,7 @@ def test_what_is_written_is_in_proportion_to_what_a_batch_changed() -> None:
 
 
 def test_state_of_another_version_and_missing_pieces_are_refused_with_the_way_out() -> None:
-    store = Kept()
+    store = CountingStore()
     kept.clear_cache()
     _, meta = through(store, None, [part(1, made(0), 3)])
     kept.clear_cache()
@@ -198,9 +200,9 @@ def test_records_of_5_s_hold_what_larger_windows_are_made_of(traffic: tuple) -> 
     expected = list(windows_of([traffic[0]]))
     tables = [records(one[5], 5) for one in expected if len(one[5])]
     domains = [name for table in tables for name in table["domain"].to_pylist()]
-    texts = [text for table in tables for text in table["summary"].to_pylist()]
-    order = random.Random(3).sample(range(len(texts)), len(texts))
-    again = summaries([domains[i] for i in order], [texts[i] for i in order])
-    assert samples(again) == samples(gathered(expected)[5])
+    written = [text for table in tables for text in table["summary"].to_pylist()]
+    order = random.Random(3).sample(range(len(written)), len(written))
+    again = summaries([domains[i] for i in order], [written[i] for i in order])
+    assert texts(again) == texts(gathered(expected)[5])
     with pytest.raises(BlobError, match="no summary"):
         summaries(["a"], ["AAAA"])

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.windows.cascade import Bounds, WindowCascade
 from jobs.windows.fold import folded
+from jobs.windows.hashing import tags
 from jobs.windows.memory import Memory, traces
 from jobs.windows.records import records
 from jobs.windows.summary import ITEM_DTYPE, ROW_DTYPE, Summaries, merge
@@ -21,6 +22,7 @@ def sources(addresses: list[int], packets: int = 1, slot: int = 0, version: int 
     rows["ipver"], rows["bits"], rows["begin"], rows["packets_out"] = version, 32 if version == 4 else 128, slot, packets
     rows["src_lo"] = [a & (2**64 - 1) for a in addresses]
     rows["src_hi"] = [a >> 64 for a in addresses]
+    rows["tag"] = tags(rows, ["a"])
     items = np.zeros(len(addresses), ITEM_DTYPE)
     items["row"], items["hash"], items["packets"] = np.arange(len(addresses)), 77, packets
     return merge([Summaries(rows, items, ("a",))])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.hashing import tags
 from jobs.windows.memory import WINDOWS, Memory, traces
 from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, ROW_DTYPE, SLOTS, Summaries, merge
 
@@ -16,6 +17,7 @@ def spoken(slot: int, *hashes: int, source: int = 7, proto: int = 6, kinds: tupl
     """One source that begins one flow to each of some pairs in a slot."""
     rows = np.zeros(1, ROW_DTYPE)
     rows["begin"], rows["packets_out"], rows["src_lo"], rows["ipver"], rows["bits"] = slot, 4, source, 4, 32
+    rows["tag"] = tags(rows, ["a"])
     items = np.zeros(len(hashes) * len(kinds), ITEM_DTYPE)
     items["hash"], items["kind"] = np.tile(hashes, len(kinds)), np.repeat(kinds, len(hashes))
     items["proto"], items["packets"], items["bytes_out"], items["bytes_in"], items["started"] = proto, 4, 300, 100, 1
@@ -86,7 +88,8 @@ def test_sources_and_domains_remember_for_themselves() -> None:
         memory.unseen(other)
         assert other.rows["unseen"].tolist() == [new]
     there = spoken(SLOTS, 1, 2)
-    elsewhere = Summaries(there.rows, there.items, ("b",))
+    elsewhere = Summaries(there.rows.copy(), there.items, ("b",))
+    elsewhere.rows["tag"] = tags(elsewhere.rows, ["b"])
     memory.unseen(elsewhere)
     assert elsewhere.rows["unseen"].tolist() == [1.0]
 

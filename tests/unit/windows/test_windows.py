@@ -15,6 +15,7 @@ from jobs.metering.batch import meter_captures
 from jobs.windows import features
 from jobs.windows.batch import windows_of
 from jobs.windows.cascade import SIZES, Made, WindowCascade
+from jobs.windows.hashing import tags
 from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, merge, widened
 from schemas.windows import WINDOW_NAMES
 from sensors.generate import generate, preset
@@ -162,6 +163,7 @@ def made(*slots: int, domain: str = "a", packets_: int = 3) -> Summaries:
     rows = np.zeros(len(slots), ROW_DTYPE)
     rows["begin"], rows["packets_out"], rows["src_lo"] = slots, packets_, 7
     rows["first"], rows["last"] = np.array(slots) * 5 * US, np.array(slots) * 5 * US + US
+    rows["tag"] = tags(rows, [domain])
     items = np.zeros(len(slots), ITEM_DTYPE)
     items["row"], items["packets"], items["started"] = np.arange(len(slots)), packets_, 1
     items["kind"], items["hash"], items["when"] = 2, 9, np.uint64(1) << (np.array(slots) % 36).astype(np.uint64)
@@ -259,3 +261,16 @@ def test_every_feature_is_a_number(windows: dict[int, Summaries]) -> None:
         assert tuple(values) == WINDOW_NAMES
         assert all(np.isfinite(v).all() and (v >= 0).all() and len(v) == len(found) for v in values.values())
         assert (values["failed_ratio"] <= 1).all()
+
+
+def test_temporary_addresses_of_a_network_are_one_source_where_asked() -> None:
+    from jobs.metering.slices import SLICE_DTYPE
+    from jobs.windows.slots import summed
+
+    slices = np.zeros(6, SLICE_DTYPE)
+    slices["ipver"], slices["src_hi"], slices["src_lo"], slices["nf"] = 6, [1, 1, 1, 2, 2, 9], [5, 6, 7, 5, 6, 1], 1
+    slices["ipver"][5], slices["src_hi"][5] = 4, 0
+    assert len(summed(slices, ["a"])) == 6
+    few = summed(slices, ["a"], 64)
+    found = sorted(few.rows[["src_hi", "src_lo", "bits", "packets_out"]].tolist())
+    assert found == [(0, 1, 32, 1), (1, 0, 64, 3), (2, 0, 64, 2)]

@@ -55,7 +55,7 @@ TruthFile = Annotated[
 
 
 def generate_command(
-    preset_name: Annotated[str, typer.Option("--preset", help="demo, train, bench, flood or flood-1m.")] = "demo",
+    preset_name: Annotated[str, typer.Option("--preset", help="demo, train, bench, flood, flood-1m, slow or quiet.")] = "demo",
     seed: Seed = None,
     duration: Duration = None,
     rate: Rate = None,

@@ -13,6 +13,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
+from jobs.training.seeds import parse_seeds
 
 if TYPE_CHECKING:
     from jobs.training.sources import TrainingData
@@ -155,21 +156,3 @@ def _wanted(origin: str, records: list[str], as_of: str, labels: Path | None, ro
             )
         return None
     return TrainingData(origin, tuple(records), as_of=as_of, labels=labels, most=rows, engine=engine)  # type: ignore[arg-type]  # looked at above
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``1,2,3`` or ``1-16``, or both, as numbers.
-
-    Raises
-    ------
-    ConfigError
-        Not a list of numbers.
-    """
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            seeds.extend(range(int(first), int(last) + 1) if dash else [int(first)])
-    except ValueError as e:
-        raise ConfigError(f"--seeds {text!r}: not a list of whole numbers", "for example 1,2,3 or 1-16") from e
-    return seeds

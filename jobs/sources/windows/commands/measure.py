@@ -56,20 +56,22 @@ def measure(
     from jobs.windows.batch import windows_of
     from jobs.windows.labels import NEEDED, label
     from jobs.windows.records import records
+    from jobs.windows.settings import WindowsSettings
     from schemas.windows import SIZES, WINDOW_SCHEMA
     from sensors.packets.files import find_captures
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
     wanted = [int(one) for one in names("--size", size, [str(one) for one in SIZES])] if size else list(SIZES)
-    settings = config.load(conf_file).section(MeterSettings)
+    loaded = config.load(conf_file)
+    settings, ipv6_prefix = loaded.section(MeterSettings), loaded.section(WindowsSettings).ipv6_prefix
     truth = None if labels is None else read_truth(labels, NEEDED)
     found = find_captures(captures)
     refuse_overwriting(out, [*found.files, labels])
     tell_unread(found.skipped, found.failed)
     batches = [
         records(some[one], one).select(WINDOW_SCHEMA.names)
-        for some in windows_of(found.files, sensor_id=sensor, settings=settings, partial=not complete)
+        for some in windows_of(found.files, sensor_id=sensor, settings=settings, partial=not complete, ipv6_prefix=ipv6_prefix)
         for one in wanted
         if len(some[one])
     ]

@@ -23,6 +23,7 @@ SMALL = {
     "train": preset("train", duration_s=10.0, rate=1500.0, seed=4),
     "bench": preset("bench", duration_s=1.5, rate=20_000.0, seed=5),
     "flood": replace(preset("flood", duration_s=6.0, rate=500.0, seed=6), flood_packets=20_000),
+    "slow": preset("slow", duration_s=1500.0, seed=7),
 }
 
 

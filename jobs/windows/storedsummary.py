@@ -1,0 +1,75 @@
+"""Summaries of 5 s as texts in records: counters and samples as they are, so that larger windows can be made of them again.
+
+Of each: bytes of the row and number of its items (u4 each), the row, the items, squeezed (:mod:`jobs.metering.words`); base64 of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.metering.words import expand, squeeze
+from jobs.windows.blob import BlobError
+from jobs.windows.summary import ITEM_DTYPE, RECALLED, ROW_DTYPE, Summaries, grouped
+
+_HEAD = struct.Struct("<II")
+
+
+def texts(windows: Summaries) -> list[str]:
+    """A text of each row."""
+    rows, items = windows.rows.copy(), windows.items.copy()
+    for name in (*RECALLED, "domain"):  # the hour before is no part of it, and the record names its domain
+        rows[name] = 0
+    items["row"] = 0
+    bounds = np.searchsorted(windows.items["row"], np.arange(len(rows) + 1))
+    rows_at, items_at = _offsets(rows), _offsets(items)[bounds]
+    of_rows, of_items = squeeze(rows), squeeze(items)
+    return [
+        base64.b64encode(_HEAD.pack(r1 - r0, n1 - n0) + of_rows[r0:r1] + of_items[i0:i1]).decode()
+        for r0, r1, i0, i1, n0, n1 in zip(
+            *(some.tolist() for some in (rows_at[:-1], rows_at[1:], items_at[:-1], items_at[1:], bounds[:-1], bounds[1:])), strict=True
+        )
+    ]
+
+
+def _offsets(rows: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Where each of the squeezed rows begins, and the last ends, bytes."""
+    width = rows.dtype.itemsize // 4
+    words = rows.view(np.uint32).reshape(len(rows), width) != 0
+    ends = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum((words.sum(axis=1) + (width + 31) // 32) * 4, out=ends[1:])
+    return ends
+
+
+def summaries(domains: Sequence[str], written: Sequence[str]) -> Summaries:
+    """Inverse of :func:`texts`, of records in any order.
+
+    Raises
+    ------
+    BlobError
+        A text that is none.
+    """
+    names = tuple(sorted(set(domains)))
+    of_rows, of_items, counts = [], [], np.zeros(len(written), np.int64)
+    for i, text in enumerate(written):
+        try:
+            data = base64.b64decode(text, validate=True)
+            size, counts[i] = _HEAD.unpack_from(data)
+            expand(data[_HEAD.size : _HEAD.size + size], 1, ROW_DTYPE)
+        except (ValueError, struct.error) as e:
+            raise BlobError(f"no summary of a window: {text[:40]!r}: {e}") from e
+        of_rows.append(data[_HEAD.size : _HEAD.size + size])
+        of_items.append(data[_HEAD.size + size :])
+    try:
+        rows, items = (expand(b"".join(of), n, dtype) for of, n, dtype in (
+            (of_rows, len(written), ROW_DTYPE), (of_items, int(counts.sum()), ITEM_DTYPE)))  # fmt: skip
+    except ValueError as e:
+        raise BlobError(f"a damaged summary among {len(written)}: {e}") from e
+    number = {name: i for i, name in enumerate(names)}
+    rows["domain"] = [number[domain] for domain in domains]
+    items["row"] = np.repeat(np.arange(len(written)), counts)
+    return grouped(rows, items, names)

@@ -1,0 +1,176 @@
+"""Windows per source: what they cost beside the meter, how late a record is, and what more sources cost.
+
+Three measurements. Packets a second of sensor, meter and windows together, by those of sensor and meter alone, in turns on one machine.
+How long after the end of its 5 s a record is on its topic, at a moderate rate. And the cascade by itself, fed with the same number of
+slices by ever more sources, and by a flood of forged ones.
+"""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from infra.config import Settings
+from jobs.metering.slices import SLICE_DTYPE
+from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.records import records
+from jobs.windows.slots import SECONDS, summed
+from jobs.windows.summary import Summaries
+from ops.bench import stream
+from ops.harness import latency
+from schemas.windowrecords import WINDOWS
+
+#: Packets a second that are offered: more than two cores take.
+OFFERED = 300_000.0
+#: Of the run that delays are measured in.
+MODERATE = 10_000.0
+#: Sources of the cascade by itself, and slices of each batch.
+SOURCES = (1_000, 10_000, 100_000)
+_SLICES, _BATCHES, _SLOTS = 20_000, 5, 108
+#: Of a flood, in each batch.
+_FORGED = 5_600
+
+Say = Callable[[str], None]
+
+
+def run(settings: Settings, *, seconds: float, repeats: int, say: Say = print) -> dict[str, Any]:
+    """Measure all three.
+
+    Raises
+    ------
+    FlowlakeError
+        A part did not start or ended; a size of window has no model.
+    """
+    with_windows = _switched(settings, True)
+    pairs = []
+    for number in range(repeats):
+        say(f"pair {number + 1} of {repeats}: the meter alone, then with windows")
+        alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), say=say)
+        both = stream.run(with_windows, rate=OFFERED, seconds=seconds, queries=("meter", "windows"), say=say)
+        pairs.append({"alone_kpps": alone["kpps_done"], "with_windows_kpps": both["kpps_done"], "batches_ms": both["batches_ms"]})
+    ratios = [round(pair["with_windows_kpps"] / pair["alone_kpps"], 3) for pair in pairs]
+    say("delays at a moderate rate")
+    delays = Delays()
+    stream.run(with_windows, rate=MODERATE, seconds=max(seconds, 60.0), queries=("meter", "windows"), started=delays.follow, say=say)
+    return {
+        "ratio": median(ratios),
+        "ratios": ratios,
+        "pairs": pairs,
+        "record_after_window_ms": delays.summary(),
+        "sources": [by_sources(sources, say=say) for sources in SOURCES],
+        "flood": flood(say=say),
+    }
+
+
+def _switched(settings: Settings, enabled: bool) -> Settings:
+    section = settings.windows  # type: ignore[attr-defined]  # of a source
+    return settings.model_copy(update={"windows": section.model_copy(update={"enabled": enabled})})
+
+
+class Delays:
+    """How long after the end of its window each record of 5 s was written, by the clock of the machine."""
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+
+    def follow(self, settings: Settings) -> None:
+        """Read the topic from now on, until the broker is gone."""
+        threading.Thread(target=self._read, args=(settings,), daemon=True, name="window-delays").start()
+
+    def _read(self, settings: Settings) -> None:
+        from kafka import KafkaConsumer
+        from kafka.errors import KafkaError
+
+        from infra.kafka.client import client_options
+
+        topic = settings.topic(WINDOWS[SECONDS].topic.name)
+        consumer = KafkaConsumer(topic, auto_offset_reset="earliest", consumer_timeout_ms=30_000, **client_options(settings.kafka))
+        try:
+            for message in consumer:
+                ends = pa.ipc.open_stream(message.value).read_all()["window_end"].cast(pa.int64()).to_numpy() / 1000
+                self.add((message.timestamp - ends).tolist())
+        except KafkaError:  # the stack has been stopped
+            return
+        finally:
+            consumer.close()
+
+    def add(self, delays_ms: list[float]) -> None:
+        """Of some records."""
+        self._found += delays_ms
+
+    def summary(self) -> dict[str, float]:
+        """Of all records but those of the first windows, which wait for the stream to begin."""
+        return latency.summary(self._found[len(self._found) // 5 :])
+
+
+def by_sources(sources: int, *, say: Say = print) -> dict[str, Any]:
+    """The cascade alone: the same slices a second by so many sources, each of which speaks to ten others."""
+    rng = np.random.default_rng(sources)
+    cascade = WindowCascade()
+    spent = {"summed": 0.0, "cascade": 0.0, "records": 0.0}
+    longest, made_records = 0.0, 0
+    for slot in range(_SLOTS):
+        for batch in range(_BATCHES):
+            slices = _slices(rng, _SLICES, rng.integers(0, sources, _SLICES), slot)
+            begin = time.perf_counter()
+            parts = summed(slices, ["bench"])
+            added = time.perf_counter()
+            clock = (slot + (batch == _BATCHES - 1)) * SECONDS * 1_000_000
+            made = cascade.take(parts, {"bench": clock})
+            taken = time.perf_counter()
+            made_records += sum(records(some, size).num_rows for one in made for size, some in one.items() if len(some))
+            done = time.perf_counter()
+            for name, value in zip(spent, (added - begin, taken - added, done - taken), strict=True):
+                spent[name] += value
+            longest = max(longest, done - begin)
+    say(f"{sources:,} sources: {made_records:,} records")
+    slices_made = _SLOTS * _BATCHES * _SLICES
+    return {
+        "sources": sources,
+        "records": made_records,
+        "us_per_slice": round(1e6 * spent["summed"] / slices_made, 2),
+        "us_per_record": round(1e6 * (spent["cascade"] + spent["records"]) / made_records, 1),
+        "longest_batch_s": round(longest, 2),
+    }
+
+
+def _slices(rng: np.random.Generator, n: int, source: np.ndarray, slot: int) -> np.ndarray:
+    made = np.zeros(n, SLICE_DTYPE)
+    made["src_lo"] = source + 0x0A000000
+    made["dst_lo"] = (made["src_lo"] * 7 + rng.integers(0, 10, n).astype(np.uint64)) % 100_000 + 0x0B000000
+    made["dport"], made["proto"], made["ipver"], made["slot"] = rng.choice([53, 80, 443], n), 6, 4, slot
+    made["first"] = made["last"] = slot * SECONDS * 1_000_000
+    made["nf"], made["nb"], made["l3f"], made["l3b"], made["opened"], made["f_syn"] = 4, 4, 400, 4000, 1, 1
+    return made
+
+
+def flood(*, batches: int = SECONDS, slots: int = 36, bounds: Bounds | None = None, say: Say = print) -> dict[str, Any]:
+    """A million forged sources in three minutes, a packet each, a batch a second: what is kept of them."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rng = np.random.default_rng(1)
+    cascade = WindowCascade(bounds=bounds or Bounds())
+    begin = time.perf_counter()
+    largest, rows = 0, 0
+    for slot in range(slots):
+        for _ in range(batches):
+            cascade.take(summed(_slices(rng, _FORGED, rng.integers(0, 1 << 28, _FORGED), slot), ["bench"]), {})
+            largest = max(largest, sum(level.rows for level in cascade.levels.values()))
+        for made in cascade.take(Summaries.none(), {"bench": (slot + 1) * SECONDS * 1_000_000}):
+            rows += sum(map(len, made.values()))
+    say(f"{_FORGED * slots * batches:,} forged sources")
+    return {
+        "forged_sources": _FORGED * slots * batches,
+        "windows": rows,
+        "folded": cascade.accounts["bench"]["folded"],
+        "open_rows_at_most": largest,
+        "remembered": len(cascade.memory),
+        "memory_mb_more": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024,
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
