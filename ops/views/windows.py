@@ -72,7 +72,8 @@ def _numbers() -> Iterator[Panel]:
     )  # fmt: skip
     yield number(
         "summed_up", "Networks in place of sources",
-        "count(DISTINCT (src_ip, src_prefix)) FILTER (WHERE src_prefix < CASE family(src_ip) WHEN 4 THEN 32 ELSE 128 END)", "short",
+        # Of IPv6 a network may be a source by itself (windows.ipv6_prefix).
+        "count(DISTINCT (src_ip, src_prefix)) FILTER (WHERE src_prefix < CASE family(src_ip) WHEN 4 THEN 32 ELSE 49 END)", "short",
         "Of the last 5 minutes. More sources than are kept (windows.max_sources): forged ones, mostly; they are summed up by network.",
         warn=1, bad=1_000,
     )  # fmt: skip

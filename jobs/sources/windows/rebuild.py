@@ -73,7 +73,9 @@ def bounds(five: ds.Dataset, since: datetime | None, until: datetime | None) -> 
     return max(since or first, first), min(until or last, last)
 
 
-def rebuilt(five: ds.Dataset, sizes: Sequence[int], since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, pa.Table]]:
+def rebuilt(
+    five: ds.Dataset, sizes: Sequence[int], since: datetime, until: datetime, *, partial: bool = True
+) -> Iterator[tuple[datetime, datetime, pa.Table]]:
     """Windows that begin in a range, by hours of it: where each begins and ends, and its windows in the order of time.
 
     Two hours are held at a time, and of a flood of sources what a window may have (:class:`jobs.windows.cascade.Bounds`).
@@ -86,6 +88,8 @@ def rebuilt(five: ds.Dataset, sizes: Sequence[int], since: datetime, until: date
         Sizes of windows that are wanted, seconds.
     since, until
         The range; windows that begin at its end are not in it.
+    partial
+        Larger windows, too, that lack a record of some slot.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def rebuilt(five: ds.Dataset, sizes: Sequence[int], since: datetime, until: date
                 yield max(given, since), min(last, until), of_hour
             given = last
 
-    for made in windows_again(tables()):
+    for made in windows_again(tables(), partial=partial):
         for size in sizes:
             rows = pa.Table.from_batches([records(made[size], size)]).select(WINDOW_SCHEMA.names)
             waiting.append(_between(rows, since, until))

@@ -38,6 +38,8 @@ SEEN: dict[int, list[dict[str, Any]]] = {
         *({"src_ip": "10.0.0.5", "at": at, "attack_type": "BOTNET_BEACON", "beats": 9.0} for at in (1260, 1440, 1620)),
         {"src_ip": "10.7.7.7", "at": 0, "attack_type": "SYN_SCAN"},
         {"src_ip": "10.0.0.5", "at": 1080},
+        {"src_ip": "198.18.0.0", "src_prefix": 16, "at": 900},
+        {"src_ip": "2001:db8:1:2::", "src_prefix": 64, "ip_version": 6, "at": 900},
     ],
 }
 
@@ -186,7 +188,10 @@ def test_an_entry_by_source_silences_them_and_one_by_target_does_not(made: Setti
 def test_windows_of_the_hot_store_are_chosen(made: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     rows = listed(capsys, "windows", "show")
     assert [row["window_start"] for row in rows] == sorted((row["window_start"] for row in rows), reverse=True)
-    assert len(rows) == 11
+    assert len(rows) == 13
+    for address, source in (("198.18.7.7", "198.18.0.0/16"), ("2001:db8:1:2::9", "2001:db8:1:2::/64")):
+        assert [row["source"] for row in listed(capsys, "windows", "show", "--source", address)] == [source]
+    assert listed(capsys, "windows", "show", "--source", "198.19.7.7") == []
     assert len(listed(capsys, "windows", "show", "--source", "10.0.0.5")) == 4
     assert len(listed(capsys, "windows", "show", "--source", "10.0.0.0/8", "--size", "180", "--attacks")) == 4
     assert [row["beats"] for row in listed(capsys, "windows", "show", "--since", "2026-03-01T12:27", "--limit", "1")] == [9]

@@ -20,6 +20,7 @@ from infra.errors import ConfigError, StoreError, one_line
 from infra.plurals import counted
 from jobs.captures.arguments import capture_path
 from jobs.runtime import lake
+from jobs.windows.settings import WindowsSettings
 from schemas.windowrecords import WINDOWS
 from schemas.windows import SIZES, WINDOW_SCHEMA
 
@@ -142,7 +143,8 @@ class _Rebuild:
                 f"lake {place} has no record of 5 s in the range", "look further back with --since; flowlake lake tells what is there"
             )
         day, rows = "", 0
-        for begin, end, windows in rebuilt(five, self._sizes, *found):
+        partial = self._settings.section(WindowsSettings).partial
+        for begin, end, windows in rebuilt(five, self._sizes, *found, partial=partial):
             for size in self._sizes:
                 some = of_size(windows, size)
                 self.counts[size] += some.num_rows

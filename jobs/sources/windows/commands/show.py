@@ -92,13 +92,17 @@ def _address(given: str | None) -> str | None:
 def _read(
     settings: Settings, sizes: Sequence[int], limit: int, source: str | None = None, attacks: bool = False, since: datetime | None = None
 ) -> list[dict[str, Any]]:
-    """Newest first. An address alone is asked for as such, by the index; of a network, whatever lies in it."""
+    """Newest first. Of an address, those of networks that it is summed up in, too, by the index; of a network, whatever lies in it."""
     where, values = ["window_size = ANY(%s)"], list[Any]([list(sizes)])
     if source is not None:
         network = ipaddress.ip_network(source)
-        whole = network.prefixlen == network.max_prefixlen
-        where.append("src_ip = %s" if whole else "src_ip <<= %s")
-        values.append(str(network.network_address) if whole else source)
+        if network.prefixlen == network.max_prefixlen:
+            first = {str(network.supernet(new_prefix=bits).network_address) for bits in range(network.max_prefixlen + 1)}
+            where.append("src_ip = ANY(%s::inet[]) AND set_masklen(src_ip, src_prefix) >>= %s::inet")
+            values += [sorted(first), str(network.network_address)]
+        else:
+            where.append("src_ip <<= %s")
+            values.append(source)
     if attacks:
         where.append("predicted_label = 1")
     if since:
