@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,3 +28,21 @@ def write(table: pa.Table, path: Path) -> None:
             csv.write_csv(table, partial.file)
         else:
             pq.write_table(table, partial.file)
+
+
+def write_parts(parts: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write tables one behind the other as one file, of the kind that its name says; no more than one of them is held.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    with files.PartialFile(path) as partial:
+        kind = csv.CSVWriter if path.suffix.lower() == ".csv" or files.is_stdout(path) else pq.ParquetWriter
+        with kind(partial.file, schema) as writer:
+            for part in parts:
+                writer.write_table(part)

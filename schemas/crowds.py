@@ -33,8 +33,15 @@ def ends(alert: Mapping[str, Any]) -> str:
     alert
         Its ``src_ip``, ``dst_ip`` and ``details``.
     """
-    source, target = (alert[_COLUMNS[side]] or several(alert["details"], side) for side in _COLUMNS)
-    return f"{source or 'many sources'} to {target or 'many targets'}" if source or target else ""
+    details = alert["details"]
+    found = {side: alert[column] or several(details, side) for side, column in _COLUMNS.items()}
+    told = [text or f"many {side}s" for side, text in found.items() if text or not _absent(details, side)]
+    return " to ".join(told) if any(found.values()) else ""
+
+
+def _absent(details: Mapping[str, Any], side: Side) -> bool:
+    """Whether the records of an alert have no such side: what it counts there is none, or it is about one record."""
+    return details.get(f"distinct_{side}s") == 0 or "flow_id" in details
 
 
 def column(side: Side) -> str:
@@ -45,5 +52,5 @@ def column(side: Side) -> str:
     return (
         f"CASE WHEN {address} IS NOT NULL THEN host({address}) WHEN {known} = 1 THEN '1 {side}' WHEN {known} > 1 THEN "
         f"CASE WHEN {known} >= {SKETCH_SIZE} THEN 'about ' ELSE '' END || to_char({known}, 'FM999,999,999,999') || ' {side}s' "
-        f"WHEN {other} IS NOT NULL THEN 'many {side}s' ELSE '' END"
+        f"WHEN {other} IS NULL OR {known} = 0 OR details -> 'flow_id' IS NOT NULL THEN '' ELSE 'many {side}s' END"
     )

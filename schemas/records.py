@@ -246,13 +246,16 @@ class AlertRules:
     details : tuple of str
         Record columns that an alert about one record shows in its ``details``.
     namespace : str
-        Put before the identity of an alert, so that alerts of two record types never meet.
+        Put before the identity of an alert, so that alerts of two record types never meet. Types of one namespace share their alerts.
+    min_records : int
+        So many records make a scan, a flood or brute force an alert; 0: as many as the setting says (``alerts.min_flows``).
     """
 
     labels: tuple[Label, ...]
     columns: Mapping[str, str] = field(default_factory=dict)
     details: tuple[str, ...] = ()
     namespace: str = ""
+    min_records: int = 0
 
     @cached_property
     def by_name(self) -> dict[str, Label]:

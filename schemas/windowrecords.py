@@ -59,6 +59,10 @@ WINDOW_FEATURES_TABLE = HotTable(
 )
 
 
+#: Windows of each size that make an alert of a scan, a flood or brute force: half a minute of it or more, and a burst that all models see.
+_ENOUGH = {5: 5, 30: 2, 180: 1}
+
+
 def _record(size: int) -> RecordType:
     name = f"windows_{size}"
     return RecordType(
@@ -88,10 +92,13 @@ def _record(size: int) -> RecordType:
             LABELS,
             columns={"flow_id": "window_id", "start_time": "window_start", "end_time": "last_packet"},
             details=("window_size", "complete", "flows_started", "destinations", "ports", "failed_ratio", "beats", "beat_period"),
-            namespace="windows",
+            namespace="windows",  # of all sizes: a source that several of them see is one alert
+            min_records=_ENOUGH[size],
         ),
     )
 
 
 #: By window size, seconds.
 WINDOWS: dict[int, RecordType] = {size: _record(size) for size in SIZES}
+#: Names of the record types.
+WINDOW_TYPES = frozenset(record.name for record in WINDOWS.values())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError, one_line
@@ -16,6 +19,9 @@ from jobs.incidents.flows import Condition
 from jobs.runtime import lake
 from jobs.sinks import ask
 from schemas.records import RecordType
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 #: Alerts whose records are looked up in one go, at most.
 MAX_ALERTS = 1000
@@ -68,7 +74,7 @@ class Wanted:
 
 
 def find(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, store: str | None = None) -> Behind:
-    """Records of one type that are behind alerts.
+    """Records of one type that are behind alerts. Types that share a hot table share alerts: it is about all of them, whichever is named.
 
     Parameters
     ----------
@@ -86,11 +92,14 @@ def find(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted
     StoreError
         No store can be asked.
     """
-    mine = [alert for alert in alerts if alert["record_type"] == record.name]
+    mine = [alert for alert in alerts if alert["record_type"] in [one.name for one in sharing(settings, record)]]
     notes = list[str]()
     if not mine:
         other = sorted({printable(alert["record_type"]) for alert in alerts})
-        raise ConfigError(f"no {record.name} are behind it: it is about records of type {', '.join(other) or 'none'}", "ask: flowlake sql")
+        raise ConfigError(
+            f"no {record.name} are behind it: it is about records of type {', '.join(other) or 'none'}",
+            "flowlake alerts show tells how to look at them",
+        )
     if len(mine) < len(alerts):
         others = len(alerts) - len(mine)
         notes.append(f"{counted(others, 'alert')} {are(others)} about other records than {record.name}, and left out")
@@ -102,6 +111,12 @@ def find(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted
         return Behind(rows, total, store, notes)
     expected = 0 if wanted.attacks or wanted.since else sum(alert["flow_count"] for alert in mine)
     return _whichever(settings, record, mine, wanted, expected, notes)
+
+
+def sharing(settings: Settings, record: RecordType) -> list[RecordType]:
+    """Record types whose rows lie in the hot table of this one, itself among them."""
+    assert record.hot is not None
+    return [one for one in settings.catalogue.records if one.hot is not None and one.hot.name == record.hot.name]
 
 
 def _whichever(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted, expected: int, notes: list[str]) -> Behind:
@@ -169,10 +184,9 @@ def _hot(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted
 def _lake(settings: Settings, record: RecordType, alerts: Sequence[Alert], wanted: Wanted) -> tuple[list[dict[str, Any]], int]:
     import duckdb
     import pyarrow.dataset as ds
-    from deltalake.exceptions import DeltaError, TableNotFoundError
+    from deltalake.exceptions import DeltaError
 
     from infra import paths
-    from infra.console import looks
 
     paths.check_lake(settings)
     place = lake.location(settings, record)
@@ -184,7 +198,7 @@ def _lake(settings: Settings, record: RecordType, alerts: Sequence[Alert], wante
         # Days and files are left out by Arrow; DuckDB does the rest.
         moment, day = ds.field(record.event_time), ds.field("event_date")
         near = (day >= first.date()) & (day <= last.date()) & (moment >= first) & (moment <= last)
-        days = lake.dataset(place, settings.lake).filter(near)  # noqa: F841 - DuckDB finds it by name
+        days = _tables(settings, record).filter(near)  # noqa: F841 - DuckDB finds it by name
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             order = f"ORDER BY {record.event_time}, {record.key}"
@@ -194,12 +208,28 @@ def _lake(settings: Settings, record: RecordType, alerts: Sequence[Alert], wante
                 return rows, len(rows)
             counted = connection.execute(f"SELECT count(*) {body}", values).fetchone()
             return rows, counted[0] if counted else len(rows)
-    except TableNotFoundError as e:
-        raise StoreError(f"lake {place} holds no table yet", looks.NO_TABLE) from e
     except (DeltaError, OSError) as e:
         raise lake.problem(e, place, settings.lake) from e
     except (RuntimeError, ValueError, duckdb.Error) as e:
         raise StoreError(f"lake {place} cannot be read: {one_line(e)}", "check lake.path and lake.s3_endpoint") from e
+
+
+def _tables(settings: Settings, record: RecordType) -> ds.Dataset:
+    """The lake's tables of the record types that share alerts, as one, with the columns that all of them have; those that are there."""
+    import pyarrow.dataset as ds
+    from deltalake.exceptions import TableNotFoundError
+
+    from infra.console import looks
+
+    found: list[ds.Dataset] = []
+    for one in sharing(settings, record):
+        with suppress(TableNotFoundError):
+            found.append(lake.dataset(lake.location(settings, one), settings.lake))
+    if not found:
+        raise StoreError(f"lake {lake.location(settings, record)} holds no table yet", looks.NO_TABLE)
+    names = set.intersection(*(set(table.schema.names) for table in found))
+    schema = pa.schema([field for field in found[0].schema if field.name in names])
+    return ds.dataset([table.replace_schema(schema) for table in found]) if len(found) > 1 else found[0]
 
 
 _ASK: dict[str, Callable[[Settings, RecordType, Sequence[Alert], Wanted], tuple[list[dict[str, Any]], int]]] = {HOT: _hot, LAKE: _lake}

@@ -78,8 +78,15 @@ class SideHosts:
             return cls((address,))
         listed, number = alert["details"].get(f"{side}s"), alert["details"].get(f"distinct_{side}s")
         named = tuple(dict.fromkeys(str(one) for one in listed if one)) if isinstance(listed, list) else ()
+        if not named and (number == 0 or "flow_id" in alert["details"]):
+            return cls()  # it is about none
         count = number if isinstance(number, int) and number > len(named) else 0
         return cls((), named, count, count, count >= SKETCH_SIZE) if count else cls(named, unknown=not named)
+
+    @property
+    def told(self) -> bool:
+        """Whether there is anything to tell: hosts, or that they are not known; of records without this side there is not."""
+        return bool(self) or self.unknown
 
     def without(self, others: SideHosts) -> SideHosts:
         """Those that are not named among others; all of them where none would be left."""
@@ -105,3 +112,8 @@ class SideHosts:
         near = utmost <= _NEAR * least
         about = "about " if self.estimated or (near and utmost > least) else ""
         return f"{about}{counted(least, 'host')}{'' if near and not self.unknown else ' or more'}"
+
+
+def between(sources: SideHosts, targets: SideHosts, names: Mapping[str, str]) -> str:
+    """``192.0.2.1 -> 4 hosts``; one side where records have no other; nothing of records that are not about hosts."""
+    return " -> ".join(side.words(names) for side in (sources, targets) if side.told) if sources or targets else ""

@@ -26,7 +26,7 @@ _MOST = 10**12
 
 
 def _side(name: str, column: str) -> str:
-    """Side of an alert ``a``: its name, the addresses that are known, and how many there are, as far as it says (0: it does not)."""
+    """Side of an alert ``a``: its name, the addresses that are known, how many there are; 0: it does not say, -1: there is no such side."""
     told = f"a.details -> '{name}'"
     listed = f"(SELECT array_agg(v) FROM jsonb_array_elements_text({told}) AS of(v) WHERE v <> '')"
     alone = f"array_remove(ARRAY[host(a.{column})], NULL)"
@@ -34,7 +34,9 @@ def _side(name: str, column: str) -> str:
     counted = f"{aggregated} AND jsonb_typeof(a.details -> 'distinct_{name}') = 'number'"
     return (
         f"('{name}', CASE WHEN {aggregated} THEN coalesce({listed}, {alone}) ELSE {alone} END, "
-        f"CASE WHEN {counted} THEN greatest(0, least((a.details ->> 'distinct_{name}')::numeric, {_MOST}))::bigint ELSE 0 END)"
+        f"CASE WHEN {counted} THEN CASE (a.details ->> 'distinct_{name}')::numeric WHEN 0 THEN -1 "
+        f"ELSE greatest(0, least((a.details ->> 'distinct_{name}')::numeric, {_MOST}))::bigint END "
+        f"WHEN a.kind = 'per-flow' AND a.{column} IS NULL THEN -1 ELSE 0 END)"
     )
 
 
@@ -45,7 +47,8 @@ FROM {TABLE} a WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL
 """
 #: Sides of the alerts, a row each: gathered here, since to sort all addresses takes the database ten times as long.
 _HOSTS = f"""
-SELECT a.incident_id::text, a.attack_type, s.side, s.named, greatest(s.number, cardinality(s.named))
+SELECT a.incident_id::text, a.attack_type, s.side, s.named,
+    CASE WHEN cardinality(s.named) = 0 THEN s.number ELSE greatest(s.number, cardinality(s.named)) END
 FROM {TABLE} a CROSS JOIN LATERAL (VALUES {_side("sources", "src_ip")}, {_side("targets", "dst_ip")}) AS s(side, named, number)
 WHERE a.incident_id = ANY(%s::uuid[]) AND a.suppressed_by IS NULL
 """
@@ -63,7 +66,7 @@ def _hosts(cursor: Any, ids: Sequence[str]) -> dict[tuple[str, str, str], SideHo
         if number > len(named):
             sampled[key].update(named)
             numbers[key].append(number)
-        elif named:
+        elif named or number < 0:
             whole[key].update(named)
         else:
             unknown.add(key)

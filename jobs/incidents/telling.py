@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from infra.plurals import counted
-from jobs.incidents.hosts import SideHosts
+from jobs.incidents.hosts import SideHosts, between
 from schemas.labels import Label
 
 _ACRONYMS = {"SYN", "UDP", "TCP", "HTTP", "SSH", "FTP", "DNS", "ICMP", "BGP"}
@@ -70,4 +70,5 @@ def stages(parts: Iterable[StoryPart], labels: Mapping[str, Label]) -> list[str]
 
 def _who(sources: SideHosts, targets: SideHosts, assets: Mapping[str, str], before: str) -> str:
     """``: 192.0.2.1 -> 4 hosts``; nothing of records that are not about hosts."""
-    return f"{before}{sources.words(assets)} -> {targets.words(assets)}" if sources or targets else ""
+    told = between(sources, targets, assets)
+    return f"{before}{told}" if told else ""

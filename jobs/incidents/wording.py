@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.features import ALL_FEATURES, Feature
+from schemas.features import ALL_FEATURES
+from schemas.windowrecords import WINDOW_TYPES
+from schemas.windows import WINDOW_FEATURES
 
 #: Features that have a title and a unit, by record type.
-_DESCRIBED: dict[str, dict[str, Feature]] = {"flows": {feature.name: feature for feature in ALL_FEATURES}}
+_DESCRIBED: dict[str, dict[str, tuple[str, str]]] = {
+    "flows": {feature.name: (feature.cic, feature.unit) for feature in ALL_FEATURES},
+    **{name: {feature.name: (feature.name.replace("_", " "), feature.unit) for feature in WINDOW_FEATURES} for name in WINDOW_TYPES},
+}
 
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SPANS = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"))
@@ -62,11 +67,10 @@ def feature_line(entry: Mapping[str, Any], record_type: str = "flows") -> str:
     entry
         ``feature``, ``value`` (null: not defined), ``usual`` and ``median`` (null: not known).
     record_type
-        Of the alert; features of other types than flows have neither title nor unit.
+        Of the alert; features of types that are not described have neither title nor unit.
     """
-    feature = _DESCRIBED.get(record_type, {}).get(entry["feature"])
-    title = feature.cic if feature else str(entry["feature"]).replace("_", " ")
-    unit = feature.unit if feature else ""
+    name = entry["feature"]
+    title, unit = _DESCRIBED.get(record_type, {}).get(name) or (str(name).replace("_", " "), "")
     value = "undefined" if entry["value"] is None else quantity(entry["value"], unit)
     return f"{title} {value}{_usual(entry.get('usual'), entry.get('median'), unit)}"
 

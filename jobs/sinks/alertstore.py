@@ -95,7 +95,8 @@ class AlertStore:
         self._every_label = {**others, **self._labels}
         self._kept: OrderedDict[UUID, Alert] = OrderedDict()
         self._kept_flows = 0
-        self._candidates = Candidates(settings.min_flows, settings.min_looks, table.EVIDENCE_HOURS * 3600, record.name)
+        least = record.alerts.min_records or settings.min_flows
+        self._candidates = Candidates(least, settings.min_looks, table.EVIDENCE_HOURS * 3600, record.name)
         self._storms = Storms(settings.storm_alerts, settings.episode_s, record.name, record.alerts.namespace)
 
     def apply(self, evidence: Sequence[Evidence]) -> AppliedEvidence:

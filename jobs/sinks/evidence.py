@@ -217,8 +217,10 @@ def _grouped(frame: pd.DataFrame, rules: AlertRules, episode_s: float) -> tuple[
         row["flow_sample"] = sorted(ids[a:b][where[: sketch.SAMPLE_SIZE]].tolist())
         for name, values in texts.items():
             distinct, where = np.unique(hashed[name][a:b], return_index=True)
+            named = values[a:b][where] != ""  # records that have no such address are about none
+            distinct, where = distinct[named], where[named]
             row[f"{name}s"] = sketch.pack(distinct[: sketch.SKETCH_SIZE])
-            row[f"{name}_sample"] = sorted(filter(None, values[a:b][where[: sketch.SAMPLE_SIZE]].tolist()))
+            row[f"{name}_sample"] = sorted(values[a:b][where[: sketch.SAMPLE_SIZE]].tolist())
             if name in spans.SIDES:
                 row[f"{name}_ends"] = spans.ends(values[a:b][where].tolist()) if len(where) > sketch.SAMPLE_SIZE else []
         rows.append(row)
@@ -256,9 +258,11 @@ def _of_one_flow(
         PLACE: frame[PLACE].to_numpy()[at],
     }
     for name, values in {**texts, "flow": frame["flow_id"].to_numpy()}.items():
+        named = values[at] != ""
         if name in hashed:
-            columns[f"{name}s"] = _packed(hashed[name][at])
-        columns[f"{name}_sample"] = pa.ListArray.from_arrays(np.arange(len(at) + 1, dtype=np.int32), pa.array(values[at], pa.string()))
+            columns[f"{name}s"] = pc.if_else(pa.array(named), _packed(hashed[name][at]), pa.scalar(b"", pa.binary()))
+        offsets = np.concatenate([[0], np.cumsum(named)]).astype(np.int32)
+        columns[f"{name}_sample"] = pa.ListArray.from_arrays(offsets, pa.array(values[at][named], pa.string()))
     columns |= {f"{side}_ends": [[]] * len(at) for side in spans.SIDES}
     schema = pa.schema([*PARTIAL_SCHEMA, _PLACED])
     return pa.Table.from_arrays([c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema], schema=schema)

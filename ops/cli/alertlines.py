@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.console import looks
-from jobs.incidents.hosts import SideHosts
+from jobs.incidents.hosts import SideHosts, between
 from ops.cli import lines
 
 
 def ends(alert: Mapping[str, Any]) -> str:
     """Who did it to whom: ``192.0.2.1 -> 29 hosts``; nothing where the alert is about no hosts."""
-    sources, targets = (SideHosts.of_alert(alert, side) for side in ("source", "target"))
-    return f"{sources.words({})} -> {targets.words({})}" if sources or targets else ""
+    return between(SideHosts.of_alert(alert, "source"), SideHosts.of_alert(alert, "target"), {})
 
 
 def in_lines(rows: Sequence[Mapping[str, Any]], width: int, moment: str = "timestamp") -> list[dict[str, Any]]:

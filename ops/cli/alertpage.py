@@ -10,6 +10,7 @@ from infra.plurals import counted
 from jobs.incidents.wording import reasons
 from schemas.alerts import SKETCH_SIZE
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOW_TYPES
 
 #: Evidence flows that are named.
 _FLOWS = 5
@@ -48,10 +49,11 @@ def facts(alert: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is known of an alert, each with its name: who, when, how many, how sure, and so on; ``alert`` as for :func:`lines`."""
     details, technique = alert["details"], alert["technique"]
     if any(alert[side] for side in ("src_ip", "dst_ip")) or details.get("sources") or details.get("targets"):
-        yield "who", f"{_side(alert, 'src_ip', 'source')} -> {_side(alert, 'dst_ip', 'target')}{_ports(details)}"
+        source, target = _side(alert, "src_ip", "source"), _side(alert, "dst_ip", "target")
+        yield "who", " -> ".join(filter(None, (source, target))) + (_ports(details) if target else "")
     seconds = (alert["last_seen"] - alert["first_seen"]).total_seconds()
     yield "when", f"{plain(alert['first_seen'])} to {plain(alert['last_seen'])} ({seconds:,.1f} s); raised {plain(alert['created_at'])}"
-    yield "how many", f"{counted(alert['flow_count'], 'flow')}, {alert['kind']}"
+    yield "how many", f"{counted(alert['flow_count'], 'window' if alert['record_type'] in WINDOW_TYPES else 'flow')}, {alert['kind']}"
     yield "how sure", f"severity {alert['severity']} of 5, confidence {alert['confidence']:.2f}, model {word(alert['model_version'])}"
     yield "seen by", f"sensor {word(alert['sensor_id'])}, domain {word(alert['domain'])}"
     yield "state", _state(alert)
@@ -81,14 +83,15 @@ def _others(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _side(alert: Mapping[str, Any], column: str, name: str) -> str:
-    """The address; where there are several, how many and the first of them."""
+    """The address; where there are several, how many and the first of them; nothing where its records have no such side."""
     if alert[column]:
         return word(alert[column])
     details = alert["details"]
     known = [word(one) for one in details.get(f"{name}s", [])]
     count = details.get(f"distinct_{name}s", len(known))
     if not known:
-        return f"many {name}s"
+        none = details.get(f"distinct_{name}s") == 0 or "flow_id" in details
+        return "" if none else f"many {name}s"
     number = f"{count:,}" if count < SKETCH_SIZE else f"about {count:,}"  # beyond it is an estimate
     return f"{number} {name}s ({', '.join(known[:3])}{', ...' if count > 3 else ''})"
 
@@ -165,6 +168,8 @@ def commands(alert: Mapping[str, Any]) -> list[str]:
     found = []
     if alert["record_type"] == FLOWS.name:
         found += [f"flowlake flows --alert {short}", f"flowlake alerts pcap {short} --out {short}.pcap"]
+    if alert["record_type"] in WINDOW_TYPES:
+        found.append(f"flowlake windows show --alert {short}")
     if alert["incident"] is not None:
         found.append(f"flowlake incidents show {alert['incident']['id'][:8]}")
     if alert["resolved_at"] is None:

@@ -20,6 +20,7 @@ from infra.plurals import counted, so_many
 from ops.cli import alertlines, frames, lines
 from schemas.incidents import ACTIONS, STATUSES, UNDONE
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOW_TYPES
 
 app = group("Incidents: alerts that belong together, as few stories.", "flowlake incidents list --open")
 _SHOWN = ("id", "priority", "status", "title", "alerts", "flows", "first_seen", "last_seen", "assigned_to")
@@ -133,6 +134,8 @@ def commands(incident: Mapping[str, Any], alerts: Sequence[Mapping[str, Any]]) -
     found = [f"flowlake alerts show {alerts[0]['id'][:8]}"] if alerts else []
     if any(alert["record_type"] == FLOWS.name for alert in alerts):
         found += [f"flowlake flows --incident {short}", f"flowlake incidents pcap {short} --out {short}.pcap"]
+    if any(alert["record_type"] in WINDOW_TYPES for alert in alerts):
+        found.append(f"flowlake windows show --incident {short}")
     if incident["status"] not in UNDONE:
         return [*found, f"flowlake incidents reopen {short}"]
     return [

@@ -37,10 +37,13 @@ _ALERTS = Panel(
 )  # fmt: skip
 #: Columns of a hot table that are shown where it has them, their types and units.
 _FLOW = (
-    Field("src_ip", "text", title="source"), Field("src_port", "number", title="port"), Field("dst_ip", "text", title="target"),
+    Field("window_size", "number", "s", "window"), Field("src_ip", "text", title="source"),
+    Field("src_port", "number", title="port"), Field("dst_ip", "text", title="target"),
     Field("dst_port", "number", title="port of the target"), Field("protocol", "text"), Field("tcp_state", "text", title="state"),
     Field("total_fwd_packets", "number", "short", "packets out"), Field("total_bwd_packets", "number", "short", "packets in"),
     Field("total_length_fwd_packets", "number", "bytes", "bytes out"), Field("total_length_bwd_packets", "number", "bytes", "bytes in"),
+    Field("complete", "number"), Field("flows_started", "number", "short", "flows started"), Field("destinations", "number", "short"),
+    Field("ports", "number", "short"), Field("failed_ratio", "number", "percentunit", "failed"), Field("beats", "number", "short"),
     Field("attack_type", "text", title="kind"), Field("confidence_score", "number", "percentunit", "confidence"),
     Field("sensor_id", "text", title="sensor"),
 )  # fmt: skip

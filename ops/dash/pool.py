@@ -22,6 +22,7 @@ from infra.errors import StoreError, one_line
 from infra.sections import PostgresSettings
 from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
+from schemas.windowrecords import TABLE as WINDOWS
 
 T = TypeVar("T")
 #: Connections to a database.
@@ -29,6 +30,13 @@ CONNECTIONS = 4
 #: Seconds for which nobody else tries a database that has just not answered.
 _REST_S = 2.0
 _APPLICATION = "flowlake-dash"
+
+
+#: How tables come to be that a stream does not make: beginning of the name -> what to do.
+_MADE_BY = {
+    "archive": "flowlake archive run makes it",
+    WINDOWS: "windows are off: docs/how-to/look-at-sources.md turns them on",
+}
 
 
 class NotThereError(StoreError):
@@ -103,7 +111,7 @@ class ReadPool:
                 return ask(cursor)
         except psycopg2.errors.UndefinedTable as e:
             said = (e.diag.message_primary or "").removeprefix("relation ").removesuffix(" does not exist").strip('"')
-            hint = "flowlake archive run makes it" if said.startswith("archive") else NO_TABLE
+            hint = next((how for beginning, how in _MADE_BY.items() if said.startswith(beginning)), NO_TABLE)
             raise NotThereError(f"there is no table {said} yet", hint) from e
         except psycopg2.errors.QueryCanceled as e:
             limit = f"{self._timeout_ms / 1000:g} s"

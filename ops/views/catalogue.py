@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ops.views import alerting, attacks, flows, pipeline, scoring, storage, traffic
+from ops.views import alerting, attacks, flows, pipeline, scoring, storage, traffic, windows
 from ops.views.model import View
 from ops.views.subjects import Subject, subjects
 from schemas.records import RecordType
+from schemas.windowrecords import TABLE as WINDOWS
 
 
 def views(records: Sequence[RecordType], *, countries: bool = False) -> tuple[View, ...]:
@@ -20,14 +21,17 @@ def views(records: Sequence[RecordType], *, countries: bool = False) -> tuple[Vi
     countries
         Whether a GeoIP file has been loaded (:mod:`schemas.countries`): sources are then shown by country.
     """
-    shown = subjects(records)
+    stored = subjects(records)
+    # A table of several sizes of windows, and perhaps not there: it has a view of its own.
+    shown = [subject for subject in stored if subject.table != WINDOWS]
     return (
         traffic.view(shown),
         attacks.view(shown, countries=countries),
+        *([windows.view()] if len(shown) < len(stored) else []),
         alerting.view(),
         scoring.view(shown),
         pipeline.view(),
-        storage.view(shown),
+        storage.view(stored),
         flows.view(shown),
     )
 

@@ -87,7 +87,8 @@ def _panels() -> Iterator[Panel]:
     yield _metric(
         "rejected", "Messages and packets not metered per second",
         f"sum by (query, reason) (rate(flowlake_rejected_total{rows}))", "ops",
-        "By reason. What can be kept lies in dead letters: flowlake topics.", legend="{{query}} {{reason}}",
+        "By reason. What can be kept lies in dead letters: flowlake topics. Of windows: late packets, and sources that were summed up.",
+        legend="{{query}} {{reason}}",
     )  # fmt: skip
     yield _metric(
         "sensor_packets", "Packets of sensors per second", f"sum by (sensor) (rate(flowlake_sensor_packets_sent_total{rows}))", "pps",

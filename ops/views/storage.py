@@ -54,13 +54,14 @@ def _stored(subject: Subject) -> Iterator[Panel]:
             "Whole hours that have been rolled up; a day without a bar had no rows.",
             (Field("time", "time"), Field("rows", "number", "short")), section=heading, interval="1d", width=16,
         )  # fmt: skip
-    below = f"WITH RECURSIVE part AS (SELECT '{subject.table}'::regclass::oid AS id UNION ALL "
+    below = f"WITH RECURSIVE part AS (SELECT to_regclass('{subject.table}')::oid AS id UNION ALL "
     below += "SELECT inhrelid FROM pg_inherits JOIN part ON inhparent = part.id) "
     yield Panel(
         f"{subject.name}_size", f"Size of {subject.table}", "stat", "hot",
         f"{below}SELECT coalesce(sum(pg_total_relation_size(id)), 0) AS size, sum(greatest(reltuples, 0))::bigint AS rows "
         "FROM part JOIN pg_class ON oid = id WHERE relkind = 'r'",
-        "With indexes; rows as the planner estimates them. Chunks that TimescaleDB has compressed lie elsewhere and are not counted.",
+        "With indexes; 0: not there yet. Rows as the planner estimates them. "
+        "Chunks that TimescaleDB has compressed lie elsewhere and are not counted.",
         (Field("size", "number", "bytes"), Field("rows", "number", "short")), section=heading, width=8,
     )  # fmt: skip
 

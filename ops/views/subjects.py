@@ -7,6 +7,7 @@ and leaves it out of the plan.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,14 +66,16 @@ class Subject:
     ----------
     record
         The record type.
+    name
+        What it is called where it shares its hot table; default: its name.
     """
 
-    def __init__(self, record: RecordType) -> None:
+    def __init__(self, record: RecordType, name: str = "") -> None:
         if record.hot is None:
             raise ValueError(f"record type {record.name} has no hot table: there is nothing to ask")
         self.record = record
         self.hot: HotTable = record.hot
-        self.name = record.name
+        self.name = name or record.name
 
     @property
     def table(self) -> str:
@@ -199,6 +202,7 @@ class Subject:
 
 
 def subjects(records: Sequence[RecordType]) -> list[Subject]:
-    """Record types that have a hot table, flows first."""
-    found = [Subject(record) for record in hot_records(records)]
+    """Record types that have a hot table, flows first; of those that share one the first, by the name of the table's component."""
+    tables = Counter(record.hot.name for record in records if record.hot)
+    found = [Subject(record, record.hot.component if record.hot and tables[record.hot.name] > 1 else "") for record in hot_records(records)]
     return sorted(found, key=lambda subject: subject.name != "flows")

@@ -17,12 +17,13 @@ from infra.kafka.client import client_options
 from jobs.runtime import checkpoints, lake
 from jobs.sources.packets import query as metering
 from jobs.sources.windows import query
+from jobs.sources.windows.rebuild import bounds, of_size, rebuilt
 from jobs.windows.again import NEEDED, windows_again
 from jobs.windows.batch import windows_of
 from jobs.windows.records import records
 from schemas.topics import DEAD_LETTER
 from schemas.windowrecords import CONTENT_WINDOW_SLICES, WINDOW_SLICES, WINDOWS
-from schemas.windows import SIZES, schema_of
+from schemas.windows import SIZES, SUMMARY, schema_of
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
 from tests.champions import promote_any
@@ -111,6 +112,14 @@ def test_stream_batch_and_lake_have_the_same_rows(spark: SparkSession, ready: Se
     stored = {size: lake.dataset(lake.location(ready, record)).to_table() for size, record in WINDOWS.items()}
     for size, table in stored.items():
         assert by_id([table], size) == wanted[size]
+    where = lake.dataset(lake.location(ready, WINDOWS[5]))
+    found = bounds(where, None, None)
+    assert found is not None
+    rows = [hour for *_, hour in rebuilt(where, SIZES, *found)]
+    for size in SIZES:
+        assert by_id([of_size(hour, size) for hour in rows], 30) == {
+            key: {name: value for name, value in row.items() if name != SUMMARY} for key, row in wanted[size].items()
+        }
     five = stored[5].select(NEEDED).sort_by("window_start")
     made = list(windows_again(five.slice(at, 100) for at in range(0, five.num_rows, 100)))
     for size in SIZES:

@@ -34,7 +34,7 @@ HIDE = """(hidden) => {
   Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
   document.dispatchEvent(new Event('visibilitychange'));
 }"""
-VIEWS = ("traffic", "attacks", "alerts", "model", "pipeline", "storage", "flows")
+VIEWS = ("traffic", "attacks", "windows", "alerts", "model", "pipeline", "storage", "flows")
 
 
 class Watched:

@@ -14,9 +14,10 @@ import pytest
 
 from ops.grafana.files import files
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOWS
 
 pytestmark = pytest.mark.integration
-PAGES = {name: json.loads(content) for name, content in files([FLOWS]).items() if name.endswith(".json")}
+PAGES = {name: json.loads(content) for name, content in files([FLOWS, *WINDOWS.values()]).items() if name.endswith(".json")}
 
 
 class GrafanaApi:

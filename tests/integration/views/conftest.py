@@ -19,13 +19,18 @@ from jobs.sinks.alertstore import AlertStore
 from jobs.sinks.migrations import Component, migrate
 from schemas import countries
 from schemas.packets import FLOWS
-from schemas.records import RecordType
+from schemas.records import RecordType, hot_records
+from schemas.windowrecords import WINDOW_FEATURES_TABLE, WINDOWS
 from tests.integration.hotstore import STORES, Store, empty_database, flows, server_of
 from tests.integration.incidents.test_grouping import BOTNET, FLOOD, INTRUSION, give
+from tests.sinksdata import T0
 from tests.toy_source.records import READING
+from tests.windowsdata import table
 
 #: A sensor whose name is hostile, one like any, and one that had a single flow long ago.
 HOSTILE, PLAIN, SILENT = "s'; DROP TABLE network_flows; --", "edge-1", "silent"
+#: Who scans in windows.
+SCANNER = "6.6.6.6"
 #: So many minutes before now flows are planted; every third time an attack, too.
 MINUTES = (*range(1, 60), *range(61, 26 * 60, 7))
 
@@ -64,6 +69,7 @@ def planted(request: pytest.FixtureRequest) -> Iterator[Planted]:
         now = datetime.now(UTC)
         times = [now - timedelta(minutes=minutes, seconds=7) for minutes in MINUTES]
         _plant(Store(HotSettings(database=name, **server)), times)
+        _plant_windows(made)
         give(AlertStore(made.alerts, FLOWS), INTRUSION + BOTNET + FLOOD)
         postgres.kept(made.alerts, "flowlake-alerts").close()
         _date_alerts(made)
@@ -73,13 +79,13 @@ def planted(request: pytest.FixtureRequest) -> Iterator[Planted]:
 
 
 def records() -> list[RecordType]:
-    """A second record type beside flows, without rollups and sensors."""
-    return [READING, FLOWS]
+    """A second record type beside flows, without rollups and sensors; and those of windows, which share a table."""
+    return [READING, FLOWS, *WINDOWS.values()]
 
 
 def _components(made: Settings) -> list[Component]:
     return [
-        *(hot.component(made, record.hot) for record in records() if record.hot),
+        *(hot.component(made, record.hot) for record in hot_records(records()) if record.hot),
         ledger.component(made),
         alerts.component(made),
         loader.component(made),
@@ -102,6 +108,31 @@ def _plant(store: Store, times: list[datetime]) -> None:
         )
         connection.commit()
     store.maintain()
+
+
+def _plant_windows(made: Settings) -> None:
+    """Of the last hour: a scanner, one who calls home and is quiet in between, and a network of many who forge their addresses."""
+    now = (datetime.now(UTC) - T0).total_seconds()
+    with closing(postgres.connect(made.hot, "test")) as connection:
+        for size, record in WINDOWS.items():
+            rows = [
+                {"at": (now - ago) // size * size, "model_version": str(size), **what}
+                for ago in range(size, 3600, size)
+                for what in (
+                    {
+                        "src_ip": SCANNER,
+                        "flows_started": 50.0,
+                        "syn_count": 50.0,
+                        "failed_ratio": 0.9,
+                        "attack_type": "SYN_SCAN",
+                        "complete": 1,
+                    },
+                    {"src_ip": "10.0.0.9", "flows_started": 1.0, "beats": 9.0, "beat_period": 61.0, "attack_type": "BOTNET_BEACON"},
+                    {"src_ip": "198.18.0.0", "src_prefix": 24, "flows_started": 9.0},
+                )
+                if size == 180 or what["src_ip"] != "10.0.0.9"
+            ]
+            hot.insert(connection, hot.hot_rows(table(size, rows), record), WINDOW_FEATURES_TABLE, ("windows", size, 0, "x"))
 
 
 def _date_alerts(made: Settings) -> None:

@@ -20,6 +20,7 @@ from ops.views.catalogue import views
 from ops.views.macros import expand_promql
 from ops.views.model import Panel
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOWS
 from sensors.publish.metrics import SensorCollector, serve
 from sensors.publish.publisher import Counters as SensorCounters
 from tests.integration.views.prometheus import PrometheusServer
@@ -30,7 +31,7 @@ MARK = "of_views"
 
 
 def panels() -> list[Panel]:
-    return [panel for view in views([FLOWS]) for panel in view.panels if panel.source == "metrics"]
+    return [panel for view in views([FLOWS, *WINDOWS.values()]) for panel in view.panels if panel.source == "metrics"]
 
 
 def declared() -> list[MetricWrapperBase]:

@@ -18,7 +18,7 @@ from ops.views.model import Panel
 from ops.views.subjects import subjects
 from schemas import crowds
 from schemas.roles import ANALYST
-from tests.integration.views.conftest import HOSTILE, PLAIN, SILENT, Planted, records
+from tests.integration.views.conftest import HOSTILE, PLAIN, SCANNER, SILENT, Planted, records
 
 pytestmark = pytest.mark.integration
 #: What a page may take; here each question alone may.
@@ -65,7 +65,9 @@ def whole_hours(span: timedelta) -> datetime:
 class TestPanelQuestions:
     @pytest.mark.parametrize(("span", "sensors"), [("24h", "all"), *product(("5m", "6h", "30d"), SENSORS)])
     def test_each_is_answered_as_declared_by_who_may_only_read(self, planted: Planted, span: str, sensors: str) -> None:
-        answered = {panel.key: answer(planted, panel, RANGES[span], SENSORS[sensors]) for panel in panels()}
+        answered = {
+            panel.key: answer(planted, panel, RANGES[span], SENSORS[sensors], source=SCANNER * (panel.key == "rows")) for panel in panels()
+        }
         assert len(answered) >= 40
         if span == "24h":
             assert [key for key, rows in answered.items() if not rows] == []
@@ -147,6 +149,24 @@ class TestPanelQuestions:
         ((country, attacks, sources),) = answer(planted, panel("attacks", "flows_countries"), timedelta(hours=1))
         since = datetime.now(UTC) - timedelta(hours=24)
         assert (country, attacks, sources) == ("Somewhere", sum(at > since for at in planted.attacks), 1)
+
+    def test_windows_are_counted_by_size_and_sources_told_apart(self, planted: Planted) -> None:
+        hour = timedelta(hours=1)
+        for key, number in (("sources", 2), ("attackers", 1), ("summed_up", 1)):
+            assert answer(planted, panel("windows", key), hour) == [(number,)], key
+        started = answer(planted, panel("windows", "started"), hour)
+        assert {(source, float(most)) for _, source, most in started} == {(SCANNER, 50), ("198.18.0.0/24", 9)}
+        assert {(source, float(share)) for _, source, share in answer(planted, panel("windows", "failed"), hour)} == {(SCANNER, 0.9)}
+        assert {metric for _, metric, _ in answer(planted, panel("windows", "attacks_over_time"), hour)} == {
+            "5 s SYN_SCAN", "30 s SYN_SCAN", "180 s SYN_SCAN", "180 s BOTNET_BEACON",
+        }  # fmt: skip
+        slowest, *_ = answer(planted, panel("windows", "slow"), hour)
+        assert (slowest[0], slowest[3], slowest[5], float(slowest[6])) == ("10.0.0.9", "BOTNET_BEACON", 9, 61)
+        assert [(size, model) for size, model, *_ in answer(planted, panel("windows", "models"), hour)] == [
+            (n, str(n)) for n in (5, 30, 180)
+        ]
+        assert answer(planted, panel("windows", "rows"), hour) == []
+        assert {row[2] for row in answer(planted, panel("windows", "rows"), hour, source="10.0.0.9")} == {"10.0.0.9"}
 
     def test_an_alert_leads_to_its_flows(self, planted: Planted) -> None:
         alerts = panel("alerts", "alerts")

@@ -242,3 +242,11 @@ def test_times_that_no_date_can_tell_are_found() -> None:
 def test_ids_are_those_of_earlier_versions(attack_type: str, given_before: str) -> None:
     key = alert_key(kind_of(attack_type, BY_NAME), attack_type, "d1", 7, "10.0.0.1", "10.0.0.2", "f1")
     assert alert_id(key) == UUID(given_before)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_records_without_a_target_are_about_none(count: int) -> None:
+    rows = [{"name": n, "attack_type": "SYN_SCAN", "dst_ip": "", "at": n} for n in range(count)]
+    details = one(fold([rows])).details
+    assert (details["sources"], details["distinct_sources"]) == (["10.0.0.1"], 1)
+    assert (details["targets"], details["distinct_targets"]) == ([], 0)

@@ -27,6 +27,8 @@ def test_beyond_the_sketch_a_number_is_an_estimate(count: Any, said: str) -> Non
     [
         ("10.0.0.1", None, {"distinct_targets": 39}, "10.0.0.1 to 39 targets"), ("10.0.0.1", None, {}, "10.0.0.1 to many targets"),
         (None, "10.0.0.2", {"distinct_sources": 5000}, "about 5,000 sources to 10.0.0.2"), (None, None, {"device": "d7"}, ""),
+        ("10.0.0.1", None, {"distinct_targets": 0}, "10.0.0.1"), (None, None, {"distinct_sources": 2, "distinct_targets": 0}, "2 sources"),
+        ("10.0.0.1", None, {"flow_id": "0b4c"}, "10.0.0.1"),
     ],
 )  # fmt: skip
 def test_who_is_at_both_ends(source: str | None, target: str | None, details: dict[str, Any], said: str) -> None:

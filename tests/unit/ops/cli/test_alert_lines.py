@@ -47,6 +47,7 @@ def test_who_resolved_and_what_silences_is_told_where_it_is_so() -> None:
         ({"targets": ["10.0.0.1"] * 3, "distinct_targets": "x"}, "many hosts -> 10.0.0.1"),
         ({"sources": [], "targets": "7"}, ""),
         ({"device": "d7"}, ""),
+        ({"sources": ["10.0.0.1"], "distinct_sources": 1, "targets": [], "distinct_targets": 0}, "10.0.0.1"),
     ],
 )
 def test_who_as_far_as_it_is_known(details: dict[str, Any], who: str) -> None:

@@ -15,6 +15,7 @@ from ops.grafana import rules
 from ops.grafana.files import VARIABLES, files
 from ops.views.catalogue import views
 from schemas.packets import FLOWS
+from schemas.windowrecords import WINDOWS
 
 PAGE = (config.ROOT / "docs" / "how-to" / "see-it-in-grafana.md").read_text(encoding="utf-8")
 
@@ -28,12 +29,14 @@ def test_marked_commands_run(tmp_path: Path) -> None:
         code = f"import sys; sys.path.insert(0, {str(config.ROOT)!r}); from ops.cli.main import main; sys.exit(main())"
         done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-    assert {str(path.relative_to(tmp_path / "etc")) for path in (tmp_path / "etc").rglob("*") if path.is_file()} == set(files([FLOWS]))
+    assert {str(path.relative_to(tmp_path / "etc")) for path in (tmp_path / "etc").rglob("*") if path.is_file()} == set(
+        files([FLOWS, *WINDOWS.values()])
+    )
 
 
 def test_it_names_every_dashboard_and_every_variable() -> None:
     assert re.findall(r"^\| \*([^*]+)\* \|", PAGE, re.MULTILINE) == sorted(
-        (view.title for view in views([FLOWS])), key=lambda title: PAGE.index(f"| *{title}*")
+        (view.title for view in views([FLOWS, *WINDOWS.values()])), key=lambda title: PAGE.index(f"| *{title}*")
     )
     assert set(re.findall(r"^ +(FLOWLAKE_\w+)=", PAGE, re.MULTILINE)) == set(VARIABLES)
 
