@@ -75,9 +75,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from check_servers(LocalStack(settings))
     yield check_capture()
     yield check_filters()
-    for record in settings.catalogue.records:
-        if record.features:
-            yield check_model(settings, record)
+    for record in scored(settings):
+        yield check_model(settings, record)
+
+
+def scored(settings: Settings) -> list[RecordType]:
+    """Record types that need a model: those of queries that are switched off do not."""
+    read = {topic.name for query in settings.catalogue.queries if query.wanted(settings) for topic in query.reads}
+    return [record for record in settings.catalogue.records if record.features and record.topic.name in read]
 
 
 def check_python() -> Finding:
@@ -232,7 +237,7 @@ def check_model(settings: Settings, record: RecordType) -> Finding:
     model = model_name(settings, record)
     name = f"{model}@{scoring.alias}"
     train = record.features.train if record.features else ""
-    absent = Finding("model", "warning", f"{name} is not registered yet", f"{train}; make demo does it by itself")
+    absent = Finding("model", "warning", f"{name} is not registered yet", f"{train}; make demo makes that of flows")
     file = paths.registry_file(settings)
     if file is None:
         return Finding("model", "ok", f"{name} at {scoring.tracking_uri} (not asked)")

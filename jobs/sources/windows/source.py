@@ -36,9 +36,9 @@ SOURCE = Source(
     ),
     commands=(
         Command("measure", "jobs.sources.windows.commands.measure:measure", "Capture files in, windows out, without the stack."),
+        Command("train", "jobs.sources.windows.commands.train:train", "Train and register a model for each size."),
         Command("rebuild", "jobs.sources.windows.commands.rebuild:rebuild", "Windows again, from the 5 s records of the lake."),
         Command("show", "jobs.sources.windows.commands.show:show", "A look at the windows in the hot store."),
-        Command("train", "jobs.sources.windows.commands.train:train", "Train and register a model for each size."),
     ),
     modules=("jobs.sources.windows.query",),
 )
