@@ -114,7 +114,8 @@ WINDOW_SCHEMA = pa.schema(
     ]
 )
 
-#: What windows of the larger sizes are made of: counters and samples of a 5 s record as they are, as a text (:mod:`jobs.windows.storedsummary`).
+#: What windows of the larger sizes are made of: counters and samples of a 5 s record as they are,
+#: as a text (:mod:`jobs.windows.storedsummary`).
 SUMMARY = "summary"
 
 
