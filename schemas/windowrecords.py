@@ -87,7 +87,7 @@ def _record(size: int) -> RecordType:
         alerts=AlertRules(
             LABELS,
             columns={"flow_id": "window_id", "start_time": "window_start", "end_time": "last_packet"},
-            details=("window_size", "complete", "flows_started", "destinations", "ports", "failed_ratio", "beats", "beat_period"),
+            details=("window_size", "src_prefix", "complete", "flows_started", "destinations", "failed_ratio", "beats", "beat_period"),
             namespace="windows",  # of all sizes: a source that several of them see is one alert
             min_records=1,  # each is of many flows, and thresholds are chosen by windows that are false alarms
         ),

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from infra.kernels import kernel
-
-Words = npt.NDArray[np.int64]
 
 #: What becomes of a word of rows with the same key.
 FIRST, SUM, LEAST, MOST, NOTHING = range(5)
