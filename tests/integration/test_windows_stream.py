@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from kafka import KafkaProducer
 
 from infra.config import Settings
-from infra.errors import CheckpointError
+from infra.errors import CheckpointError, ModelError
 from infra.kafka import topics
 from infra.kafka.client import client_options
 from jobs.runtime import checkpoints, lake
@@ -146,6 +147,15 @@ def test_messages_that_are_none_go_aside_alone(spark: SparkSession, ready: Setti
     letters = list(drain(ready, DEAD_LETTER.name))
     assert sorted(letter.value or b"" for letter in letters) == [b"", b"FW damaged", b"{}"]
     assert all(dict(letter.headers)["reason"].startswith(b"window-slices: ") for letter in letters)
+
+
+def test_a_model_of_other_features_is_refused_before_the_first_message(spark: SparkSession, ready: Settings) -> None:
+    thirty = WINDOWS[30]
+    assert thirty.features is not None
+    other = replace(thirty, features=replace(thirty.features, version="0"))
+    promote_any(ready, other, ("flows_started", "packets_out"))
+    with pytest.raises(ModelError, match=r"flowlake-windows-30.*version"):
+        query.start(spark, ready)
 
 
 def test_other_sizes_and_buckets_are_refused_with_the_way_out(ready: Settings, settings: Callable[..., Settings]) -> None:
