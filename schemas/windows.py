@@ -84,11 +84,13 @@ WINDOW_FEATURES: tuple[WindowFeature, ...] = (
     *(
         WindowFeature(name, unit, f"{words}; of 180 s alone", exact=False)
         for name, unit, words in (
+            ("source_age", "s", "since the source first began a flow in the last hour"),
             ("steady_pairs", "pairs", "pairs of TCP to which connections that were answered began at regular times in the last hour"),
             ("beats", "slots", "5 s slots of the hour in which connections to the youngest steady pair began, four or more"),
             ("beat_score", "", "how steady: (1 - 1 / beats) / (1 + std / mean of the gaps between them), above 0.7"),
             ("beat_period", "s", "mean of the gaps"),
             ("beat_age", "s", "since the first of them; at most an hour"),
+            ("beat_missed", "periods", "from the source's first flow in the hour to the first beat: how often it could have beaten before"),
             ("beat_packets", "packets", "packets of the pair in this window / its flows started"),
             ("beat_bytes_out", "B", "bytes to it in this window / its flows started"),
             ("beat_bytes_in", "B", "bytes from it in this window / its flows started"),

@@ -107,7 +107,7 @@ def _span(windows: Summaries) -> Floats:
     return np.asarray((windows.rows["last"] - windows.rows["first"]) / 1e6)
 
 
-_BEAT = ("beats", "beat_score", "beat_packets", "beat_bytes_out", "beat_bytes_in")
+_BEAT = ("beats", "beat_score", "beat_missed", "beat_packets", "beat_bytes_out", "beat_bytes_in")
 
 #: By name. What they are made of merges exactly, so a window of 30 s has the features that its six records of 5 s give, and no others.
 _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
@@ -154,5 +154,6 @@ _COMPUTE: dict[str, Callable[[Summaries], Floats]] = {
     "new_destination_ratio": _recalled("unseen"),
     **{name: _recalled(of) for name, of in (("steady_pairs", "steady"), *((name, name) for name in _BEAT))},
     "beat_period": lambda windows: windows.rows["beat_period"] * SECONDS,
+    "source_age": lambda windows: windows.rows["source_age"] * SECONDS,
     "beat_age": lambda windows: windows.rows["beat_age"] * SECONDS,
 }

@@ -120,3 +120,27 @@ def gaps_of_hours(when, window, slots, beats, first, total, squares):
                     last = slot
                 word >>= np.uint64(1)
                 bit += 1
+
+
+@kernel
+def first_starts(when, window, newest, slots, out):
+    """The first set bit of each ring that is among the windows up to ``newest``, in slots from the oldest of them on; -1: none.
+
+    ``when`` and ``window`` as of :func:`gaps_of_hours`; what a ring has of windows behind its own is of an hour before.
+    """
+    windows = when.shape[1]
+    for i in range(when.shape[0]):
+        out[i] = -1
+        for k in range(windows):
+            at = newest - windows + 1 + k
+            if at > window[i] or out[i] >= 0:
+                break
+            if at <= window[i] - windows:
+                continue
+            word = when[i, at % windows]
+            bit = 0
+            while word != 0 and out[i] < 0:
+                if word & np.uint64(1):
+                    out[i] = k * slots + bit
+                word >>= np.uint64(1)
+                bit += 1

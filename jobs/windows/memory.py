@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jobs.windows.grouping import gaps_of_hours
+from jobs.windows.grouping import first_starts, gaps_of_hours
 from jobs.windows.hashing import mixed, named
 from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SLOTS, Summaries
 from sensors.packets.protocols import IPPROTO_TCP
@@ -125,6 +125,8 @@ class Memory:
         :data:`BEATS` slots at least, ``(1 - 1 / beats) / (1 + std / mean)`` is above :data:`STEADY`. Clocks, mail and monitoring are as
         steady as any beacon; what began last is what has changed. Of several the one counts whose first beat in the hour is the latest.
         """
+        since = self._since(windows)
+        windows.rows["source_age"] = WINDOWS * SLOTS - since
         items = windows.items[_connections(windows.items)]
         at, there = _found(self._known["tag"], _tags(windows.rows["tag"][items["row"]], items))
         items, at = items[there], at[there]
@@ -138,8 +140,25 @@ class Memory:
         started = np.maximum(items["started"][best], 1)
         out["beats"][row], out["beat_score"][row], out["beat_period"][row] = beats[best], score[best], mean[best]
         out["beat_age"][row] = WINDOWS * SLOTS - first[best]
+        out["beat_missed"][row] = (first[best] - since[row]) / mean[best]
         for name in ("packets", "bytes_out", "bytes_in"):
             out[f"beat_{name}"][row] = items[name][best] / started
+
+    def _since(self, windows: Summaries) -> npt.NDArray[np.int64]:
+        """When the source of each row first began a flow in the hour that ends with its window: slots from the hour on, int64[n]."""
+        found = np.zeros(len(windows), np.int64)
+        window = windows.rows["begin"] // SLOTS
+        for newest in np.unique(window).tolist():
+            rows = np.flatnonzero(window == newest)
+            known = self._known[np.isin(self._known["source"], windows.rows["tag"][rows])]
+            first = np.empty(len(known), np.int64)
+            first_starts(np.ascontiguousarray(known["when"]), np.ascontiguousarray(known["window"]), newest, SLOTS, first)
+            known, first = known["source"][first >= 0], first[first >= 0]
+            order = np.lexsort((first, known))
+            begins = np.append(True, known[order][1:] != known[order][:-1])[: len(order)]
+            at, there = _found(known[order][begins], windows.rows["tag"][rows])
+            found[rows[there]] = first[order][begins][at[there]]
+        return found
 
 
 def _connections(items: npt.NDArray[np.void]) -> Bools:

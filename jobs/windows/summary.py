@@ -41,7 +41,8 @@ COUNTERS: tuple[str, ...] = (
 SERIES: tuple[str, ...] = ("packets", "bytes", "started")
 #: What the hour before has to say about a window (:mod:`jobs.windows.memory`): set when it is made, and in no sum.
 RECALLED: tuple[str, ...] = (
-    "unseen", "steady", "beats", "beat_score", "beat_period", "beat_age", "beat_packets", "beat_bytes_out", "beat_bytes_in",
+    "unseen", "source_age", "steady", "beats", "beat_score", "beat_period", "beat_age", "beat_missed", "beat_packets", "beat_bytes_out",
+    "beat_bytes_in",
 )  # fmt: skip
 ROW_DTYPE = np.dtype(
     [

@@ -58,6 +58,11 @@ def test_the_youngest_steady_pair_counts_and_clocks_of_udp_do_not() -> None:
     assert (both["steady"], both["beats"], both["beat_period"]) == (1, 15, 24)
     every = last([*clock, *mail, *beacon], 360)
     assert (every["steady"], every["beats"], every["beat_period"], every["beat_age"]) == (2, 13, 13, 160)
+    assert (every["source_age"], every["beat_missed"]) == (360, 200 / 13)
+    alone = last(beacon, 360)
+    assert (alone["source_age"], alone["beat_missed"]) == (160, 0), "nothing says that it did not beat before"
+    late = last([spoken(3, 1), *(spoken(s, 7) for s in range(2000, 2160, 13))], 2160)
+    assert (late["source_age"], late["beat_missed"]) == (160, 0), "more than an hour ago is forgotten"
 
 
 def test_what_is_refused_or_no_connection_is_no_beat() -> None:
