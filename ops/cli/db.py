@@ -91,6 +91,7 @@ def maintain(
     time: a second one says so and ends with code 0. Exit code 5 when a person must see to something.
     """
     from jobs.hotstore.maintain import maintain as work
+    from jobs.hotstore.shape import TableKind
 
     settings = config.load(conf_file)
     tables = [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
@@ -100,6 +101,9 @@ def maintain(
         done = work(
             settings.hot, tables, _mute if as_json else lambda text: print(text, flush=True), dry_run=dry_run, jobs=jobs, rebuild=rebuild
         )
+    if done is not None and not table:
+        off = _switched_off(settings)
+        done = [item for item in done if item.table not in off or item.kind != TableKind.MISSING.value]
     if as_json:
         print(json.dumps({"busy": done is None, "dry_run": dry_run, "tables": [asdict(item) for item in done or []]}, indent=2))
     elif done is None:
@@ -108,6 +112,13 @@ def maintain(
         print("\n".join(line for item in done for line in _maintained(item, dry_run)))
     if any(item.problems for item in done or []):
         raise typer.Exit(StoreError.exit_code)
+
+
+def _switched_off(settings: Settings) -> set[str]:
+    """Hot tables that no query writes where nobody names it: nobody misses one."""
+    names = {query.name for query in settings.catalogue.queries if query.wanted(settings)}
+    records = [record for record in settings.catalogue.records if record.hot]
+    return {record.hot.name for record in records if record.hot and record.query("hot") not in names}
 
 
 def _tell(text: str) -> None:

@@ -399,7 +399,12 @@ def test_columns_are_listed_as_the_stores_have_them(
         migrate(component)
     with Engine(made) as engine:
         for listed in engine.tables:
-            there = engine.ask(f"SELECT * FROM {listed.qualified} LIMIT 0").read_all().column_names
+            question = f"SELECT * FROM {listed.qualified} LIMIT 0"
+            if listed.database == "lake" and listed.name.startswith("windows_"):
+                with pytest.raises(StoreError, match="holds no table yet"):
+                    engine.ask(question)
+                continue
+            there = engine.ask(question).read_all().column_names
             assert sorted(there) == sorted(name for name, _ in listed.columns), listed.qualified
 
 
