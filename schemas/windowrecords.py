@@ -16,7 +16,7 @@ CONTENT_WINDOW_SLICES = "application/vnd.flowlake.window-slices; v=1"
 
 TABLE = "window_features"
 #: The time comes first, by which rows lie in days; a source that two domains see has a row of each.
-_KEY = ("window_start", "window_size", "src_ip", "src_prefix", "domain")
+_KEY = ("window_start", "window_size", "src_ip", "src_prefix", "part", "domain")
 
 
 def _sql(unit: str) -> str:
@@ -29,6 +29,7 @@ _COLUMNS = (
     HotColumn("window_size", "smallint NOT NULL", "window_size"),
     HotColumn("src_ip", "inet NOT NULL", "src_ip"),
     HotColumn("src_prefix", "smallint NOT NULL", "src_prefix"),
+    HotColumn("part", "smallint NOT NULL", "part"),
     HotColumn("domain", "text NOT NULL", "domain"),
     HotColumn("window_id", "uuid NOT NULL", "window_id"),
     HotColumn("complete", "smallint NOT NULL", "complete"),

@@ -107,6 +107,7 @@ WINDOW_SCHEMA = pa.schema(
         pa.field("ip_version", pa.int8(), nullable=False),
         pa.field("src_ip", pa.string(), nullable=False),
         pa.field("src_prefix", pa.int16(), nullable=False),  # bits; fewer than 32 or 128: a network, of which src_ip is the first address
+        pa.field("part", pa.int16(), nullable=False),  # of a network that was summed up: it has a window in each bucket; else 0
         pa.field("window_start", _TS, nullable=False),
         pa.field("window_end", _TS, nullable=False),  # the first moment after it
         pa.field("last_packet", _TS, nullable=False),  # capture time of the last packet in it

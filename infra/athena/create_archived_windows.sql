@@ -3,6 +3,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS flowlake.archived_windows (
   `window_size` int,
   `src_ip` string,
   `src_prefix` int,
+  `part` int,
   `domain` string,
   `window_id` string,
   `complete` int,

@@ -255,17 +255,18 @@ class WindowPart:
 
     bucket: int
     version: int
+    number: int  # among those of the bucket and batch
     body: bytes | memoryview
 
     def encode(self) -> bytes:
         """As bytes."""
-        return _framed(Kind.WINDOWS, _text([self.bucket, self.version]), self.body)
+        return _framed(Kind.WINDOWS, _text([self.bucket, self.version, self.number]), self.body)
 
     @staticmethod
     def decode(blob: Bytes) -> WindowPart:
         """Inverse of :meth:`encode`."""
-        (bucket, version), body = _opened(blob, Kind.WINDOWS)
-        return WindowPart(bucket, version, body)
+        (bucket, version, number), body = _opened(blob, Kind.WINDOWS)
+        return WindowPart(bucket, version, number, body)
 
 
 Passed = Digest | RefusedBlob | Tick | FlowRows | AccountRows | WindowPart

@@ -77,6 +77,8 @@ class MapStore:
         """Write a piece; ``plain``: the same, quicker to make and read and larger, for a copy that is read once or never."""
         self._state.updateValue((version,), (segment,))
         with suppress(OSError):  # a full disk makes it slower, not wrong
+            for lost in self._folder.glob(f"{version:012d}-*"):  # of a batch that was never committed
+                lost.unlink()
             files.replace(self._file(version, nonce), plain())
             if self._newest:
                 for old in self._folder.glob(f"{version - self._newest:012d}-*"):

@@ -30,4 +30,4 @@ def windows_of(
     for path in paths:
         for emission in emissions([path], sensor_id=sensor_id, settings=settings, slice_s=SECONDS):
             yield from cascade.take(summed(emission.slices, emission.domains, ipv6_prefix), emission.clocks, emission.ended)
-        cascade.ended.clear()  # another file of the same name is another time
+        cascade.give_up()  # another file of the same name is another time

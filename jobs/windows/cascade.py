@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 import schemas.windows
 from jobs.windows.fold import folded
+from jobs.windows.hashing import named
 from jobs.windows.level import Level, Pieces
 from jobs.windows.memory import WINDOWS, Memory, traces
 from jobs.windows.slots import SECONDS
@@ -33,8 +34,8 @@ SIZES: dict[int, int] = {size: size // SECONDS for size in schemas.windows.SIZES
 #: A clock that is behind every packet: the input has ended.
 END = np.iinfo(np.int64).max
 _SLOT_US = SECONDS * 1_000_000
-#: Domains that ended and are remembered: what they cut off is late when they come back.
-_ENDED_KEPT = 256
+#: Domains that ended and are remembered: what they cut off is late when they come back, and they have an hour before.
+_ENDED_KEPT = 64
 
 #: Windows that were made together, by size.
 Made = dict[int, Summaries]
@@ -49,7 +50,7 @@ class Bounds:
     sources
         Of each slot and window; beyond, they are summed up by prefix (:mod:`jobs.windows.fold`).
     known
-        Destinations and pairs of the last hour (:mod:`jobs.windows.memory`).
+        Destinations and pairs of the last hour, of one domain (:mod:`jobs.windows.memory`).
     """
 
     sources: int = 100_000
@@ -90,9 +91,9 @@ class WindowCascade:
     accounts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.memory = Memory(self.bounds.known)
-        for some in self.traces.values():
-            self.memory.add(some)
+        self.memory = Memory()
+        if len(self.traces):
+            self.memory.add(np.concatenate(list(self.traces.values())))
 
     def take(self, summaries: Summaries, clocks: Mapping[str, int], ended: Collection[str] = ()) -> list[Made]:
         """Add summaries of parts of slots, move the clocks on, and give the windows that are over then.
@@ -100,8 +101,7 @@ class WindowCascade:
         A clock that is behind the one before it stays where it was. Windows come in the order of their time, one time of the largest size
         after the other; so what is remembered does not depend on how far the clocks went at once.
         """
-        self.levels[SECONDS].add(self._in_time(summaries))
-        self._bound(self.levels[SECONDS])
+        self.add(summaries)
         goals = {domain: max(clock, self.clocks.get(domain, 0)) for domain, clock in clocks.items()} | dict.fromkeys(ended, END)
         found: list[Made] = []
         while goals:
@@ -116,12 +116,23 @@ class WindowCascade:
                 found.append(made)
         for domain in ended:
             del self.clocks[domain]
-            self.ended.pop(domain, None)
-            if made_last := self.newest.pop(domain, None):
-                self.ended[domain] = made_last
+            before, last = self.ended.pop(domain, {}), self.newest.pop(domain, {})
+            if before or last:
+                self.ended[domain] = {size: max(before.get(size, -END), last.get(size, -END)) for size in before | last}
         while len(self.ended) > _ENDED_KEPT:
-            del self.ended[next(iter(self.ended))]
+            gone = next(iter(self.ended))
+            del self.ended[gone]
+            self._forget(gone)
         return found
+
+    def add(self, summaries: Summaries) -> None:
+        """Add summaries of parts of slots. A domain that comes back with a time before its end has no hour before."""
+        for domain in self.ended.keys() & set(summaries.domains):
+            of = summaries.rows["begin"][summaries.rows["domain"] == summaries.domains.index(domain)]
+            if len(of) and int(of.min()) < self.ended[domain].get(SECONDS, -END) - SLOTS:
+                self._forget(domain)
+        self.levels[SECONDS].add(self._in_time(summaries))
+        self._bound(self.levels[SECONDS])
 
     def give_up(self) -> None:
         """Drop what is open, and forget all clocks: it will come again."""
@@ -129,7 +140,20 @@ class WindowCascade:
         self._account(open_parts.rows, open_parts.domains, "given_up", packets=True)
         for level in self.levels.values():
             level.put_instead(Summaries.none())
+        for number in list(self.traces):
+            self.traces.remove(number)
+        self.memory = Memory()
         self.clocks, self.newest, self.ended = {}, {}, {}
+
+    def _forget(self, domain: str) -> None:
+        """Drop what is remembered of a domain."""
+        self.memory.forget(named(domain))
+        for number, old in list(self.traces.items()):
+            left = old[old["domain"] != named(domain)]
+            if len(left) < len(old):
+                self.traces.remove(number)
+                if len(left):
+                    self.traces.add(left)
 
     def count(self, domain: str, what: str, by: int) -> None:
         """Add to a domain's account."""
@@ -163,7 +187,8 @@ class WindowCascade:
         for size, some in windows.items():
             for number in np.unique(some.rows["domain"]).tolist():
                 begin = int(some.rows["begin"][some.rows["domain"] == number].max())
-                self.newest.setdefault(some.domains[number], {})[size] = begin
+                newest = self.newest.setdefault(some.domains[number], {})
+                newest[size] = max(begin, newest.get(size, begin))
         return windows
 
     def _limit(self) -> dict[str, int]:
@@ -200,7 +225,7 @@ class WindowCascade:
 
     def _bound(self, level: Level) -> None:
         """A flood of sources is summed up while its slot is open."""
-        if level.rows > 2 * self.bounds.sources:
+        if level.rows - level.settled > 2 * self.bounds.sources:
             level.put_instead(self._folded(level.together()))
 
     def _folded(self, windows: Summaries) -> Summaries:
@@ -211,7 +236,9 @@ class WindowCascade:
         return few
 
     def _remember(self, windows: Summaries) -> None:
-        left = traces(windows)
+        every = traces(windows)
+        most = max(self.bounds.known // WINDOWS, 1)
+        left = np.concatenate([self.memory.most(every[every["domain"] == domain], most) for domain in np.unique(every["domain"])])
         self.memory.add(left)
         self.traces.add(left)
         newest = {int(domain): int(left["window"][left["domain"] == domain].max()) for domain in np.unique(left["domain"])}

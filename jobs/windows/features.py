@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.windows.slots import SECONDS
-from jobs.windows.summary import ADDRESSES, PAIRS, PORTS, SERIES, SLOTS, Summaries
+from jobs.windows.summary import ADDRESSES, COARSE, PAIRS, PORTS, SERIES, SLOTS, Summaries
 from schemas.windows import WINDOW_NAMES
 
 Floats = npt.NDArray[np.float64]
@@ -93,8 +93,8 @@ def _mean(name: str) -> Callable[[Summaries], Floats]:
 def _std(name: str) -> Callable[[Summaries], Floats]:
     def compute(windows: Summaries) -> Floats:
         n = np.maximum(windows.rows["parts"], 1)
-        mean = windows.rows[f"{name}_sum"] / n
-        return np.asarray(np.sqrt(np.maximum(windows.rows[f"{name}_sq"] / n - mean**2, 0.0)))
+        mean = windows.rows[f"{name}_part"] / n
+        return np.asarray(np.sqrt(np.maximum(windows.rows[f"{name}_sq"] / n - mean**2, 0.0)) * 2.0 ** COARSE[name])
 
     return compute
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.windows.cascade import END, Made, WindowCascade
 from jobs.windows.message import BucketPart
-from jobs.windows.summary import Summaries, merge
+from jobs.windows.summary import Summaries
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Feed:
     query, buckets
         The meter that feeds it, by its checkpoint.
     versions
-        By bucket of the meter: its latest batch that was taken.
+        By bucket of the meter: its latest batch that was taken, and the message of it.
     clocks
         By domain and bucket of the meter, us; :data:`jobs.windows.cascade.END`: ended.
     """
@@ -29,7 +29,7 @@ class Feed:
     cascade: WindowCascade
     query: str = ""
     buckets: int = 0
-    versions: dict[int, int] = field(default_factory=dict)
+    versions: dict[int, tuple[int, int]] = field(default_factory=dict)
     clocks: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def take(self, parts: Iterable[BucketPart]) -> list[Made]:
@@ -39,27 +39,24 @@ class Feed:
         checkpoint reads its input from the beginning: what is open of the former one is given up, and counted.
         """
         made: list[Made] = []
-        waiting: list[Summaries] = []
         for part in sorted(parts, key=lambda part: part.offset):
             if (part.query, part.buckets) != (self.query, self.buckets):
                 self._follow(part)
-                waiting = []
-            if part.version <= self.versions.get(part.bucket, -1):
+            if (part.version, part.number) <= self.versions.get(part.bucket, (-1, 0)):
                 continue
-            self.versions[part.bucket] = part.version
-            waiting.append(part.summaries)
+            self.versions[part.bucket] = (part.version, part.number)
+            self.cascade.add(part.summaries)
             for domain, clock in {**part.clocks, **dict.fromkeys(part.ended, END)}.items():
                 self.clocks.setdefault(domain, {})[part.bucket] = clock
             if ended := [domain for domain in part.ended if self._clock(domain) == END]:
-                made += self._made(waiting, ended)
-                waiting = []
-        return made + self._made(waiting, [])
+                made += self._made(ended)
+        return made + self._made([])
 
-    def _made(self, waiting: list[Summaries], ended: list[str]) -> list[Made]:
+    def _made(self, ended: list[str]) -> list[Made]:
         for domain in ended:
             del self.clocks[domain]
         clocks = {domain: self._clock(domain) for domain in self.clocks}
-        return self.cascade.take(merge(waiting), clocks, ended)
+        return self.cascade.take(Summaries.none(), clocks, ended)
 
     def _clock(self, domain: str) -> int:
         """Below it every bucket has metered every packet; END: all have ended."""

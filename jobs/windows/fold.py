@@ -34,7 +34,7 @@ def folded(windows: Summaries, most: int, known: npt.NDArray[np.bool_]) -> tuple
     for begin in begins[count > most].tolist():
         here = np.flatnonzero(windows.rows["begin"] == begin)
         rows = windows.rows[here]
-        whole = rows["bits"] > np.where(rows["ipver"] == 4, *PREFIXES[0])
+        whole = ~summed_up(rows)
         packets = rows["packets_out"] + rows["packets_in"]
         order = np.lexsort([rows[name] for name in reversed(SOURCE)] + [-packets, ~known[here], ~whole])
         over[here[order[most // 2 :]]] = True
@@ -46,6 +46,11 @@ def folded(windows: Summaries, most: int, known: npt.NDArray[np.bool_]) -> tuple
         if np.unique(short.rows["begin"], return_counts=True)[1].max() <= most - most // 2:
             break
     return merge([kept, short]), rest.rows
+
+
+def summed_up(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """bool[n]: rows of networks of sources that there was no room for."""
+    return np.asarray(rows["bits"] <= np.where(rows["ipver"] == 4, *PREFIXES[0]))
 
 
 def _shortened(windows: Summaries, v4: int, v6: int) -> Summaries:

@@ -123,7 +123,7 @@ def _rebuilt(
         {name: Counter(counts) for name, counts in of["accounts"].items()},
     )
     clocks = _by_number(said["clocks"])
-    versions = {int(bucket): version for bucket, version in said["versions"].items()}
+    versions = {int(bucket): (int(version), int(number)) for bucket, (version, number) in said["versions"].items()}
     return HeldWindows(Feed(cascade, said["query"], said["buckets"], versions, clocks), nonces, nonce)
 
 

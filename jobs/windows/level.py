@@ -63,6 +63,8 @@ class Level:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self.pieces: Pieces[Summaries] = Pieces()
+        #: Rows of what was last put together: no fewer can be made of them.
+        self.settled = 0
         #: By domain, the first slot of what is open.
         self.first: dict[str, int] = {}
 
@@ -91,6 +93,7 @@ class Level:
         for number in list(self.pieces):
             self.pieces.remove(number)
         self.first = {}
+        self.settled = len(whole)
         self.add(whole)
 
     def take_over(self, limit: Mapping[str, int]) -> Summaries:

@@ -51,16 +51,9 @@ def _tags(source: Hashes, items: npt.NDArray[np.void]) -> Hashes:
 
 
 class Memory:
-    """Of one cascade.
+    """Of one cascade."""
 
-    Parameters
-    ----------
-    most
-        Destinations and pairs that are remembered at most. Beyond, those go first that one window alone has seen, the oldest first.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._known = np.zeros(0, _KNOWN_DTYPE)  # by tag
         self._sources: Hashes = np.zeros(0, np.uint64)
 
@@ -79,10 +72,6 @@ class Memory:
         for domain, window in newest.items():
             alive &= (known["domain"] != domain) | (known["window"] > window - WINDOWS)
         known = known[alive]
-        if len(known) > self._most:
-            once = (known["when"] != 0).sum(axis=1) <= 1
-            first = np.lexsort((known["tag"], -known["window"], once))[: self._most]
-            known = known[np.sort(first)]
         self._known = known
         self._sources = np.unique(known["source"])
 
@@ -104,6 +93,18 @@ class Memory:
             more["when"][:, window % WINDOWS] = fresh["when"]
             together = np.concatenate([known, more])
             self._known = together[np.argsort(together["tag"], kind="stable")]
+
+    def most(self, new: npt.NDArray[np.void], most: int) -> npt.NDArray[np.void]:
+        """So many of the traces of a window at most: those of what is known first, then those of the smallest hashes."""
+        if len(new) <= most:
+            return new
+        _, known = _found(self._known["tag"], new["tag"])
+        return new[np.sort(np.lexsort((new["tag"], ~known))[:most])]
+
+    def forget(self, domain: int) -> None:
+        """Drop what is known of a domain, by its hash."""
+        self._known = self._known[self._known["domain"] != domain]
+        self._sources = np.unique(self._known["source"])
 
     def knows(self, windows: Summaries) -> Bools:
         """bool[n]: rows whose source is remembered."""

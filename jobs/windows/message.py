@@ -16,6 +16,9 @@ from jobs.windows.blob import BlobError, pack, unpack
 from jobs.windows.slots import SECONDS, summed
 from jobs.windows.summary import Summaries
 
+#: Of a message, in items of some 40 bytes: what a row counts, and what a message may hold (2 to 3 MB, where 10 are the broker's bound).
+_ROW_WEIGHT, _MOST_WEIGHT = 4, 60_000
+
 
 @dataclass(frozen=True)
 class BucketPart:
@@ -35,6 +38,8 @@ class BucketPart:
         Domains whose input has ended.
     summaries
         Of parts of 5 s slots.
+    number
+        Of the message among those of the batch: a large one is told in several. Clocks and ends are in the last.
     offset
         Place in the topic; -1: it has none yet.
     """
@@ -46,17 +51,19 @@ class BucketPart:
     clocks: dict[str, int]
     ended: tuple[str, ...] = ()
     summaries: Summaries = field(default_factory=Summaries.none)
+    number: int = 0
     offset: int = -1
 
     @classmethod
-    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int, ipv6_prefix: int = 128) -> BucketPart:
+    def of(cls, emission: Emission, query: str, bucket: int, buckets: int, version: int, ipv6_prefix: int = 128) -> list[BucketPart]:
         """What a meter gave, its slices of :data:`jobs.windows.slots.SECONDS`; ``ipv6_prefix``: bits that make a source."""
-        slots = summed(emission.slices, emission.domains, ipv6_prefix)
-        return cls(query, bucket, buckets, version, emission.clocks, emission.ended, slots)
+        *others, last = _portions(summed(emission.slices, emission.domains, ipv6_prefix))
+        made = [cls(query, bucket, buckets, version, {}, (), some, number) for number, some in enumerate(others)]
+        return [*made, cls(query, bucket, buckets, version, emission.clocks, emission.ended, last, len(made))]
 
     def encode(self) -> bytes:
         """As bytes."""
-        said = {name: getattr(self, name) for name in ("query", "bucket", "buckets", "version", "clocks", "ended", "offset")}
+        said = {name: getattr(self, name) for name in ("query", "bucket", "buckets", "version", "clocks", "ended", "number", "offset")}
         return pack(self.summaries, seconds=SECONDS, **said)
 
     @staticmethod
@@ -73,9 +80,9 @@ class BucketPart:
             if about["seconds"] != SECONDS:
                 raise BlobError(f"slots of {about['seconds']} s, this program makes windows of slots of {SECONDS} s")
             clocks = {str(name): int(clock) for name, clock in about["clocks"].items()}
-            bucket, buckets, version = (int(about[name]) for name in ("bucket", "buckets", "version"))
+            bucket, buckets, version, number, offset = (int(about[name]) for name in ("bucket", "buckets", "version", "number", "offset"))
             ended = tuple(map(str, about["ended"]))
-            return BucketPart(str(about["query"]), bucket, buckets, version, clocks, ended, summaries, int(about["offset"]))
+            return BucketPart(str(about["query"]), bucket, buckets, version, clocks, ended, summaries, number, offset)
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             if isinstance(e, BlobError):
                 raise
@@ -85,4 +92,11 @@ class BucketPart:
         """The same for each bucket of windows: its sources, all clocks."""
         bucket = self.summaries.rows["tag"] % np.uint64(buckets)
         said = (self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended)
-        return [BucketPart(*said, self.summaries.where(bucket == b), offset) for b in range(buckets)]
+        return [BucketPart(*said, self.summaries.where(bucket == b), self.number, offset) for b in range(buckets)]
+
+
+def _portions(summaries: Summaries) -> list[Summaries]:
+    """Summaries in parts of so many bytes that each is a message, whatever floods there are; one at least."""
+    weight = np.cumsum(_ROW_WEIGHT + np.bincount(summaries.items["row"], minlength=len(summaries)))
+    portion = weight // _MOST_WEIGHT
+    return [summaries.where(portion == k) for k in np.unique(portion)] or [summaries]

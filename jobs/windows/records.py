@@ -9,6 +9,7 @@ import pyarrow as pa
 from jobs.metering.identity import address_texts
 from jobs.windows.cascade import SIZES
 from jobs.windows.features import features
+from jobs.windows.fold import summed_up
 from jobs.windows.hashing import mixed
 from jobs.windows.slots import SECONDS
 from jobs.windows.storedsummary import texts
@@ -21,17 +22,34 @@ _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
 
 
-def records(windows: Summaries, size: int) -> pa.RecordBatch:
-    """Windows of one size (seconds) as columns of :func:`schemas.windows.schema_of`, in their order."""
+def records(windows: Summaries, size: int, bucket: int = 0) -> pa.RecordBatch:
+    """Windows as records, in their order.
+
+    Parameters
+    ----------
+    windows
+        Of one size.
+    size
+        Seconds.
+    bucket
+        That they were made in: sources of one network lie in several, and where they were summed up each has a window of it.
+
+    Returns
+    -------
+    pa.RecordBatch
+        Columns of :func:`schemas.windows.schema_of`.
+    """
     rows = windows.rows
+    part = np.where(summed_up(rows), bucket, 0).astype(np.int16)
     start = rows["begin"] * (SECONDS * _US)
     values = {
-        "window_id": _ids(rows["tag"], rows["begin"], size),
+        "window_id": _ids(rows["tag"] + part.astype(np.uint64), rows["begin"], size),
         "window_size": np.full(len(rows), size, np.int16),
         "domain": pa.DictionaryArray.from_arrays(rows["domain"].astype(np.int32), pa.array(windows.domains, pa.string())),
         "ip_version": rows["ipver"].astype(np.int8),
         "src_ip": address_texts(rows["ipver"].astype(np.uint8), rows["src_hi"].copy(), rows["src_lo"].copy()),
         "src_prefix": rows["bits"].astype(np.int16),
+        "part": part,
         "window_start": start,
         "window_end": start + size * _US,
         "last_packet": rows["last"],

@@ -39,6 +39,8 @@ COUNTERS: tuple[str, ...] = (
 )  # fmt: skip
 #: Of the 5 s parts: what the larger windows have least, largest, sum and sum of squares of.
 SERIES: tuple[str, ...] = ("packets", "bytes", "started")
+#: Bits of a value that its square leaves out (so does the sum ``_part``): 36 squares of the bytes of 5 s would not fit otherwise.
+COARSE: dict[str, int] = {"packets": 0, "bytes": 10, "started": 0}
 #: What the hour before has to say about a window (:mod:`jobs.windows.memory`): set when it is made, and in no sum.
 RECALLED: tuple[str, ...] = (
     "unseen", "source_age", "steady", "beats", "beat_score", "beat_period", "beat_age", "beat_missed", "beat_packets", "beat_bytes_out",
@@ -51,7 +53,7 @@ ROW_DTYPE = np.dtype(
         ("last", "i8"),
         ("parts", "i8"),  # 5 s records in it; 0: it is a part of one
         *((name, "i8") for name in COUNTERS),
-        *((f"{name}_{what}", "i8") for name in SERIES for what in ("min", "max", "sum", "sq")),
+        *((f"{name}_{what}", "i8") for name in SERIES for what in ("min", "max", "sum", "part", "sq")),
         *((name, "f8") for name in RECALLED),
     ]
 )
@@ -74,7 +76,7 @@ _WORDS: tuple[str, ...] = tuple(
     name for name in ROW_DTYPE.names or () if name not in ("ipver", "bits")
 )  # 8 bytes each, or those with domain
 _RULE_OF = {
-    **dict.fromkeys(("parts", *COUNTERS, *(f"{name}_{what}" for name in SERIES for what in ("sum", "sq"))), SUM),
+    **dict.fromkeys(("parts", *COUNTERS, *(f"{name}_{what}" for name in SERIES for what in ("sum", "part", "sq"))), SUM),
     **dict.fromkeys(("first", *(f"{name}_min" for name in SERIES)), LEAST),
     **dict.fromkeys(("last", *(f"{name}_max" for name in SERIES)), MOST),
     **dict.fromkeys(RECALLED, NOTHING),
@@ -176,6 +178,8 @@ def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.N
         return items
     words = np.ascontiguousarray(items).view(np.int64).reshape(m, -1)
     rows = group[items["row"]]
+    if int(rows.max()) >= 1 << 22:
+        raise OverflowError(f"{int(rows.max()) + 1:,} summaries at once, four million are the most: windows.max_sources is too large")
     places = np.empty(m, np.uint64)
     item_places(words, rows, places)
     out = np.empty_like(words)
@@ -195,7 +199,8 @@ def closed(parts: Summaries) -> Summaries:
     for name, value in values.items():
         for what in ("min", "max", "sum"):
             rows[f"{name}_{what}"] = value
-        rows[f"{name}_sq"] = value * value
+        part = value >> COARSE[name]
+        rows[f"{name}_part"], rows[f"{name}_sq"] = part, part * part
     return Summaries(rows, parts.items, parts.domains)
 
 

@@ -57,7 +57,7 @@ def _messages(group: list[FlowRows], scored: pa.RecordBatch, query: str, prefix:
 
 
 def _window_part(part: WindowPart, query: str, prefix: str) -> Row:
-    about = {Header.CONTENT_TYPE: CONTENT_WINDOW_SLICES, HEADER_MESSAGE_ID: f"{query}/{part.bucket}/{part.version}"}
+    about = {Header.CONTENT_TYPE: CONTENT_WINDOW_SLICES, HEADER_MESSAGE_ID: f"{query}/{part.bucket}/{part.version}/{part.number}"}
     return outgoing.message(prefix + WINDOW_SLICES.name, str(part.bucket), bytes(part.body), about)
 
 

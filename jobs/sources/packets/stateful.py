@@ -134,8 +134,8 @@ class MeterProcessor(StatefulProcessor):
         store.set_meta(segments.save(self._query, state, emission, store))
         out += [flows.encode() for flows in pack(emission, bucket, state.version)]
         if self._windows and emission.clocks:
-            part = BucketPart.of(emission, self._query, bucket, self._buckets, state.version, self._windows.ipv6_prefix)
-            out.append(WindowPart(bucket, state.version, part.encode()).encode())
+            parts = BucketPart.of(emission, self._query, bucket, self._buckets, state.version, self._windows.ipv6_prefix)
+            out += [WindowPart(bucket, state.version, part.number, part.encode()).encode() for part in parts]
         accounts = state.meter.account_rows()
         if accounts and (digests or not emission.empty):
             out.append(AccountRows(state.version, accounts).encode())

@@ -42,7 +42,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     # The state holds open windows of these sizes: of others it is of no use.
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES))})
     inputs.settle(place, NAME, settings.topic(WINDOW_SLICES.name), settings, fail_on_data_loss=False)
-    slices = read_topic(spark, settings, WINDOW_SLICES, most=settings.sinks.max_messages).coalesce(1)
+    slices = read_topic(spark, settings, WINDOW_SLICES, most=own.max_messages).coalesce(1)
     made = windows(slices, place.id, NAME, own, settings.kafka)
     counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))
     prefix = settings.kafka.topic_prefix
@@ -62,9 +62,6 @@ def scored(batches: Iterable[pa.RecordBatch], champions: Mapping[int, ModelSet],
                     (some,) = list(stream)
                 found.setdefault(row["size"], []).append((row["bucket"], row["message"], some))
     for size, parts in found.items():
-        record, at = WINDOWS[size], 0
-        (judged,) = champions[size].score_each([pa.Table.from_batches([some for *_, some in parts]).combine_chunks().to_batches()[0]])
         for bucket, message, some in parts:
-            rows = judged.slice(at, some.num_rows)
-            yield from outgoing.batches([outgoing.records(record, rows, str(bucket), message, prefix=prefix)])
-            at += some.num_rows
+            judged = champions[size].score(some)
+            yield from outgoing.batches([outgoing.records(WINDOWS[size], judged, str(bucket), message, prefix=prefix)])

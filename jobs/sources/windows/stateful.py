@@ -86,12 +86,13 @@ class WindowProcessor(StatefulProcessor):
         before = _counts(held)
         made = held.feed.take(told)
         store.set_meta(kept.save(self._query, bucket, held, store))
-        out = list(_rows(made, bucket, f"{self._query}/{bucket}/{max(part.offset for part in told)}"))
         counted = {name: after - before[name] for name, after in _counts(held).items()}
         if any(counted.values()):
-            out.append({"bucket": bucket, "size": 0, "message": "", "records": b"", **counted})
-        if out:
-            yield pd.DataFrame(out)[[column.split()[0] for column in OUT_DDL.split(", ")]]
+            yield _frame([{"bucket": bucket, "size": 0, "message": "", "records": b"", **counted}])
+        message = f"{self._query}/{bucket}/{max(part.offset for part in told)}"
+        for number, windows in enumerate(made):
+            if out := list(_rows(windows, bucket, f"{message}/{number}")):
+                yield _frame(out)
 
     def close(self) -> None:
         """The windows stay cached for the next batch."""
@@ -103,14 +104,17 @@ def _counts(held: kept.HeldWindows) -> dict[str, int]:
     return {name: sum(counts[name] for counts in accounts) for name in _COUNTED}
 
 
-def _rows(made: list[Made], bucket: int, message: str) -> Iterator[dict[str, Any]]:
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows)[[column.split()[0] for column in OUT_DDL.split(", ")]]
+
+
+def _rows(windows: Made, bucket: int, message: str) -> Iterator[dict[str, Any]]:
     nothing = dict.fromkeys(_COUNTED, 0)
-    for number, windows in enumerate(made):
-        for size, some in windows.items():
-            batch = records(some, size)
-            for at in range(0, len(some), ROWS):
-                rows = arrow_stream(batch.slice(at, ROWS))
-                yield {"bucket": bucket, "size": size, "message": f"{message}/{number}/{size}/{at}", "records": rows, **nothing}
+    for size, some in windows.items():
+        batch = records(some, size, bucket)
+        for at in range(0, len(some), ROWS):
+            rows = arrow_stream(batch.slice(at, ROWS))
+            yield {"bucket": bucket, "size": size, "message": f"{message}/{size}/{at}", "records": rows, **nothing}
 
 
 def windows(slices: DataFrame, query: str, name: str, settings: WindowsSettings, kafka: KafkaSettings) -> DataFrame:

@@ -78,7 +78,7 @@ def blobs() -> dict[Kind, bytes]:
         Kind.ACCOUNTS: AccountRows(9, [{"domain": "s", "bucket": 3, "packets": 5}]).encode(),
         Kind.BUCKET: state().encode(),
         Kind.SEGMENT: Segment(b"nonce..9", np.array([1, 1 << 40], np.uint64), rows).encode(plain=True),
-        Kind.WINDOWS: WindowPart(3, 9, b"whatever it is").encode(),
+        Kind.WINDOWS: WindowPart(3, 9, 1, b"whatever it is").encode(),
     }
 
 
@@ -93,7 +93,7 @@ def test_what_passes_from_step_to_step_is_read_as_it_was_written() -> None:
     assert decode(made[Kind.TICK]) == Tick(1_795_779_573_085)
     assert decode(made[Kind.FLOWS]) == FlowRows(3, 9, 4096, True, 2, ["s", ""], ["s"], 513, squeeze(filled(2, ROW_DTYPE)))
     assert decode(made[Kind.ACCOUNTS]) == AccountRows(9, [{"domain": "s", "bucket": 3, "packets": 5}])
-    assert decode(made[Kind.WINDOWS]) == WindowPart(3, 9, b"whatever it is")
+    assert decode(made[Kind.WINDOWS]) == WindowPart(3, 9, 1, b"whatever it is")
     assert [kind_of(blob) for blob in made.values()] == list(Kind)
 
 
@@ -123,7 +123,7 @@ FROZEN = {
     (Kind.ACCOUNTS, 1): "6006bd9d6c11e0f2",
     (Kind.BUCKET, 1): "4d7f717b0a32538f",
     (Kind.SEGMENT, 1): "27d961656c7d1b7e",
-    (Kind.WINDOWS, 1): "6ffaa89740a64a3c",
+    (Kind.WINDOWS, 1): "c5e390ab03be08ef",
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from infra.errors import CheckpointError
 from jobs.metering.batch import emissions
-from jobs.windows import kept
+from jobs.windows import kept, message
 from jobs.windows.batch import windows_of
 from jobs.windows.blob import BlobError
 from jobs.windows.cascade import SIZES, Bounds, Made, WindowCascade
@@ -20,7 +20,7 @@ from jobs.windows.feed import Feed
 from jobs.windows.message import BucketPart
 from jobs.windows.records import records
 from jobs.windows.storedsummary import summaries, texts
-from jobs.windows.summary import Summaries
+from jobs.windows.summary import Summaries, merge
 from tests.unit.windows.test_memory import spoken
 from tests.unit.windows.test_windows import gathered, made, traffic
 
@@ -30,7 +30,8 @@ _FIXTURES = (traffic,)
 
 def part(version: int, some: Summaries, clock: int, bucket: int = 0, buckets: int = 1, ended: bool = False, query: str = "q") -> BucketPart:
     part.offset = getattr(part, "offset", 0) + 1  # type: ignore[attr-defined]
-    return BucketPart(query, bucket, buckets, version, {"a": clock * US}, ("a",) if ended else (), some, part.offset)  # type: ignore[attr-defined]
+    said = ({"a": clock * US}, ("a",) if ended else (), some, 0)
+    return BucketPart(query, bucket, buckets, version, *said, part.offset)  # type: ignore[attr-defined]
 
 
 def begins(found: list[Made], size: int = 5) -> list[int]:
@@ -145,9 +146,9 @@ def test_windows_of_a_stream_are_those_of_one_call(worker: str, traffic: tuple) 
     store, meta, found = CountingStore(), None, []
     rng = random.Random(2)
     kept.clear_cache()
+    given = emissions([traffic[0]], slice_s=5)
     told = [
-        BucketPart.decode(BucketPart.of(emission, "q", 0, 1, version).encode())
-        for version, emission in enumerate(emissions([traffic[0]], slice_s=5))
+        BucketPart.decode(one.encode()) for version, emission in enumerate(given) for one in BucketPart.of(emission, "q", 0, 1, version)
     ]
     at = 0
     while at < len(told):
@@ -173,8 +174,6 @@ def test_what_is_written_is_in_proportion_to_what_a_batch_changed() -> None:
     store, meta = CountingStore(), None
     kept.clear_cache()
     many = [spoken(0, *range(i * 10, i * 10 + 10), source=i) for i in range(300)]
-    from jobs.windows.summary import merge
-
     _, meta = through(store, meta, [part(1, merge(many), 1)])
     large, store.written = store.written, 0
     for version in range(2, 6):
@@ -206,3 +205,51 @@ def test_records_of_5_s_hold_what_larger_windows_are_made_of(traffic: tuple) -> 
     assert texts(again) == texts(gathered(expected)[5])
     with pytest.raises(BlobError, match="no summary"):
         summaries(["a"], ["AAAA"])
+
+
+def test_a_large_batch_is_told_in_several_messages_and_its_clock_in_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.metering.bucket import Emission
+    from jobs.metering.slices import SLICE_DTYPE
+
+    monkeypatch.setattr(message, "_MOST_WEIGHT", 50)
+    slices = np.zeros(100, SLICE_DTYPE)
+    slices["src_lo"], slices["ipver"], slices["nf"], slices["slot"] = np.arange(100), 4, 1, 3
+    rows = np.zeros(0)
+    emission = Emission(rows, rows, ["a"], [], slices=slices, clocks={"a": 20 * US})
+    told = [replace(one, offset=i) for i, one in enumerate(BucketPart.of(emission, "q", 0, 1, 1))]
+    assert [one.number for one in told] == list(range(len(told)))
+    assert len(told) > 10
+    assert [one.clocks for one in told] == [{}] * (len(told) - 1) + [{"a": 20 * US}]
+    feed = Feed(WindowCascade())
+    assert feed.take(told[:-1]) == []
+    assert begins(feed.take([replace(one, offset=50 + one.number) for one in told])) == [3] * 100
+
+
+def test_what_was_read_of_a_former_meter_is_counted_when_it_is_given_up() -> None:
+    feed = Feed(WindowCascade())
+    feed.take([part(1, made(0), 1), part(1, made(9), 6, query="another")])
+    assert feed.cascade.accounts["a"]["given_up"] == 3
+
+
+def test_a_memory_that_is_bounded_is_the_same_in_another_worker() -> None:
+    bounds = Bounds(sources=10, known=60)
+    rng = np.random.default_rng(7)
+    given = [
+        part(n, merge([spoken(n, *rng.integers(0, 40, 3).tolist(), source=int(rng.integers(0, 30))) for _ in range(20)]), 5 * (n + 1))
+        for n in range(120)
+    ]
+
+    def windows(*, fresh: bool) -> list[np.ndarray]:
+        store, meta, found = CountingStore(), None, []
+        kept.clear_cache()
+        for at in range(0, len(given), 5):
+            if fresh:
+                kept.clear_cache()
+            held = kept.load("q", 0, meta, store, partial=True, bounds=bounds)
+            for one in held.feed.take(given[at : at + 5]):
+                found += [some.rows for some in one.values()]
+            meta = kept.save("q", 0, held, store)
+        return found
+
+    for one, other in zip(windows(fresh=False), windows(fresh=True), strict=True):
+        assert np.array_equal(one, other)

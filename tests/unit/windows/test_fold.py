@@ -57,7 +57,7 @@ def test_a_flood_is_summed_up_by_prefix_and_no_packet_is_lost(version: int, base
 
 
 def test_a_source_that_is_known_is_kept_before_a_louder_one() -> None:
-    memory = Memory(100)
+    memory = Memory()
     quiet = sources([5])
     memory.add(traces(quiet))
     both = merge([quiet, sources(list(range(1000, 1100)), packets=9)])
@@ -82,3 +82,14 @@ def test_a_million_forged_sources_take_no_more_than_the_bound() -> None:
     assert len(cascade.memory) <= bounds.known
     (whole,) = [made[180] for made in cascade.take(Summaries.none(), {}, ["a"]) if len(made[180])]
     assert len(whole) <= bounds.sources
+
+
+def test_networks_of_two_buckets_are_two_windows_and_hosts_are_none_the_wiser() -> None:
+    flood = sources(list(range(0x0A000000, 0x0A000000 + 200)))
+    few, _ = folded(flood, 20, np.zeros(200, bool))
+    one, other = (records(few, 5, bucket) for bucket in (0, 1))
+    networks = [i for i, bits in enumerate(one["src_prefix"].to_pylist()) if bits < 32]
+    assert networks
+    same = [a == b for a, b in zip(one["window_id"].to_pylist(), other["window_id"].to_pylist(), strict=True)]
+    assert [i for i, alike in enumerate(same) if not alike] == networks
+    assert [other["part"][i].as_py() for i in networks] == [1] * len(networks)

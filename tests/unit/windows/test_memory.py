@@ -87,7 +87,7 @@ def test_a_destination_is_new_until_an_hour_has_passed() -> None:
 
 
 def test_sources_and_domains_remember_for_themselves() -> None:
-    memory = Memory(1000)
+    memory = Memory()
     memory.add(traces(spoken(0, 1, 2)))
     for other, new in ((spoken(SLOTS, 1, 3), 0.5), (spoken(SLOTS, 1, 2, source=8), 1.0)):
         memory.unseen(other)
@@ -99,15 +99,19 @@ def test_sources_and_domains_remember_for_themselves() -> None:
     assert elsewhere.rows["unseen"].tolist() == [1.0]
 
 
-def test_a_flood_does_not_wash_away_what_was_seen_twice() -> None:
-    memory = Memory(50)
-    for window in (0, 1):
-        memory.add(traces(spoken(window * SLOTS, *range(10))))
-    memory.add(traces(spoken(2 * SLOTS, *range(100, 200), source=9)))
-    assert len(memory) == 50
-    known = spoken(3 * SLOTS, *range(10))
+def test_a_flood_does_not_wash_away_what_is_known() -> None:
+    memory = Memory()
+    memory.add(traces(spoken(0, *range(10))))
+    flood = traces(merge([spoken(SLOTS, *range(10)), spoken(SLOTS, *range(100, 200), source=9)]))
+    kept = memory.most(flood, 50)
+    assert len(kept) == 50
+    memory.add(kept)
+    known = spoken(2 * SLOTS, *range(10))
     memory.unseen(known)
     assert known.rows["unseen"].tolist() == [0.0]
+    memory.forget(int(kept["domain"][0]))
+    memory.unseen(known)
+    assert known.rows["unseen"].tolist() == [1.0]
 
 
 def test_the_memory_depends_on_the_last_hour_alone() -> None:

@@ -274,3 +274,26 @@ def test_temporary_addresses_of_a_network_are_one_source_where_asked() -> None:
     few = summed(slices, ["a"], 64)
     found = sorted(few.rows[["src_hi", "src_lo", "bits", "packets_out"]].tolist())
     assert found == [(0, 1, 32, 1), (1, 0, 64, 3), (2, 0, 64, 2)]
+
+
+def test_squares_of_the_bytes_of_a_fast_link_fit() -> None:
+    rows = made(*range(36)).rows.copy()
+    rows["bytes_out"] = np.where(np.arange(36) % 2, 0, 62_500_000_000)  # 100 Gbit/s every other slot
+    window = widened(closed(Summaries(rows, made(*range(36)).items, ("a",))), 36)
+    values = features.features(window)
+    assert values["part_bytes_std"][0] == pytest.approx(31_250_000_000, rel=1e-6)
+
+
+def test_a_sensor_that_restarts_twice_in_three_minutes_makes_no_window_twice() -> None:
+    cascade = WindowCascade()
+    found = [one for slot in (0, 0, 0, 1, 1) for one in cascade.take(made(slot), {"a": (slot + 1) * 5 * US}, ("a",))]
+    assert [len(one[5]) for one in found if len(one[5])] == [1, 1]
+    assert sum(len(one[180]) for one in found) == 1
+
+
+def test_what_comes_back_with_an_earlier_time_knows_nothing_of_later() -> None:
+    cascade = WindowCascade()
+    cascade.take(made(10_000), {"a": 50_005 * US}, ("a",))
+    (early,) = [one[180] for one in cascade.take(made(7), {"a": 40 * US}, ("a",)) if len(one[180])]
+    assert len(cascade.traces) == 1
+    assert early.rows["begin"].tolist() == [0]
