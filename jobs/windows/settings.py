@@ -26,4 +26,4 @@ class WindowsSettings(Section):
     ipv6_prefix: int = Field(
         128, ge=48, le=128, description="bits of an IPv6 address that make a source; 64: the temporary addresses of a network are one"
     )
-    trigger_ms: int = Field(500, ge=0, description="milliseconds between two batches of the windows query")
+    trigger_ms: int = Field(1000, ge=0, description="milliseconds between two batches of the windows query")

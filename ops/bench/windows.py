@@ -54,6 +54,7 @@ def run(settings: Settings, *, seconds: float, repeats: int, say: Say = print) -
         say(f"pair {number + 1} of {repeats}: the meter alone, then with windows")
         alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), say=say)
         both = stream.run(with_windows, rate=OFFERED, seconds=seconds, queries=("meter", "windows"), say=say)
+        say(f"{both['kpps_done']} of {alone['kpps_done']} thousand packets a second")
         pairs.append({"alone_kpps": alone["kpps_done"], "with_windows_kpps": both["kpps_done"], "batches_ms": both["batches_ms"]})
     ratios = [round(pair["with_windows_kpps"] / pair["alone_kpps"], 3) for pair in pairs]
     say("delays at a moderate rate")

@@ -21,6 +21,8 @@ from schemas.topics import TopicSpec
 from schemas.windows import SIZES, WINDOW_NAMES, WINDOW_SCHEMA, WINDOW_VERSION
 from sensors.generate.truth import TRUTH_SCHEMA
 
+pytestmark = pytest.mark.slow  # it trains
+
 RECORD = RecordType(
     name="windows",
     version=1,
@@ -111,14 +113,12 @@ def test_benign_days_choose_the_threshold(runs: WindowRuns, model: SizeModel) ->
     assert "0 false alarms on them" in model.fitted.notes[-1]
 
 
-@pytest.mark.slow  # trains again
 def test_the_same_runs_give_the_same_model(runs: WindowRuns, model: SizeModel, again: SizeModel) -> None:
     assert again.fitted.model.threshold == model.fitted.model.threshold
     windows = runs.validating[0].windows[180]
     assert np.array_equal(scored(again.fitted.model, windows)[0], scored(model.fitted.model, windows)[0])
 
 
-@pytest.mark.slow
 def test_it_is_registered_with_its_threshold(runs: WindowRuns, settings: Settings, again: SizeModel) -> None:
     loaded = registry.load_champion(settings, RECORD)
     assert (loaded.version, loaded.threshold, loaded.columns) == (again.version, again.fitted.model.threshold, again.fitted.model.columns)
@@ -126,7 +126,6 @@ def test_it_is_registered_with_its_threshold(runs: WindowRuns, settings: Setting
     assert np.array_equal(scored(loaded, windows)[0], scored(again.fitted.model, windows)[0])
 
 
-@pytest.mark.slow  # one more training
 def test_more_false_alarms_find_more(runs: WindowRuns, model: SizeModel) -> None:
     loose = train_size(180, runs, RECORD, alarms_per_day=200.0, progress=lambda line: None)
     assert loose.below < model.below
