@@ -187,7 +187,7 @@ def _there(settings: Settings, spark: SparkSession, records: list[RecordType]) -
         except StoreError as e:
             if "there is no table" not in str(e):
                 raise
-            missing = e
+            missing = missing or e  # the first is told
             continue
         found.append(one)
     if missing and not found:

@@ -67,7 +67,8 @@ def test_rows_pass_when_their_fault_is_mended(spark: Any, bench: Bench, tmp_path
     assert stored(settings, bench) == ([flow_id("good")],) * 2
     conf = ("--conf-file", str(written(settings, tmp_path)))
     expected = [{"record": "flows", "published": 0, "chosen": 2, "odd": 0}]
-    assert json.loads(told(capsys, "quarantine", "replay", "--dry-run", "--json", *conf)) == expected
+    found = json.loads(told(capsys, "quarantine", "replay", "--dry-run", "--json", *conf))
+    assert [one for one in found if one["chosen"]] == expected
     assert "flows: 1 row published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf)
     assert "flows: 0 rows published again" in told(capsys, "quarantine", "replay", "--reason", "time(", *conf), "each once"
     for name in ("lake", "hot"):
