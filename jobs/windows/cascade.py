@@ -25,7 +25,7 @@ import schemas.windows
 from jobs.windows.fold import folded
 from jobs.windows.hashing import named
 from jobs.windows.level import Level, Pieces
-from jobs.windows.memory import WINDOWS, Memory, traces
+from jobs.windows.memory import WINDOWS, Memory, needed, traces
 from jobs.windows.slots import SECONDS
 from jobs.windows.summary import SERIES, SLOTS, Summaries, closed, widened
 
@@ -241,12 +241,8 @@ class WindowCascade:
         left = np.concatenate([self.memory.most(every[every["domain"] == domain], most) for domain in np.unique(every["domain"])])
         self.memory.add(left)
         self.traces.add(left)
-        newest = {int(domain): int(left["window"][left["domain"] == domain].max()) for domain in np.unique(left["domain"])}
         for number, old in list(self.traces.items()):
-            needed = np.ones(len(old), bool)
-            for domain, window in newest.items():
-                needed &= (old["domain"] != domain) | (old["window"] > window - WINDOWS)
-            if not needed.any():
+            if not needed(old, left).any():
                 self.traces.remove(number)
 
     def _finished(self, windows: Summaries, slots: int) -> Summaries:

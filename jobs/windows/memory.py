@@ -46,6 +46,14 @@ def traces(windows: Summaries) -> npt.NDArray[np.void]:
     return out
 
 
+def needed(old: npt.NDArray[np.void], new: npt.NDArray[np.void]) -> Bools:
+    """bool[n]: old traces, or what is known, that are not an hour older than the newest new trace of their domain."""
+    found = np.ones(len(old), bool)
+    for domain in np.unique(new["domain"]):
+        found &= (old["domain"] != domain) | (old["window"] > new["window"][new["domain"] == domain].max() - WINDOWS)
+    return found
+
+
 def _tags(source: Hashes, items: npt.NDArray[np.void]) -> Hashes:
     return mixed(source ^ items["hash"] ^ mixed(items["kind"].astype(np.uint64)))
 
@@ -66,12 +74,7 @@ class Memory:
             return
         for window in np.unique(new["window"]).tolist():
             self._add(new[new["window"] == window], window)
-        newest = {int(domain): int(new["window"][new["domain"] == domain].max()) for domain in np.unique(new["domain"])}
-        known = self._known
-        alive = np.ones(len(known), bool)
-        for domain, window in newest.items():
-            alive &= (known["domain"] != domain) | (known["window"] > window - WINDOWS)
-        known = known[alive]
+        known = self._known[needed(self._known, new)]
         self._known = known
         self._sources = np.unique(known["source"])
 

@@ -116,7 +116,7 @@ def maintain(
 
 def _switched_off(settings: Settings) -> set[str]:
     """Hot tables that no query writes where nobody names it: nobody misses one."""
-    names = {query.name for query in settings.catalogue.queries if query.wanted(settings)}
+    names = {query.name for query in settings.catalogue.chosen(settings, ())}
     records = [record for record in settings.catalogue.records if record.hot]
     return {record.hot.name for record in records if record.hot and record.query("hot") not in names}
 

@@ -81,7 +81,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def scored(settings: Settings) -> list[RecordType]:
     """Record types that need a model: those of queries that are switched off do not."""
-    read = {topic.name for query in settings.catalogue.queries if query.wanted(settings) for topic in query.reads}
+    read = {topic.name for query in settings.catalogue.chosen(settings, ()) for topic in query.reads}
     return [record for record in settings.catalogue.records if record.features and record.topic.name in read]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,8 +11,9 @@ import typer
 from infra import config, paths
 from infra.config import Settings
 from infra.console import looks, times
-from infra.console.options import ConfFile, Json, me
-from infra.errors import ConfigError, StoreError, one_line
+from infra.console.options import ConfFile, Json
+from infra.errors import StoreError, one_line
+from jobs.incidents import shown
 from jobs.incidents.behind import Wanted
 from jobs.runtime import lake, s3
 from jobs.sinks import ask
@@ -51,6 +51,9 @@ _DERIVED = (
 #: What is shown of a flow, as SQL by store.
 COLUMNS = {"hot": f"{_HOT}, {_DERIVED.replace('/ 1e6', '/ 1e6::float8')}", "lake": f"{_LAKE}, {_DERIVED}"}
 
+#: Why an alert may have no flows.
+_GONE = "open ones are when they end, old ones are deleted; the lake keeps them longest"
+
 
 def flows(
     store: Annotated[
@@ -67,14 +70,13 @@ def flows(
     conf_file: ConfFile = None,
 ) -> None:
     """The newest flow records of the lake or the hot store."""
-    if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other", "choose one")
-    if alert is not None and incident is not None:
-        raise ConfigError("--alert and --incident exclude each other", "choose one")
+    shown.exclude(alert=alert, incident=incident, as_json=as_json, as_csv=as_csv)
     settings = config.load(conf_file)
     form = "json" if as_json else "csv" if as_csv else "table"
     if alert is not None or incident is not None:
-        _behind(settings, alert, incident, Wanted(COLUMNS, limit, attacks, times.since(since)), store, form)
+        wanted = Wanted(COLUMNS, limit, attacks, times.since(since))
+        only = store.value if store else None
+        shown.show(settings, FLOWS, wanted, _SHOWN, form, alert=alert, incident=incident, noun="flows", store=only, nothing=_GONE)
         return
     store = store or RecordStore.lake
     rows = read(settings, store, limit=limit, attacks=attacks, since=times.since(since))
@@ -88,30 +90,6 @@ def flows(
 flows.epilog = (  # type: ignore[attr-defined]
     "Examples:  flowlake flows --attacks --since 1h   |   flowlake flows --store hot --limit 5 --json   |   flowlake flows --alert 0b4c1f6e"
 )
-
-
-def _behind(settings: Settings, alert: str | None, incident: str | None, wanted: Wanted, store: RecordStore | None, form: str) -> None:
-    """The flows behind an alert or an incident; what a reader has to know of them goes to standard error."""
-    from jobs.incidents import behind, page, people
-
-    with people.acting(settings.alerts, me()) as cursor:
-        if alert is not None:
-            rows = [page.alert(cursor, alert)]
-            what = f"alert {rows[0]['id']}"
-        else:
-            found = people.find(cursor, incident or "")
-            rows = people.alerts_of(cursor, found["id"])
-            what = f"incident {found['id']}"
-    there = behind.find(settings, FLOWS, rows, wanted, store.value if store else None)
-    shown = f"{there.total:,} flows" if len(there.rows) == there.total else f"the first {len(there.rows):,} of {there.total:,} flows"
-    looks.show(there.rows, _SHOWN, form=form, title=f"{shown} behind {what}, in the order of time ({there.store})")
-    notes = list(there.notes)
-    if len(there.rows) < there.total:
-        notes.append(f"{there.total - len(there.rows):,} flows more are not shown; --limit {there.total} shows all")
-    if not there.rows:
-        notes.append(f"no flows behind {what} are stored: open ones are when they end, old ones are deleted; the lake keeps them longest")
-    for note in notes:
-        print(note, file=sys.stderr)
 
 
 def read(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,8 +12,9 @@ import typer
 from infra import config
 from infra.config import Settings
 from infra.console import looks, times
-from infra.console.options import ConfFile, Json, me, names
+from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
+from jobs.incidents import shown
 from jobs.incidents.behind import Wanted
 from jobs.sinks import ask
 from schemas.windowrecords import TABLE, WINDOWS
@@ -53,10 +53,7 @@ def show(
     conf_file: ConfFile = None,
 ) -> None:
     """The newest windows of the hot store: what each source began in 5, 30 or 180 seconds, and what the models say of it."""
-    if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other", "choose one")
-    if alert is not None and incident is not None:
-        raise ConfigError("--alert and --incident exclude each other", "choose one")
+    shown.exclude(alert=alert, incident=incident, as_json=as_json, as_csv=as_csv)
     if (alert is not None or incident is not None) and (source is not None or size):
         raise ConfigError("--source and --size do not go with --alert and --incident", "an alert's windows are of its sources, of any size")
     address = _address(source)
@@ -64,7 +61,8 @@ def show(
     settings = config.load(conf_file)
     form = "json" if as_json else "csv" if as_csv else "table"
     if alert is not None or incident is not None:
-        _behind(settings, alert, incident, Wanted(COLUMNS, limit, attacks, times.since(since)), form)
+        behind = Wanted(COLUMNS, limit, attacks, times.since(since))
+        shown.show(settings, WINDOWS[SIZES[0]], behind, _SHOWN, form, alert=alert, incident=incident, noun="windows")
         return
     rows = _read(settings, wanted, limit, address, attacks, times.since(since))
     looks.show(rows, _SHOWN, form=form, title=f"{len(rows)} windows, newest first")
@@ -111,25 +109,3 @@ def _read(
     condition = " AND ".join(where)
     sql = f"SELECT {COLUMNS['hot']} FROM {TABLE} WHERE {condition} ORDER BY window_start DESC, window_size, src_ip LIMIT %s"
     return ask.query(settings.hot, sql, [*values, limit])
-
-
-def _behind(settings: Settings, alert: str | None, incident: str | None, wanted: Wanted, form: str) -> None:
-    """The windows behind an alert or an incident; what a reader has to know of them goes to standard error."""
-    from jobs.incidents import behind, page, people
-
-    with people.acting(settings.alerts, me()) as cursor:
-        if alert is not None:
-            rows = [page.alert(cursor, alert)]
-            what = f"alert {rows[0]['id']}"
-        else:
-            found = people.find(cursor, incident or "")
-            rows = people.alerts_of(cursor, found["id"])
-            what = f"incident {found['id']}"
-    there = behind.find(settings, WINDOWS[SIZES[0]], rows, wanted)
-    shown = f"{there.total:,} windows" if len(there.rows) == there.total else f"the first {len(there.rows):,} of {there.total:,} windows"
-    looks.show(there.rows, _SHOWN, form=form, title=f"{shown} behind {what}, in the order of time ({there.store})")
-    notes = list(there.notes)
-    if len(there.rows) < there.total:
-        notes.append(f"{there.total - len(there.rows):,} windows more are not shown; --limit {there.total} shows all")
-    for note in notes:
-        print(note, file=sys.stderr)
