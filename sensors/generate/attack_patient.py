@@ -61,9 +61,14 @@ PATIENT_KINDS = {
 
 
 def pause(ctx: Context, label: str, typical: bool) -> int:
-    """ns from one step of a campaign to the next: what is typical of it, or drawn from what there is."""
+    """ns from one step of a campaign to the next: what is typical of it; or half of them that, and half drawn from what there is.
+
+    Tools are often left at their defaults, and those are round as benign periods are: were every pause drawn evenly, a period of a minute
+    would tell a benign program.
+    """
     _, least, most, usual = PATIENT_KINDS[label]
-    return int((usual if typical else ctx.rng.uniform(least, most)) * S)
+    as_usual = typical or ctx.rng.random() < 0.5
+    return int((usual if as_usual else ctx.rng.uniform(least, most)) * S)
 
 
 def _pair(ctx: Context) -> tuple[Host, Host]:

@@ -46,9 +46,9 @@ class Scenario:
         Repeat short conversations with other addresses, ports and times: cheap to make, for load.
     slow : str
         ``any``: traffic of an office for hours. Hosts have habits (polls, checks, keep-alives), attacks take their time, their pauses
-        drawn for each campaign (:mod:`sensors.generate.attack_patient`); ``typical``: the pauses are the usual ones of the kind. ``rate``
-        is then that of the benign packets beside habits, and ``attack_share`` the share of time in which a campaign of each kind goes on.
-        Empty: not so.
+        the usual ones of the kind or drawn, for each campaign (:mod:`sensors.generate.attack_patient`); ``typical``: always the usual
+        ones. ``rate`` is then that of the benign packets beside habits, and ``attack_share`` the share of time in which a campaign of
+        each kind goes on. Empty: not so.
     """
 
     seed: int = 7

@@ -13,7 +13,7 @@ from infra.config import Settings
 from infra.errors import ConfigError
 from jobs.scoring import registry
 from jobs.training.alarms import allowed
-from jobs.training.windowmodels import SizeModel, WindowRuns, WindowTraining, generated_runs, scored, train_size
+from jobs.training.windowmodels import ALARMS_PER_DAY, SizeModel, WindowRuns, WindowTraining, generated_runs, scored, train_size
 from jobs.training.windowruns import Attack, campaigns, joined
 from schemas.labels import BENIGN
 from schemas.records import Features, RecordType
@@ -55,6 +55,11 @@ def again(runs: WindowRuns, settings: Settings) -> SizeModel:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("registry")
     return config.build(scoring={"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}", "artifact_root": str(folder / "artifacts")})
+
+
+def test_all_sizes_together_are_given_less_than_an_alarm_a_day() -> None:
+    assert set(ALARMS_PER_DAY) == set(SIZES)
+    assert sum(ALARMS_PER_DAY.values()) < 1.0
 
 
 def flow(label: str, host: str, begin: int, end: int) -> dict[str, object]:

@@ -22,7 +22,7 @@ def train(
     size: Annotated[str, typer.Option("--size", help="Sizes in seconds, with commas: 5, 30, 180; default: all.", show_default=False)] = "",
     seeds: Annotated[str, typer.Option(help="Generator seeds of runs with attacks: a list or a range. Default: 1001-1060.")] = "",
     hours: Annotated[float, typer.Option(min=0.5, max=24.0, help="Capture time of each.")] = 4.0,
-    quiet_seeds: Annotated[str, typer.Option(help="Of benign runs, by which the threshold is chosen. Default: 2001-2030.")] = "",
+    quiet_seeds: Annotated[str, typer.Option(help="Of benign runs, by which the threshold is chosen. Default: 2001-2060.")] = "",
     quiet_hours: Annotated[float, typer.Option(min=0.5, max=24.0, help="Capture time of each.")] = 8.0,
     quick: Annotated[bool, typer.Option("--quick", help="Ten runs and six benign ones: some minutes.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same models.")] = 7,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,8 @@ import pytest
 from infra.errors import ConfigError
 from schemas.labels import BENIGN
 from sensors.generate import generate, preset, truth
-from sensors.generate.attack_patient import PATIENT_KINDS
+from sensors.generate.attack_patient import PATIENT_KINDS, pause
+from sensors.generate.conversation import Context
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,17 @@ def test_attacks_take_their_time(kind: str, pace: str) -> None:
     typical = float(np.median(steps[steps < 2 * most]))
     assert len(steps) >= 12
     assert typical == pytest.approx(usual, rel=0.2) if pace == "typical" else 0.8 * least <= typical <= 1.2 * most
+
+
+@pytest.mark.parametrize("kind", PATIENT_KINDS)
+def test_half_of_the_campaigns_keep_the_usual_pause_of_their_kind(kind: str) -> None:
+    _, least, most, usual = PATIENT_KINDS[kind]
+    ctx = cast(Context, SimpleNamespace(rng=random.Random(5)))
+    pauses = np.array([pause(ctx, kind, typical=False) / 1e9 for _ in range(400)])
+    assert 0.4 < (pauses == usual).mean() < 0.6
+    assert pauses.min() < least * 1.1
+    assert pauses.max() > most * 0.9
+    assert pause(ctx, kind, typical=True) == usual * 1e9
 
 
 def test_a_beacon_keeps_within_a_tenth_of_its_period() -> None:
