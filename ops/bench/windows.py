@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from infra.config import Settings
+from infra.errors import ConfigError
 from jobs.metering.slices import SLICE_DTYPE
 from jobs.windows.cascade import Bounds, WindowCascade
 from jobs.windows.records import records
@@ -37,37 +38,78 @@ _SLICES, _BATCHES, _SLOTS = 20_000, 5, 108
 #: Of a flood, in each batch.
 _FORGED = 5_600
 
+#: What is measured, in this order.
+PARTS = ("ratio", "delay", "sources", "flood")
+
 Say = Callable[[str], None]
+Result = dict[str, Any]
 
 
-def run(settings: Settings, *, seconds: float, repeats: int, say: Say = print) -> dict[str, Any]:
-    """Measure all three.
+def run(
+    settings: Settings,
+    *,
+    seconds: float,
+    repeats: int,
+    only: Sequence[str] = PARTS,
+    kept: Callable[[Result], None] = lambda result: None,
+    say: Say = print,
+) -> Result:
+    """Measure all, or some :data:`PARTS`.
+
+    ``kept`` is told what there is after each part and each pair of runs: of a measurement that is cut off that much is left.
 
     Raises
     ------
+    ConfigError
+        There is no such part.
     FlowlakeError
-        A part did not start or ended; a size of window has no model.
+        A part of the stream did not start or ended; a size of window has no model.
     """
-    with_windows = _switched(settings, True)
-    pairs = []
-    for number in range(repeats):
-        say(f"pair {number + 1} of {repeats}: the meter alone, then with windows")
-        alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), say=say)
-        both = stream.run(with_windows, rate=OFFERED, seconds=seconds, queries=("meter", "windows"), say=say)
-        say(f"{both['kpps_done']} of {alone['kpps_done']} thousand packets a second")
-        pairs.append({"alone_kpps": alone["kpps_done"], "with_windows_kpps": both["kpps_done"], "batches_ms": both["batches_ms"]})
-    ratios = [round(pair["with_windows_kpps"] / pair["alone_kpps"], 3) for pair in pairs]
-    say("delays at a moderate rate")
-    delays = Delays()
-    stream.run(with_windows, rate=MODERATE, seconds=max(seconds, 60.0), queries=("meter", "windows"), started=delays.follow, say=say)
+    if unknown := [name for name in only if name not in PARTS]:
+        raise ConfigError(f"--only {', '.join(unknown)}", f"parts: {', '.join(PARTS)}")
+    result: Result = {}
+
+    def keep(**found: Any) -> None:
+        result.update(found)
+        kept(result)
+
+    if "ratio" in only:
+        pairs: list[Result] = []
+        for number in range(repeats):
+            say(f"pair {number + 1} of {repeats}: the meter alone, then with windows")
+            pairs.append(_pair(settings, seconds, say))
+            ratios = [pair["ratio"] for pair in pairs]
+            keep(ratio=median(ratios), ratios=ratios, pairs=pairs)
+    if "delay" in only:
+        say(f"delays at {MODERATE:,.0f} packets a second")
+        keep(record_after_window_ms=_delays(settings, max(seconds, 60.0), say))
+    if "sources" in only:
+        keep(sources=[by_sources(sources, say=say) for sources in SOURCES])
+    if "flood" in only:
+        keep(flood=flood(say=say))
+    return result
+
+
+def _pair(settings: Settings, seconds: float, say: Say) -> Result:
+    """The meter alone, then with windows; packets and batches of both."""
+    alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), say=say)
+    both = stream.run(_switched(settings, True), rate=OFFERED, seconds=seconds, queries=("meter", "windows"), say=say)
+    ratio = round(both["kpps_done"] / alone["kpps_done"], 3)
+    say(f"{both['kpps_done']} of {alone['kpps_done']} thousand packets a second: {ratio}")
     return {
-        "ratio": median(ratios),
-        "ratios": ratios,
-        "pairs": pairs,
-        "record_after_window_ms": delays.summary(),
-        "sources": [by_sources(sources, say=say) for sources in SOURCES],
-        "flood": flood(say=say),
+        "ratio": ratio,
+        "alone_kpps": alone["kpps_done"],
+        "with_windows_kpps": both["kpps_done"],
+        "alone_cpu_s": alone["cpu_seconds_while_sending"],
+        "cpu_s": both["cpu_seconds_while_sending"],
+        "batches_ms": both["batches_ms"],
     }
+
+
+def _delays(settings: Settings, seconds: float, say: Say) -> dict[str, float]:
+    delays = Delays()
+    stream.run(_switched(settings, True), rate=MODERATE, seconds=seconds, queries=("meter", "windows"), started=delays.follow, say=say)
+    return delays.summary()
 
 
 def _switched(settings: Settings, enabled: bool) -> Settings:

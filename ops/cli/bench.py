@@ -327,10 +327,11 @@ def latency(
     return 0 if result["closes"] else 1
 
 
-@app.command(epilog="Example:  flowlake bench windows --seconds 60 --json windows.json")
+@app.command(epilog="Examples:  flowlake bench windows --seconds 60 --json windows.json   |   flowlake bench windows --only sources,flood")
 def windows(
     seconds: Seconds = 40.0,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=9, help="Pairs of runs, with and without windows.")] = 3,
+    only: Annotated[str, typer.Option("--only", help="Parts, with commas: ratio, delay, sources, flood; default: all.")] = "",
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> None:
@@ -339,7 +340,8 @@ def windows(
 
     settings = _prepare(conf_file, json_file)
     with _stoppable():
-        result = bench.run(settings, seconds=seconds, repeats=repeats, say=_say)
+        parts = [name.strip() for name in only.split(",")] if only else bench.PARTS
+        result = bench.run(settings, seconds=seconds, repeats=repeats, only=parts, kept=lambda found: _keep(found, json_file), say=_say)
     _tell(result, json_file)
 
 
@@ -537,13 +539,17 @@ def _show(tables: Iterable[Table]) -> None:
         console.print(table)
 
 
+def _keep(result: dict[str, Any], file: Path | None) -> None:
+    if file is not None:
+        files.replace(file, json.dumps(result, indent=2) + "\n")
+
+
 def _tell(result: dict[str, Any], file: Path | None) -> None:
     """A table for people, JSON for programs."""
     from rich.console import Console
     from rich.table import Table
 
-    if file is not None:
-        files.replace(file, json.dumps(result, indent=2) + "\n")
+    _keep(result, file)
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
