@@ -82,9 +82,10 @@ def run(
     Returns
     -------
     dict
-        ``sustained`` (lag flat and accounts closed), ``kpps_sent``, ``kpps_done`` (worked off while packets were sent), ``lag_packets``
-        (once a second), ``lag_slope_pps``, batch times and phases by query (ms), rows and rows/s by store, CPU seconds and memory (MiB) by
-        part, delays by stage (ms), the machine; ``nfstream`` and ``ratio`` of the stream's packets per second to its.
+        ``sustained`` (lag flat and accounts closed), ``kpps_sent``, ``kpps_done`` (worked off while packets were sent;
+        ``kpps_done_steadily``: in the last two thirds of that time), ``lag_packets`` (once a second), ``lag_slope_pps``, batch times and
+        phases by query (ms), rows and rows/s by store, CPU seconds and memory (MiB) by part, delays by stage (ms), the machine;
+        ``nfstream`` and ``ratio`` of the stream's packets per second to its.
 
     Raises
     ------
@@ -188,6 +189,14 @@ def read_batches(file: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def steadily(samples: Samples) -> float | None:
+    """Thousand packets a second worked off in the last two thirds: workers, kernels and the JVM's compiler have begun by then."""
+    if len(samples.at) < 6:
+        return None
+    at = len(samples.at) // 3
+    return round((samples.done[-1] - samples.done[at]) / (samples.at[-1] - samples.at[at]) / 1000, 1)
+
+
 def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: float, seconds: float) -> dict[str, Any]:
     values = outcome.as_dict()
     lag = samples.lag()
@@ -202,6 +211,7 @@ def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: f
         "sustained": bool(outcome.closes and grows is not None and grows < FLAT * rate and sent >= 0.97 * rate * seconds),
         "kpps_sent": round(sent / sending / 1000, 1) if sending > 0 else None,
         "kpps_done": round((samples.sent[-1] - lag[-1]) / samples.at[-1] / 1000, 1) if lag and samples.at[-1] else None,
+        "kpps_done_steadily": steadily(samples),
         "kpps_to_the_stores": round(sent / whole / 1000, 1) if whole else None,
         "packets_sent": sent,
         "flows_closed": values["flows_closed"],

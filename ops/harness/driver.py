@@ -56,7 +56,7 @@ def _import_registry() -> None:
 
 
 def main(folder: Path, names: Sequence[str] = ()) -> int:
-    """Run the stream (the named queries; none: all) until told to stop; exit code of the runner."""
+    """Run the stream (the named queries of any source; none: all of the packets') until told to stop; exit code of the runner."""
     stop = threading.Event()
     link.end_with_parent(stop.set)
     settings = config.load()
@@ -81,8 +81,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> int:
         link.write(folder / STATE, {"state": "running"})
         queries = [
             runner.StartedQuery(query.name, functools.partial(query.start, spark, settings), query.essential)
-            for query in settings.catalogue.source("packets").queries
-            if not names or query.name in names
+            for query in (settings.catalogue.select(names) if names else settings.catalogue.source("packets").queries)
         ]
         return runner.run(spark, queries, stop=stop, observer=BatchLog(folder / BATCHES))
     finally:

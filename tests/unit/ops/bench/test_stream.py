@@ -29,6 +29,12 @@ def test_lag_is_sent_minus_accounted_for():
     assert stream.Samples(at=[1.0, 2.0], sent=[10, 30], done=[4, 30]).lag() == [6, 0]
 
 
+def test_what_is_worked_off_steadily_leaves_the_start_out():
+    slow_start = [0] * 10 + [1000 * t for t in range(20)]
+    assert stream.steadily(stream.Samples(at=[float(t) for t in range(30)], done=slow_start)) == 1.0
+    assert stream.steadily(stream.Samples(at=[1.0, 2.0], done=[1, 2])) is None
+
+
 def test_batches_without_rows_do_not_count(tmp_path: Path):
     file = tmp_path / "batches.jsonl"
     lines = [
