@@ -127,7 +127,7 @@ class WindowCascade:
 
     def add(self, summaries: Summaries) -> None:
         """Add summaries of parts of slots. A domain that comes back with a time before its end has no hour before."""
-        for domain in self.ended.keys() & set(summaries.domains):
+        for domain in (self.ended.keys() & set(summaries.domains)) - self.newest.keys():  # since: what it remembers is its own
             of = summaries.rows["begin"][summaries.rows["domain"] == summaries.domains.index(domain)]
             if len(of) and int(of.min()) < self.ended[domain].get(SECONDS, -END) - SLOTS:
                 self._forget(domain)

@@ -136,3 +136,10 @@ def test_any_cut_remembers_the_same() -> None:
     for size in (5, 30, 180):
         a, b = (np.sort(np.concatenate([one[size].rows for one in some]), order="begin") for some in (whole, pieces))
         assert np.array_equal(a, b)
+
+
+def test_a_life_of_earlier_times_forgets_the_one_before_it_and_not_itself() -> None:
+    cascade = WindowCascade()
+    cascade.take(spoken(10_000, 1), {"a": 50_005 * US}, ("a",))
+    found = [one for slot in (7, 50, 80) for one in cascade.take(spoken(slot, 1), {"a": (slot // SLOTS + 1) * 180 * US})]
+    assert [float(one[180].rows["unseen"][0]) for one in found if len(one[180])] == [1, 0, 0]
