@@ -6,7 +6,7 @@ Pure: digests in, flow rows out. Spark's state (:mod:`jobs.sources.packets.state
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,7 @@ class BucketMeter:
         self.bucket = bucket
         self._buckets = buckets
         self._settings = settings
+        self._for_windows = slice_s > 0
         self.table = FlowTable(timeouts_of(settings), slice_us=slice_s * 1_000_000)
         self._fragments = FragmentTable(round(settings.fragment_timeout_s * 1e6), settings.max_waiting_fragments)
         self._held = np.zeros(0, PACKET_DTYPE)
@@ -180,8 +181,12 @@ class BucketMeter:
         watermarks = np.full(max(self._names, default=0) + 1, 0, np.int64)
         release = watermarks.copy()
         ended: list[tuple[Key, AnyDomain]] = []
+        next_lives: set[int] = set()
         for key, domain in self._domains.items():
-            if self._advance(domain, log, newest):
+            if self._waits(domain, ended):
+                next_lives.add(domain.index)
+                release[domain.index] = watermarks[domain.index] = domain.watermark
+            elif self._advance(domain, log, newest):
                 ended.append((key, domain))
                 release[domain.index] = CLOCK_END
                 # flows that were idle by the last packet of the domain end as idle, not as forced
@@ -224,17 +229,19 @@ class BucketMeter:
         for (i, reason), count in Counter(zip(rows["domain"].tolist(), rows["end_reason"].tolist(), strict=True)).items():
             self._count(self._names[i], f"flows_{END_REASONS[reason]}", count)
         names = [self._names.get(i, "") for i in range(len(watermarks))]
-        clocks = self._clocks(watermarks_us)
+        told = {index: name for index, name in self._names.items() if index not in next_lives}
+        clocks = _clocks(told, watermarks_us)
         self._forget(ended, now_ms)
-        gone = clocks.keys() - set(self._names.values())
+        gone = clocks.keys() - {name for index, name in told.items() if index in self._names}
         return Emission(rows, interim, names, list(self._sensors), self._settings.community_id_seed, slices, clocks, tuple(sorted(gone)))
 
-    def _clocks(self, watermarks_us: NDArray[np.int64]) -> dict[str, int]:
-        """By name: a domain of frames and one of JSON may share it."""
-        clocks: dict[str, int] = {}
-        for index, name in self._names.items():
-            clocks[name] = min(int(watermarks_us[index]), clocks.get(name, CLOCK_END))
-        return clocks
+    def _waits(self, domain: AnyDomain, ended: list[tuple[Key, AnyDomain]]) -> bool:
+        """Whether a domain is the next life of one that ends with this call.
+
+        Windows know a domain by its name, and of one call one clock and one end of it. So the next life is metered with the next call,
+        whatever time it has; without windows, to whom both are of one call is nothing.
+        """
+        return self._for_windows and isinstance(domain, Domain) and any(domain.follows(other) for _, other in ended)
 
     def _advance(self, domain: AnyDomain, log: LogTime, newest: NewestRuns) -> bool:
         """Move a domain's watermark; True when its input has ended."""
@@ -335,6 +342,14 @@ class BucketMeter:
         self._sensors = state.sensors
         self._ended = state.ended
         self.accounts = state.accounts
+
+
+def _clocks(names: Mapping[int, str], watermarks_us: NDArray[np.int64]) -> dict[str, int]:
+    """By name: a domain of frames and one of JSON may share it."""
+    clocks: dict[str, int] = {}
+    for index, name in names.items():
+        clocks[name] = min(int(watermarks_us[index]), clocks.get(name, CLOCK_END))
+    return clocks
 
 
 def _per_domain(index: NDArray) -> list[tuple[int, int]]:

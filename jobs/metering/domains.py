@@ -155,6 +155,13 @@ class Domain(_Kept):
         ended = all(partition in run.lanes and run.lanes[partition].clock == CLOCK_END for run in self.runs.values())
         return ended and self._joined(partition, at_ms)
 
+    def follows(self, other: AnyDomain) -> bool:
+        """Whether it is the next life of another of its name: wherever it was heard, every run of the other had said its end before."""
+        if not isinstance(other, Domain) or self.name != other.name:
+            return False
+        lanes = [(run.lanes.get(partition), began) for partition, began in self.began.items() for run in other.runs.values()]
+        return all(lane is not None and lane.clock == CLOCK_END and lane.seen_ms <= began for lane, began in lanes)
+
     def end_silent(self, log: LogTime, timeout_ms: int, newest: dict[str, int]) -> None:
         """End runs that were silent for ``timeout_ms``, or for less when their sensor was started again (``newest`` run by sensor)."""
         for (sensor, number), run in self.runs.items():

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.metering.words import expand, squeeze
-from jobs.windows.memory import TRACE_DTYPE
-from jobs.windows.summary import ITEM_DTYPE, ROW_DTYPE, Summaries
+from jobs.windows.rings import TRACE_DTYPE
+from jobs.windows.summary import ITEM_DTYPE, ROW_DTYPE, Summaries, ordered
 
 #: Of the bytes: magic, version of the layout, length of the JSON text behind it.
 _HEAD = struct.Struct("<2sHI")
@@ -80,6 +80,8 @@ def unpack(blob: bytes) -> tuple[dict[str, Any], Summaries]:
     names = about.get("domains") if isinstance(about, dict) else None
     if not isinstance(names, list) or (len(rows) and int(rows["domain"].max()) >= len(names)):
         raise BlobError("damaged summaries of windows: rows of domains without a name")
+    if not ordered(rows, items):
+        raise BlobError("damaged summaries of windows: out of order")
     return about, Summaries(rows, items, tuple(map(str, names)))
 
 

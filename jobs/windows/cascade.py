@@ -25,7 +25,8 @@ import schemas.windows
 from jobs.windows.fold import folded
 from jobs.windows.hashing import named
 from jobs.windows.level import Level, Pieces
-from jobs.windows.memory import WINDOWS, Memory, needed, traces
+from jobs.windows.memory import Memory, needed
+from jobs.windows.rings import WINDOWS
 from jobs.windows.slots import SECONDS
 from jobs.windows.summary import SERIES, SLOTS, Summaries, closed, widened
 
@@ -127,7 +128,7 @@ class WindowCascade:
 
     def add(self, summaries: Summaries) -> None:
         """Add summaries of parts of slots. A domain that comes back with a time before its end has no hour before."""
-        for domain in self.ended.keys() & set(summaries.domains):
+        for domain in (self.ended.keys() & set(summaries.domains)) - self.newest.keys():  # since: what it remembers is its own
             of = summaries.rows["begin"][summaries.rows["domain"] == summaries.domains.index(domain)]
             if len(of) and int(of.min()) < self.ended[domain].get(SECONDS, -END) - SLOTS:
                 self._forget(domain)
@@ -236,9 +237,7 @@ class WindowCascade:
         return few
 
     def _remember(self, windows: Summaries) -> None:
-        every = traces(windows)
-        most = max(self.bounds.known // WINDOWS, 1)
-        left = np.concatenate([self.memory.most(every[every["domain"] == domain], most) for domain in np.unique(every["domain"])])
+        left = self.memory.traces(windows, max(self.bounds.known // WINDOWS, 1))
         self.memory.add(left)
         self.traces.add(left)
         for number, old in list(self.traces.items()):

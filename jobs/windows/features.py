@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from jobs.windows.recalling import gaps_of_rings
 from jobs.windows.slots import SECONDS
 from jobs.windows.summary import ADDRESSES, COARSE, PAIRS, PORTS, SERIES, SLOTS, Summaries
 from schemas.windows import WINDOW_NAMES
@@ -30,11 +31,11 @@ def entropy(windows: Summaries, kind: int) -> Floats:
     Exact where all are kept. Where a sample is, its share of the packets and its entropy stand for all: each value in the sample was drawn
     with the same probability, so the sum over it times ``distinct / k`` estimates the sum over all.
     """
-    items = windows.items[windows.items["kind"] == kind]
-    total = (windows.rows["packets_out"] + windows.rows["packets_in"]).astype(np.float64)
-    share = items["packets"] / np.maximum(total[items["row"]], 1.0)
-    each = np.bincount(items["row"], -share * np.log2(np.where(share > 0, share, 1.0)), minlength=len(windows))
-    kept = np.bincount(items["row"], minlength=len(windows))
+    at = windows.of_kind[kind]
+    row = windows.items["row"][at]
+    share = windows.items["packets"][at] / np.maximum(_packets(windows)[row], 1.0)
+    each = np.bincount(row, -share * np.log2(np.where(share > 0, share, 1.0)), minlength=len(windows))
+    kept = np.bincount(row, minlength=len(windows))
     return np.asarray(each * windows.distinct[kind] / np.maximum(kept, 1))
 
 
@@ -45,19 +46,14 @@ def rhythm(windows: Summaries) -> Floats:
     0 where no pair has as many. A pair with a flow in every slot is no rhythm but traffic: its gaps say nothing, and count half.
     """
     found = np.zeros(len(windows))
-    items = windows.items[(windows.items["kind"] == PAIRS) & (np.bitwise_count(windows.items["when"]) >= _BEATS)]
-    if not len(items):
-        return found
-    bits = (items["when"][:, None] >> np.arange(SLOTS, dtype=np.uint64)) & np.uint64(1) == 1
-    beats = bits.sum(axis=1)
-    slot = np.where(bits, np.arange(SLOTS), -1)
-    last, first = slot.max(axis=1), np.argmax(bits, axis=1)
-    mean = (last - first) / (beats - 1)
-    before = np.maximum.accumulate(slot, axis=1)
-    gap = np.where(bits[:, 1:] & (before[:, :-1] >= 0), np.arange(1, SLOTS) - before[:, :-1], 0).astype(np.float64)
-    variance = np.maximum((gap**2).sum(axis=1) / (beats - 1) - mean**2, 0.0)
+    when = windows.items["when"][windows.of_kind[PAIRS]]
+    often = np.flatnonzero(np.bitwise_count(when) >= _BEATS)
+    beats, first, total, squares = (np.zeros(len(often), np.int64) for _ in range(4))
+    gaps_of_rings(when[:, None], np.zeros(len(when), np.int64), often, SLOTS, beats, first, total, squares)
+    mean = total / (beats - 1)
+    variance = np.maximum(squares / (beats - 1) - mean**2, 0.0)
     score = (1 - 1 / beats) / (1 + np.sqrt(variance) / mean)
-    np.maximum.at(found, items["row"], np.where(mean <= 1, score / 2, score))
+    np.maximum.at(found, windows.items["row"][windows.of_kind[PAIRS][often]], np.where(mean <= 1, score / 2, score))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The loops of :mod:`jobs.windows.summary` and :mod:`jobs.windows.memory`, compiled."""
+"""The loops of :mod:`jobs.windows.summary`, compiled."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from infra.kernels import kernel
 #: What becomes of a word of rows with the same key.
 FIRST, SUM, LEAST, MOST, NOTHING = range(5)
 #: Places of the words of an item.
-_ROW, _HASH, _KIND = 0, 1, 8
+ROW, HASH, KIND = 0, 1, 8
 #: Words of an item that add up, and the one whose bits do.
-_SUMS = (2, 3, 4, 5, 6)
-_BITS = 7
+SUMS = (2, 3, 4, 5, 6)
+BITS = 7
 
 
 @kernel
@@ -63,18 +63,18 @@ def sample_items(words, rows, order, places, most, out):
         for a in range(k + 1, end):  # of the same place: mostly one
             moved = order[a]
             b = a
-            while b > k and np.uint64(words[order[b - 1], _HASH]) > np.uint64(words[moved, _HASH]):
+            while b > k and np.uint64(words[order[b - 1], HASH]) > np.uint64(words[moved, HASH]):
                 order[b] = order[b - 1]
                 b -= 1
             order[b] = moved
         for a in range(k, end):
             i = order[a]
-            row, kind = rows[i], words[i, _KIND] & 0xFFFFFFFF
+            row, kind = rows[i], words[i, KIND] & 0xFFFFFFFF
             same_kind = row == last_row and kind == last_kind
-            if same_kind and rank <= most and n > 0 and out[n - 1, _HASH] == words[i, _HASH]:
-                for c in _SUMS:
+            if same_kind and rank <= most and n > 0 and out[n - 1, HASH] == words[i, HASH]:
+                for c in SUMS:
                     out[n - 1, c] += words[i, c]
-                out[n - 1, _BITS] |= words[i, _BITS]
+                out[n - 1, BITS] |= words[i, BITS]
                 continue
             rank = rank + 1 if same_kind else 1
             last_row, last_kind = row, kind
@@ -82,7 +82,7 @@ def sample_items(words, rows, order, places, most, out):
                 continue
             for c in range(words.shape[1]):
                 out[n, c] = words[i, c]
-            out[n, _ROW] = row
+            out[n, ROW] = row
             n += 1
         k = end
     return n
@@ -92,55 +92,5 @@ def sample_items(words, rows, order, places, most, out):
 def item_places(words, rows, places):
     """Of each item a number that sorts by row, kind and the upper 40 bits of the hash (for fewer than four million rows)."""
     for i in range(words.shape[0]):
-        kind = np.uint64(words[i, _KIND]) & np.uint64(3)
-        places[i] = (np.uint64(rows[i]) << np.uint64(42)) | (kind << np.uint64(40)) | (np.uint64(words[i, _HASH]) >> np.uint64(24))
-
-
-@kernel
-def gaps_of_hours(when, window, slots, beats, first, total, squares):
-    """Set bits of rings, the first of them from the oldest on, sum of the gaps between them and of their squares.
-
-    ``when``: uint64[n, windows], ``slots`` bits each; ``window``: int64[n], number of the newest.
-    """
-    windows = when.shape[1]
-    for i in range(when.shape[0]):
-        last = -1
-        for k in range(windows):
-            word = when[i, (window[i] + 1 + k) % windows]
-            bit = 0
-            while word != 0:
-                if word & np.uint64(1):
-                    slot = k * slots + bit
-                    if last < 0:
-                        first[i] = slot
-                    else:
-                        total[i] += slot - last
-                        squares[i] += (slot - last) * (slot - last)
-                    beats[i] += 1
-                    last = slot
-                word >>= np.uint64(1)
-                bit += 1
-
-
-@kernel
-def first_starts(when, window, newest, slots, out):
-    """The first set bit of each ring that is among the windows up to ``newest``, in slots from the oldest of them on; -1: none.
-
-    ``when`` and ``window`` as of :func:`gaps_of_hours`; what a ring has of windows behind its own is of an hour before.
-    """
-    windows = when.shape[1]
-    for i in range(when.shape[0]):
-        out[i] = -1
-        for k in range(windows):
-            at = newest - windows + 1 + k
-            if at > window[i] or out[i] >= 0:
-                break
-            if at <= window[i] - windows:
-                continue
-            word = when[i, at % windows]
-            bit = 0
-            while word != 0 and out[i] < 0:
-                if word & np.uint64(1):
-                    out[i] = k * slots + bit
-                word >>= np.uint64(1)
-                bit += 1
+        kind = np.uint64(words[i, KIND]) & np.uint64(3)
+        places[i] = (np.uint64(rows[i]) << np.uint64(42)) | (kind << np.uint64(40)) | (np.uint64(words[i, HASH]) >> np.uint64(24))

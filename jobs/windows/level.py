@@ -10,6 +10,8 @@ import numpy as np
 from jobs.windows.summary import Summaries, merge
 
 T = TypeVar("T")
+#: A piece is merged with one that is at most so many times as large.
+_ALIKE = 1.25
 
 
 class Pieces(Generic[T]):
@@ -35,6 +37,11 @@ class Pieces(Generic[T]):
     def items(self) -> Iterator[tuple[int, T]]:
         """Numbers and pieces, in the order of the numbers."""
         return iter(self._pieces.items())
+
+    @property
+    def newest(self) -> int | None:
+        """Its number; None when there is no piece."""
+        return next(reversed(self._pieces), None)
 
     def add(self, piece: T) -> None:
         """Under the next number."""
@@ -74,10 +81,19 @@ class Level:
         return sum(map(len, self.pieces.values()))
 
     def add(self, some: Summaries) -> None:
-        """Add summaries; those of one window may be there in many parts."""
-        if len(some):
-            self.pieces.add(some)
-            self._note(some)
+        """Add summaries; those of one window may be there in many parts.
+
+        Of windows of several slots pieces of like size are merged as they come: each row a few times (by the logarithm of their number),
+        and not all of them in the batch in which the window ends. What is open takes less room, too. A slot is over before that is worth
+        what it writes.
+        """
+        if not len(some):
+            return
+        self._note(some)
+        while self._slots > 1 and (newest := self.pieces.newest) is not None and _ALIKE * _weight(some) >= _weight(self.pieces[newest]):
+            some = merge([self.pieces[newest], some])
+            self.pieces.remove(newest)
+        self.pieces.add(some)
 
     def put(self, number: int, piece: Summaries) -> None:
         """A piece that was kept."""
@@ -112,3 +128,8 @@ class Level:
         for name, begin in zip(some.domains, first.tolist(), strict=True):
             if begin < np.iinfo(np.int64).max:
                 self.first[name] = min(begin, self.first.get(name, begin))
+
+
+def _weight(some: Summaries) -> int:
+    """What merging it costs."""
+    return len(some) + len(some.items)

@@ -31,16 +31,18 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str], ipv6_prefix: in
     slices
         :data:`jobs.metering.slices.SLICE_DTYPE`, of slots of :data:`SECONDS`.
     domains
-        Names by their domain number.
+        Names by their domain number; two lives of a domain have one.
     ipv6_prefix
         Bits of an IPv6 address that make a source: with 64 the temporary addresses of a network's hosts (RFC 8981) are one.
     """
     n = len(slices)
+    names = tuple(sorted(set(domains)))
     rows = np.zeros(n, ROW_DTYPE)
-    for name in ("domain", "ipver", "src_hi", "src_lo", "first", "last"):
+    rows["domain"] = np.array([names.index(name) for name in domains] or [0], np.uint32)[slices["domain"]]
+    for name in ("ipver", "src_hi", "src_lo", "first", "last"):
         rows[name] = slices[name]
     rows["bits"] = np.where(slices["ipver"] == 4, 32, 128)
-    shorten(rows, 32, ipv6_prefix, domains)
+    shorten(rows, 32, ipv6_prefix, names)
     rows["begin"] = slices["slot"]
     for name, source in _SAME.items():
         rows[name] = slices[source]
@@ -50,7 +52,7 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str], ipv6_prefix: in
         rows[f"{name}_packets"] = np.where(mask, packets, 0)
         rows[f"{name}_started"] = np.where(mask, rows["flows_started"], 0)
     rows["icmp_packets"] = np.where(np.isin(slices["proto"], (IPPROTO_ICMP, IPPROTO_ICMPV6)), packets, 0)
-    return grouped(rows, _items(slices, packets), tuple(domains))
+    return grouped(rows, _items(slices, packets), names)
 
 
 def _items(slices: npt.NDArray[np.void], packets: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:

@@ -10,6 +10,7 @@ Rows lie sorted by :data:`KEY`; what there is any number of (destinations, ports
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.windows.grouping import FIRST, LEAST, MOST, NOTHING, SUM, item_places, sample_items, sum_rows
+from jobs.windows.merging import in_order, merge_items, merge_rows
 from schemas.windows import SIZES
 
 #: Smallest hashes that are kept of each kind, of one source and window. Beyond, numbers are estimates: 9 % (one standard error).
@@ -114,8 +116,14 @@ class Summaries:
         """
         return tuple(self._distinct(kind) for kind in (ADDRESSES, PORTS, PAIRS))
 
+    @cached_property
+    def of_kind(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Numbers of the items of each kind."""
+        kind = self.items["kind"].astype(np.uint8)  # once: an item has many columns, and a look at one of them reads them all
+        return tuple(np.flatnonzero(kind == which) for which in (ADDRESSES, PORTS, PAIRS))
+
     def _distinct(self, kind: int) -> npt.NDArray[np.float64]:
-        at = np.flatnonzero(self.items["kind"] == kind)
+        at = self.of_kind[kind]
         row = self.items["row"][at]
         count = np.bincount(row, minlength=len(self)).astype(np.float64)
         full = count >= K
@@ -135,6 +143,8 @@ class Summaries:
         """The rows that a mask selects."""
         if mask.all():
             return self
+        if not mask.any():
+            return Summaries(np.zeros(0, ROW_DTYPE), np.zeros(0, ITEM_DTYPE), self.domains)
         at = np.cumsum(mask) - 1
         items = self.items[mask[self.items["row"]]]
         items["row"] = at[items["row"]]
@@ -146,17 +156,51 @@ def merge(parts: Sequence[Summaries]) -> Summaries:
     parts = [part for part in parts if len(part)]
     if len(parts) < 2:
         return parts[0] if parts else Summaries.none()
-    rows, items = np.concatenate([part.rows for part in parts]), np.concatenate([part.items for part in parts])
-    lengths = [len(part) for part in parts]
-    items["row"] += np.repeat(np.cumsum([0, *lengths[:-1]]), [len(part.items) for part in parts])
     domains = tuple(sorted({part.domains[i] for part in parts for i in np.unique(part.rows["domain"])}))
-    if any(part.domains != domains for part in parts):
-        at = 0
-        for part, n in zip(parts, lengths, strict=True):
-            number = np.array([domains.index(name) if name in domains else 0 for name in part.domains], np.uint32)
-            rows["domain"][at : at + n] = number[part.rows["domain"]]
-            at += n
-    return grouped(rows, items, domains)
+    waiting = [(len(part.items), number, _numbered(part, domains)) for number, part in enumerate(parts)]
+    heapq.heapify(waiting)
+    while len(waiting) > 1:  # the smallest first: so what is large is copied least often
+        (_, number, one), (*_, other) = heapq.heappop(waiting), heapq.heappop(waiting)
+        both = _merged(one, other)
+        heapq.heappush(waiting, (len(both.items), number, both))
+    return waiting[0][2]
+
+
+def _numbered(part: Summaries, domains: tuple[str, ...]) -> Summaries:
+    """The same by the numbers of other names."""
+    if part.domains == domains:
+        return part
+    number = np.array([domains.index(name) if name in domains else 0 for name in part.domains], np.uint32)
+    rows = part.rows.copy()
+    rows["domain"] = number[rows["domain"]]
+    return Summaries(rows, part.items, domains)
+
+
+def _merged(a: Summaries, b: Summaries) -> Summaries:
+    """Two of the same domains."""
+    (rows_a, items_a), (rows_b, items_b) = ((words(some.rows), words(some.items)) for some in (a, b))
+    n = len(a) + len(b)
+    out, of_a, of_b = np.empty((n, rows_a.shape[1]), np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    count = merge_rows(rows_a, rows_b, _RULES, *_KEY_WORDS, out, of_a, of_b)
+    items = np.empty((len(items_a) + len(items_b), items_a.shape[1]), np.int64)
+    left = merge_items(items_a, items_b, of_a, of_b, count, K, items)
+    return Summaries(_filled(out, count, ROW_DTYPE), _filled(items, left, ITEM_DTYPE), a.domains)
+
+
+def ordered(rows: npt.NDArray[np.void], items: npt.NDArray[np.void]) -> bool:
+    """Whether rows and items are in the order that summaries have."""
+    return bool(in_order(words(rows), words(items), *_KEY_WORDS))
+
+
+def words(rows: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Rows or items as compiled code takes them: words of 8 bytes, int64[n, w]."""
+    return np.ascontiguousarray(rows).view(np.int64).reshape(len(rows), rows.dtype.itemsize // 8)
+
+
+def _filled(room: npt.NDArray[np.int64], n: int, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    """The first so many rows of words. What lies behind them was never written to: of a large array it takes no memory."""
+    used = room[:n] if 2 * n >= len(room) else room[:n].copy()
+    return used.reshape(-1).view(dtype)
 
 
 def grouped(rows: npt.NDArray[np.void], items: npt.NDArray[np.void], domains: tuple[str, ...]) -> Summaries:
@@ -165,10 +209,10 @@ def grouped(rows: npt.NDArray[np.void], items: npt.NDArray[np.void], domains: tu
     if not n:
         return Summaries.none()
     order = np.lexsort((rows["begin"], rows["tag"])) if np.ptp(rows["begin"]) else np.argsort(rows["tag"], kind="stable")
-    words = np.ascontiguousarray(rows).view(np.int64).reshape(n, -1)
-    out, group = np.empty_like(words), np.empty(n, np.int64)
-    count = sum_rows(words, order, _RULES, *_KEY_WORDS, out, group)
-    return Summaries(out[:count].copy().reshape(-1).view(ROW_DTYPE), _sampled(items, group), domains)
+    of_rows = words(rows)
+    out, group = np.empty_like(of_rows), np.empty(n, np.int64)
+    count = sum_rows(of_rows, order, _RULES, *_KEY_WORDS, out, group)
+    return Summaries(_filled(out, count, ROW_DTYPE), _sampled(items, group), domains)
 
 
 def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
@@ -176,15 +220,15 @@ def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.N
     m = len(items)
     if not m:
         return items
-    words = np.ascontiguousarray(items).view(np.int64).reshape(m, -1)
+    of_items = words(items)
     rows = group[items["row"]]
     if int(rows.max()) >= 1 << 22:
         raise OverflowError(f"{int(rows.max()) + 1:,} summaries at once, four million are the most: windows.max_sources is too large")
     places = np.empty(m, np.uint64)
-    item_places(words, rows, places)
-    out = np.empty_like(words)
-    count = sample_items(words, rows, np.argsort(places, kind="stable"), places, K, out)
-    return np.asarray(out[:count].copy().reshape(-1).view(ITEM_DTYPE))
+    item_places(of_items, rows, places)
+    out = np.empty_like(of_items)
+    count = sample_items(of_items, rows, np.argsort(places, kind="stable"), places, K, out)
+    return _filled(out, count, ITEM_DTYPE)
 
 
 def closed(parts: Summaries) -> Summaries:
@@ -208,4 +252,9 @@ def widened(records: Summaries, slots: int) -> Summaries:
     """5 s records as windows of so many slots, aligned to multiples of them."""
     rows = records.rows.copy()
     rows["begin"] -= rows["begin"] % slots
-    return grouped(rows, records.items, records.domains)
+    again = (rows["tag"][1:] == rows["tag"][:-1]) & (rows["begin"][1:] == rows["begin"][:-1])
+    if again.any():
+        return grouped(rows, records.items, records.domains)
+    for name in RECALLED:  # each is a window by itself, and in order: earlier records are in earlier windows
+        rows[name] = 0
+    return Summaries(rows, records.items, records.domains)

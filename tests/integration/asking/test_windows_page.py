@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from deltalake import write_deltalake
 
 from infra.config import ROOT, Settings
-from jobs.sinks import hot, postgres
-from jobs.sinks.migrations import migrate
-from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
-from schemas.windowrecords import WINDOW_FEATURES_TABLE, WINDOWS
+from schemas.windows import SIZES
 from tests.sinksdata import T0
 from tests.windowsdata import table
+from tests.windowstores import fill, lead
 
 pytestmark = pytest.mark.integration
 PAGE = ROOT / "docs" / "how-to" / "look-at-sources.md"
@@ -32,27 +27,18 @@ QUESTIONS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(encoding="utf-8"), 
 def planted(tables: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scanner that all sizes see, a host that calls home, one that does nothing, each in the last minutes."""
     where = settings(hot=tables, alerts=tables, lake={"path": str(home / "lake" / "flows")})
-    conf = home / "conf.yaml"
-    section = {name: getattr(where.hot, name) for name in ("host", "port", "user", "database")}
-    conf.write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": str(home / "lake" / "flows")}}))
-    monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
-    for name in ("HOT", "ALERTS"):
-        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", where.hot.password.get_secret_value())
-    migrate(hot.component(where, WINDOW_FEATURES_TABLE))
+    lead(where, home, monkeypatch)
     now = int((datetime.now(UTC) - T0).total_seconds())
-    with closing(postgres.connect(where.hot, "test")) as connection:
-        for size, record in WINDOWS.items():
-            begin = (now // size - 2) * size
-            rows = table(
-                size,
-                [
-                    {"at": begin, "src_ip": "6.6.6.6", "attack_type": "SYN_SCAN", "flows_started": 9.0 * size, "failed_ratio": 0.5},
-                    {"at": begin, "src_ip": "10.0.0.9", "flows_started": 1.0, "beats": 5.0 * (size == 180), "beat_period": 61.0},
-                    {"at": begin - size, "src_ip": "10.0.0.9", "flows_started": 1.0, "beat_age": 900.0, "complete": 1},
-                ],
-            )
-            hot.insert(connection, hot.hot_rows(rows, record), WINDOW_FEATURES_TABLE, ("q", size, 0, "x"))
-            write_deltalake(str(home / "lake" / record.name), lake_rows(rows, record), partition_by=["event_date"])
+    fill(where, home, {size: table(size, seen(size, (now // size - 2) * size)) for size in SIZES})
+
+
+def seen(size: int, begin: int) -> list[dict[str, Any]]:
+    """Windows of one size; ``begin``: seconds after :data:`tests.sinksdata.T0`."""
+    return [
+        {"at": begin, "src_ip": "6.6.6.6", "attack_type": "SYN_SCAN", "flows_started": 9.0 * size, "failed_ratio": 0.5},
+        {"at": begin, "src_ip": "10.0.0.9", "flows_started": 1.0, "beats": 5.0 * (size == 180), "beat_period": 61.0},
+        {"at": begin - size, "src_ip": "10.0.0.9", "flows_started": 1.0, "beat_age": 900.0, "complete": 1},
+    ]
 
 
 def asked(capsys: pytest.CaptureFixture[str], question: str) -> list[dict[str, Any]]:

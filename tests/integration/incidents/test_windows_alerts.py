@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from infra.config import Settings
 from jobs.incidents import people
-from jobs.sinks import alertbook, evidence, hot, postgres
+from jobs.sinks import alertbook, evidence
 from jobs.sinks.alertstore import AlertStore
-from jobs.sinks.migrations import migrate
-from jobs.sinks.parquet import lake_rows
 from ops.cli.main import main
 from ops.dash import drill
 from ops.dash.pool import Pools
 from schemas.packets import FLOWS
-from schemas.windowrecords import WINDOW_FEATURES_TABLE, WINDOWS
+from schemas.windowrecords import WINDOWS
 from tests.integration.incidents.test_grouping import FLOOD, INTRUSION, give, told
 from tests.integration.sinkbench import run
 from tests.windowsdata import table
+from tests.windowstores import fill, lead
 
 pytestmark = pytest.mark.integration
 
@@ -57,19 +55,8 @@ def give_windows(where: Settings, sizes: tuple[int, ...] = (5, 30, 180)) -> None
 def made(tables: dict[str, Any], settings: Callable[..., Settings], home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Alerts of flows and of windows; the windows in the hot store and in the lake."""
     where = settings(hot=tables, alerts={**tables, "min_flows": 1}, lake={"path": str(home / "lake" / "flows")})
-    conf = home / "conf.yaml"
-    section = {name: getattr(where.hot, name) for name in ("host", "port", "user", "database")}
-    conf.write_text(yaml.safe_dump({"hot": section, "alerts": section, "lake": {"path": str(home / "lake" / "flows")}}))
-    monkeypatch.setenv("FLOWLAKE_CONF", str(conf))
-    for name in ("HOT", "ALERTS"):
-        monkeypatch.setenv(f"FLOWLAKE_{name}__PASSWORD", where.hot.password.get_secret_value())
-    migrate(hot.component(where, WINDOW_FEATURES_TABLE))
-    connection = postgres.connect(where.hot, "test")
-    for size, record in WINDOWS.items():
-        rows = table(size, SEEN[size])
-        write_deltalake(str(home / "lake" / record.name), lake_rows(rows, record), partition_by=["event_date"])
-        hot.insert(connection, hot.hot_rows(rows, record), WINDOW_FEATURES_TABLE, ("q", size, 0, "x"))
-    connection.close()
+    lead(where, home, monkeypatch)
+    fill(where, home, {size: table(size, SEEN[size]) for size in WINDOWS})
     give(AlertStore(where.alerts, FLOWS, others=people.labels_of(where)), INTRUSION + FLOOD)
     give_windows(where)
     return where

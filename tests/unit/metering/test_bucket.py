@@ -203,9 +203,11 @@ def same(found: list[tuple[list[tuple[int, ...]], dict[str, int]]]) -> tuple[lis
     return found[0]
 
 
-def entry(feed: Feed, clock: float, *times: float, seen: float = 0, kind: str = "packets", **more: int) -> tuple[Envelope, np.ndarray]:
+def entry(
+    feed: Feed, clock: float, *times: float, seen: float = 0, kind: str = "packets", partition: int = 0, **more: int
+) -> tuple[Envelope, np.ndarray]:
     """A message of ``feed`` with packets at ``times``."""
-    e = feed.envelope(clock, seen=seen, kind=kind, n=len(times))
+    e = feed.envelope(clock, seen=seen, kind=kind, n=len(times), partition=partition)
     e.max_ts = round(max(times, default=0) * S)
     return e, packets(*times, **more)
 

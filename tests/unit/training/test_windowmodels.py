@@ -16,23 +16,12 @@ from jobs.training.alarms import allowed
 from jobs.training.windowmodels import ALARMS_PER_DAY, SizeModel, WindowRuns, WindowTraining, generated_runs, scored, train_size
 from jobs.training.windowruns import Attack, campaigns, joined
 from schemas.labels import BENIGN
-from schemas.records import Features, RecordType
-from schemas.topics import TopicSpec
-from schemas.windows import SIZES, WINDOW_NAMES, WINDOW_SCHEMA, WINDOW_VERSION
+from schemas.windowrecords import WINDOWS
+from schemas.windows import SIZES, WINDOW_NAMES
 from sensors.generate.truth import TRUTH_SCHEMA
 
 pytestmark = pytest.mark.slow  # it trains
 
-RECORD = RecordType(
-    name="windows",
-    version=1,
-    schema=WINDOW_SCHEMA,
-    key="window_id",
-    event_time="window_start",
-    topic=TopicSpec("windows", 1, 1, "of a test"),
-    content_type="",
-    features=Features(WINDOW_NAMES, WINDOW_VERSION, "windows", ""),
-)
 TRAINING = WindowTraining(seeds=(1, 2, 3), hours=0.7, quiet_seeds=(4, 5, 6), quiet_hours=0.7)
 
 
@@ -43,12 +32,12 @@ def runs() -> WindowRuns:
 
 @pytest.fixture(scope="module")
 def model(runs: WindowRuns) -> SizeModel:
-    return train_size(180, runs, RECORD, progress=lambda line: None)
+    return train_size(180, runs, WINDOWS[180], progress=lambda line: None)
 
 
 @pytest.fixture(scope="module")
 def again(runs: WindowRuns, settings: Settings) -> SizeModel:
-    return train_size(180, runs, RECORD, settings=settings, promote=True, progress=lambda line: None)
+    return train_size(180, runs, WINDOWS[180], settings=settings, promote=True, progress=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +114,14 @@ def test_the_same_runs_give_the_same_model(runs: WindowRuns, model: SizeModel, a
 
 
 def test_it_is_registered_with_its_threshold(runs: WindowRuns, settings: Settings, again: SizeModel) -> None:
-    loaded = registry.load_champion(settings, RECORD)
+    loaded = registry.load_champion(settings, WINDOWS[180])
     assert (loaded.version, loaded.threshold, loaded.columns) == (again.version, again.fitted.model.threshold, again.fitted.model.columns)
     windows = runs.quiet[0].windows[180]
     assert np.array_equal(scored(loaded, windows)[0], scored(again.fitted.model, windows)[0])
 
 
 def test_more_false_alarms_find_more(runs: WindowRuns, model: SizeModel) -> None:
-    loose = train_size(180, runs, RECORD, alarms_per_day=200.0, progress=lambda line: None)
+    loose = train_size(180, runs, WINDOWS[180], alarms_per_day=200.0, progress=lambda line: None)
     assert loose.below < model.below
     assert loose.quality.recall >= model.quality.recall
 

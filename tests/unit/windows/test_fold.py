@@ -10,9 +10,9 @@ import pytest
 from jobs.windows.cascade import Bounds, WindowCascade
 from jobs.windows.fold import folded
 from jobs.windows.hashing import tags
-from jobs.windows.memory import Memory, traces
+from jobs.windows.memory import Memory
 from jobs.windows.records import records
-from jobs.windows.summary import ITEM_DTYPE, ROW_DTYPE, Summaries, merge
+from jobs.windows.summary import ITEM_DTYPE, ROW_DTYPE, Summaries, grouped, merge
 
 US = 1_000_000
 
@@ -25,7 +25,7 @@ def sources(addresses: list[int], packets: int = 1, slot: int = 0, version: int 
     rows["tag"] = tags(rows, ["a"])
     items = np.zeros(len(addresses), ITEM_DTYPE)
     items["row"], items["hash"], items["packets"] = np.arange(len(addresses)), 77, packets
-    return merge([Summaries(rows, items, ("a",))])
+    return grouped(rows, items, ("a",))
 
 
 def test_below_the_bound_nothing_changes() -> None:
@@ -59,7 +59,7 @@ def test_a_flood_is_summed_up_by_prefix_and_no_packet_is_lost(version: int, base
 def test_a_source_that_is_known_is_kept_before_a_louder_one() -> None:
     memory = Memory()
     quiet = sources([5])
-    memory.add(traces(quiet))
+    memory.add(memory.traces(quiet, 1000))
     both = merge([quiet, sources(list(range(1000, 1100)), packets=9)])
     few, _ = folded(both, 10, memory.knows(both))
     assert 5 in few.rows["src_lo"][few.rows["bits"] == 32]

@@ -7,10 +7,12 @@ import pytest
 
 from jobs.windows.cascade import Bounds, WindowCascade
 from jobs.windows.hashing import tags
-from jobs.windows.memory import WINDOWS, Memory, traces
-from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, ROW_DTYPE, SLOTS, Summaries, merge
+from jobs.windows.memory import Memory
+from jobs.windows.rings import WINDOWS
+from jobs.windows.summary import ADDRESSES, ITEM_DTYPE, PAIRS, ROW_DTYPE, SLOTS, Summaries, grouped, merge
 
 US = 1_000_000
+MANY = 10**6
 
 
 def spoken(slot: int, *hashes: int, source: int = 7, proto: int = 6, kinds: tuple[int, ...] = (ADDRESSES, PAIRS)) -> Summaries:
@@ -23,7 +25,7 @@ def spoken(slot: int, *hashes: int, source: int = 7, proto: int = 6, kinds: tupl
     items["proto"], items["packets"], items["bytes_out"], items["bytes_in"], items["started"] = proto, 4, 300, 100, 1
     items["syn"] = proto == 6
     items["when"] = np.uint64(1) << np.uint64(slot % SLOTS)
-    return merge([Summaries(rows, items, ("a",))])
+    return grouped(rows, items, ("a",))
 
 
 def last(slots: dict[int, list[Summaries]] | list[Summaries], until: int) -> np.void:
@@ -88,7 +90,7 @@ def test_a_destination_is_new_until_an_hour_has_passed() -> None:
 
 def test_sources_and_domains_remember_for_themselves() -> None:
     memory = Memory()
-    memory.add(traces(spoken(0, 1, 2)))
+    memory.add(memory.traces(spoken(0, 1, 2), MANY))
     for other, new in ((spoken(SLOTS, 1, 3), 0.5), (spoken(SLOTS, 1, 2, source=8), 1.0)):
         memory.unseen(other)
         assert other.rows["unseen"].tolist() == [new]
@@ -101,9 +103,8 @@ def test_sources_and_domains_remember_for_themselves() -> None:
 
 def test_a_flood_does_not_wash_away_what_is_known() -> None:
     memory = Memory()
-    memory.add(traces(spoken(0, *range(10))))
-    flood = traces(merge([spoken(SLOTS, *range(10)), spoken(SLOTS, *range(100, 200), source=9)]))
-    kept = memory.most(flood, 50)
+    memory.add(memory.traces(spoken(0, *range(10)), MANY))
+    kept = memory.traces(merge([spoken(SLOTS, *range(10)), spoken(SLOTS, *range(100, 200), source=9)]), 50)
     assert len(kept) == 50
     memory.add(kept)
     known = spoken(2 * SLOTS, *range(10))
@@ -136,3 +137,10 @@ def test_any_cut_remembers_the_same() -> None:
     for size in (5, 30, 180):
         a, b = (np.sort(np.concatenate([one[size].rows for one in some]), order="begin") for some in (whole, pieces))
         assert np.array_equal(a, b)
+
+
+def test_a_life_of_earlier_times_forgets_the_one_before_it_and_not_itself() -> None:
+    cascade = WindowCascade()
+    cascade.take(spoken(10_000, 1), {"a": 50_005 * US}, ("a",))
+    found = [one for slot in (7, 50, 80) for one in cascade.take(spoken(slot, 1), {"a": (slot // SLOTS + 1) * 180 * US})]
+    assert [float(one[180].rows["unseen"][0]) for one in found if len(one[180])] == [1, 0, 0]

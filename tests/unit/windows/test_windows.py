@@ -16,7 +16,7 @@ from jobs.windows import features
 from jobs.windows.batch import windows_of
 from jobs.windows.cascade import SIZES, Made, WindowCascade
 from jobs.windows.hashing import tags
-from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, merge, widened
+from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, grouped, merge, widened
 from schemas.windows import WINDOW_NAMES
 from sensors.generate import generate, preset
 from sensors.packets.pcapwriter import PcapWriter
@@ -119,8 +119,6 @@ def test_larger_windows_are_the_sums_of_their_slots(windows: dict[int, Summaries
 def test_180_s_is_made_of_30_s_just_as_well(windows: dict[int, Summaries]) -> None:
     six = windows[30].rows.copy()
     six["begin"] -= six["begin"] % 36
-    from jobs.windows.summary import grouped
-
     again = grouped(six, windows[30].items, windows[30].domains)
     for name in ("packets_out", "flows_started", "parts", "packets_sum", "packets_sq", "packets_max", "first", "last"):
         assert np.array_equal(again.rows[name], windows[180].rows[name]), name
@@ -167,7 +165,7 @@ def made(*slots: int, domain: str = "a", packets_: int = 3) -> Summaries:
     items = np.zeros(len(slots), ITEM_DTYPE)
     items["row"], items["packets"], items["started"] = np.arange(len(slots)), packets_, 1
     items["kind"], items["hash"], items["when"] = 2, 9, np.uint64(1) << (np.array(slots) % 36).astype(np.uint64)
-    return merge([Summaries(rows, items, (domain,))])
+    return grouped(rows, items, (domain,))
 
 
 def taken(cascade: WindowCascade, some: Summaries, clocks: dict[str, int], ended: tuple[str, ...] = ()) -> dict[int, Summaries]:
