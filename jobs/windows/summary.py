@@ -14,6 +14,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from jobs.windows.grouping import FIRST, LEAST, MOST, NOTHING, SUM, item_places,
 from jobs.windows.merging import in_order, merge_items, merge_rows
 from schemas.windows import SIZES
 
+T = TypeVar("T", bound=np.generic)
 #: Smallest hashes that are kept of each kind, of one source and window. Beyond, numbers are estimates: 9 % (one standard error).
 K = 128
 #: What is kept a sample of: destination addresses, destination ports (with protocol), pairs of both.
@@ -34,6 +36,7 @@ SOURCE: tuple[str, ...] = ("domain", "ipver", "bits", "src_hi", "src_lo")
 #: What tells a summary from another. ``tag``: a hash of the source; ``begin``: number of its first 5 s slot since 1970.
 KEY: tuple[str, ...] = ("tag", "begin")
 _KEY_FIELDS = [("tag", "u8"), ("domain", "u4"), ("ipver", "u2"), ("bits", "u2"), ("src_hi", "u8"), ("src_lo", "u8"), ("begin", "i8")]
+KEY_DTYPE = np.dtype(_KEY_FIELDS)
 #: Numbers that add up. "out" is from the source, which began the flow, "in" is to it.
 COUNTERS: tuple[str, ...] = (
     "packets_out", "packets_in", "bytes_out", "bytes_in", "data_out", "data_in", "flows_started", "syn", "syn_ack", "ack_out", "ack_in",
@@ -184,7 +187,7 @@ def _merged(a: Summaries, b: Summaries) -> Summaries:
     count = merge_rows(rows_a, rows_b, _RULES, *_KEY_WORDS, out, of_a, of_b)
     items = np.empty((len(items_a) + len(items_b), items_a.shape[1]), np.int64)
     left = merge_items(items_a, items_b, of_a, of_b, count, K, items)
-    return Summaries(_filled(out, count, ROW_DTYPE), _filled(items, left, ITEM_DTYPE), a.domains)
+    return Summaries(_structs(filled(out, count), ROW_DTYPE), _structs(filled(items, left), ITEM_DTYPE), a.domains)
 
 
 def ordered(rows: npt.NDArray[np.void], items: npt.NDArray[np.void]) -> bool:
@@ -197,10 +200,20 @@ def words(rows: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(rows).view(np.int64).reshape(len(rows), rows.dtype.itemsize // 8)
 
 
-def _filled(room: npt.NDArray[np.int64], n: int, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """The first so many rows of words. What lies behind them was never written to: of a large array it takes no memory."""
-    used = room[:n] if 2 * n >= len(room) else room[:n].copy()
-    return used.reshape(-1).view(dtype)
+def filled(room: npt.NDArray[T], n: int) -> npt.NDArray[T]:
+    """The first so many rows or items. What lies behind them was never written to: of a large array it takes no memory."""
+    return room[:n] if 2 * n >= len(room) else room[:n].copy()
+
+
+def _structs(some: npt.NDArray[np.int64], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    return some.reshape(-1).view(dtype)
+
+
+def by_key(rows: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """An order of rows, or of their keys, that puts them by :data:`KEY`, int64[n]."""
+    if np.ptp(rows["begin"]):
+        return np.lexsort((rows["begin"], rows["tag"]))
+    return np.argsort(rows["tag"], kind="stable")
 
 
 def grouped(rows: npt.NDArray[np.void], items: npt.NDArray[np.void], domains: tuple[str, ...]) -> Summaries:
@@ -208,11 +221,10 @@ def grouped(rows: npt.NDArray[np.void], items: npt.NDArray[np.void], domains: tu
     n = len(rows)
     if not n:
         return Summaries.none()
-    order = np.lexsort((rows["begin"], rows["tag"])) if np.ptp(rows["begin"]) else np.argsort(rows["tag"], kind="stable")
     of_rows = words(rows)
     out, group = np.empty_like(of_rows), np.empty(n, np.int64)
-    count = sum_rows(of_rows, order, _RULES, *_KEY_WORDS, out, group)
-    return Summaries(_filled(out, count, ROW_DTYPE), _sampled(items, group), domains)
+    count = sum_rows(of_rows, by_key(rows), _RULES, *_KEY_WORDS, out, group)
+    return Summaries(_structs(filled(out, count), ROW_DTYPE), _sampled(items, group), domains)
 
 
 def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
@@ -228,7 +240,7 @@ def _sampled(items: npt.NDArray[np.void], group: npt.NDArray[np.int64]) -> npt.N
     item_places(of_items, rows, places)
     out = np.empty_like(of_items)
     count = sample_items(of_items, rows, np.argsort(places, kind="stable"), places, K, out)
-    return _filled(out, count, ITEM_DTYPE)
+    return _structs(filled(out, count), ITEM_DTYPE)
 
 
 def closed(parts: Summaries) -> Summaries:
