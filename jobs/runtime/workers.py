@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 T = TypeVar("T")
 
 #: Tasks of a process after which nothing new is imported any more.
 _WARM_TASKS = 3
+#: Environment variable of a worker: its pool.
+POOL = "FLOWLAKE_WORKERS"
 _tasks = 0
 
 
@@ -34,3 +40,23 @@ def settled(task: Callable[[Iterable[T]], Iterator[T]]) -> Callable[[Iterable[T]
         settle()
 
     return run
+
+
+@contextmanager
+def pool(spark: SparkSession, name: str) -> Iterator[None]:
+    """Functions that are handed to Spark meanwhile run in workers of their own.
+
+    Spark keeps idle workers by the environment that they were started with, and gives a task the one that has been idle for longest. What
+    a stateful step has cached in its worker is found again only where few others take turns: beside a second query the meter's buckets
+    changed their worker with every batch, and to read the open flows again took longer than to meter.
+    """
+    environment = spark.sparkContext.environment
+    before = environment.get(POOL)
+    environment[POOL] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del environment[POOL]
+        else:
+            environment[POOL] = before

@@ -29,7 +29,7 @@ from ops.harness import latency
 from schemas.windowrecords import WINDOWS
 
 #: Packets a second that are offered: more than two cores take.
-OFFERED = 200_000.0
+OFFERED = 400_000.0
 #: Of the run that delays are measured in.
 MODERATE = 10_000.0
 #: Sources of the cascade by itself, and slices of each batch.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from infra.config import Settings
 from jobs.runtime import checkpoints, inputs, outgoing
 from jobs.runtime.kafka import read_topic
-from jobs.runtime.workers import settled
+from jobs.runtime.workers import pool, settled
 from jobs.scoring.modelset import ModelSet
 from jobs.scoring.serving import serve
 from jobs.sources.windows.stateful import STATE_VERSION, windows
@@ -42,14 +42,16 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     # The state holds open windows of these sizes: of others it is of no use.
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES))})
     inputs.settle(place, NAME, settings.topic(WINDOW_SLICES.name), settings, fail_on_data_loss=False)
-    slices = read_topic(spark, settings, WINDOW_SLICES, most=own.max_messages).coalesce(1)
-    made = windows(slices, place.id, NAME, own, settings.kafka)
-    counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))
-    prefix = settings.kafka.topic_prefix
-    messages = counted.mapInArrow(
-        settled(lambda batches: scored(batches, {size: champion.value for size, champion in champions.items()}, prefix)), outgoing.KAFKA_DDL
-    )
-    return outgoing.write(messages, settings, NAME, place, own.trigger_ms)
+    with pool(spark, NAME):  # beside the meter's: their open flows stay where they are
+        slices = read_topic(spark, settings, WINDOW_SLICES, most=own.max_messages).coalesce(1)
+        made = windows(slices, place.id, NAME, own, settings.kafka)
+        counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))
+        prefix = settings.kafka.topic_prefix
+        messages = counted.mapInArrow(
+            settled(lambda batches: scored(batches, {size: champion.value for size, champion in champions.items()}, prefix)),
+            outgoing.KAFKA_DDL,
+        )
+        return outgoing.write(messages, settings, NAME, place, own.trigger_ms)
 
 
 def scored(batches: Iterable[pa.RecordBatch], champions: Mapping[int, ModelSet], prefix: str) -> Iterator[pa.RecordBatch]:
