@@ -53,7 +53,7 @@ check: setup ## Lint, format, types, imports, unused code, the fast unit tests, 
 	wait $$types && [ $$unused = 0 ]; } && \
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/fuzz $(ARGS)
 
-fuzz: setup ## Damaged frames and capture files for ten minutes (ARGS='--seconds 60 --seed 1')
+fuzz: setup ## Damaged frames, capture files and flow exports for ten minutes (ARGS='--seconds 60 --seed 1')
 	@cd $(ROOT) && $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup ## Benchmarks; results in var/bench/*.json

@@ -1,4 +1,4 @@
-"""NFStream as the peer of the meter: an environment of its own, from a lock file of its own; not a dependency of the project."""
+"""Peers of what is measured: environments of their own, from lock files of their own; no dependencies of the project."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if __name__ == "__main__":
 """
 
 
-def environment(folder: Path) -> Path:
-    """Python of an environment with NFStream below ``folder``, made when it is not there.
+def environment(folder: Path, lock: Path = LOCK) -> Path:
+    """Python of an environment below ``folder`` with what ``lock`` names (NFStream), made when it is not there.
 
     Raises
     ------
@@ -40,19 +40,19 @@ def environment(folder: Path) -> Path:
     """
     python = folder / "bin" / "python"
     stamp = folder / "lock"
-    if python.is_file() and stamp.is_file() and stamp.read_text() == LOCK.read_text():
+    if python.is_file() and stamp.is_file() and stamp.read_text() == lock.read_text():
         return python
     uv = Path(sys.executable).with_name("uv")
     env = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", **os.environ}
     for command in (
         [uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder],
-        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", LOCK],
+        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", lock],
     ):
         done = subprocess.run([str(part) for part in command], env=env, capture_output=True, text=True)
         if done.returncode:
             said = one_line((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-            raise StackError(f"NFStream cannot be installed into {folder}: {said}", "or measure with --no-peer")
-    shutil.copy(LOCK, stamp)
+            raise StackError(f"{lock.stem} cannot be installed into {folder}: {said}", "or measure with --no-peer")
+    shutil.copy(lock, stamp)
     return python
 
 

@@ -241,6 +241,28 @@ def novelty(
     return 0 if result["met"] else 1
 
 
+@app.command("netflow-decode", epilog="Example:  flowlake bench netflow-decode --json netflow.json")
+def netflow_decode(
+    records: Annotated[int, typer.Option("--records", min=20_000, max=20_000_000, help="Of each kind of datagram.")] = 1_000_000,
+    peer: Annotated[
+        bool, typer.Option("--peer/--no-peer", help="Measure the package netflow beside it (installed below var/bench).")
+    ] = True,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """NetFlow, IPFIX and sFlow decoded, records per second of one core; beside a record at a time, and beside the package netflow.
+
+    Exit code 0 when a core decodes a million records a second of templates of fixed length.
+    """
+    from ops.bench import netflowdecode as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, records=records, with_peer=peer, say=_say)
+    _tell(result, json_file)
+    return 0 if result["met"] else 1
+
+
 @app.command(epilog="Example:  flowlake bench scoring --json scoring.json")
 def scoring(
     flows: Annotated[int, typer.Option("--flows", min=10_000, max=10_000_000, help="Scored through Spark by each model.")] = 1_000_000,

@@ -32,7 +32,7 @@ FLOWLAKE_DATA names a folder whose pcaps/ joins the corpus. What fails is made s
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
-        description="Damaged frames and capture files through the product and past the oracle. Exit status 1 when something was found.",
+        description="Damaged frames, capture files and flow exports through the product, and past the oracle. Exit status 1: found some.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -52,14 +52,15 @@ def _keep(name: str, content: bytes, how: str, said: list[str]) -> None:
 
 
 class _Fuzzer:
-    """One input of one of three kinds at a time; what fails is kept."""
+    """One input of one of four kinds at a time; what fails is kept."""
 
     def __init__(self, seed: int) -> None:
-        from tests.fuzz import check, corpus, mutate, shrink
+        from tests.fuzz import check, corpus, exports, mutate, shrink
 
         self.check, self.mutate, self.shrink = check, mutate, shrink
+        self.flow_exports, self.datagrams = exports, exports.seeds()
         self.seed, self.corpus = seed, corpus.seeds()
-        self.done = {"frames": 0, "sequences": 0, "files": 0}
+        self.done = {"frames": 0, "sequences": 0, "files": 0, "exports": 0}
         self.found = 0
 
     def frames(self, r: random.Random, name: str) -> None:
@@ -93,6 +94,15 @@ class _Fuzzer:
             how = f'    ("{name}", "{small.hex()}"),'
             self._found(f"{name}.bin", small, how, self.check.file_faults(small))
 
+    def exports(self, r: random.Random, name: str) -> None:
+        made = self.flow_exports.sequence(r, self.datagrams)
+        self.done["exports"] += 1
+        if self.flow_exports.faults(made):
+            small = self.shrink.frames(made, lambda ds: bool(self.flow_exports.faults(ds)))
+            lines = ["    datagrams = [", *(f"        bytes.fromhex({d.hex()!r})," for d in small), "    ]"]
+            how = "\n".join([*lines, "    assert exports.faults(datagrams) == []"])
+            self._found(f"{name}.bin", b"".join(small), how, self.flow_exports.faults(small))
+
     def _found(self, name: str, content: bytes, how: str, said: list[str]) -> None:
         self.found += 1
         _keep(name, content, how, said)
@@ -100,7 +110,14 @@ class _Fuzzer:
     def run(self, seconds: float) -> None:
         FOUND.mkdir(parents=True, exist_ok=True)
         started = shown = time.monotonic()
-        kinds: list[Callable[[random.Random, str], None]] = [self.frames, self.sequences, self.sequences, self.files, self.files]
+        kinds: list[Callable[[random.Random, str], None]] = [
+            self.frames,
+            self.sequences,
+            self.sequences,
+            self.files,
+            self.files,
+            self.exports,
+        ]
         i = 0
         while time.monotonic() - started < seconds and self.found < 20:
             kind = kinds[i % len(kinds)]

@@ -1,0 +1,141 @@
+"""Information elements by number: IANA's registry of IPFIX, of which NetFlow v9 has the first ones; RFC 5103 for the reverse."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+#: Private enterprise numbers: of the reverse direction (RFC 5103, 6.1), of CERT (YAF).
+REVERSE_PEN, CERT_PEN = 29305, 6871
+#: Of a field specifier: there is an enterprise number (RFC 7011, 3.2); as a length: it is in the record (RFC 7011, 7).
+ENTERPRISE_BIT, VARIABLE = 0x8000, 0xFFFF
+
+
+class Element(IntEnum):
+    """Those with a meaning here; all others are handed on as they are."""
+
+    OCTETS = 1
+    PACKETS = 2
+    PROTOCOL = 4
+    TOS = 5
+    TCP_FLAGS = 6
+    SOURCE_PORT = 7
+    SOURCE_V4 = 8
+    SOURCE_MASK_V4 = 9
+    INPUT = 10
+    DESTINATION_PORT = 11
+    DESTINATION_V4 = 12
+    DESTINATION_MASK_V4 = 13
+    OUTPUT = 14
+    NEXT_HOP_V4 = 15
+    SOURCE_AS = 16
+    DESTINATION_AS = 17
+    BGP_NEXT_HOP_V4 = 18
+    END_UPTIME = 21
+    START_UPTIME = 22
+    POST_OCTETS = 23
+    POST_PACKETS = 24
+    SOURCE_V6 = 27
+    DESTINATION_V6 = 28
+    SOURCE_MASK_V6 = 29
+    DESTINATION_MASK_V6 = 30
+    FLOW_LABEL = 31
+    ICMP_V4 = 32
+    SAMPLING_INTERVAL = 34
+    SOURCE_PREFIX_V4 = 44
+    DESTINATION_PREFIX_V4 = 45
+    SAMPLER = 48
+    SAMPLER_INTERVAL = 50
+    SOURCE_MAC = 56
+    POST_DESTINATION_MAC = 57
+    VLAN = 58
+    POST_VLAN = 59
+    IP_VERSION = 60
+    DIRECTION = 61
+    NEXT_HOP_V6 = 62
+    BGP_NEXT_HOP_V6 = 63
+    MPLS_TOP_LABEL = 70
+    DESTINATION_MAC = 80
+    POST_SOURCE_MAC = 81
+    INTERFACE_NAME = 82
+    INTERFACE_DESCRIPTION = 83
+    OCTETS_TOTAL = 85
+    PACKETS_TOTAL = 86
+    FORWARDING = 89
+    APPLICATION = 95
+    APPLICATION_NAME = 96
+    FRAME_SECTION_V9 = 104
+    END_REASON = 136
+    ICMP_V6 = 139
+    START_SECONDS = 150
+    END_SECONDS = 151
+    START_MS = 152
+    END_MS = 153
+    START_US = 154
+    END_US = 155
+    START_NS = 156
+    END_NS = 157
+    START_DELTA_US = 158
+    END_DELTA_US = 159
+    BOOT_MS = 160
+    DURATION_MS = 161
+    DURATION_US = 162
+    DESTINATION_PREFIX_V6 = 169
+    SOURCE_PREFIX_V6 = 170
+    ICMP_TYPE_V4 = 176
+    ICMP_CODE_V4 = 177
+    ICMP_TYPE_V6 = 178
+    ICMP_CODE_V6 = 179
+    UDP_SOURCE_PORT = 180
+    UDP_DESTINATION_PORT = 181
+    TCP_SOURCE_PORT = 182
+    TCP_DESTINATION_PORT = 183
+    PADDING = 210
+    NAT_SOURCE_V4 = 225
+    NAT_DESTINATION_V4 = 226
+    NAT_SOURCE_PORT = 227
+    NAT_DESTINATION_PORT = 228
+    NAT_EVENT = 230
+    INITIATOR_OCTETS = 231
+    RESPONDER_OCTETS = 232
+    FIREWALL_EVENT = 233
+    INGRESS_VRF = 234
+    EGRESS_VRF = 235
+    VRF_NAME = 236
+    BIFLOW_DIRECTION = 239
+    DOT1Q_VLAN = 243
+    INGRESS_PHYSICAL = 252
+    EGRESS_PHYSICAL = 253
+    POST_DOT1Q_VLAN = 254
+    NAT_SOURCE_V6 = 281
+    NAT_DESTINATION_V6 = 282
+    INITIATOR_PACKETS = 298
+    RESPONDER_PACKETS = 299
+    SELECTOR = 302
+    SAMPLING_PACKET_INTERVAL = 305
+    SAMPLING_PACKET_SPACE = 306
+    SAMPLING_SIZE = 309
+    SAMPLING_POPULATION = 310
+    SAMPLING_PROBABILITY = 311
+    FRAME_SIZE = 312
+    IP_SECTION = 313
+    FRAME_SECTION = 315
+    OBSERVED_S = 322
+    OBSERVED_MS = 323
+    OBSERVED_US = 324
+    OBSERVED_NS = 325
+    LAYER2_OCTETS = 352
+    LAYER2_OCTETS_TOTAL = 417
+    FRAME_TYPE = 408
+    # ---- of Cisco's firewalls, in NetFlow v9 before there were numbers for them
+    ASA_NAT_SOURCE = 40001
+    ASA_NAT_DESTINATION = 40002
+    ASA_NAT_SOURCE_PORT = 40003
+    ASA_NAT_DESTINATION_PORT = 40004
+    ASA_EVENT = 40005
+
+
+#: YAF's flags of the first packet and of all others, and their reverse.
+CERT_FIRST_FLAGS, CERT_OTHER_FLAGS, CERT_REVERSE = 14, 15, 0x4000
+
+#: NetFlow v9: the scope of an option is numbered otherwise (RFC 3954, 6.1): system, interface, line card, cache, template.
+SCOPE_INTERFACE_V9 = 2

@@ -1,0 +1,128 @@
+"""What counts as lost, late, repeated, restarted; whatever the order, the sum is right."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from jobs.flowexport.sequence import Sequence, signed
+
+SPAN = 2**32
+
+
+def fed(*taken: tuple[int, int], clock: int = 1000) -> Sequence:
+    s = Sequence()
+    for first, units in taken:
+        s.take(first % SPAN, units, clock)
+    return s
+
+
+def test_the_first_number_says_nothing() -> None:
+    assert fed((123_456, 1)) == Sequence(expected=123_457, newest=123_456, clock_ms=1000, units=1)
+
+
+@pytest.mark.parametrize("start", [0, SPAN - 5])
+def test_a_gap_is_lost(start: int) -> None:
+    s = fed((start, 3), (start + 3, 4), (start + 17, 2))
+    assert (s.lost, s.expected) == (10, (start + 19) % SPAN)
+
+
+@pytest.mark.parametrize("start", [7, SPAN - 5])
+def test_what_comes_late_is_not_lost(start: int) -> None:
+    s = fed((start, 1), (start + 5, 1), (start + 2, 2), (start + 6, 1))
+    assert (s.lost, s.late, s.repeated) == (2, 1, 0)
+    assert s.gaps == [[(start + 1) % SPAN, 1], [(start + 4) % SPAN, 1]]
+
+
+def test_what_comes_twice_is_told() -> None:
+    s = fed((1, 1), (2, 1), (2, 1), (3, 1), (3, 1))
+    assert (s.lost, s.repeated, s.restarts) == (0, 2, 0)
+
+
+def test_what_comes_late_twice_counts_once() -> None:
+    s = fed((1, 1), (4, 1), (2, 1), (2, 1))
+    assert (s.lost, s.late, s.repeated) == (1, 1, 1)
+
+
+def test_every_order_of_some_datagrams_loses_nothing() -> None:
+    for seed in range(200):
+        r = random.Random(seed)
+        start = r.choice([5, SPAN - 20])
+        units = [r.randint(1, 9) for _ in range(40)]
+        firsts = [start + sum(units[:i]) for i in range(len(units))]
+        order = sorted(range(1, len(units)), key=lambda i: i + r.random() * 4)
+        s = fed(*[(firsts[i], units[i]) for i in [0, *order]])
+        assert (s.lost, s.restarts) == (0, 0), f"seed {seed}"
+
+
+@pytest.mark.parametrize("most_units", [1, 30])
+def test_random_losses_are_counted_exactly(most_units: int) -> None:
+    for seed in range(200):
+        r = random.Random(seed)
+        s, lost, at = Sequence(), 0, SPAN - 300
+        for _ in range(100):
+            units = r.randint(1, most_units)
+            s.take(at % SPAN, units, 0)
+            gone = r.choice([0, 0, r.randint(1, 50)])
+            lost += gone
+            at += units + gone
+        s.take(at % SPAN, 1, 0)
+        assert (s.lost, s.late, s.repeated, s.restarts) == (lost, 0, 0, 0), f"seed {seed}"
+
+
+@pytest.mark.parametrize("units", [(2, 13, 15, 10, 10), (9, 3, 3, 4), (5, 5, 1, 7, 9)])
+def test_numbers_of_the_last_record(units: tuple[int, ...]) -> None:
+    taken, at = [], 100
+    for n in units:
+        at += n
+        taken.append((at, n))
+    s = fed(*taken, (at + 20 + 6, 6))
+    assert (s.lost, s.repeated, s.restarts) == (20, 0, 0)
+
+
+def test_numbers_of_the_datagram_itself() -> None:
+    s = fed((7, 20), (8, 13), (9, 20), (10, 1), (15, 20))
+    assert (s.lost, s.repeated, s.restarts) == (4, 0, 0)
+
+
+def test_a_restart_is_seen_by_the_uptime() -> None:
+    s = Sequence()
+    s.take(1000, 1, 50_000, 900_000)
+    s.take(1500, 1, 55_000, 1_000)  # ahead, but up for a second only
+    assert (s.lost, s.restarts, s.expected) == (0, 1, 1501)
+
+
+def test_an_uptime_that_wraps_is_no_restart() -> None:
+    s = Sequence()
+    s.take(1000, 1, 50_000, SPAN - 1000)
+    s.take(1004, 1, 55_000, 4_000)
+    assert (s.lost, s.restarts) == (3, 0)
+
+
+def test_a_restart_is_seen_by_the_clock() -> None:
+    s = Sequence()
+    s.take(1000, 5, 50_000)
+    s.take(0, 5, 51_000)
+    s.take(5, 5, 52_000)
+    assert (s.lost, s.restarts, s.repeated) == (0, 1, 0)
+
+
+def test_a_restart_within_a_second_is_seen_by_its_run() -> None:
+    s = fed((1000, 5), (0, 5), (5, 5), (10, 5), (15, 5))
+    assert (s.lost, s.restarts, s.expected) == (0, 1, 20)
+
+
+def test_a_jump_that_no_network_loses_is_a_restart() -> None:
+    assert (fed((5, 1), (2**30, 1)).lost, fed((5, 1), (2**30, 1)).restarts) == (0, 1)
+
+
+def test_gaps_that_are_remembered_are_bounded() -> None:
+    s = fed(*[(3 * i, 1) for i in range(1000)])
+    assert s.lost == 2 * 999
+    assert len(s.gaps) == 64
+
+
+@pytest.mark.parametrize(("difference", "near"), [(0, 0), (1, 1), (SPAN - 1, -1), (2**31, -(2**31)), (-5, -5)])
+def test_differences_are_the_nearer_way(difference: int, near: int) -> None:
+    assert signed(difference) == near
