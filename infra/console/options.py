@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def names(option: str, given: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The names in the comma-separated value of an option; all of ``known`` when it was not given.
+    """The names in the comma-separated value of an option, each once; all of ``known`` when it was not given.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def names(option: str, given: str | None, known: Sequence[str]) -> tuple[str, ..
     for name in chosen:
         if name not in known:
             raise ConfigError(f"{option} {given}: no part {name!r}", choice)
-    return tuple(chosen)
+    return tuple(dict.fromkeys(chosen))
 
 
 def me() -> str:

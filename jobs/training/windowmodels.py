@@ -159,6 +159,9 @@ def train_size(
     days = sum(run.seconds for run in runs.quiet) / 86_400
     scores, who = scored(fitted.model, quiet)
     budget = ALARMS_PER_DAY[size] if alarms_per_day is None else alarms_per_day
+    if budget * days < 1.0:
+        few = f"{days:.1f} benign days are too few for {budget:.3g} false alarms a day"
+        progress(f"warning: {few}; the highest score there is the threshold")
     most = allowed(budget, days)
     below = must_lie_below(scores, who, quiet.begin, size, most)
     at = between(below, scored(fitted.model, validation)[0][validation.flows.attack])

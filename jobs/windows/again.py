@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.windows.bounds import Bounds
 from jobs.windows.cascade import Made, WindowCascade
 from jobs.windows.storedsummary import summaries
 from jobs.windows.summary import Summaries
@@ -16,7 +17,7 @@ from schemas.windows import SUMMARY
 NEEDED: tuple[str, ...] = ("domain", "window_start", SUMMARY)
 
 
-def windows_again(tables: Iterable[pa.Table], *, partial: bool = True) -> Iterator[Made]:
+def windows_again(tables: Iterable[pa.Table], *, partial: bool = True, bounds: Bounds | None = None) -> Iterator[Made]:
     """Windows of every size, as their time is over.
 
     Parameters
@@ -26,13 +27,16 @@ def windows_again(tables: Iterable[pa.Table], *, partial: bool = True) -> Iterat
         hour (:mod:`jobs.windows.memory`) is whole from an hour after the first record on.
     partial
         Larger windows, too, that lack a record of some slot.
+    bounds
+        Those of the stream, over all buckets (:meth:`jobs.windows.settings.WindowsSettings.bounds`): where nothing reaches them, rows are
+        the same.
 
     Raises
     ------
     BlobError
         A summary is damaged.
     """
-    cascade = WindowCascade(partial)
+    cascade = WindowCascade(partial, bounds or Bounds())
     seen: set[str] = set()
     for table in tables:
         if not table.num_rows:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 import schemas.windows
+from jobs.windows.bounds import Bounds
 from jobs.windows.fold import folded
 from jobs.windows.hashing import named
 from jobs.windows.level import Level, Pieces
@@ -40,22 +41,6 @@ _ENDED_KEPT = 64
 
 #: Windows that were made together, by size.
 Made = dict[int, Summaries]
-
-
-@dataclass
-class Bounds:
-    """What a cascade keeps at most.
-
-    Attributes
-    ----------
-    sources
-        Of each slot and window; beyond, they are summed up by prefix (:mod:`jobs.windows.fold`).
-    known
-        Destinations and pairs of the last hour, of one domain (:mod:`jobs.windows.memory`).
-    """
-
-    sources: int = 100_000
-    known: int = 500_000
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from infra.errors import CheckpointError
 from jobs.windows.blob import BlobError, pack, pack_traces, unpack, unpack_traces
-from jobs.windows.cascade import SIZES, Bounds, WindowCascade
+from jobs.windows.bounds import Bounds
+from jobs.windows.cascade import SIZES, WindowCascade
 from jobs.windows.feed import Feed
 from jobs.windows.level import Level, Pieces
 

@@ -28,7 +28,8 @@ def label(windows: pa.Table, truth: pa.Table) -> pa.Array:
     found = np.full(windows.num_rows, BENIGN, dtype=object)
     attacks = truth.select(list(NEEDED)).filter(pc.not_equal(truth["label"], BENIGN))
     source = np.array(attacks["src_ip"].to_pylist(), dtype=object)
-    first, last = (attacks[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy() for name in ("start_time", "end_time"))
+    times = (attacks[name].cast(pa.timestamp("us", "UTC"), safe=False) for name in ("start_time", "end_time"))  # ns are cut off
+    first, last = (column.cast(pa.int64()).to_numpy() for column in times)
     names, kind = np.unique(np.array(attacks["label"].to_pylist(), dtype=str), return_inverse=True)
     begin, end = (windows[name].cast(pa.int64()).to_numpy() for name in ("window_start", "window_end"))
     places = _places(windows["src_ip"].to_pylist())

@@ -127,12 +127,15 @@ class Memory:
             out[f"beat_{name}"][row] = items[name][best] / started
 
     def _connections(self, windows: Summaries) -> tuple[npt.NDArray[Any], ...]:
-        """Known pairs of TCP that are answered: their items; slots of the hour with a start, mean gap, how steady, the first slot."""
+        """Pairs of TCP that are answered, known and remembered of their window: their items; what :meth:`_steadiness` says of each."""
         items = windows.items
         number, place = np.empty(len(items), np.int64), np.empty(len(items), np.int64)
         how = (PAIRS, IPPROTO_TCP, _SAYS_SOMETHING, np.ascontiguousarray(windows.rows["tag"]))
         n = find_connections(words(items), *how, *self._tags.index, number, place)
-        return items[number[:n]], *self._steadiness(place[:n])
+        number, place = number[:n], place[:n]
+        # A pair that the bound left out of this window is remembered as of an earlier one: of its hour nothing can be said.
+        whole = self._known["window"][place] == windows.rows["begin"][items["row"][number]] // SLOTS
+        return items[number[whole]], *self._steadiness(place[whole])
 
     def _steadiness(self, at: Ints) -> tuple[npt.NDArray[Any], ...]:
         """Of each pair's hour: slots with a start, mean gap between them in slots, how steady the gaps are, the first slot."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from infra.sections import Section
+from jobs.windows.bounds import Bounds
 
 
 class WindowsSettings(Section):
@@ -27,3 +28,7 @@ class WindowsSettings(Section):
         128, ge=48, le=128, description="bits of an IPv6 address that make a source; 64: the temporary addresses of a network are one"
     )
     trigger_ms: int = Field(1000, ge=0, description="milliseconds between two batches of the windows query")
+
+    def bounds(self, buckets: int = 1) -> Bounds:
+        """Of each of so many buckets; of one, what all have together."""
+        return Bounds(max(self.max_sources // buckets, 2), max(self.max_known // buckets, 1))

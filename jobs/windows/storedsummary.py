@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from jobs.metering.words import expand, squeeze
 from jobs.windows.blob import BlobError
+from jobs.windows.fold import summed_up
 from jobs.windows.summary import ITEM_DTYPE, RECALLED, ROW_DTYPE, Summaries, grouped
 
 _HEAD = struct.Struct("<II")
@@ -60,6 +61,7 @@ def summaries(domains: Sequence[str], written: Sequence[str]) -> Summaries:
             data = base64.b64decode(text, validate=True)
             size, counts[i] = _HEAD.unpack_from(data)
             expand(data[_HEAD.size : _HEAD.size + size], 1, ROW_DTYPE)
+            expand(data[_HEAD.size + size :], int(counts[i]), ITEM_DTYPE)  # each by itself: what one lacks, the next would give
         except (ValueError, struct.error) as e:
             raise BlobError(f"no summary of a window: {text[:40]!r}: {e}") from e
         of_rows.append(data[_HEAD.size : _HEAD.size + size])
@@ -72,4 +74,7 @@ def summaries(domains: Sequence[str], written: Sequence[str]) -> Summaries:
     number = {name: i for i, name in enumerate(names)}
     rows["domain"] = [number[domain] for domain in domains]
     items["row"] = np.repeat(np.arange(len(written)), counts)
-    return grouped(rows, items, names)
+    found = grouped(rows, items, names)
+    if len(found) < len(written) and (again := int((~summed_up(rows)).sum() - (~summed_up(found.rows)).sum())):
+        raise BlobError(f"{again:,} records of 5 s are there twice")  # of networks there is one a bucket
+    return found

@@ -20,7 +20,8 @@ import pyarrow as pa
 from infra.config import Settings
 from infra.errors import ConfigError, FlowlakeError
 from jobs.metering.slices import SLICE_DTYPE
-from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.bounds import Bounds
+from jobs.windows.cascade import WindowCascade
 from jobs.windows.records import records
 from jobs.windows.slots import SECONDS, summed
 from jobs.windows.summary import Summaries

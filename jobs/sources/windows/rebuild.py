@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.windows.again import NEEDED, windows_again
+from jobs.windows.bounds import Bounds
 from jobs.windows.records import records
 from schemas.windows import SIZES, WINDOW_SCHEMA
 
@@ -47,7 +48,10 @@ class Compared:
         return not (self.different or self.missing or self.unknown)
 
     def add(self, made: pa.Table, kept: pa.Table) -> None:
-        """Compare windows of one size and time, columns of the schema; no id twice in either."""
+        """Compare windows of one size and time, columns of the schema. An id that the lake has again is one more that it alone has."""
+        made, others = _each_once(made), _each_once(kept)
+        self.unknown += kept.num_rows - others.num_rows
+        kept = others
         a, b = (np.array(table["window_id"].to_pylist(), dtype=object) for table in (made, kept))
         _, here, there = np.intersect1d(a, b, assume_unique=True, return_indices=True)
         mine, others = made.take(here), kept.take(there)
@@ -58,6 +62,12 @@ class Compared:
         self.different += int((~same).sum())
         self.missing += made.num_rows - len(here)
         self.unknown += kept.num_rows - len(here)
+
+
+def _each_once(windows: pa.Table) -> pa.Table:
+    """The first of each id."""
+    ids = np.array(windows["window_id"].to_pylist(), dtype=str)
+    return windows.take(np.sort(np.unique(ids, return_index=True)[1]))
 
 
 def bounds(five: ds.Dataset, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime] | None:
@@ -74,7 +84,7 @@ def bounds(five: ds.Dataset, since: datetime | None, until: datetime | None) -> 
 
 
 def rebuilt(
-    five: ds.Dataset, sizes: Sequence[int], since: datetime, until: datetime, *, partial: bool = True
+    five: ds.Dataset, sizes: Sequence[int], since: datetime, until: datetime, *, partial: bool = True, most: Bounds | None = None
 ) -> Iterator[tuple[datetime, datetime, pa.Table]]:
     """Windows that begin in a range, by hours of it: where each begins and ends, and its windows in the order of time.
 
@@ -90,6 +100,8 @@ def rebuilt(
         The range; windows that begin at its end are not in it.
     partial
         Larger windows, too, that lack a record of some slot.
+    most
+        What the stream keeps at most, over all buckets.
 
     Raises
     ------
@@ -118,7 +130,7 @@ def rebuilt(
                 yield max(given, since), min(last, until), of_hour
             given = last
 
-    for made in windows_again(tables(), partial=partial):
+    for made in windows_again(tables(), partial=partial, bounds=most):
         for size in sizes:
             rows = pa.Table.from_batches([records(made[size], size)]).select(WINDOW_SCHEMA.names)
             waiting.append(_between(rows, since, until))
@@ -143,7 +155,7 @@ def _before(time: datetime) -> datetime:
 
 def _after(time: datetime) -> datetime:
     """The end of the last window of the largest size that began before a time."""
-    return time + (_EPOCH - time) % _LARGEST
+    return min(time, _NEVER) + (_EPOCH - min(time, _NEVER)) % _LARGEST
 
 
 def _parted(windows: Sequence[pa.Table], end: datetime) -> tuple[pa.Table, list[pa.Table]]:

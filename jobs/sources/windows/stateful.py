@@ -16,7 +16,7 @@ from jobs.runtime.mapstore import MapStore
 from jobs.runtime.workers import settle, settled
 from jobs.windows import kept
 from jobs.windows.blob import BlobError
-from jobs.windows.cascade import Bounds, Made
+from jobs.windows.cascade import Made
 from jobs.windows.message import BucketPart
 from jobs.windows.records import records
 from jobs.windows.settings import WindowsSettings
@@ -73,7 +73,7 @@ class WindowProcessor(StatefulProcessor):
     def __init__(self, query: str, settings: WindowsSettings) -> None:
         self._query = query
         self._partial = settings.partial
-        self._bounds = Bounds(max(settings.max_sources // settings.buckets, 2), max(settings.max_known // settings.buckets, 1))
+        self._bounds = settings.bounds(settings.buckets)
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         self._state = mapstore.open_map(handle)

@@ -6,9 +6,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.utils import RawPcapWriter
 
 from infra.errors import CaptureError, ConfigError
 from jobs.windows import features
@@ -106,3 +111,49 @@ def test_what_cannot_be_done_is_said(capture: Path, tmp_path: Path) -> None:
         main.run(["windows", "measure", str(capture), "--labels", str(known), "--out", str(known)])
     with pytest.raises(CaptureError, match="No such file"):
         main.run(["windows", "measure", str(capture), "--out", str(tmp_path / "no" / "w.parquet")])
+
+
+def test_packets_that_are_in_no_window_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every second one three seconds behind: without an order they are late."""
+    capture = tmp_path / "lag.pcap"
+    times = np.repeat(np.arange(2000), 2) * 10_000_000 + 1_767_603_600_000_000_000
+    times[1::2] -= 3_000_000_000
+    frame = Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1000, dport=53) / b"x"
+    with RawPcapWriter(str(capture), linktype=1, nano=True) as writer:
+        writer.write_header(None)
+        for time in times.tolist():
+            writer.write_packet(bytes(frame), sec=time // 10**9, usec=time % 10**9)
+    words = ["windows", "measure", str(capture), "--size", "180", "--json"]
+    assert main.run(words) == 0
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert told["packets"] == 4000
+    assert "warning" in shown.err
+    assert sum(told["left_out"].values()) > 1000
+    assert main.run([*words, "--sort"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["left_out"] == {}
+    assert not shown.err
+
+
+def test_files_of_one_name_are_told(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = tmp_path / "other.pcap"
+    again.write_bytes(capture.read_bytes())
+    assert main.run(["windows", "measure", str(capture), str(again), "--sensor", "lab", "--json"]) == 0
+    assert "each file has windows of its own" in capsys.readouterr().err
+    assert main.run(["windows", "measure", str(capture), str(again), "--json"]) == 0
+    assert "each file" not in capsys.readouterr().err
+
+
+def test_labels_of_another_capture_are_told(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of = truth(preset("demo", seed=2, rate=300.0, duration_s=31.0, start_ns=10**18))
+    pq.write_table(
+        of.set_column(of.schema.get_field_index("start_time"), "start_time", of["start_time"].cast(pa.timestamp("ns", "UTC"))),
+        tmp_path / "t.parquet",
+    )
+    assert main.run(["windows", "measure", str(capture), "--labels", str(tmp_path / "t.parquet"), "--json"]) == 0
+    assert "is in a window: is it of these captures?" in capsys.readouterr().err
+    numbers = of.set_column(of.schema.get_field_index("label"), "label", pa.array(range(of.num_rows)))
+    pq.write_table(numbers, tmp_path / "n.parquet")
+    with pytest.raises(CaptureError, match="ground truth"):
+        main.run(["windows", "measure", str(capture), "--labels", str(tmp_path / "n.parquet")])

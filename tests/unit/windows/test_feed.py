@@ -15,7 +15,8 @@ from jobs.metering.batch import emissions
 from jobs.windows import kept, message
 from jobs.windows.batch import windows_of
 from jobs.windows.blob import BlobError
-from jobs.windows.cascade import SIZES, Bounds, Made, WindowCascade
+from jobs.windows.bounds import Bounds
+from jobs.windows.cascade import SIZES, Made, WindowCascade
 from jobs.windows.feed import Feed
 from jobs.windows.message import BucketPart
 from jobs.windows.records import records

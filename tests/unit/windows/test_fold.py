@@ -7,7 +7,8 @@ import ipaddress
 import numpy as np
 import pytest
 
-from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.bounds import Bounds
+from jobs.windows.cascade import WindowCascade
 from jobs.windows.fold import folded
 from jobs.windows.hashing import tags
 from jobs.windows.memory import Memory

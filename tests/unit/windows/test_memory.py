@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.windows.cascade import Bounds, WindowCascade
+from jobs.windows.bounds import Bounds
+from jobs.windows.cascade import WindowCascade
 from jobs.windows.hashing import tags
 from jobs.windows.memory import Memory
 from jobs.windows.rings import WINDOWS
@@ -144,3 +145,20 @@ def test_a_life_of_earlier_times_forgets_the_one_before_it_and_not_itself() -> N
     cascade.take(spoken(10_000, 1), {"a": 50_005 * US}, ("a",))
     found = [one for slot in (7, 50, 80) for one in cascade.take(spoken(slot, 1), {"a": (slot // SLOTS + 1) * 180 * US})]
     assert [float(one[180].rows["unseen"][0]) for one in found if len(one[180])] == [1, 0, 0]
+
+
+def test_of_a_pair_that_the_bound_left_out_no_beat_is_told() -> None:
+    """A beat a minute beside so many that more would be remembered than may be: what is told of it is right, or nothing is."""
+    cascade = WindowCascade(bounds=Bounds(known=60 * WINDOWS))
+    rng = np.random.default_rng(9)
+    told = []
+    for window in range(25):
+        some = [spoken(slot, 99) for slot in range(window * SLOTS, (window + 1) * SLOTS, 12)]
+        some += [spoken(int(slot), *rng.integers(100, 160, 2).tolist(), source=8) for slot in range(window * SLOTS, (window + 1) * SLOTS)]
+        made = cascade.take(merge(some), {"a": (window + 1) * 180 * US})
+        told += [(window, row) for one in made for row in one[180].rows if row["src_lo"] == 7]
+    assert len(told) == 25
+    right = [3 * min(window + 1, WINDOWS) for window, _ in told]
+    beats = [int(row["beats"]) for _, row in told]
+    assert all(found in (0, true) for found, true in zip(beats, right, strict=True))
+    assert any(beats)

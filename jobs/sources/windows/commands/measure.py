@@ -14,13 +14,18 @@ import typer
 from infra import config, tablefiles
 from infra.console import looks
 from infra.console.options import ConfFile, Json, names
-from infra.errors import CaptureError, ConfigError
+from infra.errors import CaptureError, ConfigError, one_line
 from infra.plurals import counted
 from jobs.captures.arguments import Captures, capture_path, raise_unread, refuse_overwriting, tell_unread
-from jobs.captures.truth import read_truth
+from jobs.captures.truth import HINT, read_truth
+from schemas.labels import BENIGN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
+
+    from jobs.metering.batch import Accounts
 
 #: What a table shows of a window.
 _SHOWN = (
@@ -39,9 +44,10 @@ def measure(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Windows of each size that the table shows: most flows started first.")] = 10,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it: a column Label.", show_default=False),
+        typer.Option("--labels", help="Ground truth (Parquet), as the generator writes it: for a column Label.", show_default=False),
     ] = None,
     sensor: Annotated[str | None, typer.Option("--sensor", help="Observation domain of the windows; default: the file's name.")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Put each capture's packets in the order of their times first.")] = False,
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
@@ -52,6 +58,7 @@ def measure(
     """
     import pyarrow as pa
 
+    from jobs.metering.batch import Accounts
     from jobs.metering.settings import MeterSettings
     from jobs.windows.batch import windows_of
     from jobs.windows.labels import NEEDED, label
@@ -64,26 +71,37 @@ def measure(
         raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
     wanted = [int(one) for one in names("--size", size, [str(one) for one in SIZES])] if size else list(SIZES)
     loaded = config.load(conf_file)
-    settings, ipv6_prefix = loaded.section(MeterSettings), loaded.section(WindowsSettings).ipv6_prefix
+    own, accounts = loaded.section(WindowsSettings), Accounts()
     truth = None if labels is None else read_truth(labels, NEEDED)
     found = find_captures(captures)
     refuse_overwriting(out, [*found.files, labels])
     tell_unread(found.skipped, found.failed)
     batches = [
         records(some[one], one).select(WINDOW_SCHEMA.names)
-        for some in windows_of(found.files, sensor_id=sensor, settings=settings, partial=not complete, ipv6_prefix=ipv6_prefix)
+        for some in windows_of(
+            found.files,
+            sensor_id=sensor,
+            settings=loaded.section(MeterSettings),
+            partial=not complete,
+            ipv6_prefix=own.ipv6_prefix,
+            sort=sort,
+            bounds=own.bounds(),
+            accounts=accounts,
+        )
         for one in wanted
         if len(some[one])
     ]
     table = pa.Table.from_batches(batches, WINDOW_SCHEMA).sort_by([("window_start", "ascending"), ("window_size", "ascending")])
+    _warn(accounts, table)
     if truth is not None:
-        table = table.append_column("Label", label(table, truth))
+        table = table.append_column("Label", _labelled(label, table, truth, labels))
     if out is not None:
         _write(table, out)
     sizes = Counter(table["window_size"].to_pylist())
     counts = {str(one): sizes[one] for one in wanted}
     if as_json:
-        print(json.dumps({"windows": counts, "out": str(out) if out else None}))
+        left_out = dict(sorted(accounts.rejected.items()))
+        print(json.dumps({"windows": counts, "packets": accounts.packets, "left_out": left_out, "out": str(out) if out else None}))
     elif out is not None:
         print(f"{out}: " + ", ".join(f"{counted(n, 'window')} of {one} s" for one, n in counts.items()), file=sys.stderr)
     else:
@@ -95,6 +113,39 @@ measure.epilog = (  # type: ignore[attr-defined]  # shown under --help
     "Examples:  flowlake windows measure capture.pcap   |   flowlake windows measure captures/ --size 30,180 --out windows.parquet   |   "
     "flowlake windows measure traffic.pcap --labels traffic.truth.parquet --out windows.parquet"
 )
+
+
+def _warn(accounts: Accounts, table: pa.Table) -> None:
+    """Say which packets are in no window, and which windows there are of several files."""
+    import pyarrow.compute as pc
+
+    if late := sum(n for reason, n in accounts.rejected.items() if reason.startswith("late")):
+        told = f"{counted(late, 'packet')} came too late: in no window"
+        print(f"warning: {told}; --sort puts each capture in order first", file=sys.stderr)
+    if others := {reason: n for reason, n in sorted(accounts.rejected.items()) if not reason.startswith("late")}:
+        told = ", ".join(f"{n:,} {reason}" for reason, n in others.items())
+        print(f"of {counted(accounts.packets, 'packet')} not in windows: {told}", file=sys.stderr)
+    if again := table.num_rows - pc.count_distinct(table["window_id"]).as_py():
+        print(
+            f"warning: {counted(again, 'window')} of one name and time in several files: each file has windows of its own; "
+            "join captures of one place before, or rename them",
+            file=sys.stderr,
+        )
+
+
+def _labelled(label: Callable[[pa.Table, pa.Table], pa.Array], table: pa.Table, truth: pa.Table, file: Path | None) -> pa.Array:
+    """A label of each window; says so when the ground truth has attacks and no window has one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        found = label(table, truth)
+        attacks = pc.sum(pc.not_equal(truth["label"], BENIGN)).as_py()
+    except pa.ArrowException as e:
+        raise CaptureError(f"ground truth {file}: {one_line(e, 200)}", HINT) from e
+    if attacks and pc.all(pc.equal(found, BENIGN)).as_py():
+        print(f"warning: none of the {counted(attacks, 'attack flow')} of {file} is in a window: is it of these captures?", file=sys.stderr)
+    return found
 
 
 def _write(table: pa.Table, out: Path) -> None:
@@ -125,4 +176,4 @@ def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
             row[name] = int(row[name])
         for name in ("failed_ratio", "rhythm"):
             row[name] = f"{row[name]:.2f}"
-    looks.show(rows, list(_SHOWN), form="table", title=f"{table.num_rows:,} windows")
+    looks.show(rows, list(_SHOWN), form="table", title=counted(table.num_rows, "window"))

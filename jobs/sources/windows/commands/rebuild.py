@@ -143,8 +143,8 @@ class _Rebuild:
                 f"lake {place} has no record of 5 s in the range", "look further back with --since; flowlake lake tells what is there"
             )
         day, rows = "", 0
-        partial = self._settings.section(WindowsSettings).partial
-        for begin, end, windows in rebuilt(five, self._sizes, *found, partial=partial):
+        own = self._settings.section(WindowsSettings)
+        for begin, end, windows in rebuilt(five, self._sizes, *found, partial=own.partial, most=own.bounds()):
             for size in self._sizes:
                 some = of_size(windows, size)
                 self.counts[size] += some.num_rows

@@ -6,6 +6,7 @@ import pytest
 
 from infra import config
 from infra.errors import ConfigError
+from jobs.windows.bounds import Bounds
 from ops.bench import windows
 
 
@@ -19,7 +20,7 @@ def test_the_cascade_is_timed_by_sources(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_flood_is_bounded() -> None:
-    found = windows.flood(batches=3, slots=2, bounds=windows.Bounds(1000, 3000), say=lambda line: None)
+    found = windows.flood(batches=3, slots=2, bounds=Bounds(1000, 3000), say=lambda line: None)
     assert found["forged_sources"] == 3 * 2 * 5600
     assert found["windows"] <= 2 * 1000
     assert found["folded"] > 0.9 * found["forged_sources"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,8 +16,10 @@ from deltalake import write_deltalake
 
 from infra.errors import ConfigError, StoreError
 from jobs.sources.windows.rebuild import Compared
+from jobs.windows.blob import BlobError
 from jobs.windows.cascade import WindowCascade
 from jobs.windows.records import records
+from jobs.windows.storedsummary import summaries
 from jobs.windows.summary import merge
 from ops.cli import main
 from schemas.windows import SIZES, SUMMARY, WINDOW_SCHEMA
@@ -139,3 +142,27 @@ def test_what_cannot_be_made_is_said(lake: Path, made: dict[int, pa.Table]) -> N
         file.rmdir() if file.is_dir() else file.unlink()
     with pytest.raises(StoreError, match="holds no table yet"):
         main.run(["windows", "rebuild", "--check"])
+
+
+def test_rows_that_the_lake_holds_twice_are_told(made: dict[int, pa.Table], lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(lake / "windows_30", made[30].slice(5, 4))
+    assert main.run(["windows", "rebuild", "--size", "30,30", "--check", "--json"]) == StoreError.exit_code
+    told = json.loads(capsys.readouterr().out)["compared"]
+    assert told == {"30": {"equal": made[30].num_rows, "different": 0, "missing": 0, "unknown": 4}}
+    put(lake / "windows_5", made[5].slice(7, 1))
+    with pytest.raises(StoreError, match="1 records of 5 s are there twice"):
+        main.run(["windows", "rebuild", "--size", "30", "--check"])
+
+
+def test_a_text_that_is_cut_does_not_take_from_the_next(made: dict[int, pa.Table]) -> None:
+    written = made[5][SUMMARY].to_pylist()[:50]
+    for at in range(0, 50, 7):
+        cut = [*written]
+        cut[at] = base64.b64encode(base64.b64decode(cut[at])[:-4]).decode()
+        with pytest.raises(BlobError, match="no summary of a window"):
+            summaries(["a"] * 50, cut)
+
+
+def test_a_range_may_end_with_the_calendar(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["windows", "rebuild", "--until", "9999-12-31T23:59:59", "--size", "180", "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["windows"]["180"] > 0
