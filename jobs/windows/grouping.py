@@ -11,7 +11,7 @@ FIRST, SUM, LEAST, MOST, NOTHING = range(5)
 #: Places of the words of an item.
 ROW, HASH, KIND = 0, 1, 8
 #: Words of an item that add up, and the one whose bits do.
-SUMS = (2, 3, 4, 5, 6)
+SUMS = PACKETS, BYTES_OUT, BYTES_IN, STARTED, SYN = (2, 3, 4, 5, 6)
 BITS = 7
 
 

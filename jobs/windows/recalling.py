@@ -5,25 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from infra.kernels import kernel, piece
-from jobs.windows.grouping import BITS, HASH, KIND, ROW
-
-#: Places of further words of an item.
-_BYTES_OUT, _BYTES_IN, _STARTED, _SYN = 3, 4, 5, 6
-
-
-@piece
-def _mixed(x):
-    """:func:`jobs.windows.hashing.mixed` of one value."""
-    x = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+from jobs.windows.grouping import BITS, BYTES_IN, BYTES_OUT, HASH, KIND, ROW, STARTED, SYN
+from jobs.windows.hashing import mixed_one
 
 
 @piece
 def _tag(source, item):
     """What an item of a source is remembered by."""
-    return _mixed(source ^ np.uint64(item[HASH]) ^ _mixed(item[KIND] & 0xFFFFFFFF))
+    return mixed_one(source ^ np.uint64(item[HASH]) ^ mixed_one(item[KIND] & 0xFFFFFFFF))
 
 
 @piece
@@ -81,13 +70,13 @@ def find_connections(items, of_kind, proto, little, source, known, starts, shift
     """
     n = 0
     for i in range(items.shape[0]):
-        started = items[i, _STARTED]
+        started = items[i, STARTED]
         if (
             items[i, KIND] != (of_kind | proto << 32)
             or items[i, BITS] == 0
-            or items[i, _SYN] < started
-            or items[i, _BYTES_IN] <= 0
-            or items[i, _BYTES_OUT] + items[i, _BYTES_IN] <= little * started
+            or items[i, SYN] < started
+            or items[i, BYTES_IN] <= 0
+            or items[i, BYTES_OUT] + items[i, BYTES_IN] <= little * started
         ):
             continue
         at = _place(known, starts, shift, _tag(source[items[i, ROW]], items[i]))

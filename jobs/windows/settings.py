@@ -15,13 +15,13 @@ class WindowsSettings(Section):
     buckets: int = Field(2, ge=1, le=256, description="hash buckets of the sources that have open windows")
     partial: bool = Field(True, description="make larger windows of sources that are silent in some 5 s slots, too, and mark them")
     max_sources: int = Field(
-        100_000,
+        Bounds.sources,
         ge=16,
         le=1_000_000,
         description="sources of one slot over all buckets; beyond, those that say least are summed up by prefix",
     )
     max_known: int = Field(
-        2_000_000, ge=1000, description="destinations and pairs of the last hour that are remembered of a domain, over all buckets"
+        Bounds.known, ge=1000, description="destinations and pairs of the last hour that are remembered of a domain, over all buckets"
     )
     max_messages: int = Field(256, ge=1, description="messages of the meter a batch at most: what a query that is behind holds at once")
     ipv6_prefix: int = Field(

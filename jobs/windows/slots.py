@@ -39,7 +39,7 @@ def summed(slices: npt.NDArray[np.void], domains: Sequence[str], ipv6_prefix: in
     keys["bits"] = np.where(slices["ipver"] == 4, 32, 128)
     shorten(keys, 32, ipv6_prefix, names)
     keys["begin"] = slices["slot"]
-    rows, items = np.empty(n, ROW_DTYPE), np.empty(3 * n, ITEM_DTYPE)
+    rows, items = np.zeros(n, ROW_DTYPE), np.empty(3 * n, ITEM_DTYPE)
     room = np.empty(n, np.uint64), np.empty(n, np.int64)
-    count, left = sum_slices(slices, keys, by_key(keys), SLOTS, K, rows, words(rows), words(items), *room)
+    count, left = sum_slices(slices, keys, by_key(keys), SLOTS, K, rows, words(items), *room)
     return Summaries(filled(rows, count), filled(items, left), names)

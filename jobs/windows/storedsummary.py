@@ -55,25 +55,19 @@ def summaries(domains: Sequence[str], written: Sequence[str]) -> Summaries:
         A text that is none.
     """
     names = tuple(sorted(set(domains)))
-    of_rows, of_items, counts = [], [], np.zeros(len(written), np.int64)
-    for i, text in enumerate(written):
+    of_rows, of_items = [np.zeros(0, ROW_DTYPE)], [np.zeros(0, ITEM_DTYPE)]
+    for text in written:
         try:
             data = base64.b64decode(text, validate=True)
-            size, counts[i] = _HEAD.unpack_from(data)
-            expand(data[_HEAD.size : _HEAD.size + size], 1, ROW_DTYPE)
-            expand(data[_HEAD.size + size :], int(counts[i]), ITEM_DTYPE)  # each by itself: what one lacks, the next would give
+            size, count = _HEAD.unpack_from(data)
+            of_rows.append(expand(data[_HEAD.size : _HEAD.size + size], 1, ROW_DTYPE))
+            of_items.append(expand(data[_HEAD.size + size :], count, ITEM_DTYPE))
         except (ValueError, struct.error) as e:
             raise BlobError(f"no summary of a window: {text[:40]!r}: {e}") from e
-        of_rows.append(data[_HEAD.size : _HEAD.size + size])
-        of_items.append(data[_HEAD.size + size :])
-    try:
-        rows, items = (expand(b"".join(of), n, dtype) for of, n, dtype in (
-            (of_rows, len(written), ROW_DTYPE), (of_items, int(counts.sum()), ITEM_DTYPE)))  # fmt: skip
-    except ValueError as e:
-        raise BlobError(f"a damaged summary among {len(written)}: {e}") from e
+    rows, items = np.concatenate(of_rows), np.concatenate(of_items)
     number = {name: i for i, name in enumerate(names)}
     rows["domain"] = [number[domain] for domain in domains]
-    items["row"] = np.repeat(np.arange(len(written)), counts)
+    items["row"] = np.repeat(np.arange(len(written)), [len(some) for some in of_items[1:]])
     found = grouped(rows, items, names)
     if len(found) < len(written) and (again := int((~summed_up(rows)).sum() - (~summed_up(found.rows)).sum())):
         raise BlobError(f"{again:,} records of 5 s are there twice")  # of networks there is one a bucket

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from infra.kernels import kernel, piece
-from jobs.windows.grouping import BITS, HASH, KIND, ROW, SUMS
-from jobs.windows.hashing import GOLDEN, MIX_1, MIX_2
+from jobs.windows.grouping import BITS, BYTES_IN, BYTES_OUT, HASH, KIND, PACKETS, ROW, STARTED, SUMS, SYN
+from jobs.windows.hashing import mixed_one
+from jobs.windows.summary import ADDRESSES, PORTS
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
-
-_PACKETS, _BYTES_OUT, _BYTES_IN, _STARTED, _SYN = SUMS
-#: Kinds of items, as of :mod:`jobs.windows.summary`: destination addresses, ports, pairs of both.
-_ADDRESSES, _PORTS, _PAIRS = 0, 1, 2
 
 
 @kernel
-def sum_slices(slices, keys, order, slots, most, rows, row_words, items, hashes, sorted_by):
+def sum_slices(slices, keys, order, slots, most, rows, items, hashes, sorted_by):
     """Slices in an ``order`` that puts the same key together, as rows and items; how many rows and items there are.
 
     Parameters
@@ -30,8 +27,8 @@ def sum_slices(slices, keys, order, slots, most, rows, row_words, items, hashes,
         In the largest window.
     most
         Items of a row and kind that stay: those of the smallest hashes.
-    rows, row_words
-        Room for n rows: ROW_DTYPE[n], and the same as words of 8 bytes.
+    rows
+        Room for n rows: ROW_DTYPE[n], zeros.
     items
         Room for 3 n items, as words: int64[3 n, 9].
     hashes, sorted_by
@@ -43,7 +40,7 @@ def sum_slices(slices, keys, order, slots, most, rows, row_words, items, hashes,
         end = k + 1
         while end < order.shape[0] and keys[order[end]].tag == key.tag and keys[order[end]].begin == key.begin:
             end += 1
-        _sum_row(slices, key, order, k, end, rows, row_words, n)
+        _sum_row(slices, key, order, k, end, rows[n])
         for kind in range(3):
             for at in range(k, end):
                 i = order[at]
@@ -56,10 +53,7 @@ def sum_slices(slices, keys, order, slots, most, rows, row_words, items, hashes,
 
 
 @piece
-def _sum_row(slices, key, order, begin, end, rows, row_words, n):
-    for c in range(row_words.shape[1]):
-        row_words[n, c] = 0
-    r = rows[n]
+def _sum_row(slices, key, order, begin, end, r):
     r.tag, r.domain, r.ipver, r.bits = key.tag, key.domain, key.ipver, key.bits
     r.src_hi, r.src_lo, r.begin = key.src_hi, key.src_lo, key.begin
     r.first, r.last = slices[order[begin]].first, slices[order[begin]].last
@@ -103,15 +97,15 @@ def _sum_items(slices, kind, hashes, sorted_by, begin, end, slots, most, items, 
             if rank > most:
                 break
             items[m, ROW], items[m, HASH], items[m, BITS] = row, np.int64(hashes[at]), 0
-            items[m, KIND] = kind if kind == _ADDRESSES else kind | np.int64(s.proto) << 32
+            items[m, KIND] = kind if kind == ADDRESSES else kind | np.int64(s.proto) << 32
             for c in SUMS:
                 items[m, c] = 0
             m += 1
-        items[m - 1, _PACKETS] += np.int64(s.nf) + np.int64(s.nb)
-        items[m - 1, _BYTES_OUT] += s.l3f
-        items[m - 1, _BYTES_IN] += s.l3b
-        items[m - 1, _STARTED] += s.opened
-        items[m - 1, _SYN] += s.f_syn
+        items[m - 1, PACKETS] += np.int64(s.nf) + np.int64(s.nb)
+        items[m - 1, BYTES_OUT] += s.l3f
+        items[m - 1, BYTES_IN] += s.l3b
+        items[m - 1, STARTED] += s.opened
+        items[m - 1, SYN] += s.f_syn
         items[m - 1, BITS] |= np.int64(s.opened) << (s.slot % slots)
     return m
 
@@ -135,21 +129,12 @@ def _sort(hashes, sorted_by, begin, end):
 
 @piece
 def _item_hash(s, kind):
-    if kind == _PORTS:
+    if kind == PORTS:
         return _port(s)
-    address = _mixed(_mixed(s.dst_hi) ^ s.dst_lo)
-    return address if kind == _ADDRESSES else _mixed(address + _port(s))
+    address = mixed_one(mixed_one(s.dst_hi) ^ s.dst_lo)
+    return address if kind == ADDRESSES else mixed_one(address + _port(s))
 
 
 @piece
 def _port(s):
-    return _mixed(np.uint64(s.proto) << np.uint64(16) | np.uint64(s.dport))
-
-
-@piece
-def _mixed(x):
-    """:func:`jobs.windows.hashing.mixed` of one value."""
-    x = np.uint64(x) + GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * MIX_1
-    x = (x ^ (x >> np.uint64(27))) * MIX_2
-    return x ^ (x >> np.uint64(31))
+    return mixed_one(np.uint64(s.proto) << np.uint64(16) | np.uint64(s.dport))

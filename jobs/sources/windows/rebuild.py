@@ -49,12 +49,10 @@ class Compared:
 
     def add(self, made: pa.Table, kept: pa.Table) -> None:
         """Compare windows of one size and time, columns of the schema. An id that the lake has again is one more that it alone has."""
-        made, others = _each_once(made), _each_once(kept)
-        self.unknown += kept.num_rows - others.num_rows
-        kept = others
         a, b = (np.array(table["window_id"].to_pylist(), dtype=object) for table in (made, kept))
+        b, first = np.unique(b, return_index=True)
         _, here, there = np.intersect1d(a, b, assume_unique=True, return_indices=True)
-        mine, others = made.take(here), kept.take(there)
+        mine, others = made.take(here), kept.take(first[there])
         same = np.ones(len(here), bool)
         for name in made.column_names:
             same &= np.asarray(pc.equal(mine[name], others[name]).combine_chunks().to_numpy(zero_copy_only=False), bool)
@@ -62,12 +60,6 @@ class Compared:
         self.different += int((~same).sum())
         self.missing += made.num_rows - len(here)
         self.unknown += kept.num_rows - len(here)
-
-
-def _each_once(windows: pa.Table) -> pa.Table:
-    """The first of each id."""
-    ids = np.array(windows["window_id"].to_pylist(), dtype=str)
-    return windows.take(np.sort(np.unique(ids, return_index=True)[1]))
 
 
 def bounds(five: ds.Dataset, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime] | None:

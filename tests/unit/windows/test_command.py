@@ -157,3 +157,9 @@ def test_labels_of_another_capture_are_told(capture: Path, tmp_path: Path, capsy
     pq.write_table(numbers, tmp_path / "n.parquet")
     with pytest.raises(CaptureError, match="ground truth"):
         main.run(["windows", "measure", str(capture), "--labels", str(tmp_path / "n.parquet")])
+
+
+def test_a_capture_that_is_cut_is_named(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cut.pcap").write_bytes(capture.read_bytes()[:-7])
+    assert main.run(["windows", "measure", str(tmp_path / "cut.pcap"), "--json"]) == 0
+    assert "cut.pcap: cut or damaged" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError, FlowlakeError
 from infra.names import printable
 from jobs.captures.arguments import refuse_overwriting
+from jobs.captures.disorder import warn
 from jobs.metering.settings import MeterSettings
 from sensors.packets.settings import SensorSettings
 
@@ -94,10 +95,7 @@ class MeterJob:
         accounts = self.accounts
         if not accounts.balanced:
             raise FlowlakeError(f"accounts do not close: {accounts.packets} packets, {accounts.metered} metered, {dict(accounts.rejected)}")
-        for name in accounts.truncated if self.following is None or not self.following.problem else ():
-            print(f"warning: {name}: cut or damaged; everything before that is metered", file=sys.stderr)
-        for name, disorder in accounts.disorder.items():
-            print(f"warning: {name}: {disorder.told(self.settings.section(SensorSettings).reorder_ms)}", file=sys.stderr)
+        warn(accounts, self.settings.section(SensorSettings).reorder_ms, cut=self.following is None or not self.following.problem)
 
     def summary(self, rows: int, seconds: float) -> dict[str, Any]:
         """What was read and metered."""

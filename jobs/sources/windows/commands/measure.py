@@ -17,6 +17,7 @@ from infra.console.options import ConfFile, Json, names
 from infra.errors import CaptureError, ConfigError, one_line
 from infra.plurals import counted
 from jobs.captures.arguments import Captures, capture_path, raise_unread, refuse_overwriting, tell_unread
+from jobs.captures.disorder import warn
 from jobs.captures.truth import HINT, read_truth
 from schemas.labels import BENIGN
 
@@ -66,6 +67,7 @@ def measure(
     from jobs.windows.settings import WindowsSettings
     from schemas.windows import SIZES, WINDOW_SCHEMA
     from sensors.packets.files import find_captures
+    from sensors.packets.settings import SensorSettings
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--out {out}: its name ends neither in .parquet nor in .csv", "the ending says what is written")
@@ -92,7 +94,7 @@ def measure(
         if len(some[one])
     ]
     table = pa.Table.from_batches(batches, WINDOW_SCHEMA).sort_by([("window_start", "ascending"), ("window_size", "ascending")])
-    _warn(accounts, table)
+    _tell_left_out(accounts, table, loaded.section(SensorSettings).reorder_ms)
     if truth is not None:
         table = table.append_column("Label", _labelled(label, table, truth, labels))
     if out is not None:
@@ -115,13 +117,11 @@ measure.epilog = (  # type: ignore[attr-defined]  # shown under --help
 )
 
 
-def _warn(accounts: Accounts, table: pa.Table) -> None:
+def _tell_left_out(accounts: Accounts, table: pa.Table, reorder_ms: int) -> None:
     """Say which packets are in no window, and which windows there are of several files."""
     import pyarrow.compute as pc
 
-    if late := sum(n for reason, n in accounts.rejected.items() if reason.startswith("late")):
-        told = f"{counted(late, 'packet')} came too late: in no window"
-        print(f"warning: {told}; --sort puts each capture in order first", file=sys.stderr)
+    warn(accounts, reorder_ms)
     if others := {reason: n for reason, n in sorted(accounts.rejected.items()) if not reason.startswith("late")}:
         told = ", ".join(f"{n:,} {reason}" for reason, n in others.items())
         print(f"of {counted(accounts.packets, 'packet')} not in windows: {told}", file=sys.stderr)
