@@ -1,8 +1,8 @@
 """Windows per source: what they cost beside the meter, how late a record is, and what more sources cost.
 
 Three measurements. Packets a second of sensor, meter and windows together, by those of sensor and meter alone, in turns on one machine.
-How long after the end of its 5 s a record is on its topic, at a moderate rate. And the cascade by itself, fed with the same number of
-slices by ever more sources, and by a flood of forged ones.
+How long after the end of its 5 s a record is on its topic, at a moderate rate. And the cascade by itself, fed by ever more sources that
+each do the same, and by a flood of forged ones.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from schemas.windowrecords import WINDOWS
 OFFERED = 400_000.0
 #: Of the run that delays are measured in.
 MODERATE = 10_000.0
-#: Sources of the cascade by itself, and slices of each batch.
+#: Sources of the cascade by itself; slices of each in a slot, batches of a slot, slots before and in the measurement.
 SOURCES = (1_000, 10_000, 100_000)
-_SLICES, _BATCHES, _SLOTS = 20_000, 5, 108
+_EACH, _BATCHES, _WARM, _SLOTS = 5, 5, 36, 72
 #: Of a flood, in each batch.
 _FORGED = 5_600
 
@@ -158,34 +158,32 @@ class Delays:
 
 
 def by_sources(sources: int, *, say: Say = print) -> dict[str, Any]:
-    """The cascade alone: the same slices a second by so many sources, each of which speaks to ten others."""
+    """The cascade alone, by so many sources that all do the same: some slices a slot each, to ten others, in five batches. CPU time."""
     rng = np.random.default_rng(sources)
     cascade = WindowCascade()
     spent = {"summed": 0.0, "cascade": 0.0, "records": 0.0}
     longest, made_records = 0.0, 0
-    for slot in range(_SLOTS):
-        for batch in range(_BATCHES):
-            slices = _slices(rng, _SLICES, rng.integers(0, sources, _SLICES), slot)
-            begin = time.perf_counter()
+    for slot in range(-_WARM, _SLOTS):
+        for batch, some in enumerate(rng.permutation(np.repeat(np.arange(sources), _EACH)).reshape(_BATCHES, -1)):
+            slices = _slices(rng, len(some), some, slot + _WARM)
+            begin = time.process_time()
             parts = summed(slices, ["bench"])
-            added = time.perf_counter()
-            clock = (slot + (batch == _BATCHES - 1)) * SECONDS * 1_000_000
+            added = time.process_time()
+            clock = (slot + _WARM + (batch == _BATCHES - 1)) * SECONDS * 1_000_000
             made = cascade.take(parts, {"bench": clock})
-            taken = time.perf_counter()
-            made_records += sum(records(some, size).num_rows for one in made for size, some in one.items() if len(some))
-            done = time.perf_counter()
+            taken = time.process_time()
+            n = sum(records(some, size).num_rows for one in made for size, some in one.items() if len(some))
+            done = time.process_time()
+            if slot < 0:  # compiles
+                continue
+            made_records += n
             for name, value in zip(spent, (added - begin, taken - added, done - taken), strict=True):
                 spent[name] += value
             longest = max(longest, done - begin)
-    say(f"{sources:,} sources: {made_records:,} records")
-    slices_made = _SLOTS * _BATCHES * _SLICES
-    return {
-        "sources": sources,
-        "records": made_records,
-        "us_per_slice": round(1e6 * spent["summed"] / slices_made, 2),
-        "us_per_record": round(1e6 * (spent["cascade"] + spent["records"]) / made_records, 1),
-        "longest_batch_s": round(longest, 2),
-    }
+    each = {f"{name}_us": round(1e6 * value / made_records, 2) for name, value in spent.items()}
+    whole = round(1e6 * sum(spent.values()) / made_records, 2)
+    say(f"{sources:,} sources: {made_records:,} records, {whole} us of CPU each")
+    return {"sources": sources, "records": made_records, "us_per_record": whole, **each, "longest_batch_cpu_s": round(longest, 2)}
 
 
 def _slices(rng: np.random.Generator, n: int, source: np.ndarray, slot: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from ops.bench import windows
 
 
 def test_the_cascade_is_timed_by_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_SLICES", 300)
     monkeypatch.setattr(windows, "_SLOTS", 37)
     found = windows.by_sources(50, say=lambda line: None)
     assert found["sources"] == 50
