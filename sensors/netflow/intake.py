@@ -1,0 +1,113 @@
+"""What becomes of datagrams that have come: all are kept as long as there is room, then one stands for several, then they are dropped."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from schemas.rawflows import RawDatagram
+from sensors.netflow.draining import Drained
+from sensors.netflow.exporters import Exporter, ExporterTable
+from sensors.netflow.pressure import sampling
+from sensors.netflow.settings import ExporterSensorSettings
+from sensors.netflow.streams import raw_datagram, teaches
+from sensors.netflow.waiting import DatagramQueue
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """Datagrams, unless said otherwise: ``received = kept + thinned + limited + dropped``.
+
+    Attributes
+    ----------
+    received, bytes
+        That came, and their bytes.
+    kept
+        Handed on.
+    thinned, limited
+        Given up since the queue was filling, or their exporter sent more than its limit; others stand for them.
+    dropped
+        Lost: the queue was full.
+    """
+
+    received: int = 0
+    bytes: int = 0
+    kept: int = 0
+    thinned: int = 0
+    limited: int = 0
+    dropped: int = 0
+
+
+class Intake:
+    """From the sockets into the queue, by the rules of the settings; several threads may call it.
+
+    Parameters
+    ----------
+    settings
+        Limits.
+    queue
+        Whatever is kept is put there.
+
+    Attributes
+    ----------
+    exporters
+        What is known of each.
+    counts
+        Over all of them.
+    """
+
+    def __init__(self, settings: ExporterSensorSettings, queue: DatagramQueue) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._lock = threading.Lock()
+        self.exporters = ExporterTable(settings.most_exporters)
+        self.counts = IntakeCounts()
+
+    def take(self, drained: Drained) -> None:
+        """Keep what may be kept."""
+        with self._lock:
+            depth = self._queue.depth
+            kept: list[RawDatagram] = []
+            for payload, sender, port, received_us in zip(*drained.columns, strict=True):
+                datagram = raw_datagram(payload, sender, port, drained.listening, received_us)
+                stands = self._decide(datagram, depth)
+                if stands:
+                    kept.append(datagram if stands == 1 else datagram._replace(kept_of=stands))
+                    depth += self._queue.share(len(payload))
+            if kept:
+                self._queue.put(kept)
+
+    def _decide(self, datagram: RawDatagram, depth: float) -> int:
+        """For how many datagrams this one stands; 0: it is given up."""
+        s, counts, payload = self._settings, self.counts, datagram.payload
+        exporter = self.exporters.of(datagram.sender)
+        exporter.meter.add(datagram.received_us)
+        exporter.received += 1
+        exporter.bytes += len(payload)
+        counts.received += 1
+        counts.bytes += len(payload)
+        if depth >= s.drop_from and (depth >= 1 or not teaches(payload)):
+            exporter.dropped += 1
+            counts.dropped += 1
+            return 0
+        pressed = sampling(depth, s.sample_from, s.drop_from, s.most_sampling)
+        return self._thin(exporter, datagram, pressed, exporter.over(s.exporter_rate))
+
+    def _thin(self, exporter: Exporter, datagram: RawDatagram, pressed: int, over: int) -> int:
+        stands = exporter.thinning(datagram.stream).keep(datagram.payload, max(pressed, over))
+        if stands:
+            exporter.kept += 1
+            self.counts.kept += 1
+        else:
+            exporter.thinned += 1
+            if over > pressed:
+                self.counts.limited += 1
+            else:
+                self.counts.thinned += 1
+        return stands
+
+    @property
+    def unaccounted(self) -> int:
+        """Datagrams given up that none stands for, yet or ever."""
+        with self._lock:
+            return self.exporters.unaccounted + sum(exporter.skipped for _, exporter in self.exporters)
