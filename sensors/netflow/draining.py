@@ -38,6 +38,11 @@ class Drained:
     def __len__(self) -> int:
         return len(self.columns[0])
 
+    @property
+    def newest_us(self) -> int:
+        """Time of receipt of the last one."""
+        return self.columns[3][-1]
+
 
 class Drain:
     """The buffers of one thread that receives; for one thread only."""

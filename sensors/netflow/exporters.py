@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from schemas.rawflows import RawDatagram
 from sensors.netflow.pressure import Thinning
 
 _SECOND_US = 1_000_000
@@ -25,7 +26,7 @@ class RateMeter:
 
     def add(self, now_us: int) -> None:
         """One more, at a time (us since the epoch)."""
-        if now_us - self.since_us >= _SECOND_US:
+        if abs(now_us - self.since_us) >= _SECOND_US:  # also when the clock was set back
             self.smoothed = self.rate(now_us)
             self.since_us, self.count = now_us, 0
         self.count += 1
@@ -46,7 +47,7 @@ class RateMeter:
 
 
 @dataclass(slots=True)
-class Exporter:
+class SendingExporter:
     """One sender.
 
     Attributes
@@ -65,12 +66,15 @@ class Exporter:
     meter: RateMeter = field(default_factory=RateMeter)
     _thinnings: dict[int, Thinning] = field(default_factory=dict)
 
-    def thinning(self, stream: int) -> Thinning:
-        """Of a stream, by its hash."""
-        found = self._thinnings.get(stream % _STREAMS)
-        if found is None:
-            found = self._thinnings[stream % _STREAMS] = Thinning()
-        return found
+    def keep(self, datagram: RawDatagram, every: int) -> int:
+        """For how many datagrams of its stream one stands under 1:N sampling (:meth:`Thinning.keep`); 0: it is given up."""
+        if every <= 1 and not self._thinnings:
+            return 1
+        place = datagram.stream % _STREAMS
+        thinning = self._thinnings.get(place)
+        if thinning is None:
+            thinning = self._thinnings[place] = Thinning()
+        return thinning.keep(datagram.payload, every)
 
     @property
     def skipped(self) -> int:
@@ -100,15 +104,15 @@ class ExporterTable:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._known: dict[bytes, Exporter] = {}
+        self._known: dict[bytes, SendingExporter] = {}
         self.forgotten = 0
         self.unaccounted = 0
 
-    def of(self, sender: bytes) -> Exporter:
+    def of(self, sender: bytes) -> SendingExporter:
         """The exporter with an address (16 bytes), which now was heard of last."""
         found = self._known.pop(sender, None)
         if found is None:
-            found = Exporter()
+            found = SendingExporter()
             if len(self._known) >= self._most:
                 self._forget()
         self._known[sender] = found
@@ -122,5 +126,5 @@ class ExporterTable:
     def __len__(self) -> int:
         return len(self._known)
 
-    def __iter__(self) -> Iterator[tuple[bytes, Exporter]]:
+    def __iter__(self) -> Iterator[tuple[bytes, SendingExporter]]:
         return iter(list(self._known.items()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.rawflows import RawDatagram
 from sensors.netflow.draining import Drained
-from sensors.netflow.exporters import Exporter, ExporterTable
+from sensors.netflow.exporters import ExporterTable, SendingExporter
 from sensors.netflow.pressure import sampling
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.streams import raw_datagram, teaches
@@ -38,7 +38,7 @@ class IntakeCounts:
     dropped: int = 0
 
 
-class Intake:
+class DatagramIntake:
     """From the sockets into the queue, by the rules of the settings; several threads may call it.
 
     Parameters
@@ -93,8 +93,8 @@ class Intake:
         pressed = sampling(depth, s.sample_from, s.drop_from, s.most_sampling)
         return self._thin(exporter, datagram, pressed, exporter.over(s.exporter_rate))
 
-    def _thin(self, exporter: Exporter, datagram: RawDatagram, pressed: int, over: int) -> int:
-        stands = exporter.thinning(datagram.stream).keep(datagram.payload, max(pressed, over))
+    def _thin(self, exporter: SendingExporter, datagram: RawDatagram, pressed: int, over: int) -> int:
+        stands = exporter.keep(datagram, max(pressed, over))
         if stands:
             exporter.kept += 1
             self.counts.kept += 1

@@ -36,7 +36,10 @@ class ExporterSensorSettings(PublishSettings):
     @classmethod
     def _are_addresses(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         for one in given:
-            ipaddress.ip_address(one)  # its error names the value
+            found = ipaddress.ip_address(one)  # its error names the value
+            others = [other for other in given if other != one and (found.version == 6 or ":" not in other)]
+            if found.is_unspecified and others:
+                raise ValueError(f"{one} takes what comes to {others[0]}, too: name it alone")
         return _once(given)
 
     @field_validator("ports")

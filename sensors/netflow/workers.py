@@ -30,7 +30,7 @@ class FlowListener:
     settings
         Addresses, ports, workers, buffers.
     hand_on
-        Called with what came, from each worker's thread (:meth:`sensors.netflow.intake.Intake.take`).
+        Called with what came, from each worker's thread (:meth:`sensors.netflow.intake.DatagramIntake.take`).
 
     Attributes
     ----------
@@ -107,16 +107,17 @@ class FlowListener:
                 more |= self._drained(drain, by_number[number])
             if ready and not more:
                 time.sleep(_GATHER_S)
+        ended_us = time.time_ns() // 1000
         for one in sockets:
-            self._drained(drain, one)
+            self._drained(drain, one, ended_us)
 
-    def _drained(self, drain: Drain, source: FlowSocket) -> bool:
-        """Hand on what a socket has; whether there may be more."""
-        more = True
-        for _ in range(_ROUNDS):
+    def _drained(self, drain: Drain, source: FlowSocket, until_us: int = 0) -> bool:
+        """Hand on what a socket has: for some rounds, and all that came before a time (us). Whether there may be more."""
+        more, newest, rounds = True, 0, 0
+        while more and (rounds < _ROUNDS or newest < until_us):
             some, more = drain.take(source)
             if some is not None:
                 self._hand_on(some)
-            if not more:
-                break
+                newest = some.newest_us
+            rounds += 1
         return more

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from schemas.rawflows import RawDatagram
 from sensors.netflow.draining import Drained
-from sensors.netflow.intake import Intake
+from sensors.netflow.intake import DatagramIntake
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.streams import raw_datagram
 from sensors.netflow.waiting import DatagramQueue
@@ -89,7 +89,7 @@ class IntakeBench:
 
     def __init__(self, bound: int = ROOMY, **settings: float) -> None:
         self.queue = DatagramQueue(bound)
-        self.intake = Intake(ExporterSensorSettings.model_validate(settings), self.queue)
+        self.intake = DatagramIntake(ExporterSensorSettings.model_validate(settings), self.queue)
         self.counts = self.intake.counts
 
     def take(self, datagrams: Sequence[RawDatagram]) -> None:

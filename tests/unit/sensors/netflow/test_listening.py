@@ -152,6 +152,22 @@ def test_a_failure_ends_the_work_and_is_told() -> None:
 
 def test_what_has_come_before_the_end_is_taken() -> None:
     (port,), ear = free_ports(1), Ear()
-    with listening(listens((port,)), ear):
+    with listening(listens((port,)), ear) as listener:
         send([b"%d" % i for i in range(500)], port)
     assert [payload for _, payload, *_ in ear.came] == [b"%d" % i for i in range(500)]
+    assert listener.kernel_dropped == 0
+
+
+def test_of_more_than_the_buffer_takes_nothing_is_lost_silently() -> None:
+    (port,), ear, busy = free_ports(1), Ear(), threading.Event()
+
+    def slow(drained: Drained) -> None:
+        busy.wait(20)
+        ear(drained)
+
+    settings = listens((port,)).model_copy(update={"socket_buffer_mb": 4})
+    with listening(settings, slow) as listener:
+        send([bytes(10)] * 20_000, port)
+        busy.set()
+    assert 4096 < len(ear.came) < 20_000  # what lay in the buffer when it was told to stop is taken, all of it
+    assert len(ear.came) + listener.kernel_dropped == 20_000

@@ -15,7 +15,7 @@ from jobs.flowexport.decoder import decode
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.session import ExportSessions
 from sensors.netflow.encoding import RawFlowEncoder
-from sensors.netflow.intake import Intake
+from sensors.netflow.intake import DatagramIntake
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.waiting import DatagramQueue
 from tests.unit.sensors.netflow.senders import LOCAL, ROOMY, eventually, free_ports, listening, send
@@ -50,7 +50,7 @@ def rows(batches: list[DatagramBatch]) -> list[dict[str, Any]]:
 def through_the_sensor(payloads: list[bytes]) -> list[DatagramBatch]:
     """Sent to a listener that is there, and back out of the messages of 12 partitions."""
     settings, queue = ExporterSensorSettings(addresses=("::",), ports=free_ports(1)), DatagramQueue(ROOMY)
-    intake = Intake(settings, queue)
+    intake = DatagramIntake(settings, queue)
     with listening(settings, intake.take):
         for start in range(0, len(payloads), 200):  # no more at once than any kernel's buffer takes
             send_from(payloads[start : start + 200], settings.ports[0])
