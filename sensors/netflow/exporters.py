@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 from schemas.rawflows import RawDatagram
 from sensors.netflow.pressure import Thinning
+from sensors.netflow.streams import option_ids, teaches
 
 _SECOND_US = 1_000_000
 #: Seconds after which a change of the rate has been taken over by 63 %.
 _SMOOTHED_S = 5.0
 #: Streams of one exporter that are thinned apart from one another; those beyond share.
 _STREAMS = 64
+#: Options templates of a stream that are remembered, and datagrams a second that are kept since others are read by them. An exporter sends
+#: its templates every some twenty datagrams at most.
+_MOST_OPTIONS, _MOST_LESSONS = 64, 200
 
 
 @dataclass(slots=True)
@@ -64,17 +68,38 @@ class SendingExporter:
     thinned: int = 0
     dropped: int = 0
     meter: RateMeter = field(default_factory=RateMeter)
+    _lessons: RateMeter = field(default_factory=RateMeter)
+    _options: dict[int, set[int]] = field(default_factory=dict)
     _thinnings: dict[int, Thinning] = field(default_factory=dict)
 
-    def keep(self, datagram: RawDatagram, every: int) -> int:
-        """For how many datagrams of its stream one stands under 1:N sampling (:meth:`Thinning.keep`); 0: it is given up."""
-        if every <= 1 and not self._thinnings:
-            return 1
-        place = datagram.stream % _STREAMS
-        thinning = self._thinnings.get(place)
+    def hear(self, datagram: RawDatagram) -> None:
+        """Count one that has come, and remember which options templates it defines."""
+        self.received += 1
+        self.bytes += len(datagram.payload)
+        self.meter.add(datagram.received_us)
+        for number in option_ids(datagram.payload):
+            known = self._options.setdefault(datagram.stream % _STREAMS, set())
+            if len(known) < _MOST_OPTIONS:
+                known.add(number)
+
+    def vital(self, datagram: RawDatagram) -> bool:
+        """Whether other datagrams are read by this one, so that it is kept for itself alone; of a flood of such ones, few are."""
+        if not teaches(datagram.payload, self._options.get(datagram.stream % _STREAMS, ())):
+            return False
+        self._lessons.add(datagram.received_us)
+        return self._lessons.count <= _MOST_LESSONS
+
+    def owes(self, stream: int) -> bool:
+        """Whether datagrams of a stream (its hash) were given up that no kept one stands for yet."""
+        thinning = self._thinnings.get(stream % _STREAMS)
+        return thinning is not None and thinning.skipped > 0
+
+    def thin(self, stream: int, every: int) -> int:
+        """For how many datagrams the next one of a stream stands (:meth:`Thinning.keep`); 0: it is given up."""
+        thinning = self._thinnings.get(stream % _STREAMS)
         if thinning is None:
-            thinning = self._thinnings[place] = Thinning()
-        return thinning.keep(datagram.payload, every)
+            thinning = self._thinnings[stream % _STREAMS] = Thinning()
+        return thinning.keep(every)
 
     @property
     def skipped(self) -> int:

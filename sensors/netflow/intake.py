@@ -10,7 +10,7 @@ from sensors.netflow.draining import Drained
 from sensors.netflow.exporters import ExporterTable, SendingExporter
 from sensors.netflow.pressure import sampling
 from sensors.netflow.settings import ExporterSensorSettings
-from sensors.netflow.streams import raw_datagram, teaches
+from sensors.netflow.streams import raw_datagram
 from sensors.netflow.waiting import DatagramQueue
 
 
@@ -79,32 +79,35 @@ class DatagramIntake:
 
     def _decide(self, datagram: RawDatagram, depth: float) -> int:
         """For how many datagrams this one stands; 0: it is given up."""
-        s, counts, payload = self._settings, self.counts, datagram.payload
+        s, counts = self._settings, self.counts
         exporter = self.exporters.of(datagram.sender)
-        exporter.meter.add(datagram.received_us)
-        exporter.received += 1
-        exporter.bytes += len(payload)
+        exporter.hear(datagram)
         counts.received += 1
-        counts.bytes += len(payload)
-        if depth >= s.drop_from and (depth >= 1 or not teaches(payload)):
+        counts.bytes += len(datagram.payload)
+        pressed, over = sampling(depth, s.sample_from, s.drop_from, s.most_sampling), exporter.over(s.exporter_rate)
+        stands = self._stands(exporter, datagram, depth, max(pressed, over))
+        if stands is None:
             exporter.dropped += 1
             counts.dropped += 1
-            return 0
-        pressed = sampling(depth, s.sample_from, s.drop_from, s.most_sampling)
-        return self._thin(exporter, datagram, pressed, exporter.over(s.exporter_rate))
-
-    def _thin(self, exporter: SendingExporter, datagram: RawDatagram, pressed: int, over: int) -> int:
-        stands = exporter.keep(datagram, max(pressed, over))
-        if stands:
+        elif stands:
             exporter.kept += 1
-            self.counts.kept += 1
+            counts.kept += 1
         else:
             exporter.thinned += 1
             if over > pressed:
-                self.counts.limited += 1
+                counts.limited += 1
             else:
-                self.counts.thinned += 1
-        return stands
+                counts.thinned += 1
+        return stands or 0
+
+    def _stands(self, exporter: SendingExporter, datagram: RawDatagram, depth: float, every: int) -> int | None:
+        """For how many datagrams it stands at 1:``every``; 0: others will stand for it; None: none will, the queue is full."""
+        if every == 1 and not exporter.owes(datagram.stream):
+            return 1
+        vital = exporter.vital(datagram)
+        if depth >= self._settings.drop_from and (depth >= 1 or not vital):
+            return None
+        return 1 if vital else exporter.thin(datagram.stream, every)
 
     @property
     def unaccounted(self) -> int:

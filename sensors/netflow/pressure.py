@@ -6,8 +6,6 @@ import math
 import random
 from dataclasses import dataclass
 
-from sensors.netflow.streams import teaches
-
 
 def sampling(depth: float, sample_from: float, drop_from: float, most: int) -> int:
     """N of 1:N.
@@ -40,17 +38,12 @@ class Thinning:
     skipped: int = 0
     left: int = 0
 
-    def keep(self, payload: bytes, every: int) -> int:
-        """For how many datagrams this one stands, itself included; 0: it is given up.
+    def keep(self, every: int) -> int:
+        """For how many datagrams the next one stands at 1:``every``, itself included; 0: it is given up.
 
         Gaps are drawn at random, 1 to 2N - 1: an exporter that sends its line cards in turn must not have the same one kept always. The sum
-        of what is returned is the number of datagrams, but for those :attr:`skipped` last. What defines templates is kept, for itself
-        alone: it may hold no data that could stand for others.
+        of what is returned is the number of datagrams, but for those :attr:`skipped` last.
         """
-        if every <= 1 and not self.skipped:
-            return 1
-        if teaches(payload):
-            return 1
         if every <= 1:
             self.left = 1
         elif self.left <= 0:

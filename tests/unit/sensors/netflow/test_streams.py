@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
 
 from schemas.rawflows import decode
 from sensors.netflow.encoding import MAX_MESSAGE_BYTES, RawFlowEncoder
-from sensors.netflow.streams import raw_datagram, stream_key, teaches
+from sensors.netflow.streams import option_ids, raw_datagram, stream_key, teaches
 from tests.unit.flowexport import wire
 from tests.unit.sensors.netflow.senders import DATA, NOW_US, TEMPLATE, ipfix, sender, some
 
@@ -61,6 +62,48 @@ def test_templates_are_seen(payload: bytes) -> None:
 )
 def test_other_datagrams_teach_nothing(payload: bytes) -> None:
     assert not teaches(payload)
+
+
+def fields10(number: int, *fields: tuple[int, ...]) -> bytes:
+    """An options template of IPFIX whose first field is the scope."""
+    return struct.pack(">HHH", number, len(fields), 1) + wire.specifiers(fields)
+
+
+@pytest.mark.parametrize(
+    ("payload", "ids"),
+    [
+        (wire.v9(wire.options9(257, [(1, 4)], [(34, 4)]), wire.options9(258, [(1, 4), (2, 4)], [(34, 4)])), [257, 258]),
+        (wire.v9(wire.a_set(1, struct.pack(">HHH", 259, 0, 0) + struct.pack(">HHH", 260, 0, 4) + bytes(6))), [259, 260]),
+        (ipfix(1, (3, fields10(300, (1, 4, 99), (2, 4)) + fields10(301, (1, 4), (2, 4, 9)))), [300, 301]),
+        (ipfix(1, (3, struct.pack(">HHH", 300, 0, 0))), []),
+        (ipfix(1, (3, struct.pack(">HHH", 300, 65_535, 1) + bytes(20))), [300]),
+        (ipfix(1, TEMPLATE, DATA), []),
+        (wire.v9(wire.templates9(wire.template(256, wire.PLAIN))), []),
+        (wire.v5([wire.v5_record()]), []),
+        (wire.sflow(), []),
+        (ipfix(1, (3, b"\x01"))[:-1], []),
+    ],
+)
+def test_options_templates(payload: bytes, ids: list[int]) -> None:
+    assert option_ids(payload) == ids
+
+
+def test_data_of_options_teach() -> None:
+    assert teaches(ipfix(1, DATA), {256})
+    assert not teaches(ipfix(1, DATA), {257})
+
+
+def test_no_bytes_break_it() -> None:
+    chance = random.Random(3)
+    lesson = wire.v9(wire.options9(257, [(1, 4)], [(34, 4)]), wire.data(256, wire.plain()))
+    for _ in range(2000):
+        payload = bytearray(lesson if chance.random() < 0.5 else ipfix(1, TEMPLATE, (3, chance.randbytes(30))))
+        for _ in range(4):
+            payload[chance.randrange(2, len(payload))] = chance.randrange(256)
+        some_bytes = bytes(payload[: chance.randrange(len(payload) + 1)])
+        assert len(option_ids(some_bytes)) <= len(some_bytes)
+        assert teaches(some_bytes) in (True, False)
+        assert len(stream_key(some_bytes, ONE)) >= 16
 
 
 def test_what_belongs_together_goes_to_one_partition_in_order() -> None:
