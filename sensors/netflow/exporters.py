@@ -15,9 +15,9 @@ _SECOND_US = 1_000_000
 _SMOOTHED_S = 5.0
 #: Streams of one exporter that are thinned apart from one another; those beyond share.
 _STREAMS = 64
-#: Options templates of a stream that are remembered, and datagrams a second that are kept since others are read by them. An exporter sends
-#: its templates every some twenty datagrams at most.
-_MOST_OPTIONS, _MOST_LESSONS = 64, 200
+#: Of one exporter: options templates that are remembered, and datagrams a second that are kept since others are read by them. (It sends
+#: templates with every twentieth datagram or so, at most.)
+_MOST_OPTIONS, _MOST_LESSONS = 128, 200
 
 
 @dataclass(slots=True)
@@ -78,9 +78,8 @@ class SendingExporter:
         self.bytes += len(datagram.payload)
         self.meter.add(datagram.received_us)
         for number in option_ids(datagram.payload):
-            known = self._options.setdefault(datagram.stream % _STREAMS, set())
-            if len(known) < _MOST_OPTIONS:
-                known.add(number)
+            if sum(map(len, self._options.values())) < _MOST_OPTIONS:
+                self._options.setdefault(datagram.stream % _STREAMS, set()).add(number)
 
     def vital(self, datagram: RawDatagram) -> bool:
         """Whether other datagrams are read by this one, so that it is kept for itself alone; of a flood of such ones, few are."""

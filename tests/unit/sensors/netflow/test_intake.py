@@ -11,7 +11,7 @@ from jobs.flowexport.decoder import decode
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.session import ExportSessions
 from sensors.netflow.encoding import RawFlowEncoder
-from sensors.netflow.exporters import RateMeter
+from sensors.netflow.exporters import RateMeter, SendingExporter
 from sensors.netflow.pressure import Thinning, sampling
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.streams import raw_datagram
@@ -184,6 +184,34 @@ def test_a_clock_that_is_set_back_makes_no_rate() -> None:
     for i in range(1000):
         meter.add(NOW_US - 3_600_000_000 + i * 100_000)
     assert meter.least == pytest.approx(10, abs=1)
+
+
+def test_options_templates_are_bounded() -> None:
+    exporter = SendingExporter()
+    for domain in range(16):
+        for number in range(300, 310):
+            exporter.hear(raw_datagram(ipfix(domain, (3, struct.pack(">HHHHH", number, 1, 1, 302, 4))), sender(1), 1, 4739, NOW_US))
+    vital = 0
+    for domain in range(16):
+        for number in range(300, 310):
+            at_us = NOW_US + 1_000_000 * (1000 * domain + number)
+            vital += exporter.vital(raw_datagram(ipfix(domain, (number, bytes(4))), sender(1), 1, 4739, at_us))
+    assert vital == 128  # of 160
+
+
+def test_two_thousand_exporters_at_once() -> None:
+    bench = IntakeBench(bound=10_000 * SIZE)
+    sent = [d for i in range(10) for who in range(2000) for d in some(1, who=who, domain=i % 2, at_us=NOW_US + i * 100_000)]
+    for at in range(0, len(sent), 256):
+        bench.take(sent[at : at + 256])
+    kept, exporters = bench.kept(), dict(bench.intake.exporters)
+    assert len(exporters) == 2000
+    assert {e.received for e in exporters.values()} == {10}
+    for who in (0, 777, 1999):
+        mine, exporter = [d for d in kept if d.sender == sender(who)], exporters[sender(who)]
+        assert len(mine) == exporter.kept
+        assert sum(d.kept_of for d in mine) + exporter.skipped + exporter.dropped == 10
+        assert [d.received_us for d in mine] == sorted(d.received_us for d in mine)
 
 
 def test_exporters_are_bounded() -> None:

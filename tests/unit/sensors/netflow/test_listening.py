@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 import threading
 import time
@@ -62,6 +64,26 @@ def test_an_ipv4_address_alone() -> None:
         send([b"a", b"b"], port, source="127.0.0.7")
         assert eventually(lambda: len(ear.came) == 2)
     assert [(at, payload, sender) for at, payload, sender, _, _ in ear.came] == [(port, p, LOCAL[:15] + b"\x07") for p in (b"a", b"b")]
+
+
+def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel refuses such sockets; this one's does not, so the refusal alone is made up."""
+    (port,), ear, real = free_ports(1), Ear(), socket.socket
+
+    def without(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", without)
+        with pytest.raises(ConfigError, match="listening on ::1: Address family not supported"):
+            open_sockets(["::1"], [port], 1, 65_536)
+        listener = FlowListener(listens((port,)), ear)
+        listener.start()
+    send([b"a"], port)
+    listener.stop()
+    assert [(payload, sender) for _, payload, sender, _, _ in ear.came] == [(b"a", LOCAL)]
 
 
 def test_workers_share_a_port_and_keep_the_order_of_each_exporter() -> None:
