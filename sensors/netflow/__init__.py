@@ -1,0 +1,7 @@
+"""Sensor of flow exporters: datagrams of NetFlow, IPFIX and sFlow to ``flows.raw``, undecoded.
+
+In the order of the way: :mod:`.sockets` listens, :mod:`.draining` takes what has come, :mod:`.workers` does so in threads; :mod:`.intake`
+decides what is kept, by :mod:`.pressure` and the rates of the :mod:`.exporters`, and puts it into the queue of :mod:`.waiting`;
+:mod:`.encoding` makes messages of it. :mod:`.streams` says what belongs together; :mod:`.recorded` and :mod:`.replaying` take datagrams
+from capture files.
+"""
