@@ -44,6 +44,7 @@ SQL_TYPES: dict[str, Callable[[pa.DataType], bool]] = {
     "inet": pa.types.is_string,
     "text": pa.types.is_string,
     "jsonb": pa.types.is_string,
+    "boolean": pa.types.is_boolean,
 }
 
 #: What scoring adds to a record, whatever its type.

@@ -35,6 +35,7 @@ _NUMBERS: dict[str, tuple[str, pa.DataType]] = {
     "bigint": (">i8", pa.int64()),
     "real": (">f4", pa.float64()),
     "double precision": (">f8", pa.float64()),
+    "boolean": ("?", pa.bool_()),
 }
 _HEX = np.full(256, 0xFF, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
@@ -50,8 +51,8 @@ def encode(rows: pa.Table, types: Mapping[str, str]) -> bytes:
     rows
         Its columns, in the order of ``types``; times in microseconds, addresses and UUIDs as text.
     types
-        SQL type by column: ``smallint``, ``integer``, ``bigint``, ``real``, ``double precision``, ``timestamptz``, ``uuid``, ``inet``,
-        ``text`` or ``jsonb``.
+        SQL type by column: ``smallint``, ``integer``, ``bigint``, ``real``, ``double precision``, ``boolean``, ``timestamptz``,
+        ``uuid``, ``inet``, ``text`` or ``jsonb``.
 
     Raises
     ------
