@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.metering.identity import address_texts
+from jobs.uuids import uuid_texts
 from jobs.windows.cascade import SIZES
 from jobs.windows.features import features
 from jobs.windows.fold import summed_up
@@ -17,9 +18,6 @@ from jobs.windows.summary import Summaries
 from schemas.windows import SUMMARY, WINDOW_VERSION, schema_of
 
 _US = 1_000_000
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
-#: Of the 36 characters of a UUID, those that are digits.
-_DIGITS = np.array([i for i in range(36) if i not in (8, 13, 18, 23)])
 
 
 def records(windows: Summaries, size: int, bucket: int = 0) -> pa.RecordBatch:
@@ -71,10 +69,4 @@ def _ids(tag: npt.NDArray[np.uint64], begin: npt.NDArray[np.int64], size: int) -
     """UUIDs (version 8, RFC 9562) of a source's hash, a window's beginning and size: the same for the same window, wherever it is made."""
     high = mixed(tag ^ mixed(begin.astype(np.uint64) * np.uint64(1024) + np.uint64(size)))
     low = mixed(high + tag)
-    octets = np.stack([high, low], axis=1).astype(">u8").view(np.uint8)
-    octets[:, 6] = octets[:, 6] & 0x0F | 0x80
-    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
-    found = np.full((len(tag), 36), ord("-"), np.uint8)
-    found[:, _DIGITS[::2]], found[:, _DIGITS[1::2]] = _HEX[octets >> 4], _HEX[octets & 15]
-    ends = np.arange(0, 36 * len(tag) + 1, 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(tag), pa.py_buffer(ends), pa.py_buffer(found))
+    return uuid_texts(high, low)

@@ -1,0 +1,1 @@
+"""Source of flow exporters: NetFlow, IPFIX and sFlow to exported flows, enriched, scored, stored and alerted about."""
