@@ -23,6 +23,11 @@ def address16(address: str) -> bytes:
     return packed if len(packed) == 16 else MAPPED + packed
 
 
+def address_text(address: bytes) -> str:
+    """Inverse of :func:`address16`."""
+    return str(ipaddress.ip_address(address[12:] if address.startswith(MAPPED) else address))
+
+
 @dataclass(slots=True)
 class DatagramBatch:
     """``n`` datagrams.

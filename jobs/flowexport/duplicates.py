@@ -134,9 +134,9 @@ class FlowOwners:
             bool[n], uint8[n, 16].
         """
         n = len(columns["sport"])
+        self.note(columns)
         owner = owner_hashes(columns)
         heard = columns["received_us"].astype(np.int64)
-        self._note(owner, columns["exporter"], heard)
         found = np.zeros((n, ADDRESS), np.uint8)
         if len(self.owners) < 2 or not n:
             return np.zeros(n, bool), found
@@ -167,10 +167,15 @@ class FlowOwners:
             claims[there] = self._known[place[there]]
         return claims
 
-    def _note(self, owner: NDArray[np.uint64], exporters: NDArray[np.generic], heard: NDArray[np.int64]) -> None:
-        """Remember owners and their addresses; forget those that were silent for as long as a claim holds."""
-        if not len(owner):
+    def note(self, columns: dict[str, NDArray[np.generic]]) -> None:
+        """Take note of who reports; those that were silent for as long as a claim holds are forgotten.
+
+        Before the records of several exporters are marked in turn, so that those of the first are remembered.
+        """
+        heard = columns["received_us"].astype(np.int64)
+        if not len(heard):
             return
+        owner, exporters = owner_hashes(columns), columns["exporter"]
         names, first, back = np.unique(owner, return_index=True, return_inverse=True)
         new = np.zeros(len(names), OWNER_DTYPE)
         new["owner"] = names

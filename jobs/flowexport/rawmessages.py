@@ -6,13 +6,24 @@ from jobs.flowexport.datagrams import DatagramBatch
 from schemas import rawflows
 
 
-def datagrams_of(message: bytes) -> DatagramBatch:
-    """The datagrams of one message, in order.
+def datagrams_of(*messages: bytes) -> DatagramBatch:
+    """The datagrams of some messages, in order.
 
     Raises
     ------
     schemas.rawflows.RawFlowsError
-        It is none, or damaged.
+        One is none, or damaged.
     """
-    raw = rawflows.decode(message)
-    return DatagramBatch(raw.data, raw.offsets, raw.senders, raw.ports, raw.received_us, raw.kept_of)
+    every = [rawflows.decode(message) for message in messages]
+    offsets = [0]
+    for raw in every:
+        base = offsets[-1]
+        offsets += [base + at for at in raw.offsets[1:]]
+    return DatagramBatch(
+        b"".join(raw.data for raw in every),
+        offsets,
+        [one for raw in every for one in raw.senders],
+        [one for raw in every for one in raw.ports],
+        [one for raw in every for one in raw.received_us],
+        [one for raw in every for one in raw.kept_of],
+    )

@@ -53,7 +53,7 @@ _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32}
 _RATE_SOURCES = (RateSource.UNKNOWN, RateSource.RECORD, RateSource.OPTIONS, RateSource.HEADER, RateSource.POOL)
 
 
-class Collector(NamedTuple):
+class FlowCollector(NamedTuple):
     """Who received the datagrams: the sensor's id and its observation domain."""
 
     sensor_id: str
@@ -75,7 +75,7 @@ def numbers(batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
 
 
 def records(
-    batch: pa.RecordBatch, columns: Columns, collector: Collector, duplicate_of: Addresses, found: Mapping[str, pa.Array]
+    batch: pa.RecordBatch, columns: Columns, collector: FlowCollector, duplicate_of: Addresses, found: Mapping[str, pa.Array]
 ) -> pa.RecordBatch:
     """Rows of the record type.
 
@@ -124,7 +124,7 @@ def records(
 
 
 def measures(columns: Columns) -> dict[str, NDArray[Any]]:
-    """What a model reads beside a record's own numbers. Rates are per second of a second at least: a single packet says nothing of speed."""
+    """What a model reads beside a record's own numbers. Rates are of a second at least: a single packet says nothing of speed."""
     duration = np.maximum(columns["end_us"] - columns["start_us"], 0) / 1e6
     both = [columns[name].astype(np.float64) + columns[f"reverse_{name}"].astype(np.float64) for name in ("bytes", "packets")]
     scale = columns["rate"] * columns["kept_of"].astype(np.float64)
@@ -213,12 +213,14 @@ def _unless(values: NDArray[Any], nothing: int, kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind, mask=values == nothing)
 
 
+def _nothing(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar("" if pa.types.is_string(kind) else False if pa.types.is_boolean(kind) else 0, kind)
+
+
 def _array(values: pa.Array | NDArray[Any] | None, field: pa.Field, n: int) -> pa.Array:
     """A column of its type; where nothing is known null, or what says nothing."""
     if values is None:
-        if field.nullable:
-            return pa.nulls(n, field.type)
-        return pa.repeat(pa.scalar("" if pa.types.is_string(field.type) else 0, field.type) if not pa.types.is_boolean(field.type) else pa.scalar(False), n)
+        return pa.nulls(n, field.type) if field.nullable else pa.repeat(_nothing(field.type), n)
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values if values.type == field.type else values.cast(field.type)
     if pa.types.is_timestamp(field.type):

@@ -60,3 +60,14 @@ def pool(spark: SparkSession, name: str) -> Iterator[None]:
             del environment[POOL]
         else:
             environment[POOL] = before
+
+
+@contextmanager
+def shuffled(spark: SparkSession, partitions: int) -> Iterator[None]:
+    """Queries that are started meanwhile shuffle into so many partitions, each of which is a Python worker in every batch."""
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
+    try:
+        yield
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)

@@ -88,11 +88,10 @@ class BucketPart:
                 raise
             raise BlobError(f"damaged summaries of windows: {type(e).__name__}: {e}") from e
 
-    def split(self, buckets: int, offset: int) -> list[BucketPart]:
-        """The same for each bucket of windows: its sources, all clocks."""
-        bucket = self.summaries.rows["tag"] % np.uint64(buckets)
-        said = (self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended)
-        return [BucketPart(*said, self.summaries.where(bucket == b), self.number, offset) for b in range(buckets)]
+    def share(self, bucket: int, buckets: int, offset: int) -> BucketPart:
+        """The same for a bucket of windows: its sources, all clocks."""
+        some = self.summaries if buckets == 1 else self.summaries.where(self.summaries.rows["tag"] % np.uint64(buckets) == bucket)
+        return BucketPart(self.query, self.bucket, self.buckets, self.version, self.clocks, self.ended, some, self.number, offset)
 
 
 def _portions(summaries: Summaries) -> list[Summaries]:

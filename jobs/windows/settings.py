@@ -12,7 +12,9 @@ class WindowsSettings(Section):
     """Windows of 5, 30 and 180 s per source."""
 
     enabled: bool = Field(False, description="make windows of what is metered; each size needs a model: flowlake windows train makes them")
-    buckets: int = Field(2, ge=1, le=256, description="hash buckets of the sources that have open windows")
+    buckets: int = Field(
+        1, ge=1, le=256, description="hash buckets of the sources that have open windows; a CPU each, where there are many sources"
+    )
     partial: bool = Field(True, description="make larger windows of sources that are silent in some 5 s slots, too, and mark them")
     max_sources: int = Field(
         Bounds.sources,

@@ -190,11 +190,16 @@ def read_batches(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def steadily(samples: Samples) -> float | None:
-    """Thousand packets a second worked off in the last two thirds: workers, kernels and the JVM's compiler have begun by then."""
-    if len(samples.at) < 6:
+    """Thousand packets a second worked off in the last two thirds: workers, kernels and the JVM's compiler have begun by then.
+
+    From the end of a batch to the end of another: of a machine that is full a batch takes seconds, and what the last one has done counts
+    when it ends.
+    """
+    ends = [i for i in range(max(len(samples.at) // 3, 1), len(samples.at)) if samples.done[i] > samples.done[i - 1]]
+    if len(samples.at) < 6 or len(ends) < 2:
         return None
-    at = len(samples.at) // 3
-    return round((samples.done[-1] - samples.done[at]) / (samples.at[-1] - samples.at[at]) / 1000, 1)
+    first, last = ends[0], ends[-1]
+    return round((samples.done[last] - samples.done[first]) / (samples.at[last] - samples.at[first]) / 1000, 1)
 
 
 def _result(outcome: Outcome, samples: Samples, batches: dict[str, Any], rate: float, seconds: float) -> dict[str, Any]:

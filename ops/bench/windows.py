@@ -36,6 +36,8 @@ MODERATE = 10_000.0
 #: Sources of the cascade by itself; slices of each in a slot, batches of a slot, slots before and in the measurement.
 SOURCES = (1_000, 10_000, 100_000)
 _EACH, _BATCHES, _WARM, _SLOTS = 5, 5, 36, 72
+#: Messages of a meter's batch at most: one that takes ten seconds of forty would say little of them.
+_MESSAGES = 100
 #: Of a flood, in each batch.
 _FORGED = 5_600
 
@@ -117,8 +119,13 @@ def _delays(settings: Settings, seconds: float, say: Say) -> dict[str, float]:
 
 
 def _switched(settings: Settings, enabled: bool) -> Settings:
-    section = settings.windows  # type: ignore[attr-defined]  # of a source
-    return settings.model_copy(update={"windows": section.model_copy(update={"enabled": enabled})})
+    windows, meter = settings.windows, settings.meter  # type: ignore[attr-defined]  # of sources
+    return settings.model_copy(
+        update={
+            "windows": windows.model_copy(update={"enabled": enabled}),
+            "meter": meter.model_copy(update={"max_offsets_per_trigger": _MESSAGES}),
+        }
+    )
 
 
 class Delays:

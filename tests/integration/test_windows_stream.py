@@ -102,6 +102,10 @@ def test_stream_batch_and_lake_have_the_same_rows(spark: SparkSession, ready: Se
     for size in SIZES:
         assert by_id(published(ready, size), size) == wanted[size]
 
+    (place,) = checkpoints.existing(ready, query.NAME)
+    parts = [part for part in (Path(place.path) / "state" / "0").iterdir() if part.name.isdigit()]
+    assert len(parts) == ready.windows.buckets == 1, "no task without a bucket"  # type: ignore[attr-defined]
+
     # The stores: each window once.
     for one in ready.catalogue.source("windows").queries:
         if one.stores & {"lake", "hot"}:

@@ -25,7 +25,7 @@ class ExportedFlowSettings(Section):
     waiting_mb: int = Field(1, ge=0, le=1024, description="and take so much room, of each exporter and domain")
     state_mb: int = Field(256, ge=1, le=65_536, description="what is known of all exporters takes so much room in a bucket, roughly")
     duplicates_s: float = Field(
-        300.0, ge=0, le=86_400, description="the exporter that reports a flow first owns it until it is silent about it for so long; 0: all count"
+        300.0, ge=0, le=86_400, description="who reports a flow first owns it until he is silent about it for so long; 0: all count"
     )
     max_claims: int = Field(1_000_000, ge=1000, description="flows with an owner that are remembered at most, over all buckets")
     trigger_ms: int = Field(0, ge=0, description="milliseconds between batches; 0: as fast as possible")

@@ -10,7 +10,7 @@ import pyarrow as pa
 from infra.config import Settings
 from jobs.runtime import checkpoints, inputs, outgoing
 from jobs.runtime.kafka import read_topic
-from jobs.runtime.workers import pool, settled
+from jobs.runtime.workers import pool, settled, shuffled
 from jobs.scoring.modelset import ModelSet
 from jobs.scoring.serving import serve
 from jobs.sources.windows.stateful import STATE_VERSION, windows
@@ -40,9 +40,11 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     own = settings.section(WindowsSettings)
     champions = {size: serve(spark, settings, record) for size, record in WINDOWS.items()}
     # The state holds open windows of these sizes: of others it is of no use.
-    place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES))})
+    partitions = min(own.buckets, settings.spark.shuffle_partitions)  # a task without a bucket is a Python worker for nothing
+    frozen = {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES)), checkpoints.SHUFFLE_PARTITIONS: partitions}
+    place = checkpoints.open(settings, NAME, STATE_VERSION, frozen)
     inputs.settle(place, NAME, settings.topic(WINDOW_SLICES.name), settings, fail_on_data_loss=False)
-    with pool(spark, NAME):  # beside the meter's: their open flows stay where they are
+    with pool(spark, NAME), shuffled(spark, partitions):  # beside the meter's: their open flows stay where they are
         slices = read_topic(spark, settings, WINDOW_SLICES, most=own.max_messages).coalesce(1)
         made = windows(slices, place.id, NAME, own, settings.kafka)
         counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))

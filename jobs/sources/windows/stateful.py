@@ -1,4 +1,4 @@
-"""Windows as Spark steps: messages of meters -> parts by bucket of sources -> one cascade a bucket. All Spark of windows is here."""
+"""Windows as Spark steps: messages of meters -> one cascade a bucket of sources. All Spark of windows is here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from infra.sections import KafkaSettings
 from jobs.runtime import mapstore
 from jobs.runtime.dead_letter import DeadLetter, send
 from jobs.runtime.mapstore import MapStore
-from jobs.runtime.workers import settle, settled
+from jobs.runtime.workers import settle
 from jobs.windows import kept
 from jobs.windows.blob import BlobError
 from jobs.windows.cascade import Made
@@ -26,12 +25,11 @@ from schemas.wire import Header, arrow_stream
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: Parts before the state.
-IN_DDL = "bucket int, part binary"
-_IN_SCHEMA = pa.schema([("bucket", pa.int32()), ("part", pa.binary())])
 #: And behind it: windows of one size, as an Arrow stream (:func:`jobs.windows.records.records`); what was counted since the last batch.
 OUT_DDL = "bucket int, size int, message string, records binary, late long, folded long, given_up long"
 _COUNTED = ("late", "folded", "given_up")
+#: Of a Kafka row: the content type among its headers, the rest by their names.
+_ROW = ("kind", "value", "topic", "partition", "offset")
 
 #: Version of what Spark keeps: one map a bucket, of blobs that have versions of their own.
 STATE_VERSION = 1
@@ -39,24 +37,19 @@ STATE_VERSION = 1
 ROWS = 4_096
 
 
-def parts(batches: Iterable[pa.RecordBatch], buckets: int, name: str, kafka: KafkaSettings) -> Iterator[pa.RecordBatch]:
-    """Kafka rows of ``window-slices`` -> rows of ``IN_DDL``; messages that are none go to the dead letters."""
+def told(rows: Iterable[pd.DataFrame], bucket: int, buckets: int, name: str) -> tuple[list[BucketPart], list[DeadLetter]]:
+    """What Kafka rows of ``window-slices`` say to one bucket, and those that are none."""
+    parts: list[BucketPart] = []
     letters: list[DeadLetter] = []
-    for batch in batches:
-        found: list[tuple[int, bytes]] = []
-        for row in batch.select(["value", "headers", "topic", "partition", "offset"]).to_pylist():
-            headers = {pair["key"]: pair["value"] or b"" for pair in row["headers"] or ()}
+    for frame in rows:
+        for kind, value, topic, partition, offset in frame[list(_ROW)].itertuples(index=False):
             try:
-                if (kind := headers.get(Header.CONTENT_TYPE, b"").decode("utf-8", "replace")) != CONTENT_WINDOW_SLICES:
-                    raise BlobError(f"content type {kind!r}, expected {CONTENT_WINDOW_SLICES!r}")
-                part = BucketPart.decode(row["value"] or b"")
+                if (text := bytes(kind or b"").decode("utf-8", "replace")) != CONTENT_WINDOW_SLICES:
+                    raise BlobError(f"content type {text!r}, expected {CONTENT_WINDOW_SLICES!r}")
+                parts.append(BucketPart.decode(bytes(value or b"")).share(bucket, buckets, int(offset)))
             except BlobError as e:
-                letters.append(DeadLetter(row["value"], f"window-slices: {e}", row["topic"], row["partition"], row["offset"], name))
-                continue
-            found += [(bucket, one.encode()) for bucket, one in enumerate(part.split(buckets, row["offset"]))]
-        for bucket, blob in found:
-            yield pa.RecordBatch.from_arrays([pa.array([bucket], pa.int32()), pa.array([blob], pa.binary())], schema=_IN_SCHEMA)
-    send(letters, kafka)
+                letters.append(DeadLetter(value, f"window-slices: {e}", topic, int(partition), int(offset), name))
+    return parts, letters
 
 
 class WindowProcessor(StatefulProcessor):
@@ -64,14 +57,17 @@ class WindowProcessor(StatefulProcessor):
 
     Parameters
     ----------
-    query
-        Identity of the checkpoint: names the worker's cache and the messages that are published.
+    query, name
+        Identity of the checkpoint: names the worker's cache and the messages that are published; and the query's name.
     settings
         Bounds, and whether partial windows are made.
+    kafka
+        Where what is refused goes.
     """
 
-    def __init__(self, query: str, settings: WindowsSettings) -> None:
-        self._query = query
+    def __init__(self, query: str, name: str, settings: WindowsSettings, kafka: KafkaSettings) -> None:
+        self._query, self._name = query, name
+        self._buckets, self._kafka = settings.buckets, kafka
         self._partial = settings.partial
         self._bounds = settings.bounds(settings.buckets)
 
@@ -80,16 +76,20 @@ class WindowProcessor(StatefulProcessor):
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         bucket = int(key[0])
-        told = [BucketPart.decode(blob) for frame in rows for blob in frame["part"]]
+        parts, letters = told(rows, bucket, self._buckets, self._name)
+        if bucket == 0:  # each has every message
+            send(letters, self._kafka)
+        if not parts:
+            return
         store = MapStore(self._state, mapstore.folder("open-windows", self._query, bucket))
         held = kept.load(self._query, bucket, store.meta(), store, partial=self._partial, bounds=self._bounds)
         before = _counts(held)
-        made = held.feed.take(told)
+        made = held.feed.take(parts)
         store.set_meta(kept.save(self._query, bucket, held, store))
         counted = {name: after - before[name] for name, after in _counts(held).items()}
         if any(counted.values()):
             yield _frame([{"bucket": bucket, "size": 0, "message": "", "records": b"", **counted}])
-        message = f"{self._query}/{bucket}/{max(part.offset for part in told)}"
+        message = f"{self._query}/{bucket}/{max(part.offset for part in parts)}"
         for number, windows in enumerate(made):
             if out := list(_rows(windows, bucket, f"{message}/{number}")):
                 yield _frame(out)
@@ -118,14 +118,22 @@ def _rows(windows: Made, bucket: int, message: str) -> Iterator[dict[str, Any]]:
 
 
 def windows(slices: DataFrame, query: str, name: str, settings: WindowsSettings, kafka: KafkaSettings) -> DataFrame:
-    """Rows of ``OUT_DDL`` from a stream of Kafka rows of ``window-slices``."""
-    return (
-        slices.mapInArrow(settled(lambda batches: parts(batches, settings.buckets, name, kafka)), IN_DDL)
-        .groupBy("bucket")
-        .transformWithStateInPandas(
-            statefulProcessor=WindowProcessor(query, settings),
-            outputStructType=OUT_DDL,
-            outputMode="append",
-            timeMode="None",
-        )
+    """Rows of ``OUT_DDL`` from a stream of Kafka rows of ``window-slices``.
+
+    Each bucket has every message and takes what is its own: to split them beforehand is a Python task more, which costs more than a batch
+    of a small machine's traffic.
+    """
+    from pyspark.sql import functions as F
+
+    kind = F.element_at(F.filter("headers", lambda header: header["key"] == Header.CONTENT_TYPE), -1)["value"]
+    rows = slices.select(
+        F.explode(F.array(*[F.lit(bucket) for bucket in range(settings.buckets)])).alias("bucket"),
+        kind.alias("kind"),
+        *_ROW[1:],
+    )
+    return rows.groupBy("bucket").transformWithStateInPandas(
+        statefulProcessor=WindowProcessor(query, name, settings, kafka),
+        outputStructType=OUT_DDL,
+        outputMode="append",
+        timeMode="None",
     )

@@ -50,7 +50,7 @@ def windows(log: Log, cut: list[int]) -> tuple[dict[int, Summaries], dict[str, i
             emission = meter.ingest_decoded(digests, round(log[-1][0].seen_ms))
             for part in BucketPart.of(emission, "q", bucket, BUCKETS, version):
                 offset += 1
-                found += feed.take([BucketPart.decode(part.encode()).split(1, offset)[0]])
+                found += feed.take([BucketPart.decode(part.encode()).share(0, 1, offset)])
     assert all(not len(meter.table) for meter in meters)
     return gathered(found), dict(feed.cascade.accounts.get(log[0][0].domain, {}))
 

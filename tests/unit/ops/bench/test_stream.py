@@ -35,6 +35,11 @@ def test_what_is_worked_off_steadily_leaves_the_start_out():
     assert stream.steadily(stream.Samples(at=[1.0, 2.0], done=[1, 2])) is None
 
 
+def test_what_is_worked_off_steadily_is_counted_from_batch_to_batch():
+    batches = [0] * 10 + [9000] * 9 + [18000] * 9 + [27000] * 2  # of nine seconds; the one under way at the end says nothing
+    assert stream.steadily(stream.Samples(at=[float(t) for t in range(30)], done=batches)) == 1.0
+
+
 def test_batches_without_rows_do_not_count(tmp_path: Path):
     file = tmp_path / "batches.jsonl"
     lines = [

@@ -1,0 +1,120 @@
+"""What a bucket makes of messages of ``flows.raw``: records by collector, what is refused, and the exporters' accounts. No Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from jobs.flowexport import decoder
+from jobs.flowexport.columns import FlowColumns
+from jobs.flowexport.datagrams import DatagramBatch, address_text
+from jobs.flowexport.faults import Rejected
+from jobs.flowexport.rawmessages import datagrams_of
+from jobs.flowexport.recordtable import FlowCollector
+from jobs.flowexport.rules import DecodeRules
+from jobs.flowexport.session import ExportSessions
+from jobs.runtime.dead_letter import DeadLetter
+from schemas import rawflows
+from schemas.exportedflows import PROTOCOLS
+from schemas.rawflows import CONTENT_RAW_FLOWS, RawDatagram
+
+
+class RawRow(NamedTuple):
+    """A message of ``flows.raw`` and its place."""
+
+    topic: str
+    partition: int
+    offset: int
+    kind: str
+    collector: FlowCollector
+    value: bytes
+
+
+@dataclass
+class Taken:
+    """What became of some messages beside the records.
+
+    Attributes
+    ----------
+    letters
+        What was refused, one a message: the message, or one of those of its datagrams that were refused.
+    first_us
+        Receipt of the first datagram.
+    """
+
+    query: str
+    letters: list[DeadLetter] = field(default_factory=list)
+    first_us: int = 0
+
+    def records(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[tuple[FlowCollector, FlowColumns]]:
+        """Decode messages in the order of their places, those of a collector that lie together at once."""
+        ordered = sorted(rows, key=lambda row: (row.partition, row.offset))
+        for collector, some in groupby(ordered, key=lambda row: row.collector):
+            readable = list(self._readable(some))
+            batch = datagrams_of(*(row.value for row, _ in readable))
+            if not len(batch):
+                continue
+            earliest = min(batch.received_us)
+            self.first_us = min(self.first_us, earliest) if self.first_us else earliest
+            refused: list[Rejected] = []
+            for piece in decoder.decode(batch, sessions, rules):
+                refused += piece.rejected
+                if len(piece.flows):
+                    yield collector, piece.flows
+            self._refuse(readable, batch, refused)
+
+    def _readable(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, int]]:
+        """Messages that are some, and how many datagrams each has."""
+        for row in rows:
+            try:
+                if row.kind != CONTENT_RAW_FLOWS:
+                    raise rawflows.RawFlowsError(f"has content type {row.kind!r}, not {CONTENT_RAW_FLOWS!r}")
+                n = len(rawflows.decode(row.value))
+            except rawflows.RawFlowsError as e:
+                self.letters.append(DeadLetter(row.value, f"raw-flows: the message {e}", row.topic, row.partition, row.offset, self.query))
+                continue
+            if n:  # else a heartbeat
+                yield row, n
+
+    def _refuse(self, rows: list[tuple[RawRow, int]], batch: DatagramBatch, refused: list[Rejected]) -> None:
+        """One letter for each message: its datagrams that were not decoded wholly."""
+        by_number = {one.datagram: one for one in refused}
+        first = 0
+        for row, n in rows:
+            mine = [number for number in range(first, first + n) if number in by_number]
+            first += n
+            if not mine:
+                continue
+            fault = by_number[mine[0]]
+            sender = address_text(batch.senders[mine[0]])
+            reason = f"{fault.reason}: byte {fault.at} of a datagram of {sender}; {len(mine)} of {n} datagrams of the message refused"
+            value = rawflows.encode([_datagram(batch, number) for number in mine])
+            self.letters.append(DeadLetter(value, reason, row.topic, row.partition, row.offset, self.query))
+
+
+def _datagram(batch: DatagramBatch, number: int) -> RawDatagram:
+    at, end = batch.offsets[number : number + 2]
+    return RawDatagram(
+        batch.data[at:end], batch.senders[number], batch.ports[number], 0, batch.received_us[number], batch.kept_of[number], 0
+    )
+
+
+def accounts(sessions: ExportSessions, since_us: int, about: dict[str, Any]) -> str:
+    """Cumulative counts of exporters that were heard of since a time, a JSON object a line; the last line is of what belongs to none."""
+    lines = []
+    for key, session in reversed(sessions.known.items()):
+        if session.seen_us < since_us:
+            break
+        whose = {
+            "exporter": address_text(session.exporter),
+            "sender": address_text(key.sender),
+            "export_protocol": PROTOCOLS.get(key.version, str(key.version)),
+            "exporter_domain": key.domain,
+        }
+        lines.append(json.dumps({**about, **whose, **session.account()}))
+    if sessions.counts:
+        lines.append(json.dumps({**about, "exporter": "", **sessions.counts}))
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""The query ``netflow``: ``flows.raw`` -> records -> owners -> scores -> ``flows.enriched``, ``flows.accounts``, ``dead-letter``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from infra import log
+from infra.config import Settings
+from jobs.runtime import checkpoints, inputs
+from jobs.runtime.kafka import read_topic
+from jobs.runtime.outgoing import KAFKA_DDL, write
+from jobs.runtime.workers import pool, settled
+from jobs.scoring.serving import Served, serve
+from jobs.scoring.tracking import ModelMissingError
+from jobs.sources.netflow.lookups import Lookups
+from jobs.sources.netflow.publish import publish
+from jobs.sources.netflow.settings import ExportedFlowSettings
+from jobs.sources.netflow.stateful import STATE_VERSION, exported
+from schemas.exportedflows import EXPORTED_FLOWS
+from schemas.rawflows import FLOWS_RAW
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+NAME = "netflow"
+LOG = log.get("jobs.sources.netflow.query")
+
+
+def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    """Start the query, with the champion where there is one.
+
+    Raises
+    ------
+    ModelError
+        The champion cannot score.
+    CheckpointError
+        The checkpoint is of another version of the state or other buckets, or of a topic that was deleted.
+    """
+    own = settings.section(ExportedFlowSettings)
+    champion = _champion(spark, settings)
+    place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets})
+    inputs.settle(place, NAME, settings.topic(FLOWS_RAW.name), settings, fail_on_data_loss=own.fail_on_data_loss)
+    prefix = settings.kafka.topic_prefix
+    with pool(spark, NAME):  # exporters and claims stay where they are
+        messages = read_topic(
+            spark,
+            settings,
+            FLOWS_RAW,
+            starting=own.starting_offsets,
+            most=own.max_offsets_per_trigger,
+            fail_on_data_loss=own.fail_on_data_loss,
+        )
+        rows = exported(messages, place.id, NAME, own, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), prefix)
+        out = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value if champion else None, Lookups(), prefix)), KAFKA_DDL)
+        return write(out, settings, NAME, place, own.trigger_ms)
+
+
+def _champion(spark: SparkSession, settings: Settings) -> Served | None:
+    """The model in force; None, with a warning, where none was ever promoted: a collector collects without one."""
+    try:
+        return serve(spark, settings, EXPORTED_FLOWS)
+    except ModelMissingError as e:
+        LOG.warning("exported flows are not scored", why=str(e), next=e.hint)
+        return None

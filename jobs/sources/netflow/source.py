@@ -1,0 +1,40 @@
+"""The source of flow exporters: datagrams of NetFlow, IPFIX and sFlow to exported flows, enriched, stored and alerted about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from infra.config import Settings
+from infra.sources import Query, Source
+from jobs.sinks.queries import stored
+from jobs.sources.netflow.settings import ExportedFlowSettings
+from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
+from schemas.rawflows import FLOWS_RAW
+from sensors.netflow.settings import ExporterSensorSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+_SWITCH = "exported_flows.enabled"
+
+
+def _netflow(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    from jobs.sources.netflow import query
+
+    return query.start(spark, settings)
+
+
+SOURCE = Source(
+    name="netflow",
+    title="Flows that routers export: NetFlow, IPFIX and sFlow.",
+    sections={"netflow": ExporterSensorSettings, "exported_flows": ExportedFlowSettings},
+    topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS),
+    records=(EXPORTED_FLOWS,),
+    queries=(
+        Query("netflow", _netflow, (FLOWS_RAW,), switch=_SWITCH),
+        *(replace(query, switch=_SWITCH) for query in stored(EXPORTED_FLOWS)),
+    ),
+    modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
+)

@@ -1,0 +1,146 @@
+"""Datagrams on a real broker to exported flows in the stores: the stream says what one call says, wherever it stops."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from kafka import KafkaProducer
+
+from infra.config import Settings
+from infra.kafka import topics
+from infra.kafka.client import client_options
+from jobs.flowexport.datagrams import address16
+from jobs.runtime import lake
+from jobs.sources.netflow import query
+from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
+from schemas.rawflows import CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
+from schemas.topics import DEAD_LETTER
+from sensors.netflow.encoding import RawFlowEncoder
+from sensors.netflow.streams import raw_datagram
+from tests.champions import promote_any
+from tests.integration.sinkbench import drain as run_through
+from tests.integration.sinkbench import run as sql
+from tests.integration.test_meter_stream import drain
+from tests.unit.flowexport import wire
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.integration, pytest.mark.spark]
+
+NOW_US = wire.NOW * 1_000_000
+HEADERS = [("content-type", CONTENT_RAW_FLOWS.encode()), ("sensor", b"collector"), ("domain", b"site")]
+
+
+@pytest.fixture
+def ready(settings: Callable[..., Settings], kafka_server: str, database: dict[str, Any], home: Path) -> Settings:
+    """Settings of a test alone, its topics made; no model."""
+    made = settings(
+        kafka={"bootstrap_servers": kafka_server},
+        exported_flows={"enabled": True},
+        hot=database,
+        alerts=database,
+        lake={"path": str(home / "lake" / "flows"), "trigger_ms": 0},
+    )
+    topics.ensure(made)
+    return made
+
+
+def datagram(payload: bytes, exporter: str = "192.0.2.1", after_s: float = 0.0) -> RawDatagram:
+    return raw_datagram(payload, address16(exporter), 50_000, 2055, NOW_US + round(after_s * 1e6))
+
+
+def send(settings: Settings, datagrams: Sequence[RawDatagram]) -> None:
+    """As the sensor sends them."""
+    producer = KafkaProducer(**client_options(settings.kafka))
+    topic = settings.topic(FLOWS_RAW.name)
+    partitions = len(producer.partitions_for(topic))
+    for partition, value, _ in RawFlowEncoder().split(datagrams, partitions):
+        producer.send(topic, value, partition=partition, headers=HEADERS).get(10)
+    producer.close()
+
+
+def published(settings: Settings) -> list[dict[str, Any]]:
+    messages = list(drain(settings, FLOWS_ENRICHED.name))
+    rows = [row for message in messages for row in pa.ipc.open_stream(message.value).read_all().to_pylist()]
+    assert len({row["flow_id"] for row in rows}) == len(rows)
+    return rows
+
+
+def accounts(settings: Settings) -> dict[tuple[str, str], dict[str, Any]]:
+    """The newest account of each exporter and protocol."""
+    lines = [json.loads(line) for message in drain(settings, FLOW_ACCOUNTS.name) for line in message.value.splitlines()]
+    return {
+        (line["exporter"], line["export_protocol"]): line for line in sorted(lines, key=lambda line: line["version"]) if line["exporter"]
+    }
+
+
+@pytest.mark.timeout(300)
+def test_every_record_once_in_the_stores_through_a_restart(spark: SparkSession, ready: Settings) -> None:
+    flows = [wire.plain(f"10.0.{n // 250}.{n % 250 + 1}", size=1000 + n) for n in range(600)]
+    template = wire.templates9(wire.template(256, wire.PLAIN))
+    first = [datagram(wire.v9(wire.data(256, *flows[:20]), sequence=1))]  # before its template
+    first += [datagram(wire.v9(template, sequence=2)), datagram(wire.v9(wire.data(256, *flows[20:300]), sequence=3))]
+    second = [datagram(wire.v9(wire.data(256, *flows[300:]), sequence=5), after_s=1)]  # one was lost; the template is known
+    second += [datagram(wire.v5([wire.v5_record(f"10.9.0.{n}") for n in range(1, 31)]), exporter="198.51.100.7", after_s=1)]
+    send(ready, first)
+    run_through(query.start, spark, ready)
+    send(ready, second)
+    run_through(query.start, spark, ready)
+    rows = published(ready)
+    assert sorted(row["bytes"] for row in rows if row["export_protocol"] == "netflow-v9") == list(range(1000, 1600))
+    assert sum(row["export_protocol"] == "netflow-v5" for row in rows) == 30
+    assert {(row["sensor_id"], row["domain"], row["model_version"], row["predicted_label"]) for row in rows} == {
+        ("collector", "site", "", 0)
+    }
+    assert sum("delayed" in row["marks"] for row in rows) == 20
+    found = accounts(ready)
+    assert found["192.0.2.1", "netflow-v9"]["lost"] == 1
+    assert found["192.0.2.1", "netflow-v9"]["waiting_sets"] == 0
+    assert found["198.51.100.7", "netflow-v5"]["lost"] == 0
+
+    for one in ready.catalogue.source("netflow").queries:
+        if one.stores & {"lake", "hot"}:
+            run_through(one.start, spark, ready)
+    ((count, size),) = sql(ready.hot, "SELECT count(*), sum(bytes) FROM exported_flows WHERE export_protocol = 'netflow-v9'")
+    assert (count, size) == (600, sum(range(1000, 1600)))
+    stored = lake.dataset(lake.location(ready, EXPORTED_FLOWS)).to_table()
+    assert sorted(stored["flow_id"].to_pylist()) == sorted(row["flow_id"] for row in rows)
+
+
+@pytest.mark.timeout(200)
+def test_what_two_exporters_see_counts_once_and_is_scored(spark: SparkSession, ready: Settings) -> None:
+    promote_any(ready, EXPORTED_FLOWS, ("duration", "scaled_bytes"))
+    template = wire.templates10(wire.template(300, (*wire.PLAIN[:-2], (150, 4), (151, 4))))
+    times = struct.pack(">II", wire.NOW - 5, wire.NOW - 1)
+    flows = [wire.plain(f"10.0.0.{n}")[:-8] + times for n in range(1, 101)]
+    send(ready, [datagram(wire.ipfix(template, wire.data(300, *flows)), exporter) for exporter in ("192.0.2.1", "192.0.2.2")])
+    run_through(query.start, spark, ready)
+    rows = published(ready)
+    assert len(rows) == 200
+    whose = [row["duplicate_of"] for row in rows]
+    assert whose.count(None) == 100
+    assert len(set(whose)) == 2, "of one exporter all are duplicates"
+    assert {row["model_version"] for row in rows} == {"1"}
+
+
+@pytest.mark.timeout(200)
+def test_what_cannot_be_read_goes_aside_and_the_rest_goes_on(spark: SparkSession, ready: Settings) -> None:
+    good, bad = datagram(wire.v5([wire.v5_record()])), datagram(b"\x00\x05 damaged", "203.0.113.9")
+    send(ready, [bad._replace(stream=0), good._replace(stream=0)])
+    producer = KafkaProducer(**client_options(ready.kafka))
+    producer.send(ready.topic(FLOWS_RAW.name), b"no message", headers=HEADERS, partition=0).get(10)
+    producer.close()
+    run_through(query.start, spark, ready)
+    assert len(published(ready)) == 1
+    reasons = sorted(dict(letter.headers)["reason"].decode() for letter in drain(ready, DEAD_LETTER.name))
+    assert len(reasons) == 2
+    assert reasons[0].startswith("raw-flows: ")
+    assert reasons[1].startswith("short_")
+    assert "203.0.113.9" in reasons[1]
