@@ -1,0 +1,180 @@
+"""Country, place and autonomous system of an address, from databases in the MaxMind DB format.
+
+The format: https://maxmind.github.io/MaxMind-DB/. Fields are those of GeoLite2 and of the databases that follow it; flat ones
+(``country_code``, ``autonomous_system_number``) are read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from infra import log
+from infra.errors import ConfigError
+from infra.names import printable
+from jobs.enriching.reloading import WatchedFile
+from jobs.enriching.settings import GeoIpSettings
+
+if TYPE_CHECKING:
+    from maxminddb import Reader
+
+_log = log.get(__name__)
+
+
+class Place(NamedTuple):
+    """Where an address is, and whose; ``None``: not known."""
+
+    country: str | None = None  # ISO 3166-1, two letters
+    city: str | None = None  # in English
+    latitude: float | None = None  # degrees, WGS 84
+    longitude: float | None = None
+    asn: int | None = None
+    as_org: str | None = None
+
+
+NOWHERE = Place()
+
+
+class Places(Protocol):
+    """What tells places."""
+
+    def place(self, address: IPv4Address | IPv6Address) -> Place: ...
+
+    def look(self) -> bool:
+        """Read changed files again; whether there are new answers."""
+
+
+class NoPlaces:
+    """Knows nothing."""
+
+    def place(self, _address: IPv4Address | IPv6Address) -> Place:
+        return NOWHERE
+
+    def look(self) -> bool:
+        return False
+
+
+class DatabasePlaces:
+    """Places from files.
+
+    Parameters
+    ----------
+    settings
+        At least one of the two files is named.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing or damaged, or the package maxminddb is not installed.
+    """
+
+    def __init__(self, settings: GeoIpSettings) -> None:
+        named = {"geoip.database_path": settings.database_path, "geoip.asn_database_path": settings.asn_database_path}
+        self._files = [WatchedFile(path, f"enrichment.{name}", _open) for name, path in named.items() if path]
+
+    def place(self, address: IPv4Address | IPv6Address) -> Place:
+        """What the files say together; the first that knows a thing counts."""
+        found = NOWHERE
+        for file in self._files:
+            record = _record(file.content, address)
+            if record:
+                found = _together(found, read_place(record))
+        return found
+
+    def look(self) -> bool:
+        return any([file.look() for file in self._files])  # a list: each is to be looked at
+
+
+def _open(path: Path) -> Reader:
+    try:
+        import maxminddb
+    except ImportError as e:
+        raise ConfigError("databases of places need the package maxminddb, which is not installed", "pip install maxminddb") from e
+    try:
+        return maxminddb.open_database(str(path))
+    except maxminddb.InvalidDatabaseError as e:
+        raise ValueError(f"no database in the MaxMind DB format: {e}") from e
+
+
+def _record(reader: Reader, address: IPv4Address | IPv6Address) -> Mapping[str, Any] | None:
+    if address.version == 6 and reader.metadata().ip_version == 4:
+        return None
+    found = reader.get(address)
+    return found if isinstance(found, Mapping) else None
+
+
+def _together(first: Place, second: Place) -> Place:
+    return Place(*(a if a is not None else b for a, b in zip(first, second, strict=True)))
+
+
+def read_place(record: Mapping[str, Any]) -> Place:
+    """A record of a database as a place; what is of an unexpected kind counts as not known."""
+    country = _of(record, "country", "iso_code") or _of(record, "registered_country", "iso_code")
+    return Place(
+        _text(country or record.get("country_code")),
+        _text(_of(record, "city", "names", "en") or record.get("city")),
+        _number(_of(record, "location", "latitude") or record.get("latitude")),
+        _number(_of(record, "location", "longitude") or record.get("longitude")),
+        _whole(record.get("autonomous_system_number")),
+        _text(record.get("autonomous_system_organization")),
+    )
+
+
+def _of(record: Any, *path: str) -> Any:
+    for key in path:
+        if not isinstance(record, Mapping):
+            return None
+        record = record.get(key)
+    return record
+
+
+def _text(value: Any) -> str | None:
+    return printable(value) if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+class PackagedPlaces:
+    """Countries and the names of autonomous systems from the package geoip2fast, which brings a database along."""
+
+    def __init__(self) -> None:
+        from geoip2fast import GeoIP2Fast
+
+        self._database = GeoIP2Fast()
+
+    def place(self, address: IPv4Address | IPv6Address) -> Place:
+        found = self._database.lookup(str(address))
+        if found.is_private:
+            return NOWHERE
+        country = _text(found.country_code)
+        return Place(country=None if country == "--" else country, as_org=_text(found.asn_name))
+
+    def look(self) -> bool:
+        return False
+
+
+def places(settings: GeoIpSettings) -> Places:
+    """What the settings name; without files the package geoip2fast, where it is installed.
+
+    Raises
+    ------
+    ConfigError
+        See :class:`DatabasePlaces`.
+    """
+    if not settings.enabled:
+        return NoPlaces()
+    if settings.database_path or settings.asn_database_path:
+        return DatabasePlaces(settings)
+    try:
+        return PackagedPlaces()
+    except ImportError:
+        _log.info("places stay empty: no file is named", settings="enrichment.geoip.database_path, enrichment.geoip.asn_database_path")
+        return NoPlaces()
