@@ -1,4 +1,4 @@
-"""Questions to the APIs of clouds: which machines do we have, with which addresses?"""
+"""Questions to the APIs of clouds: which machines we have, with which addresses."""
 
 from __future__ import annotations
 

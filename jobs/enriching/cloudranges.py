@@ -120,7 +120,7 @@ class CloudRanges:
 
     def look(self) -> bool:
         """Read changed files again; whether there are new answers."""
-        changed = any([file.look() for file in self._files])  # a list: each is to be looked at
+        changed = sum(file.look() for file in self._files) > 0
         if changed:
             self._build()
         return changed

@@ -86,7 +86,7 @@ class FactBook:
         if now - self._looked < self._every:
             return
         self._looked = now
-        if any([self._places.look(), self._ranges.look()]):  # a list: both are to be looked at
+        if self._places.look() + self._ranges.look():
             self._known.clear()
 
     def _learn(self, addresses: list[bytes]) -> list[AddressFacts]:

@@ -84,7 +84,7 @@ class DatabasePlaces:
         return found
 
     def look(self) -> bool:
-        return any([file.look() for file in self._files])  # a list: each is to be looked at
+        return sum(file.look() for file in self._files) > 0
 
 
 def _open(path: Path) -> Reader:

@@ -78,9 +78,7 @@ def _gcp_addresses(found: Mapping[str, Any]) -> Iterator[str | None]:
         yield from (access.get("externalIpv6") for access in interface.get("ipv6AccessConfigs", ()))
 
 
-def _each(
-    addresses: Iterable[str | None], cloud: str, region: str, service: str, name: str, identifier: str
-) -> Iterator[CloudMachine]:
+def _each(addresses: Iterable[str | None], cloud: str, region: str, service: str, name: str, identifier: str) -> Iterator[CloudMachine]:
     for text in dict.fromkeys(a for a in addresses if a):
         yield CloudMachine(packed(text), cloud, region, service, printable(name), identifier)
 

@@ -75,10 +75,14 @@ class RedisNames:
 
     def get(self, address: str) -> SharedName | None:
         """What another process found."""
-        found: list[Any] | None = self._try(lambda: self._client.pipeline(transaction=False).get(_key(address)).pttl(_key(address)).execute())
+        found = self._try(lambda: self._found(_key(address)))
         if not found or found[0] is None or found[1] <= 0:
             return None
         return SharedName(printable(found[0].decode("utf-8", "backslashreplace"))[:253], found[1] / 1000)
+
+    def _found(self, key: str) -> list[Any]:
+        asked: list[Any] = self._client.pipeline(transaction=False).get(key).pttl(key).execute()
+        return asked
 
     def put(self, address: str, name: SharedName) -> None:
         """Tell the others."""

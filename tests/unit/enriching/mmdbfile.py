@@ -53,13 +53,15 @@ def write(path: Path, records: Mapping[str, Mapping[str, Any]], version: int = 6
         return count if record is None else record if isinstance(record, int) else count + 16 + record[1]
 
     tree = b"".join(struct.pack(">II", pointer(left), pointer(right)) for left, right in nodes)
-    metadata = _field(7, 7) + b"".join(
+    metadata = _field(7, 9) + b"".join(
         encoded(name) + value
         for name, value in {
             "node_count": encoded(count),
             "record_size": encoded(32, 5),
             "ip_version": encoded(version, 5),
             "database_type": encoded("Test"),
+            "languages": encoded(["en"]),
+            "description": encoded({"en": "of a test"}),
             "binary_format_major_version": encoded(2, 5),
             "binary_format_minor_version": encoded(0, 5),
             "build_epoch": encoded(1_700_000_000, 9),

@@ -59,7 +59,7 @@ def test_a_missing_or_damaged_file_is_named_at_the_start(tmp_path: Path, content
     path = tmp_path / "city.mmdb"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match="enrichment.geoip.database_path: .*city.mmdb: ") as error:
+    with pytest.raises(ConfigError, match=r"enrichment.geoip.database_path: .*city.mmdb: ") as error:
         places(GeoIpSettings(database_path=str(path)))
     assert "enrichment.geoip.database_path" in error.value.hint
 

@@ -14,6 +14,7 @@ from schemas.exportedflows import CLIENT_EVIDENCE, CLIENTS, SERVICE_EVIDENCE
 
 TABLE = ServiceTable()
 SYN, ACK, FIN = 2, 16, 1
+BIFLOW = FlowMark.BIFLOW
 
 
 def flows(*records: dict[str, Any], names: tuple[str, ...] = ("",)) -> FlowColumns:
@@ -36,10 +37,16 @@ def found(record: dict[str, Any], names: tuple[str, ...] = ("",), table: Service
     ("record", "expected"),
     [
         # the exporter says it
-        ({"marks": FlowMark.BIFLOW, "sport": 40_000, "dport": 443}, ("source", "biflow", "https", "service", 443, 1)),
-        ({"marks": FlowMark.BIFLOW, "sport": 443, "dport": 40_000}, ("source", "biflow", "", "", 40_000, 1)),
-        ({"marks": FlowMark.BIFLOW, "biflow_direction": 2, "sport": 22, "dport": 40_000}, ("destination", "biflow", "ssh", "service", 22, -1)),
-        ({"marks": FlowMark.BIFLOW, "biflow_direction": 3, "sport": 22, "dport": 40_000}, ("destination", "service", "ssh", "service", 22, -1)),
+        ({"marks": BIFLOW, "sport": 40_000, "dport": 443}, ("source", "biflow", "https", "service", 443, 1)),
+        ({"marks": BIFLOW, "sport": 443, "dport": 40_000}, ("source", "biflow", "", "", 40_000, 1)),
+        (
+            {"marks": FlowMark.BIFLOW, "biflow_direction": 2, "sport": 22, "dport": 40_000},
+            ("destination", "biflow", "ssh", "service", 22, -1),
+        ),
+        (
+            {"marks": FlowMark.BIFLOW, "biflow_direction": 3, "sport": 22, "dport": 40_000},
+            ("destination", "service", "ssh", "service", 22, -1),
+        ),
         ({"biflow_direction": 1, "sport": 22, "dport": 40_000}, ("source", "biflow", "", "", 40_000, 1)),
         # flags
         ({"tcp_flags": SYN, "sport": 443, "dport": 50_000}, ("source", "flags", "", "", 50_000, 1)),
