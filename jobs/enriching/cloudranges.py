@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,7 +107,7 @@ class CloudRanges:
             path = getattr(settings, provider).ranges_path
             if path:
                 name = f"enrichment.cloud.{provider}.ranges_path"
-                self._files.append(WatchedFile(path, name, lambda file, provider=provider: read_ranges(file, provider)))
+                self._files.append(WatchedFile(path, name, partial(read_ranges, provider=provider)))
         self._build()
 
     def _build(self) -> None:

@@ -6,7 +6,6 @@ The format: https://maxmind.github.io/MaxMind-DB/. Fields are those of GeoLite2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -80,36 +79,43 @@ class DatabasePlaces:
         for file in self._files:
             record = _record(file.content, address)
             if record:
-                found = _together(found, read_place(record))
+                said = read_place(record)
+                found = said if found is NOWHERE else _together(found, said)
         return found
 
     def look(self) -> bool:
         return sum(file.look() for file in self._files) > 0
 
 
-def _open(path: Path) -> Reader:
+class _Database(NamedTuple):
+    reader: Reader
+    ipv4_only: bool
+
+
+def _open(path: Path) -> _Database:
     try:
         import maxminddb
     except ImportError as e:
         raise ConfigError("databases of places need the package maxminddb, which is not installed", "pip install maxminddb") from e
     try:
-        return maxminddb.open_database(str(path))
+        reader = maxminddb.open_database(str(path))
     except maxminddb.InvalidDatabaseError as e:
         raise ValueError(f"no database in the MaxMind DB format: {e}") from e
+    return _Database(reader, reader.metadata().ip_version == 4)
 
 
-def _record(reader: Reader, address: IPv4Address | IPv6Address) -> Mapping[str, Any] | None:
-    if address.version == 6 and reader.metadata().ip_version == 4:
+def _record(database: _Database, address: IPv4Address | IPv6Address) -> dict[str, Any] | None:
+    if database.ipv4_only and address.version == 6:
         return None
-    found = reader.get(address)
-    return found if isinstance(found, Mapping) else None
+    found = database.reader.get(address)
+    return found if isinstance(found, dict) else None
 
 
 def _together(first: Place, second: Place) -> Place:
-    return Place(*(a if a is not None else b for a, b in zip(first, second, strict=True)))
+    return Place._make([b if a is None else a for a, b in zip(first, second, strict=True)])
 
 
-def read_place(record: Mapping[str, Any]) -> Place:
+def read_place(record: dict[str, Any]) -> Place:
     """A record of a database as a place; what is of an unexpected kind counts as not known."""
     country = _of(record, "country", "iso_code") or _of(record, "registered_country", "iso_code")
     return Place(
@@ -124,7 +130,7 @@ def read_place(record: Mapping[str, Any]) -> Place:
 
 def _of(record: Any, *path: str) -> Any:
     for key in path:
-        if not isinstance(record, Mapping):
+        if not isinstance(record, dict):
             return None
         record = record.get(key)
     return record

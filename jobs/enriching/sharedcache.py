@@ -81,8 +81,10 @@ class RedisNames:
         return SharedName(printable(found[0].decode("utf-8", "backslashreplace"))[:253], found[1] / 1000)
 
     def _found(self, key: str) -> list[Any]:
-        asked: list[Any] = self._client.pipeline(transaction=False).get(key).pttl(key).execute()
-        return asked
+        asked = self._client.pipeline(transaction=False)
+        asked.get(key)
+        asked.pttl(key)
+        return list(asked.execute())
 
     def put(self, address: str, name: SharedName) -> None:
         """Tell the others."""

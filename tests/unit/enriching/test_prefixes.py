@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.networks import network
@@ -23,6 +23,7 @@ _ADDRESSES = st.lists(
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(st.one_of(_V4, _V6), max_size=20), _ADDRESSES)
 def test_the_longest_prefix_is_found(networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network], addresses: list[bytes]) -> None:
     table = PrefixTable((n, i) for i, n in enumerate(networks))
