@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,10 +93,20 @@ class Enricher:
 
     def _columns(self, addresses: Sequence[bytes], facts: Sequence[AddressFacts]) -> dict[str, pa.Array]:
         """Of each address, once."""
-        rows = zip(self._hostnames(addresses, facts), (f.place for f in facts), (f.cloud for f in facts), strict=True)
-        values: Iterable[tuple[Any, ...]] = zip(*((name, *place, *cloud) for name, place, cloud in rows), strict=True)
-        columns = list(values) or [()] * len(END_COLUMNS)
-        return {name: pa.array(column, kind) for (name, kind), column in zip(END_COLUMNS.items(), columns, strict=True)}
+        places, clouds = [f.place for f in facts], [f.cloud for f in facts]
+        values: dict[str, list[Any]] = {
+            "hostname": self._hostnames(addresses, facts),
+            "country": [p.country for p in places],
+            "city": [p.city for p in places],
+            "latitude": [p.latitude for p in places],
+            "longitude": [p.longitude for p in places],
+            "asn": [p.asn for p in places],
+            "as_org": [p.as_org for p in places],
+            "cloud": [c.cloud for c in clouds],
+            "cloud_region": [c.region for c in clouds],
+            "cloud_service": [c.service for c in clouds],
+        }
+        return {name: pa.array(values[name], kind) for name, kind in END_COLUMNS.items()}
 
     def _hostnames(self, addresses: Sequence[bytes], facts: Sequence[AddressFacts]) -> list[str | None]:
         names = [f.instance for f in facts]

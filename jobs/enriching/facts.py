@@ -10,7 +10,7 @@ from infra.networks import network
 from jobs.enriching.addresses import NO_ADDRESS, as_ip, as_matrix
 from jobs.enriching.cloudranges import CloudPlace, CloudRanges
 from jobs.enriching.generations import GenerationCache
-from jobs.enriching.geo import Place, places
+from jobs.enriching.geo import GeoPlace, places
 from jobs.enriching.inventory import Inventory
 from jobs.enriching.prefixes import PrefixTable
 from jobs.enriching.settings import EnrichmentSettings
@@ -28,11 +28,11 @@ class AddressFacts(NamedTuple):
     internal: bool
     named: bool  # it may have a name in DNS
     instance: str | None  # name of our own machine in a cloud
-    place: Place
+    place: GeoPlace
     cloud: CloudPlace
 
 
-NO_FACTS = AddressFacts(False, False, None, Place(), CloudPlace())
+NO_FACTS = AddressFacts(False, False, None, GeoPlace(), CloudPlace())
 
 
 class FactBook:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 
-class Place(NamedTuple):
+class GeoPlace(NamedTuple):
     """Where an address is, and whose; ``None``: not known."""
 
     country: str | None = None  # ISO 3166-1, two letters
@@ -33,13 +33,13 @@ class Place(NamedTuple):
     as_org: str | None = None
 
 
-NOWHERE = Place()
+NOWHERE = GeoPlace()
 
 
-class Places(Protocol):
+class GeoSource(Protocol):
     """What tells places."""
 
-    def place(self, address: IPv4Address | IPv6Address) -> Place: ...
+    def place(self, address: IPv4Address | IPv6Address) -> GeoPlace: ...
 
     def look(self) -> bool:
         """Read changed files again; whether there are new answers."""
@@ -48,7 +48,7 @@ class Places(Protocol):
 class NoPlaces:
     """Knows nothing."""
 
-    def place(self, _address: IPv4Address | IPv6Address) -> Place:
+    def place(self, _address: IPv4Address | IPv6Address) -> GeoPlace:
         return NOWHERE
 
     def look(self) -> bool:
@@ -56,7 +56,7 @@ class NoPlaces:
 
 
 class DatabasePlaces:
-    """Places from files.
+    """GeoSource from files.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class DatabasePlaces:
         named = {"geoip.database_path": settings.database_path, "geoip.asn_database_path": settings.asn_database_path}
         self._files = [WatchedFile(path, f"enrichment.{name}", _open) for name, path in named.items() if path]
 
-    def place(self, address: IPv4Address | IPv6Address) -> Place:
+    def place(self, address: IPv4Address | IPv6Address) -> GeoPlace:
         """What the files say together; the first that knows a thing counts."""
         found = NOWHERE
         for file in self._files:
@@ -87,12 +87,12 @@ class DatabasePlaces:
         return sum(file.look() for file in self._files) > 0
 
 
-class _Database(NamedTuple):
+class _GeoDatabase(NamedTuple):
     reader: Reader
     ipv4_only: bool
 
 
-def _open(path: Path) -> _Database:
+def _open(path: Path) -> _GeoDatabase:
     try:
         import maxminddb
     except ImportError as e:
@@ -101,24 +101,24 @@ def _open(path: Path) -> _Database:
         reader = maxminddb.open_database(str(path))
     except maxminddb.InvalidDatabaseError as e:
         raise ValueError(f"no database in the MaxMind DB format: {e}") from e
-    return _Database(reader, reader.metadata().ip_version == 4)
+    return _GeoDatabase(reader, reader.metadata().ip_version == 4)
 
 
-def _record(database: _Database, address: IPv4Address | IPv6Address) -> dict[str, Any] | None:
+def _record(database: _GeoDatabase, address: IPv4Address | IPv6Address) -> dict[str, Any] | None:
     if database.ipv4_only and address.version == 6:
         return None
     found = database.reader.get(address)
     return found if isinstance(found, dict) else None
 
 
-def _together(first: Place, second: Place) -> Place:
-    return Place._make([b if a is None else a for a, b in zip(first, second, strict=True)])
+def _together(first: GeoPlace, second: GeoPlace) -> GeoPlace:
+    return GeoPlace._make([b if a is None else a for a, b in zip(first, second, strict=True)])
 
 
-def read_place(record: dict[str, Any]) -> Place:
+def read_place(record: dict[str, Any]) -> GeoPlace:
     """A record of a database as a place; what is of an unexpected kind counts as not known."""
     country = _of(record, "country", "iso_code") or _of(record, "registered_country", "iso_code")
-    return Place(
+    return GeoPlace(
         _text(country or record.get("country_code")),
         _text(_of(record, "city", "names", "en") or record.get("city")),
         _number(_of(record, "location", "latitude") or record.get("latitude")),
@@ -156,18 +156,18 @@ class PackagedPlaces:
 
         self._database = GeoIP2Fast()
 
-    def place(self, address: IPv4Address | IPv6Address) -> Place:
+    def place(self, address: IPv4Address | IPv6Address) -> GeoPlace:
         found = self._database.lookup(str(address))
         if found.is_private:
             return NOWHERE
         country = _text(found.country_code)
-        return Place(country=None if country == "--" else country, as_org=_text(found.asn_name))
+        return GeoPlace(country=None if country == "--" else country, as_org=_text(found.asn_name))
 
     def look(self) -> bool:
         return False
 
 
-def places(settings: GeoIpSettings) -> Places:
+def places(settings: GeoIpSettings) -> GeoSource:
     """What the settings name; without files the package geoip2fast, where it is installed.
 
     Raises

@@ -14,7 +14,7 @@ from infra import log
 from infra.errors import one_line
 from jobs.enriching.addresses import as_ip
 from jobs.enriching.generations import GenerationCache
-from jobs.enriching.pacing import Pace
+from jobs.enriching.pacing import LookupPace
 from jobs.enriching.resolving import LookupFailed, Resolver
 from jobs.enriching.settings import DnsSettings
 from jobs.enriching.sharedcache import SharedName, SharedNames
@@ -77,7 +77,7 @@ class HostNames:
     ) -> None:
         self._settings, self._resolver, self._shared, self._clock = settings, resolver, shared, clock
         self._known: GenerationCache[bytes, KnownName] = GenerationCache(entries)
-        self._pace = Pace(settings.lookups_per_second)
+        self._pace = LookupPace(settings.lookups_per_second)
         # More threads than lookups can be under way at that pace would only wait.
         self._most = min(settings.max_concurrent_lookups, math.ceil(settings.lookups_per_second * settings.timeout_ms / 1000) + 1)
         self._changed = threading.Condition()

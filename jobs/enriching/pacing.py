@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class LookupPace:
     """Tells each caller how long to wait, so that ``per_second`` acts are begun in a second; after a pause, those of a tenth at once.
 
     Parameters

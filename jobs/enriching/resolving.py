@@ -45,7 +45,7 @@ class DnsResolver:
             raise ConfigError("enrichment.dns.resolver: system: /etc/resolv.conf names no server", hint) from e
         if server:
             self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
-        self._resolver.timeout = self._resolver.lifetime = settings.timeout_ms / 1000
+        self._patience = settings.timeout_ms / 1000
 
     def name(self, address: IPv4Address | IPv6Address) -> str | None:
         """The name; of several, the first in the order of the alphabet, so that it does not change from question to question.
@@ -63,7 +63,7 @@ class DnsResolver:
         from dns import exception, resolver, reversename
 
         try:
-            answer = self._resolver.resolve(reversename.from_address(str(address)), "PTR", search=False)
+            answer = self._resolver.resolve(reversename.from_address(str(address)), "PTR", search=False, lifetime=self._patience)
             names = [record.target.to_text(omit_final_dot=True).lower() for record in answer]
         except (resolver.NXDOMAIN, resolver.NoAnswer):
             return None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.enriching.generations import GenerationCache
-from jobs.enriching.pacing import Pace
+from jobs.enriching.pacing import LookupPace
 from tests.unit.enriching.endpoints import Clock
 
 
@@ -37,10 +37,10 @@ def test_what_is_asked_for_stays() -> None:
 
 def test_a_pace_is_kept() -> None:
     clock = Clock()
-    pace = Pace(10, clock)
+    pace = LookupPace(10, clock)
     waits = [pace.wait() for _ in range(5)]
     assert [round(w, 6) for w in waits] == [0, 0, 0.1, 0.2, 0.3]
     clock.now += 100  # what was not used is not saved up
     assert [round(pace.wait(), 6) for _ in range(4)] == [0, 0, 0.1, 0.2]
-    slow = Pace(0.1, clock)
+    slow = LookupPace(0.1, clock)
     assert [round(slow.wait(), 6) for _ in range(3)] == [0, 0, 10]

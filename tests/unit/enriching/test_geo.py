@@ -1,4 +1,4 @@
-"""Places from real database files."""
+"""GeoSource from real database files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ConfigError
-from jobs.enriching.geo import NOWHERE, Place, places, read_place
+from jobs.enriching.geo import NOWHERE, GeoPlace, places, read_place
 from jobs.enriching.settings import GeoIpSettings
 from tests.unit.enriching import mmdbfile
 
@@ -29,9 +29,9 @@ def settings(tmp_path: Path) -> GeoIpSettings:
 
 def test_both_files_say_one_place(settings: GeoIpSettings) -> None:
     known = places(settings)
-    assert known.place(ip_address("192.0.2.1")) == Place("DE", "Berlin", 52.5, 13.25, 64_500, "Example Net")
-    assert known.place(ip_address("192.0.2.200")) == Place("DE", "Berlin", 52.5, 13.25)
-    assert known.place(ip_address("2001:db8::1")) == Place("JP")  # which a file of IPv4 alone is not asked for
+    assert known.place(ip_address("192.0.2.1")) == GeoPlace("DE", "Berlin", 52.5, 13.25, 64_500, "Example Net")
+    assert known.place(ip_address("192.0.2.200")) == GeoPlace("DE", "Berlin", 52.5, 13.25)
+    assert known.place(ip_address("2001:db8::1")) == GeoPlace("JP")  # which a file of IPv4 alone is not asked for
     assert known.place(ip_address("198.51.100.1")) == NOWHERE
 
 
@@ -71,7 +71,7 @@ def test_places_can_be_switched_off(settings: GeoIpSettings) -> None:
 
 
 def test_flat_records_and_values_of_another_kind() -> None:
-    assert read_place({"country_code": "FR", "city": "Paris", "latitude": 48, "longitude": 2.5}) == Place("FR", "Paris", 48.0, 2.5)
+    assert read_place({"country_code": "FR", "city": "Paris", "latitude": 48, "longitude": 2.5}) == GeoPlace("FR", "Paris", 48.0, 2.5)
     odd = {"country": 7, "city": {"names": []}, "location": {"latitude": "north"}, "autonomous_system_number": "AS1"}
     assert read_place(odd) == NOWHERE
     assert read_place({"autonomous_system_organization": "a\nb"}).as_org == r"a\nb"
