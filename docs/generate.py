@@ -84,7 +84,7 @@ def configuration() -> str:
     ]
     for section, info in _settings().model_fields.items():
         model: Any = info.annotation
-        rows = [(*row, code(f"{PREFIX}{section}__{name}".upper())) for name, row in _keys(model).items()]
+        rows = [(*row, code(f"{PREFIX}{'__'.join((section, *name.split('.')))}".upper())) for name, row in _keys(model).items()]
         intro = " ".join((model.__doc__ or "").split()) if model.__doc__ and not model.__doc__.startswith("!!!") else ""
         parts += [f"## {section}", *([intro] if intro else []), table(("key", "type", "default", "meaning", "environment"), rows)]
         if section == "notify":
@@ -96,12 +96,16 @@ def configuration() -> str:
     return page("Configuration", "infra/sections.py", *parts)
 
 
-def _keys(model: Any) -> dict[str, tuple[str, str, str, str]]:
-    """Keys of a section: name -> its cells."""
-    from pydantic import SecretStr
+def _keys(model: Any, place: str = "") -> dict[str, tuple[str, str, str, str]]:
+    """Keys of a section and of those within it: name, with dots -> its cells."""
+    from pydantic import BaseModel, SecretStr
 
     rows = {}
-    for name, field in model.model_fields.items():
+    for key, field in model.model_fields.items():
+        name = place + key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows |= _keys(field.annotation, f"{name}.")
+            continue
         secret = field.annotation is SecretStr
         default = "" if field.is_required() else field.get_default(call_default_factory=True)
         shown = "" if secret or field.is_required() else repr(default) if isinstance(default, str) else default

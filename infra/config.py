@@ -7,7 +7,7 @@ environment, is an error. Secrets have no default in any file: they come from th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -346,10 +346,12 @@ def _variable(place: list[str]) -> str:
 @cache
 def secret_fields(settings: type[Settings]) -> tuple[str, ...]:
     """Dotted names of every secret setting of a settings' class."""
-    return tuple(
-        f"{section}.{name}"
-        for section, info in settings.model_fields.items()
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
-        for name, field in info.annotation.model_fields.items()
-        if field.annotation is SecretStr
-    )
+    return tuple(_secrets(settings, ()))
+
+
+def _secrets(model: type[BaseModel], place: tuple[str, ...]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if field.annotation is SecretStr:
+            yield ".".join((*place, name))
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _secrets(field.annotation, (*place, name))

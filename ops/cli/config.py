@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import yaml
@@ -33,9 +35,9 @@ def effective(settings: Settings) -> dict[str, Any]:
     secrets too (``sasl.jaas.config``, ``ssl.key.password``) and URLs may hold a password; both are masked."""
     plain: dict[str, Any] = json.loads(settings.model_dump_json())
     for dotted in config.secret_fields(type(settings)):
-        section, name = dotted.split(".")
-        value: SecretStr = getattr(getattr(settings, section), name)
-        plain[section][name] = MASK if value.get_secret_value() else ""
+        *place, name = dotted.split(".")
+        value: SecretStr = getattr(reduce(getattr, place, settings), name)
+        reduce(getitem, place, plain)[name] = MASK if value.get_secret_value() else ""
     return {section: {key: _masked(key, value) for key, value in fields.items()} for section, fields in plain.items()}
 
 

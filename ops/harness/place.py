@@ -13,6 +13,8 @@ import os
 import shutil
 import uuid
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import IO, Any
 
@@ -166,8 +168,8 @@ def write_conf(settings: Settings, file: Path) -> None:
     """The settings as a configuration file, secrets left out (they come from the environment)."""
     values: dict[str, Any] = settings.model_dump(mode="json")
     for name in config.secret_fields(type(settings)):
-        section, key = name.split(".")
-        del values[section][key]
+        *place, key = name.split(".")
+        del reduce(getitem, place, values)[key]
     text = "# Settings of the last demo. Its data: flowlake flows --conf-file <this file>\n"
     files.replace(file, text + yaml.safe_dump(values, sort_keys=False))
 
