@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from jobs.flowexport.columns import ADDRESS, FlowColumns
 from jobs.flowexport.duplicates import Addresses, flow_hashes
+from jobs.flowexport.extras import Extras
 from schemas.wire import arrow_stream
 
 #: Column of the exporter whose record counts.
@@ -31,6 +34,13 @@ def read(stream: bytes) -> pa.RecordBatch:
     with pa.ipc.open_stream(stream) as reader:
         (batch,) = list(reader)
     return batch
+
+
+def columns_of(batch: pa.RecordBatch, columns: Mapping[str, NDArray[Any]]) -> FlowColumns:
+    """The same as columns, with the names of applications and without fields that have no column."""
+    names = batch.column("application_name").dictionary_encode()
+    every = ["", *names.dictionary.to_pylist()]
+    return FlowColumns({**columns, "application_name": names.indices.to_numpy() + 1}, Extras.none(batch.num_rows), every)
 
 
 def marked(batch: pa.RecordBatch, duplicate_of: Addresses) -> bytes:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from infra import log
 from infra.config import Settings
+from jobs.enriching.settings import EnrichmentSettings
 from jobs.runtime import checkpoints, inputs
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.outgoing import KAFKA_DDL, write
@@ -34,10 +38,13 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     ------
     ModelError
         The champion cannot score.
+    ConfigError
+        A file that is looked up in is missing or damaged.
     CheckpointError
         The checkpoint is of another version of the state or other buckets, or of a topic that was deleted.
     """
-    own = settings.section(ExportedFlowSettings)
+    own, enrichment = settings.section(ExportedFlowSettings), settings.section(EnrichmentSettings)
+    Lookups(enrichment)  # what is wrong with its files is told now
     champion = _champion(spark, settings)
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets})
     inputs.settle(place, NAME, settings.topic(FLOWS_RAW.name), settings, fail_on_data_loss=own.fail_on_data_loss)
@@ -52,7 +59,11 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
             fail_on_data_loss=own.fail_on_data_loss,
         )
         rows = exported(messages, place.id, NAME, own, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), prefix)
-        out = rows.mapInArrow(settled(lambda batches: publish(batches, champion.value if champion else None, Lookups(), prefix)), KAFKA_DDL)
+
+        def published(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            return publish(batches, champion.value if champion else None, Lookups(enrichment), prefix)
+
+        out = rows.mapInArrow(settled(published), KAFKA_DDL)
         return write(out, settings, NAME, place, own.trigger_ms)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from infra.sources import Query, Source
+from jobs.enriching.settings import EnrichmentSettings
 from jobs.sinks.queries import stored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
@@ -29,7 +30,7 @@ def _netflow(spark: SparkSession, settings: Settings) -> StreamingQuery:
 SOURCE = Source(
     name="netflow",
     title="Flows that routers export: NetFlow, IPFIX and sFlow.",
-    sections={"netflow": ExporterSensorSettings, "exported_flows": ExportedFlowSettings},
+    sections={"netflow": ExporterSensorSettings, "exported_flows": ExportedFlowSettings, "enrichment": EnrichmentSettings},
     topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS),
     records=(EXPORTED_FLOWS,),
     queries=(

@@ -99,6 +99,7 @@ def test_every_record_once_in_the_stores_through_a_restart(spark: SparkSession, 
     assert {(row["sensor_id"], row["domain"], row["model_version"], row["predicted_label"]) for row in rows} == {
         ("collector", "site", "", 0)
     }
+    assert {(row["is_internal"], row["service"], row["toward_server"]) for row in rows} == {(True, "http", 1)}
     assert sum("delayed" in row["marks"] for row in rows) == 20
     found = accounts(ready)
     assert found["192.0.2.1", "netflow-v9"]["lost"] == 1
