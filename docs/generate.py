@@ -557,13 +557,17 @@ def cli() -> str:
         ),
     ]
     for name, group in known.items():
-        if group.below:
+        if not group.target:
             parts += [f"## flowlake {name}", group.help, *_below(name, group.below, known)]
-            for own in (own for own in group.below if own not in known):
+            for own in (own for own, command in group.below.items() if not _at_the_top(command, own, known)):
                 parts += _command(f"flowlake {name} {own}", load(own, group.below))
         else:
             parts += _command(f"flowlake {name}", load(name, known))
     return page("Commands", "ops/cli", *parts)
+
+
+def _at_the_top(command: Any, name: str, known: dict[str, Any]) -> bool:
+    return name in known and known[name].target == command.target
 
 
 def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> list[str]:
@@ -571,7 +575,7 @@ def _below(source: str, below: dict[str, Any], known: dict[str, Any]) -> list[st
     rows = [
         (code(f"flowlake {source} {name}"), group.help, f"[`flowlake {name}`](#flowlake-{name})")
         for name, group in below.items()
-        if name in known
+        if _at_the_top(group, name, known)
     ]
     return [table(("command", "", "the same as"), rows)] if rows else []
 

@@ -78,7 +78,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a source: ``flowlake <source> <name>``.
+    """A command of a source: ``flowlake <source> <name>``, or ``flowlake <group> <name>``.
 
     Parameters
     ----------
@@ -90,12 +90,29 @@ class Command:
         The line that an overview shows.
     top : bool
         Whether ``flowlake <name>`` is understood too.
+    group : str
+        The group that it belongs to instead of the source's own: a command at the top that is a group, of this source or another
+        (``sensor``). Where nobody declares that group, it is made of what names it.
+
+    Raises
+    ------
+    ConfigError
+        It is to be at the top, and in a group.
     """
 
     name: str
     target: str
     help: str
     top: bool = False
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.top and self.group:
+            raise ConfigError(f"a source declares command {self.name!r} at the top and in group {self.group!r}", "leave one of them out")
+
+    def path(self, source: str) -> str:
+        """Its words behind ``flowlake``, as a command of that source."""
+        return f"{self.group or source} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +176,7 @@ class Catalogue:
         _spelled("section", _NAME, (name for s in sources for name in s.sections))
         _spelled("query", _NAME, (q.name for q in self.queries))
         _spelled("command", _WORD, (c.name for s in sources for c in s.commands))
+        _spelled("group of commands", _WORD, (c.group for s in sources for c in s.commands if c.group))
         _spelled("topic", _TOPIC, (t.name for t in self.topics))
         _switches(sources)
         _unique("sections of the settings", (name for s in sources for name in s.sections))
@@ -170,6 +188,7 @@ class Catalogue:
         _unique("components of the hot store", (table.component for table in hot))
         _unique("tables of the lake", (r.lake.name or "flows" for r in self.records if r.lake))
         _unique("commands", (name for name in (*(s.name for s in sources), *(c.name for s in sources for c in s.commands if c.top))))
+        _unique("commands", (c.path(s.name) for s in sources for c in s.commands))
 
     @cached_property
     def sections(self) -> dict[str, type[BaseModel]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,22 @@ def waiting(found: Found) -> Follow | None:
     from sensors.packets.following import Follow
 
     return Follow(grace_s=_GRACE_S) if found.pipes else None
+
+
+def ending(waited: Follow, sending: threading.Event, linger_s: float = 10.0) -> Callable[[], None]:
+    """What a signal does while a file is followed: the first one ends the reading, and what was read is still sent.
+
+    ``sending`` is set, and what is not sent given up, by the second one, or when the broker did not take it all in ``linger_s``.
+    """
+
+    def give_up() -> None:
+        waited.stop.wait()
+        sending.wait(linger_s)
+        sending.set()
+
+    # Begun now, since little is safe to do in a signal handler.
+    threading.Thread(target=give_up, name="give up", daemon=True).start()
+    return lambda: (sending if waited.stop.is_set() else waited.stop).set()
 
 
 def tell_unread(skipped: Sequence[Problem], failed: Sequence[Problem]) -> None:

@@ -11,14 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
 from infra import config
 from infra.errors import ConfigError, FlowlakeError, one_line
 from infra.names import escape_on_output
-from infra.sources import Catalogue, resolve
+from infra.sources import Catalogue, Command, resolve
 
 early.done()
 
@@ -27,7 +27,7 @@ early.done()
 class Group:
     """Where a command lives: ``module:attribute``, and the line that ``flowlake --help`` shows for it without importing it.
 
-    Without a target it is the group of a source, whose commands are ``below``.
+    Without a target it is the group of a source, whose commands are ``below``; with one, these are what sources add to it.
     """
 
     target: str
@@ -79,16 +79,26 @@ PLATFORM: dict[str, Group] = {
 
 
 def commands(catalogue: Catalogue) -> dict[str, Group]:
-    """Every command: those of the platform, and those of the sources - in a group for each, and some at the top as well."""
+    """Every command: those of the platform, and those of the sources - in a group for each, and some at the top or in another's group."""
     found = dict(PLATFORM)
     for source in catalogue.sources:
-        below = {command.name: Group(command.target, command.help) for command in source.commands}
+        below = {command.name: Group(command.target, command.help) for command in source.commands if not command.group}
         if taken := [name for name in (source.name, *(c.name for c in source.commands if c.top)) if name in found]:
             raise ConfigError(f"source {source.name} declares command {taken[0]!r}, which is there already", "give it another name")
         found |= {command.name: below[command.name] for command in source.commands if command.top}
         if below:
             found[source.name] = Group("", source.title, below)
+    for source in catalogue.sources:
+        for command in source.commands:
+            if command.group:
+                found[command.group] = _joined(source.name, command, found.get(command.group))
     return found
+
+
+def _joined(source: str, command: Command, group: Group | None) -> Group:
+    """A group with one more command, of a source; of None it is made."""
+    group = group or Group("", f"Commands of the source {source}.")
+    return replace(group, below={**group.below, command.name: Group(command.target, command.help)})
 
 
 def _catalogue(arguments: Sequence[str]) -> Catalogue:
@@ -135,7 +145,12 @@ def load(name: str, known: Mapping[str, Group], path: str = "flowlake") -> Any:
         single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
         single.command(name, epilog=getattr(found, "epilog", None))(found)
         found = single
-    return typer.main.get_command(found)
+    command: Any = typer.main.get_command(found)
+    for below, added in known[name].below.items():
+        if below in getattr(command, "commands", {below: command}):  # or it is no group
+            raise ConfigError(f"a source adds {below!r} ({added.target}) to {path} {name}", "it is there already, or that is no group")
+        command.add_command(load(below, known[name].below, f"{path} {name}"), below)
+    return command
 
 
 def overview(known: Mapping[str, Group]) -> str:

@@ -47,5 +47,5 @@ def told(settings: Settings, source: Source) -> dict[str, Any]:
         "lake": [lake.location(settings, record) for record in source.records if record.lake],
         "hot": [record.hot.name for record in source.records if record.hot],
         "alerts": [record.name for record in source.records if record.alerts],
-        "commands": [f"flowlake {source.name} {command.name}" for command in source.commands],
+        "commands": [f"flowlake {command.path(source.name)}" for command in source.commands],
     }

@@ -72,6 +72,14 @@ class SendingExporter:
     _options: dict[int, set[int]] = field(default_factory=dict)
     _thinnings: dict[int, Thinning] = field(default_factory=dict)
 
+    def add(self, other: SendingExporter) -> None:
+        """Count what another one has counted."""
+        self.received += other.received
+        self.bytes += other.bytes
+        self.kept += other.kept
+        self.thinned += other.thinned
+        self.dropped += other.dropped
+
     def hear(self, datagram: RawDatagram) -> None:
         """Count one that has come, and remember which options templates it defines."""
         self.received += 1
@@ -122,6 +130,8 @@ class ExporterTable:
     ----------
     forgotten
         Exporters that had to make room for others.
+    past
+        What had been counted of these.
     unaccounted
         Datagrams of theirs that had been given up and that none stood for in the end.
     """
@@ -130,6 +140,7 @@ class ExporterTable:
         self._most = most
         self._known: dict[bytes, SendingExporter] = {}
         self.forgotten = 0
+        self.past = SendingExporter()
         self.unaccounted = 0
 
     def of(self, sender: bytes) -> SendingExporter:
@@ -145,6 +156,7 @@ class ExporterTable:
     def _forget(self) -> None:
         oldest = self._known.pop(next(iter(self._known)))
         self.forgotten += 1
+        self.past.add(oldest)
         self.unaccounted += oldest.skipped
 
     def __len__(self) -> int:

@@ -79,12 +79,12 @@ class DatagramIntake:
 
     def _decide(self, datagram: RawDatagram, depth: float) -> int:
         """For how many datagrams this one stands; 0: it is given up."""
-        s, counts = self._settings, self.counts
+        counts = self.counts
         exporter = self.exporters.of(datagram.sender)
         exporter.hear(datagram)
         counts.received += 1
         counts.bytes += len(datagram.payload)
-        pressed, over = sampling(depth, s.sample_from, s.drop_from, s.most_sampling), exporter.over(s.exporter_rate)
+        pressed, over = self._pressed(depth), exporter.over(self._settings.exporter_rate)
         stands = self._stands(exporter, datagram, depth, max(pressed, over))
         if stands is None:
             exporter.dropped += 1
@@ -100,6 +100,10 @@ class DatagramIntake:
                 counts.thinned += 1
         return stands or 0
 
+    def _pressed(self, depth: float) -> int:
+        s = self._settings
+        return sampling(depth, s.sample_from, s.drop_from, s.most_sampling)
+
     def _stands(self, exporter: SendingExporter, datagram: RawDatagram, depth: float, every: int) -> int | None:
         """For how many datagrams it stands at 1:``every``; 0: others will stand for it; None: none will, the queue is full."""
         if every == 1 and not exporter.owes(datagram.stream):
@@ -108,6 +112,12 @@ class DatagramIntake:
         if depth >= self._settings.drop_from and (depth >= 1 or not vital):
             return None
         return 1 if vital else exporter.thin(datagram.stream, every)
+
+    def known(self) -> list[tuple[bytes, SendingExporter, int]]:
+        """Each exporter by its address, and N of the 1:N that is in force for it now."""
+        with self._lock:
+            pressed, limit = self._pressed(self._queue.depth), self._settings.exporter_rate
+            return [(sender, exporter, max(pressed, exporter.over(limit))) for sender, exporter in self.exporters]
 
     @property
     def unaccounted(self) -> int:

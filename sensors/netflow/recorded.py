@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.rawflows import RawDatagram
 from sensors.netflow.streams import raw_datagram
 from sensors.packets.capture import CaptureReader
+from sensors.packets.following import Follow
 from sensors.packets.formats import MAX_RECORD
 from sensors.packets.frames import FrameBatch
 from sensors.packets.protocols import IPPROTO_UDP
@@ -33,14 +34,16 @@ class RecordedDatagrams:
         Whatever :class:`sensors.packets.capture.CaptureReader` reads.
     ports
         UDP ports that exporters send to.
+    pipe
+        How a pipe is waited for.
 
     Attributes
     ----------
     counts
         Of packets, over all passes: ``packets`` in the file; ``datagrams`` among them; ``fragments`` and ``cut`` (by a snap length) to
         these ports.
-    problem
-        What is wrong with the file, in one line; empty when all is well.
+    problem, failed
+        What is wrong with the file, in one line (empty when all is well); whether it could not be read on, else it is cut or damaged.
 
     Raises
     ------
@@ -48,17 +51,17 @@ class RecordedDatagrams:
         By iterating: the file cannot be read, or is no capture file.
     """
 
-    def __init__(self, path: str | Path, ports: Collection[int]) -> None:
-        self._path = path
+    def __init__(self, path: str | Path, ports: Collection[int], pipe: Follow | None = None) -> None:
+        self._path, self._pipe = path, pipe
         self._ports = np.array(sorted(ports), np.uint16)
         self.counts: Counter[str] = Counter()
-        self.problem = ""
+        self.problem, self.failed = "", False
 
     def __iter__(self) -> Iterator[RawDatagram]:
-        reader = CaptureReader(self._path, MAX_RECORD)
+        reader = CaptureReader(self._path, MAX_RECORD, pipe=self._pipe)
         for frames in reader:
             yield from self._of(frames)
-        self.problem = reader.problem
+        self.problem, self.failed = reader.problem, reader.failed
 
     def _of(self, frames: FrameBatch) -> Iterator[RawDatagram]:
         from sensors.packets.decode import decode  # compiled on first use

@@ -25,7 +25,12 @@ class DatagramQueue:
         self._bound = bound
         self._waiting: deque[tuple[Sequence[RawDatagram], int]] = deque()
         self._bytes = 0
+        self._datagrams = 0
         self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """Datagrams that wait."""
+        return self._datagrams
 
     @property
     def depth(self) -> float:
@@ -42,6 +47,7 @@ class DatagramQueue:
         with self._changed:
             self._waiting.append((datagrams, size))
             self._bytes += size
+            self._datagrams += len(datagrams)
             self._changed.notify()
 
     def get(self, most_bytes: int, timeout_s: float) -> list[RawDatagram]:
@@ -55,4 +61,5 @@ class DatagramQueue:
                 taken += datagrams
                 self._bytes -= size
                 most_bytes -= size
+            self._datagrams -= len(taken)
         return taken

@@ -16,13 +16,14 @@ from collections.abc import Callable
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import BrokerError, FlowlakeError
+from infra.errors import FlowlakeError
 from schemas.wire import CLOCK_END
 from sensors.packets.afpacket import PacketSocket
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.ordering import Reorderer
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.settings import SensorSettings
+from sensors.publish.connecting import connected
 from sensors.publish.publisher import Counters, Stopped
 from sensors.publish.sensor import Sensor
 
@@ -293,26 +294,12 @@ class LiveSensor(Sensor):
 
     # -- sending thread --------------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> PacketPublisher | None:
-        pause = 0.5
-        while not self._abandon.is_set():
-            try:
-                return PacketPublisher(
-                    self.settings,
-                    self.sensor_id,
-                    self.domain,
-                    live=True,
-                    stop=self._abandon,
-                    buffer_bytes=self.settings.section(SensorSettings).buffer_mb << 19,
-                )
-            except BrokerError as e:
-                log.warning("%s; capturing on, trying again", e)
-            self._abandon.wait(pause)
-            pause = min(2 * pause, 5.0)
-        return None
+    def _publishing(self) -> PacketPublisher:
+        bound = self.settings.section(SensorSettings).buffer_mb << 19
+        return PacketPublisher(self.settings, self.sensor_id, self.domain, live=True, stop=self._abandon, buffer_bytes=bound)
 
     def _send(self) -> None:
-        publisher = self._publisher = self._connect()
+        publisher = self._publisher = connected(self._publishing, self._abandon)
         if publisher is None:
             return
         while not self._queue.finished and not self._abandon.is_set():

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.config import Settings
-from infra.sources import Query, Source
+from infra.sources import Command, Query, Source
 from jobs.enriching.settings import EnrichmentSettings
 from jobs.sinks.queries import stored
 from jobs.sources.netflow.settings import ExportedFlowSettings
@@ -30,12 +30,21 @@ def _netflow(spark: SparkSession, settings: Settings) -> StreamingQuery:
 SOURCE = Source(
     name="netflow",
     title="Flows that routers export: NetFlow, IPFIX and sFlow.",
-    sections={"netflow": ExporterSensorSettings, "exported_flows": ExportedFlowSettings, "enrichment": EnrichmentSettings},
+    sections={"netflow_sensor": ExporterSensorSettings, "exported_flows": ExportedFlowSettings, "enrichment": EnrichmentSettings},
     topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS),
     records=(EXPORTED_FLOWS,),
     queries=(
         Query("netflow", _netflow, (FLOWS_RAW,), switch=_SWITCH),
         *(replace(query, switch=_SWITCH) for query in stored(EXPORTED_FLOWS)),
+    ),
+    commands=(
+        Command("netflow", "jobs.sources.netflow.commands.sensor:netflow", "Receive NetFlow, IPFIX and sFlow.", group="sensor"),
+        Command(
+            "replay-netflow",
+            "jobs.sources.netflow.commands.replay:replay_netflow",
+            "Datagrams of exporters out of captures.",
+            group="sensor",
+        ),
     ),
     modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
 )

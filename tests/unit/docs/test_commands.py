@@ -107,7 +107,7 @@ def test_command_exists(program: str, arguments: list[str]) -> None:
         if arguments in (["--help"], ["--version"]):
             return
         path, known = "flowlake", COMMANDS
-        while known.get(arguments[0]) and known[arguments[0]].below:
+        while known.get(arguments[0]) and not known[arguments[0]].target:
             path, known, arguments = f"{path} {arguments[0]}", known[arguments[0]].below, arguments[1:]
         assert arguments[0] in known
         if arguments[0] == "bench":

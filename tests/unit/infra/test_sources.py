@@ -70,8 +70,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def test_a_package_is_a_source_or_holds_some(write: Write) -> None:
-    assert [s.name for s in discover(TOY).sources] == ["features", "packets", "windows", "readings"]
-    assert [s.name for s in discover(write(x=GOOD)).sources] == ["features", "packets", "windows", "x"]
+    assert [s.name for s in discover(TOY).sources] == ["features", "netflow", "packets", "windows", "readings"]
+    assert [s.name for s in discover(write(x=GOOD)).sources] == ["features", "netflow", "packets", "windows", "x"]
 
 
 def test_what_the_sources_bring_is_one_class_of_settings(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_settings_go_to_another_process() -> None:
     settings = config.build(sources={"packages": list(TOY)}, readings={"batch_lines": 9})
     code = "import pickle, sys; s = pickle.load(sys.stdin.buffer); print(s.readings.batch_lines, [x.name for x in s.catalogue.sources])"
     done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(settings), cwd=ROOT, capture_output=True, check=True)
-    assert done.stdout.decode().strip() == "9 ['features', 'packets', 'windows', 'readings']"
+    assert done.stdout.decode().strip() == "9 ['features', 'netflow', 'packets', 'windows', 'readings']"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,9 @@ def test_settings_go_to_another_process() -> None:
         (GOOD.replace("print, (RAW,)", 'print, (RAW,), switch="x.nothing"'), "query 'x' with switch 'x.nothing': it has no such setting"),
         (GOOD.replace('"raw-x"', '"raw-packets"'), "two sources declare topics of one name"),
         (GOOD.replace('"raw-x"', '"ü"'), "declares topic 'ü'"),
+        (GOOD.replace('"Does."', '"Does.", group="Q r"'), "declares group of commands 'Q r'"),
+        (GOOD.replace('"Does."', '"Does.", top=True, group="sensor"'), "command 'do' at the top and in group 'sensor'"),
+        (GOOD.replace('"Does."', '"Does.", group="windows"').replace('"do"', '"show"'), "declare commands of one name: 'windows show'"),
     ],
 )
 def test_a_wrong_declaration_is_one_line_with_its_name(write: Write, text: str, told: str) -> None:
@@ -221,7 +224,7 @@ def test_a_source_is_in_the_zip_and_found_there(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(code)}
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "['features', 'packets', 'windows', 'readings'] True", done.stderr
+    assert done.stdout.strip() == "['features', 'netflow', 'packets', 'windows', 'readings'] True", done.stderr
 
 
 def test_what_is_named_by_text_is_there_and_lies_below_ops() -> None:

@@ -18,7 +18,8 @@ from infra.console.signals import handled
 from infra.errors import CaptureError, ConfigError
 from infra.names import printable
 from jobs.captures.arguments import DASH, capture_path
-from jobs.sources.packets.commands.options import Domain, SensorId
+from jobs.sending.options import Domain, SensorId
+from jobs.sending.preparing import prepare
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def generate_command(
         if out is not None:
             report |= _to_file(traffic, out, stop)
         else:
-            from jobs.sources.packets.commands import sensor
-
-            settings = sensor.prepare(conf_file, sensor_id)
-            report |= _to_kafka(traffic, settings, sensor_id, domain, speed, stop)
+            report |= _to_kafka(traffic, prepare(conf_file, sensor_id), sensor_id, domain, speed, stop)
     seconds = time.monotonic() - began
     if truth_file is not None:
         report |= _write_truth(traffic, truth_file)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from infra.errors import ConfigError
-from infra.names import valid_text
 from sensors.packets.following import Follow
 
 FollowTimeout = Annotated[
@@ -18,16 +17,6 @@ FollowTimeout = Annotated[
 Sort = Annotated[
     bool,
     typer.Option("--sort", help="Put all packets of a file in time order first, in bounded memory; else sensor.reorder_ms is put right."),
-]
-
-SensorId = Annotated[
-    str | None,
-    typer.Option(
-        "--sensor-id", parser=valid_text, help="Name of this sensor; default: sensor.id, else the host's name.", show_default=False
-    ),
-]
-Domain = Annotated[
-    str | None, typer.Option("--domain", parser=valid_text, help="Observation domain; default: the sensor's name.", show_default=False)
 ]
 
 

@@ -167,19 +167,3 @@ class Replay:
             "stopped": self.stopped,
             "out_of_order": {name: late.summary() for name, late in self.disorder.items()},
         }
-
-
-def ending(waited: Follow, sending: threading.Event, linger_s: float = 10.0) -> Callable[[], None]:
-    """What a signal does while a file is followed: the first one ends the reading, and what was read is still sent.
-
-    ``sending`` is set, and what is not sent given up, by the second one, or when the broker did not take it all in ``linger_s``.
-    """
-
-    def give_up() -> None:
-        waited.stop.wait()
-        sending.wait(linger_s)
-        sending.set()
-
-    # Begun now, since little is safe to do in a signal handler.
-    threading.Thread(target=give_up, name="give up", daemon=True).start()
-    return lambda: (sending if waited.stop.is_set() else waited.stop).set()

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra import config, log
 from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
+from infra.console.progress import ProgressLine
 from infra.console.signals import handled
-from infra.errors import CaptureError, ConfigError
-from jobs.captures.arguments import Captures, raise_unread, tell_unread, waiting
-from jobs.sources.packets.commands.options import Domain, FollowTimeout, SensorId, Sort, follow_one
-from jobs.sources.packets.commands.replaying import Replay, ReplayOptions, ending
+from infra.errors import CaptureError
+from jobs.captures.arguments import Captures, ending, raise_unread, tell_unread, waiting
+from jobs.sending.options import Domain, Duration, MetricsPort, SensorId
+from jobs.sending.preparing import port_of_metrics, prepare
+from jobs.sources.packets.commands.options import FollowTimeout, Sort, follow_one
+from jobs.sources.packets.commands.replaying import Replay, ReplayOptions
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     from sensors.packets.publisher import PacketPublisher
 
 app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
-
-MetricsPort = Annotated[
-    int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve Prometheus metrics there; 0: off.", show_default=False)
-]
 
 
 @app.callback()
@@ -46,7 +42,7 @@ def live(
     filter_text: Annotated[str, typer.Option("--filter", help="pcap-filter expression, e.g. 'tcp and not port 22'.")] = "",
     sensor_id: SensorId = None,
     domain: Domain = None,
-    duration: Annotated[float | None, typer.Option("--duration", min=0.0, help="Stop after so many seconds.", show_default=False)] = None,
+    duration: Duration = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="Stop after so many packets.", show_default=False)] = None,
     metrics_port: MetricsPort = None,
     conf_file: ConfFile = None,
@@ -59,7 +55,7 @@ def live(
     settings = prepare(conf_file, sensor_id)
     began = time.monotonic()
     sensor = LiveSensor(settings, interface, filter_text=filter_text, sensor_id=sensor_id, domain=domain, duration_s=duration, count=count)
-    line = _Line(as_json)
+    line = ProgressLine(as_json)
     with handled(sensor.stop), _metrics(metrics, settings, metrics_port, sensor_id, lambda: sensor.counters):
         counters = sensor.run(
             lambda s: line.show(f"{s.captured:,} packets captured, {s.counters.sent:,} sent, {s.counters.dropped:,} dropped")
@@ -121,7 +117,7 @@ def replay(
     if following is None:
         found.open_all()  # before anything is sent
     began = time.monotonic()
-    line = _Line(as_json)
+    line = ProgressLine(as_json)
     replayed = Replay(found, options, settings.section(SensorSettings), line.show, threading.Event())
     published: PacketPublisher | None = None
     try:
@@ -144,45 +140,9 @@ def replay(
     raise_unread(found, found.failed, "sent")
 
 
-class _Line:
-    """A progress line on a terminal, at most some times a second."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._on = sys.stderr.isatty() and not quiet
-        self._last = 0.0
-
-    def show(self, text: str) -> None:
-        now = time.monotonic()
-        if self._on and now - self._last > 0.2:
-            self._last = now
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self._on and self._last:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def prepare(conf_file: Path | None, sensor_id: str | None) -> Settings:
-    """Settings of a command that sends, with logging set up.
-
-    Raises
-    ------
-    ConfigError
-        A sensor id that is empty or too long.
-    """
-    settings = config.load(conf_file)
-    if sensor_id is not None and not 0 < len(sensor_id) <= 128:
-        raise ConfigError(f"--sensor-id {sensor_id[:140]!r} has {len(sensor_id)} characters", "1 to 128")
-    log.setup(settings.log)
-    if settings.log.level != "debug":
-        # The client reports every attempt to reach an absent broker; the sensor says it once, in words.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    return settings
-
-
 @contextmanager
 def _metrics(module: Any, settings: Settings, port: int | None, sensor_id: str | None, counters: Callable[[], Any]) -> Iterator[None]:
-    port = settings.metrics.sensor_port if port is None else port
+    port = port_of_metrics(settings, port)
     if not port:
         yield
         return

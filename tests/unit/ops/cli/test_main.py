@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from infra import config
 from ops.cli import main as cli
 
 COMMANDS = cli.commands(config.catalogue())
-SOURCES = [name for name, group in COMMANDS.items() if group.below]
+SOURCES = [name for name, group in COMMANDS.items() if not group.target]
+Adding = Callable[..., None]
+SOME = "ops.cli.sources:sources"
 
 
 def run(*arguments: str) -> int:
@@ -74,6 +77,49 @@ def test_the_commands_of_a_source_are_a_group(name: str, capsys: pytest.CaptureF
         assert run(name, below, "--help") == 0
         assert f"Usage: flowlake {name} {below}" in capsys.readouterr().out
     assert run(name, "nonsense") == 2
+
+
+@pytest.fixture
+def adding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Adding:
+    """Let there be a further source, whose commands are given: ``name, group, target`` of each."""
+
+    def add(*given: tuple[str, str, str]) -> None:
+        package = f"p{uuid.uuid4().hex[:8]}"
+        made = ", ".join(f"Command({name!r}, {target!r}, 'Added.', group={group!r})" for name, group, target in given)
+        text = f"from infra.sources import Command, Source\nSOURCE = Source('adding', 'Adds.', {{}}, (), (), (), ({made},))"
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+        (tmp_path / package / "source.py").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setenv("FLOWLAKE_SOURCES__PACKAGES", json.dumps(["jobs.sources", package]))
+
+    return add
+
+
+def test_a_source_adds_to_the_group_of_another(adding: Adding, capsys: pytest.CaptureFixture[str]) -> None:
+    adding(("added", "sensor", SOME), ("more", "own-group", SOME))
+    assert run("sensor", "--help") == 0
+    shown = capsys.readouterr().out
+    assert " replay " in shown
+    assert " added " in shown
+    assert run("sensor", "added", "--json") == 0
+    told = {source["name"]: source for source in json.loads(capsys.readouterr().out)}
+    assert told["adding"]["commands"] == ["flowlake sensor added", "flowlake own-group more"]
+    assert run("sensor", "added", "--nonsense") == 2
+    assert "see: flowlake sensor added --help" in capsys.readouterr().err
+    assert run("own-group", "--help") == 0
+    assert "Commands of the source adding." in capsys.readouterr().out
+    assert run("own-group", "more", "--json") == 0
+    assert run("adding") == 2  # it has no command of its own
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "told"), [("replay", "sensor", "'replay'.*to flowlake sensor"), ("added", "meter", "'added'.*to flowlake meter")]
+)
+def test_what_cannot_be_added_is_told(name: str, group: str, told: str, adding: Adding, capsys: pytest.CaptureFixture[str]) -> None:
+    adding((name, group, SOME))
+    assert run(group, "--help") == 2
+    assert re.search(told, capsys.readouterr().err)
 
 
 def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,27 @@ def test_an_address_of_another_machine() -> None:
         open_sockets(["192.0.2.1"], [0], 1, 65_536)
 
 
+def test_what_was_received_before_a_promise_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a socket holds more than is taken at a time, the promise waits for it."""
+    (port,), ear, promises, broken = free_ports(1), Ear(), [0], []
+
+    def slow(drained: Drained) -> None:
+        promises.append(listener.heard_us)
+        broken.extend(at for at in drained.columns[3] if at < max(promises))
+        ear(drained)
+
+    monkeypatch.setattr("sensors.netflow.workers._ROUNDS", 1)
+    with listening(listens((port,)), slow) as listener:
+        assert eventually(lambda: listener.heard_us > 0)
+        for _ in range(5):
+            send([b"x"] * 600, port)
+        assert eventually(lambda: len(ear.came) + listener.kernel_dropped == 3000)
+        newest = max(at for *_, at in ear.came)
+        assert eventually(lambda: listener.heard_us > newest)
+    assert not broken
+    assert len(set(promises)) > 2
+
+
 def test_a_failure_ends_the_work_and_is_told() -> None:
     (port,) = free_ports(1)
 

@@ -1,0 +1,1 @@
+"""What the commands of sensors share, of whatever source: options, and settings with logging set up."""

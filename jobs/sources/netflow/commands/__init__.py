@@ -1,0 +1,1 @@
+"""Commands of the source of flow exporters."""
