@@ -25,6 +25,8 @@ _TTL = 64
 _AT_ONCE = 512
 #: While the system has no room for a datagram.
 _PAUSE_S = 0.001
+#: Sleeps are longer than asked for: so much of the time lost is made good.
+_BURST_S = 0.01
 
 
 class DatagramSink(Protocol):
@@ -184,6 +186,6 @@ class SendPace:
         first_us, began = self._began
         own = began + (exported_us - first_us) / 1e6 / self._speed if self._speed else now
         due = max(own, self._free_at)
-        # what could not be sent in time is not caught up with in a burst
-        self._free_at = max(due, now) + self._gap_s
+        # what could not be sent in time is caught up with in a short burst only
+        self._free_at = max(due, now - _BURST_S) + self._gap_s
         return not self._stop.wait(due - now) if due > now else not self._stop.is_set()
