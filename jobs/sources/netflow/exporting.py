@@ -27,7 +27,6 @@ from sensors.netflow.sending import DatagramSink, SendPace
 from sensors.packets.capture import CaptureReader
 from sensors.packets.decode import decode
 from sensors.packets.files import Found, Problem, told
-from sensors.packets.ordering import Disorder
 from sensors.packets.replay import Chunk, chunks
 from sensors.packets.settings import SensorSettings
 from sensors.packets.thinning import PacketSampler
@@ -91,12 +90,16 @@ class ExportOptions:
 
 
 class _PacketTap:
-    """Takes a sample of each chunk, and notes when the first packet was: times are moved by ``delta_us`` then."""
+    """Takes a sample of each chunk, and notes when the first packet was.
+
+    ``delta_us``: by how much times are to be moved. ``places``: of the packets that were taken last, the numbers among all, from 1.
+    """
 
     def __init__(self, options: ExportOptions) -> None:
         self._shift = options.shift_to_now
         self.sampler = PacketSampler(options.sampling, options.seed)
         self.delta_us = 0
+        self.places = np.zeros(0, np.int64)
         self._begun = False
 
     def __call__(self, chunk: Chunk) -> Chunk:
@@ -104,7 +107,11 @@ class _PacketTap:
             self._begun = True
             if self._shift:
                 self.delta_us = (time.time_ns() - int(chunk.frames.ts[0])) // 1000
-        chunk.frames = chunk.frames.take(self.sampler.take(len(chunk.frames)))
+        before = self.sampler.seen
+        chosen = self.sampler.take(len(chunk.frames))
+        self.places = before + 1 + chosen
+        if len(chosen) < len(chunk.frames):
+            chunk.frames = chunk.frames.take(chosen)
         return chunk
 
 
@@ -184,34 +191,35 @@ class ExportJob:
             sort=self.options.sort,
             tap=tap,
         )
-        for emission in metered:
-            if len(emission.closed):
-                self.flows += len(emission.closed)
-                yield from encoder.feed(_moved(flows_of(emission.closed, biflow=self.options.biflow), tap.delta_us))
-        yield from encoder.finish()
-        self.seen += tap.sampler.seen
-        for reason, tally in encoder.unsaid.items():
-            _sum(self.unsaid.setdefault(reason, ExportTally()), tally)
+        try:
+            for emission in metered:
+                if len(emission.closed):
+                    self.flows += len(emission.closed)
+                    yield from encoder.feed(_moved(flows_of(emission.closed, biflow=self.options.biflow), tap.delta_us))
+            yield from encoder.finish()
+        finally:  # left early, too
+            metered.close()
+            self.seen += tap.sampler.seen
+            for reason, tally in encoder.unsaid.items():
+                _sum(self.unsaid.setdefault(reason, ExportTally()), tally)
 
     def _sampled(self, path: Path, number: int) -> Iterator[OutDatagram]:
         """Datagrams of the packets of a file, as an sFlow agent has them: not metered."""
         options = self.options
         encoder = SflowEncoder(options.rules(number), options.agent)
-        sampler = PacketSampler(options.sampling, options.seed)
-        disorder, delta_us = Disorder(), None
+        tap = _PacketTap(options)
         reader = CaptureReader(path, HEADER_BYTES)
-        for chunk in chunks(reader, self.settings.section(SensorSettings), sort=options.sort, disorder=disorder):
-            frames, before = chunk.frames, sampler.seen
-            if delta_us is None and len(frames):
-                delta_us = (time.time_ns() - int(frames.ts[0])) // 1000 if options.shift_to_now else 0
-            chosen = sampler.take(len(frames))
-            taken = frames.take(chosen).shifted((delta_us or 0) * 1000)
-            yield from encoder.feed(taken, before + 1 + chosen, self._layer3(taken))
-        yield from encoder.finish()
-        self.seen += sampler.seen
-        self._note(reader)
-        for reason, packets in encoder.unsaid.items():
-            _sum(self.unsaid.setdefault(reason, ExportTally()), ExportTally(packets, packets))
+        try:
+            for chunk in chunks(reader, self.settings.section(SensorSettings), sort=options.sort):
+                taken = tap(chunk).frames.shifted(tap.delta_us * 1000)
+                yield from encoder.feed(taken, tap.places, self._layer3(taken))
+            yield from encoder.finish()
+        finally:
+            reader.close()
+            self.seen += tap.sampler.seen
+            self._note(reader)
+            for reason, packets in encoder.unsaid.items():
+                _sum(self.unsaid.setdefault(reason, ExportTally()), ExportTally(packets, packets))
 
     def _layer3(self, frames: Any) -> NDArray[np.int64]:
         """Bytes of layer 3 of each packet, 0 of those that are no IP; these are counted."""
