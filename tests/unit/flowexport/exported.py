@@ -77,17 +77,21 @@ class RoundTrip:
 
     def by_key(self) -> Counter[tuple[FlowKey, str]]:
         """Packets and bytes of each direction, summed by what names it."""
-        found: Counter[tuple[FlowKey, str]] = Counter()
-        for flows in self.flows:
-            for i in range(len(flows)):
-                proto = int(flows["proto"][i])
-                ends = [text(flows[end][i]) for end in ("src", "dst")]
-                ports = [0, 0] if proto in ICMP else [int(flows[port][i]) for port in ("sport", "dport")]
-                for way, prefix in ((1, ""), (-1, "reverse_")):
-                    (a, b), (p, q) = ends[::way], ports[::way]
-                    for what in ("packets", "bytes"):
-                        found[(proto, a, p, b, q), what] += int(flows[prefix + what][i])
-        return +found
+        return sum((keyed(flows) for flows in self.flows), Counter())
+
+
+def keyed(flows: FlowColumns) -> Counter[tuple[FlowKey, str]]:
+    """Packets and bytes of each direction of decoded records, summed by what names it."""
+    found: Counter[tuple[FlowKey, str]] = Counter()
+    for i in range(len(flows)):
+        proto = int(flows["proto"][i])
+        ends = [text(flows[end][i]) for end in ("src", "dst")]
+        ports = [0, 0] if proto in ICMP else [int(flows[port][i]) for port in ("sport", "dport")]
+        for way, prefix in ((1, ""), (-1, "reverse_")):
+            (a, b), (p, q) = ends[::way], ports[::way]
+            for what in ("packets", "bytes"):
+                found[(proto, a, p, b, q), what] += int(flows[prefix + what][i])
+    return +found
 
 
 def metered(path: Path) -> Counter[tuple[FlowKey, str]]:
