@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pytest
 
+from infra.config import load
 from jobs.flowexport.columns import FlowColumns
 from jobs.flowexport.datagrams import DatagramBatch, address16
 from jobs.flowexport.decoder import decode
 from jobs.flowexport.session import ExportSessions
+from jobs.sources.netflow.exporting import ExportJob, ExportOptions
 from sensors.generate import TrafficGenerator, preset
+from sensors.netflow.sending import SendPace, UdpSender
+from sensors.packets.capture import CaptureReader
+from sensors.packets.decode import decode as decode_frames
+from sensors.packets.files import Found
 from sensors.packets.pcapwriter import PcapWriter
+from tests.unit.flowexport.exported import ICMP, FlowKey
 
 #: A folder with programs, or one into which Debian packages were unpacked.
 FOLDER = "FLOWLAKE_EXPORTERS"
+#: Looked up once: tests take away what may be settings.
+UNPACKED = os.environ.get(FOLDER, "")
 _PLACES = (".", "bin", "usr/bin", "usr/sbin", "usr/lib/openvswitch-switch", "usr/share/openvswitch/scripts")
 _LIBRARIES = ("lib", "usr/lib", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu")
 _SO_RCVBUFFORCE = 33
@@ -34,8 +45,7 @@ _BUFFER = 64 << 20
 
 def program(name: str, how: str = "") -> str:
     """A program of another project; the test is skipped where there is none. ``how``: to get it, if it is no Debian package."""
-    folder = os.environ.get(FOLDER, "")
-    places = [str(Path(folder, place)) for place in _PLACES] if folder else []
+    places = [str(Path(UNPACKED, place)) for place in _PLACES] if UNPACKED else []
     found = shutil.which(name, path=os.pathsep.join([*places, os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/openvswitch-switch"]))
     if found is None:
         package = {"nfcapd": "nfdump", "nfreplay": "nfdump", "pmacctd": "pmacct"}.get(name, name)
@@ -46,8 +56,7 @@ def program(name: str, how: str = "") -> str:
 
 def environment() -> dict[str, str]:
     """Where programs of unpacked packages find their libraries."""
-    folder = os.environ.get(FOLDER, "")
-    libraries = os.pathsep.join([*(str(Path(folder, place)) for place in _LIBRARIES if folder), os.environ.get("LD_LIBRARY_PATH", "")])
+    libraries = os.pathsep.join([*(str(Path(UNPACKED, place)) for place in _LIBRARIES if UNPACKED), os.environ.get("LD_LIBRARY_PATH", "")])
     return os.environ | {"LD_LIBRARY_PATH": libraries.strip(os.pathsep)}
 
 
@@ -147,6 +156,26 @@ def make_capture(path: Path, seconds: float = 4, seed: int = 21) -> Path:
     return path
 
 
+def of_frames(path: Path, without: int) -> Counter[tuple[FlowKey, str]]:
+    """A plain count: packets, and bytes of the frames but for the first ``without``, padding among them; as some exporters have it."""
+    found: Counter[tuple[FlowKey, str]] = Counter()
+    for frames in CaptureReader(path, 65_535):
+        packets, reasons = decode_frames(frames.data, frames.offsets, frames.ts, frames.wire_len, frames.link_type)
+        assert not reasons.any()
+        for packet, size in zip(packets, frames.wire_len.tolist(), strict=True):
+            six = packet["ipver"] == 6
+            ends = []
+            for end in ("src", "dst"):
+                value = int(packet[f"{end}_hi"]) << 64 | int(packet[f"{end}_lo"])
+                ends.append(str(ipaddress.IPv6Address(value) if six else ipaddress.IPv4Address(value)))
+            proto = int(packet["proto"])
+            ports = (0, 0) if proto in ICMP else (int(packet["sport"]), int(packet["dport"]))
+            key = (proto, ends[0], ports[0], ends[1], ports[1])
+            found[key, "packets"] += 1
+            found[key, "bytes"] += size - without
+    return found
+
+
 def totals(flows: FlowColumns, *, scaled: bool = False) -> tuple[int, int]:
     """Packets and bytes of all records, both of their directions."""
     if scaled:
@@ -155,7 +184,7 @@ def totals(flows: FlowColumns, *, scaled: bool = False) -> tuple[int, int]:
     return packets, size
 
 
-def truth(counted: Counter[tuple[tuple[int, str, int, str, int], str]]) -> tuple[int, int]:
+def truth(counted: Counter[tuple[FlowKey, str]]) -> tuple[int, int]:
     """Packets and bytes, as the meter says them."""
     packets, size = (sum(n for (_, what), n in counted.items() if what == name) for name in ("packets", "bytes"))
     return packets, size
@@ -171,3 +200,13 @@ def near(estimate: float, packets: int, every: int, variation: float = 0.0) -> b
     p = 1 / every
     error = np.sqrt((1 - p + variation**2) / (packets * p))
     return bool(abs(estimate / packets - 1) <= 4 * error)
+
+
+def export(capture: Path, port: int, options: ExportOptions) -> dict[str, Any]:
+    """Send a capture's flows to a collector; what was sent."""
+    stop = threading.Event()
+    job = ExportJob(Found([capture]), options, load(None), stop)
+    with UdpSender("127.0.0.1", port) as sender:
+        job.run(sender, SendPace(0.0, 5000.0, stop))
+        assert sender.refused == 0
+    return job.summary(0.0, 0)

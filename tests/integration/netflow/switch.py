@@ -17,7 +17,7 @@ from typing import TypeVar
 import pytest
 
 from sensors.packets.capture import CaptureReader
-from tests.integration.netflow.exporters import FOLDER, environment, program, run
+from tests.integration.netflow.exporters import FOLDER, UNPACKED, environment, program, run
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
@@ -135,8 +135,8 @@ def switch_of(folder: Path) -> Iterator[Switch]:
 
 
 def _schema() -> Path:
-    for root in (os.environ.get(FOLDER, ""), "/"):
-        found = Path(root or "/", "usr/share/openvswitch/vswitch.ovsschema")
+    for root in (UNPACKED or "/", "/"):
+        found = Path(root, "usr/share/openvswitch/vswitch.ovsschema")
         if found.exists():
             return found
     pytest.skip(f"vswitch.ovsschema is not there: {_HOW}")

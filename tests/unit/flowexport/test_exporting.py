@@ -69,7 +69,9 @@ def test_biflows_have_the_times_flags_and_ends_of_the_meter(capture: Path) -> No
         )
         for row in rows
     )
-    columns = [trip.column(name).astype(np.int64) for name in ("start_us", "end_us", "proto", "tcp_flags", "reverse_tcp_flags", "end_reason")]
+    columns = [
+        trip.column(name).astype(np.int64) for name in ("start_us", "end_us", "proto", "tcp_flags", "reverse_tcp_flags", "end_reason")
+    ]
     found = sorted((s // 1000, e // 1000, p, f | r, why) for s, e, p, f, r, why in zip(*(c.tolist() for c in columns), strict=True))
     assert found == wanted
 

@@ -87,10 +87,10 @@ def export(
     pace_given = (speed, rate) != (0.0, _RATE)
     if into is not None and pace_given:
         raise ConfigError("--into with a pace", "a file has the datagrams' own times: leave --speed and --rate out")
-    if not 0 < rate < float("inf") or speed != speed or speed == float("inf"):
+    if not 0 < rate < float("inf") or speed == float("inf"):
         raise ConfigError(f"--rate {rate} --speed {speed} is no pace", "datagrams a second above 0, and a number of times")
     found = find_captures(captures)
-    refuse_overwriting(into, list(found.files))
+    refuse_overwriting(into, list(found.files), "--into")
     job = ExportJob(found, options, config.load(conf_file), threading.Event())
     began = time.monotonic()
     try:
