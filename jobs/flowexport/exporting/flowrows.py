@@ -12,7 +12,7 @@ from jobs.flowexport.exporting.outgoing import INSIDE, OUTSIDE, Flows
 from jobs.metering.row import ACTIVE, B_FIN, B_SYN, EVICTED, F_FIN, F_SYN, FIN, FORCED, IDLE, RST
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP
 
-#: One flow to export. Addresses: IPv4 lies in the last four bytes. ``dport`` of ICMP is type and code (Cisco's way, RFC 3954 knows no other).
+#: One flow to export. Addresses: IPv4 lies in the last four bytes. ``dport`` of ICMP is type and code (Cisco's way).
 #: ``reverse_*`` are 0 where the answers are a flow of their own.
 OUT_DTYPE = np.dtype(
     [

@@ -92,7 +92,8 @@ def sampling_options(version: int, sampler: int, every: int) -> bytes:
         head = struct.pack(">HHH", SAMPLING_TEMPLATE, 4, 4 * len(fields)) + _SPECIFIER.pack(_SYSTEM_SCOPE, 4)
         record = struct.pack(">IBBI", 0, sampler, _RANDOM_MODE, every)
         return a_set(1, head + b"".join(_SPECIFIER.pack(*f) for f in fields)) + a_set(SAMPLING_TEMPLATE, record)
-    fields = ((E.SELECTOR, 8), (_ALGORITHM, 2), (E.SAMPLING_SIZE, 4), (E.SAMPLING_POPULATION, 4))
+    # the last one is deprecated, and all that some collectors read
+    fields = ((E.SELECTOR, 8), (_ALGORITHM, 2), (E.SAMPLING_SIZE, 4), (E.SAMPLING_POPULATION, 4), (E.SAMPLING_INTERVAL, 4))
     head = struct.pack(">HHH", SAMPLING_TEMPLATE, len(fields), 1)
-    record = struct.pack(">QHII", sampler, _N_OF_N, 1, every)
+    record = struct.pack(">QHIII", sampler, _N_OF_N, 1, every, every)
     return a_set(3, head + b"".join(_SPECIFIER.pack(*f) for f in fields)) + a_set(SAMPLING_TEMPLATE, record)

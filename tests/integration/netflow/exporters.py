@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -82,27 +82,29 @@ def running(*words: str | Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def until_bound(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens on a UDP port of this machine."""
-    for _ in range(200):
-        assert process.poll() is None, "the collector ended"
-        if any(int(line.split()[1].rpartition(":")[2], 16) == port for line in _sockets()):
+def until(done: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something is so."""
+    for _ in range(400):
+        if done():
             return
         time.sleep(0.05)
-    raise AssertionError(f"nobody listens on port {port}")
+    raise AssertionError(otherwise)
+
+
+def until_bound(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until somebody listens on a UDP port of this machine."""
+    until(lambda: bool(_sockets(port)) or process.poll() is not None, f"nobody listens on port {port}")
+    assert process.poll() is None, "the collector ended"
 
 
 def until_read(port: int) -> None:
-    """Wait until whoever listens on a UDP port has read everything."""
-    for _ in range(400):
-        if all(line.split()[4].endswith(":00000000") for line in _sockets() if int(line.split()[1].rpartition(":")[2], 16) == port):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"datagrams wait on port {port}")
+    """Wait until whoever listens on a UDP port has taken everything from the kernel."""
+    until(lambda: all(line.split()[4].endswith(":00000000") for line in _sockets(port)), f"datagrams wait on port {port}")
 
 
-def _sockets() -> list[str]:
-    return [line for file in ("udp", "udp6") for line in Path("/proc/net", file).read_text().splitlines()[1:]]
+def _sockets(port: int) -> list[str]:
+    lines = [line for file in ("udp", "udp6") for line in Path("/proc/net", file).read_text().splitlines()[1:]]
+    return [line for line in lines if int(line.split()[1].rpartition(":")[2], 16) == port]
 
 
 class Receiver:

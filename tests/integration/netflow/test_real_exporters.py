@@ -1,7 +1,7 @@
-"""Exporters of others, each against the truth of the capture that it exported: what our own meter says of it.
+"""Exporters of others, each against the truth of the capture that it exported: what our own meter says of it, or a plain count.
 
-Whole ones agree to the packet and to the byte, of what each takes for a byte: softflowd counts the padding of short frames, Open vSwitch
-whole frames in NetFlow. Of sampled ones the scaled total lies within four standard errors of the sample
+Whole ones agree to the packet and to the byte, of what each takes for a byte: softflowd counts the padding of short frames, and so does
+Open vSwitch in IPFIX; in NetFlow it counts whole frames. Of sampled ones the scaled total lies within four standard errors of the sample
 (:func:`tests.integration.netflow.exporters.near`).
 """
 
@@ -70,7 +70,9 @@ def test_softflowd(capture: Path, receiver: Receiver, tmp_path: Path, version: i
     flows, counted = receiver.flows(), of_frames(capture, ETHERNET)
     assert keyed(flows) == (of_version(counted, 4) if version == 5 else counted)
     assert ((flows["marks"] & FlowMark.BIFLOW) > 0).all() == ("-b" in more)
-    assert receiver.lost == 0
+    # its IPFIX counts behind the message: until that is known, the records of one datagram are taken for lost
+    most = max(np.bincount(flows["datagram"])) if version == 10 else 0
+    assert receiver.lost <= most
 
 
 @pytest.mark.parametrize("version", [9, 10])
@@ -158,7 +160,8 @@ def test_open_vswitch(tmp_path: Path) -> None:
         assert totals(five.flows()) == truth(of_version(of_frames(capture, 0), 4))
         told = ipfix.flows()
         came_in = told["direction"] == 0  # of what goes out by several ports it tells once more
-        assert (int(told["packets"][came_in].sum()), int(told["bytes"][came_in].sum())) == (packets, size)
+        found = int(told["packets"][came_in].sum()), int(told["bytes"][came_in].sum())
+        assert found == truth(of_frames(capture, ETHERNET))
         assert ipfix.lost <= 1, "one count for two domains, of which one has an options record"
         for receiver in made:
             receiver.__exit__(None, None, None)

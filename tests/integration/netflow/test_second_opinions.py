@@ -10,7 +10,7 @@ import pytest
 
 from infra.process import free_port
 from jobs.sources.netflow.exporting import ExportKind, ExportOptions
-from tests.integration.netflow.exporters import export, make_capture, program, run, running, until_bound, until_read
+from tests.integration.netflow.exporters import export, make_capture, program, run, running, until, until_bound, until_read
 from tests.unit.flowexport.exported import RoundTrip
 
 pytestmark = pytest.mark.integration
@@ -44,20 +44,13 @@ def totals_of(trip: RoundTrip) -> tuple[int, int]:
 def test_goflow2(capture: Path, tmp_path: Path, kind: str, sampling: int) -> None:
     port, out = free_port(), tmp_path / "flows.json"
     scheme = "sflow" if kind == "sflow" else "netflow"
-    words = (
-        "-listen",
-        f"{scheme}://127.0.0.1:{port}?count=1&workers=1&blocking=true",
-        "-format",
-        "json",
-        "-transport",
-        "file",
-        "-transport.file",
-        out,
-    )
+    listen = f"{scheme}://127.0.0.1:{port}?count=1&workers=1&blocking=true"  # more workers write into each other's lines
+    words = ("-listen", listen, "-format", "json", "-transport", "file", "-transport.file", out)
     with running(program("goflow2", _GOFLOW2), *words, "-addr", f"127.0.0.1:{free_port()}") as collector:
         until_bound(port, collector)
-        export(capture, port, ExportOptions(ExportKind(kind), sampling=sampling))
+        sent = export(capture, port, ExportOptions(ExportKind(kind), sampling=sampling))
         until_read(port)
+        until(lambda: out.read_bytes().count(b"\n") >= sent["records"], "goflow2 writes fewer records than were sent")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     trip = RoundTrip(capture, kind, sampling=sampling)
     assert sum(row["packets"] for row in rows) == trip.total("packets")

@@ -37,7 +37,7 @@ def test_a_collector_that_is_not_there_is_noticed() -> None:
 
 
 def test_a_datagram_that_is_too_long_is_told() -> None:
-    with UdpSender("127.0.0.1", 2055) as sender, pytest.raises(ConfigError, match="127.0.0.1 port 2055: Message too long"):
+    with UdpSender("127.0.0.1", 2055) as sender, pytest.raises(ConfigError, match=r"127\.0\.0\.1 port 2055: Message too long"):
         sender.send(bytes(70_000), 0)
 
 

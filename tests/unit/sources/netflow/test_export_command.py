@@ -58,7 +58,7 @@ def test_a_file_of_datagrams_can_be_replayed(capture: Path, tmp_path: Path, caps
 
 
 def test_nobody_listening_is_an_error(capture: Path) -> None:
-    with pytest.raises(FlowlakeError, match="nobody listens on 127.0.0.1 port"):
+    with pytest.raises(FlowlakeError, match=r"nobody listens on 127\.0\.0\.1 port"):
         run(["netflow", "export", str(capture), "--to", f"127.0.0.1:{free_port()}"])
 
 
