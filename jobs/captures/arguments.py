@@ -44,7 +44,7 @@ Captures = Annotated[
 ]
 
 
-def refuse_overwriting(out: Path | None, read: Sequence[Path | None]) -> None:
+def refuse_overwriting(out: Path | None, read: Sequence[Path | None], option: str = "--out") -> None:
     """Refuse an output that is among what is read.
 
     Raises
@@ -53,7 +53,7 @@ def refuse_overwriting(out: Path | None, read: Sequence[Path | None]) -> None:
         It is, perhaps under another name.
     """
     if out is not None and os.path.realpath(out) in {os.path.realpath(f) for f in read if f is not None and f != DASH}:
-        raise ConfigError(f"--out {out} is what is read", "name another file: it would be overwritten")
+        raise ConfigError(f"{option} {out} is what is read", "name another file: it would be overwritten")
 
 
 def waiting(found: Found) -> Follow | None:

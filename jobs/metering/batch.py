@@ -76,6 +76,7 @@ class CaptureOptions(TypedDict, total=False):
     sort: bool
     pipe: Follow | None
     keep_going: bool
+    tap: Callable[[Chunk], Chunk] | None
 
 
 def meter_captures(paths: Sequence[str | Path], **how: Unpack[CaptureOptions]) -> Iterator[pa.RecordBatch]:
@@ -104,6 +105,8 @@ def meter_captures(paths: Sequence[str | Path], **how: Unpack[CaptureOptions]) -
         How pipes are waited for; its ``stop`` ends the one that is being read, and no further file is begun. Set as that of ``follow``.
     keep_going
         A file that cannot be read is noted in ``accounts.failed``, and the others are metered.
+    tap
+        Given each chunk of packets, in order; what it gives back is metered, the accounts' packets among it. Called in another thread.
 
     Yields
     ------
@@ -134,6 +137,7 @@ def emissions(
     sort: bool = False,
     pipe: Follow | None = None,
     keep_going: bool = False,
+    tap: Callable[[Chunk], Chunk] | None = None,
     slice_s: int = 0,
 ) -> Iterator[Emission]:
     """What the meter gives, as it gives it: :func:`meter_captures` before it is made records.
@@ -165,6 +169,8 @@ def emissions(
         meter = BucketMeter(0, 1, rules, slice_s)
         disorder = Disorder()
         pieces = chunks(reader, sensor, sort=sort, disorder=disorder)
+        if tap is not None:
+            pieces = map(tap, pieces)
         with ahead(digests_of(chunk, name, seq) for seq, chunk in enumerate(pieces)) as digests:
             try:
                 for digest in digests:

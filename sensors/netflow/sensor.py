@@ -16,7 +16,7 @@ from infra.config import Settings
 from sensors.netflow.account import DatagramAccount
 from sensors.netflow.condition import BrokerWatch, LossWatch
 from sensors.netflow.intake import DatagramIntake
-from sensors.netflow.sending import RawFlowPublisher, raw_flow_publisher
+from sensors.netflow.publishing import RawFlowPublisher, raw_flow_publisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.waiting import DatagramQueue
 from sensors.netflow.workers import FlowListener

@@ -12,7 +12,7 @@ from infra.errors import CaptureError
 from infra.names import printable
 from sensors.netflow.recorded import RecordedDatagrams
 from sensors.netflow.replaying import ReplayPace, replay
-from sensors.netflow.sending import RawFlowPublisher
+from sensors.netflow.publishing import RawFlowPublisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.packets.files import Found, Problem
 from sensors.packets.following import Follow

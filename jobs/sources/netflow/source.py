@@ -38,6 +38,7 @@ SOURCE = Source(
         *(replace(query, switch=_SWITCH) for query in stored(EXPORTED_FLOWS)),
     ),
     commands=(
+        Command("export", "jobs.sources.netflow.commands.export:export", "Capture files in, datagrams of NetFlow, IPFIX or sFlow out."),
         Command("netflow", "jobs.sources.netflow.commands.sensor:netflow", "Receive NetFlow, IPFIX and sFlow.", group="sensor"),
         Command(
             "replay-netflow",

@@ -24,7 +24,7 @@ from sensors.netflow.settings import ExporterSensorSettings
 
 if TYPE_CHECKING:
     from jobs.sources.netflow.replayed import ReplayedCaptures
-    from sensors.netflow.sending import RawFlowPublisher
+    from sensors.netflow.publishing import RawFlowPublisher
 
 
 def replay_netflow(
@@ -49,7 +49,7 @@ def replay_netflow(
     """
     from jobs.sources.netflow.replayed import ReplayedCaptures
     from sensors.netflow.replaying import ReplayPace
-    from sensors.netflow.sending import raw_flow_publisher
+    from sensors.netflow.publishing import raw_flow_publisher
     from sensors.packets.files import find_captures
     from sensors.publish.publisher import publishing
 
