@@ -18,6 +18,7 @@ BIN := "$${FLOWLAKE_VENV:-.venv}"/bin
 export CAPTURE := $(value PCAP)
 export LINK := $(value IFACE)
 export LAKE_KIND := $(value LAKE)
+export SOURCE_NAME := $(value SOURCE)
 export CALLER := $(or $(value PWD),$(CURDIR))
 
 .PHONY: help setup demo test trino test-trino check fuzz bench lock lock-check clean
@@ -28,6 +29,7 @@ help: ## Show this list
 	@echo '  make demo PCAP=capture.pcap      the same with a capture file'
 	@echo '  make demo IFACE=lo               the same with live traffic of an interface'
 	@echo '  make demo LAKE=s3                the same with the lake on an object store, which it starts'
+	@echo '  make demo SOURCE=netflow         flow export: routers of our own, collector, stores'
 
 setup: ## Environment from the lock file, jars from the pinned list (does nothing when both are there)
 	@test -n $(call quote,$(PYTHON)) || { echo 'error: no Python 3 on PATH' >&2; echo '  install Python 3.11, 3.12 or 3.13 (Debian 12 and 13, Ubuntu 24.04: apt-get install python3 python3-venv)' >&2; exit 7; }
@@ -36,6 +38,7 @@ setup: ## Environment from the lock file, jars from the pinned list (does nothin
 demo: setup ## The whole stream on this machine: live view, accounts, report
 	@cd $(ROOT) && set -- && case "$$CAPTURE" in '') ;; /*) set -- --pcap "$$CAPTURE" ;; *) set -- --pcap "$$CALLER/$$CAPTURE" ;; esac && \
 	{ [ -z "$$LINK" ] || set -- "$$@" --iface "$$LINK"; } && { [ -z "$$LAKE_KIND" ] || set -- "$$@" --lake "$$LAKE_KIND"; } && \
+	{ [ -z "$$SOURCE_NAME" ] || set -- "$$@" --source "$$SOURCE_NAME"; } && \
 	$(BIN)/flowlake demo "$$@"
 
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)

@@ -139,6 +139,8 @@ class Source:
         ``module:function`` that a worker's parent calls once before the first task, with the settings' defaults: imports, kernels.
     modules : tuple of str
         Modules that its tasks import.
+    demo : str
+        ``module:function`` of ``flowlake demo --source <name>``: settings, place, options and console in; report, and whether all is well.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Source:
     commands: tuple[Command, ...] = ()
     warm: str = ""
     modules: tuple[str, ...] = ()
+    demo: str = ""
 
 
 class Catalogue:

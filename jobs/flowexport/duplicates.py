@@ -11,7 +11,9 @@ may lose the one record in which it did so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +48,7 @@ def halves(addresses: Addresses) -> tuple[NDArray[np.uint64], NDArray[np.uint64]
     return words[:, 0], words[:, 1]
 
 
-def hashed(*parts: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def hashed(*parts: NDArray[Any]) -> NDArray[np.uint64]:
     """One hash of several columns."""
     found = np.zeros(len(parts[0]), np.uint64)
     for part in parts:
@@ -54,13 +56,13 @@ def hashed(*parts: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return found
 
 
-def flow_hashes(columns: dict[str, NDArray[np.generic]]) -> NDArray[np.uint64]:
+def flow_hashes(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
     """Hash of each record's flow: addresses, ports and protocol, one way."""
     ports = columns["sport"].astype(np.uint64) << np.uint64(24) | columns["dport"].astype(np.uint64) << np.uint64(8)
     return hashed(*halves(columns["src"]), *halves(columns["dst"]), ports | columns["proto"].astype(np.uint64))
 
 
-def owner_hashes(columns: dict[str, NDArray[np.generic]]) -> NDArray[np.uint64]:
+def owner_hashes(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
     """Hash of what each record was seen by: exporter, domain, and whether the flow came in or went out."""
     side = (columns["direction"] == 1).astype(np.uint64)
     return hashed(*halves(columns["exporter"]), columns["domain"].astype(np.uint64) << np.uint64(1) | side)
@@ -120,7 +122,7 @@ class FlowOwners:
     def __post_init__(self) -> None:
         self._known = _newest(list(self.pieces.values()))
 
-    def mark(self, columns: dict[str, NDArray[np.generic]]) -> tuple[NDArray[np.bool_], Addresses]:
+    def mark(self, columns: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.bool_], Addresses]:
         """Which records are duplicates, and of whose: addresses, zeros where they are none.
 
         Parameters
@@ -167,7 +169,7 @@ class FlowOwners:
             claims[there] = self._known[place[there]]
         return claims
 
-    def note(self, columns: dict[str, NDArray[np.generic]]) -> None:
+    def note(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Take note of who reports; those that were silent for as long as a claim holds are forgotten.
 
         Before the records of several exporters are marked in turn, so that those of the first are remembered.

@@ -65,7 +65,7 @@ def pool(spark: SparkSession, name: str) -> Iterator[None]:
 @contextmanager
 def shuffled(spark: SparkSession, partitions: int) -> Iterator[None]:
     """Queries that are started meanwhile shuffle into so many partitions, each of which is a Python worker in every batch."""
-    before = spark.conf.get("spark.sql.shuffle.partitions")
+    before = str(spark.conf.get("spark.sql.shuffle.partitions"))
     spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
     try:
         yield

@@ -14,6 +14,8 @@ import typer
 from infra import config, log
 from infra.console.options import ConfFile, Json
 from infra.errors import ConfigError
+from infra.sources import resolve
+from ops.demo.options import DemoOptions
 from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def demo(
     shift_to_now: Annotated[
         bool, typer.Option("--shift-to-now", help="With --pcap: move the file's times, its first packet is now.")
     ] = False,
+    source_name: Annotated[str, typer.Option("--source", help="packets, or another source that has a demo: netflow.")] = "packets",
     lake: Annotated[str, typer.Option("--lake", help="folder, or s3: on an object store that is started here.")] = "folder",
     keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="No HTML report.")] = False,
@@ -59,6 +62,8 @@ def demo(
       flowlake demo --iface lo --seconds 20
 
       flowlake demo --lake s3
+
+      flowlake demo --source netflow
     """
     from rich.console import Console
 
@@ -67,7 +72,14 @@ def demo(
     base = config.load(conf_file)
     log.setup(base.log)
     where = place.place(base)
-    source = _source(base, where, pcap, iface, seconds, seed, speed, shift_to_now)
+    if source_name != "packets":
+        for name, given in (("--iface", iface is not None), ("--speed", speed is not None), ("--shift-to-now", shift_to_now)):
+            if given:
+                raise ConfigError(f"{name} with --source {source_name}", "leave it out")
+        other = _of_source(base, source_name)
+        source = None
+    else:
+        source = _source(base, where, pcap, iface, seconds, seed, speed, shift_to_now)
     if lake not in ("folder", "s3"):
         raise ConfigError(f"--lake {lake!r} is none", "--lake folder, or --lake s3")
     settings = place.own(base, where, s3=lake == "s3")
@@ -78,7 +90,32 @@ def demo(
     # The client reports every attempt to reach a broker that still starts.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with where.lock():
+        if source is None:
+            return _other(other, settings, where, DemoOptions(pcap, seconds, seed, keep, not no_report), console, as_json=as_json)
         return _run(settings, where, source, console, keep=keep, page=not no_report, as_json=as_json)
+
+
+def _of_source(settings: Settings, name: str) -> str:
+    """Where the demo of a source lies.
+
+    Raises
+    ------
+    ConfigError
+        There is no such source, or it has none.
+    """
+    if target := settings.catalogue.source(name).demo:
+        return target
+    having = ["packets", *(source.name for source in settings.catalogue.sources if source.demo)]
+    raise ConfigError(f"--source {name}: it has no demo", f"these have one: {', '.join(having)}")
+
+
+def _other(target: str, settings: Settings, where: Place, options: DemoOptions, console: Any, *, as_json: bool) -> int:
+    report, closes = resolve(target)(settings, where, options, console)
+    if as_json:
+        print(json.dumps(report, indent=2))
+    if not closes:
+        typer.echo("the accounts do not close", err=True)
+    return 0 if closes else 1
 
 
 def _source(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from infra.errors import CaptureError
 from infra.names import printable
+from sensors.netflow.publishing import RawFlowPublisher
 from sensors.netflow.recorded import RecordedDatagrams
 from sensors.netflow.replaying import ReplayPace, replay
-from sensors.netflow.publishing import RawFlowPublisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.packets.files import Found, Problem
 from sensors.packets.following import Follow

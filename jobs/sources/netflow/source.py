@@ -48,4 +48,5 @@ SOURCE = Source(
         ),
     ),
     modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
+    demo="ops.demo.exported.run:run",
 )

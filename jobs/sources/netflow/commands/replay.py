@@ -48,8 +48,8 @@ def replay_netflow(
     Example:  flowlake sensor replay-netflow netflow.pcap --speed 0
     """
     from jobs.sources.netflow.replayed import ReplayedCaptures
-    from sensors.netflow.replaying import ReplayPace
     from sensors.netflow.publishing import raw_flow_publisher
+    from sensors.netflow.replaying import ReplayPace
     from sensors.packets.files import find_captures
     from sensors.publish.publisher import publishing
 

@@ -1,0 +1,80 @@
+"""``flowlake demo --source netflow``."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from infra.config import Settings
+from infra.process import free_port
+from ops.demo.exported import report
+from ops.demo.exported.routers import has_ipv6, routers
+from ops.demo.exported.trial import ExportTrial
+from ops.demo.options import DemoOptions
+from ops.harness.place import Place
+from sensors.netflow.settings import ExporterSensorSettings
+
+#: Of generated traffic.
+_SECONDS, _SEED = 20.0, 1
+
+
+def run(settings: Settings, where: Place, options: DemoOptions, console: Any) -> tuple[dict[str, Any], bool]:
+    """Run it, tell a person; the report, and whether all accounts close.
+
+    Raises
+    ------
+    FlowlakeError
+        A part did not start or ended.
+    """
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    own = _own(settings)
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
+    trial = ExportTrial(own, where, routers(), lambda: _capture(where, options, say), say)
+    try:
+        try:
+            outcome = trial.run()
+        finally:
+            stopped = trial.stop(keep=options.keep)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    values = report.write(outcome, where, options.page)
+    report.summary(console, outcome, where, stopped, options.page)
+    return values, outcome.closes
+
+
+def _own(settings: Settings) -> Settings:
+    """With ports of the demo's own, on this machine alone."""
+    sensor = settings.section(ExporterSensorSettings)
+    addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
+    ports = tuple(free_port() for _ in range(3))
+    section = sensor.model_copy(update={"addresses": addresses, "ports": ports})
+    return settings.model_copy(update={"netflow_sensor": section})
+
+
+def _capture(where: Place, options: DemoOptions, say: Any) -> Path:
+    """The capture that was named; else generated traffic."""
+    if options.pcap is not None:
+        return options.pcap
+    from sensors.generate import generate, preset
+    from sensors.packets.pcapwriter import PcapWriter
+
+    path = where.base / "traffic.pcap"
+    seconds = options.seconds or _SECONDS
+    start = time.time_ns() - round(seconds * 1e9)  # a router reports what has been
+    scenario = preset("demo", seed=_SEED if options.seed is None else options.seed, duration_s=seconds, start_ns=start)
+    packets = 0
+    with PcapWriter(path) as out:
+        for batch in generate(scenario):
+            out.write(batch)
+            packets += len(batch)
+    say(f"{packets:,} packets of traffic generated")
+    return path
