@@ -39,6 +39,7 @@ SOURCE = Source(
     ),
     commands=(
         Command("export", "jobs.sources.netflow.commands.export:export", "Capture files in, datagrams of NetFlow, IPFIX or sFlow out."),
+        Command("train", "jobs.sources.netflow.commands.train:train", "Train and register a model of exported flows."),
         Command("netflow", "jobs.sources.netflow.commands.sensor:netflow", "Receive NetFlow, IPFIX and sFlow.", group="sensor"),
         Command(
             "replay-netflow",
