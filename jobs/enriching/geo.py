@@ -6,6 +6,7 @@ The format: https://maxmind.github.io/MaxMind-DB/. Fields are those of GeoLite2 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -137,7 +138,13 @@ def _of(record: Any, *path: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return printable(value) if isinstance(value, str) and value else None
+    return _fit(value) if isinstance(value, str) and value else None
+
+
+@lru_cache(65_536)
+def _fit(text: str) -> str:
+    """Fit for one line; one object for all addresses of a country, city or network."""
+    return printable(text)
 
 
 def _number(value: Any) -> float | None:

@@ -123,7 +123,7 @@ class CacheSettings(Section):
     backend: Literal["memory", "redis"] = Field("memory", description="redis: names found by one process are known to all")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// address, without a password")
     redis_password: SecretStr = Field(SecretStr(""), description="password of the Redis server")
-    max_memory_entries: int = Field(100_000, ge=16, description="addresses remembered in each process")
+    max_memory_entries: int = Field(100_000, ge=16, description="addresses remembered in each process, about 0.7 kB each")
 
     @field_validator("redis_url")
     @classmethod
