@@ -6,7 +6,7 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.errors import FlowlakeError
 from infra.networks import network
@@ -90,11 +90,21 @@ class _Provider(Section):
     def _path(cls, path: str) -> str:
         return _absolute(path)
 
+    def _asked(self, key: str, example: str) -> None:
+        """Refuse an API that is to be asked for nothing."""
+        if self.enabled and not getattr(self, key):
+            raise ValueError(f"enabled, but {key} names nothing to ask for: {key}: [{example}], or enabled: false")
+
 
 class AwsSettings(_Provider):
     """Amazon Web Services: ``ip-ranges.json``, and instances of EC2. Keys come from the environment, as boto3 reads them."""
 
     regions: tuple[str, ...] = Field((), description="regions whose instances are asked for")
+
+    @model_validator(mode="after")
+    def _complete(self) -> AwsSettings:
+        self._asked("regions", "us-east-1")
+        return self
 
 
 class AzureSettings(_Provider):
@@ -102,11 +112,21 @@ class AzureSettings(_Provider):
 
     subscriptions: tuple[str, ...] = Field((), description="subscriptions whose network interfaces are asked for")
 
+    @model_validator(mode="after")
+    def _complete(self) -> AzureSettings:
+        self._asked("subscriptions", "00000000-0000-0000-0000-000000000000")
+        return self
+
 
 class GcpSettings(_Provider):
     """Google Cloud: ``cloud.json``, and instances. Authorised by the service account of the machine."""
 
     projects: tuple[str, ...] = Field((), description="projects whose instances are asked for")
+
+    @model_validator(mode="after")
+    def _complete(self) -> GcpSettings:
+        self._asked("projects", "my-project")
+        return self
 
 
 class CloudSettings(Section):

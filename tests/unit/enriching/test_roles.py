@@ -92,11 +92,12 @@ def test_the_client_and_the_service(record: dict[str, Any], expected: tuple[Any,
 
 
 def test_the_exporters_word_for_the_application_counts_first() -> None:
-    names = ("", " MS-Teams ", "unknown", "")
+    names = ("", " MS-Teams ", "unknown", "", "a\nb" + "x" * 200)
     record = {"sport": 50_000, "dport": 443}
     assert found({**record, "application_name": 1}, names)[2:4] == ("ms-teams", "application")
     assert found({**record, "application_name": 2}, names)[2:4] == ("https", "service")
     assert found({**record, "application_name": 3}, names)[2:4] == ("https", "service")
+    assert found({**record, "application_name": 4}, names)[2] == r"a\nb" + "x" * 96
     assert found({"proto": 47, "application_name": 1}, names) == ("", "", "ms-teams", "application", 0, 0)
 
 
