@@ -71,7 +71,9 @@ class GeoIpSettings(Section):
     """Country, place and autonomous system, from files in the MaxMind DB format."""
 
     enabled: bool = Field(True, description="look places up, where a file or the package geoip2fast is there")
-    database_path: str = Field("", description="absolute path of a City or Country database (.mmdb); replace it by renaming")
+    database_path: str = Field(
+        "", description="absolute path of a City or Country database (.mmdb); each process keeps a copy in the temporary folder"
+    )
     asn_database_path: str = Field("", description="absolute path of an ASN database (.mmdb)")
 
     @field_validator("database_path", "asn_database_path")
