@@ -6,12 +6,15 @@ The format: https://maxmind.github.io/MaxMind-DB/. Fields are those of GeoLite2 
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from infra import log
-from infra.errors import ConfigError
+from infra.errors import ConfigError, one_line
 from infra.names import printable
 from jobs.enriching.reloading import WatchedFile
 from jobs.enriching.settings import GeoIpSettings
@@ -97,17 +100,23 @@ def _open(path: Path) -> _GeoDatabase:
         import maxminddb
     except ImportError as e:
         raise ConfigError("databases of places need the package maxminddb, which is not installed", "pip install maxminddb") from e
-    try:
-        reader = maxminddb.open_database(str(path))
-    except maxminddb.InvalidDatabaseError as e:
-        raise ValueError(f"no database in the MaxMind DB format: {e}") from e
+    # The library maps the file into memory: one that is then overwritten in place would end the process (SIGBUS). The copy is ours.
+    with tempfile.NamedTemporaryFile(prefix="flowlake-places-", suffix=".mmdb") as copy:
+        shutil.copyfile(path, copy.name)
+        try:
+            reader = maxminddb.open_database(copy.name)
+        except maxminddb.InvalidDatabaseError as e:
+            raise ValueError(f"no database in the MaxMind DB format: {one_line(str(e).replace(copy.name, path.name))}") from e
     return _GeoDatabase(reader, reader.metadata().ip_version == 4)
 
 
 def _record(database: _GeoDatabase, address: IPv4Address | IPv6Address) -> dict[str, Any] | None:
     if database.ipv4_only and address.version == 6:
         return None
-    found = database.reader.get(address)
+    try:
+        found = database.reader.get(address)
+    except RuntimeError:  # InvalidDatabaseError: the file was copied while somebody wrote it, and will be read again
+        return None
     return found if isinstance(found, dict) else None
 
 
@@ -137,7 +146,13 @@ def _of(record: Any, *path: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return printable(value) if isinstance(value, str) and value else None
+    return _fit(value) if isinstance(value, str) and value else None
+
+
+@lru_cache(65_536)
+def _fit(text: str) -> str:
+    """Fit for one line; one object for all addresses of a country, city or network."""
+    return printable(text)
 
 
 def _number(value: Any) -> float | None:

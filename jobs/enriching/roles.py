@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.names import printable
 from jobs.enriching.services import ServiceTable
 from jobs.flowexport.columns import FlowColumns, FlowMark
 from schemas.exportedflows import CLIENT_EVIDENCE, CLIENTS, SERVICE_EVIDENCE
@@ -31,6 +32,7 @@ _ASKS = {_ICMP: (8, 13, 15, 17), _ICMPV6: (128, 139)}
 _ANSWERS = {_ICMP: (0, 14, 16, 18), _ICMPV6: (129, 140)}
 #: What application recognition says when it recognises nothing.
 _NO_APPLICATION = frozenset({"unknown", "unclassified", "none", "n/a"})
+_LONGEST_APPLICATION = 100
 _SOURCE, _DESTINATION = CLIENTS.index("source"), CLIENTS.index("destination")
 
 Flags = NDArray[np.bool_]
@@ -148,7 +150,7 @@ def _services(flows: FlowColumns, services: ServiceTable, code: NDArray[np.uint1
 
 
 def _application(name: str) -> str:
-    word = name.strip().lower()
+    word = printable(name.strip().lower())[:_LONGEST_APPLICATION]
     return "" if word in _NO_APPLICATION else word
 
 

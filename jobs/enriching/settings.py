@@ -6,7 +6,7 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.errors import FlowlakeError
 from infra.networks import network
@@ -71,7 +71,9 @@ class GeoIpSettings(Section):
     """Country, place and autonomous system, from files in the MaxMind DB format."""
 
     enabled: bool = Field(True, description="look places up, where a file or the package geoip2fast is there")
-    database_path: str = Field("", description="absolute path of a City or Country database (.mmdb); replace it by renaming")
+    database_path: str = Field(
+        "", description="absolute path of a City or Country database (.mmdb); each process keeps a copy in the temporary folder"
+    )
     asn_database_path: str = Field("", description="absolute path of an ASN database (.mmdb)")
 
     @field_validator("database_path", "asn_database_path")
@@ -90,11 +92,21 @@ class _Provider(Section):
     def _path(cls, path: str) -> str:
         return _absolute(path)
 
+    def _asked(self, key: str, example: str) -> None:
+        """Refuse an API that is to be asked for nothing."""
+        if self.enabled and not getattr(self, key):
+            raise ValueError(f"enabled, but {key} names nothing to ask for: {key}: [{example}], or enabled: false")
+
 
 class AwsSettings(_Provider):
     """Amazon Web Services: ``ip-ranges.json``, and instances of EC2. Keys come from the environment, as boto3 reads them."""
 
     regions: tuple[str, ...] = Field((), description="regions whose instances are asked for")
+
+    @model_validator(mode="after")
+    def _complete(self) -> AwsSettings:
+        self._asked("regions", "us-east-1")
+        return self
 
 
 class AzureSettings(_Provider):
@@ -102,11 +114,21 @@ class AzureSettings(_Provider):
 
     subscriptions: tuple[str, ...] = Field((), description="subscriptions whose network interfaces are asked for")
 
+    @model_validator(mode="after")
+    def _complete(self) -> AzureSettings:
+        self._asked("subscriptions", "00000000-0000-0000-0000-000000000000")
+        return self
+
 
 class GcpSettings(_Provider):
     """Google Cloud: ``cloud.json``, and instances. Authorised by the service account of the machine."""
 
     projects: tuple[str, ...] = Field((), description="projects whose instances are asked for")
+
+    @model_validator(mode="after")
+    def _complete(self) -> GcpSettings:
+        self._asked("projects", "my-project")
+        return self
 
 
 class CloudSettings(Section):
@@ -123,7 +145,7 @@ class CacheSettings(Section):
     backend: Literal["memory", "redis"] = Field("memory", description="redis: names found by one process are known to all")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// address, without a password")
     redis_password: SecretStr = Field(SecretStr(""), description="password of the Redis server")
-    max_memory_entries: int = Field(100_000, ge=16, description="addresses remembered in each process")
+    max_memory_entries: int = Field(100_000, ge=16, description="addresses remembered in each process, about 0.7 kB each")
 
     @field_validator("redis_url")
     @classmethod

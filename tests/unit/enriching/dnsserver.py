@@ -13,11 +13,11 @@ import dns.rcode
 import dns.reversename
 import dns.rrset
 
-SILENT, BROKEN = "(silent)", "(broken)"
+SILENT, BROKEN, GARBAGE = "(silent)", "(broken)", "(garbage)"
 
 
 class DnsServer:
-    """``names``: address -> its names; SILENT: no answer, BROKEN: SERVFAIL; what is not among them does not exist."""
+    """``names``: address -> its names; SILENT: no answer, BROKEN: SERVFAIL, GARBAGE: no DNS; what is not among them does not exist."""
 
     def __init__(self, names: Mapping[str, str | list[str]]) -> None:
         self.names = {dns.reversename.from_address(a): n for a, n in names.items()}
@@ -34,15 +34,18 @@ class DnsServer:
             if not raw:
                 return
             self.gate.wait()
-            answer = self._answer(dns.message.from_wire(raw))
-            if answer:
+            query = dns.message.from_wire(raw)
+            answer = self._answer(query)
+            if self.names.get(query.question[0].name) == GARBAGE:
+                self._socket.sendto(raw[:2] + b"\xff" * 40, peer)
+            elif answer:
                 self._socket.sendto(answer.to_wire(), peer)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
         name = query.question[0].name
         self.asked.append(str(dns.reversename.to_address(name)))
         said = self.names.get(name)
-        if said == SILENT:
+        if said in (SILENT, GARBAGE):
             return None
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.RA

@@ -54,6 +54,21 @@ def test_a_file_that_is_replaced_by_a_damaged_one_stays_in_use(settings: GeoIpSe
     assert known.place(ip_address("192.0.2.1")).city == "Berlin"
 
 
+def test_a_file_may_be_overwritten_in_place(settings: GeoIpSettings) -> None:
+    known = places(settings)
+    path = Path(settings.database_path)
+    whole = path.read_bytes()
+    path.write_bytes(b"x")  # a copy that has just begun
+    assert known.place(ip_address("192.0.2.1")).city == "Berlin"
+    assert not known.look()
+    path.write_bytes(bytes(len(whole) // 2) + whole[len(whole) // 2 :])  # and one whose metadata are whole and its tree is not
+    assert known.look()
+    assert known.place(ip_address("192.0.2.1")) == GeoPlace(asn=64_500, as_org="Example Net")
+    path.write_bytes(whole)
+    assert known.look()
+    assert known.place(ip_address("192.0.2.1")).city == "Berlin"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no database", b"\xab\xcd\xefMaxMind.com", bytes(4096)])
 def test_a_missing_or_damaged_file_is_named_at_the_start(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "city.mmdb"
@@ -62,6 +77,7 @@ def test_a_missing_or_damaged_file_is_named_at_the_start(tmp_path: Path, content
     with pytest.raises(ConfigError, match=r"enrichment.geoip.database_path: .*city.mmdb: ") as error:
         places(GeoIpSettings(database_path=str(path)))
     assert "enrichment.geoip.database_path" in error.value.hint
+    assert "flowlake-places" not in str(error.value)  # the copy is nobody's concern
 
 
 def test_places_can_be_switched_off(settings: GeoIpSettings) -> None:

@@ -13,7 +13,7 @@ from jobs.enriching.hostnames import HostNames
 from jobs.enriching.resolving import DnsResolver, LookupFailed
 from jobs.enriching.settings import DnsSettings
 from jobs.enriching.sharedcache import NotShared
-from tests.unit.enriching.dnsserver import BROKEN, SILENT, DnsServer, dns_server
+from tests.unit.enriching.dnsserver import BROKEN, GARBAGE, SILENT, DnsServer, dns_server
 from tests.unit.enriching.endpoints import Clock, until
 
 NAMES = {
@@ -23,6 +23,7 @@ NAMES = {
     "10.0.0.4": BROKEN,
     "10.0.0.5": "",  # the name exists, without a PTR
     "10.0.0.6": r"a\010b\027[2J.example.org.",
+    "10.0.0.7": GARBAGE,
     "2001:db8::7": "seven.example.org.",
 }
 
@@ -54,7 +55,7 @@ def test_a_resolver_tells_the_name_or_that_there_is_none(server: DnsServer) -> N
     assert resolver.name(ip_address("10.0.0.99")) is None
     assert resolver.name(ip_address("2001:db8::7")) == "seven.example.org"
     assert resolver.name(ip_address("10.0.0.6")) == r"a\010b\027[2j.example.org"
-    for address in ("10.0.0.3", "10.0.0.4"):
+    for address in ("10.0.0.3", "10.0.0.4", "10.0.0.7"):
         with pytest.raises(LookupFailed):
             resolver.name(ip_address(address))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from jobs.enriching.roles import roles
 from jobs.enriching.services import ServiceTable, known_services
 from jobs.flowexport.columns import FlowColumns, FlowMark
 from schemas.exportedflows import CLIENT_EVIDENCE, CLIENTS, SERVICE_EVIDENCE
+from tests.unit.flowexport.test_recorded import recording
+from tests.unit.flowexport.wire import Collector, text
 
 TABLE = ServiceTable()
 SYN, ACK, FIN = 2, 16, 1
@@ -89,11 +92,12 @@ def test_the_client_and_the_service(record: dict[str, Any], expected: tuple[Any,
 
 
 def test_the_exporters_word_for_the_application_counts_first() -> None:
-    names = ("", " MS-Teams ", "unknown", "")
+    names = ("", " MS-Teams ", "unknown", "", "a\nb" + "x" * 200)
     record = {"sport": 50_000, "dport": 443}
     assert found({**record, "application_name": 1}, names)[2:4] == ("ms-teams", "application")
     assert found({**record, "application_name": 2}, names)[2:4] == ("https", "service")
     assert found({**record, "application_name": 3}, names)[2:4] == ("https", "service")
+    assert found({**record, "application_name": 4}, names)[2] == r"a\nb" + "x" * 96
     assert found({"proto": 47, "application_name": 1}, names) == ("", "", "ms-teams", "application", 0, 0)
 
 
@@ -115,6 +119,25 @@ def test_columns_are_as_the_record_type_has_them() -> None:
     for name, words in (("client", CLIENTS), ("client_evidence", CLIENT_EVIDENCE), ("service_evidence", SERVICE_EVIDENCE)):
         assert set(made[name].to_pylist()) <= set(words)
     assert {len(column) for column in roles(FlowColumns.empty(0), TABLE).values()} == {0}
+
+
+@pytest.mark.skipif("FLOWLAKE_DATA" not in os.environ, reason="FLOWLAKE_DATA is not set")
+def test_real_exporters_and_both_directions_agree_about_the_client() -> None:
+    """One capture by softflowd and pmacct, as flows and as sampled packets."""
+    clients: dict[tuple[Any, ...], set[tuple[str, int]]] = {}
+    for name in ("softflowd-v5", "softflowd-v9", "softflowd-v10", "pmacct-ipfix", "pmacct-sflow"):
+        bench = Collector()
+        for received, port, payload in recording(f"{name}.bin"):
+            seen = bench.feed(payload, received=received, port=port)
+            for n, client in enumerate(roles(seen, TABLE)["client"].to_pylist()):
+                ends = {
+                    "source": (text(seen["src"][n]), int(seen["sport"][n])),
+                    "destination": (text(seen["dst"][n]), int(seen["dport"][n])),
+                }
+                if client:
+                    clients.setdefault((seen["proto"][n], *sorted(ends.values())), set()).add(ends[client])
+    assert len(clients) >= 8
+    assert {len(said) for said in clients.values()} == {1}
 
 
 def test_a_port_names_one_service() -> None:
