@@ -34,8 +34,6 @@ _ADDRESSES = {
 _RENAMED = {
     "exporter_domain": "domain",
     "protocol": "proto",
-    "src_port": "sport",
-    "dst_port": "dport",
     "sampling_rate": "rate",
     "input_interface": "input",
     "output_interface": "output",
@@ -50,6 +48,7 @@ _NAMES = {
     "application": "application_name",
 }
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32}
+_ICMP = (1, 58)
 _RATE_SOURCES = (RateSource.UNKNOWN, RateSource.RECORD, RateSource.OPTIONS, RateSource.HEADER, RateSource.POOL)
 
 
@@ -114,6 +113,7 @@ def records(
         "duplicate_of": addresses_text(duplicate_of),
         **{name: addresses_text(columns[of]) for name, of in _ADDRESSES.items()},
         **{name: columns[of] for name, of in _TIMES.items()},
+        **_ports(columns),
         **{name: columns[of] for name, of in _RENAMED.items()},
         **{name: pc.if_else(pc.equal(batch.column(of), ""), None, batch.column(of)) for name, of in _NAMES.items()},
         **measures(columns),
@@ -180,6 +180,12 @@ def _hex(values: pa.BinaryArray) -> pa.StringArray:
     ends = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     digits = bytes(data)[ends[0] : ends[-1]].hex().encode()
     return pa.StringArray.from_buffers(len(values), pa.py_buffer((ends - ends[0]) * np.int32(2)), pa.py_buffer(digits))
+
+
+def _ports(columns: Columns) -> dict[str, NDArray[Any]]:
+    """0 of ICMP: exporters write type and code where a port would stand, and these have columns of their own."""
+    ported = ~np.isin(columns["proto"], _ICMP)
+    return {"src_port": np.where(ported, columns["sport"], 0), "dst_port": np.where(ported, columns["dport"], 0)}
 
 
 def _identities(columns: Columns) -> pa.Array:

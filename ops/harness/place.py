@@ -30,6 +30,8 @@ from infra.stack.s3 import ObjectStore
 DATABASE = "flowlake_demo"
 BUCKET = "flowlake-demo"
 _TOPICS = "demo-"
+#: Folder of the object store below the place.
+_OBJECTS = "s3"
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class Place:
         return file
 
     def clear(self) -> None:
-        """Remove what the last run left: lake, checkpoints, reports, truth, logs. The list of started servers stays."""
-        for name in ("lake", "archive", "checkpoints", "run", "log"):
-            shutil.rmtree(self.base / name, ignore_errors=True)
+        """Remove what the last run left: tables of the lake, checkpoints, reports, truth, logs. The list of started servers stays."""
+        for folder in self.base.iterdir():
+            if folder.is_dir() and folder.name != _OBJECTS:  # the object store empties its bucket itself
+                shutil.rmtree(folder, ignore_errors=True)
         for file in (self.truth, self.report, self.page, self.conf):
             file.unlink(missing_ok=True)
         for folder in (self.run, self.logs):
