@@ -263,6 +263,31 @@ def netflow_decode(
     return 0 if result["met"] else 1
 
 
+@app.command(
+    "netflow",
+    epilog="Examples:  flowlake bench netflow   |   flowlake bench netflow --exporters 2000   |   flowlake bench netflow --burst 10",
+)
+def netflow(
+    rate: Annotated[float, typer.Option("--rate", min=100.0, max=2_000_000.0, help="Records a second, of all exporters.")] = 50_000.0,
+    seconds: Seconds = 30.0,
+    exporters: Annotated[int, typer.Option("--exporters", min=1, max=60_000, help="So many, each with an address of its own.")] = 20,
+    burst: Annotated[float, typer.Option("--burst", min=1.0, max=100.0, help="For ten seconds so many times the rate.")] = 1.0,
+    json_file: JsonFile = None,
+    conf_file: ConfFile = None,
+) -> int:
+    """NetFlow v9 over UDP, collected, decoded, enriched, in lake and hot store: records a second, and what is lost.
+
+    Exit code 0 when nothing was lost.
+    """
+    from ops.bench import netflow as bench
+
+    settings = _prepare(conf_file, json_file)
+    with _stoppable():
+        result = bench.run(settings, rate=rate, seconds=seconds, exporters=exporters, burst=burst, say=_say)
+    _tell(result, json_file)
+    return 0 if not result["behind"] and not any(result["given_up"].values()) and not result["lost_by_sequence"] else 1
+
+
 @app.command(epilog="Example:  flowlake bench scoring --json scoring.json")
 def scoring(
     flows: Annotated[int, typer.Option("--flows", min=10_000, max=10_000_000, help="Scored through Spark by each model.")] = 1_000_000,

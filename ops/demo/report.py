@@ -34,8 +34,7 @@ def write(outcome: Outcome, file: Path) -> dict[str, Any]:
 
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store its place, and one line that asks it: (store, command)."""
-    store, conf, bin = settings.hot, _short(where.conf), Path(sys.executable).parent
-    psql = f"{_psql()} -h {store.host} -p {store.port} -U {store.user} {store.database}"
+    conf, bin = _short(where.conf), Path(sys.executable).parent
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
     more, given, keys = "", "", ""
     if on_s3 := "://" in settings.lake.path:
@@ -51,11 +50,17 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
         ("lake", f"{keys}{lake}"),
         ("", f'{keys}{_short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
         ("", f"{keys}{_short(bin)}/flowlake flows --conf-file {conf}"),
-        ("hot store", f'{psql} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
+        ("hot store", f'{psql(settings)} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
         ("incidents", f"{_short(bin)}/flowlake incidents list --conf-file {conf}"),
         ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
-        ("", f'{psql} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
+        ("", f'{psql(settings)} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
     ]
+
+
+def psql(settings: Settings) -> str:
+    """The command that asks the hot store."""
+    store = settings.hot
+    return f"{_psql()} -h {store.host} -p {store.port} -U {store.user} {store.database}"
 
 
 def _psql() -> str:

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from infra import files
+from infra.config import Settings
 from infra.names import printable
 from ops.demo import svg
 from ops.demo.exported import account
 from ops.demo.exported.trial import ExportOutcome
+from ops.demo.report import psql
 from ops.harness.place import Place
 from schemas.exportedflows import TABLE
 
@@ -97,13 +99,13 @@ def services(rows: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def queries(where: Place) -> list[tuple[str, str]]:
+def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store one line that asks it."""
     bin, conf = _short(Path(sys.executable).parent), _short(where.conf)
     sql = "SELECT service, sum(scaled_bytes) AS bytes FROM exported_flows WHERE duplicate_of IS NULL GROUP BY ALL ORDER BY bytes DESC"
     return [
         ("lake", f'{bin}/flowlake sql --conf-file {conf} "{sql}"'),
-        ("hot store", f'{bin}/flowlake sql --conf-file {conf} --hot "SELECT exporter_ip, count(*) FROM {TABLE} GROUP BY 1"'),
+        ("hot store", f'{psql(settings)} -c "SELECT exporter_ip, count(*) FROM {TABLE} GROUP BY 1"'),
     ]
 
 
@@ -114,7 +116,7 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def summary(console: Console, outcome: ExportOutcome, where: Place, stopped: list[str], page: bool) -> None:
+def summary(console: Console, outcome: ExportOutcome, settings: Settings, where: Place, stopped: list[str], page: bool) -> None:
     """Tell a person what came out."""
     from rich.table import Table
     from rich.text import Text
@@ -134,6 +136,6 @@ def summary(console: Console, outcome: ExportOutcome, where: Place, stopped: lis
     console.print("ask the stores")
     if stopped:
         console.print(f"           ({' and '.join(stopped)} stopped, the data stays: first flowlake up; --keep leaves them up)")
-    for name, line in queries(where):
+    for name, line in queries(settings, where):
         console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)
     console.print(f"report: {_short(where.report)}" + (f", {_short(where.page)}" if page else ""))

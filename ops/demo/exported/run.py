@@ -35,7 +35,7 @@ def run(settings: Settings, where: Place, options: DemoOptions, console: Any) ->
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    own = _own(settings)
+    own = with_own_ports(settings)
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
     trial = ExportTrial(own, where, routers(), lambda: _capture(where, options, say), say)
     try:
@@ -47,12 +47,12 @@ def run(settings: Settings, where: Place, options: DemoOptions, console: Any) ->
         for number, handler in before.items():
             signal.signal(number, handler)
     values = report.write(outcome, where, options.page)
-    report.summary(console, outcome, where, stopped, options.page)
+    report.summary(console, outcome, own, where, stopped, options.page)
     return values, outcome.closes
 
 
-def _own(settings: Settings) -> Settings:
-    """With ports of the demo's own, on this machine alone."""
+def with_own_ports(settings: Settings) -> Settings:
+    """With UDP ports that are free, on this machine alone."""
     sensor = settings.section(ExporterSensorSettings)
     addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
     ports = tuple(free_port() for _ in range(3))

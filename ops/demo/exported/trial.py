@@ -72,7 +72,8 @@ class ExportTrial:
 
     def __init__(self, settings: Settings, where: Place, routers: list[Router], capture: Callable[[], Path], say: Say) -> None:
         self.settings, self.place, self.routers, self.say = settings, where, routers, say
-        self._capture = capture
+        self._make = capture
+        self.capture = where.base
         self.servers, self.parts = Servers(settings, where), Parts(where)
         self._stop = threading.Event()
         self._began = time.monotonic()
@@ -88,16 +89,21 @@ class ExportTrial:
         FlowlakeError
             A part did not start, or ended.
         """
+        collected, behind, _ = self.measured()
+        return self._account(collected, behind)
+
+    def measured(self) -> tuple[dict[str, int], str, float]:
+        """Everything up to the stores: the collector's account, what is behind, and when the last record was stored (monotonic seconds)."""
         self._prepare()
-        capture = self._capture()
+        self.capture = self._make()
         self._start()
         ports = self.settings.section(ExporterSensorSettings).ports
         for router, port in zip(self.routers, ports, strict=False):
-            router.export(capture, self.settings, port, self._stop)
+            router.export(self.capture, self.settings, port, self._stop)
             self.say(f"{router.name}: {account.exported(router)} exported as {router.protocol}, 1 of {router.sampling} packets")
         collected = self._collected()
         behind = self._arrived()
-        return self._account(capture, collected, behind)
+        return collected, behind, time.monotonic()
 
     def _prepare(self) -> None:
         self.parts.stop(20)
@@ -164,19 +170,19 @@ class ExportTrial:
                 return ""
             if time.monotonic() - moved > STALL_S:
                 return "; ".join(f"{name} has {n:,} of {wanted:,} records" for name, n in have.items() if n < wanted)
-            time.sleep(1.0)
+            time.sleep(0.5)
 
-    def _account(self, capture: Path, collected: dict[str, int], behind: str) -> ExportOutcome:
-        topic = [pa.ipc.open_stream(value).read_all().select(account.COLUMNS) for value in self._messages(FLOWS_ENRICHED.name)]
+    def _account(self, collected: dict[str, int], behind: str) -> ExportOutcome:
+        topic = [pa.ipc.open_stream(value).read_all().select(account.COLUMNS) for value in self.messages(FLOWS_ENRICHED.name)]
         rows = pa.concat_tables(topic) if topic else EXPORTED_FLOWS.schema.empty_table().select(account.COLUMNS)
         stores = {"the topic": rows, "the lake": self._lake_table(), "the hot store": self._hot_table()}
-        found = account.checks(self.routers, stores, collected, account.lost(self._messages(FLOW_ACCOUNTS.name)))
+        found = account.checks(self.routers, stores, collected, account.lost(self.messages(FLOW_ACCOUNTS.name)))
         if behind:
             found.append(Check("stores", False, behind))
         seconds = round(time.monotonic() - self._began, 1)
-        return ExportOutcome(str(capture), self.routers, collected, rows, found, seconds, account.once(rows))
+        return ExportOutcome(str(self.capture), self.routers, collected, rows, found, seconds, account.once(rows))
 
-    def _messages(self, topic: str) -> list[bytes]:
+    def messages(self, topic: str) -> list[bytes]:
         """Values of all messages of a topic, each content once."""
         name = self.settings.topic(topic)
         found: dict[bytes, bytes] = {}
