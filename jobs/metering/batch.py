@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -139,7 +139,7 @@ def emissions(
     keep_going: bool = False,
     tap: Callable[[Chunk], Chunk] | None = None,
     slice_s: int = 0,
-) -> Iterator[Emission]:
+) -> Generator[Emission, None, None]:
     """What the meter gives, as it gives it: :func:`meter_captures` before it is made records.
 
     ``slice_s``: seconds of the slots that slices are made of, too (:mod:`jobs.metering.slices`).

@@ -14,9 +14,11 @@ from typing import Any
 
 from infra.config import Settings
 from jobs.flowexport import state
+from jobs.flowexport.datagrams import DatagramBatch
 from jobs.flowexport.decoder import decode
 from jobs.flowexport.session import ExportSessions
 from ops.bench import exportpeer, peer
+from ops.bench.exportcollectors import COLLECTORS, measure_collector
 from ops.bench.exportmaterial import Material, kinds
 from ops.bench.place import machine
 
@@ -45,7 +47,7 @@ def run(settings: Settings, *, records: int, exporters: int = 2000, with_peer: b
     exporters
         That send at once, in one of the kinds.
     with_peer
-        Whether the package netflow is measured, too.
+        Whether the package netflow is measured, too, and nfcapd and goflow2 where they are installed.
     say
         Told what is being done.
 
@@ -53,7 +55,8 @@ def run(settings: Settings, *, records: int, exporters: int = 2000, with_peer: b
     -------
     dict
         ``records_per_s`` (of CPU) by kind, ``to_arrow_per_s`` with the making of a record batch, ``one_by_one_per_s`` the plain way,
-        ``peer_per_s``; ``state``: bytes and ms of what is known of all exporters; ``met``; the machine.
+        ``peer_per_s``, ``collectors``: of those that are there, by name and kind, records per second, records and how many of them it
+        wrote; ``state``: bytes and ms of what is known of all exporters; ``met``; the machine.
 
     Raises
     ------
@@ -63,6 +66,7 @@ def run(settings: Settings, *, records: int, exporters: int = 2000, with_peer: b
     facts = machine()
     python = peer.environment(settings.path(settings.paths.var) / "bench" / "netflow", exportpeer.LOCK) if with_peer else None
     found: dict[str, Any] = {"records_per_s": {}, "to_arrow_per_s": {}, "one_by_one_per_s": {}, "peer_per_s": {}}
+    found["collectors"] = {one.name: {} for one in COLLECTORS if with_peer and one.program}
     for name, make in kinds(records, exporters).items():
         material = make()
         say(f"{name}: {material.records:,} records in {len(material.payloads):,} datagrams")
@@ -72,6 +76,7 @@ def run(settings: Settings, *, records: int, exporters: int = 2000, with_peer: b
             found["one_by_one_per_s"][name] = _one_by_one(material)
         if python is not None and name in _PEER:
             found["peer_per_s"][name] = _peer(python, material)
+        _collectors(found["collectors"], name, material)
         if f"{exporters} exporters" in name:
             found["state"] = _state(sessions)
     met = all(found["records_per_s"][name] >= GOAL for name in _FIXED)
@@ -118,6 +123,22 @@ def _peer(python: Path, material: Material) -> int:
         exportpeer.write(path, material.payloads[: len(material.payloads) // _FEWER])
         said = exportpeer.run(python, path).said
     return round(said["records"] / said["cpu_s"])
+
+
+def _collectors(found: dict[str, dict[str, Any]], name: str, material: Material) -> None:
+    """What collectors of others make of some of the datagrams; of several exporters all would come from one address."""
+    protocol = name.partition(",")[0]
+    for peer_ in COLLECTORS:
+        if peer_.name in found and protocol in peer_.protocols and "exporters" not in name:
+            some = material.payloads[: len(material.payloads) // peer_.fewer]
+            sent = _records(DatagramBatch.of((p, bytes(16), 2055, 0) for p in some))
+            written, cpu_s = measure_collector(peer_, protocol, some)
+            rate = round(written / cpu_s) if cpu_s else 0
+            found[peer_.name][name] = {"records_per_s": rate, "sent": sent, "written": written}
+
+
+def _records(batch: DatagramBatch) -> int:
+    return sum(len(piece.flows) for piece in decode(batch, ExportSessions()))
 
 
 def _state(sessions: ExportSessions) -> dict[str, Any]:

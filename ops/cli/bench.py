@@ -245,7 +245,11 @@ def novelty(
 def netflow_decode(
     records: Annotated[int, typer.Option("--records", min=20_000, max=20_000_000, help="Of each kind of datagram.")] = 1_000_000,
     peer: Annotated[
-        bool, typer.Option("--peer/--no-peer", help="Measure the package netflow beside it (installed below var/bench).")
+        bool,
+        typer.Option(
+            "--peer/--no-peer",
+            help="Measure the package netflow beside it (installed below var/bench), and nfcapd and goflow2 where they are installed.",
+        ),
     ] = True,
     json_file: JsonFile = None,
     conf_file: ConfFile = None,

@@ -87,6 +87,7 @@ def a_set(number: int, body: bytes) -> bytes:
 
 def sampling_options(version: int, sampler: int, every: int) -> bytes:
     """Sets with the options template of the sampling, and its only record: one packet of ``every`` is taken, chosen at random."""
+    fields: tuple[tuple[int, int], ...]
     if version == NETFLOW9:
         fields = ((E.SAMPLER, 1), (_SAMPLER_MODE, 1), (E.SAMPLER_INTERVAL, 4))
         head = struct.pack(">HHH", SAMPLING_TEMPLATE, 4, 4 * len(fields)) + _SPECIFIER.pack(_SYSTEM_SCOPE, 4)

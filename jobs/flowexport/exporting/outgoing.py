@@ -36,7 +36,9 @@ class ExportRules:
     biflow
         IPFIX: both directions in one record (RFC 5103).
     refresh
-        Templates and options are sent again in front of every so many datagrams.
+        Templates and options are sent again in front of every so many datagrams,
+    refresh_s
+        and when the last ones are so old, by the exporter's clock, s.
     room
         Bytes of a datagram at most, without the headers of IP and UDP.
     """
@@ -45,6 +47,7 @@ class ExportRules:
     sampling: int = 1
     biflow: bool = False
     refresh: int = 20
+    refresh_s: int = 60
     room: int = 1400
 
 

@@ -64,7 +64,7 @@ class SetsEncoder:
         self._clock = ExportClock()
         self._backlogs = {ip: Backlog() for ip in _TEMPLATES}
         self._sequence = 0
-        self._until_templates = 0
+        self._until_templates = self._old_at_us = 0
         self.unsaid: defaultdict[str, ExportTally] = defaultdict(ExportTally)  # it can say everything
 
     def feed(self, flows: Flows) -> Iterator[OutDatagram]:
@@ -83,8 +83,9 @@ class SetsEncoder:
         """A datagram of flows, and one of templates in front when they are due."""
         self._clock.begin(int(flows["start_us"].min()))
         self._clock.reach(int(flows["end_us"].max()))
-        if self._until_templates == 0:
+        if self._until_templates == 0 or self._clock.now_us >= self._old_at_us:
             self._until_templates = self._rules.refresh
+            self._old_at_us = self._clock.now_us + self._rules.refresh_s * 1_000_000
             yield self._templates()
         self._until_templates -= 1
         tally = ExportTally()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jobs.flowexport.columns import FlowMark, RateSource
+from jobs.flowexport.exporting.flowrows import OUT_DTYPE
 from jobs.flowexport.exporting.netflow5out import Netflow5Encoder
 from jobs.flowexport.exporting.outgoing import ExportRules
 from jobs.flowexport.exporting.setsout import SetsEncoder
@@ -143,6 +144,16 @@ def test_templates_come_first_and_again(capture: Path) -> None:
     assert firsts[:4] == [0, 256, 256, 0]
     assert [struct.unpack_from(">I", payload, 12)[0] for payload, _ in trip.datagrams] == list(range(len(firsts)))
     assert max(len(payload) for payload, _ in trip.datagrams) <= 1400
+
+
+def test_templates_come_again_after_a_minute_of_the_exporters_clock() -> None:
+    flows = np.zeros(60, OUT_DTYPE)
+    flows["ip_version"], flows["packets"] = 4, 1
+    flows["start_us"] = flows["end_us"] = 1_767_225_600_000_000 + np.arange(60) * 10_000_000
+    encoder = SetsEncoder(10, ExportRules(refresh=1000, room=200))
+    sets = [struct.unpack_from(">H", d.payload, 16)[0] for d in [*encoder.feed(flows), *encoder.finish()]]
+    assert sets.count(2) == 10
+    assert sets[:2] == [2, 256]
 
 
 def test_datagrams_are_in_the_order_of_their_export(capture: Path) -> None:

@@ -39,7 +39,9 @@ Into = Annotated[
 Sampling = Annotated[int, typer.Option("--sampling", min=1, help="Take one packet of so many, at random, and say so.")]
 Speed = Annotated[float, typer.Option("--speed", min=0.0, help="Times the capture's clock; 0: as fast as --rate allows.")]
 Rate = Annotated[float, typer.Option("--rate", help="Datagrams a second, at most.")]
-Refresh = Annotated[int, typer.Option("--templates-every", min=1, help="Templates again in front of every so many datagrams.")]
+Refresh = Annotated[
+    int, typer.Option("--templates-every", min=1, help="Templates again in front of every so many datagrams, and every minute.")
+]
 Shift = Annotated[bool, typer.Option("--shift-to-now", help="Move the times of each file so that its first packet is now.")]
 Agent = Annotated[
     str | None,
