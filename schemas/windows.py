@@ -87,7 +87,7 @@ WINDOW_FEATURES: tuple[WindowFeature, ...] = (
             (
                 "source_age",
                 "s",
-                "since the source first began a flow in the hour that ends with the window; 3600 where no start is remembered",
+                "since the source first began a flow in the last hour; 3600 where no start is remembered",
             ),
             ("steady_pairs", "pairs", "pairs of TCP to which connections that were answered began at regular times in the last hour"),
             ("beats", "slots", "5 s slots of the hour in which connections to the youngest steady pair began, four or more"),
