@@ -84,7 +84,11 @@ WINDOW_FEATURES: tuple[WindowFeature, ...] = (
     *(
         WindowFeature(name, unit, f"{words}; of 180 s alone", exact=False)
         for name, unit, words in (
-            ("source_age", "s", "since the source first began a flow in the last hour"),
+            (
+                "source_age",
+                "s",
+                "since the source first began a flow in the last hour; 3600 where no start is remembered",
+            ),
             ("steady_pairs", "pairs", "pairs of TCP to which connections that were answered began at regular times in the last hour"),
             ("beats", "slots", "5 s slots of the hour in which connections to the youngest steady pair began, four or more"),
             ("beat_score", "", "how steady: (1 - 1 / beats) / (1 + std / mean of the gaps between them), above 0.7"),

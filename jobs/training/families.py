@@ -17,6 +17,7 @@ from infra.errors import ConfigError
 from jobs.scoring.blend import Blend
 from jobs.scoring.compiled import Compiled, compiled
 from jobs.scoring.trees import Trees
+from jobs.training import percentiles
 
 #: Rows each tree of a forest is given at most, drawn with replacement: on 200,000 records a third of the time for the same quality.
 TREE_ROWS = 60_000
@@ -104,6 +105,7 @@ def family(name: str) -> Family:
 
 def fitted(name: str, seed: int, x: npt.NDArray[np.float32], y: npt.NDArray[np.str_], weight: npt.NDArray[np.float64]) -> Any:
     """An estimator of a family, fitted to records of these weights; it works on one core from now on."""
+    percentiles.install()
     estimator = family(name)(seed, len(x))
     last = estimator.steps[-1][0] if hasattr(estimator, "steps") else ""
     estimator.fit(x, y, **{f"{last}__sample_weight" if last else "sample_weight": weight})

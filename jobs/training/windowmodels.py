@@ -20,6 +20,7 @@ from jobs.training.alarms import Who, allowed, must_lie_below
 from jobs.training.evaluate import Quality, evaluate
 from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.threshold import between
+from jobs.training.waiting import signs_of_life
 from jobs.training.windowruns import LabelledWindows, WindowRun, joined, window_run
 from jobs.watching import reference
 from schemas.records import RecordType
@@ -154,9 +155,11 @@ def train_size(
     """
     train, validation = _part(runs.fitting, size, seed), _part(runs.validating, size, seed)
     progress(f"{size} s: fitting to {len(train):,} windows")
-    fitted = fit(train.flows, validation.flows, Choices(family="boosted", novelty_fpr=0.0, seed=seed), record=record)
+    with signs_of_life(f"{size} s: fitting", progress):
+        fitted = fit(train.flows, validation.flows, Choices(family="boosted", novelty_fpr=0.0, seed=seed), record=record)
     quiet = joined([run.windows[size] for run in runs.quiet])
     days = sum(run.seconds for run in runs.quiet) / 86_400
+    progress(f"{size} s: choosing the threshold by {len(quiet):,} windows of {days:.1f} benign days")
     scores, who = scored(fitted.model, quiet)
     budget = ALARMS_PER_DAY[size] if alarms_per_day is None else alarms_per_day
     if budget * days < 1.0:

@@ -39,6 +39,9 @@ _SLOT_US = SECONDS * 1_000_000
 #: Domains that ended and are remembered: what they cut off is late when they come back, and they have an hour before.
 _ENDED_KEPT = 64
 
+#: The account of domains that ended so long ago that theirs is dropped; ``*`` is no name of a file or a sensor's.
+OTHERS = "*"
+
 #: Windows that were made together, by size.
 Made = dict[int, Summaries]
 
@@ -64,7 +67,8 @@ class WindowCascade:
     ended
         The same of domains that ended.
     accounts
-        By domain: packets that came ``late`` or were ``given_up``, summaries of sources that were ``folded``.
+        By domain: packets that came ``late`` or were ``given_up``, summaries of sources that were ``folded``. Of domains that are away the
+        newest are kept; the others are one, :data:`OTHERS`.
     """
 
     partial: bool = True
@@ -109,6 +113,7 @@ class WindowCascade:
             gone = next(iter(self.ended))
             del self.ended[gone]
             self._forget(gone)
+        self._sum_up_accounts()
         return found
 
     def add(self, summaries: Summaries) -> None:
@@ -145,6 +150,12 @@ class WindowCascade:
         """Add to a domain's account."""
         if by:
             self.accounts.setdefault(domain, Counter())[what] += by
+
+    def _sum_up_accounts(self) -> None:
+        """Keep the accounts of as many domains as may come back: a capture file a minute is half a million domains a year."""
+        away = [domain for domain in self.accounts if domain not in self.clocks and domain != OTHERS]
+        for domain in away[: max(len(away) - _ENDED_KEPT, 0)]:
+            self.accounts.setdefault(OTHERS, Counter()).update(self.accounts.pop(domain))
 
     def _first_open(self) -> dict[str, int]:
         """By domain, us: when its first slot or window that is open began."""

@@ -18,6 +18,8 @@ from infra.jvm import java
 from infra.process import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
+#: Processes that live for a minute: what the second compiler and a second collector's threads would cost them is never earned back.
+SHORT_LIVED = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Cluster:
         # Nothing of the project in reach: no PYTHONPATH, a working folder elsewhere, none of our settings.
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith(("FLOWLAKE_", "PYSPARK_", "SPARK_"))}
         environment |= {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.13"}
+        environment |= SHORT_LIVED  # executors have it from their worker
         options = ["-Xmx256m", "-cp", f"{SPARK_HOME}/jars/*", f"-Dlog4j2.configurationFile=file:{self._log4j()}"]
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(
@@ -102,6 +105,7 @@ def environment(python: Path, **settings: str) -> dict[str, str]:
     """Environment of a submission: nothing of the caller's settings, workers and driver on the given interpreter."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWLAKE_", "PYSPARK_", "SPARK_"))}
     own |= {"FLOWLAKE_PYTHON": sys.executable, "FLOWLAKE_JARS": os.environ.get("FLOWLAKE_JARS", str(ROOT / "var" / "jars"))}
+    own |= SHORT_LIVED
     return own | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **settings}
 
 

@@ -15,11 +15,12 @@ from matplotlib import image
 
 from infra.config import ROOT, Settings
 from jobs.scoring.registry import Training, register
-from jobs.training.fit import Choices, fit
+from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.generated import generated_flows
+from jobs.training.labelled import LabelledFlows
 from jobs.watching import reference
 from schemas.packets import FLOWS
-from tests import cookbookdata
+from tests import cookbookdata, registries
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -29,12 +30,18 @@ FIGURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained() -> tuple[Fitted, LabelledFlows]:
+    """A model of some seconds of traffic, and what it was trained on: parts that say how far hours differ."""
+    flows = generated_flows([41, 43, 44, 45, 46], duration_s=3, progress=lambda _: None)
+    return fit(flows, flows, Choices(features=12, family="boosted")), flows
+
+
 @pytest.fixture
-def champion(settings: Callable[..., Settings], tmp_path: Path) -> Settings:
+def champion(trained: tuple[Fitted, LabelledFlows], settings: Callable[..., Settings], tmp_path: Path) -> Settings:
     """A registry with a champion that was trained on some seconds, and its profile."""
-    made = settings()
-    flows = generated_flows([41, 43, 44, 45, 46], duration_s=3, progress=lambda _: None)  # parts that say how far hours differ
-    fitted = fit(flows, flows, Choices(features=12))
+    made = registries.begin(settings())
+    fitted, flows = trained
     model = fitted.model
     about = Training("a test", {}, {}, [reference.write_profile(tmp_path, model, flows)])
     register(

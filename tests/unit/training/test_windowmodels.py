@@ -121,7 +121,10 @@ def test_it_is_registered_with_its_threshold(runs: WindowRuns, settings: Setting
 
 
 def test_more_false_alarms_find_more(runs: WindowRuns, model: SizeModel) -> None:
-    loose = train_size(180, runs, WINDOWS[180], alarms_per_day=200.0, progress=lambda line: None)
+    said: list[str] = []
+    loose = train_size(180, runs, WINDOWS[180], alarms_per_day=200.0, progress=said.append)
+    assert "fitting to" in said[0]
+    assert any("choosing the threshold by" in line for line in said), "each step is told when it begins"
     assert loose.below < model.below
     assert loose.quality.recall >= model.quality.recall
 

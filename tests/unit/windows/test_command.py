@@ -145,6 +145,17 @@ def test_files_of_one_name_are_told(capture: Path, tmp_path: Path, capsys: pytes
     assert "each file" not in capsys.readouterr().err
 
 
+def test_of_several_captures_the_table_says_which(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = tmp_path / "other.pcap"
+    again.write_bytes(capture.read_bytes())
+    assert main.run(["windows", "measure", str(capture), "--size", "30"]) == 0
+    assert "domain" not in capsys.readouterr().out
+    assert main.run(["windows", "measure", str(capture), str(again), "--size", "30", "--limit", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "domain" in shown
+    assert shown.count("small") == shown.count("other") == 1, "the same window of each"
+
+
 def test_labels_of_another_capture_are_told(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     of = truth(preset("demo", seed=2, rate=300.0, duration_s=31.0, start_ns=10**18))
     pq.write_table(

@@ -14,7 +14,7 @@ import pytest
 from jobs.metering.batch import meter_captures
 from jobs.windows import features
 from jobs.windows.batch import windows_of
-from jobs.windows.cascade import SIZES, Made, WindowCascade
+from jobs.windows.cascade import OTHERS, SIZES, Made, WindowCascade
 from jobs.windows.hashing import tags
 from jobs.windows.summary import ADDRESSES, KEY, PORTS, RECALLED, Summaries, closed, grouped, merge, widened
 from schemas.windows import WINDOW_NAMES
@@ -295,3 +295,16 @@ def test_what_comes_back_with_an_earlier_time_knows_nothing_of_later() -> None:
     (early,) = [one[180] for one in cascade.take(made(7), {"a": 40 * US}, ("a",)) if len(one[180])]
     assert len(cascade.traces) == 1
     assert early.rows["begin"].tolist() == [0]
+
+
+def test_accounts_of_domains_that_ended_are_bounded_and_none_is_lost() -> None:
+    cascade = WindowCascade()
+    for number in range(300):
+        domain = f"capture-{number}"
+        taken(cascade, made(9, domain=domain), {domain: 10 * 5 * US})
+        taken(cascade, made(1, domain=domain), {})  # late
+        taken(cascade, Summaries.none(), {}, (domain,))
+    assert 10 < len(cascade.accounts) < 100
+    assert cascade.accounts["capture-299"]["late"] == 3
+    assert sum(counts["late"] for counts in cascade.accounts.values()) == 3 * 300
+    assert cascade.accounts[OTHERS]["late"] > 3 * 200

@@ -158,13 +158,16 @@ def _write(table: pa.Table, out: Path) -> None:
 def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
     import pyarrow.compute as pc
 
+    shown = list(_SHOWN)
+    if pc.count_distinct(table["domain"]).as_py() > 1:  # of one capture it would say the same in each row
+        shown.insert(shown.index("src_ip"), "domain")
     rows: list[dict[str, Any]] = []
     for one in wanted:
         some = table.filter(pc.equal(table["window_size"], one))
         rows += (
             some.sort_by([("flows_started", "descending"), ("window_start", "ascending")])
             .slice(0, limit)
-            .select([*_SHOWN, "src_prefix"])
+            .select([*shown, "src_prefix"])
             .to_pylist()
         )
     for row in rows:
@@ -176,4 +179,4 @@ def _show(table: pa.Table, wanted: list[int], limit: int) -> None:
             row[name] = int(row[name])
         for name in ("failed_ratio", "rhythm"):
             row[name] = f"{row[name]:.2f}"
-    looks.show(rows, list(_SHOWN), form="table", title=counted(table.num_rows, "window"))
+    looks.show(rows, shown, form="table", title=counted(table.num_rows, "window"))
