@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from schemas.rawflows import CONTENT_RAW_FLOWS
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
 from tests.integration.netflow import flowtopic
-from tests.unit.sensors.netflow.runningsensor import RunningSensor, port_of
+from tests.unit.sensors.netflow.runningsensor import Start, port_of, starting
 from tests.unit.sensors.netflow.senders import DATA, LOCAL, NOW_US, TEMPLATE, eventually, free_ports, ipfix, send
 from tests.unit.sensors.packets.captures import pcap
 
@@ -33,16 +33,22 @@ SIX = socket.inet_pton(socket.AF_INET6, "::1")
 RECORDED = Path(os.environ.get("FLOWLAKE_DATA", "/nonexistent")) / "netflow" / "exporters"
 
 
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with starting() as start:
+        yield start
+
+
 def numbered(domain: int, n: int, first: int = 0) -> list[bytes]:
     return [ipfix(domain, TEMPLATE, DATA, sequence=first), *[ipfix(domain, DATA, sequence=first + i) for i in range(1, n)]]
 
 
-def test_datagrams_arrive_once_in_order(kafka_server: str, settings: Callable[..., Settings]) -> None:
+def test_datagrams_arrive_once_in_order(kafka_server: str, settings: Callable[..., Settings], start: Start) -> None:
     ports = free_ports(3)
     own = settings(kafka={"bootstrap_servers": kafka_server}, netflow_sensor={"ports": ports, "workers": 2, "heartbeat_ms": 100})
     flowtopic.create(own, 4)
-    running = RunningSensor(FlowExportSensor(own, "edge", "site", linger_s=30.0))
-    sensor = running.sensor
+    sensor = FlowExportSensor(own, "edge", "site", linger_s=30.0)
+    running = start(sensor)
     port_of(sensor)
     assert eventually(lambda: sensor.broker.told(time.monotonic()) == "ok", 30)
     assert metrics.health(sensor).status == "healthy"
@@ -67,35 +73,38 @@ def test_datagrams_arrive_once_in_order(kafka_server: str, settings: Callable[..
     assert any(m.headers["kind"] == "heartbeat" for m in messages)
 
 
-def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, settings: Callable[..., Settings]) -> None:
+def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, settings: Callable[..., Settings], start: Start) -> None:
     from infra.stack.kafka import Kafka
 
     broker = Kafka(tmp_path / "kafka", free_port(), heap_mb=256)
     broker.start()
     try:
-        own = settings(kafka={"bootstrap_servers": broker.bootstrap}, netflow_sensor={"ports": free_ports(1), "buffer_mb": 1})
+        own = settings(
+            kafka={"bootstrap_servers": broker.bootstrap}, netflow_sensor={"ports": free_ports(1), "buffer_mb": 1, "most_sampling": 2}
+        )
         flowtopic.create(own, 2)
-        running = RunningSensor(FlowExportSensor(own, "edge", linger_s=60.0))
-        sensor = running.sensor
+        sensor = FlowExportSensor(own, "edge", linger_s=20.0)
+        running = start(sensor)
         port, sent = port_of(sensor), 0
 
         def came() -> int:
             return sensor.account().received + sensor.listener.kernel_dropped
 
-        def export(rounds: int) -> None:
+        def export(rounds: int, filler: bytes = b"") -> None:
             nonlocal sent
             for _ in range(rounds):
-                send(numbered(1, 100), port, source="127.0.0.2")
+                send([payload + filler for payload in numbered(1, 100)], port, source="127.0.0.2")
                 sent += 100
                 assert eventually(lambda so_far=sent: came() == so_far)
 
-        export(10)
+        assert eventually(lambda: sensor.broker.told(time.monotonic()) == "ok", 30)
+        export(5)
         assert eventually(lambda: sensor.account().sent == sent - sensor.account().kernel_dropped, 30)
         os.kill(broker.daemon.process().pid, signal.SIGKILL)  # type: ignore[union-attr]
-        export(10)
+        export(5)
         assert sensor.account().thinned == sensor.account().dropped == 0  # it is kept
         assert eventually(lambda: sensor.broker.told(time.monotonic()) == "unreachable", 30)
-        export(150)
+        export(60, os.urandom(8000))
         full = sensor.account()
         assert min(full.thinned, full.dropped, full.waiting) > 0
         assert metrics.health(sensor).status == "degraded"
@@ -238,7 +247,8 @@ def test_what_a_replay_leaves_out_is_told(tmp_path: Path, kafka_server: str, set
         (["netflow", "--address", "nowhere"], "--address: .*nowhere.*"),
         (["netflow", "--address", "::", "--address", "127.0.0.1"], "--address: .*takes what comes to 127.0.0.1"),
         (["netflow", "--port", "2055", "--port", "2055"], "--port: .*2055 is named 2 times"),
-        (["replay-netflow", "a.pcap", "--speed", "nan"], "--speed nan is not a number"),
+        (["replay-netflow", "a.pcap", "--speed", "inf"], "--speed inf is not a number"),
+        (["replay-netflow", "a.pcap", "--speed", "nan"], "'--speed'"),
         (["replay-netflow", "-", "--loop", "2"], "--loop 2 with a pipe"),
     ],
 )

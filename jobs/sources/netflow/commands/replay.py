@@ -53,7 +53,7 @@ def replay_netflow(
     from sensors.packets.files import find_captures
     from sensors.publish.publisher import publishing
 
-    if speed != speed or speed == float("inf"):
+    if speed == float("inf"):
         raise ConfigError(f"--speed {speed} is not a number of times", "0 is flat out")
     found = find_captures(files)
     waited = waiting(found)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sensors.netflow.account import DatagramAccount
 from sensors.netflow.sensor import FlowExportSensor
@@ -34,6 +36,26 @@ class RunningSensor:
     def join(self) -> BaseException | None:
         self._thread.join(60)
         return self.failure
+
+
+Start = Callable[[FlowExportSensor], RunningSensor]
+
+
+@contextmanager
+def starting() -> Iterator[Start]:
+    """What starts a sensor; those that a test leaves at work are ended."""
+    started: list[RunningSensor] = []
+
+    def start(sensor: FlowExportSensor) -> RunningSensor:
+        started.append(RunningSensor(sensor))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.sensor.stop()
+            one.join()
 
 
 def port_of(one: FlowExportSensor) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,16 @@ from sensors.netflow import metrics
 from sensors.netflow.account import DatagramAccount
 from sensors.netflow.draining import Drained
 from sensors.netflow.sensor import FlowExportSensor
-from tests.unit.sensors.netflow.runningsensor import RunningSensor, port_of
+from tests.unit.sensors.netflow.runningsensor import Start, port_of, starting
 from tests.unit.sensors.netflow.senders import DATA, TEMPLATE, eventually, free_ports, ipfix, send
 
 pytestmark = pytest.mark.slow  # an attempt to reach a broker takes its time
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with starting() as start:
+        yield start
 
 
 def sensor(settings: Callable[..., Settings], linger_s: float = 0.0, duration_s: float | None = None, **own: Any) -> FlowExportSensor:
@@ -31,9 +37,9 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(f"flowlens_{name}", labels)
 
 
-def test_without_a_broker_everything_is_counted(settings: Callable[..., Settings]) -> None:
+def test_without_a_broker_everything_is_counted(settings: Callable[..., Settings], start: Start) -> None:
     one = sensor(settings, buffer_mb=1, most_sampling=2)
-    running, registry = RunningSensor(one), metrics.registry(one)
+    running, registry = start(one), metrics.registry(one)
     port = port_of(one)
     sent = 0
     for _ in range(200):
@@ -67,14 +73,14 @@ def test_it_ends_after_its_time(settings: Callable[..., Settings]) -> None:
     assert asdict(sensor(settings, duration_s=0.0).run()) == asdict(DatagramAccount())
 
 
-def test_a_worker_that_died_is_told(settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_died_is_told(settings: Callable[..., Settings], start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     one = sensor(settings, workers=1)
 
     def broken(_: Drained) -> None:
         raise RuntimeError("no room")
 
     monkeypatch.setattr(one.listener, "_hand_on", broken)
-    running = RunningSensor(one)
+    running = start(one)
     port = port_of(one)
     assert one.working
     send([b"x"], port)
@@ -84,18 +90,18 @@ def test_a_worker_that_died_is_told(settings: Callable[..., Settings], monkeypat
     assert (health.status, health.checks["listeners"]) == ("unhealthy", "failed")
 
 
-def test_a_port_that_is_taken_ends_it_at_once(settings: Callable[..., Settings]) -> None:
+def test_a_port_that_is_taken_ends_it_at_once(settings: Callable[..., Settings], start: Start) -> None:
     ports = free_ports(1)
-    running = RunningSensor(sensor(settings, ports=ports))
+    running = start(sensor(settings, ports=ports))
     port_of(running.sensor)
     with pytest.raises(ConfigError, match=f"UDP port {ports[0]}"):
         sensor(settings, ports=ports).run()
     running.end()
 
 
-def test_exporters_that_made_room_are_told_as_one(settings: Callable[..., Settings]) -> None:
+def test_exporters_that_made_room_are_told_as_one(settings: Callable[..., Settings], start: Start) -> None:
     one = sensor(settings, most_exporters=2)
-    running, registry = RunningSensor(one), metrics.registry(one)
+    running, registry = start(one), metrics.registry(one)
     port = port_of(one)
     for who in range(1, 6):
         send([b"a", b"b"], port, source=f"127.0.0.{who}")
