@@ -126,14 +126,14 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, settings: Callab
         broker.stop()
 
 
-def flowlake(*arguments: str, own: Settings) -> subprocess.Popen[str]:
+def flowlake(*arguments: str, own: Settings, stdin: int | None = None) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "FLOWLAKE_KAFKA__BOOTSTRAP_SERVERS": own.kafka.bootstrap_servers,
         "FLOWLAKE_KAFKA__TOPIC_PREFIX": own.kafka.topic_prefix,
     }
     words = [sys.executable, "-c", "from ops.cli.main import main; main()", *arguments]
-    return subprocess.Popen(words, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def get(url: str) -> str:
@@ -163,7 +163,7 @@ def test_the_command_listens_and_tells_how_it_does(kafka_server: str, settings: 
     assert eventually(lambda: 'flowlens_datagrams_received_total{exporter="127.0.0.1"} 50.0' in get(f"{base}/metrics"))
     command.terminate()
     out, err = command.communicate(timeout=60)
-    assert command.returncode == 0, err
+    assert command.returncode == 0, err.decode()
     summary = json.loads(out)
     assert (summary["sensor"], summary["ports"], summary["exporters"]) == ("edge", [port], 1)
     assert (summary["datagrams_received"], summary["datagrams_sent"], summary["dropped"], summary["unsent"]) == (50, 50, 0, 0)
@@ -185,7 +185,26 @@ def capture(payloads: list[bytes], port: int) -> bytes:
 def replayed(own: Settings, *arguments: str) -> tuple[int, dict[str, Any], str]:
     command = flowlake("sensor", "replay-netflow", *arguments, "--json", own=own)
     out, err = command.communicate(timeout=120)
-    return command.returncode, json.loads(out) if out else {}, err
+    return command.returncode, json.loads(out) if out else {}, err.decode()
+
+
+def test_a_signal_ends_the_reading_of_a_pipe(kafka_server: str, settings: Callable[..., Settings]) -> None:
+    own = settings(kafka={"bootstrap_servers": kafka_server})
+    flowtopic.create(own, 2)
+    command = flowlake("sensor", "replay-netflow", "-", "--speed", "0", "--json", own=own, stdin=subprocess.PIPE)
+    assert command.stdin is not None
+    command.stdin.write(capture(numbered(1, 300), 2055))
+    command.stdin.flush()
+    assert eventually(lambda: any(len(m.raw) for m in flowtopic.read(own)), 60)
+    command.send_signal(signal.SIGINT)  # what writes into it goes on
+    assert command.wait(60) == 0
+    assert command.stdout is not None
+    summary = json.loads(command.stdout.read())
+    command.communicate()
+    assert (summary["datagrams_sent"], summary["stopped"], summary["truncated"]) == (300, True, [])
+    messages = flowtopic.read(own)
+    flowtopic.check_promises(messages)
+    assert [payload for m in messages for payload in m.payloads] == numbered(1, 300)
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="FLOWLAKE_DATA is not set")

@@ -28,12 +28,12 @@ from sensors.packets.settings import SensorSettings
 if TYPE_CHECKING:
     from sensors.packets.publisher import PacketPublisher
 
-app = group("Packets into raw-packets.", "flowlake sensor replay capture.pcap")
+app = group("Sensors: packets into raw-packets, and those of other sources.", "flowlake sensor replay capture.pcap")
 
 
 @app.callback()
 def _group() -> None:
-    """Packets into raw-packets: from an interface, from capture files, from the traffic generator."""
+    """Sensors: packets into raw-packets, from an interface, capture files or the traffic generator; and those of other sources."""
 
 
 @app.command(epilog="Example:  flowlake sensor live eth0 --filter 'tcp port 80' --duration 60")
