@@ -217,7 +217,9 @@ EXPORTED_FLOWS = RecordType(
     ),
     hot=EXPORTED_FLOWS_TABLE,
     alerts=AlertRules(
-        LABELS, details=("exporter_ip", "protocol", "src_port", "dst_port", "service", "scaled_bytes", "scaled_packets"), namespace="exported"
+        LABELS,
+        details=("exporter_ip", "protocol", "src_port", "dst_port", "service", "scaled_bytes", "scaled_packets"),
+        namespace="exported",
     ),
     rules=(
         Address("src_ip"),

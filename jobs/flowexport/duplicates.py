@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.kernels import kernel
+from jobs.flowexport.claiming import claim
 from jobs.flowexport.columns import ADDRESS
 
 Addresses = NDArray[np.uint8]
@@ -66,30 +66,6 @@ def owner_hashes(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
     """Hash of what each record was seen by: exporter, domain, and whether the flow came in or went out."""
     side = (columns["direction"] == 1).astype(np.uint64)
     return hashed(*halves(columns["exporter"]), columns["domain"].astype(np.uint64) << np.uint64(1) | side)
-
-
-@kernel
-def _claim(order, at, owner, start, end, heard, gap, claimed, first, last, newest, theirs):
-    """Go through records in order; ``theirs``: whose flow each is, 0: its own.
-
-    ``claimed``, ``first``, ``last``, ``newest``: owner, times and last receipt by flow; changed.
-    """
-    for n in range(order.shape[0]):
-        i = order[n]
-        k = at[i]
-        if claimed[k] != 0 and claimed[k] != owner[i]:
-            if start[i] <= last[k] + gap[i] and end[i] >= first[k] - gap[i]:
-                theirs[i] = claimed[k]
-                continue
-            claimed[k] = 0
-        if claimed[k] == 0 or start[i] > last[k] + gap[i]:
-            first[k] = start[i]
-            last[k] = end[i]
-        else:
-            first[k] = min(first[k], start[i])
-            last[k] = max(last[k], end[i])
-        claimed[k] = owner[i]
-        newest[k] = max(newest[k], heard[i])
 
 
 @dataclass
@@ -150,7 +126,7 @@ class FlowOwners:
         order = np.argsort(heard, kind="stable")
         times = columns["start_us"].astype(np.int64), columns["end_us"].astype(np.int64)
         state = [claims[name].copy() for name in _CLAIMED]
-        _claim(order, at.reshape(-1).astype(np.int64), owner, *times, heard, gap, *state, theirs)
+        claim(order, at.reshape(-1).astype(np.int64), owner, *times, heard, gap, *state, theirs)
         for name, values in zip(_CLAIMED, state, strict=True):
             claims[name] = values
         self._keep(claims, int(heard.max()))

@@ -85,8 +85,8 @@ class ExportLoad:
                 datagrams += 1
             time.sleep(0.002)
         self.ended = time.monotonic()
-        for one in sockets:
-            one.close()
+        for way in sockets:
+            way.close()
         self.summary = dict(sent)
 
     def _now(self, at: float) -> float:
