@@ -91,6 +91,30 @@ def test_a_worker_that_died_is_told(settings: Callable[..., Settings], start: St
     assert (health.status, health.checks["listeners"]) == ("unhealthy", "failed")
 
 
+def test_while_others_receive_it_goes_on_unhealthy(
+    settings: Callable[..., Settings], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sensor(settings, workers=2)
+
+    def broken(drained: Drained) -> None:
+        if b"x" in drained.columns[0]:
+            raise RuntimeError("no room")
+        one.intake.take(drained)
+
+    monkeypatch.setattr(one.listener, "_hand_on", broken)
+    running = start(one)
+    port = port_of(one)
+    send([b"x"], port)
+    assert eventually(lambda: metrics.health(one).status == "unhealthy")
+    for who in range(1, 41):  # the kernel gives each to one of the workers
+        send([b"y"], port, source=f"127.0.0.{who}")
+    assert eventually(lambda: one.intake.counts.received > 0)
+    assert not one.listener.deaf
+    one.stop()
+    assert str(running.join()) == "no room"
+    assert one.account().unsent == one.account().received > 0
+
+
 def test_a_port_that_is_taken_ends_it_at_once(settings: Callable[..., Settings], start: Start) -> None:
     ports = free_ports(1)
     running = start(sensor(settings, ports=ports))
