@@ -139,6 +139,8 @@ class Source:
         ``module:function`` that a worker's parent calls once before the first task, with the settings' defaults: imports, kernels.
     modules : tuple of str
         Modules that its tasks import.
+    main : bool
+        Its record types come first: what commands are about where no record type is named.
     demo : str
         ``module:function`` of ``flowlake demo --source <name>``: settings, place, options and console in; report, and whether all is well.
     """
@@ -152,6 +154,7 @@ class Source:
     commands: tuple[Command, ...] = ()
     warm: str = ""
     modules: tuple[str, ...] = ()
+    main: bool = False
     demo: str = ""
 
 
@@ -205,8 +208,8 @@ class Catalogue:
 
     @cached_property
     def records(self) -> tuple[RecordType, ...]:
-        """All record types."""
-        return tuple(r for s in self.sources for r in s.records)
+        """All record types, those of the main source first."""
+        return tuple(r for s in sorted(self.sources, key=lambda source: not source.main) for r in s.records)
 
     @cached_property
     def queries(self) -> tuple[Query, ...]:

@@ -22,7 +22,8 @@ FLOWS_ENRICHED = TopicSpec(
 FLOW_ACCOUNTS = TopicSpec("flows.accounts", 1, 7 * DAY_MS, "cumulative counts of each flow exporter and domain, JSON, a line each")
 CONTENT_EXPORTED = "application/vnd.flowlake.exported-flows+arrow; v=1"
 FEATURE_VERSION = "1"
-TABLE = "exported_flows"
+#: Of the hot store; the archive has its name, and may lie beside the lake, whose table is ``exported_flows``.
+TABLE = "flow_exports"
 
 _TS = pa.timestamp("us", tz="UTC")
 
@@ -137,7 +138,8 @@ _HOT = (
     HotColumn("timestamp", "timestamptz NOT NULL", "start_time"),
     *_same("uuid NOT NULL", "flow_id"),
     *_same("timestamptz NOT NULL", "end_time", "received_time"),
-    *_same("text NOT NULL", "sensor_id", "export_protocol"),
+    HotColumn("collector", "text NOT NULL", "sensor_id"),
+    *_same("text NOT NULL", "export_protocol"),
     *_same("inet NOT NULL", "exporter_ip"),
     *_same("bigint NOT NULL", "exporter_domain"),
     *_same("inet", "src_ip", "dst_ip"),
@@ -168,7 +170,7 @@ _HOT = (
 
 #: Dashboards ask for volumes by exporter and service; what a second exporter saw of a flow is in no sum.
 HOURLY = Rollup(
-    "hourly_exported_flows",
+    "hourly_flow_exports",
     bucket="hour",
     group_by=("exporter_ip", "protocol", "service", "is_internal"),
     aggregates=(
@@ -181,7 +183,7 @@ HOURLY = Rollup(
 
 EXPORTED_FLOWS_TABLE = HotTable(
     TABLE,
-    "exported_flows",
+    TABLE,
     _HOT,
     _KEY,
     {

@@ -31,6 +31,7 @@ EXACT: dict[str, pa.DataType] = {
     "inet": pa.string(),
     "text": pa.string(),
     "jsonb": pa.string(),
+    "boolean": pa.bool_(),
 }
 #: PostgreSQL's ``-infinity`` and ``infinity``, as microseconds.
 NEVER, EVER = -(2**63), 2**63 - 1

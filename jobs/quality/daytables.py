@@ -41,6 +41,7 @@ _READ = {
     "bigint": ("{}", pa.int64()),
     "real": ("{}", pa.float32()),
     "double precision": ("{}", pa.float64()),
+    "boolean": ("{}", pa.bool_()),
 }
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from infra.config import Settings
 from ops.bench.place import stack
-from ops.demo.exported import account
-from ops.demo.exported.run import with_own_ports
-from ops.demo.exported.trial import ExportTrial
+from ops.harness.exported import account
+from ops.harness.exported.routers import with_own_ports
+from ops.harness.exported.trial import ExportTrial
 from schemas.exportedflows import FLOW_ACCOUNTS
 
 Say = Callable[[str], None]

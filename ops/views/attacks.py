@@ -72,7 +72,7 @@ def _kinds(subject: Subject) -> Panel:
     return Panel(
         f"{subject.name}_kinds", "Kinds of attack", "bars", "hot",
         f"SELECT attack_type, sum(attacks) AS attacks FROM {parts} GROUP BY 1 HAVING sum(attacks) > 0 ORDER BY 2 DESC, 1 LIMIT 30",
-        f"{subject.name.capitalize()} of each kind in the range.",
+        f"{subject.title} of each kind in the range.",
         (Field("attack_type", "text", title="kind"), Field("attacks", "number", "short")), section=section(subject), width=8,
     )  # fmt: skip
 

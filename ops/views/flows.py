@@ -61,7 +61,7 @@ def _panels(subject: Subject) -> Iterator[Panel]:
     columns["id"] = (f"{key}::text", Field("id", "text"))
     listed = ", ".join(f"{sql} AS {name}" for name, (sql, _) in columns.items())
     yield Panel(
-        f"{subject.name}_rows", subject.name.capitalize(), "table", "hot",
+        f"{subject.name}_rows", subject.title, "table", "hot",
         f"SELECT {listed} FROM {subject.table} WHERE {condition} ORDER BY {subject.time} DESC LIMIT {_LIMIT}",
         f"The newest {_LIMIT} of the range. All of them: flowlake flows.",
         tuple(column for _, column in columns.values()), section=section(subject), width=24, height=18,

@@ -78,6 +78,11 @@ class Subject:
         self.name = name or record.name
 
     @property
+    def title(self) -> str:
+        """Its name, for people."""
+        return self.name.replace("_", " ").capitalize()
+
+    @property
     def table(self) -> str:
         """The hot table."""
         return self.hot.name

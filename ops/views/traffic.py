@@ -31,7 +31,7 @@ def view(subjects: Sequence[Subject]) -> View:
 
 def section(subject: Subject) -> str:
     """Heading of the panels of a record type; those of flows, which come first, have none."""
-    return "" if subject.name == "flows" else subject.name.replace("_", " ").capitalize()
+    return "" if subject.name == "flows" else subject.title
 
 
 def _panels(subject: Subject) -> Iterator[Panel]:
@@ -55,7 +55,7 @@ def _numbers(subject: Subject) -> Iterator[Panel]:
             section=section(subject), width=6, height=4, **how,  # type: ignore[arg-type]
         )  # fmt: skip
 
-    yield number("rate", f"{subject.name.capitalize()} per second", "round(count(*) / 300.0, 2)", "ops", f"Of the last 5 minutes; {_RATE}.")
+    yield number("rate", f"{subject.title} per second", "round(count(*) / 300.0, 2)", "ops", f"Of the last 5 minutes; {_RATE}.")
     if volume := subject.volume:
         sql = f"round(coalesce({volume.rows}, 0) * 8 / 300.0)"
         yield number("bits", "Bits per second now", sql, "bps", "Both directions of what began in the last 5 minutes.")
@@ -87,7 +87,7 @@ def _over_time(subject: Subject) -> Iterator[Panel]:
     sums = ["sum(total_flows) - sum(attacks)", "sum(attacks)"] if subject.scored else ["sum(total_flows)"]
     listed = ", ".join(f"round(({sql}) * 60 / {subject.seconds}, 2) AS {name}" for sql, name in zip(sums, names, strict=True))
     yield Panel(
-        f"{subject.name}_over_time", f"{subject.name.capitalize()} per minute", "bars_over_time", "hot",
+        f"{subject.name}_over_time", f"{subject.title} per minute", "bars_over_time", "hot",
         f'SELECT at AS "time", {listed} FROM {subject.parts(measures)} GROUP BY at ORDER BY at',
         "By the time they began. Over ranges of more than 6 hours by whole hours.",
         (Field("time", "time"), *(Field(name, "number", "short") for name in names)),

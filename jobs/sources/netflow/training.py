@@ -77,7 +77,7 @@ class ExportModel:
     version: str | None
 
 
-class _Kept:
+class _DatagramList:
     """Takes datagrams and keeps them (:class:`sensors.netflow.sending.DatagramSink`)."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _Kept:
     def send(self, payload: bytes, exported_us: int) -> None:
         self.sent.append((payload, address16("127.0.0.1"), 2055, exported_us))
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _DatagramList:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +106,7 @@ def exported_run(seed: int, options: ExportOptions, seconds: float, settings: Se
     from sensors.packets.pcapwriter import PcapWriter
 
     run = generate(preset("train", seed=seed, duration_s=seconds))
-    kept = _Kept()
+    kept = _DatagramList()
     with tempfile.TemporaryDirectory(prefix="flowlake-train-") as temp:
         capture = Path(temp) / f"{seed}.pcap"
         with PcapWriter(capture) as writer:

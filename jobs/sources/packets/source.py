@@ -44,6 +44,7 @@ SOURCE = Source(
         Command("flows", "jobs.sources.packets.commands.flows:flows", "A look at the flow records in the lake or the hot store.", top=True),
         Command("train", "jobs.sources.packets.commands.train:train", "Train and register a model of flows.", top=True),
     ),
+    main=True,
     warm="jobs.sources.packets.warm:metering",
     modules=("jobs.sources.packets.query", "jobs.sources.packets.publish", "jobs.scoring.model"),
 )

@@ -1,5 +1,1 @@
-"""The demo of flow exporters: a capture exported by routers of our own, collected, decoded, enriched, stored; accounts by record.
-
-:mod:`.routers` are the exporters; :mod:`.trial` starts everything and watches; :mod:`.account` compares what was exported with what is in
-each store; :mod:`.report` tells a person, and draws the page.
-"""
+"""The demo of flow exporters (:mod:`ops.harness.exported`): :mod:`.run` runs it, :mod:`.report` tells a person, and draws the page."""

@@ -15,9 +15,9 @@ from infra import files
 from infra.config import Settings
 from infra.names import printable
 from ops.demo import svg
-from ops.demo.exported import account
-from ops.demo.exported.trial import ExportOutcome
 from ops.demo.report import psql
+from ops.harness.exported import account
+from ops.harness.exported.trial import ExportOutcome
 from ops.harness.place import Place
 from schemas.exportedflows import TABLE
 

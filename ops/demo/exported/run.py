@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.config import Settings
-from infra.process import free_port
 from ops.demo.exported import report
-from ops.demo.exported.routers import has_ipv6, routers
-from ops.demo.exported.trial import ExportTrial
 from ops.demo.options import DemoOptions
+from ops.harness.exported.routers import routers, with_own_ports
+from ops.harness.exported.trial import ExportTrial
 from ops.harness.place import Place
-from sensors.netflow.settings import ExporterSensorSettings
 
 #: Of generated traffic.
 _SECONDS, _SEED = 20.0, 1
@@ -49,15 +47,6 @@ def run(settings: Settings, where: Place, options: DemoOptions, console: Any) ->
     values = report.write(outcome, where, options.page)
     report.summary(console, outcome, own, where, stopped, options.page)
     return values, outcome.closes
-
-
-def with_own_ports(settings: Settings) -> Settings:
-    """With UDP ports that are free, on this machine alone."""
-    sensor = settings.section(ExporterSensorSettings)
-    addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
-    ports = tuple(free_port() for _ in range(3))
-    section = sensor.model_copy(update={"addresses": addresses, "ports": ports})
-    return settings.model_copy(update={"netflow_sensor": section})
 
 
 def _capture(where: Place, options: DemoOptions, say: Any) -> Path:

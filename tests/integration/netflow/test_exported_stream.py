@@ -109,7 +109,7 @@ def test_every_record_once_in_the_stores_through_a_restart(spark: SparkSession, 
     for one in ready.catalogue.source("netflow").queries:
         if one.stores & {"lake", "hot"}:
             run_through(one.start, spark, ready)
-    ((count, size),) = sql(ready.hot, "SELECT count(*), sum(bytes) FROM exported_flows WHERE export_protocol = 'netflow-v9'")
+    ((count, size),) = sql(ready.hot, "SELECT count(*), sum(bytes) FROM flow_exports WHERE export_protocol = 'netflow-v9'")
     assert (count, size) == (600, sum(range(1000, 1600)))
     stored = lake.dataset(lake.location(ready, EXPORTED_FLOWS)).to_table()
     assert sorted(stored["flow_id"].to_pylist()) == sorted(row["flow_id"] for row in rows)

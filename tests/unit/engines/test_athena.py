@@ -24,10 +24,13 @@ BOTH = {"sources": {"packages": ["jobs.sources", "tests.toy_source"]}}
 def test_every_record_type_has_its_statements(settings: Factory) -> None:
     made = athena.statements(settings(**BOTH, **S3))
     assert list(made) == [
-        "create_database", "create_flows", "create_windows_5", "create_windows_30", "create_windows_180", "create_readings",
+        "create_database", "create_flows", "create_exported_flows",
+        "create_windows_5", "create_windows_30", "create_windows_180", "create_readings",
         "create_labels", "create_quarantine",
         "create_model_drift", "create_model_references",
-        "create_archived_flows", "ask_archived_flows_by_month", "create_archived_windows", "ask_archived_windows_by_month",
+        "create_archived_flows", "ask_archived_flows_by_month",
+        "create_archived_exported_flows", "ask_archived_exported_flows_by_month",
+        "create_archived_windows", "ask_archived_windows_by_month",
         "create_archived_readings", "ask_archived_readings_by_month",
     ]  # fmt: skip
     assert "LOCATION 's3://bucket/lake/readings/'" in made["create_readings"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -15,31 +14,19 @@ from jobs.enriching.settings import EnrichmentSettings
 from ops.cli.config import MASK, effective
 from ops.harness import place
 
-_SOURCE = """
-from infra.sources import Source
-from jobs.enriching.settings import EnrichmentSettings
-SOURCE = Source("x", "An X.", {"enrichment": EnrichmentSettings}, (), (), ())
-"""
-
 
 @pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A source that wants the enrichment."""
-    name = f"p{uuid.uuid4().hex[:8]}"
-    (tmp_path / name / "x").mkdir(parents=True)
-    for file, text in (("__init__.py", ""), ("x/__init__.py", ""), ("x/source.py", _SOURCE)):
-        (tmp_path / name / file).write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
+def packages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Those with a source that wants the enrichment."""
     monkeypatch.setenv("FLOWLAKE_ENRICHMENT__CACHE__REDIS_PASSWORD", "hunter2")
     monkeypatch.setenv("FLOWLAKE_ENRICHMENT__CLOUD__AWS__REGIONS", '["eu-central-1"]')
-    return ["jobs.sources", name]
+    return ["jobs.sources"]
 
 
 def test_the_environment_reaches_every_depth(packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     section = config.build(sources={"packages": packages}).section(EnrichmentSettings)
     assert section.cloud.aws.regions == ("eu-central-1",)
     assert section.cache.redis_password.get_secret_value() == "hunter2"
-    monkeypatch.setenv("FLOWLAKE_SOURCES__PACKAGES", f'["{packages[0]}", "{packages[1]}"]')
     monkeypatch.setenv("FLOWLAKE_ENRICHMENT__DNS__TIMEOUT_MS", "0")
     with pytest.raises(ConfigError, match=r"environment variable FLOWLAKE_ENRICHMENT__DNS__TIMEOUT_MS: enrichment\.dns\.timeout_ms"):
         config.load()

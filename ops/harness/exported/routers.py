@@ -11,8 +11,10 @@ from typing import Any
 
 from infra.config import Settings
 from infra.errors import FlowlakeError
+from infra.process import free_port
 from jobs.sources.netflow.exporting import ExportJob, ExportKind, ExportOptions
 from sensors.netflow.sending import SendPace, UdpSender
+from sensors.netflow.settings import ExporterSensorSettings
 from sensors.packets.files import find_captures
 
 #: Datagrams a second of each: they share the machine with everything behind them.
@@ -87,3 +89,12 @@ def has_ipv6() -> bool:
             return True
     except OSError:
         return False
+
+
+def with_own_ports(settings: Settings) -> Settings:
+    """With UDP ports that are free, on this machine alone."""
+    sensor = settings.section(ExporterSensorSettings)
+    addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
+    ports = tuple(free_port() for _ in range(3))
+    section = sensor.model_copy(update={"addresses": addresses, "ports": ports})
+    return settings.model_copy(update={"netflow_sensor": section})

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ops.demo.exported.routers import Router
 from ops.harness.accounts import Check
+from ops.harness.exported.routers import Router
 
 #: Columns that the account reads of each record.
 COLUMNS = (

@@ -21,10 +21,10 @@ from infra.config import Settings
 from infra.errors import StackError
 from infra.kafka.client import client_options
 from jobs.runtime import lake
-from ops.demo.exported import account
-from ops.demo.exported.routers import Router
 from ops.harness import driver
 from ops.harness.accounts import Check
+from ops.harness.exported import account
+from ops.harness.exported.routers import Router
 from ops.harness.parts import START_S, Parts
 from ops.harness.place import Place, write_conf
 from ops.harness.servers import Servers
