@@ -151,7 +151,7 @@ _VARIABLES = {
     "FLOWLAKE_PROMETHEUS_URL": "read by Grafana: URL of Prometheus",
     "FLOWLAKE_PYTHON": "Python that `spark-submit.sh` runs; default: that of `.venv`",
     "FLOWLAKE_TIMESCALE_DSN": "tests only: a server with TimescaleDB (`postgresql://user:password@host:port/postgres`), where they make databases",
-    "FLOWLAKE_WARM": "set by the driver for its workers: packages whose sources they warm up for",
+    "FLOWLAKE_WARM": "set by the driver for its workers: packages of sources, and which of these they warm up for",
     "FLOWLAKE_VENV": "folder of the environment that `make setup` makes; default: `.venv`",
 }
 

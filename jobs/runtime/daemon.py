@@ -3,8 +3,8 @@
 Spark starts ``python -m <spark.python.daemon.module> pyspark.worker`` and asks it to fork a worker for each task that finds none idle;
 an idle worker ends after a minute. With ``pyspark.daemon`` itself every worker imports pandas, Arrow and Numba and loads the compiled
 kernels for itself: seconds of CPU, in the middle of the stream, some 150 MB each. Here that is done once, and shared. What is imported
-and run is what the sources declare (:attr:`infra.sources.Source.modules`, ``warm``); their packages come in the environment, from the
-driver (:func:`jobs.runtime.session.jvm_environment`).
+and run is what the sources declare of which queries run (:attr:`infra.sources.Source.modules`, ``warm``); their packages and names come
+in the environment, from the driver (:func:`jobs.runtime.session.jvm_environment`).
 
 Not used on a cluster: an executor's daemon starts before the code that we ship reaches it.
 """
@@ -54,9 +54,12 @@ def prepare(sources: Sequence[Source], modules: Sequence[str] = MODULES) -> None
     gc.freeze()
 
 
-def _sources() -> Sequence[Source]:
+def sources() -> Sequence[Source]:
+    """Those that run, as the driver says; of an older driver all."""
+    packages, _, names = os.environ.get("FLOWLAKE_WARM", "").partition(";")
     try:
-        return discover(tuple(name for name in os.environ.get("FLOWLAKE_WARM", "").split(",") if name)).sources
+        found = discover(tuple(filter(None, packages.split(",")))).sources
+        return [source for source in found if not names or source.name in names.split(",")]
     except Exception as e:
         print(f"workers start cold: {e}", file=sys.stderr)
         return ()
@@ -66,5 +69,5 @@ if __name__ == "__main__":
     from pyspark.daemon import manager
 
     keep_memory()
-    prepare(_sources())
+    prepare(sources())
     manager()

@@ -39,7 +39,8 @@ NOISE = (
     "Streaming TransformWithStateIn",
 )
 
-#: Environment variable that tells the parent of the workers where the sources are (:mod:`jobs.runtime.daemon`).
+#: Environment variable that tells the parent of the workers where the sources are, and behind a semicolon which of them run
+#: (:mod:`jobs.runtime.daemon`).
 WARM = "FLOWLAKE_WARM"
 
 #: One thread per Python worker: Spark already runs one worker per core, and nested pools make each other slow.
@@ -254,7 +255,8 @@ def jvm_environment(settings: Settings) -> dict[str, str]:
     except OSError as e:
         raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
     log = str(folder / "spark.log")
-    warm = ",".join(settings.catalogue.packages)
+    running = [source.name for source in settings.catalogue.sources if any(query.wanted(settings) for query in source.queries)]
+    warm = f"{','.join(settings.catalogue.packages)};{','.join(running)}"
     return {**java.LOCALE, WARM: warm, "SPARK_DRIVER_LOG": log, "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i"}
 
 

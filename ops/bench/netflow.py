@@ -15,6 +15,8 @@ from typing import Any
 
 from infra.config import Settings
 from ops.bench.place import stack
+from ops.bench.stream import read_batches
+from ops.harness.driver import BATCHES
 from ops.harness.exported import account
 from ops.harness.exported.routers import with_own_ports
 from ops.harness.exported.trial import ExportTrial
@@ -151,6 +153,7 @@ def run(settings: Settings, *, rate: float, seconds: float, exporters: int, burs
         try:
             collected, behind, stored = trial.measured()
             lost = account.lost(trial.messages(FLOW_ACCOUNTS.name))
+            batches = read_batches(trial.parts.file(BATCHES))
         finally:
             trial.stop()
     records = load.summary["records"]
@@ -164,4 +167,5 @@ def run(settings: Settings, *, rate: float, seconds: float, exporters: int, burs
         "behind": behind,
         "given_up": {name: collected[name] for name in ("thinned", "limited", "dropped", "refused", "unsent", "kernel_dropped")},
         "lost_by_sequence": sum(lost.values()),
+        "batches_ms": batches,
     }

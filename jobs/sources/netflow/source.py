@@ -49,5 +49,6 @@ SOURCE = Source(
         ),
     ),
     modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
+    warm="jobs.sources.netflow.warm:decoding",
     demo="ops.demo.exported.run:run",
 )

@@ -13,6 +13,7 @@ from infra.config import Settings
 from infra.errors import FlowlakeError
 from infra.process import free_port
 from jobs.sources.netflow.exporting import ExportJob, ExportKind, ExportOptions
+from jobs.sources.netflow.settings import ExportedFlowSettings
 from sensors.netflow.sending import SendPace, UdpSender
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.packets.files import find_captures
@@ -97,4 +98,5 @@ def with_own_ports(settings: Settings) -> Settings:
     addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
     ports = tuple(free_port() for _ in range(3))
     section = sensor.model_copy(update={"addresses": addresses, "ports": ports})
-    return settings.model_copy(update={"netflow_sensor": section})
+    stream = settings.section(ExportedFlowSettings).model_copy(update={"enabled": True})
+    return settings.model_copy(update={"netflow_sensor": section, "exported_flows": stream})
