@@ -13,6 +13,7 @@ from jobs.flowexport.elements import Element as E
 from jobs.flowexport.faults import FaultReason, MessageFault, Rejected
 from jobs.flowexport.layouts import FieldSpec, compiled
 from jobs.flowexport.rules import DecodeRules
+from jobs.flowexport.sequence import ANY
 from jobs.flowexport.session import ExportSessions
 
 VERSION = 5
@@ -74,7 +75,7 @@ def take(chunk: ExportChunk, sessions: ExportSessions, arrival: Arrival, rules: 
         chunk.rejected.append(Rejected(arrival.number, FaultReason.SHORT_RECORDS, place, there == 0))
     exported_us = seconds * 1_000_000 + nanos % 1_000_000_000 // 1000
     # what the header counts was sent, whether it arrived or not
-    session.sequence.take(number, count, exported_us // 1000, uptime)
+    session.sequence.take(number, count, exported_us // 1000, uptime, left_out=ANY if arrival.kept_of > 1 else 0)
     session.counts["datagrams"] += 1
     session.counts["records"] += there
     if there == 0:

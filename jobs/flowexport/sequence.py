@@ -13,6 +13,8 @@ _SPAN = 1 << 32
 _HALF = 1 << 31
 #: Gaps that are remembered, in case that they are filled.
 _GAPS = 64
+#: Left out by the collector, where nobody knows how many units that were: whatever is missing.
+ANY = 1 << 32
 #: More is no loss: nothing loses so many between two datagrams that arrive.
 _IMPOSSIBLE = 1 << 24
 #: An uptime and a clock that disagree by more about the time between two datagrams: the exporter has restarted.
@@ -41,6 +43,8 @@ class Sequence:
         lost at these, nobody knows.
     unsure
         Units missing while data wait for their template: lost, or among those.
+    spared
+        Units missing since the collector itself left datagrams out: those that it kept stand for them.
     """
 
     expected: int = -1
@@ -59,8 +63,11 @@ class Sequence:
     doubt: int = 0  # missing, unless the next number shows that it is that of the last
     units: int = 0  # of the newest datagram
     optional: int = 0  # of these: some exporters do not count them
+    spared: int = 0
 
-    def take(self, first: int, units: int, clock_ms: int, uptime_ms: int = -1, *, waiting: bool = False, optional: int = 0) -> bool:
+    def take(
+        self, first: int, units: int, clock_ms: int, uptime_ms: int = -1, *, waiting: bool = False, optional: int = 0, left_out: int = 0
+    ) -> bool:
         """Note a datagram.
 
         Parameters
@@ -77,6 +84,8 @@ class Sequence:
             Data of this exporter wait for their template.
         optional
             Of the units: records of options, which some exporters leave out of their count.
+        left_out
+            So many units before it at most were left out by the collector.
 
         Returns
         -------
@@ -94,7 +103,7 @@ class Sequence:
                 self._behind(first, units)
                 return False
             else:
-                self._missing(ahead, waiting)
+                self._missing(ahead, waiting, min(left_out, ahead))
         self.expected, self.units, self.optional = (first + units) % _SPAN, units, optional
         self.newest, self.clock_ms, self.uptime_ms = first, max(clock_ms, self.clock_ms), uptime_ms
         self.back, self.run = -1, 0
@@ -159,7 +168,11 @@ class Sequence:
         self.clock_ms = 0
         self.settle()
 
-    def _missing(self, units: int, waiting: bool) -> None:
+    def _missing(self, units: int, waiting: bool, left_out: int) -> None:
+        self.spared += left_out
+        units -= left_out
+        if not units:
+            return
         if waiting:
             self.unsure += units
         else:

@@ -113,6 +113,7 @@ class ExportSession:
             **self.counts,
             "lost": s.lost,
             "undecided": s.unsure,
+            "spared": s.spared,
             "late": s.late,
             "repeated": s.repeated,
             "restarts": s.restarts,

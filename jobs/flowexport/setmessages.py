@@ -13,6 +13,7 @@ from jobs.flowexport.datagrams import NO_ADDRESS, Arrival
 from jobs.flowexport.datasets import IPFIX, NETFLOW9, OPTIONS_10, TEMPLATES_10, SetMessage, commit, note_fault, reject, take_set
 from jobs.flowexport.faults import FaultReason, MessageFault
 from jobs.flowexport.rules import DecodeRules
+from jobs.flowexport.sequence import ANY
 from jobs.flowexport.session import ExportSession, ExportSessions
 from jobs.flowexport.templates import FIRST_ID
 
@@ -85,7 +86,8 @@ def _single(
     if not 0 < n <= rules.most_records:
         return False
     exported_us = seconds * 1_000_000
-    session.sequence.take(number, 1 if uptime >= 0 else n, seconds * 1000, uptime)
+    left_out = arrival.kept_of - 1 if uptime >= 0 else ANY if arrival.kept_of > 1 else 0
+    session.sequence.take(number, 1 if uptime >= 0 else n, seconds * 1000, uptime, left_out=left_out)
     session.counts["records"] += n
     numbers = (chunk.session_number(session), chunk.option_number(session.options), of, at - arrival.at, number, arrival.port)
     part = RecordPart(arrival.number, *numbers, arrival.received_us, exported_us, uptime, 0.0, arrival.kept_of)
@@ -161,4 +163,7 @@ def _count(message: SetMessage, units: int) -> None:
     session = message.session
     unsure = message.version == IPFIX and bool(session.room.sets or message.due)
     optional = message.optional if message.version == IPFIX else 0
-    session.sequence.take(message.sequence, units, message.exported_us // 1000, message.uptime_ms, waiting=unsure, optional=optional)
+    kept_of = message.arrival.kept_of
+    left_out = kept_of - 1 if message.version != IPFIX else ANY if kept_of > 1 else 0
+    times = message.exported_us // 1000, message.uptime_ms
+    session.sequence.take(message.sequence, units, *times, waiting=unsure, optional=optional, left_out=left_out)

@@ -21,7 +21,7 @@ COMMANDS = cli_commands(discover(("jobs.sources", "tests.toy_source")))
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Variables of the Makefile that a page may set.
-MAKE_VARIABLES = {"PCAP", "IFACE", "LAKE", "ARGS", "PYTHON"}
+MAKE_VARIABLES = {"PCAP", "IFACE", "LAKE", "SOURCE", "ARGS", "PYTHON"}
 
 
 @dataclass(frozen=True)

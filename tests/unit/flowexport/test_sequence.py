@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobs.flowexport.sequence import Sequence, signed
+from jobs.flowexport.sequence import ANY, Sequence, signed
 
 SPAN = 2**32
 
@@ -126,3 +126,17 @@ def test_gaps_that_are_remembered_are_bounded() -> None:
 @pytest.mark.parametrize(("difference", "near"), [(0, 0), (1, 1), (SPAN - 1, -1), (2**31, -(2**31)), (-5, -5)])
 def test_differences_are_the_nearer_way(difference: int, near: int) -> None:
     assert signed(difference) == near
+
+
+def test_what_the_collector_left_out_is_not_lost() -> None:
+    """Under pressure 1 of N datagrams is kept, and says for how many it stands."""
+    count = Sequence()
+    count.take(10, 1, 0)
+    count.take(14, 1, 0, left_out=3)  # it stands for four
+    assert (count.lost, count.spared) == (0, 3)
+    count.take(20, 1, 0, left_out=3)  # five are missing, of which three were left out
+    assert (count.lost, count.spared) == (2, 6)
+    records = Sequence()
+    records.take(100, 30, 0)
+    records.take(190, 30, 0, left_out=ANY)
+    assert (records.lost, records.spared) == (0, 60)
