@@ -73,11 +73,13 @@ def run(
     queries: tuple[str, ...] = (),
     with_peer: bool = False,
     started: Callable[[Settings], None] | None = None,
+    grace_s: float | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Send at ``rate`` packets per second for ``seconds`` and measure; then, if asked to, let NFStream meter such traffic alone.
 
     ``queries`` of the stream run, all when none is named. ``started`` is called with the settings of the stack when packets are sent.
+    What is not worked off ``grace_s`` after the last packet is left; None: as long after it as packets were sent, and a little more.
 
     Returns
     -------
@@ -100,7 +102,7 @@ def run(
         packets = traffic.write(own, capture, preset=preset, rate=rate, seconds=seconds, say=say)
         say(f"{packets:,} packets in a capture file")
         source = Traffic("replay", str(capture), shift_to_now=True)
-        trial = Trial(own, where, source, say, light=True, grace_s=GRACE_S + seconds, queries=queries)
+        trial = Trial(own, where, source, say, light=True, grace_s=GRACE_S + seconds if grace_s is None else grace_s, queries=queries)
         samples = Samples()
         try:
             outcome = trial.run(lambda d: _watch(d, samples, say, None if started is None else lambda: started(own)))

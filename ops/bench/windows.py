@@ -30,7 +30,7 @@ from ops.harness import latency
 from schemas.windowrecords import WINDOWS
 
 #: Packets a second that are offered: more than two cores take.
-OFFERED = 400_000.0
+OFFERED = 300_000.0
 #: Of the run that delays are measured in.
 MODERATE = 10_000.0
 #: Sources of the cascade by itself; slices of each in a slot, batches of a slot, slots before and in the measurement.
@@ -95,8 +95,8 @@ def run(
 
 def _pair(settings: Settings, seconds: float, say: Say) -> Result:
     """The meter alone, then with windows; packets and batches of both."""
-    alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), say=say)
-    both = stream.run(_switched(settings, True), rate=OFFERED, seconds=seconds, queries=("meter", "windows"), say=say)
+    alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), grace_s=0.0, say=say)
+    both = stream.run(_switched(settings, True), rate=OFFERED, seconds=seconds, queries=("meter", "windows"), grace_s=0.0, say=say)
     if "windows" not in both["batches_ms"]:
         raise FlowlakeError("the windows had no batch: nothing was measured", "let it run for longer: --seconds 60")
     ratio = round(both["kpps_done_steadily"] / alone["kpps_done_steadily"], 3)
