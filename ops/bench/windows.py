@@ -36,8 +36,6 @@ MODERATE = 10_000.0
 #: Sources of the cascade by itself; slices of each in a slot, batches of a slot, slots before and in the measurement.
 SOURCES = (1_000, 10_000, 100_000)
 _EACH, _BATCHES, _WARM, _SLOTS = 5, 5, 36, 72
-#: Messages of a meter's batch at most: one that takes ten seconds of forty would say little of them.
-_MESSAGES = 100
 #: Of a flood, in each batch.
 _FORGED = 5_600
 
@@ -95,8 +93,8 @@ def run(
 
 def _pair(settings: Settings, seconds: float, say: Say) -> Result:
     """The meter alone, then with windows; packets and batches of both."""
-    alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), grace_s=0.0, say=say)
-    both = stream.run(_switched(settings, True), rate=OFFERED, seconds=seconds, queries=("meter", "windows"), grace_s=0.0, say=say)
+    alone = stream.run(_switched(settings, False), rate=OFFERED, seconds=seconds, queries=("meter",), grace_s=1.0, say=say)
+    both = stream.run(_switched(settings, True), rate=OFFERED, seconds=seconds, queries=("meter", "windows"), grace_s=1.0, say=say)
     if "windows" not in both["batches_ms"]:
         raise FlowlakeError("the windows had no batch: nothing was measured", "let it run for longer: --seconds 60")
     ratio = round(both["kpps_done_steadily"] / alone["kpps_done_steadily"], 3)
@@ -119,13 +117,8 @@ def _delays(settings: Settings, seconds: float, say: Say) -> dict[str, float]:
 
 
 def _switched(settings: Settings, enabled: bool) -> Settings:
-    windows, meter = settings.windows, settings.meter  # type: ignore[attr-defined]  # of sources
-    return settings.model_copy(
-        update={
-            "windows": windows.model_copy(update={"enabled": enabled}),
-            "meter": meter.model_copy(update={"max_offsets_per_trigger": _MESSAGES}),
-        }
-    )
+    section = settings.windows  # type: ignore[attr-defined]  # of a source
+    return settings.model_copy(update={"windows": section.model_copy(update={"enabled": enabled})})
 
 
 class Delays:
