@@ -49,6 +49,6 @@ SOURCE = Source(
         ),
     ),
     modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
-    warm="jobs.sources.netflow.warm:decoding",
+    warm="jobs.sources.netflow.warm:decode",
     demo="ops.demo.exported.run:run",
 )

@@ -28,7 +28,7 @@ def datagrams() -> list[bytes]:
     return [netflow5, netflow9, sflow]
 
 
-def decoding() -> int:
+def decode() -> int:
     """Send one datagram of each kind the whole way: all kernels are in memory then. Returns the number of records."""
     from jobs.enriching.settings import EnrichmentSettings, GeoIpSettings
     from jobs.flowexport import decoder

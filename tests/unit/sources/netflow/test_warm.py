@@ -12,7 +12,7 @@ from jobs.sources.netflow import warm
 
 @pytest.mark.slow  # compiles, where nothing was compiled yet
 def test_a_record_of_each_protocol_goes_the_whole_way(capfd: pytest.CaptureFixture[str]) -> None:
-    assert warm.decoding() == 3
+    assert warm.decode() == 3
     assert capfd.readouterr().out == "", "Spark reads the daemon's port from its standard output"
 
 
