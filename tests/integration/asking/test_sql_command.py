@@ -400,7 +400,7 @@ def test_columns_are_listed_as_the_stores_have_them(
     with Engine(made) as engine:
         for listed in engine.tables:
             question = f"SELECT * FROM {listed.qualified} LIMIT 0"
-            if listed.database == "lake" and listed.name.startswith("windows_"):
+            if listed.database == "lake" and (listed.name.startswith("windows_") or listed.name == "exported_flows"):
                 with pytest.raises(StoreError, match="holds no table yet"):
                     engine.ask(question)
                 continue
