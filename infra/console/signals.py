@@ -38,6 +38,17 @@ def handled(handler: Callable[[], None], numbers: Sequence[signal.Signals] = END
         restore()
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what runs inside as Ctrl-C does: what it started is stopped."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with handled(interrupted, (signal.SIGTERM, signal.SIGHUP)):
+        yield
+
+
 def taken(queue: Queue[T]) -> T:
     """The next item of ``queue``, however long it takes; handlers of signals are called meanwhile.
 

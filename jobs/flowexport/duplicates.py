@@ -11,7 +11,7 @@ may lose the one record in which it did so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from jobs.flowexport.claiming import claim
 from jobs.flowexport.columns import ADDRESS
+from jobs.mixing import mixed
 
 Addresses = NDArray[np.uint8]
 
@@ -31,15 +32,6 @@ _CLAIMED = ("owner", "start", "end", "heard")
 
 #: How far apart clocks may be, and how long a sampled flow may be silent (us).
 CLOCKS_US, SAMPLED_US = 5_000_000, 60_000_000
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A hash of each value (the finalizer of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
-    x = x + _GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 def halves(addresses: Addresses) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -52,7 +44,7 @@ def hashed(*parts: NDArray[Any]) -> NDArray[np.uint64]:
     """One hash of several columns."""
     found = np.zeros(len(parts[0]), np.uint64)
     for part in parts:
-        found = _mixed(found ^ part.astype(np.uint64))
+        found = mixed(found ^ part.astype(np.uint64))
     return found
 
 
@@ -98,26 +90,26 @@ class FlowOwners:
     def __post_init__(self) -> None:
         self._known = _newest(list(self.pieces.values()))
 
-    def mark(self, columns: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.bool_], Addresses]:
-        """Which records are duplicates, and of whose: addresses, zeros where they are none.
+    def mark(self, batches: Sequence[Mapping[str, NDArray[Any]]]) -> list[Addresses]:
+        """Whose duplicate each record of some batches is, ``uint8[n, 16]`` of each batch: addresses, zeros where it is none.
 
         Parameters
         ----------
-        columns
-            Of :data:`jobs.flowexport.columns.COLUMNS`: ``exporter``, ``domain``, ``direction``, ``version``, ``rate``, the flow, its times.
-
-        Returns
-        -------
-        tuple
-            bool[n], uint8[n, 16].
+        batches
+            Columns of :data:`jobs.flowexport.columns.COLUMNS`: ``exporter``, ``domain``, ``direction``, ``version``, ``rate``, the flow,
+            its times. In turn; who reports at all is looked at before, so that the first batch of several exporters is remembered, too.
         """
-        n = len(columns["sport"])
-        self.note(columns)
-        owner = owner_hashes(columns)
-        heard = columns["received_us"].astype(np.int64)
+        owners = [owner_hashes(columns) for columns in batches]
+        for columns, owner in zip(batches, owners, strict=True):
+            self._note(columns, owner)
+        return [self._marked(columns, owner) for columns, owner in zip(batches, owners, strict=True)]
+
+    def _marked(self, columns: Mapping[str, NDArray[Any]], owner: NDArray[np.uint64]) -> Addresses:
+        n = len(owner)
         found = np.zeros((n, ADDRESS), np.uint8)
         if len(self.owners) < 2 or not n:
-            return np.zeros(n, bool), found
+            return found
+        heard = columns["received_us"].astype(np.int64)
         flows, at = np.unique(flow_hashes(columns), return_inverse=True)
         claims = self._claims(flows)
         sampled = (columns["rate"].astype(np.float64) > 1) | (columns["version"] == 105)
@@ -133,7 +125,7 @@ class FlowOwners:
         marked = theirs != 0
         whose = self.owners[np.minimum(np.searchsorted(self.owners["owner"], theirs[marked]), len(self.owners) - 1)]
         found[marked] = np.stack([whose["hi"], whose["lo"]], axis=1).astype(">u8").view(np.uint8)
-        return marked, found
+        return found
 
     def _claims(self, flows: NDArray[np.uint64]) -> NDArray[np.void]:
         """What is remembered of these flows, sorted; nothing of those that are not known."""
@@ -145,19 +137,15 @@ class FlowOwners:
             claims[there] = self._known[place[there]]
         return claims
 
-    def note(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Take note of who reports; those that were silent for as long as a claim holds are forgotten.
-
-        Before the records of several exporters are marked in turn, so that those of the first are remembered.
-        """
-        heard = columns["received_us"].astype(np.int64)
-        if not len(heard):
+    def _note(self, columns: Mapping[str, NDArray[Any]], owner: NDArray[np.uint64]) -> None:
+        """Take note of who reports; those that were silent for as long as a claim holds are forgotten."""
+        if not len(owner):
             return
-        owner, exporters = owner_hashes(columns), columns["exporter"]
+        heard = columns["received_us"].astype(np.int64)
         names, first, back = np.unique(owner, return_index=True, return_inverse=True)
         new = np.zeros(len(names), OWNER_DTYPE)
         new["owner"] = names
-        new["hi"], new["lo"] = halves(np.asarray(exporters)[first])
+        new["hi"], new["lo"] = halves(columns["exporter"][first])
         np.maximum.at(new["heard"], back.reshape(-1), heard)
         old = self.owners[(self.owners["heard"] >= int(heard.max()) - self.keep_us) & ~np.isin(self.owners["owner"], names)]
         self.owners = np.sort(np.concatenate([old, new]), order="owner")

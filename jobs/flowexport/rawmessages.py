@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jobs.flowexport.datagrams import DatagramBatch
-from schemas import rawflows
+from schemas.rawflows import RawMessage
 
 
-def datagrams_of(*messages: bytes) -> DatagramBatch:
-    """The datagrams of some messages, in order.
-
-    Raises
-    ------
-    schemas.rawflows.RawFlowsError
-        One is none, or damaged.
-    """
-    every = [rawflows.decode(message) for message in messages]
+def datagrams_of(every: Sequence[RawMessage]) -> DatagramBatch:
+    """The datagrams of some messages, in order."""
     offsets = [0]
     for raw in every:
         base = offsets[-1]

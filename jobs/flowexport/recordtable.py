@@ -49,7 +49,20 @@ _NAMES = {
 }
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32}
 _ICMP = (1, 58)
-_RATE_SOURCES = (RateSource.UNKNOWN, RateSource.RECORD, RateSource.OPTIONS, RateSource.HEADER, RateSource.POOL)
+#: Columns of words: the numbers that they are of, one byte each, and the word of each number.
+_WORDS: dict[str, tuple[str, list[str]]] = {
+    name: (of, [known.get(code, "") for code in range(256)])
+    for name, of, known in (
+        ("export_protocol", "version", PROTOCOLS),
+        (
+            "sampling_source",
+            "rate_source",
+            {int(source): word for source, word in zip(RateSource.__members__.values(), SAMPLING, strict=True)},
+        ),
+        ("direction", "direction", DIRECTIONS),
+        ("end_reason", "end_reason", dict(enumerate(END_REASONS))),
+    )
+}
 
 
 class FlowCollector(NamedTuple):
@@ -99,10 +112,7 @@ def records(
         "flow_id": _identities(columns),
         "sensor_id": pa.repeat(collector.sensor_id, n),
         "domain": pa.repeat(collector.domain, n),
-        "export_protocol": words([PROTOCOLS.get(v, "") for v in range(256)], columns["version"]),
-        "sampling_source": words(_sampling_words(), columns["rate_source"]),
-        "direction": words([DIRECTIONS.get(v, "") for v in range(256)], columns["direction"]),
-        "end_reason": words([*END_REASONS, *[""] * (256 - len(END_REASONS))], columns["end_reason"]),
+        **{name: words(table, columns[of]) for name, (of, table) in _WORDS.items()},
         "tunnel": each(columns["tunnel"], tunnel_name),
         "marks": each(columns["marks"], _mark_names),
         "src_mac": _macs(columns["src_mac"]),
@@ -195,13 +205,6 @@ def _identities(columns: Columns) -> pa.Array:
     place = columns["sequence"].astype(np.uint64) << np.uint64(32) | columns["position"].astype(np.uint64)
     high = hashed(*sender, *exporter, origin, columns["exported_us"].view(np.uint64), place)
     return uuid_texts(high, hashed(high, place, origin))
-
-
-def _sampling_words() -> list[str]:
-    found = [""] * 256
-    for source, word in zip(_RATE_SOURCES, SAMPLING, strict=True):
-        found[int(source)] = word
-    return found
 
 
 def _mark_names(marks: int) -> str:

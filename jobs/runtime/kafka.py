@@ -10,7 +10,7 @@ from schemas.records import HEADER_SNAPSHOTS, RecordType
 from schemas.topics import TopicSpec
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 
 def kafka_options(kafka: KafkaSettings) -> dict[str, str]:
@@ -65,6 +65,13 @@ def read_topic(
     if most:
         reader = reader.option("maxOffsetsPerTrigger", str(most))
     return reader.load()
+
+
+def header(name: str) -> Column:
+    """Value of a header of Kafka rows, the last of that name; null where there is none."""
+    from pyspark.sql import functions as F
+
+    return F.element_at(F.filter("headers", lambda one: one["key"] == name), -1)["value"]
 
 
 def read_records(spark: SparkSession, settings: Settings, record: RecordType, *, final: bool) -> DataFrame:

@@ -208,6 +208,15 @@ def load_champion(settings: Settings, record: RecordType) -> ScoringModel:
     return _load(settings, record, lambda client: tracking.by_alias(client, settings, record, settings.scoring.alias))
 
 
+def none_works(settings: Settings, record: RecordType) -> bool:
+    """Whether a record type has no champion that this program can score with."""
+    try:
+        load_champion(settings, record)
+    except (ModelMissingError, ModelVersionError):
+        return True
+    return False
+
+
 def load_version(settings: Settings, record: RecordType, version: str) -> ScoringModel:
     """The model that has scored a record, by the record's ``model_version``.
 

@@ -10,23 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.kernels import piece
+from jobs.mixing import GOLDEN, mixed
 from sensors.packets.decode.hashing import mix
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A hash of each value (the finalizer of SplitMix64: Steele, Lea, Flood, OOPSLA 2014)."""
-    x = x.astype(np.uint64) + _GOLDEN
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 @piece
 def mixed_one(x: Any) -> Any:
-    """:func:`mixed` of one value, inside compiled kernels."""
-    return mix(np.uint64(x) + _GOLDEN)
+    """:func:`jobs.mixing.mixed` of one value, inside compiled kernels."""
+    return mix(np.uint64(x) + GOLDEN)
 
 
 def named(name: str) -> int:

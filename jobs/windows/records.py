@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.metering.identity import address_texts
+from jobs.mixing import mixed
 from jobs.uuids import uuid_texts
 from jobs.windows.cascade import SIZES
 from jobs.windows.features import features
 from jobs.windows.fold import summed_up
-from jobs.windows.hashing import mixed
 from jobs.windows.slots import SECONDS
 from jobs.windows.storedsummary import texts
 from jobs.windows.summary import Summaries

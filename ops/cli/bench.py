@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +14,7 @@ import typer
 from infra import config, files, log
 from infra.config import Settings
 from infra.console.options import ConfFile, group
-from infra.console.signals import handled
+from infra.console.signals import stoppable
 from infra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def meter(
     from ops.bench import meter as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, packets=packets, with_peer=peer, say=_say)
     _tell(result, json_file)
 
@@ -75,7 +73,7 @@ def growth(
     from ops.bench import open_flows
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, say=_say)
         if through:
             result["stream"] = open_flows.run(settings, say=_say)
@@ -92,7 +90,7 @@ def archive(
     from ops.bench import archive as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
@@ -110,7 +108,7 @@ def alerts(
     from ops.bench import alerts as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, seconds=seconds, storm=storm, say=_say)
         if through:
             result["stream"] = bench.beside(settings, rate=rate, seconds=seconds, alerts_per_s=100.0, say=_say)
@@ -123,7 +121,7 @@ def flood(json_file: JsonFile = None, conf_file: ConfFile = None) -> None:
     from ops.bench import flood as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, say=_say)
     _tell(result, json_file)
 
@@ -139,7 +137,7 @@ def explain(
     from ops.bench import explain as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, flows=flows, with_peer=peer, say=_say)
     _tell(result, json_file)
 
@@ -174,7 +172,7 @@ def detection(
     if family:
         known_family(family)
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, seeds=parse_seeds(seeds), preset=preset, seconds=seconds, version=version, family=family, say=_say)
     _tell(result, json_file)
     _show(tables(result))
@@ -206,7 +204,7 @@ def windows_detection(
     attacks, days = parse_seeds(seeds), parse_seeds(quiet_seeds)
     if quick:
         attacks, days = attacks[:4], days[:1]
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, seeds=attacks, quiet_seeds=days, hours=hours, quick=quick, flows=flows, say=_say)
     _tell(result, json_file)
     _show(bench.tables(result))
@@ -234,7 +232,7 @@ def novelty(
 
     settings = _prepare(conf_file, json_file)
     names = [name.strip() for name in only.split(",") if name.strip()]
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, records=records, names=names, max_fpr=max_fpr, seeds=parse_seeds(seeds), say=_say)
     _tell(result, json_file)
     _show(bench.tables(result))
@@ -261,7 +259,7 @@ def netflow_decode(
     from ops.bench import netflowdecode as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, records=records, with_peer=peer, say=_say)
     _tell(result, json_file)
     return 0 if result["met"] else 1
@@ -286,7 +284,7 @@ def netflow(
     from ops.bench import netflow as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, rate=rate, seconds=seconds, exporters=exporters, burst=burst, say=_say)
     _tell(result, json_file)
     return 0 if not result["behind"] and not any(result["given_up"].values()) and not result["lost_by_sequence"] else 1
@@ -304,7 +302,7 @@ def scoring(
     from ops.bench import scoring as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, flows=flows, through=through, say=_say)
     _tell(result, json_file)
 
@@ -335,7 +333,7 @@ def stream(
         raise ConfigError("--find and --peer: one or the other", "the peer is measured in a run of one rate")
     settings = _prepare(conf_file, json_file)
     names = _with_meter(settings, queries) if queries else ()
-    with _stoppable():
+    with stoppable():
         if find:
             result = bench.find(settings, rate=rate, seconds=seconds, queries=names, say=_say)
         else:
@@ -356,7 +354,7 @@ def backlog(
 
     settings = _prepare(conf_file, json_file)
     names = _with_meter(settings, queries)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, packets=packets, queries=names, say=_say)
     _tell(result, json_file)
 
@@ -372,7 +370,7 @@ def latency(
     from ops.bench import latency as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, rate=rate, seconds=seconds, say=_say)
     _tell(result, json_file)
     return 0 if result["closes"] else 1
@@ -390,7 +388,7 @@ def windows(
     from ops.bench import windows as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         parts = [name.strip() for name in only.split(",")] if only else bench.PARTS
         result = bench.run(settings, seconds=seconds, repeats=repeats, only=parts, kept=lambda found: _keep(found, json_file), say=_say)
     _tell(result, json_file)
@@ -409,7 +407,7 @@ def sensor(
 
     settings = _prepare(conf_file, json_file)
     facts = machine()
-    with _stoppable(), stack(settings) as (own, _):
+    with stoppable(), stack(settings) as (own, _):
         broker = LocalStack(own).kafka()
         assert broker is not None
         try:
@@ -432,7 +430,7 @@ def lake(
     from ops.bench import lake as bench
 
     _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(rows, batches, commits, say=_say)
     _tell(result, json_file)
 
@@ -447,7 +445,7 @@ def migrate(
     from ops.bench import migrate as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, rows=rows, say=_say)
     _tell(result, json_file)
 
@@ -469,7 +467,7 @@ def hot(
     from ops.bench import hot as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, rows=rows, batch=batch, dsn=dsn, writers=writers, seed=seed, say=_say)
     _tell(result, json_file)
     return 0 if result["met"] else 1
@@ -494,7 +492,7 @@ def dashboards(
     from ops.bench import dashboards as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, flows=flows, days=days, dsn=dsn, clients=clients, times=times, seed=seed, say=_say)
     _tell(result, json_file)
     return 0 if result["met"] else 1
@@ -518,7 +516,7 @@ def views(
     from ops.bench import views as bench
 
     settings = _prepare(conf_file, json_file)
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, flows=flows, days=days, dsn=dsn, connections=connections, times=times, seed=seed, say=_say)
     _tell(result, json_file)
     return 0 if result["met"] else 1
@@ -544,7 +542,7 @@ def compression(
 
     settings = _prepare(conf_file, json_file)
     files = sorted(file for file in captures.iterdir() if file.is_file()) if captures else []
-    with _stoppable():
+    with stoppable():
         result = bench.run(settings, dsn=dsn, flows=flows, days=days, captures=files, seed=seed, say=_say)
     _tell(result, json_file)
 
@@ -565,17 +563,6 @@ def _with_meter(settings: Settings, queries: str) -> tuple[str, ...]:
         known = ", ".join(query.name for query in settings.catalogue.queries)
         raise ConfigError(f"--queries {queries}: without the meter there is nothing to measure", f"queries: {known}")
     return names
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends a benchmark as Ctrl-C does: what it started is stopped."""
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with handled(interrupted, (signal.SIGTERM, signal.SIGHUP)):
-        yield
 
 
 def _say(text: str) -> None:

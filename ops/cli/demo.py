@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from infra import config, log
 from infra.console.options import ConfFile, Json
+from infra.console.signals import stoppable
 from infra.errors import ConfigError
 from infra.sources import resolve
 from ops.demo.options import DemoOptions
@@ -183,14 +183,10 @@ def _run(settings: Settings, where: Place, source: Traffic, console: Any, *, kee
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
     trial = Trial(settings, where, source, say)
     stopped: list[str] = []
     outcome = None
-    try:
+    with stoppable():
         try:
             outcome = trial.run(view.page(console) if console.is_terminal else view.lines(say))
         except KeyboardInterrupt:
@@ -198,9 +194,6 @@ def _run(settings: Settings, where: Place, source: Traffic, console: Any, *, kee
             raise
         finally:
             stopped = trial.stop(keep=keep)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     values = report.write(outcome, where.report)
     if page:
         _page(outcome, where)

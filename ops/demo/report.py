@@ -34,7 +34,7 @@ def write(outcome: Outcome, file: Path) -> dict[str, Any]:
 
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store its place, and one line that asks it: (store, command)."""
-    conf, bin = _short(where.conf), Path(sys.executable).parent
+    conf, bin = short(where.conf), Path(sys.executable).parent
     # Through an Arrow dataset: DuckDB's own delta extension would have to be downloaded first.
     more, given, keys = "", "", ""
     if on_s3 := "://" in settings.lake.path:
@@ -42,17 +42,17 @@ def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
         secret = settings.lake.s3_access_key.get_secret_value(), settings.lake.s3_secret_key.get_secret_value()
         keys = "FLOWLAKE_LAKE__S3_ACCESS_KEY={} FLOWLAKE_LAKE__S3_SECRET_KEY={} ".format(*secret)
         more, given = "from infra import config; ", f", config.load('{conf}').lake"
-    place = settings.lake.path if on_s3 else _short(settings.path(settings.lake.path))
+    place = settings.lake.path if on_s3 else short(settings.path(settings.lake.path))
     dataset = f"lake.dataset('{place}'{given})"
     sql = "SELECT attack_type, count(*) FROM t GROUP BY 1"
-    lake = f"{_short(bin)}/python -c \"import duckdb; {more}from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
+    lake = f"{short(bin)}/python -c \"import duckdb; {more}from jobs.runtime import lake; t = {dataset}; print(duckdb.sql('{sql}'))\""
     return [
         ("lake", f"{keys}{lake}"),
-        ("", f'{keys}{_short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
-        ("", f"{keys}{_short(bin)}/flowlake flows --conf-file {conf}"),
+        ("", f'{keys}{short(bin)}/flowlake sql --conf-file {conf} "SELECT attack_type, count(*) FROM flows GROUP BY ALL"'),
+        ("", f"{keys}{short(bin)}/flowlake flows --conf-file {conf}"),
         ("hot store", f'{psql(settings)} -c "SELECT attack_type, count(*) FROM {NETWORK_FLOWS.name} GROUP BY 1"'),
-        ("incidents", f"{_short(bin)}/flowlake incidents list --conf-file {conf}"),
-        ("alerts", f"{_short(bin)}/flowlake alerts --conf-file {conf}"),
+        ("incidents", f"{short(bin)}/flowlake incidents list --conf-file {conf}"),
+        ("alerts", f"{short(bin)}/flowlake alerts --conf-file {conf}"),
         ("", f'{psql(settings)} -c "SELECT * FROM {alerts.TABLE} ORDER BY severity DESC"'),
     ]
 
@@ -68,10 +68,10 @@ def _psql() -> str:
     from infra.stack.postgres import binaries
 
     ours = binaries() / "psql"
-    return "psql" if shutil.which("psql") or not ours.is_file() else _short(ours)
+    return "psql" if shutil.which("psql") or not ours.is_file() else short(ours)
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Relative to the folder the person is in, where that is shorter."""
     try:
         return str(path.relative_to(Path.cwd()))
@@ -116,7 +116,7 @@ def summary(console: Console, outcome: Outcome, settings: Settings, where: Place
         )
     for name, line in queries(settings, where):
         console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)  # unbroken: to be copied
-    console.print(f"report: {_short(where.report)}" + (f", {_short(where.page)}" if page else ""))
+    console.print(f"report: {short(where.report)}" + (f", {short(where.page)}" if page else ""))
 
 
 def _alerts(console: Console, outcome: Outcome) -> None:

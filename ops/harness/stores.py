@@ -74,7 +74,7 @@ class Stores:
             self._connection.close()
             self._connection = None
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query; none while the table is not there yet."""
         import psycopg2
 
@@ -95,12 +95,12 @@ class Stores:
 
     def hot_rows(self) -> int:
         """Rows of ``network_flows``."""
-        rows = self._rows(f"SELECT count(*) FROM {TABLE}")
+        rows = self.rows(f"SELECT count(*) FROM {TABLE}")
         return int(rows[0][0]) if rows else 0
 
     def hot_ids(self) -> Ids:
         """Flow ids of all rows of ``network_flows``."""
-        rows = self._rows(f"SELECT flow_id::text FROM {TABLE}")
+        rows = self.rows(f"SELECT flow_id::text FROM {TABLE}")
         return np.array([r[0] for r in rows], dtype="S36") if rows else NO_IDS
 
     def alerts(self) -> list[AlertRow]:
@@ -110,7 +110,7 @@ class Stores:
             "extract(epoch FROM created_at)::float8, extract(epoch FROM last_seen)::float8, details, "
             "coalesce(incident_id::text, '') FROM alerts ORDER BY created_at, id"
         )
-        return [alert_of(row) for row in self._rows(query)]
+        return [alert_of(row) for row in self.rows(query)]
 
     def incidents(self) -> list[IncidentRow]:
         """All incidents, the most urgent first."""
@@ -118,7 +118,7 @@ class Stores:
             "SELECT id::text, title, priority, (metadata ->> 'alerts')::int, (metadata ->> 'flows')::int, "
             f"extract(epoch FROM first_seen)::float8 FROM incidents i ORDER BY {MOST_URGENT_FIRST}"
         )
-        return [IncidentRow(*row) for row in self._rows(query)]
+        return [IncidentRow(*row) for row in self.rows(query)]
 
     def lake_rows(self) -> int:
         """Rows of the lake's current version, from its log."""

@@ -19,7 +19,7 @@ from jobs.flowexport.session import ExportSessions
 from jobs.runtime.dead_letter import DeadLetter
 from schemas import rawflows
 from schemas.exportedflows import PROTOCOLS
-from schemas.rawflows import CONTENT_RAW_FLOWS, RawDatagram
+from schemas.rawflows import CONTENT_RAW_FLOWS, RawDatagram, RawMessage
 
 
 class RawRow(NamedTuple):
@@ -54,7 +54,7 @@ class Taken:
         ordered = sorted(rows, key=lambda row: (row.partition, row.offset))
         for collector, some in groupby(ordered, key=lambda row: row.collector):
             readable = list(self._readable(some))
-            batch = datagrams_of(*(row.value for row, _ in readable))
+            batch = datagrams_of([message for _, message in readable])
             if not len(batch):
                 continue
             earliest = min(batch.received_us)
@@ -64,20 +64,20 @@ class Taken:
                 refused += piece.rejected
                 if len(piece.flows):
                     yield collector, piece.flows
-            self._refuse(readable, batch, refused)
+            self._refuse([(row, len(message)) for row, message in readable], batch, refused)
 
-    def _readable(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, int]]:
-        """Messages that are some, and how many datagrams each has."""
+    def _readable(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, RawMessage]]:
+        """Messages that are some, taken apart."""
         for row in rows:
             try:
                 if row.kind != CONTENT_RAW_FLOWS:
                     raise rawflows.RawFlowsError(f"has content type {row.kind!r}, not {CONTENT_RAW_FLOWS!r}")
-                n = len(rawflows.decode(row.value))
+                message = rawflows.decode(row.value)
             except rawflows.RawFlowsError as e:
                 self.letters.append(DeadLetter(row.value, f"raw-flows: the message {e}", row.topic, row.partition, row.offset, self.query))
                 continue
-            if n:  # else a heartbeat
-                yield row, n
+            if len(message):  # else a heartbeat
+                yield row, message
 
     def _refuse(self, rows: list[tuple[RawRow, int]], batch: DatagramBatch, refused: list[Rejected]) -> None:
         """One letter for each message: its datagrams that were not decoded wholly."""

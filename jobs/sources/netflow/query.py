@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from infra import log
 from infra.config import Settings
+from jobs.enriching.enricher import Enricher
 from jobs.enriching.settings import EnrichmentSettings
 from jobs.runtime import checkpoints, inputs
 from jobs.runtime.kafka import read_topic
@@ -44,7 +45,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         The checkpoint is of another version of the state or other buckets, or of a topic that was deleted.
     """
     own, enrichment = settings.section(ExportedFlowSettings), settings.section(EnrichmentSettings)
-    Lookups(enrichment)  # what is wrong with its files is told now
+    Enricher(enrichment).close()  # what is wrong with its files is told now
     champion = _champion(spark, settings)
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets})
     inputs.settle(place, NAME, settings.topic(FLOWS_RAW.name), settings, fail_on_data_loss=own.fail_on_data_loss)

@@ -14,6 +14,7 @@ from jobs.flowexport.columns import ADDRESS
 from jobs.flowexport.flowbatch import by_flow, marked, read
 from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.runtime import mapstore, outgoing
+from jobs.runtime.kafka import header
 from jobs.runtime.mapstore import MapStore
 from jobs.runtime.spread import bucket_keys
 from jobs.runtime.workers import settle
@@ -108,15 +109,13 @@ class OwnerProcessor(StatefulProcessor):
         batches = [read(bytes(row[-1])) for row in flows]
         columns = [numbers(batch) for batch in batches]
         order = sorted(range(len(flows)), key=lambda i: (int(columns[i]["received_us"].min()), batches[i].num_rows, flows[i][5:7]))
-        for some in columns:
-            known.owners.note(some)
+        if self._keep_us:
+            whose = known.owners.mark([columns[i] for i in order])
+        else:
+            whose = [np.zeros((batches[i].num_rows, ADDRESS), np.uint8) for i in order]
         for number, i in enumerate(order):
-            if self._keep_us:
-                _, whose = known.owners.mark(columns[i])
-            else:
-                whose = np.zeros((batches[i].num_rows, ADDRESS), np.uint8)
             message = f"{self._query}/{bucket}/{known.version}/{number}"
-            yield _frame([(*flows[i][:4], message, *flows[i][5:7], marked(batches[i], whose))])
+            yield _frame([(*flows[i][:4], message, *flows[i][5:7], marked(batches[i], whose[number]))])
         store.set_meta(held.save_owners(self._query, bucket, known, store))
 
     def close(self) -> None:
@@ -159,9 +158,6 @@ def exported(messages: DataFrame, query: str, name: str, settings: ExportedFlowS
     from pyspark.sql import functions as F
 
     keys = bucket_keys(settings.buckets, partitions)
-
-    def header(name: str) -> Any:
-        return F.element_at(F.filter("headers", lambda one: one["key"] == name), -1)["value"]
 
     bucket = F.col("partition") % len(keys)
     rows = messages.select(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
-
 #: Seconds since the epoch, and of uptime, of the datagrams below.
 _NOW, _UPTIME_S = 1_700_000_000, 1_000
 
@@ -47,7 +45,6 @@ def decode() -> int:
     for piece in decoder.decode(batch, ExportSessions()):
         for _, stream in by_flow(piece.flows, 2):
             rows = read(stream)
-            columns = numbers(rows)
-            _, whose = owners.mark({name: np.asarray(values) for name, values in columns.items()})
+            (whose,) = owners.mark([numbers(rows)])
             found += unscored(made(marked(rows, whose), FlowCollector("warm", "warm"), lookups)).num_rows
     return found

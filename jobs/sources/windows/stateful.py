@@ -11,6 +11,7 @@ from pyspark.sql.streaming.stateful_processor import StatefulProcessor, Stateful
 from infra.sections import KafkaSettings
 from jobs.runtime import mapstore
 from jobs.runtime.dead_letter import DeadLetter, send
+from jobs.runtime.kafka import header
 from jobs.runtime.mapstore import MapStore
 from jobs.runtime.workers import settle
 from jobs.windows import kept
@@ -125,10 +126,9 @@ def windows(slices: DataFrame, query: str, name: str, settings: WindowsSettings,
     """
     from pyspark.sql import functions as F
 
-    kind = F.element_at(F.filter("headers", lambda header: header["key"] == Header.CONTENT_TYPE), -1)["value"]
     rows = slices.select(
         F.explode(F.array(*[F.lit(bucket) for bucket in range(settings.buckets)])).alias("bucket"),
-        kind.alias("kind"),
+        header(Header.CONTENT_TYPE).alias("kind"),
         *_ROW[1:],
     )
     return rows.groupBy("bucket").transformWithStateInPandas(

@@ -15,7 +15,7 @@ from infra import files
 from infra.config import Settings
 from infra.names import printable
 from ops.demo import svg
-from ops.demo.report import psql
+from ops.demo.report import psql, short
 from ops.harness.exported import account
 from ops.harness.exported.trial import ExportOutcome
 from ops.harness.place import Place
@@ -101,19 +101,12 @@ def services(rows: pa.Table) -> list[dict[str, Any]]:
 
 def queries(settings: Settings, where: Place) -> list[tuple[str, str]]:
     """For each store one line that asks it."""
-    bin, conf = _short(Path(sys.executable).parent), _short(where.conf)
+    bin, conf = short(Path(sys.executable).parent), short(where.conf)
     sql = "SELECT service, sum(scaled_bytes) AS bytes FROM exported_flows WHERE duplicate_of IS NULL GROUP BY ALL ORDER BY bytes DESC"
     return [
         ("lake", f'{bin}/flowlake sql --conf-file {conf} "{sql}"'),
         ("hot store", f'{psql(settings)} -c "SELECT exporter_ip, count(*) FROM {TABLE} GROUP BY 1"'),
     ]
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def summary(console: Console, outcome: ExportOutcome, settings: Settings, where: Place, stopped: list[str], page: bool) -> None:
@@ -138,4 +131,4 @@ def summary(console: Console, outcome: ExportOutcome, settings: Settings, where:
         console.print(f"           ({' and '.join(stopped)} stopped, the data stays: first flowlake up; --keep leaves them up)")
     for name, line in queries(settings, where):
         console.print(Text.assemble(f"{name:<11}", (line, "cyan")), soft_wrap=True)
-    console.print(f"report: {_short(where.report)}" + (f", {_short(where.page)}" if page else ""))
+    console.print(f"report: {short(where.report)}" + (f", {short(where.page)}" if page else ""))

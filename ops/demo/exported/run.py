@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from infra.config import Settings
+from infra.console.signals import stoppable
 from ops.demo.exported import report
 from ops.demo.options import DemoOptions
 from ops.harness.exported.routers import routers, with_own_ports
@@ -30,20 +30,13 @@ def run(settings: Settings, where: Place, options: DemoOptions, console: Any) ->
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
     own = with_own_ports(settings)
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
     trial = ExportTrial(own, where, routers(), lambda: _capture(where, options, say), say)
-    try:
+    with stoppable():
         try:
             outcome = trial.run()
         finally:
             stopped = trial.stop(keep=options.keep)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     values = report.write(outcome, where, options.page)
     report.summary(console, outcome, own, where, stopped, options.page)
     return values, outcome.closes

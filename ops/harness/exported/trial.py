@@ -9,9 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import psycopg2
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 from kafka import KafkaConsumer, TopicPartition
@@ -28,6 +26,7 @@ from ops.harness.exported.routers import Router
 from ops.harness.parts import START_S, Parts
 from ops.harness.place import Place, write_conf
 from ops.harness.servers import Servers
+from ops.harness.stores import Stores
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED, TABLE
 from sensors.netflow.sensor import FlowExportSensor
 from sensors.netflow.settings import ExporterSensorSettings
@@ -75,6 +74,7 @@ class ExportTrial:
         self._make = capture
         self.capture = where.base
         self.servers, self.parts = Servers(settings, where), Parts(where)
+        self._stores = Stores(settings)
         self._stop = threading.Event()
         self._began = time.monotonic()
         self._collector: FlowExportSensor | None = None
@@ -197,33 +197,14 @@ class ExportTrial:
                         found[dict(message.headers).get("message-id") or message.value] = message.value
         return list(found.values())
 
-    def _hot(self, query: str) -> list[tuple[Any, ...]]:
-        store = self.settings.hot
-        with (
-            closing(
-                psycopg2.connect(
-                    host=store.host,
-                    port=store.port,
-                    dbname=store.database,
-                    user=store.user,
-                    password=store.password.get_secret_value() or None,
-                )
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(query)
-            return list(cursor.fetchall())
-
     def _hot_rows(self) -> int:
-        try:
-            return int(self._hot(f"SELECT count(*) FROM {TABLE}")[0][0])
-        except psycopg2.Error:  # not made yet
-            return 0
+        rows = self._stores.rows(f"SELECT count(*) FROM {TABLE}")
+        return int(rows[0][0]) if rows else 0
 
     def _hot_table(self) -> pa.Table:
         of = {"flow_id": "flow_id::text", "exporter_ip": "host(exporter_ip)", "start_time": "timestamp"}
         columns = ", ".join(of.get(name, name) for name in account.COLUMNS)
-        rows = self._hot(f"SELECT {columns} FROM {TABLE}")
+        rows = self._stores.rows(f"SELECT {columns} FROM {TABLE}")
         schema = pa.schema([EXPORTED_FLOWS.schema.field(name) for name in account.COLUMNS])
         return pa.Table.from_pylist([dict(zip(account.COLUMNS, row, strict=True)) for row in rows], schema)
 
@@ -248,4 +229,5 @@ class ExportTrial:
         if self._thread is not None:
             self._thread.join(30)
         self.parts.stop(30)
+        self._stores.close()
         return self.servers.stop(keep=keep)

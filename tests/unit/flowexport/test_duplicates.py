@@ -31,8 +31,8 @@ def seen(*rows: tuple[str, int, float, float], **more: Any) -> FlowColumns:
 
 
 def marks(owners: FlowOwners, flows: FlowColumns) -> list[str]:
-    found, whose = owners.mark(flows.columns)
-    return [address_text(one.tobytes()) if is_one else "" for is_one, one in zip(found.tolist(), whose, strict=True)]
+    (whose,) = owners.mark([flows.columns])
+    return [address_text(one.tobytes()) if one.any() else "" for one in whose]
 
 
 def test_the_first_exporter_owns_a_flow() -> None:

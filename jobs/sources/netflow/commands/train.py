@@ -13,7 +13,7 @@ from infra import config
 from infra.console.options import ConfFile, Json
 
 if TYPE_CHECKING:
-    from infra.config import Settings
+    pass
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     training = ExportTraining(tuple(parse_seeds(seeds)) if seeds else usual.seeds, seconds, samplings=tuple(sampling or usual.samplings))
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
-    first = promote or (register and _none_works(settings))
+    first = promote or (register and registry.none_works(settings, EXPORTED_FLOWS))
     began = time.monotonic()
     made = run(training, settings, seed=seed, max_fpr=max_fpr, register=register, promote=first, progress=_say)
     quality = made.quality
@@ -72,18 +72,6 @@ def train(
         f"{found['recall']:.1%} of the attacks' records, {found['false_positive_rate']:.3%} of the benign ones, "
         f"at threshold {found['threshold']:.4f}; {where}"
     )
-
-
-def _none_works(settings: Settings) -> bool:
-    """Whether no champion can score."""
-    from jobs.scoring import registry
-    from schemas.exportedflows import EXPORTED_FLOWS
-
-    try:
-        registry.load_champion(settings, EXPORTED_FLOWS)
-    except (registry.ModelMissingError, registry.ModelVersionError):
-        return True
-    return False
 
 
 def _say(line: str) -> None:

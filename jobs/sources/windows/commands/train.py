@@ -13,7 +13,6 @@ from infra import config
 from infra.console.options import ConfFile, Json, names
 
 if TYPE_CHECKING:
-    from infra.config import Settings
     from jobs.training.windowmodels import SizeModel
     from schemas.records import RecordType
 
@@ -57,7 +56,7 @@ def train(
     made = []
     for one in wanted:
         record = WINDOWS[one]
-        first = promote or (register and _none_works(settings, record))
+        first = promote or (register and registry.none_works(settings, record))
         model = train_size(one, runs, record, seed=seed, settings=settings if register else None, promote=first, progress=_say)
         made.append(_told(model, record, first and register))
     if as_json:
@@ -79,17 +78,6 @@ train.epilog = (  # type: ignore[attr-defined]  # shown under --help
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _none_works(settings: Settings, record: RecordType) -> bool:
-    """Whether no champion can score."""
-    from jobs.scoring import registry
-
-    try:
-        registry.load_champion(settings, record)
-    except (registry.ModelMissingError, registry.ModelVersionError):
-        return True
-    return False
 
 
 def _told(model: SizeModel, record: RecordType, champion: bool) -> dict[str, Any]:

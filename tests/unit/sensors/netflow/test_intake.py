@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from jobs.flowexport.decoder import decode
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.session import ExportSessions
+from schemas import rawflows
 from sensors.netflow.encoding import RawFlowEncoder
 from sensors.netflow.exporters import RateMeter, SendingExporter
 from sensors.netflow.pressure import Thinning, sampling
@@ -239,7 +240,7 @@ def test_scaled_totals_of_the_decoder_are_those_of_all_datagrams() -> None:
         wanted += 13
         if i % 500 == 499:
             for _, value, _ in RawFlowEncoder().split(bench.kept(), 12):
-                for decoded in decode(datagrams_of(value), sessions):
+                for decoded in decode(datagrams_of([rawflows.decode(value)]), sessions):
                     packets += sum(decoded.flows.to_arrow()["scaled_packets"].to_pylist())
     assert bench.counts.kept < 1000
     assert packets == wanted - 13 * (bench.counts.dropped + bench.intake.unaccounted)

@@ -10,6 +10,7 @@ import lz4.block
 import pytest
 
 from jobs.flowexport.rawmessages import datagrams_of
+from schemas import rawflows
 from schemas.rawflows import MOST_DATAGRAMS, RawDatagram, RawFlowsError, decode, encode
 from tests.unit.sensors.netflow.senders import sender, some
 
@@ -43,7 +44,7 @@ def test_there_and_back() -> None:
 
 def test_to_the_decoder() -> None:
     sent = odd()
-    batch = datagrams_of(encode(sent))
+    batch = datagrams_of([rawflows.decode(encode(sent))])
     assert len(batch) == len(sent)
     assert batch.data[batch.offsets[3] : batch.offsets[4]] == sent[3].payload
     assert (batch.senders[3], batch.ports[3], batch.received_us[3], batch.kept_of[3]) == (sender(3), 65_532, 2**62 - 3, 3001)

@@ -14,6 +14,7 @@ from jobs.flowexport.datagrams import DatagramBatch
 from jobs.flowexport.decoder import decode
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.session import ExportSessions
+from schemas import rawflows
 from sensors.netflow.encoding import RawFlowEncoder
 from sensors.netflow.intake import DatagramIntake
 from sensors.netflow.settings import ExporterSensorSettings
@@ -57,7 +58,7 @@ def through_the_sensor(payloads: list[bytes]) -> list[DatagramBatch]:
             assert eventually(lambda start=start: intake.counts.received == min(start + 200, len(payloads)))
     assert intake.counts.kept == len(payloads)
     sent = queue.get(ROOMY, 0)
-    return [datagrams_of(value) for _, value, _ in RawFlowEncoder().split(sent, 12)]
+    return [datagrams_of([rawflows.decode(value)]) for _, value, _ in RawFlowEncoder().split(sent, 12)]
 
 
 def send_from(payloads: list[bytes], port: int) -> None:
