@@ -38,7 +38,7 @@ def _may(kind: pa.DataType, *names: str) -> list[pa.Field]:
 
 #: Whose record it is: with these it is the same record, however often it is decoded.
 _ORIGIN = (
-    *_must(pa.string(), "flow_id"),  # UUID of sender, exporter, protocol, domain, time of export, sequence number and place
+    *_must(pa.string(), "flow_id"),  # UUID of sender (its port too: by_port), exporter, protocol, domain, time of export, number, place
     *_must(pa.string(), "sensor_id", "domain"),  # the collector's
     *_must(pa.string(), "exporter_ip", "sender_ip"),  # they differ where a proxy, or another address of the router, sent it
     *_must(pa.string(), "export_protocol"),  # one of PROTOCOLS

@@ -65,6 +65,7 @@ COLUMNS: tuple[FlowColumn, ...] = (
     _address("exporter", "exporter's address"),
     _address("sender", "address that the datagram came from"),
     _column("port", "u2", "UDP port that it came from"),
+    _column("told_port", "u2", "the same, where exporters behind one address are told apart by it; else 0"),
     _column("domain", "u4", "observation domain, source id, engine or sub-agent"),
     _column("version", "u1", "5, 9, 10 (IPFIX) or 105 (sFlow v5)"),
     _column("template", "u2", "template id, 0 where there is none"),

@@ -26,7 +26,7 @@ Addresses = NDArray[np.uint8]
 
 #: What is remembered of a flow: its hash; its owner; what the owner reported of it, and when (us).
 CLAIM_DTYPE = np.dtype([("flow", "u8"), ("owner", "u8"), ("start", "i8"), ("end", "i8"), ("heard", "i8")])
-#: An owner: hash of exporter, domain and side; the exporter's address as two numbers.
+#: An owner: hash of exporter, port, domain and side; the exporter's address as two numbers.
 OWNER_DTYPE = np.dtype([("owner", "u8"), ("hi", "u8"), ("lo", "u8"), ("heard", "i8")])
 _CLAIMED = ("owner", "start", "end", "heard")
 
@@ -55,9 +55,10 @@ def flow_hashes(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
 
 
 def owner_hashes(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
-    """Hash of what each record was seen by: exporter, domain, and whether the flow came in or went out."""
+    """Hash of what each record was seen by: exporter (its port too, where that tells it apart), domain, whether it came in or went out."""
     side = (columns["direction"] == 1).astype(np.uint64)
-    return hashed(*halves(columns["exporter"]), columns["domain"].astype(np.uint64) << np.uint64(1) | side)
+    stream = columns["told_port"].astype(np.uint64) << np.uint64(32) | columns["domain"].astype(np.uint64)
+    return hashed(*halves(columns["exporter"]), stream << np.uint64(1) | side)
 
 
 @dataclass

@@ -143,5 +143,6 @@ def _give_parts(chunk: ExportChunk, parts: NDArray[Any], owner: NDArray[np.int32
     np.take(addresses([s.exporter for s in sessions]), number, axis=0, out=out["exporter"])
     np.take(addresses([s.key.sender for s in sessions]), number, axis=0, out=out["sender"])
     out["domain"][:] = np.asarray([s.key.domain for s in sessions], np.uint32)[number]
+    out["told_port"][:] = np.asarray([s.key.port for s in sessions], np.uint16)[number]
     out["version"][:] = np.asarray([s.key.version for s in sessions], np.uint8)[number]
     out["marks"][out["datagram"] < 0] |= np.uint32(FlowMark.DELAYED)

@@ -201,7 +201,8 @@ def _ports(columns: Columns) -> dict[str, NDArray[Any]]:
 def _identities(columns: Columns) -> pa.Array:
     """Ids of records, the same however often a datagram is decoded."""
     sender, exporter = halves(columns["sender"]), halves(columns["exporter"])
-    origin = columns["version"].astype(np.uint64) << np.uint64(32) | columns["domain"].astype(np.uint64)
+    stream = columns["told_port"].astype(np.uint64) << np.uint64(8) | columns["version"].astype(np.uint64)
+    origin = stream << np.uint64(32) | columns["domain"].astype(np.uint64)
     place = columns["sequence"].astype(np.uint64) << np.uint64(32) | columns["position"].astype(np.uint64)
     high = hashed(*sender, *exporter, origin, columns["exported_us"].view(np.uint64), place)
     return uuid_texts(high, hashed(high, place, origin))

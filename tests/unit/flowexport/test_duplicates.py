@@ -75,6 +75,10 @@ def test_both_sides_of_an_interface_are_two_owners() -> None:
     assert marks(owners, flows) == ["", A]
 
 
+def test_two_exporters_behind_one_address_are_two_owners_if_their_ports_tell_them_apart() -> None:
+    assert marks(FlowOwners(300 * S, 1000), seen((A, 1, 0, 10), (A, 1, 0, 10), told_port=[2000, 3000])) == ["", A]
+
+
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_where_batches_are_cut_changes_nothing(cut: int) -> None:
     rows = [(A, 9, 0, 0), (B, 9, 9, 9), (A, 1, 0, 10), (B, 1, 2, 12), (C, 1, 3, 13), (B, 1, 40, 44), (A, 1, 41, 45), (C, 1, 42, 46)]

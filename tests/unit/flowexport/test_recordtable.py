@@ -18,10 +18,10 @@ from tests.unit.flowexport import wire
 COLLECTOR = FlowCollector("collector", "site")
 
 
-def rows(*payloads: bytes, buckets: int = 1) -> list[dict[str, object]]:
+def rows(*payloads: bytes, buckets: int = 1, bench: wire.Collector | None = None, port: int = 2055) -> list[dict[str, object]]:
     """As the stream makes them."""
     made = []
-    for piece in wire.Collector().decoded(*payloads):
+    for piece in (bench or wire.Collector()).decoded(*payloads, port=port):
         for _, stream in by_flow(piece.flows, buckets):
             batch = read(marked(read(stream), np.zeros((read(stream).num_rows, 16), np.uint8)))
             columns = numbers(batch)
@@ -74,6 +74,17 @@ def test_the_id_is_that_of_the_record_wherever_it_is_decoded() -> None:
     assert sorted(ids) == sorted(str(row["flow_id"]) for row in again)
     assert {uuid.UUID(one).version for one in ids} == {8}
     assert ids[0] not in {row["flow_id"] for row in rows(wire.v5([wire.v5_record()], sequence=1))}
+
+
+@pytest.mark.parametrize(
+    "payload", [wire.v5([wire.v5_record()]), wire.v9(wire.templates9(wire.template(256, wire.PLAIN)), wire.data(256, wire.plain()))]
+)
+def test_exporters_told_apart_by_their_port_share_no_id(payload: bytes) -> None:
+    """Two behind one address, with equal domain, second, sequence and place."""
+    for by_port, different in ((True, 2), (False, 1)):
+        bench = wire.Collector(by_port=by_port)
+        ids = {row["flow_id"] for port in (2055, 40_000) for row in rows(payload, bench=bench, port=port)}
+        assert len(ids) == different
 
 
 def test_fields_without_a_column_are_kept_as_an_object() -> None:
