@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.config import Settings
 from jobs.sinks import postgres
+from jobs.sources.netflow.commands.sensor import netflow
 from jobs.sources.netflow.direct import DirectOutlet
 from jobs.sources.netflow.warm import datagrams
 from sensors.netflow import metrics
@@ -134,3 +138,19 @@ def test_without_postgresql_the_end_counts_what_was_not_stored(
     assert metrics.health(sensor).checks["postgresql"] == "unreachable"
     account = running.end()
     assert (account.received, account.sent, account.unsent, account.lost) == (3, 0, 3, 3)
+
+
+def test_the_command_needs_postgresql_alone(database: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What docs/how-to/receive-flow-exports.md says under Without Kafka."""
+    (port,) = free_ports(1)
+    words = {"host": database["host"], "port": database["port"], "user": database["user"], "database": database["database"]}
+    lines = ["hot:", *(f"  {name}: {value}" for name, value in words.items()), "kafka:", "  bootstrap_servers: 127.0.0.1:1"]
+    conf = tmp_path / "small.yaml"
+    conf.write_text("\n".join([*lines, "enrichment:", "  geoip:", "    enabled: false", ""]))
+    sending = threading.Timer(12.0, send, (datagrams(), port))
+    sending.start()
+    netflow(port=[port], mode="direct", duration=16.0, conf_file=conf, as_json=True)
+    sending.join()
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (summary["mode"], summary["datagrams_received"], summary["datagrams_sent"]) == ("direct", 3, 3)
+    assert (summary["records_stored"], summary["records_refused"], summary["undecoded"]) == (3, 0, {})

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
 from infra.console.options import ConfFile, Json
@@ -16,8 +16,10 @@ from infra.plurals import counted
 from jobs.sending.options import Domain, Duration, MetricsPort, SensorId
 from jobs.sending.preparing import port_of_metrics, prepare
 from jobs.sources.netflow.commands.options import Addresses, Mode, Ports, with_options
-from sensors.netflow.outlet import OutletMaker
 from sensors.netflow.settings import ExporterSensorSettings
+
+if TYPE_CHECKING:
+    from jobs.sources.netflow.directmetrics import DirectMaker
 
 
 def netflow(
@@ -46,8 +48,8 @@ def netflow(
 
     settings = with_options(prepare(conf_file, sensor_id), port, address, mode)
     began, line = time.monotonic(), ProgressLine(as_json)
-    direct = settings.section(ExporterSensorSettings).mode == "direct"
-    sensor = FlowExportSensor(settings, sensor_id, domain, duration_s=duration, outlet=_direct(settings) if direct else None)
+    direct = _direct(settings)
+    sensor = FlowExportSensor(settings, sensor_id, domain, duration_s=duration, outlet=direct)
 
     def show(working: FlowExportSensor) -> None:
         a = working.account()
@@ -57,19 +59,24 @@ def netflow(
         stack.enter_context(handled(sensor.stop))
         if serve_at := port_of_metrics(settings, metrics_port):
             host = settings.metrics.host
-            stack.enter_context(serving(host, serve_at, metrics.registry(sensor), lambda: metrics.health(sensor)))
+            registry = metrics.registry(sensor)
+            if direct:
+                registry.register(direct)
+            stack.enter_context(serving(host, serve_at, registry, lambda: metrics.health(sensor)))
         try:
             sensor.run(show)
         finally:
             line.end()
             if sensor.listener.sockets:
-                _report(_summary(sensor, settings.section(ExporterSensorSettings)), began, as_json)
+                summary = _summary(sensor, settings.section(ExporterSensorSettings))
+                _report({**summary, **(direct.counts() if direct else {})}, began, as_json)
 
 
-def _direct(settings: Settings) -> OutletMaker:
-    from jobs.sources.netflow.direct import DirectOutlet
+def _direct(settings: Settings) -> DirectMaker | None:
+    """What stores flows, where the mode says so."""
+    from jobs.sources.netflow.directmetrics import DirectMaker
 
-    return lambda sensor_id, domain, stop: DirectOutlet(settings, sensor_id, domain, stop)
+    return DirectMaker(settings) if settings.section(ExporterSensorSettings).mode == "direct" else None
 
 
 def _summary(sensor: Any, own: ExporterSensorSettings) -> dict[str, Any]:
@@ -95,6 +102,12 @@ def _report(summary: dict[str, Any], began: float, as_json: bool) -> None:
         f"{counted(summary['datagrams_received'], 'datagram')} of {counted(summary['exporters'], 'exporter')} received, "
         f"{summary['datagrams_sent']:,} sent in {counted(summary['messages'], 'message')}, {summary['seconds']:.1f} s"
     )
+    if "records_stored" in summary:
+        undecoded = sum(summary["undecoded"].values())
+        print(
+            f"{counted(summary['records_stored'], 'record')} stored; refused: {summary['records_refused']:,} by PostgreSQL, "
+            f"{counted(undecoded, 'datagram')} that could not be decoded wholly"
+        )
     store = "PostgreSQL" if summary["mode"] == "direct" else "the broker"
     print(
         f"others stand for {summary['thinned'] + summary['limited']:,}; lost: {summary['dropped']:,} as the queue was full, "
