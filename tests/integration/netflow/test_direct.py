@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from infra.config import Settings
+from jobs.hotstore.maintain import maintain
 from jobs.sinks import postgres
+from jobs.sinks.hot import component
+from jobs.sinks.migrations import migrate
 from jobs.sources.netflow.commands.sensor import netflow
 from jobs.sources.netflow.direct import DirectOutlet
 from jobs.sources.netflow.warm import datagrams
+from schemas.rawflowtable import flow_raw
 from sensors.netflow import metrics
 from sensors.netflow.outlet import FlowOutlet
 from sensors.netflow.sensor import FlowExportSensor
@@ -154,3 +158,18 @@ def test_the_command_needs_postgresql_alone(database: dict[str, Any], capsys: py
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (summary["mode"], summary["datagrams_received"], summary["datagrams_sent"]) == ("direct", 3, 3)
     assert (summary["records_stored"], summary["records_refused"], summary["undecoded"]) == (3, 0, {})
+
+
+@pytest.mark.parametrize(("days", "left"), [(3, 0), (7, 1)])
+def test_raw_rows_live_as_long_as_set(database: dict[str, Any], settings: Callable[..., Settings], days: int, left: int) -> None:
+    own = settings(hot=database)
+    table = flow_raw(days)
+    migrate(component(own, table))
+    values = "gen_random_uuid(), '192.0.2.1', 1, 2, 6, 10, 1, 0"
+    execute(
+        own,
+        "INSERT INTO flow_raw (received_at, id, flow_id, exporter_ip, src_port, dst_port, protocol, bytes, packets, tcp_flags) "
+        f"VALUES (now() - interval '5 days', 1, {values}), (now(), 2, {values})",
+    )
+    maintain(own.hot, [table])
+    assert rows(own, "SELECT count(*) FILTER (WHERE id = 1), count(*) FILTER (WHERE id = 2) FROM flow_raw") == [(left, 1)]
