@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from infra.config import Settings
 from infra.errors import FlowlakeError, one_line
 from infra.log import get
+from infra.sections import HotSettings
 from jobs.hotstore.maintain import Maintained, maintain
 from jobs.hotstore.shape import TableKind
 from jobs.sinks.counters import MAINTAINED, MAINTENANCES, TOO_OLD, WITHOUT_DAY
 from jobs.sinks.stores import StoreUnavailable
-from schemas.records import hot_records
+from schemas.records import HotTable, hot_records
 
 _LOG = get("hot.maintenance")
 _OLDER = "the lake keeps them; hot.retention_days says how long rows live here; see to the clock of who sent them"
 
 
 class HotKeeper:
-    """Maintains the hot tables of all record types every ``hot.maintain_s`` seconds, from the start on."""
+    """Maintains hot tables every ``hot.maintain_s`` seconds, from the start on.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings
+        Of the process.
+    tables
+        Which, each group by settings of its own; by default those of all record types.
+    """
+
+    def __init__(self, settings: Settings, tables: Sequence[tuple[HotSettings, Sequence[HotTable]]] = ()) -> None:
         self._settings = settings.hot
-        self._tables = [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
+        self._tables = tables or [(settings.hot, [r.hot for r in hot_records(settings.catalogue.records) if r.hot])]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hot-maintenance", daemon=True)
 
@@ -36,14 +46,15 @@ class HotKeeper:
 
     def _work(self) -> None:
         while True:
-            self._once()
+            for settings, tables in self._tables:
+                self._once(settings, tables)
             if self._end.wait(self._settings.maintain_s):
                 return
 
-    def _once(self) -> None:
+    def _once(self, settings: HotSettings, tables: Sequence[HotTable]) -> None:
         """Whatever happens is logged: the stream goes on, and the next time may do better."""
         try:
-            done = maintain(self._settings, self._tables, _LOG.info)
+            done = maintain(settings, tables, _LOG.info)
         except (FlowlakeError, StoreUnavailable) as e:
             _failed(str(e))
             return

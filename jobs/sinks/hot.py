@@ -106,20 +106,26 @@ def insert(connection: Any, rows: pa.Table, into: HotTable, ledger: tuple[str, i
         found = cursor.fetchone()
         if found is not None and found[0] == offsets:
             return 0
-        inserted = 0
-        if rows.num_rows:
-            # In the order of the key: two writers of the same rows wait for each other instead of deadlocking.
-            rows = rows.sort_by([(name, "ascending") for name in into.key])
-            inserted = _copy(cursor, rows, into)
-        if inserted:
-            placing.note(cursor, into, rows[into.time])
+        inserted = put(cursor, rows, into)
         cursor.execute(
             f"INSERT INTO {hot.LEDGER} (query, batch_id, task, offsets, rows, inserted) VALUES (%s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (query, batch_id, task) DO UPDATE SET offsets = EXCLUDED.offsets, rows = EXCLUDED.rows, "
             f"inserted = {hot.LEDGER}.inserted + EXCLUDED.inserted, written_at = clock_timestamp()",
             (query, batch_id, task, offsets, rows.num_rows, inserted),
         )
-        return int(inserted)
+        return inserted
+
+
+def put(cursor: Any, rows: pa.Table, into: HotTable) -> int:
+    """Write rows within a transaction, and note their hours; number of those that were not there already."""
+    if not rows.num_rows:
+        return 0
+    # In the order of the key: two writers of the same rows wait for each other instead of deadlocking.
+    rows = rows.sort_by([(name, "ascending") for name in into.key])
+    inserted = _copy(cursor, rows, into)
+    if inserted:
+        placing.note(cursor, into, rows[into.time])
+    return inserted
 
 
 def _copy(cursor: Any, rows: pa.Table, into: HotTable) -> int:
@@ -139,6 +145,13 @@ def _copy(cursor: Any, rows: pa.Table, into: HotTable) -> int:
     postgres.copy_table(cursor, stage, into.types, rows)
     cursor.execute(f"INSERT INTO {into.name} ({names}) SELECT {names} FROM {stage} ORDER BY {', '.join(into.key)} ON CONFLICT DO NOTHING")
     return int(cursor.rowcount)
+
+
+def meant(error: psycopg2.Error, settings: HotSettings) -> Exception:
+    """What an error of a write means (:func:`jobs.sinks.postgres.classify`); a table that is being partitioned is waited for."""
+    if isinstance(error, psycopg2.errors.CheckViolation) and error.diag.constraint_name == BOUND:
+        return StoreUnavailable(f"{error.diag.table_name}: the table is being partitioned, and has no place for such times yet")
+    return postgres.classify(error, settings)
 
 
 def _offsets(group: list[Message]) -> str:
@@ -193,9 +206,7 @@ class Writer:
             return insert(connection, rows, table, ledger)
         except psycopg2.Error as e:
             postgres.discard(connection)
-            if isinstance(e, psycopg2.errors.CheckViolation) and e.diag.constraint_name == BOUND:
-                raise StoreUnavailable(f"{self._record.name}: the table is being partitioned, and has no place for such times yet") from e
-            raise postgres.classify(e, self._settings) from e
+            raise meant(e, self._settings) from e
 
 
 def task(

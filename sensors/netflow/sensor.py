@@ -16,7 +16,8 @@ from infra.config import Settings
 from sensors.netflow.account import DatagramAccount
 from sensors.netflow.condition import BrokerWatch, LossWatch
 from sensors.netflow.intake import DatagramIntake
-from sensors.netflow.publishing import RawFlowPublisher, raw_flow_publisher
+from sensors.netflow.outlet import FlowOutlet, OutletMaker
+from sensors.netflow.publishing import raw_flow_publisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.waiting import DatagramQueue
 from sensors.netflow.workers import FlowListener
@@ -45,6 +46,8 @@ class FlowExportSensor(Sensor):
         Stop after so long; None: until :meth:`stop`.
     linger_s
         At the end the broker has so long to take what is left.
+    outlet
+        Makes what the datagrams are handed to; by default a publisher to ``flows.raw``.
 
     Attributes
     ----------
@@ -52,6 +55,8 @@ class FlowExportSensor(Sensor):
         The parts, in the order of the way.
     losses, broker
         What its health is told by.
+    mode
+        Where datagrams go, as the settings say.
     """
 
     def __init__(
@@ -62,11 +67,14 @@ class FlowExportSensor(Sensor):
         *,
         duration_s: float | None = None,
         linger_s: float = 10.0,
+        outlet: OutletMaker | None = None,
     ) -> None:
         self._settings = settings
         self._own = settings.section(ExporterSensorSettings)
         self.sensor_id, self._domain = sensor_id or self._own.name, domain
         self._duration, self._linger = duration_s, linger_s
+        self._outlet = outlet
+        self.mode = self._own.mode
         # Half of the bound for what waits here, half for what the producer holds.
         self.queue = DatagramQueue(self._own.buffer_mb << 19)
         self.intake = DatagramIntake(self._own, self.queue)
@@ -76,7 +84,7 @@ class FlowExportSensor(Sensor):
         self._stop = threading.Event()
         self._received = threading.Event()  # all that will ever be
         self._abandon = threading.Event()
-        self._publisher: RawFlowPublisher | None = None
+        self._publisher: FlowOutlet | None = None
         self._counters = Counters()
         self._told = 0  # drops of the queue that the publisher knows of
         self._refused: int | None = None  # as of the end
@@ -199,10 +207,12 @@ class FlowExportSensor(Sensor):
             self._stop.set()
             log.exception("sending")
 
-    def _publishing(self) -> RawFlowPublisher:
+    def _publishing(self) -> FlowOutlet:
+        if self._outlet is not None:
+            return self._outlet(self.sensor_id, self._domain, self._abandon)
         return raw_flow_publisher(self._settings, self.sensor_id, self._domain, live=True, stop=self._abandon, share=2)
 
-    def _send(self, publisher: RawFlowPublisher) -> None:
+    def _send(self, publisher: FlowOutlet) -> None:
         flush_s, heartbeat_s = self._own.flush_ms / 1000, self._own.heartbeat_ms / 1000
         spoken = 0.0
         while not self._abandon.is_set():
@@ -223,7 +233,7 @@ class FlowExportSensor(Sensor):
         publisher.end()
         publisher.flush(self._linger)
 
-    def _tell_drops(self, publisher: RawFlowPublisher) -> None:
+    def _tell_drops(self, publisher: FlowOutlet) -> None:
         dropped = self.intake.counts.dropped
         if dropped > self._told:
             publisher.drop(dropped - self._told)

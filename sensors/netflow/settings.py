@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -30,6 +30,10 @@ class ExporterSensorSettings(PublishSettings):
     exporter_rate: float = Field(
         0.0, ge=0, description="datagrams/s of one exporter that are all kept; of more, 1 of N, for the others, too; 0: no limit"
     )
+    mode: Literal["kafka", "direct"] = Field(
+        "kafka", description="where datagrams go: undecoded to Kafka, for the stream; or decoded by the collector into PostgreSQL (hot.*)"
+    )
+    raw_retention_days: int = Field(7, ge=1, le=3650, description="mode direct: rows of flow_raw live so many days")
     most_exporters: int = Field(10_000, ge=1, le=1_000_000, description="exporters followed; beyond, the one silent longest is forgotten")
 
     @field_validator("addresses")

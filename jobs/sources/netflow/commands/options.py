@@ -31,22 +31,33 @@ Addresses = Annotated[
     ),
 ]
 
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        help="kafka: undecoded, for the stream; direct: decoded here, into PostgreSQL. Default: netflow_sensor.mode (kafka).",
+        show_default=False,
+    ),
+]
 
-def with_options(settings: Settings, ports: Sequence[int] | None, addresses: Sequence[str] | None = None) -> Settings:
+
+def with_options(
+    settings: Settings, ports: Sequence[int] | None, addresses: Sequence[str] | None = None, mode: str | None = None
+) -> Settings:
     """The settings with what the options say.
 
     Raises
     ------
     ConfigError
-        An address is none, or something is named twice.
+        An address or a mode is none, or something is named twice.
     """
-    given: dict[str, Any] = {name: value for name, value in (("ports", ports), ("addresses", addresses)) if value}
+    given: dict[str, Any] = {name: value for name, value in (("ports", ports), ("addresses", addresses), ("mode", mode)) if value}
     section = settings.section(ExporterSensorSettings)
     try:
         own = ExporterSensorSettings.model_validate({**section.model_dump(), **given})
     except ValidationError as e:
         wrong = e.errors()[0]
-        option = {"ports": "--port", "addresses": "--address"}[str(wrong["loc"][0])]
-        raise ConfigError(f"{option}: {one_line(wrong['msg'])}", "e.g. --address 192.0.2.7 --port 2055 --port 9995") from e
+        option = {"ports": "--port", "addresses": "--address", "mode": "--mode"}[str(wrong["loc"][0])]
+        raise ConfigError(f"{option}: {one_line(wrong['msg'])}", "e.g. --address 192.0.2.7 --port 2055 --port 9995 --mode direct") from e
     name = next(name for name, model in settings.catalogue.sections.items() if model is ExporterSensorSettings)
     return settings.model_copy(update={name: own})

@@ -6,21 +6,26 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from infra.config import Settings
 from infra.console.options import ConfFile, Json
 from infra.console.progress import ProgressLine
 from infra.console.signals import handled
 from infra.plurals import counted
 from jobs.sending.options import Domain, Duration, MetricsPort, SensorId
 from jobs.sending.preparing import port_of_metrics, prepare
-from jobs.sources.netflow.commands.options import Addresses, Ports, with_options
+from jobs.sources.netflow.commands.options import Addresses, Mode, Ports, with_options
 from sensors.netflow.settings import ExporterSensorSettings
+
+if TYPE_CHECKING:
+    from jobs.sources.netflow.directmetrics import DirectMaker
 
 
 def netflow(
     port: Ports = None,
     address: Addresses = None,
+    mode: Mode = None,
     sensor_id: SensorId = None,
     domain: Domain = None,
     duration: Duration = None,
@@ -30,8 +35,10 @@ def netflow(
 ) -> None:
     """Receive NetFlow v5 and v9, IPFIX and sFlow v5 from routers and switches, and send the datagrams, undecoded, to flows.raw.
 
-    Every port takes every protocol. Goes on while the broker is away: what memory allows is kept, then one datagram stands for several,
-    then they are dropped, and all of it is counted. With --metrics-port, /health is served beside /metrics.
+    With --mode direct they are decoded here, and stored in PostgreSQL (flow_raw, flow_exports), without Kafka and Spark.
+
+    Every port takes every protocol. Goes on while the broker, or PostgreSQL, is away: what memory allows is kept, then one datagram stands
+    for several, then they are dropped, and all of it is counted. With --metrics-port, /health is served beside /metrics.
 
     Example:  flowlake sensor netflow --port 2055 --metrics-port 9109
     """
@@ -39,9 +46,10 @@ def netflow(
     from sensors.netflow import metrics
     from sensors.netflow.sensor import FlowExportSensor
 
-    settings = with_options(prepare(conf_file, sensor_id), port, address)
+    settings = with_options(prepare(conf_file, sensor_id), port, address, mode)
     began, line = time.monotonic(), ProgressLine(as_json)
-    sensor = FlowExportSensor(settings, sensor_id, domain, duration_s=duration)
+    direct = _direct(settings)
+    sensor = FlowExportSensor(settings, sensor_id, domain, duration_s=duration, outlet=direct)
 
     def show(working: FlowExportSensor) -> None:
         a = working.account()
@@ -51,19 +59,31 @@ def netflow(
         stack.enter_context(handled(sensor.stop))
         if serve_at := port_of_metrics(settings, metrics_port):
             host = settings.metrics.host
-            stack.enter_context(serving(host, serve_at, metrics.registry(sensor), lambda: metrics.health(sensor)))
+            registry = metrics.registry(sensor)
+            if direct:
+                registry.register(direct)
+            stack.enter_context(serving(host, serve_at, registry, lambda: metrics.health(sensor)))
         try:
             sensor.run(show)
         finally:
             line.end()
             if sensor.listener.sockets:
-                _report(_summary(sensor, settings.section(ExporterSensorSettings)), began, as_json)
+                summary = _summary(sensor, settings.section(ExporterSensorSettings))
+                _report({**summary, **(direct.counts() if direct else {})}, began, as_json)
+
+
+def _direct(settings: Settings) -> DirectMaker | None:
+    """What stores flows, where the mode says so."""
+    from jobs.sources.netflow.directmetrics import DirectMaker
+
+    return DirectMaker(settings) if settings.section(ExporterSensorSettings).mode == "direct" else None
 
 
 def _summary(sensor: Any, own: ExporterSensorSettings) -> dict[str, Any]:
     account = asdict(sensor.account())
     return {
         "sensor": sensor.sensor_id,
+        "mode": own.mode,
         "addresses": list(own.addresses),
         "ports": list(own.ports),
         "exporters": len(sensor.intake.exporters) + sensor.intake.exporters.forgotten,
@@ -82,7 +102,14 @@ def _report(summary: dict[str, Any], began: float, as_json: bool) -> None:
         f"{counted(summary['datagrams_received'], 'datagram')} of {counted(summary['exporters'], 'exporter')} received, "
         f"{summary['datagrams_sent']:,} sent in {counted(summary['messages'], 'message')}, {summary['seconds']:.1f} s"
     )
+    if "records_stored" in summary:
+        undecoded = sum(summary["undecoded"].values())
+        print(
+            f"{counted(summary['records_stored'], 'record')} stored; refused: {summary['records_refused']:,} by PostgreSQL, "
+            f"{counted(undecoded, 'datagram')} that could not be decoded wholly"
+        )
+    store = "PostgreSQL" if summary["mode"] == "direct" else "the broker"
     print(
         f"others stand for {summary['thinned'] + summary['limited']:,}; lost: {summary['dropped']:,} as the queue was full, "
-        f"{summary['refused'] + summary['unsent']:,} not taken by the broker, {summary['kernel_dropped']:,} dropped by the kernel"
+        f"{summary['refused'] + summary['unsent']:,} not taken by {store}, {summary['kernel_dropped']:,} dropped by the kernel"
     )

@@ -1,0 +1,209 @@
+"""Where datagrams go without Kafka: decoded here, and into PostgreSQL, a transaction a batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+
+from infra.config import Settings
+from infra.errors import BrokerError, StoreError
+from infra.log import get
+from jobs.enriching.settings import EnrichmentSettings
+from jobs.flowexport import state
+from jobs.flowexport.recordtable import FlowCollector
+from jobs.hotstore import placing
+from jobs.hotstore.keeper import HotKeeper
+from jobs.sinks import hot, postgres
+from jobs.sinks.migrations import migrate
+from jobs.sinks.postgres import RefusedData
+from jobs.sinks.stores import StoreUnavailable
+from jobs.sources.netflow import warm
+from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
+from jobs.sources.netflow.lookups import Lookups
+from jobs.sources.netflow.settings import ExportedFlowSettings
+from schemas.exportedflows import EXPORTED_FLOWS_TABLE
+from schemas.rawflows import RawDatagram
+from schemas.rawflowtable import STATE, flow_raw
+from sensors.netflow.settings import ExporterSensorSettings
+from sensors.publish.publisher import Counters, Stopped
+
+_LOG = get("netflow.direct")
+_APPLICATION = "flowlake-netflow"
+#: What is known of exporters is written this often; writing it takes one part in so many of the time at most.
+_SAVE_S, _SHARE = 10.0, 20
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_SAVE = (
+    f"INSERT INTO {STATE} (collector, state) VALUES (%s, %s) "
+    "ON CONFLICT (collector) DO UPDATE SET state = EXCLUDED.state, saved_at = clock_timestamp()"
+)
+
+
+class DirectOutlet:
+    """Takes datagrams (:class:`sensors.netflow.outlet.FlowOutlet`), and has them stored when :meth:`send` returns.
+
+    While PostgreSQL is away it is tried again, for as long as ``stop`` is not set: what comes meanwhile waits in front of it. A row that
+    PostgreSQL will not have is left out, counted and logged; the others of its batch are stored.
+
+    Raises
+    ------
+    BrokerError
+        On construction: PostgreSQL cannot be reached.
+    StoreError
+        It refuses, or the state there is of another version.
+    """
+
+    def __init__(self, settings: Settings, sensor_id: str, domain: str | None, stop: threading.Event) -> None:
+        own = settings.section(ExporterSensorSettings)
+        self._settings, self._stop = settings.hot, stop
+        self._name = sensor_id
+        self._raw = flow_raw(own.raw_retention_days)
+        self.counters = Counters()
+        self.rows = 0
+        self.rows_refused = 0
+        self._saved, self._save_took = time.monotonic(), 0.0
+        collector = FlowCollector(sensor_id, domain or own.domain or sensor_id)
+        lookups = Lookups(settings.section(EnrichmentSettings))
+        self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups)
+        warm.decode()  # kernels are compiled before the first datagram waits for them
+        try:
+            for table in (EXPORTED_FLOWS_TABLE, self._raw):
+                migrate(hot.component(settings, table))
+            self._load()
+        except StoreUnavailable as e:
+            raise BrokerError(str(e), "start it: flowlake up, or set hot.host and hot.port") from e
+        unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # nothing archives what came as it is
+        self._keeper = HotKeeper(settings, [(settings.hot, [EXPORTED_FLOWS_TABLE]), (unarchived, [self._raw])])
+        self._keeper.start()
+
+    def _load(self) -> None:
+        connection = postgres.kept(self._settings, _APPLICATION)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT state FROM {STATE} WHERE collector = %s", (self._name,))
+            found = cursor.fetchone()
+        if found is None:
+            return
+        try:
+            self.decoder.sessions = state.decode(bytes(found[0]))
+        except state.ExportStateError as e:
+            raise StoreError(
+                f"{STATE}, collector {self._name}: {e}", f"DELETE FROM {STATE} WHERE collector = '{self._name}'; templates are learnt again"
+            ) from e
+
+    def send(self, batch: Sequence[RawDatagram] | None, _heard_ns: int) -> None:
+        """Decode datagrams and store their records.
+
+        Raises
+        ------
+        Stopped
+            The stop signal came while PostgreSQL was away: none of them is stored.
+        """
+        datagrams = batch or ()
+        self.counters.received += len(datagrams)
+        records = self.decoder.records(datagrams) if datagrams else None
+        if records is not None:
+            self._write(records)
+            self.counters.messages += 1
+        else:
+            self._heartbeat()
+        self.counters.sent += len(datagrams)
+        self.counters.bytes += sum(len(d.payload) for d in datagrams)
+
+    def _write(self, records: pa.Table) -> None:
+        """Store records, all that PostgreSQL will have."""
+        try:
+            self._until_done(lambda connection: self._insert(connection, records))
+        except RefusedData as e:
+            if records.num_rows > 1:
+                middle = records.num_rows // 2
+                self._write(records.slice(0, middle))
+                self._write(records.slice(middle))
+                return
+            self.rows_refused += 1
+            _LOG.warning("a record was refused", cause=str(e), flow=records["flow_id"][0].as_py())
+
+    def _insert(self, connection: Any, records: pa.Table) -> None:
+        exports, raw = stored_rows(records)
+        placed = ((EXPORTED_FLOWS_TABLE, exports), (self._raw, raw))
+        for table, rows in placed:
+            placing.ready(connection, self._settings, table, rows[table.time])
+        due = self._due()
+        with connection, connection.cursor() as cursor:
+            new = [hot.put(cursor, rows, table) for table, rows in placed]
+            if due:
+                self._save(cursor)
+        self.rows += new[0]
+
+    def _heartbeat(self) -> None:
+        """Ask whether PostgreSQL is there, once; write what is known of exporters where that is due."""
+        try:
+            connection = postgres.kept(self._settings, _APPLICATION)
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                if self._due():
+                    self._save(cursor)
+            self.counters.messages += 1
+        except psycopg2.Error as e:
+            postgres.discard(connection)
+            _LOG.debug("no answer", cause=str(e))
+        except (StoreUnavailable, StoreError) as e:
+            _LOG.debug("no answer", cause=str(e))
+
+    def _until_done(self, work: Any) -> None:
+        """Do something with the connection, again while PostgreSQL is away or refuses to work."""
+        pause, told = _FIRST_PAUSE_S, False
+        while True:
+            try:
+                connection = postgres.kept(self._settings, _APPLICATION)
+                try:
+                    work(connection)
+                    return
+                except psycopg2.Error as e:
+                    postgres.discard(connection)
+                    raise hot.meant(e, self._settings) from e
+                except RefusedData:
+                    postgres.discard(connection)
+                    raise
+            except (StoreUnavailable, StoreError) as e:
+                if not told:
+                    _LOG.warning("waiting for PostgreSQL; datagrams wait in memory", cause=str(e))
+                    told = True
+            if self._stop.wait(pause):
+                raise Stopped
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved >= max(_SAVE_S, _SHARE * self._save_took)
+
+    def _save(self, cursor: Any) -> None:
+        began = time.monotonic()
+        cursor.execute(_SAVE, (self._name, psycopg2.Binary(state.encode(self.decoder.sessions))))
+        self._saved = time.monotonic()
+        self._save_took = self._saved - began
+
+    def drop(self, datagrams: int) -> None:
+        """Count datagrams given up in front of it."""
+        self.counters.received += datagrams
+        self.counters.dropped += datagrams
+
+    def end(self) -> None:
+        """Write what is known of exporters, for the next start."""
+
+        def save(connection: Any) -> None:
+            with connection, connection.cursor() as cursor:
+                self._save(cursor)
+
+        self._until_done(save)
+
+    def flush(self, _timeout_s: float | None = None) -> bool:
+        """All that was sent is stored already."""
+        return True
+
+    def close(self, _timeout_s: float = 10.0) -> int:
+        """Let go of PostgreSQL; number of datagrams that were not stored."""
+        self._keeper.stop()
+        return self.counters.received - self.counters.sent - self.counters.dropped

@@ -1,0 +1,103 @@
+"""Datagrams to rows of PostgreSQL in one process: decoded, marked and enriched by what the stream does it with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from infra.log import get
+from jobs.flowexport import decoder
+from jobs.flowexport.columns import ADDRESS
+from jobs.flowexport.datagrams import DatagramBatch, address_text
+from jobs.flowexport.duplicates import FlowOwners
+from jobs.flowexport.faults import Rejected
+from jobs.flowexport.flowbatch import by_flow, marked, read
+from jobs.flowexport.recordtable import FlowCollector, numbers
+from jobs.flowexport.session import ExportSessions
+from jobs.sinks.hot import columns, hot_rows
+from jobs.sources.netflow.publish import Lookup, made, unscored
+from jobs.sources.netflow.settings import ExportedFlowSettings
+from schemas.exportedflows import EXPORTED_FLOWS
+from schemas.rawflows import RawDatagram
+from schemas.rawflowtable import FLOW_RAW
+
+_US = 1_000_000
+_LOG = get("netflow.direct")
+#: Bytes of a refused datagram that its log line shows.
+_SHOWN = 64
+
+
+@dataclass
+class DirectDecoder:
+    """What one collector knows of its exporters, and what it makes of their datagrams.
+
+    Attributes
+    ----------
+    sessions
+        Exporters and their templates.
+    refused
+        Datagrams that were not decoded wholly, by reason.
+    """
+
+    settings: ExportedFlowSettings
+    collector: FlowCollector
+    lookup: Lookup
+    sessions: ExportSessions = field(default_factory=ExportSessions)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._rules = self.settings.rules()
+        self._owners = FlowOwners(round(self.settings.duplicates_s * _US), self.settings.max_claims)
+
+    def records(self, datagrams: Sequence[RawDatagram]) -> pa.Table | None:
+        """Records of :data:`schemas.exportedflows.EXPORTED_FLOWS` of some datagrams, as far as tables hold them; None: there are none."""
+        batch = _batch(datagrams)
+        found: list[pa.RecordBatch] = []
+        for piece in decoder.decode(batch, self.sessions, self._rules):
+            self._refuse(piece.rejected, datagrams)
+            if len(piece.flows):
+                found += [read(stream) for _, stream in by_flow(piece.flows, 1)]
+        if not found:
+            return None
+        given = [numbers(one) for one in found]
+        if self.settings.duplicates_s:
+            whose = self._owners.mark(given)
+        else:
+            whose = [np.zeros((one.num_rows, ADDRESS), np.uint8) for one in found]
+        rows = [unscored(made(marked(one, of), self.collector, self.lookup)) for one, of in zip(found, whose, strict=True)]
+        return pa.Table.from_batches(rows).select(columns(EXPORTED_FLOWS))
+
+    def _refuse(self, rejected: Sequence[Rejected], datagrams: Sequence[RawDatagram]) -> None:
+        """Count them, and show one."""
+        self.refused.update(str(one.reason) for one in rejected)
+        if rejected:
+            one = rejected[0]
+            shown = datagrams[one.datagram]
+            _LOG.warning("datagrams were not decoded wholly", datagrams=len(rejected), reason=str(one.reason), at=one.at,
+                         sender=address_text(shown.sender), begins=shown.payload[:_SHOWN].hex())  # fmt: skip
+
+
+def _batch(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
+    offsets = np.zeros(len(datagrams) + 1, np.int64)
+    np.cumsum([len(d.payload) for d in datagrams], out=offsets[1:])
+    return DatagramBatch(
+        b"".join(d.payload for d in datagrams),
+        offsets.tolist(),
+        [d.sender for d in datagrams],
+        [d.port for d in datagrams],
+        [d.received_us for d in datagrams],
+        [d.kept_of for d in datagrams],
+    )
+
+
+def stored_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows of ``flow_exports`` and of ``flow_raw`` of some records."""
+    n = records.num_rows
+    ids = [int(text[:8] + text[9:13] + text[14:18], 16) >> 1 for text in records["flow_id"].to_pylist()]
+    known = {"id": pa.array(ids, pa.int64()), "processed": pa.repeat(pa.scalar(True), n)}
+    raw = pa.table({column.name: known[column.source] if column.source in known else records[column.source] for column in FLOW_RAW.columns})
+    return hot_rows(records, EXPORTED_FLOWS), raw

@@ -1,0 +1,57 @@
+"""Tables of a collector of flow exports that writes to PostgreSQL itself: ``flow_raw``, and what it knows of its exporters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.hot import first_migration
+from schemas.records import HotColumn, HotTable, Life
+
+TABLE = "flow_raw"
+#: What a collector knows of its exporters (:mod:`jobs.flowexport.state`), by its name.
+STATE = "flow_raw_collectors"
+_STATE_DDL = (
+    f"CREATE TABLE IF NOT EXISTS {STATE} ("
+    "collector text PRIMARY KEY, state bytea NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+)
+
+_COLUMNS = (
+    HotColumn("received_at", "timestamptz NOT NULL", "received_time"),
+    HotColumn("id", "bigint NOT NULL", "id"),  # of flow_id: a repetition of a write has the same
+    HotColumn("flow_id", "uuid NOT NULL", "flow_id"),  # that of flow_exports
+    HotColumn("exporter_ip", "inet NOT NULL", "exporter_ip"),
+    HotColumn("src_ip", "inet", "src_ip"),
+    HotColumn("dst_ip", "inet", "dst_ip"),
+    HotColumn("src_port", "integer NOT NULL", "src_port"),
+    HotColumn("dst_port", "integer NOT NULL", "dst_port"),
+    HotColumn("protocol", "smallint NOT NULL", "protocol"),
+    HotColumn("bytes", "bigint NOT NULL", "bytes"),
+    HotColumn("packets", "bigint NOT NULL", "packets"),
+    HotColumn("tcp_flags", "integer NOT NULL", "tcp_flags"),
+    HotColumn("processed", "boolean NOT NULL DEFAULT false", "processed"),  # its row in flow_exports was written with it
+)
+_KEY = ("received_at", "id")
+
+FLOW_RAW = HotTable(
+    TABLE,
+    TABLE,
+    _COLUMNS,
+    _KEY,
+    {
+        1: (
+            *first_migration(
+                TABLE,
+                _COLUMNS,
+                _KEY,
+                f"CREATE INDEX IF NOT EXISTS {TABLE}_unprocessed ON {TABLE} (processed) WHERE processed = false",
+            ),
+            _STATE_DDL,
+        )
+    },
+    Life(retention_days=7, segment_by="exporter_ip"),
+)
+
+
+def flow_raw(retention_days: int) -> HotTable:
+    """The table, whose rows live for so many days."""
+    return replace(FLOW_RAW, life=replace(FLOW_RAW.life, retention_days=retention_days))
