@@ -46,12 +46,16 @@ class HotKeeper:
 
     def _work(self) -> None:
         while True:
-            for settings, tables in self._tables:
-                self._once(settings, tables)
+            self._once()
             if self._end.wait(self._settings.maintain_s):
                 return
 
-    def _once(self, settings: HotSettings, tables: Sequence[HotTable]) -> None:
+    def _once(self) -> None:
+        """All groups, one after the other."""
+        for settings, tables in self._tables:
+            self._maintained(settings, tables)
+
+    def _maintained(self, settings: HotSettings, tables: Sequence[HotTable]) -> None:
         """Whatever happens is logged: the stream goes on, and the next time may do better."""
         try:
             done = maintain(settings, tables, _LOG.info)
