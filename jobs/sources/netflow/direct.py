@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg2
@@ -41,6 +41,9 @@ _SAVE = (
     f"INSERT INTO {STATE} (collector, state) VALUES (%s, %s) "
     "ON CONFLICT (collector) DO UPDATE SET state = EXCLUDED.state, saved_at = clock_timestamp()"
 )
+
+#: Something done with a connection.
+Work = Callable[[Any], None]
 
 
 class DirectOutlet:
@@ -140,34 +143,37 @@ class DirectOutlet:
 
     def _heartbeat(self) -> None:
         """Ask whether PostgreSQL is there, once; write what is known of exporters where that is due."""
-        try:
-            connection = postgres.kept(self._settings, _APPLICATION)
+
+        def ask(connection: Any) -> None:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
                 if self._due():
                     self._save(cursor)
+
+        try:
+            self._once(ask)
             self.counters.messages += 1
-        except psycopg2.Error as e:
-            postgres.discard(connection)
-            _LOG.debug("no answer", cause=str(e))
-        except (StoreUnavailable, StoreError) as e:
+        except (StoreUnavailable, StoreError, RefusedData) as e:
             _LOG.debug("no answer", cause=str(e))
 
-    def _until_done(self, work: Any) -> None:
+    def _once(self, work: Work) -> None:
+        """Do something with the connection; StoreUnavailable, StoreError or RefusedData: what became of it otherwise."""
+        connection = postgres.kept(self._settings, _APPLICATION)
+        try:
+            work(connection)
+        except psycopg2.Error as e:
+            postgres.discard(connection)
+            raise hot.meant(e, self._settings) from e
+        except RefusedData:
+            postgres.discard(connection)
+            raise
+
+    def _until_done(self, work: Work) -> None:
         """Do something with the connection, again while PostgreSQL is away or refuses to work."""
         pause, told = _FIRST_PAUSE_S, False
         while True:
             try:
-                connection = postgres.kept(self._settings, _APPLICATION)
-                try:
-                    work(connection)
-                    return
-                except psycopg2.Error as e:
-                    postgres.discard(connection)
-                    raise hot.meant(e, self._settings) from e
-                except RefusedData:
-                    postgres.discard(connection)
-                    raise
+                return self._once(work)
             except (StoreUnavailable, StoreError) as e:
                 if not told:
                     _LOG.warning("waiting for PostgreSQL; datagrams wait in memory", cause=str(e))

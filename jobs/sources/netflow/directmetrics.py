@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -36,11 +36,8 @@ class DirectMaker(Collector):
             return {"records_stored": 0, "records_refused": 0, "undecoded": {}}
         return {"records_stored": made.rows, "records_refused": made.rows_refused, "undecoded": dict(made.decoder.refused)}
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterator[Metric]:
         """Metrics as of now."""
-        yield from self._collected()
-
-    def _collected(self) -> Iterator[Metric]:
         made = self.outlet
         stored = CounterMetricFamily("flowlens_records_stored", "Records in PostgreSQL.")
         stored.add_metric([], made.rows if made else 0)

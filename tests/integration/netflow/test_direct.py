@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-import threading
+import os
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg2
 import pytest
 
-from infra.config import Settings
+from infra.config import Settings, load
 from jobs.hotstore.maintain import maintain
 from jobs.sinks import postgres
 from jobs.sinks.hot import component
 from jobs.sinks.migrations import migrate
 from jobs.sources.netflow.commands.sensor import netflow
-from jobs.sources.netflow.direct import DirectOutlet
+from jobs.sources.netflow.directmetrics import DirectMaker
 from jobs.sources.netflow.warm import datagrams
 from schemas.rawflowtable import flow_raw
 from sensors.netflow import metrics
-from sensors.netflow.outlet import FlowOutlet
 from sensors.netflow.sensor import FlowExportSensor
-from tests.unit.sensors.netflow.runningsensor import Start, port_of, starting
+from tests.unit.sensors.netflow.runningsensor import RunningSensor, Start, port_of, starting
 from tests.unit.sensors.netflow.senders import eventually, free_ports, send
 
 pytestmark = pytest.mark.integration
@@ -54,26 +57,44 @@ def execute(own: Settings, *statements: str) -> None:
         connection.close()
 
 
-def configured(settings: Callable[..., Settings], database: dict[str, Any], port: int) -> Settings:
-    own: dict[str, Any] = {"ports": [port], "mode": "direct", "heartbeat_ms": 100, "raw_retention_days": 3}
+def configured(settings: Callable[..., Settings], database: dict[str, Any]) -> Settings:
+    own: dict[str, Any] = {"ports": list(free_ports(1)), "mode": "direct", "heartbeat_ms": 100, "raw_retention_days": 3}
     return settings(hot=database, netflow_sensor=own, enrichment={"geoip": {"enabled": False}})
 
 
-def collector(own: Settings) -> FlowExportSensor:
-    def made(sensor_id: str, domain: str | None, stop: Any) -> FlowOutlet:
-        return DirectOutlet(own, sensor_id, domain, stop)
+def receiving(
+    own: Settings, start: Start, *, linger_s: float = 30.0, outlet: DirectMaker | None = None
+) -> tuple[FlowExportSensor, RunningSensor, int]:
+    """A collector at work, and its port."""
+    sensor = FlowExportSensor(own, "edge", outlet=outlet or DirectMaker(own), linger_s=linger_s)
+    running = start(sensor)
+    return sensor, running, port_of(sensor)
 
-    return FlowExportSensor(own, "edge", outlet=made, linger_s=30.0)
+
+def taken(port: int) -> bool:
+    """Whether this process listens; a socket that tried to bind would be in its way."""
+    return any(one.laddr.port == port for one in psutil.Process().net_connections("udp"))
+
+
+def stored(own: Settings) -> int:
+    """Rows of ``flow_raw``; 0: there is no table yet."""
+    try:
+        return int(rows(own, "SELECT count(*) FROM flow_raw")[0][0])
+    except psycopg2.errors.UndefinedTable:
+        return 0
+
+
+def numbered(sequence: int, dst_port: int = 80) -> bytes:
+    """A datagram of NetFlow v5 with one record."""
+    five = datagrams()[0]
+    return five[:16] + sequence.to_bytes(4, "big") + five[20:58] + dst_port.to_bytes(2, "big") + five[60:]
 
 
 def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collector(
     database: dict[str, Any], settings: Callable[..., Settings], start: Start
 ) -> None:
-    (port,) = free_ports(1)
-    own = configured(settings, database, port)
-    sensor = collector(own)
-    running = start(sensor)
-    port_of(sensor)
+    own = configured(settings, database)
+    sensor, running, port = receiving(own, start)
     every = datagrams()
     send([*every, b"\x00\x63nothing"], port)
     assert eventually(lambda: sensor.account().sent == 4, 60)
@@ -86,9 +107,7 @@ def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collecto
     assert len(raw) == 3
     assert raw == exports
 
-    later = collector(own)
-    running = start(later)
-    port_of(later)
+    later, running, port = receiving(own, start)
     # the v9 datagram with its data alone: header of 20 bytes, template set, data set
     nine = every[1]
     template = int.from_bytes(nine[22:24], "big")
@@ -102,16 +121,8 @@ def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collecto
 def test_what_comes_while_postgresql_refuses_is_stored_later_and_nothing_twice(
     database: dict[str, Any], settings: Callable[..., Settings], start: Start
 ) -> None:
-    (port,) = free_ports(1)
-    own = configured(settings, database, port)
-    sensor = collector(own)
-    running = start(sensor)
-    port_of(sensor)
-    five = datagrams()[0]
-
-    def numbered(sequence: int) -> bytes:
-        return five[:16] + sequence.to_bytes(4, "big") + five[20:]
-
+    own = configured(settings, database)
+    sensor, running, port = receiving(own, start)
     send([numbered(0)], port)
     assert eventually(lambda: sensor.account().sent == 1, 60)
     mine = "application_name = 'flowlake-netflow' AND datname = current_database()"
@@ -129,15 +140,31 @@ def test_what_comes_while_postgresql_refuses_is_stored_later_and_nothing_twice(
     assert rows(own, "SELECT count(*) FROM flow_exports") == [(50,)]
 
 
+def test_a_record_that_postgresql_refuses_does_not_cost_the_others(
+    database: dict[str, Any], settings: Callable[..., Settings], start: Start
+) -> None:
+    own = configured(settings, database)
+    made = DirectMaker(own)
+    sensor, running, port = receiving(own, start, outlet=made)
+    send([numbered(0)], port)
+    assert eventually(lambda: sensor.account().sent == 1, 60)
+    execute(own, "ALTER TABLE flow_raw ADD CONSTRAINT no_finger CHECK (dst_port <> 79)")
+    send([numbered(n, 79 if n == 13 else 80) for n in range(1, 40)], port)
+    assert eventually(lambda: sensor.account().sent == 40, 60)
+    account = running.end()
+    assert (account.received, account.lost) == (40, 0)
+    assert made.counts() == {"records_stored": 39, "records_refused": 1, "undecoded": {}}
+    for table in ("flow_raw", "flow_exports"):
+        assert rows(own, f"SELECT count(*), count(*) FILTER (WHERE dst_port = 79) FROM {table}") == [(39, 0)]
+
+
 def test_without_postgresql_the_end_counts_what_was_not_stored(
     database: dict[str, Any], settings: Callable[..., Settings], start: Start
 ) -> None:
-    ports = free_ports(2)
-    own = configured(settings, {**database, "port": ports[1]}, ports[0])
-    sensor = FlowExportSensor(own, "edge", outlet=lambda s, d, stop: DirectOutlet(own, s, d, stop), linger_s=1.0)
-    running = start(sensor)
-    port_of(sensor)
-    send(datagrams(), ports[0])
+    (nobody,) = free_ports(1)
+    own = configured(settings, {**database, "port": nobody})
+    sensor, running, port = receiving(own, start, linger_s=1.0)
+    send(datagrams(), port)
     assert eventually(lambda: sensor.account().received == 3)
     assert metrics.health(sensor).checks["postgresql"] == "unreachable"
     account = running.end()
@@ -151,10 +178,17 @@ def test_the_command_needs_postgresql_alone(database: dict[str, Any], capsys: py
     lines = ["hot:", *(f"  {name}: {value}" for name, value in words.items()), "kafka:", "  bootstrap_servers: 127.0.0.1:1"]
     conf = tmp_path / "small.yaml"
     conf.write_text("\n".join([*lines, "enrichment:", "  geoip:", "    enabled: false", ""]))
-    sending = threading.Timer(12.0, send, (datagrams(), port))
-    sending.start()
-    netflow(port=[port], mode="direct", duration=16.0, conf_file=conf, as_json=True)
-    sending.join()
+
+    def feed() -> None:
+        assert eventually(lambda: taken(port), 60)
+        send(datagrams(), port)
+        eventually(lambda: stored(load(conf)) == 3, 60)
+        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C
+
+    with ThreadPoolExecutor(1) as other:
+        feeding = other.submit(feed)
+        netflow(port=[port], mode="direct", duration=120.0, conf_file=conf, as_json=True)
+        feeding.result()
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (summary["mode"], summary["datagrams_received"], summary["datagrams_sent"]) == ("direct", 3, 3)
     assert (summary["records_stored"], summary["records_refused"], summary["undecoded"]) == (3, 0, {})

@@ -73,10 +73,12 @@ def netflow(
 
 
 def _direct(settings: Settings) -> DirectMaker | None:
-    """What stores flows, where the mode says so."""
+    """What stores flows, where the mode says so: its modules are loaded then only."""
+    if settings.section(ExporterSensorSettings).mode != "direct":
+        return None
     from jobs.sources.netflow.directmetrics import DirectMaker
 
-    return DirectMaker(settings) if settings.section(ExporterSensorSettings).mode == "direct" else None
+    return DirectMaker(settings)
 
 
 def _summary(sensor: Any, own: ExporterSensorSettings) -> dict[str, Any]:
