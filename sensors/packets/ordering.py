@@ -22,6 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from infra.plurals import are, counted
 from schemas.wire import CLOCK_END
 from sensors.packets.frames import FrameBatch, concat
 
@@ -66,8 +67,8 @@ class Disorder:
         if not self.late:
             return ""
         return (
-            f"{self.late:,} packets are up to {self.worst_ns / 1e9:.3f} s out of order, which is more than sensor.reorder_ms "
-            f"({window_ms} ms) puts right: they are late and are not metered; --sort puts the whole capture in order first"
+            f"{counted(self.late, 'packet')} {are(self.late)} up to {self.worst_ns / 1e9:.3f} s out of order, which is more than sensor.reorder_ms "
+            f"({window_ms} ms) puts right: late, and not metered; --sort puts the whole capture in order first"
         )
 
 

@@ -174,3 +174,25 @@ def test_a_capture_that_is_cut_is_named(capture: Path, tmp_path: Path, capsys: p
     (tmp_path / "cut.pcap").write_bytes(capture.read_bytes()[:-7])
     assert main.run(["windows", "measure", str(tmp_path / "cut.pcap"), "--json"]) == 0
     assert "cut.pcap: cut or damaged" in capsys.readouterr().err
+
+
+def test_a_capture_that_cannot_be_read_does_not_cost_the_others(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty, out = tmp_path / "empty.pcap", tmp_path / "w.parquet"
+    empty.touch()
+    assert main.run(["windows", "measure", str(capture), "--size", "30", "--out", str(tmp_path / "alone.parquet")]) == 0
+    with pytest.raises(CaptureError, match="1 capture file of 2 could not be read"):
+        main.run(["windows", "measure", str(empty), str(capture), "--size", "30", "--out", str(out)])
+    assert "unreadable" in (told := capsys.readouterr().err)
+    assert "empty.pcap" in told
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "alone.parquet"))
+    with pytest.raises(CaptureError, match=r"empty\.pcap: is empty"):
+        main.run(["windows", "measure", str(empty)])
+
+
+def test_sources_that_are_summed_up_are_told(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bound = tmp_path / "few.yaml"
+    bound.write_text("windows:\n  max_sources: 16\n", encoding="utf-8")
+    assert main.run(["windows", "measure", str(capture), "--json", "--conf-file", str(bound)]) == 0
+    assert "of networks, not of sources: a slot had more than 16 sources" in capsys.readouterr().err
+    assert main.run(["windows", "measure", str(capture), "--json"]) == 0
+    assert not capsys.readouterr().err

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from jobs.metering.batch import Accounts
+    from jobs.windows.settings import WindowsSettings
 
 #: What a table shows of a window.
 _SHOWN = (
@@ -89,12 +90,15 @@ def measure(
             sort=sort,
             bounds=own.bounds(),
             accounts=accounts,
+            keep_going=len(found.files) + len(found.failed) > 1,
         )
         for one in wanted
         if len(some[one])
     ]
     table = pa.Table.from_batches(batches, WINDOW_SCHEMA).sort_by([("window_start", "ascending"), ("window_size", "ascending")])
+    tell_unread((), accounts.failed)
     _tell_left_out(accounts, table, loaded.section(SensorSettings).reorder_ms)
+    _tell_summed(table, own)
     if truth is not None:
         table = table.append_column("Label", _labelled(label, table, truth, labels))
     if out is not None:
@@ -108,7 +112,7 @@ def measure(
         print(f"{out}: " + ", ".join(f"{counted(n, 'window')} of {one} s" for one, n in counts.items()), file=sys.stderr)
     else:
         _show(table, wanted, limit)
-    raise_unread(found, found.failed, "in the windows")
+    raise_unread(found, [*found.failed, *accounts.failed], "in the windows")
 
 
 measure.epilog = (  # type: ignore[attr-defined]  # shown under --help
@@ -129,6 +133,19 @@ def _tell_left_out(accounts: Accounts, table: pa.Table, reorder_ms: int) -> None
         print(
             f"warning: {counted(again, 'window')} of one name and time in several files: each file has windows of its own; "
             "join captures of one place before, or rename them",
+            file=sys.stderr,
+        )
+
+
+def _tell_summed(table: pa.Table, own: WindowsSettings) -> None:
+    """Say which windows are those of a network, since a slot had more sources than are told apart."""
+    import pyarrow.compute as pc
+
+    whole = pc.if_else(pc.match_substring(table["src_ip"], ":"), own.ipv6_prefix, 32)
+    if networks := pc.sum(pc.less(table["src_prefix"], whole)).as_py():
+        print(
+            f"warning: {counted(networks, 'window')} of networks, not of sources: a slot had more than {own.max_sources:,} sources, and those "
+            "that said least are summed up (column src_prefix); windows.max_sources is the bound",
             file=sys.stderr,
         )
 
