@@ -66,9 +66,10 @@ class Disorder:
         """One line for people: how many packets, how far out of order, and what to do; empty when there are none."""
         if not self.late:
             return ""
+        packets = f"{counted(self.late, 'packet')} {are(self.late)} up to {self.worst_ns / 1e9:.3f} s out of order"
         return (
-            f"{counted(self.late, 'packet')} {are(self.late)} up to {self.worst_ns / 1e9:.3f} s out of order, which is more than sensor.reorder_ms "
-            f"({window_ms} ms) puts right: late, and not metered; --sort puts the whole capture in order first"
+            f"{packets}, which is more than sensor.reorder_ms ({window_ms} ms) puts right: late, and not metered; "
+            "--sort puts the whole capture in order first"
         )
 
 

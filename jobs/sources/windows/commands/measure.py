@@ -144,8 +144,8 @@ def _tell_summed(table: pa.Table, own: WindowsSettings) -> None:
     whole = pc.if_else(pc.match_substring(table["src_ip"], ":"), own.ipv6_prefix, 32)
     if networks := pc.sum(pc.less(table["src_prefix"], whole)).as_py():
         print(
-            f"warning: {counted(networks, 'window')} of networks, not of sources: a slot had more than {own.max_sources:,} sources, and those "
-            "that said least are summed up (column src_prefix); windows.max_sources is the bound",
+            f"warning: {counted(networks, 'window')} of networks, not of sources: a slot had more than {own.max_sources:,} sources "
+            "(windows.max_sources), and those that said least are summed up; column src_prefix says which",
             file=sys.stderr,
         )
 
