@@ -26,6 +26,7 @@ from infra.config import ROOT, Settings
 from infra.errors import FlowlakeError, StackError
 from infra.jvm import jars, java
 from jobs.runtime import causes, s3a
+from jobs.runtime.workers import WARM, made_ready
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,10 +39,6 @@ NOISE = (
     "Starting Streaming TransformWithStateIn",
     "Streaming TransformWithStateIn",
 )
-
-#: Environment variable that tells the parent of the workers where the sources are, and behind a semicolon which of them run
-#: (:mod:`jobs.runtime.daemon`).
-WARM = "FLOWLAKE_WARM"
 
 #: One thread per Python worker: Spark already runs one worker per core, and nested pools make each other slow.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -256,8 +253,12 @@ def jvm_environment(settings: Settings) -> dict[str, str]:
         raise StackError(f"log folder {folder} (paths.var) cannot be made: {e.strerror}", "set FLOWLAKE_HOME or FLOWLAKE_PATHS__VAR") from e
     log = str(folder / "spark.log")
     running = [source.name for source in settings.catalogue.sources if any(query.wanted(settings) for query in source.queries)]
-    warm = f"{','.join(settings.catalogue.packages)};{','.join(running)}"
-    return {**java.LOCALE, WARM: warm, "SPARK_DRIVER_LOG": log, "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i"}
+    return {
+        **java.LOCALE,
+        WARM: made_ready(settings, running),
+        "SPARK_DRIVER_LOG": log,
+        "SPARK_DRIVER_LOG_PATTERN": log.replace("%", "%%") + ".%i",
+    }
 
 
 def jvm_options(settings: Settings) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from infra import log
+
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+
+    from infra.config import Settings
 
 T = TypeVar("T")
 
@@ -16,6 +21,10 @@ T = TypeVar("T")
 _WARM_TASKS = 3
 #: Environment variable of a worker: its pool.
 POOL = "FLOWLAKE_WORKERS"
+#: And of the parent of the workers: where the sources are, and behind a semicolon for which of them it makes ready
+#: (:mod:`jobs.runtime.daemon`).
+WARM = "FLOWLAKE_WARM"
+LOG = log.get("jobs.runtime.workers")
 _tasks = 0
 
 
@@ -42,24 +51,48 @@ def settled(task: Callable[[Iterable[T]], Iterator[T]]) -> Callable[[Iterable[T]
     return run
 
 
+def made_ready(settings: Settings, sources: Iterable[str]) -> str:
+    """Value of :data:`WARM`: workers that are ready for these sources."""
+    return f"{','.join(settings.catalogue.packages)};{','.join(sources)}"
+
+
 @contextmanager
-def pool(spark: SparkSession, name: str) -> Iterator[None]:
-    """Functions that are handed to Spark meanwhile run in workers of their own.
+def pool(spark: SparkSession, name: str, ready: str = "") -> Iterator[None]:
+    """Functions that are handed to Spark meanwhile run in workers of their own, whose parent begins now.
 
     Spark keeps idle workers by the environment that they were started with, and gives a task the one that has been idle for longest. What
     a stateful step has cached in its worker is found again only where few others take turns: beside a second query the meter's buckets
     changed their worker with every batch, and to read the open flows again took longer than to meter.
+
+    Parameters
+    ----------
+    spark
+        Session.
+    name
+        Of the pool.
+    ready
+        For which sources the workers are made ready, as of :func:`made_ready`; empty: for all that run.
     """
     environment = spark.sparkContext.environment
-    before = environment.get(POOL)
-    environment[POOL] = name
+    before = dict(environment)
+    environment.update({POOL: name, **({WARM: ready} if ready else {})})
     try:
+        # Else the first batch waits until everything is imported and the kernels are loaded.
+        some = spark.range(0, 1, 1, 1).mapInArrow(lambda batches: batches, "id long")
+        threading.Thread(target=_begin, args=(some, name), name=f"workers of {name}", daemon=True).start()
         yield
     finally:
-        if before is None:
-            del environment[POOL]
-        else:
-            environment[POOL] = before
+        for key in (POOL, WARM):
+            environment.pop(key, None)
+        environment.update(before)
+
+
+def _begin(some: DataFrame, name: str) -> None:
+    """Have a worker of the pool: the first starts the process from which all are forked."""
+    try:
+        some.collect()
+    except Exception as e:  # the session may have been stopped; and where workers cannot start, the query says so
+        LOG.debug("workers are not started beforehand", pool=name, why=str(e))
 
 
 @contextmanager

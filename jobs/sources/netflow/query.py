@@ -14,7 +14,7 @@ from jobs.enriching.settings import EnrichmentSettings
 from jobs.runtime import checkpoints, inputs
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.outgoing import KAFKA_DDL, write
-from jobs.runtime.workers import pool, settled
+from jobs.runtime.workers import made_ready, pool, settled
 from jobs.scoring.serving import Served, serve
 from jobs.scoring.tracking import ModelMissingError
 from jobs.sources.netflow.lookups import Lookups
@@ -50,7 +50,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets})
     inputs.settle(place, NAME, settings.topic(FLOWS_RAW.name), settings, fail_on_data_loss=own.fail_on_data_loss)
     prefix = settings.kafka.topic_prefix
-    with pool(spark, NAME):  # exporters and claims stay where they are
+    with pool(spark, NAME, made_ready(settings, (NAME,))):  # exporters and claims stay where they are
         messages = read_topic(
             spark,
             settings,

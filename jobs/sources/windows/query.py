@@ -10,7 +10,7 @@ import pyarrow as pa
 from infra.config import Settings
 from jobs.runtime import checkpoints, inputs, outgoing
 from jobs.runtime.kafka import read_topic
-from jobs.runtime.workers import pool, settled, shuffled
+from jobs.runtime.workers import made_ready, pool, settled, shuffled
 from jobs.scoring.modelset import ModelSet
 from jobs.scoring.serving import serve
 from jobs.sources.windows.stateful import STATE_VERSION, windows
@@ -44,7 +44,8 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     frozen = {"buckets": own.buckets, "sizes": ",".join(map(str, SIZES)), checkpoints.SHUFFLE_PARTITIONS: partitions}
     place = checkpoints.open(settings, NAME, STATE_VERSION, frozen)
     inputs.settle(place, NAME, settings.topic(WINDOW_SLICES.name), settings, fail_on_data_loss=False)
-    with pool(spark, NAME), shuffled(spark, partitions):  # beside the meter's: their open flows stay where they are
+    # beside the meter's workers: their open flows stay where they are
+    with pool(spark, NAME, made_ready(settings, (NAME,))), shuffled(spark, partitions):
         slices = read_topic(spark, settings, WINDOW_SLICES, most=own.max_messages).coalesce(1)
         made = windows(slices, place.id, NAME, own, settings.kafka)
         counted = made.observe("refused", *(F.sum(reason).alias(reason) for reason in ("late", "folded", "given_up")))

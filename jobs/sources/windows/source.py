@@ -41,4 +41,5 @@ SOURCE = Source(
         Command("show", "jobs.sources.windows.commands.show:show", "A look at the windows in the hot store."),
     ),
     modules=("jobs.sources.windows.query",),
+    warm="jobs.sources.windows.warm:cascade",
 )
