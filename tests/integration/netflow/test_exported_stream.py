@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from infra.kafka import topics
 from infra.kafka.client import client_options
 from jobs.flowexport.datagrams import address16
 from jobs.runtime import lake
+from jobs.scoring import serving
 from jobs.sources.netflow import query
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
 from schemas.rawflows import CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
@@ -26,6 +28,7 @@ from sensors.netflow.streams import raw_datagram
 from tests.champions import promote_any
 from tests.integration.sinkbench import drain as run_through
 from tests.integration.sinkbench import run as sql
+from tests.integration.sinkbench import running, until
 from tests.integration.test_meter_stream import drain
 from tests.unit.flowexport import wire
 
@@ -129,6 +132,31 @@ def test_what_two_exporters_see_counts_once_and_is_scored(spark: SparkSession, r
     assert whose.count(None) == 100
     assert len(set(whose)) == 2, "of one exporter all are duplicates"
     assert {row["model_version"] for row in rows} == {"1"}
+
+
+@pytest.mark.timeout(200)
+def test_the_first_model_comes_into_force_while_the_stream_runs(spark: SparkSession, ready: Settings) -> None:
+    quick = ready.model_copy(update={"scoring": ready.scoring.model_copy(update={"poll_s": 0.3})})
+    numbers = count()
+    with running(query.start, spark, quick) as stream:
+
+        def more() -> None:
+            n = next(numbers)
+            send(quick, [datagram(wire.v5([wire.v5_record()], sequence=n), after_s=n)])
+            stream.processAllAvailable()
+
+        try:
+            more()
+            assert [row["model_version"] for row in published(quick)] == [""]
+            promote_any(quick, EXPORTED_FLOWS, ("duration", "scaled_bytes"))
+
+            def scored() -> bool:
+                more()
+                return "1" in {row["model_version"] for row in published(quick)}
+
+            until(scored)
+        finally:
+            serving.stop()
 
 
 @pytest.mark.timeout(200)

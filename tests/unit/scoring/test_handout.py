@@ -141,6 +141,18 @@ def test_a_query_that_starts_again_does_not_go_back(desk: ModelDesk) -> None:
     assert serving.current(replace(desk.lease("/d", 0.0), offer=mine.offer)).champion.version == "2"
 
 
+def test_a_worker_without_a_model_gets_the_first(desk: ModelDesk, capfd: pytest.CaptureFixture[str]) -> None:
+    mine = lease(desk, pickle.dumps(None), "/e")
+    assert serving.current(mine) is None
+    desk.put("/e", Offer.of(pickle.dumps(ModelSet(champion()))))
+    found = serving.current(mine)
+    assert found is not None
+    assert found.champion.version == champion().version
+    gone = replace(lease(desk, pickle.dumps(None), "/f"), port=1)
+    assert serving.current(gone) is None
+    assert "the driver does not answer, no model scores" in capfd.readouterr().err
+
+
 def test_counts_of_processes_add_up_once() -> None:
     one, two, total = ProcessTally(), ProcessTally(), TallySum(most=2)
     one.add(("records", "flows", "1"), 5)
