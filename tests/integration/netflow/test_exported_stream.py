@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -13,9 +15,11 @@ import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
 
+from infra import metrics
 from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
+from infra.process import free_port
 from jobs.flowexport.datagrams import address16
 from jobs.runtime import lake
 from jobs.scoring import serving
@@ -157,6 +161,44 @@ def test_the_first_model_comes_into_force_while_the_stream_runs(spark: SparkSess
             until(scored)
         finally:
             serving.stop()
+
+
+@pytest.mark.timeout(200)
+def test_metrics_of_a_running_stream(spark: SparkSession, ready: Settings) -> None:
+    (service,) = [one.service for one in ready.catalogue.queries if one.name == query.NAME]
+    assert service is not None
+    shown = service(ready)
+    shown.start()
+    port = free_port()
+    metrics.serve("127.0.0.1", port)
+
+    def scraped() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line.startswith("flowlens_")]
+        return {name: float(value) for name, value in lines}
+
+    now = time.time()
+    lost = wire.v9(wire.data(256, *[wire.plain(f"10.0.0.{n}") for n in range(1, 6)]), sequence=4)
+    first = wire.v9(wire.templates9(wire.template(256, wire.PLAIN)), sequence=1)
+    unknown = wire.v9(wire.data(300, wire.plain()), sequence=5)
+    seen = [raw_datagram(payload, address16("192.0.2.1"), 50_000, 2055, round(now * 1e6)) for payload in (first, lost, unknown)]
+    one = '{exporter="192.0.2.1"}'
+    try:
+        with running(query.start, spark, ready) as stream:
+            send(ready, seen)
+            stream.processAllAvailable()
+            until(lambda: f"flowlens_flows_processed_total{one}" in scraped())
+            until(lambda: scraped().get("flowlens_processing_latency_seconds_count") == 5)
+            found = scraped()
+    finally:
+        shown.stop()
+    assert found[f"flowlens_flows_received_total{one}"] == found[f"flowlens_flows_processed_total{one}"] == 5
+    assert found[f"flowlens_flows_duplicate_total{one}"] == 0
+    assert found['flowlens_export_lost_total{export_protocol="netflow-v9",exporter="192.0.2.1"}'] == 2
+    assert found[f"flowlens_templates{one}"] == found[f"flowlens_pending_sets{one}"] == 1
+    assert found[f"flowlens_exporter_seen_timestamp_seconds{one}"] == pytest.approx(now)
+    assert 0 < found['flowlens_processing_latency_seconds{quantile="0.5"}'] <= found['flowlens_processing_latency_seconds{quantile="0.99"}']
+    assert not scraped(), "a stopped service shows nothing"
 
 
 @pytest.mark.timeout(200)
