@@ -182,8 +182,8 @@ class ExportedFlowMetrics(Collector):
     def _of_sessions(self, sessions: list[dict[str, Any]]) -> Iterator[Metric]:
         sums: dict[str, Counter[str]] = {name: Counter() for name in (*_COUNTS, *_LEVELS)}
         seen: dict[str, float] = {}
-        lost: Counter[tuple[str, str]] = Counter()
-        came: Counter[tuple[str, str]] = Counter()
+        lost: Counter[tuple[str, ...]] = Counter()
+        came: Counter[tuple[str, ...]] = Counter()
         for row in sessions:
             exporter, protocol = self._name(row["exporter"]), row["export_protocol"]
             for name, of in sums.items():
