@@ -193,7 +193,7 @@ def _decode_waiting(message: SetMessage, w: Waiting, datagram: int = -1) -> None
         return
     session.counts["waited_decoded"] += int(datagram < 0)
     if message.version == IPFIX:
-        session.sequence.found(w.sequence, count)
+        session.found(w.sequence, count)
 
 
 def note_fault(message: SetMessage, fault: MessageFault) -> None:

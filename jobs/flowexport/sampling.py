@@ -33,12 +33,28 @@ class SampleSource:
         Number and pool of two samples before, the older one first: the rate is taken over the time since that.
     pool, drops
         Of the newest sample (-1: none): packets that could have been sampled, and samples that the agent had no room for.
+    datagrams
+        Datagrams of the agent that were lost, and that the collector left out, until the newest sample.
     """
 
     sequence: Sequence = field(default_factory=Sequence)
     anchors: list[list[int]] = field(default_factory=list)
     pool: int = -1
     drops: int = 0
+    datagrams: list[int] = field(default_factory=lambda: [0, 0])
+
+    def follow(self, number: int, datagrams: Sequence, received_ms: int, uptime_ms: int) -> bool:
+        """Follow the samples; whether this is the newest.
+
+        What is missing was in datagrams that are missing: it is lost, or left out by the collector, as these are, by their numbers.
+        """
+        lost, spared = max(datagrams.lost - self.datagrams[0], 0), max(datagrams.spared - self.datagrams[1], 0)
+        gap = signed(number - self.sequence.expected) if self.sequence.expected >= 0 else 0
+        left_out = gap * spared // (lost + spared) if gap > 0 and spared else 0
+        newest = self.sequence.take(number, 1, received_ms, uptime_ms, left_out=left_out)
+        if newest:
+            self.datagrams = [datagrams.lost, datagrams.spared]
+        return newest
 
     def rate(self, number: int, pool: int, told: int, newest: bool) -> tuple[float, int]:
         """Packets that a sample stands for.

@@ -60,7 +60,7 @@ class Sequence:
     back: int = -1  # the number that would go on from one below
     run: int = 0
     style: int = 0  # what the number counts: some exporters do not count as they ought to
-    doubt: int = 0  # missing, unless the next number shows that it is that of the last
+    doubt: int = 0  # of the lost: missing, unless a later number shows that it is that of the last
     units: int = 0  # of the newest datagram
     optional: int = 0  # of these: some exporters do not count them
     spared: int = 0
@@ -94,9 +94,7 @@ class Sequence:
         """
         usual = first == self.expected and units == self.units and self.style <= _FIRST
         ahead = 0 if usual else self._ahead(first, units, optional)
-        if usual:
-            self.doubt = 0
-        elif ahead != 0:
+        if not usual and ahead != 0:
             if self._restarted(first, units, ahead, clock_ms, uptime_ms):
                 self._restart()
             elif ahead < 0:
@@ -127,19 +125,19 @@ class Sequence:
 
     def _learn_style(self, moved: int, units: int, ahead: int, optional: int) -> bool:
         """Find out what the number counts, from how far it has ``moved`` since the newest datagram; whether it is the next one."""
-        doubt, self.doubt = self.doubt, 0
+        doubt = self.doubt
         own = moved in (units, units - optional)  # it has moved by the records of this datagram
         if ahead == 0:
             if units != self.units:
-                self.style = _FIRST
+                self.style, self.doubt = _FIRST, 0
         elif 0 < moved < self.units:  # among the records of the newest datagram, where none begins
             if moved == 1 or own:
                 self.style = _EITHER if units == 1 else _ITSELF if moved == 1 else _LAST
-                self.lost = max(self.lost - doubt, 0)
+                self.lost, self.doubt = max(self.lost - doubt, 0), 0
                 return True
         elif own and moved > 0:
             if doubt:  # twice in a row
-                self.style, self.lost = _LAST, max(self.lost - doubt, 0)
+                self.style, self.lost, self.doubt = _LAST, max(self.lost - doubt, 0), 0
                 self.gaps.clear()
                 return True
             self.doubt = max(ahead, 0)
@@ -169,6 +167,8 @@ class Sequence:
         self.settle()
 
     def _missing(self, units: int, waiting: bool, left_out: int) -> None:
+        if self.doubt == units and (waiting or left_out):
+            self.doubt = 0  # it is not noted as lost
         self.spared += left_out
         units -= left_out
         if not units:
@@ -194,6 +194,7 @@ class Sequence:
         rest = [[start, before], [(first + found) % _SPAN, n - before - found]]
         self.gaps[i:i] = [gap for gap in rest if gap[1]]
         self.late += 1
+        self.doubt = 0  # there was something missing
         unsure = min(found, self.unsure)
         self.unsure -= unsure
         self.lost = max(self.lost - (found - unsure), 0)

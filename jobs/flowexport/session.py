@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jobs.flowexport.domaincounts import DomainCounts
 from jobs.flowexport.faults import FaultReason
 from jobs.flowexport.optiondata import NOTHING_SAID, OptionData
 from jobs.flowexport.rules import DecodeRules
@@ -15,6 +16,7 @@ from jobs.flowexport.sequence import Sequence
 from jobs.flowexport.templates import Template
 from jobs.flowexport.waiting import WaitingRoom
 
+_IPFIX = 10
 #: Bytes, roughly, of a session, a template, each of its fields, a name, a source.
 _SESSION, _TEMPLATE, _FIELD, _NAME, _SOURCE = 2000, 300, 120, 200, 600
 
@@ -59,6 +61,8 @@ class ExportSession:
         What happened, by name: ``datagrams``, ``records`` and others, and each :class:`jobs.flowexport.faults.FaultReason`.
     seen_us
         Receipt of the newest datagram.
+    exporter_domains
+        IPFIX: how the domains of this exporter count; of other protocols None.
     """
 
     key: SessionKey
@@ -71,6 +75,26 @@ class ExportSession:
     counts: Counter[str] = field(default_factory=Counter)
     seen_us: int = 0
     fields: int = 0  # of all templates
+    exporter_domains: DomainCounts | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def waits(self) -> bool:
+        """Whether data wait for their template."""
+        return bool(self.room.sets)
+
+    def follow(self, first: int, units: int, clock_ms: int, uptime_ms: int = -1, **more: Any) -> bool:
+        """Note a datagram's number, as :meth:`jobs.flowexport.sequence.Sequence.take`."""
+        shared = self.exporter_domains
+        if shared is None or len(shared.domains) == 1:
+            return self.sequence.take(first, units, clock_ms, uptime_ms, **more)
+        return shared.take(self.key.domain, first, units, clock_ms, uptime_ms, more)
+
+    def found(self, first: int, units: int) -> None:
+        """Note that records of an earlier datagram are known now, as :meth:`jobs.flowexport.sequence.Sequence.found`."""
+        if self.exporter_domains is None:
+            self.sequence.found(first, units)
+        else:
+            self.exporter_domains.found(self.key.domain, first, units)
 
     def template(self, number: int, now_us: int, rules: DecodeRules) -> Template | None:
         """The template of an id, unless it was not sent again for too long."""
@@ -111,13 +135,14 @@ class ExportSession:
         samples = [source.sequence for source in self.sources.values()]
         return {
             **self.counts,
-            "lost": s.lost,
-            "undecided": s.unsure,
+            "lost": s.lost - min(s.doubt, s.lost),
+            "undecided": s.unsure + min(s.doubt, s.lost),
             "spared": s.spared,
             "late": s.late,
             "repeated": s.repeated,
             "restarts": s.restarts,
             "lost_samples": sum(q.lost for q in samples),
+            "spared_samples": sum(q.spared for q in samples),
             "agent_drops": sum(source.drops for source in self.sources.values()),
             "templates_known": len(self.templates),
             "waiting_sets": sum(map(len, self.room.sets.values())),
@@ -141,16 +166,28 @@ class ExportSessions:
     counts: Counter[str] = field(default_factory=Counter)
     held: int = 0  # bytes, roughly
     weights: dict[SessionKey, int] = field(default_factory=dict)
+    domains: dict[tuple[bytes, int], DomainCounts] = field(default_factory=dict)  # IPFIX: by sender and port
 
     def of(self, key: tuple[bytes, bytes, int, int, int], exporter: bytes, now_us: int) -> ExportSession:
         """The session of a :class:`SessionKey`, given as a tuple; a new one if there is none."""
         found = self.known.pop(key, None)  # type: ignore[call-overload]  # equal to its tuple
         if found is None:
-            found = ExportSession(SessionKey(*key), exporter)
+            return self.add(ExportSession(SessionKey(*key), exporter, seen_us=now_us))
         self.known[found.key] = found  # the last one was heard of last
         if now_us > found.seen_us:
             found.seen_us = now_us
         return found
+
+    def add(self, session: ExportSession) -> ExportSession:
+        """Know one more."""
+        self.known[session.key] = session
+        if session.key.version == _IPFIX:
+            shared = self.domains.setdefault((session.key.sender, session.key.port), DomainCounts())
+            shared.domains[session.key.domain] = session
+            if len(shared.domains) == 1:
+                shared.last = session.key.domain
+            session.exporter_domains = shared
+        return session
 
     def weigh(self, session: ExportSession, rules: DecodeRules) -> None:
         """Take note that a session has grown; forget others if there is too much."""
@@ -159,7 +196,11 @@ class ExportSessions:
         self.weights[session.key] = weight
         while self.held > rules.most_bytes and len(self.known) > 1:
             oldest = next(iter(self.known))
-            del self.known[oldest]
+            gone = self.known.pop(oldest)
+            if gone.exporter_domains is not None:
+                gone.exporter_domains.forget(oldest.domain)
+                if not gone.exporter_domains.domains:
+                    del self.domains[oldest.sender, oldest.port]
             self.held -= self.weights.pop(oldest, 0)
             self.counts[FaultReason.FORGOTTEN] += 1
 

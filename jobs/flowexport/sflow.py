@@ -169,7 +169,7 @@ def _follow(reading: SampleReading, kind: int, source_type: int, number: int, sa
         source = SampleSource()
         if len(sources) < reading.rules.most_sources:
             sources[SourceKey(*key)] = source
-    return source, source.sequence.take(sample, 1, reading.received_ms, reading.uptime_ms)
+    return source, source.follow(sample, reading.session.sequence, reading.received_ms, reading.uptime_ms)
 
 
 def _flow(reading: SampleReading, kind: int, at: int, end: int) -> None:

@@ -37,7 +37,8 @@ class ExportStateError(ValueError):
 def encode(sessions: ExportSessions) -> bytes:
     """As bytes, compressed."""
     bodies: list[bytes] = []
-    about = [dict(sessions.counts), [_said(s, bodies) for s in sessions.known.values()]]
+    shared = [[key[0].hex(), key[1], d.last, d.joined, d.apart] for key, d in sessions.domains.items() if d.joined or d.apart]
+    about = [dict(sessions.counts), [_said(s, bodies) for s in sessions.known.values()], shared]
     text = json.dumps(about, separators=(",", ":")).encode()
     return _HEAD.pack(_MAGIC, VERSION, 0) + compress(b"".join([_LENGTH.pack(len(text)), text, *bodies]), "lz4")
 
@@ -60,13 +61,16 @@ def decode(blob: bytes) -> ExportSessions:
             raise ValueError("a length that cannot be")
         whole = bytes(decompress(memoryview(blob)[_HEAD.size :], "lz4"))
         (length,) = _LENGTH.unpack_from(whole)
-        counts, known = json.loads(whole[_LENGTH.size : _LENGTH.size + length])
+        counts, known, *more = json.loads(whole[_LENGTH.size : _LENGTH.size + length])
         bodies = _Bodies(whole, _LENGTH.size + length)
         sessions = ExportSessions(counts=Counter(counts))
         for said in known:
             session = _session(said, bodies)
-            sessions.known[session.key] = session
+            sessions.add(session)
             sessions.weigh(session, _UNBOUNDED)
+        for sender, port, last, joined, apart in more[0] if more else ():
+            domains = sessions.domains[_address(sender), int(port)]
+            domains.last, domains.joined, domains.apart = int(last), int(joined), int(apart)
         return sessions
     except (ValueError, KeyError, TypeError, IndexError, OSError, struct.error) as e:
         raise ExportStateError(f"damaged state of a decoder of flow export: {type(e).__name__}: {e}") from e
@@ -104,7 +108,10 @@ def _said(s: ExportSession, bodies: list[bytes]) -> list[Any]:
         [[t.number, t.scopes, t.learned_us, t.interval_us, [n for f in t.fields for n in f]] for t in s.templates.values()],
         _said_options(s.options),
         list(vars(s.sequence).values()),
-        [[*key, list(vars(source.sequence).values()), source.anchors, source.pool, source.drops] for key, source in s.sources.items()],
+        [
+            [*key, list(vars(source.sequence).values()), source.anchors, source.pool, source.drops, source.datagrams]
+            for key, source in s.sources.items()
+        ],
         waiting,
     ]
 
@@ -127,8 +134,8 @@ def _session(said: list[Any], bodies: _Bodies) -> ExportSession:
     names = {bytes.fromhex(number): str(name) for number, name in applications}
     session.options = OptionData(dict(samplers), dict(by_interface), float(rate), dict(interfaces), dict(vrfs), names, int(boot_ms))
     session.sequence = Sequence(*sequence)
-    for kind, type_, index, count, anchors, pool, drops in sources:
-        session.sources[SourceKey(kind, type_, index)] = SampleSource(Sequence(*count), anchors, pool, drops)
+    for kind, type_, index, count, *rest in sources:
+        session.sources[SourceKey(kind, type_, index)] = SampleSource(Sequence(*count), *rest)
     session.room = _room(waiting, bodies)
     return session
 

@@ -75,19 +75,27 @@ class Keeper:
         """Version of the champion in force."""
         return self._champion.model.version if self._champion.model else ""
 
-    def begin(self) -> None:
+    def begin(self, *, waits: bool = False) -> None:
         """Put the first set in force.
 
         A champion that is too slow is better than none: it scores, and is told. One that is damaged gives way to the version that was in
-        force before, if there is one.
+        force before, if there is one. With ``waits``, none is needed where none was ever promoted: the first that is comes into force
+        then.
 
         Raises
         ------
         ModelError
-            No registry, no champion, or one that cannot score.
+            No registry or no champion, unless it waits for one; or one that cannot score.
         """
         with self._lock:
-            model, head = self._first()
+            try:
+                model, head = self._first()
+            except registry.ModelMissingError as e:
+                if not waits:
+                    raise
+                LOG.warning("records are not scored until a model is promoted", record=self._record.name, why=str(e), next=e.hint)
+                self._put(Offer.of(pickle.dumps(None)))
+                return
             self._enter(self._champion, model, head)
             self.look()
             if self._challenger.model is None:
@@ -97,7 +105,7 @@ class Keeper:
         """Look at the registry once, and follow it."""
         with self._lock:
             try:
-                found = heads(self._settings, self._record)
+                found = self._heads()
             except ModelError as e:
                 self._is_away(one_line(e))
                 return
@@ -143,6 +151,15 @@ class Keeper:
             LOG.warning("champion cannot score, the one before does", record=self._record.name, version=last, cause=one_line(e))
             return before, AliasHolder(last, ())
 
+    def _heads(self) -> Heads:
+        """Who has the aliases; nobody where even the registry is still to be made."""
+        try:
+            return heads(self._settings, self._record)
+        except registry.ModelMissingError:
+            if self._champion.model is not None:
+                raise
+            return Heads(None, None)
+
     def _second(self, found: Heads) -> AliasHolder | None:
         """The challenger, unless it is the champion by now."""
         if found.challenger is None or found.challenger == self._champion.head:
@@ -164,7 +181,7 @@ class Keeper:
         begin = time.monotonic()
         try:
             model = registry.load_version(self._settings, self._record, head.version)
-            self._fit(model)
+            self._fit(model, slow_too=role is self._champion and role.model is None)
         except ModelError as e:
             self._refuse(role, head, one_line(e))
             return False

@@ -29,6 +29,7 @@ from jobs.scoring.keeper import Keeper
 from jobs.scoring.modelset import ModelSet
 from jobs.scoring.names import model_name
 from jobs.scoring.tally import TALLY, renewed
+from jobs.scoring.tracking import ModelMissingError
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -51,20 +52,35 @@ class Served:
 
     @property
     def value(self) -> ModelSet:
-        """The models in force; ask for them once in a task."""
+        """The models in force; ask for them once in a task.
+
+        Raises
+        ------
+        ModelMissingError
+            None was promoted yet, in a query that waits for one.
+        """
+        models = self.promoted
+        if models is None:
+            raise ModelMissingError("no model was promoted yet", "promote one")
+        return models
+
+    @property
+    def promoted(self) -> ModelSet | None:
+        """The models in force, or None as long as none was ever promoted; ask for them once in a task."""
         return current(self._lease.value)
 
 
-def serve(spark: SparkSession, settings: Settings, record: RecordType) -> Served:
+def serve(spark: SparkSession, settings: Settings, record: RecordType, *, waits: bool = False) -> Served:
     """The models of a record type, for a query that starts now.
 
     Follows the registry until :func:`stop`, or until no query runs any more. A query that starts again while the registry is away goes on
-    with the models that are in force.
+    with the models that are in force. With ``waits`` a query starts without a model where none was ever promoted, and gets the first
+    while it runs (:attr:`Served.promoted`).
 
     Raises
     ------
     ModelError
-        No registry, no champion, or one that cannot score.
+        No registry or no champion, unless the query waits for one; or one that cannot score.
     StackError
         ``scoring.port`` is taken.
     """
@@ -72,9 +88,9 @@ def serve(spark: SparkSession, settings: Settings, record: RecordType) -> Served
         name = _name(settings, record)
         following = _FOLLOWED.get(name)
         if following is None or not following.alive:
-            following = _FOLLOWED[name] = _Following(spark, settings, record)
+            following = _FOLLOWED[name] = _Following(spark, settings, record, waits)
         else:
-            following.keeper.look()
+            following.again(waits)
         return Served(spark.sparkContext.broadcast(following.lease()))
 
 
@@ -100,20 +116,27 @@ def _name(settings: Settings, record: RecordType) -> tuple[str, ...]:
 class _Following:
     """A keeper, the thread that lets it look, and where its sets are given out."""
 
-    def __init__(self, spark: SparkSession, settings: Settings, record: RecordType) -> None:
+    def __init__(self, spark: SparkSession, settings: Settings, record: RecordType, waits: bool) -> None:
         self._spark, self._every = spark, settings.scoring.poll_s
         self._path = f"/models/{record.name}/{uuid.uuid4().hex}"
         self._desk = desk = _desk(spark, settings.scoring.port)
         self._ending = threading.Event()
         self.record = record.name
         self.keeper = Keeper(settings, record, lambda offer: desk.put(self._path, offer))
-        self.keeper.begin()
+        self.keeper.begin(waits=waits)
         self._thread = threading.Thread(target=self._run, name=f"models-{record.name}", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def again(self, waits: bool) -> None:
+        """For one more query, or one that starts again."""
+        if self.keeper.champion or waits:
+            self.keeper.look()
+        else:
+            self.keeper.begin()
 
     def lease(self) -> Lease:
         return self._desk.lease(self._path, min(_ASK_S, self._every))
@@ -164,7 +187,7 @@ _DESKS: dict[int, ModelDesk] = {}
 class _HeldSet:
     """The set that a process has, and when it asks for another."""
 
-    models: ModelSet
+    models: ModelSet | None
     digest: str
     due: float = 0.0
     wait: float = 0.0
@@ -175,8 +198,8 @@ _HELD: dict[str, _HeldSet] = {}
 _HOLDING = threading.Lock()
 
 
-def current(lease: Lease) -> ModelSet:
-    """The set in force, as far as this process knows; asks the driver when it is time to."""
+def current(lease: Lease) -> ModelSet | None:
+    """The set in force, as far as this process knows; asks the driver when it is time to. None before the first promotion."""
     with _HOLDING:
         held = _HELD.get(lease.path)
         if held is None:
@@ -197,6 +220,7 @@ def _renew(lease: Lease, held: _HeldSet) -> None:
     except UnansweredError as e:
         held.wait = min(_LONGEST_S, max(lease.every_s, held.wait) * 2)
         if not held.told:
-            print(f"models: the driver does not answer, version {held.models.champion.version} stays: {e}", file=sys.stderr)
+            stays = f"version {held.models.champion.version} stays" if held.models else "no model scores"
+            print(f"models: the driver does not answer, {stays}: {e}", file=sys.stderr)
         held.told = True
     held.due = time.monotonic() + held.wait

@@ -125,6 +125,24 @@ RULES: tuple[MonitoringRule, ...] = (
         "FlowlakeSensorIdTwice", "increase(flowlake_shared_id_messages_total[10m]) > 0", "0m", "warning",
         "Two sensors of domain {{ $labels.domain }} have one id", "Give each an id of its own: --sensor-id.",
     ),
+    MonitoringRule(
+        "FlowlakeExporterSilent", "(time() - flowlens_exporter_seen_timestamp_seconds > 900) < 86400", "5m", "warning",
+        "Exporter {{ $labels.exporter }} has been silent for {{ $value | humanizeDuration }}",
+        "Does it run, and does it still send here? docs/how-to/receive-flow-exports.md. After a day of silence it is taken for gone.",
+    ),
+    MonitoringRule(
+        "FlowlakeExportsLost",
+        "sum by (exporter) (increase(flowlens_export_lost_total[10m])) / (sum by (exporter) (increase(flowlens_export_lost_total[10m])) "
+        "+ sum by (exporter) (increase(flowlens_export_counted_total[10m]))) > 0.01",
+        "5m", "warning",
+        "{{ $value | humanizePercentage }} of what {{ $labels.exporter }} exports is lost",
+        "On the way, in the kernel or in the collector: its own metrics tell the last two.",
+    ),
+    MonitoringRule(
+        "FlowlakeTemplatesMissing",
+        "flowlens_pending_sets > 0 and time() - flowlens_exporter_seen_timestamp_seconds < 900", "15m", "warning",
+        "Data of {{ $labels.exporter }} wait for a template", "Let the exporter send its templates more often, every minute or so.",
+    ),
 )  # fmt: skip
 
 _UNDONE = ", ".join(f"'{status}'" for status in UNDONE)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ops.views import exporters
 from ops.views.model import Panel, View
 
 
 def view() -> View:
     """The view."""
     return View(
-        "pipeline", "Pipeline health", "Whether the stream keeps up, and where it does not.", tuple(_panels()), span="1h", refresh="10s",
-        sensors=False,
+        "pipeline", "Pipeline health", "Whether the stream keeps up, and where it does not.", (*_panels(), *exporters.panels()),
+        span="1h", refresh="10s", sensors=False,
     )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ def accounts(sessions: ExportSessions, since_us: int, about: dict[str, Any]) -> 
             "sender": address_text(key.sender),
             "export_protocol": PROTOCOLS.get(key.version, str(key.version)),
             "exporter_domain": key.domain,
+            "seen_us": session.seen_us,
         }
         lines.append(json.dumps({**about, **whose, **session.account()}))
     if sessions.counts:

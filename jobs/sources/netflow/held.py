@@ -51,12 +51,13 @@ class HeldExporters:
 
 @dataclass
 class HeldOwners:
-    """Claims of a bucket, how many batches it has had, and what of it is written."""
+    """Claims of a bucket, how many batches it has had, what of it is written, and records and duplicates by exporter."""
 
     owners: FlowOwners
     version: int = 0
     nonces: dict[int, bytes] = field(default_factory=dict)
     nonce: bytes = b""
+    told: dict[str, list[int]] = field(default_factory=dict)
 
 
 _exporters: dict[tuple[str, int], HeldExporters] = {}
@@ -127,7 +128,9 @@ def _rebuilt(said: dict[str, Any], nonce: bytes, store: ClaimStore, keep_us: int
             raise ValueError(f"piece {number} is missing")
         pieces[number] = np.frombuffer(bytes(decompress(memoryview(blob), "lz4")), CLAIM_DTYPE)
     owners = np.array([tuple(one) for one in said["owners"]], OWNER_DTYPE)
-    return HeldOwners(FlowOwners(keep_us, most, pieces, owners, int(said["next"])), int(said["version"]), nonces, nonce)
+    claims = FlowOwners(keep_us, most, pieces, owners, int(said["next"]))
+    told = {str(name): [int(n), int(twice)] for name, (n, twice) in said.get("told", {}).items()}
+    return HeldOwners(claims, int(said["version"]), nonces, nonce, told)
 
 
 def save_owners(query: str, bucket: int, held: HeldOwners, store: ClaimStore) -> bytes:
@@ -149,5 +152,6 @@ def save_owners(query: str, bucket: int, held: HeldOwners, store: ClaimStore) ->
         "next": held.owners.next,
         "owners": held.owners.owners.tolist(),
         "pieces": {number: nonce.hex() for number, nonce in held.nonces.items()},
+        "told": held.told,
     }
     return json.dumps(said, separators=(",", ":")).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -14,9 +15,11 @@ from jobs.flowexport.flowbatch import read
 from jobs.flowexport.recordtable import FlowCollector, numbers, records
 from jobs.runtime import outgoing
 from jobs.scoring.modelset import ModelSet
-from schemas.exportedflows import EXPORTED_FLOWS
+from jobs.sources.netflow.flowcounts import Delays
+from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS
 from schemas.labels import BENIGN
 from schemas.records import PREDICTION_FIELDS
+from schemas.wire import CONTENT_JSON, Header
 
 #: Rows of a message at most: some 1 MB.
 ROWS = 8192
@@ -35,6 +38,7 @@ def publish(batches: Iterable[pa.RecordBatch], models: ModelSet | None, lookup: 
 
     ``models`` None: records go unscored, under no model's version.
     """
+    delays: dict[int, tuple[str, Delays]] = {}
     for batch in batches:
         for row in batch.to_pylist():
             if row["topic"]:
@@ -43,11 +47,21 @@ def publish(batches: Iterable[pa.RecordBatch], models: ModelSet | None, lookup: 
                 continue
             rows = made(row["blob"], FlowCollector(row["sensor"], row["domain"]), lookup)
             scored = models.score(rows) if models else unscored(rows)
+            _, took = delays.setdefault(row["bucket"], (row["message"], Delays()))
+            took.note(rows.column("received_time").cast(pa.int64()).to_numpy(), time.time())
             for at in range(0, scored.num_rows, ROWS):
                 message = f"{row['message']}/{at}"
                 yield from outgoing.batches(
                     [outgoing.records(EXPORTED_FLOWS, scored.slice(at, ROWS), str(row["bucket"]), message, prefix=prefix)]
                 )
+    for bucket, (message, took) in delays.items():
+        query, _, version, _ = message.rsplit("/", 3)
+        yield from outgoing.batches([account(query, bucket, took.message(query, bucket, int(version)), prefix)])
+
+
+def account(query: str, bucket: int, value: bytes, prefix: str) -> outgoing.Row:
+    """A message of ``flows.accounts``."""
+    return outgoing.message(prefix + FLOW_ACCOUNTS.name, f"{query}/{bucket}", value, {Header.CONTENT_TYPE: CONTENT_JSON})
 
 
 def made(stream: bytes, collector: FlowCollector, lookup: Lookup) -> pa.RecordBatch:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from infra import log
 from infra.config import Settings
 from jobs.enriching.enricher import Enricher
 from jobs.enriching.settings import EnrichmentSettings
@@ -15,8 +14,7 @@ from jobs.runtime import checkpoints, inputs
 from jobs.runtime.kafka import read_topic
 from jobs.runtime.outgoing import KAFKA_DDL, write
 from jobs.runtime.workers import made_ready, pool, settled
-from jobs.scoring.serving import Served, serve
-from jobs.scoring.tracking import ModelMissingError
+from jobs.scoring.serving import serve
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.publish import publish
 from jobs.sources.netflow.settings import ExportedFlowSettings
@@ -29,11 +27,10 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 NAME = "netflow"
-LOG = log.get("jobs.sources.netflow.query")
 
 
 def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
-    """Start the query, with the champion where there is one.
+    """Start the query. A collector collects without a model, too: the first that is promoted comes into force while it runs.
 
     Raises
     ------
@@ -46,7 +43,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
     """
     own, enrichment = settings.section(ExportedFlowSettings), settings.section(EnrichmentSettings)
     Enricher(enrichment).close()  # what is wrong with its files is told now
-    champion = _champion(spark, settings)
+    champion = serve(spark, settings, EXPORTED_FLOWS, waits=True)
     place = checkpoints.open(settings, NAME, STATE_VERSION, {"buckets": own.buckets})
     inputs.settle(place, NAME, settings.topic(FLOWS_RAW.name), settings, fail_on_data_loss=own.fail_on_data_loss)
     prefix = settings.kafka.topic_prefix
@@ -62,16 +59,7 @@ def start(spark: SparkSession, settings: Settings) -> StreamingQuery:
         rows = exported(messages, place.id, NAME, own, int(place.frozen[checkpoints.SHUFFLE_PARTITIONS]), prefix)
 
         def published(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            return publish(batches, champion.value if champion else None, Lookups(enrichment), prefix)
+            return publish(batches, champion.promoted, Lookups(enrichment), prefix)
 
         out = rows.mapInArrow(settled(published), KAFKA_DDL)
         return write(out, settings, NAME, place, own.trigger_ms)
-
-
-def _champion(spark: SparkSession, settings: Settings) -> Served | None:
-    """The model in force; None, with a warning, where none was ever promoted: a collector collects without one."""
-    try:
-        return serve(spark, settings, EXPORTED_FLOWS)
-    except ModelMissingError as e:
-        LOG.warning("exported flows are not scored", why=str(e), next=e.hint)
-        return None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.config import Settings
-from infra.sources import Command, Query, Source
+from infra.sources import Command, Query, Service, Source
 from jobs.enriching.settings import EnrichmentSettings
 from jobs.sinks.queries import stored
 from jobs.sources.netflow.settings import ExportedFlowSettings
@@ -27,6 +27,13 @@ def _netflow(spark: SparkSession, settings: Settings) -> StreamingQuery:
     return query.start(spark, settings)
 
 
+def _metrics(settings: Settings) -> Service:
+    from jobs.runtime import checkpoints
+    from jobs.sources.netflow.flowmetrics import ExportedFlowMetrics
+
+    return ExportedFlowMetrics(settings, lambda: checkpoints.opened("netflow"))
+
+
 SOURCE = Source(
     name="netflow",
     title="Flows that routers export: NetFlow, IPFIX and sFlow.",
@@ -34,7 +41,7 @@ SOURCE = Source(
     topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS),
     records=(EXPORTED_FLOWS,),
     queries=(
-        Query("netflow", _netflow, (FLOWS_RAW,), switch=_SWITCH),
+        Query("netflow", _netflow, (FLOWS_RAW,), service=_metrics, switch=_SWITCH),
         *(replace(query, switch=_SWITCH) for query in stored(EXPORTED_FLOWS)),
     ),
     commands=(

@@ -18,11 +18,10 @@ from jobs.runtime.kafka import header
 from jobs.runtime.mapstore import MapStore
 from jobs.runtime.spread import bucket_keys
 from jobs.runtime.workers import settle
-from jobs.sources.netflow import held
+from jobs.sources.netflow import flowcounts, held, publish
 from jobs.sources.netflow.decoding import RawRow, Taken, accounts
 from jobs.sources.netflow.settings import ExportedFlowSettings
-from schemas.exportedflows import FLOW_ACCOUNTS
-from schemas.wire import CONTENT_JSON, Header
+from schemas.wire import Header
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -74,8 +73,7 @@ class ExporterProcessor(StatefulProcessor):
             store.set_meta(held.save_exporters(self._query, bucket, known))
             about = {"query": self._query, "bucket": bucket, "version": known.version}
             lines = accounts(known.sessions, taken.first_us, about).encode()
-            topic = self._prefix + FLOW_ACCOUNTS.name
-            ready.append(outgoing.message(topic, f"{self._query}/{bucket}", lines, {Header.CONTENT_TYPE: CONTENT_JSON}))
+            ready.append(publish.account(self._query, bucket, lines, self._prefix))
         if ready:
             at = bucket % len(self._keys)
             yield _frame([(self._keys[at], at, row["topic"], _about(row), "", "", "", row["value"]) for row in ready])
@@ -88,8 +86,8 @@ class ExporterProcessor(StatefulProcessor):
 class OwnerProcessor(StatefulProcessor):
     """One bucket's flows: records in, the same records with whose duplicate each is out."""
 
-    def __init__(self, query: str, settings: ExportedFlowSettings) -> None:
-        self._query = query
+    def __init__(self, query: str, settings: ExportedFlowSettings, prefix: str) -> None:
+        self._query, self._prefix = query, prefix
         self._keep_us = round(settings.duplicates_s * _US)
         self._most = max(settings.max_claims // settings.buckets, 1)
 
@@ -113,10 +111,15 @@ class OwnerProcessor(StatefulProcessor):
             whose = known.owners.mark([columns[i] for i in order])
         else:
             whose = [np.zeros((batches[i].num_rows, ADDRESS), np.uint8) for i in order]
+        names: set[str] = set()
         for number, i in enumerate(order):
+            names |= flowcounts.count(known.told, columns[i], whose[number])
             message = f"{self._query}/{bucket}/{known.version}/{number}"
             yield _frame([(*flows[i][:4], message, *flows[i][5:7], marked(batches[i], whose[number]))])
         store.set_meta(held.save_owners(self._query, bucket, known, store))
+        told = flowcounts.said(self._query, bucket, known.version, known.told, names)
+        row = publish.account(self._query, bucket, told, self._prefix)
+        yield _frame([(*flows[0][:2], row["topic"], _about(row), "", "", "", row["value"])])
 
     def close(self) -> None:
         """The claims stay cached for the next batch."""
@@ -175,5 +178,5 @@ def exported(messages: DataFrame, query: str, name: str, settings: ExportedFlowS
         timeMode="None",
     )
     return decoded.groupBy("key").transformWithStateInPandas(
-        statefulProcessor=OwnerProcessor(query, settings), outputStructType=ROW_DDL, outputMode="append", timeMode="None"
+        statefulProcessor=OwnerProcessor(query, settings, prefix), outputStructType=ROW_DDL, outputMode="append", timeMode="None"
     )

@@ -9,11 +9,12 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from infra import log
 from infra.config import Settings
 from infra.errors import one_line
+from infra.kafka.following import follow
 from infra.metrics import REJECTED
 from jobs.sources.packets import metrics
 from schemas.accounts import SHARED_ID
@@ -104,7 +105,7 @@ class Exporter:
     def _run(self, began_ms: int) -> None:
         while not self._ending.is_set():
             try:
-                for messages in follow(self._settings, self._ending):
+                for messages in follow(self._settings, ACCOUNTS.name, self._ending):
                     for value, written_ms in messages:
                         self.take(value, new=written_ms >= began_ms)
                     self.show()
@@ -153,18 +154,3 @@ def _gained(shown: dict[str, Counter[str]], query: str, now: Counter[str]) -> Co
     more = now - shown.get(query, Counter())
     shown[query] = now
     return more
-
-
-def follow(settings: Settings, ending: threading.Event) -> Iterator[list[tuple[bytes | None, int]]]:
-    """Values of the topic from its beginning, with when they were written (ms), until ``ending`` is set; nothing new: an empty list."""
-    from kafka import KafkaConsumer
-
-    from infra.kafka.client import client_options
-
-    consumer = KafkaConsumer(settings.topic(ACCOUNTS.name), auto_offset_reset="earliest", **client_options(settings.kafka))
-    try:
-        while not ending.is_set():
-            polled = consumer.poll(timeout_ms=500).values()
-            yield [(message.value, message.timestamp) for messages in polled for message in messages]
-    finally:
-        consumer.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +15,14 @@ import pyarrow as pa
 import pytest
 from kafka import KafkaProducer
 
+from infra import metrics
 from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
+from infra.process import free_port
 from jobs.flowexport.datagrams import address16
 from jobs.runtime import lake
+from jobs.scoring import serving
 from jobs.sources.netflow import query
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
 from schemas.rawflows import CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
@@ -26,6 +32,7 @@ from sensors.netflow.streams import raw_datagram
 from tests.champions import promote_any
 from tests.integration.sinkbench import drain as run_through
 from tests.integration.sinkbench import run as sql
+from tests.integration.sinkbench import running, until
 from tests.integration.test_meter_stream import drain
 from tests.unit.flowexport import wire
 
@@ -129,6 +136,69 @@ def test_what_two_exporters_see_counts_once_and_is_scored(spark: SparkSession, r
     assert whose.count(None) == 100
     assert len(set(whose)) == 2, "of one exporter all are duplicates"
     assert {row["model_version"] for row in rows} == {"1"}
+
+
+@pytest.mark.timeout(200)
+def test_the_first_model_comes_into_force_while_the_stream_runs(spark: SparkSession, ready: Settings) -> None:
+    quick = ready.model_copy(update={"scoring": ready.scoring.model_copy(update={"poll_s": 0.3})})
+    numbers = count()
+    with running(query.start, spark, quick) as stream:
+
+        def more() -> None:
+            n = next(numbers)
+            send(quick, [datagram(wire.v5([wire.v5_record()], sequence=n), after_s=n)])
+            stream.processAllAvailable()
+
+        try:
+            more()
+            assert [row["model_version"] for row in published(quick)] == [""]
+            promote_any(quick, EXPORTED_FLOWS, ("duration", "scaled_bytes"))
+
+            def scored() -> bool:
+                more()
+                return "1" in {row["model_version"] for row in published(quick)}
+
+            until(scored)
+        finally:
+            serving.stop()
+
+
+@pytest.mark.timeout(200)
+def test_metrics_of_a_running_stream(spark: SparkSession, ready: Settings) -> None:
+    (service,) = [one.service for one in ready.catalogue.queries if one.name == query.NAME]
+    assert service is not None
+    shown = service(ready)
+    shown.start()
+    port = free_port()
+    metrics.serve("127.0.0.1", port)
+
+    def scraped() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line.startswith("flowlens_")]
+        return {name: float(value) for name, value in lines}
+
+    now = time.time()
+    lost = wire.v9(wire.data(256, *[wire.plain(f"10.0.0.{n}") for n in range(1, 6)]), sequence=4)
+    first = wire.v9(wire.templates9(wire.template(256, wire.PLAIN)), sequence=1)
+    unknown = wire.v9(wire.data(300, wire.plain()), sequence=5)
+    seen = [raw_datagram(payload, address16("192.0.2.1"), 50_000, 2055, round(now * 1e6)) for payload in (first, lost, unknown)]
+    one = '{exporter="192.0.2.1"}'
+    try:
+        with running(query.start, spark, ready) as stream:
+            send(ready, seen)
+            stream.processAllAvailable()
+            until(lambda: f"flowlens_flows_processed_total{one}" in scraped())
+            until(lambda: scraped().get("flowlens_processing_latency_seconds_count") == 5)
+            found = scraped()
+    finally:
+        shown.stop()
+    assert found[f"flowlens_flows_received_total{one}"] == found[f"flowlens_flows_processed_total{one}"] == 5
+    assert found[f"flowlens_flows_duplicate_total{one}"] == 0
+    assert found['flowlens_export_lost_total{export_protocol="netflow-v9",exporter="192.0.2.1"}'] == 2
+    assert found[f"flowlens_templates{one}"] == found[f"flowlens_pending_sets{one}"] == 1
+    assert found[f"flowlens_exporter_seen_timestamp_seconds{one}"] == pytest.approx(now)
+    assert 0 < found['flowlens_processing_latency_seconds{quantile="0.5"}'] <= found['flowlens_processing_latency_seconds{quantile="0.99"}']
+    assert not scraped(), "a stopped service shows nothing"
 
 
 @pytest.mark.timeout(200)

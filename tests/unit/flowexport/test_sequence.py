@@ -7,6 +7,7 @@ import random
 import pytest
 
 from jobs.flowexport.sequence import ANY, Sequence, signed
+from jobs.flowexport.session import ExportSession, SessionKey
 
 SPAN = 2**32
 
@@ -79,6 +80,27 @@ def test_numbers_of_the_last_record(units: tuple[int, ...]) -> None:
         taken.append((at, n))
     s = fed(*taken, (at + 20 + 6, 6))
     assert (s.lost, s.repeated, s.restarts) == (20, 0, 0)
+
+
+def told(s: Sequence) -> tuple[int, int]:
+    """What an account says: lost, and not decided."""
+    account = ExportSession(SessionKey(b"", b"", 0, 5, 0), b"", sequence=s).account()
+    return account["lost"], account["undecided"]
+
+
+def test_what_a_number_of_the_last_record_would_explain_is_undecided() -> None:
+    """As Open vSwitch counts: until it is known, nothing is called lost."""
+    assert told(fed((0, 1), (3, 3))) == (0, 2)
+    assert told(fed((0, 1), (3, 3), (6, 3), (9, 3))) == (0, 2), "equal counts say nothing"
+    assert told(fed((0, 1), (3, 3), (6, 3), (9, 3), (11, 2))) == (0, 0)
+    assert told(fed((0, 1), (3, 3), (11, 8), (16, 5))) == (0, 0)
+
+
+def test_a_loss_like_that_is_one_when_the_numbers_of_first_records_go_on() -> None:
+    assert told(fed((0, 1), (3, 3), (6, 3), (9, 5))) == (2, 0)
+    late = fed((0, 1), (3, 3), (1, 2), (6, 4))
+    assert told(late) == (0, 0)
+    assert told(fed((0, 4), (9, 3))) == (5, 0), "no number of a last record"
 
 
 def test_numbers_of_the_datagram_itself() -> None:

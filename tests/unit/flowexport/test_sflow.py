@@ -6,8 +6,10 @@ import struct
 
 import pytest
 
+from jobs.flowexport import state
 from jobs.flowexport.columns import FlowMark, RateSource
-from jobs.flowexport.datagrams import address16
+from jobs.flowexport.datagrams import DatagramBatch, address16
+from jobs.flowexport.decoder import decode
 from sensors.packets.decode import tunnel_name
 from tests.unit.flowexport.wire import (
     EXPORTER,
@@ -221,6 +223,29 @@ def test_an_agent_of_ipv6() -> None:
 
 
 # ---- what is lost
+
+
+def kept(every: int, *payloads: bytes) -> DatagramBatch:
+    """Datagrams of which the collector kept one in so many."""
+    made = DatagramBatch.of((payload, address16(EXPORTER), 2055, NOW * 1_000_000) for payload in payloads)
+    made.kept_of = [every] * len(payloads)
+    return made
+
+
+def test_samples_that_the_collector_left_out_are_not_lost() -> None:
+    bench = Collector()
+    list(decode(kept(1, sflow(flow_sample(number=10), sequence=1)), bench.sessions))
+    list(decode(kept(4, sflow(flow_sample(number=25), sequence=5)), bench.sessions))  # three datagrams with 14 samples
+    assert (bench.account["lost"], bench.account["spared"]) == (0, 3)
+    assert (bench.account["lost_samples"], bench.account["spared_samples"]) == (0, 14)
+    list(decode(kept(4, sflow(flow_sample(number=38), sequence=12)), bench.sessions))  # six datagrams, of which three were lost
+    assert (bench.account["lost"], bench.account["spared"]) == (3, 6)
+    assert (bench.account["lost_samples"], bench.account["spared_samples"]) == (6, 20)
+    list(decode(kept(1, sflow(flow_sample(number=40), sequence=14)), bench.sessions))
+    assert (bench.account["lost"], bench.account["lost_samples"]) == (4, 7)
+    again = state.decode(state.encode(bench.sessions))
+    list(decode(kept(1, sflow(flow_sample(number=42), sequence=16)), again))
+    assert [account["lost_samples"] for _, account in again.accounts()] == [8]
 
 
 def test_lost_datagrams_and_samples() -> None:

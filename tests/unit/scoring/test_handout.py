@@ -120,15 +120,21 @@ def test_a_port_that_is_taken(desk: ModelDesk) -> None:
     assert "scoring.port" in caught.value.hint
 
 
+def version(mine: Lease) -> str:
+    """Of the champion that a worker has; empty: none."""
+    models = serving.current(mine)
+    return models.champion.version if models else ""
+
+
 def test_a_worker_follows_and_goes_on_where_nobody_answers(desk: ModelDesk, capfd: pytest.CaptureFixture[str]) -> None:
     models = [pickle.dumps(ModelSet(replace(champion(), version=version))) for version in ("1", "2")]
     mine = lease(desk, models[0], "/c")
-    assert serving.current(mine).champion.version == "1"
+    assert version(mine) == "1"
     desk.put("/c", Offer.of(models[1]))
-    assert serving.current(mine).champion.version == "2"
+    assert version(mine) == "2"
     desk.close()
-    assert serving.current(mine).champion.version == "2"
-    assert serving.current(mine).champion.version == "2"
+    assert version(mine) == "2"
+    assert version(mine) == "2"
     assert capfd.readouterr().err.count("the driver does not answer, version 2 stays") == 1
 
 
@@ -137,8 +143,18 @@ def test_a_query_that_starts_again_does_not_go_back(desk: ModelDesk) -> None:
     models = [pickle.dumps(ModelSet(replace(champion(), version=version))) for version in ("1", "2")]
     mine = lease(desk, models[0], "/d")
     desk.put("/d", Offer.of(models[1]))
-    assert serving.current(mine).champion.version == "2"
-    assert serving.current(replace(desk.lease("/d", 0.0), offer=mine.offer)).champion.version == "2"
+    assert version(mine) == "2"
+    assert version(replace(desk.lease("/d", 0.0), offer=mine.offer)) == "2"
+
+
+def test_a_worker_without_a_model_gets_the_first(desk: ModelDesk, capfd: pytest.CaptureFixture[str]) -> None:
+    mine = lease(desk, pickle.dumps(None), "/e")
+    assert serving.current(mine) is None
+    desk.put("/e", Offer.of(pickle.dumps(ModelSet(champion()))))
+    assert version(mine) == champion().version
+    gone = replace(lease(desk, pickle.dumps(None), "/f"), port=1)
+    assert serving.current(gone) is None
+    assert "the driver does not answer, no model scores" in capfd.readouterr().err
 
 
 def test_counts_of_processes_add_up_once() -> None:
