@@ -102,6 +102,11 @@ class FlowExportSensor(Sensor):
         counters.kernel_dropped = self.listener.kernel_dropped
         return counters
 
+    @property
+    def way(self) -> str:
+        """Where datagrams go now: ``kafka``, ``direct``; ``auto``: that is not known yet."""
+        return str(getattr(self._publisher, "way", self.mode)) if self.mode == "auto" else self.mode
+
     def account(self) -> DatagramAccount:
         """What became of the datagrams, as of now."""
         came, handed = self.intake.counts, self.counters

@@ -190,6 +190,17 @@ class Publisher(Generic[B]):
         """Tell every partition the clock (ns) alone."""
         self.send(None, clock)
 
+    def note(self, partition: int, content_type: str, value: bytes) -> None:
+        """A message of another content type, without records, in its place among those of a partition.
+
+        Raises
+        ------
+        BrokerError, Stopped
+            As :meth:`send`.
+        """
+        self._open_run()
+        self._put(partition, KIND_HEARTBEAT, self._clock, value, 0, content_type=content_type)
+
     def end(self) -> None:
         """Close the run: no packet of it will follow. Without an open run, an empty one is opened and closed."""
         self._open_run()
@@ -266,7 +277,6 @@ class Publisher(Generic[B]):
         # The kernel counts drops from when the socket was opened, as the first run does; they are not counted again in a later one.
         self._kernel_before = self.counters.kernel_dropped if self.counters.runs > 1 else 0
         self._fixed = [
-            (Header.CONTENT_TYPE, self._encoder.content_type.encode()),
             (Header.SENSOR, self.sensor_id.encode()),
             (Header.DOMAIN, self.domain.encode()),
             (Header.RUN, b"%d" % self._last_run),
@@ -274,13 +284,14 @@ class Publisher(Generic[B]):
             *self._encoder.headers,
         ]
 
-    def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True) -> None:
+    def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True, content_type: str = "") -> None:
         size = len(value) + _OVERHEAD
         # One message always passes: a bound smaller than it would wait for ever.
         if wait:
             self._wait(lambda: self.counters.buffered_bytes == 0 or self.counters.buffered_bytes + size <= self._bound, None)
         self._raise_failure()
         headers = [
+            (Header.CONTENT_TYPE, (content_type or self._encoder.content_type).encode()),
             *self._fixed,
             (Header.KIND, kind.encode()),
             (Header.CLOCK, b"%d" % clock),

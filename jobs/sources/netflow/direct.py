@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ from infra.config import Settings
 from infra.errors import BrokerError, StoreError
 from infra.log import get
 from jobs.enriching.settings import EnrichmentSettings
-from jobs.flowexport import state
 from jobs.flowexport.recordtable import FlowCollector
 from jobs.hotstore import placing
 from jobs.hotstore.keeper import HotKeeper
@@ -22,13 +22,14 @@ from jobs.sinks import hot, postgres
 from jobs.sinks.migrations import migrate
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.stores import StoreUnavailable
-from jobs.sources.netflow import warm
+from jobs.sources.netflow import directstate, warm
 from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.settings import ExportedFlowSettings
+from jobs.sources.netflow.switching import FlowWay
 from schemas.exportedflows import EXPORTED_FLOWS_TABLE
 from schemas.rawflows import RawDatagram
-from schemas.rawflowtable import STATE, flow_raw
+from schemas.rawflowtable import flow_raw
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.publish.publisher import Counters, Stopped
 
@@ -37,10 +38,6 @@ _APPLICATION = "flowlake-netflow"
 #: What is known of exporters is written this often; writing it takes one part in so many of the time at most.
 _SAVE_S, _SHARE = 10.0, 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
-_SAVE = (
-    f"INSERT INTO {STATE} (collector, state) VALUES (%s, %s) "
-    "ON CONFLICT (collector) DO UPDATE SET state = EXCLUDED.state, saved_at = clock_timestamp()"
-)
 
 #: Something done with a connection.
 Work = Callable[[Any], None]
@@ -51,6 +48,17 @@ class DirectOutlet:
 
     While PostgreSQL is away it is tried again, for as long as ``stop`` is not set: what comes meanwhile waits in front of it. A row that
     PostgreSQL will not have is left out, counted and logged; the others of its batch are stored.
+
+    Attributes
+    ----------
+    counters
+        Of datagrams.
+    rows, rows_refused
+        Records stored, and those that PostgreSQL would not have.
+    decoder
+        What is known of exporters.
+    way, last_way
+        Where datagrams go, as it is kept with what is known of exporters; where they went when that was written last, before the start.
 
     Raises
     ------
@@ -65,6 +73,7 @@ class DirectOutlet:
         self._settings, self._stop = settings.hot, stop
         self._name = sensor_id
         self._raw = flow_raw(own.raw_retention_days)
+        self.way = self.last_way = FlowWay.DIRECT
         self.counters = Counters()
         self.rows = 0
         self.rows_refused = 0
@@ -86,16 +95,15 @@ class DirectOutlet:
     def _load(self) -> None:
         connection = postgres.kept(self._settings, _APPLICATION)
         with connection, connection.cursor() as cursor:
-            cursor.execute(f"SELECT state FROM {STATE} WHERE collector = %s", (self._name,))
-            found = cursor.fetchone()
-        if found is None:
+            kept = directstate.load(cursor, self._name)
+        if kept is None:
             return
-        try:
-            self.decoder.sessions = state.decode(bytes(found[0]))
-        except state.ExportStateError as e:
-            raise StoreError(
-                f"{STATE}, collector {self._name}: {e}", f"DELETE FROM {STATE} WHERE collector = '{self._name}'; templates are learnt again"
-            ) from e
+        self.decoder.sessions, self.last_way = kept.sessions, kept.way
+        if kept.owners:
+            try:
+                self.decoder.own_again(kept.owners)
+            except ValueError as e:
+                _LOG.warning("owners of flows are learnt again", cause=str(e))
 
     def send(self, batch: Sequence[RawDatagram] | None, _heard_ns: int) -> None:
         """Decode datagrams and store their records.
@@ -141,7 +149,12 @@ class DirectOutlet:
                 self._save(cursor)
         self.rows += new[0]
 
-    def _heartbeat(self) -> None:
+    def remember(self) -> bool:
+        """Write what is known of exporters now, if PostgreSQL is there; whether it was."""
+        self._saved = -math.inf
+        return self._heartbeat()
+
+    def _heartbeat(self) -> bool:
         """Ask whether PostgreSQL is there, once; write what is known of exporters where that is due."""
 
         def ask(connection: Any) -> None:
@@ -153,8 +166,10 @@ class DirectOutlet:
         try:
             self._once(ask)
             self.counters.messages += 1
+            return True
         except (StoreUnavailable, StoreError, RefusedData) as e:
             _LOG.debug("no answer", cause=str(e))
+            return False
 
     def _once(self, work: Work) -> None:
         """Do something with the connection; StoreUnavailable, StoreError or RefusedData: what became of it otherwise."""
@@ -187,7 +202,7 @@ class DirectOutlet:
 
     def _save(self, cursor: Any) -> None:
         began = time.monotonic()
-        cursor.execute(_SAVE, (self._name, psycopg2.Binary(state.encode(self.decoder.sessions))))
+        directstate.save(cursor, self._name, self.decoder.sessions, self.way)
         self._saved = time.monotonic()
         self._save_took = self._saved - began
 
@@ -202,6 +217,7 @@ class DirectOutlet:
         def save(connection: Any) -> None:
             with connection, connection.cursor() as cursor:
                 self._save(cursor)
+                directstate.save_owners(cursor, self._name, self.decoder.owners)
 
         self._until_done(save)
 
