@@ -13,7 +13,21 @@ from jobs.sources.netflow.following import TemplateFollower
 from schemas.rawflows import RawDatagram
 from sensors.netflow.streams import raw_datagram, stream_of
 from tests.unit.flowexport.test_state import messages
-from tests.unit.flowexport.wire import NOW, PLAIN, Collector, data, flow_sample, ipfix, plain, sflow, template, templates9, v5, v5_record, v9
+from tests.unit.flowexport.wire import (
+    NOW,
+    PLAIN,
+    Collector,
+    data,
+    flow_sample,
+    ipfix,
+    plain,
+    sflow,
+    template,
+    templates9,
+    v5,
+    v5_record,
+    v9,
+)
 
 SENDER = address16("192.0.2.1")
 
