@@ -41,12 +41,18 @@ class DirectMaker(Collector):
         return self.outlet
 
     def counts(self) -> dict[str, int | Mapping[str, int]]:
-        """Records stored and refused by PostgreSQL; datagrams that were not decoded wholly, by reason; how often it went which way."""
+        """Records stored and refused by PostgreSQL; datagrams that were not decoded wholly, by reason; alerts; turns to each way."""
         made = self.outlet
         turns = {"turns": {str(way): self.auto.turns[way] if self.auto else 0 for way in FlowWay}} if self._switches else {}
         if made is None:
-            return {"records_stored": 0, "records_refused": 0, "undecoded": {}, **turns}
-        return {"records_stored": made.rows, "records_refused": made.rows_refused, "undecoded": dict(made.decoder.refused), **turns}
+            return {"records_stored": 0, "records_refused": 0, "undecoded": {}, "alerts": {}, **turns}
+        return {
+            "records_stored": made.rows,
+            "records_refused": made.rows_refused,
+            "undecoded": dict(made.decoder.refused),
+            "alerts": dict(made.alerts.raised),
+            **turns,
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Metrics as of now."""
@@ -58,7 +64,10 @@ class DirectMaker(Collector):
         undecoded = CounterMetricFamily("flowlens_datagrams_undecoded", "Datagrams that were not decoded wholly.", labels=["reason"])
         for reason, n in dict(made.decoder.refused if made else {}).items():
             undecoded.add_metric([reason], n)
-        yield from (stored, refused, undecoded)
+        raised = CounterMetricFamily("flowlens_alerts_raised", "New alerts.", labels=["attack_type"])
+        for attack_type, n in dict(made.alerts.raised if made else {}).items():
+            raised.add_metric([attack_type], n)
+        yield from (stored, refused, undecoded, raised)
         if self.auto is not None:
             yield from _of_switching(self.auto)
 

@@ -15,6 +15,7 @@ from jobs.flowexport import state
 from jobs.flowexport.duplicates import CLAIM_DTYPE, OWNER_DTYPE, FlowOwners
 from jobs.flowexport.session import ExportSessions
 from jobs.metering.words import compress, decompress
+from jobs.sinks import postgres
 from jobs.sources.netflow.switching import FlowWay
 from schemas.rawflowtable import STATE
 
@@ -43,6 +44,12 @@ class KeptCollector:
     sessions: ExportSessions
     way: FlowWay
     owners: bytes | None
+
+
+def locked(cursor: Any, name: str) -> bool:
+    """Whether this connection has the name of a collector to itself, until it is closed."""
+    cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (postgres.LOCK_COLLECTOR, name))
+    return bool(cursor.fetchone()[0])
 
 
 def load(cursor: Any, name: str) -> KeptCollector | None:
