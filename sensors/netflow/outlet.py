@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from schemas.rawflows import RawDatagram
-from sensors.publish.publisher import Counters
+from sensors.publish.counting import Counters
 
 
 class FlowOutlet(Protocol):

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from kafka import KafkaProducer
@@ -23,6 +22,7 @@ from infra.errors import BrokerError, one_line
 from schemas.topics import TopicSpec
 from schemas.wire import CLOCK_END, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
 from sensors.publish import broker
+from sensors.publish.counting import Counters, Stopped
 from sensors.publish.settings import PublishSettings
 
 log = logging.getLogger(__name__)
@@ -62,26 +62,6 @@ class Encoder(Protocol[C]):
         What belongs together (the packets of a flow, the readings of a device) goes to one partition, in order.
         """
         ...
-
-
-class Stopped(Exception):
-    """The stop signal came while the publisher waited for the broker."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counted over all runs of one publisher, unless said otherwise. Records (packets) unless said otherwise."""
-
-    received: int = 0  # taken over by the sensor
-    sent: int = 0  # acknowledged by the broker
-    dropped: int = 0  # given up in the sensor, failed sends included
-    kernel_dropped: int = 0
-    messages: int = 0  # messages acknowledged
-    bytes: int = 0  # bytes of values acknowledged
-    send_errors: int = 0  # messages given up
-    buffered_bytes: int = 0  # waiting for an acknowledgement now
-    runs: int = 0
-    clock: int = 0  # last watermark, ns
 
 
 class Publisher(Generic[B]):

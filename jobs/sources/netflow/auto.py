@@ -26,7 +26,7 @@ from sensors.netflow.publishing import RawFlowPublisher, raw_flow_publisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.streams import stream_of
 from sensors.publish.connecting import connected
-from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.counting import Counters, Stopped
 
 _LOG = get("netflow.auto")
 #: Kafka has so long to take what is known of exporters; after a failure it is tried again not before so long, s.

@@ -35,7 +35,7 @@ from schemas.exportedflows import EXPORTED_FLOWS_TABLE
 from schemas.rawflows import RawDatagram
 from schemas.rawflowtable import flow_raw
 from sensors.netflow.settings import ExporterSensorSettings
-from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.counting import Counters, Stopped
 
 _LOG = get("netflow.direct")
 _APPLICATION = "flowlake-netflow"

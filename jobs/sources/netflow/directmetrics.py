@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from infra.config import Settings
-from jobs.sources.netflow.auto import AutoOutlet
 from jobs.sources.netflow.direct import DirectOutlet
 from jobs.sources.netflow.switching import FlowWay
 from sensors.netflow.settings import ExporterSensorSettings
+
+if TYPE_CHECKING:
+    from jobs.sources.netflow.auto import AutoOutlet
 
 
 class DirectMaker(Collector):
@@ -34,6 +37,8 @@ class DirectMaker(Collector):
 
     def __call__(self, sensor_id: str, domain: str | None, stop: threading.Event) -> DirectOutlet | AutoOutlet:
         if self._switches:
+            from jobs.sources.netflow.auto import AutoOutlet  # with the client of Kafka
+
             self.auto = AutoOutlet(self._settings, sensor_id, domain, stop)
             self.outlet = self.auto.direct
             return self.auto

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 import pytest
 
-from infra.config import Settings, load
+from infra.config import Settings
 from infra.errors import StoreError
 from jobs.hotstore.maintain import maintain
 from jobs.sinks import postgres
 from jobs.sinks.hot import component
 from jobs.sinks.migrations import migrate
-from jobs.sources.netflow.commands.sensor import netflow
 from jobs.sources.netflow.directmetrics import DirectMaker
 from jobs.sources.netflow.warm import datagrams
 from schemas.rawflowtable import flow_raw
@@ -72,11 +65,6 @@ def receiving(
     sensor = FlowExportSensor(own, sensor_id, outlet=outlet or DirectMaker(own), linger_s=linger_s)
     running = start(sensor)
     return sensor, running, port_of(sensor)
-
-
-def taken(port: int) -> bool:
-    """Whether this process listens; a socket that tried to bind would be in its way."""
-    return any(one.laddr.port == port for one in psutil.Process().net_connections("udp"))
 
 
 def stored(own: Settings) -> int:
@@ -216,29 +204,6 @@ def test_owners_of_flows_outlive_the_collector(database: dict[str, Any], setting
     assert eventually(lambda: later.account().sent == 1, 60)
     running.end()
     assert rows(own, "SELECT exporter_ip, duplicate_of FROM flow_exports WHERE duplicate_of IS NOT NULL") == [("127.0.0.3", "127.0.0.2")]
-
-
-def test_the_command_needs_postgresql_alone(database: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What docs/how-to/receive-flow-exports.md says under Without Kafka."""
-    (port,) = free_ports(1)
-    words = {"host": database["host"], "port": database["port"], "user": database["user"], "database": database["database"]}
-    lines = ["hot:", *(f"  {name}: {value}" for name, value in words.items()), "kafka:", "  bootstrap_servers: 127.0.0.1:1"]
-    conf = tmp_path / "small.yaml"
-    conf.write_text("\n".join([*lines, "enrichment:", "  geoip:", "    enabled: false", ""]))
-
-    def feed() -> None:
-        assert eventually(lambda: taken(port), 60)
-        send(datagrams(), port)
-        eventually(lambda: stored(load(conf)) == 3, 60)
-        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C
-
-    with ThreadPoolExecutor(1) as other:
-        feeding = other.submit(feed)
-        netflow(port=[port], mode="direct", duration=120.0, conf_file=conf, as_json=True)
-        feeding.result()
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (summary["mode"], summary["datagrams_received"], summary["datagrams_sent"]) == ("direct", 3, 3)
-    assert (summary["records_stored"], summary["records_refused"], summary["undecoded"]) == (3, 0, {})
 
 
 @pytest.mark.parametrize(("days", "left"), [(3, 0), (7, 1)])
