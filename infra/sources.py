@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.errors import ConfigError, one_line
-from schemas.records import RecordType
+from schemas.records import HotTable, RecordType
 from schemas.topics import PLATFORM, TopicSpec
 
 if TYPE_CHECKING:
@@ -115,6 +115,10 @@ class Command:
         return f"{self.group or source} {self.name}"
 
 
+def _none(_settings: Settings) -> Sequence[HotTable]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Source:
     """A source of records, declared in one place.
@@ -141,6 +145,8 @@ class Source:
         Modules that its tasks import.
     main : bool
         Its record types come first: what commands are about where no record type is named.
+    tables : function of Settings
+        Tables of the hot store that are no record type's, those in use as the settings have it.
     demo : str
         ``module:function`` of ``flowlake demo --source <name>``: settings, place, options and console in; report, and whether all is well.
     """
@@ -155,6 +161,7 @@ class Source:
     warm: str = ""
     modules: tuple[str, ...] = ()
     main: bool = False
+    tables: Callable[[Settings], Sequence[HotTable]] = _none
     demo: str = ""
 
 
@@ -210,6 +217,10 @@ class Catalogue:
     def records(self) -> tuple[RecordType, ...]:
         """All record types, those of the main source first."""
         return tuple(r for s in sorted(self.sources, key=lambda source: not source.main) for r in s.records)
+
+    def tables(self, settings: Settings) -> list[HotTable]:
+        """Tables of the hot store that are no record type's."""
+        return [table for s in self.sources for table in s.tables(settings)]
 
     @cached_property
     def queries(self) -> tuple[Query, ...]:

@@ -7,6 +7,8 @@ A message is a head of 20 bytes (magic, version, nothing, number of datagrams, b
 compressed as one lz4 block. The body holds, little-endian and one column behind the other: times of receipt (int64, us since the epoch),
 addresses of the senders (16 bytes; IPv4 is mapped), weights, stream hashes and lengths (uint32 each), ports of sender and listener (uint16
 each); then the datagrams, end to end.
+
+A message of another content type, :data:`CONTENT_EXPORTERS`, holds no datagrams: the stream goes on where a collector left off decoding.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from schemas.topics import COMPRESSED_INSIDE, DAY_MS, TopicSpec
 FLOWS_RAW = TopicSpec("flows.raw", 12, DAY_MS, "datagrams of flow exporters, undecoded, many (lz4 inside) a message", COMPRESSED_INSIDE)
 RAW_FLOWS_VERSION = 1
 CONTENT_RAW_FLOWS = f"application/vnd.flowlake.raw-flows; v={RAW_FLOWS_VERSION}"
+#: What the collector knows of exporters that it decoded itself up to here (:mod:`jobs.flowexport.state`), in front of their datagrams.
+CONTENT_EXPORTERS = "application/vnd.flowlake.exporters; v=1"
 
 #: What a reader takes memory for, at most: datagrams and bytes of the body of one message.
 MOST_DATAGRAMS, MOST_BYTES = 65_536, 16 << 20

@@ -46,7 +46,11 @@ FLOW_RAW = HotTable(
                 f"CREATE INDEX IF NOT EXISTS {TABLE}_unprocessed ON {TABLE} (processed) WHERE processed = false",
             ),
             _STATE_DDL,
-        )
+        ),
+        2: (
+            f"ALTER TABLE {STATE} ADD COLUMN IF NOT EXISTS way text NOT NULL DEFAULT 'direct'",  # or kafka: mode auto
+            f"ALTER TABLE {STATE} ADD COLUMN IF NOT EXISTS owners bytea",  # of flows, as of the collector's end
+        ),
     },
     Life(retention_days=7, segment_by="exporter_ip"),
 )

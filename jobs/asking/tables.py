@@ -26,7 +26,7 @@ from jobs.sinks.labels import LABELS
 from jobs.sinks.parquet import lake_schema
 from jobs.watching.tables import DRIFT, REFERENCES
 from schemas import alerts
-from schemas.records import RecordType, hot_records
+from schemas.records import HotTable, RecordType, hot_records
 
 if TYPE_CHECKING:
     from jobs.asking.pgscan import Snapshot
@@ -133,6 +133,7 @@ def tables(settings: Settings) -> list[AskedTable]:
     hot = hot_records(records)
     found = [table for record in records for table in _lake(settings, record)]
     found += [table for record in hot for table in (*_hot(settings, record), *_archive(settings, record))]
+    found += [_known(settings, table) for table in settings.catalogue.tables(settings)]
     if any(record.alerts for record in records):
         columns = tuple(alerts.TYPES.items())
         found.append(
@@ -149,6 +150,11 @@ def tables(settings: Settings) -> list[AskedTable]:
         with suppress(ConfigError):  # a lake that is a whole bucket has no place beside it
             found.append(_beside(Side(settings, table)))
     return sorted(found, key=lambda table: [name for name, _ in DATABASES].index(table.database))
+
+
+def _known(settings: Settings, table: HotTable) -> AskedTable:
+    """A table that is no record type's."""
+    return AskedTable(*HOT, table.name, "", tuple(table.types.items()), postgres.where(settings.hot), _of_hot(settings, table.name))
 
 
 def other(settings: Settings, name: str) -> AskedTable:

@@ -152,11 +152,11 @@ def commit(message: SetMessage) -> None:
         chunk.add(layout, part, records)
         session.counts["records"] += records.n
     for w in message.due:
-        _decode_waiting(message, w)
+        decode_waiting(message, w)
     for w in message.waiting:
         template = session.templates.get(w.template)
         if template is not None:  # defined further on in the same message
-            _decode_waiting(message, w, message.arrival.number)
+            decode_waiting(message, w, message.arrival.number)
         elif session.room.add(w, message.rules):
             session.counts["waited"] += 1
             message.changed = True
@@ -167,7 +167,7 @@ def commit(message: SetMessage) -> None:
         session.sequence.settle()
 
 
-def _decode_waiting(message: SetMessage, w: Waiting, datagram: int = -1) -> None:
+def decode_waiting(message: SetMessage, w: Waiting, datagram: int = -1) -> None:
     """Decode a set that came before its template."""
     session, chunk = message.session, message.chunk
     template = session.templates.get(w.template)

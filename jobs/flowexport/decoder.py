@@ -66,10 +66,10 @@ def decode(datagrams: DatagramBatch, sessions: ExportSessions, rules: DecodeRule
         _take(chunk, sessions, datagrams, number, rules)
         size = datagrams.offsets[number + 1] - datagrams.offsets[first]
         if chunk.rows >= rules.chunk_rows or size >= rules.chunk_bytes:
-            yield _finished(chunk, rules)
+            yield finished(chunk, rules)
             chunk, first = ExportChunk(), number + 1
     if chunk.rows or chunk.rejected or chunk.samples.counters:
-        yield _finished(chunk, rules)
+        yield finished(chunk, rules)
 
 
 def _take(chunk: ExportChunk, sessions: ExportSessions, datagrams: DatagramBatch, number: int, rules: DecodeRules) -> None:
@@ -92,7 +92,8 @@ def _take(chunk: ExportChunk, sessions: ExportSessions, datagrams: DatagramBatch
         chunk.rejected.append(Rejected(number, fault.reason, fault.at - at, True))
 
 
-def _finished(chunk: ExportChunk, rules: DecodeRules) -> Decoded:
+def finished(chunk: ExportChunk, rules: DecodeRules) -> Decoded:
+    """What was gathered, read."""
     counters = np.array(chunk.samples.counters, COUNTER_DTYPE)
     exporters = [chunk.sessions[chunk.parts[part].session].exporter for part in counters["part"]]
     return Decoded(filled(chunk, rules), counters, exporters, chunk.rejected)

@@ -108,16 +108,22 @@ class ExportSession:
     def learn(self, template: Template, rules: DecodeRules) -> bool:
         """Keep a definition, which replaces the one of the same id; False: there are too many."""
         before = self.templates.get(template.number)
-        if before is None and (
-            len(self.templates) >= rules.most_templates or self.fields + len(template.fields) > rules.most_template_fields
-        ):
+        if not self.keep(template.again(before), rules):
             return False
         if before is not None and before.fields != template.fields:
             self.counts["templates_changed"] += 1
-        self._drop(template.number)
-        self.templates[template.number] = template.again(before)
-        self.fields += len(template.fields)
         self.counts["templates"] += 1
+        return True
+
+    def keep(self, template: Template, rules: DecodeRules) -> bool:
+        """Keep a definition as it is, in place of the one of the same id; False: there are too many."""
+        if template.number not in self.templates and (
+            len(self.templates) >= rules.most_templates or self.fields + len(template.fields) > rules.most_template_fields
+        ):
+            return False
+        self._drop(template.number)
+        self.templates[template.number] = template
+        self.fields += len(template.fields)
         return True
 
     def _drop(self, number: int) -> None:

@@ -55,29 +55,43 @@ def task(
     settings: Settings, record: RecordType, assets: AssetList = NO_ASSETS
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for ``mapInArrow``: Kafka rows in, one row of packed evidence out."""
-    rules = rules_of(record)
-    columns, name = table.read_of(record.published, rules), record.query(SINK)
-
-    explained = settings.alerts.explained_per_batch > 0
+    columns, name = table.read_of(record.published, rules_of(record)), record.query(SINK)
 
     def reduce(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        found: list[pa.Table] = []
         letters: list[DeadLetter] = []
-        for batch in batches:
-            decoded, bad = messages.decode(batch, record, query=name, columns=columns)
-            letters += bad
-            rows, refused = _attacks(tops.placed(decoded), record, settings.alerts.min_severity, bool(assets))
-            letters += refused
-            if any(some.num_rows for some in rows):
-                features = tops.vectors(decoded, record) if explained else None
-                found.append(evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, assets, features))
-        packed = b""
-        if found:
-            every = found[0] if len(found) == 1 else alertbook.rows(alertbook.gather(found))
-            packed = arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace))
-        yield pa.record_batch([[packed], [sink.refuse(letters, settings.kafka)]], schema=_REPORT)
+
+        def decoded() -> Iterator[list[Message]]:
+            for batch in batches:
+                found, bad = messages.decode(batch, record, query=name, columns=columns)
+                letters.extend(bad)
+                yield found
+
+        packed, refused = gathered(decoded(), settings, record, assets, explained=settings.alerts.explained_per_batch > 0)
+        yield pa.record_batch([[packed], [sink.refuse([*letters, *refused], settings.kafka)]], schema=_REPORT)
 
     return reduce
+
+
+def gathered(
+    batches: Iterable[list[Message]], settings: Settings, record: RecordType, assets: AssetList = NO_ASSETS, *, explained: bool
+) -> tuple[bytes, list[DeadLetter]]:
+    """Evidence of some messages, packed (empty: there is none), and the messages that no alert can be about.
+
+    ``explained``: the features of top flows are read out of the messages.
+    """
+    rules = rules_of(record)
+    found: list[pa.Table] = []
+    letters: list[DeadLetter] = []
+    for decoded in batches:
+        rows, refused = _attacks(tops.placed(decoded), record, settings.alerts.min_severity, bool(assets))
+        letters += refused
+        if any(some.num_rows for some in rows):
+            features = tops.vectors(decoded, record) if explained else None
+            found.append(evidence.partials(pa.concat_tables(rows), rules, settings.alerts.episode_s, assets, features))
+    if not found:
+        return b"", letters
+    every = found[0] if len(found) == 1 else alertbook.rows(alertbook.gather(found))
+    return arrow_stream(storms.bounded(every, settings.alerts.storm_alerts, settings.alerts.episode_s, rules.namespace)), letters
 
 
 def rules_of(record: RecordType) -> AlertRules:

@@ -39,6 +39,8 @@ LOCK_RULES = 0x666C6F77_0202
 LOCK_RESPONDER = 0x666C6F72
 #: Of two keys: this, and what tells the file that is moved in.
 LOCK_MOVING = 0x666C6F77
+#: Of two keys: this, and the hash of a collector's name.
+LOCK_COLLECTOR = 0x666C6F73
 
 
 class RefusedData(Exception):

@@ -15,7 +15,7 @@ from infra.config import Settings
 from infra.console.options import ConfFile, Json, group
 from infra.errors import ConfigError, StoreError
 from infra.plurals import counted
-from schemas.records import hot_records
+from schemas.records import HotTable, hot_records
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,13 +94,16 @@ def maintain(
     from jobs.hotstore.shape import TableKind
 
     settings = config.load(conf_file)
-    tables = [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
-    if table:
-        tables = [hot for hot in tables if hot.name == table] or _no_table(table, [hot.name for hot in tables])
+    unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
+    groups = [(settings.hot, _of_records(settings)), (unarchived, settings.catalogue.tables(settings))]
+    known = [one.name for _, tables in groups for one in tables]
+    if table and table not in known:
+        _no_table(table, known)
+    chosen = [(hot, [one for one in tables if table in ("", one.name)]) for hot, tables in groups]
+    say = _mute if as_json else lambda text: print(text, flush=True)
     with _told():
-        done = work(
-            settings.hot, tables, _mute if as_json else lambda text: print(text, flush=True), dry_run=dry_run, jobs=jobs, rebuild=rebuild
-        )
+        found = [work(hot, tables, say, dry_run=dry_run, jobs=jobs, rebuild=rebuild) for hot, tables in chosen if tables]
+    done = None if None in found else [item for items in found for item in items or ()]
     if done is not None and not table:
         off = _switched_off(settings)
         done = [item for item in done if item.table not in off or item.kind != TableKind.MISSING.value]
@@ -112,6 +115,10 @@ def maintain(
         print("\n".join(line for item in done for line in _maintained(item, dry_run)))
     if any(item.problems for item in done or []):
         raise typer.Exit(StoreError.exit_code)
+
+
+def _of_records(settings: Settings) -> list[HotTable]:
+    return [record.hot for record in hot_records(settings.catalogue.records) if record.hot]
 
 
 def _switched_off(settings: Settings) -> set[str]:
@@ -165,7 +172,7 @@ def components(settings: Settings) -> list[Component]:
     from jobs.sinks import alerts, hot
 
     records = settings.catalogue.records
-    tables = [hot.component(settings, record.hot) for record in hot_records(records) if record.hot]
+    tables = [hot.component(settings, table) for table in (*_of_records(settings), *settings.catalogue.tables(settings))]
     if tables:
         tables.append(ledger.component(settings))
     return [*tables, *([alerts.component(settings)] if any(record.alerts for record in records) else [])]

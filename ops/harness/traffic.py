@@ -25,7 +25,7 @@ from sensors.packets.settings import SensorSettings
 
 if TYPE_CHECKING:
     from sensors.packets.replay import Chunk
-    from sensors.publish.publisher import Counters
+    from sensors.publish.counting import Counters
 
 #: The generator's first packet is sent at its own time: so long from the moment it is planned, seconds. Making it ready takes less.
 LEAD_S = 0.7

@@ -90,13 +90,19 @@ def registry(sensor: FlowExportSensor) -> CollectorRegistry:
     return made
 
 
+def _checked(sensor: FlowExportSensor, way: str, reached: str) -> str:
+    """How what lies at the end of a way does, as far as it is used."""
+    if sensor.way in (way, "auto"):
+        return reached
+    return "standby" if sensor.mode == "auto" else "not_configured"
+
+
 def health(sensor: FlowExportSensor) -> Health:
     """How it does: unhealthy when a thread has ended that should be at work, degraded when something was lost or thinned lately."""
     now = time.monotonic()
     reached = sensor.broker.told(now)
     checks = {
-        "kafka": "not_configured" if sensor.mode == "direct" else reached,
-        "postgresql": reached if sensor.mode == "direct" else "not_configured",
+        **{name: _checked(sensor, way, reached) for name, way in (("kafka", "kafka"), ("postgresql", "direct"))},
         "redis": "not_configured",
         "listeners": "ok" if sensor.working else "failed",
         "datagrams": sensor.losses.told(now),

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from schemas.rawflows import RawDatagram
-from sensors.publish.publisher import Counters
+from sensors.publish.counting import Counters
 
 
 class FlowOutlet(Protocol):
     """Takes datagrams, in order; :class:`sensors.publish.publisher.Publisher` is one.
 
-    ``counters`` tell what was handed over, and what arrived.
+    ``counters`` tell what was handed over, and what arrived. One that chooses between ways has a ``way``: ``kafka`` or ``direct``.
     """
 
     @property

@@ -17,12 +17,11 @@ from sensors.netflow.account import DatagramAccount
 from sensors.netflow.condition import BrokerWatch, LossWatch
 from sensors.netflow.intake import DatagramIntake
 from sensors.netflow.outlet import FlowOutlet, OutletMaker
-from sensors.netflow.publishing import raw_flow_publisher
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.netflow.waiting import DatagramQueue
 from sensors.netflow.workers import FlowListener
 from sensors.publish.connecting import connected
-from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.counting import Counters, Stopped
 from sensors.publish.sensor import Sensor
 
 log = logging.getLogger(__name__)
@@ -101,6 +100,11 @@ class FlowExportSensor(Sensor):
         counters = self._publisher.counters if self._publisher else self._counters
         counters.kernel_dropped = self.listener.kernel_dropped
         return counters
+
+    @property
+    def way(self) -> str:
+        """Where datagrams go now: ``kafka``, ``direct``; ``auto``: that is not known yet."""
+        return str(getattr(self._publisher, "way", self.mode)) if self.mode == "auto" else self.mode
 
     def account(self) -> DatagramAccount:
         """What became of the datagrams, as of now."""
@@ -210,6 +214,8 @@ class FlowExportSensor(Sensor):
     def _publishing(self) -> FlowOutlet:
         if self._outlet is not None:
             return self._outlet(self.sensor_id, self._domain, self._abandon)
+        from sensors.netflow.publishing import raw_flow_publisher  # with the client of Kafka
+
         return raw_flow_publisher(self._settings, self.sensor_id, self._domain, live=True, stop=self._abandon, share=2)
 
     def _send(self, publisher: FlowOutlet) -> None:

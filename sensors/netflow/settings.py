@@ -30,10 +30,16 @@ class ExporterSensorSettings(PublishSettings):
     exporter_rate: float = Field(
         0.0, ge=0, description="datagrams/s of one exporter that are all kept; of more, 1 of N, for the others, too; 0: no limit"
     )
-    mode: Literal["kafka", "direct"] = Field(
-        "kafka", description="where datagrams go: undecoded to Kafka, for the stream; or decoded by the collector into PostgreSQL (hot.*)"
+    mode: Literal["kafka", "direct", "auto"] = Field(
+        "kafka",
+        description="where datagrams go: undecoded to Kafka, for the stream; or decoded by the collector into PostgreSQL (hot.*); "
+        "or by how many records they hold",
     )
-    raw_retention_days: int = Field(7, ge=1, le=3650, description="mode direct: rows of flow_raw live so many days")
+    auto_threshold: float = Field(10_000.0, gt=0, description="mode auto: more records/s go to Kafka, fewer into PostgreSQL")
+    auto_lower: float = Field(0.8, gt=0, le=1, description="mode auto: part of the threshold below which PostgreSQL is the way again")
+    auto_window_s: int = Field(10, ge=1, le=3600, description="mode auto: records are counted over so long")
+    auto_hold_s: float = Field(60.0, ge=0, le=86_400, description="mode auto: so long below before PostgreSQL is the way again")
+    raw_retention_days: int = Field(7, ge=1, le=3650, description="modes direct and auto: rows of flow_raw live so many days")
     most_exporters: int = Field(10_000, ge=1, le=1_000_000, description="exporters followed; beyond, the one silent longest is forgotten")
 
     @field_validator("addresses")

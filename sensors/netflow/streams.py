@@ -21,6 +21,8 @@ _SETS_OF = {_NETFLOW9: (20, (0, _OPTIONS_9)), _IPFIX: (16, (2, _OPTIONS_10))}
 _NO_SETS: tuple[int, tuple[int, ...]] = (0, ())
 #: Of templates; lower numbers are kinds of sets.
 _FIRST_ID = 256
+#: In front of an IPv4 address (RFC 4291, 2.5.5.2).
+_MAPPED = bytes(10) + b"\xff\xff"
 #: sFlow, by kind of the agent's address (IPv4, IPv6): version, kind, address and sub-agent.
 _AGENTS = {b"\x00\x00\x00\x01": 16, b"\x00\x00\x00\x02": 28}
 _SFLOW = b"\x00\x00\x00\x05"
@@ -44,6 +46,15 @@ def stream_key(payload: bytes, sender: bytes) -> bytes:
     return sender + version + payload[_DOMAINS.get(int.from_bytes(version, "big"), slice(0, 0))]
 
 
+def stream_of(sender: bytes, agent: bytes, version: int, domain: int) -> int:
+    """The hash of a stream, by what a decoder tells streams apart by (``version`` 105: sFlow): that of :func:`raw_datagram`."""
+    if version == 105:
+        four = agent.startswith(_MAPPED)
+        kind, address = (1, agent[12:]) if four else (2, agent)
+        return zlib.crc32(sender + _SFLOW + kind.to_bytes(4, "big") + address + domain.to_bytes(4, "big"))
+    return zlib.crc32(sender + version.to_bytes(2, "big") + domain.to_bytes(2 if version == 5 else 4, "big"))
+
+
 def raw_datagram(payload: bytes, sender: bytes, port: int, listening: int, received_us: int, kept_of: int = 1) -> RawDatagram:
     """A datagram with the hash of its stream."""
     return RawDatagram(payload, sender, port, listening, received_us, kept_of, zlib.crc32(stream_key(payload, sender)))
@@ -52,19 +63,19 @@ def raw_datagram(payload: bytes, sender: bytes, port: int, listening: int, recei
 def teaches(payload: bytes, options: Collection[int] = ()) -> bool:
     """Whether it holds what data that follow are read by: definitions of templates, or data of the templates in ``options`` (ids)."""
     _, kinds = _SETS_OF.get(payload[:2], _NO_SETS)
-    return any(kind in kinds or kind in options for kind, _, _ in _sets(payload))
+    return any(kind in kinds or kind in options for kind, _, _ in sets(payload))
 
 
 def option_ids(payload: bytes) -> list[int]:
     """Ids of the options templates that it defines: sampling rates, names of interfaces and such come in data of these."""
     if payload[:2] == _NETFLOW9:
-        return [one for kind, at, end in _sets(payload) if kind == _OPTIONS_9 for one in _options9(payload, at, end)]
+        return [one for kind, at, end in sets(payload) if kind == _OPTIONS_9 for one in _options9(payload, at, end)]
     if payload[:2] == _IPFIX:
-        return [one for kind, at, end in _sets(payload) if kind == _OPTIONS_10 for one in _options10(payload, at, end)]
+        return [one for kind, at, end in sets(payload) if kind == _OPTIONS_10 for one in _options10(payload, at, end)]
     return []
 
 
-def _sets(payload: bytes) -> Iterator[tuple[int, int, int]]:
+def sets(payload: bytes) -> Iterator[tuple[int, int, int]]:
     """Kind of each set, and where its content begins and ends; as far as they make sense."""
     at, _ = _SETS_OF.get(payload[:2], _NO_SETS)
     for _ in range(_MOST_SETS if at else 0):

@@ -24,7 +24,7 @@ from sensors.packets.ordering import Reorderer
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.settings import SensorSettings
 from sensors.publish.connecting import connected
-from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.counting import Counters, Stopped
 from sensors.publish.sensor import Sensor
 
 log = logging.getLogger(__name__)

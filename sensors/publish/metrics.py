@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from infra.errors import ConfigError
 from schemas.wire import CLOCK_END
-from sensors.publish.publisher import Counters
+from sensors.publish.counting import Counters
 
 _COUNTERS = {
     "received": ("flowlake_sensor_packets_received", "Packets taken by the sensor."),

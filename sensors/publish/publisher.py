@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from kafka import KafkaProducer
@@ -23,6 +22,7 @@ from infra.errors import BrokerError, one_line
 from schemas.topics import TopicSpec
 from schemas.wire import CLOCK_END, KIND_END, KIND_HEARTBEAT, KIND_PACKETS, Header
 from sensors.publish import broker
+from sensors.publish.counting import Counters, Stopped
 from sensors.publish.settings import PublishSettings
 
 log = logging.getLogger(__name__)
@@ -62,26 +62,6 @@ class Encoder(Protocol[C]):
         What belongs together (the packets of a flow, the readings of a device) goes to one partition, in order.
         """
         ...
-
-
-class Stopped(Exception):
-    """The stop signal came while the publisher waited for the broker."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counted over all runs of one publisher, unless said otherwise. Records (packets) unless said otherwise."""
-
-    received: int = 0  # taken over by the sensor
-    sent: int = 0  # acknowledged by the broker
-    dropped: int = 0  # given up in the sensor, failed sends included
-    kernel_dropped: int = 0
-    messages: int = 0  # messages acknowledged
-    bytes: int = 0  # bytes of values acknowledged
-    send_errors: int = 0  # messages given up
-    buffered_bytes: int = 0  # waiting for an acknowledgement now
-    runs: int = 0
-    clock: int = 0  # last watermark, ns
 
 
 class Publisher(Generic[B]):
@@ -190,6 +170,17 @@ class Publisher(Generic[B]):
         """Tell every partition the clock (ns) alone."""
         self.send(None, clock)
 
+    def note(self, partition: int, content_type: str, value: bytes) -> None:
+        """A message of another content type, without records, in its place among those of a partition.
+
+        Raises
+        ------
+        BrokerError, Stopped
+            As :meth:`send`.
+        """
+        self._open_run()
+        self._put(partition, KIND_HEARTBEAT, self._clock, value, 0, content_type=content_type)
+
     def end(self) -> None:
         """Close the run: no packet of it will follow. Without an open run, an empty one is opened and closed."""
         self._open_run()
@@ -266,7 +257,6 @@ class Publisher(Generic[B]):
         # The kernel counts drops from when the socket was opened, as the first run does; they are not counted again in a later one.
         self._kernel_before = self.counters.kernel_dropped if self.counters.runs > 1 else 0
         self._fixed = [
-            (Header.CONTENT_TYPE, self._encoder.content_type.encode()),
             (Header.SENSOR, self.sensor_id.encode()),
             (Header.DOMAIN, self.domain.encode()),
             (Header.RUN, b"%d" % self._last_run),
@@ -274,13 +264,14 @@ class Publisher(Generic[B]):
             *self._encoder.headers,
         ]
 
-    def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True) -> None:
+    def _put(self, partition: int, kind: str, clock: int, value: bytes, packets: int, wait: bool = True, content_type: str = "") -> None:
         size = len(value) + _OVERHEAD
         # One message always passes: a bound smaller than it would wait for ever.
         if wait:
             self._wait(lambda: self.counters.buffered_bytes == 0 or self.counters.buffered_bytes + size <= self._bound, None)
         self._raise_failure()
         headers = [
+            (Header.CONTENT_TYPE, (content_type or self._encoder.content_type).encode()),
             *self._fixed,
             (Header.KIND, kind.encode()),
             (Header.CLOCK, b"%d" % clock),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sensors.publish.publisher import Counters
+from sensors.publish.counting import Counters
 
 
 class Sensor(Protocol):

@@ -10,7 +10,8 @@ from zlib import crc32
 
 from infra.config import Settings
 from schemas.wire import CONTENT_JSON
-from sensors.publish.publisher import Counters, Publisher, Stopped
+from sensors.publish.counting import Counters, Stopped
+from sensors.publish.publisher import Publisher
 
 from .records import RAW_READINGS
 from .settings import ReadingsSettings

@@ -14,7 +14,8 @@ from jobs.sources.features.files import Featured
 from jobs.sources.features.settings import FlowFeaturesSettings
 from jobs.sources.features.topic import CONTENT_ARROW, FLOW_FEATURES
 from schemas.wire import arrow_stream
-from sensors.publish.publisher import Counters, Publisher, publishing
+from sensors.publish.counting import Counters
+from sensors.publish.publisher import Publisher, publishing
 
 #: Longest message: well below the topic's bound.
 _MOST_BYTES = 4_000_000

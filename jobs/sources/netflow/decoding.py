@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from jobs.flowexport import decoder
+from jobs.flowexport import decoder, handover, state
 from jobs.flowexport.columns import FlowColumns
 from jobs.flowexport.datagrams import DatagramBatch, address_text
+from jobs.flowexport.decoder import Decoded
 from jobs.flowexport.faults import Rejected
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.recordtable import FlowCollector
@@ -19,7 +20,7 @@ from jobs.flowexport.session import ExportSessions
 from jobs.runtime.dead_letter import DeadLetter
 from schemas import rawflows
 from schemas.exportedflows import PROTOCOLS
-from schemas.rawflows import CONTENT_RAW_FLOWS, RawDatagram, RawMessage
+from schemas.rawflows import CONTENT_EXPORTERS, CONTENT_RAW_FLOWS, RawDatagram, RawMessage
 
 
 class RawRow(NamedTuple):
@@ -42,7 +43,7 @@ class Taken:
     letters
         What was refused, one a message: the message, or one of those of its datagrams that were refused.
     first_us
-        Receipt of the first datagram.
+        Receipt of the first datagram, or of the newest that a collector had decoded of an exporter.
     """
 
     query: str
@@ -52,19 +53,37 @@ class Taken:
     def records(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[tuple[FlowCollector, FlowColumns]]:
         """Decode messages in the order of their places, those of a collector that lie together at once."""
         ordered = sorted(rows, key=lambda row: (row.partition, row.offset))
-        for collector, some in groupby(ordered, key=lambda row: row.collector):
-            readable = list(self._readable(some))
-            batch = datagrams_of([message for _, message in readable])
-            if not len(batch):
-                continue
-            earliest = min(batch.received_us)
-            self.first_us = min(self.first_us, earliest) if self.first_us else earliest
-            refused: list[Rejected] = []
-            for piece in decoder.decode(batch, sessions, rules):
-                refused += piece.rejected
+        for (collector, told), some in groupby(ordered, key=lambda row: (row.collector, row.kind == CONTENT_EXPORTERS)):
+            for piece in self._adopted(some, sessions, rules) if told else self._decoded(some, sessions, rules):
                 if len(piece.flows):
                     yield collector, piece.flows
-            self._refuse([(row, len(message)) for row, message in readable], batch, refused)
+
+    def _decoded(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[Decoded]:
+        readable = list(self._readable(rows))
+        batch = datagrams_of([message for _, message in readable])
+        if not len(batch):
+            return
+        self._since(min(batch.received_us))
+        refused: list[Rejected] = []
+        for piece in decoder.decode(batch, sessions, rules):
+            refused += piece.rejected
+            yield piece
+        self._refuse([(row, len(message)) for row, message in readable], batch, refused)
+
+    def _adopted(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[Decoded]:
+        """What a collector knew of exporters that it decoded itself until then."""
+        for row in rows:
+            try:
+                given = state.decode(row.value)
+            except state.ExportStateError as e:
+                self.letters.append(DeadLetter(row.value, f"exporters: {e}", row.topic, row.partition, row.offset, self.query))
+                continue
+            for one in given.known.values():
+                self._since(one.seen_us)
+            yield from handover.adopt(given, sessions, rules)
+
+    def _since(self, received_us: int) -> None:
+        self.first_us = min(self.first_us, received_us) if self.first_us else received_us
 
     def _readable(self, rows: Iterable[RawRow]) -> Iterator[tuple[RawRow, RawMessage]]:
         """Messages that are some, taken apart."""

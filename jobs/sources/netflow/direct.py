@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,41 +10,45 @@ from typing import Any
 
 import psycopg2
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.config import Settings
 from infra.errors import BrokerError, StoreError
 from infra.log import get
 from jobs.enriching.settings import EnrichmentSettings
-from jobs.flowexport import state
 from jobs.flowexport.recordtable import FlowCollector
 from jobs.hotstore import placing
 from jobs.hotstore.keeper import HotKeeper
 from jobs.sinks import hot, postgres
+from jobs.sinks.alertbook import Evidence
 from jobs.sinks.migrations import migrate
 from jobs.sinks.postgres import RefusedData
 from jobs.sinks.stores import StoreUnavailable
-from jobs.sources.netflow import warm
+from jobs.sources.netflow import directstate, warm
+from jobs.sources.netflow.directalerts import DirectAlerts
+from jobs.sources.netflow.directmodels import DirectModels
 from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.settings import ExportedFlowSettings
+from jobs.sources.netflow.switching import FlowWay
 from schemas.exportedflows import EXPORTED_FLOWS_TABLE
 from schemas.rawflows import RawDatagram
-from schemas.rawflowtable import STATE, flow_raw
+from schemas.rawflowtable import flow_raw
 from sensors.netflow.settings import ExporterSensorSettings
-from sensors.publish.publisher import Counters, Stopped
+from sensors.publish.counting import Counters, Stopped
 
 _LOG = get("netflow.direct")
 _APPLICATION = "flowlake-netflow"
 #: What is known of exporters is written this often; writing it takes one part in so many of the time at most.
 _SAVE_S, _SHARE = 10.0, 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
-_SAVE = (
-    f"INSERT INTO {STATE} (collector, state) VALUES (%s, %s) "
-    "ON CONFLICT (collector) DO UPDATE SET state = EXCLUDED.state, saved_at = clock_timestamp()"
-)
 
 #: Something done with a connection.
 Work = Callable[[Any], None]
+
+
+class _NameTaken(StoreUnavailable):
+    """Two collectors would overwrite each other's state; the other one's connection may be one of our own that broke."""
 
 
 class DirectOutlet:
@@ -52,12 +57,25 @@ class DirectOutlet:
     While PostgreSQL is away it is tried again, for as long as ``stop`` is not set: what comes meanwhile waits in front of it. A row that
     PostgreSQL will not have is left out, counted and logged; the others of its batch are stored.
 
+    Attributes
+    ----------
+    counters
+        Of datagrams.
+    rows, rows_refused
+        Records stored, and those that PostgreSQL would not have.
+    decoder
+        What is known of exporters.
+    alerts
+        What raises them, where there is a model.
+    way, last_way
+        Where datagrams go, as it is kept with what is known of exporters; where they went when that was written last, before the start.
+
     Raises
     ------
     BrokerError
         On construction: PostgreSQL cannot be reached.
     StoreError
-        It refuses, or the state there is of another version.
+        It refuses, the state there is of another version, or another collector of this name is at work.
     """
 
     def __init__(self, settings: Settings, sensor_id: str, domain: str | None, stop: threading.Event) -> None:
@@ -65,13 +83,17 @@ class DirectOutlet:
         self._settings, self._stop = settings.hot, stop
         self._name = sensor_id
         self._raw = flow_raw(own.raw_retention_days)
+        self.way = self.last_way = FlowWay.DIRECT
         self.counters = Counters()
         self.rows = 0
         self.rows_refused = 0
+        self._locked: Any = None  # the connection that has the lock of the name
         self._saved, self._save_took = time.monotonic(), 0.0
         collector = FlowCollector(sensor_id, domain or own.domain or sensor_id)
         lookups = Lookups(settings.section(EnrichmentSettings))
-        self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups)
+        self._models = DirectModels(settings)
+        self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups, lambda: self._models.value)
+        self.alerts = DirectAlerts(settings)
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
             for table in (EXPORTED_FLOWS_TABLE, self._raw):
@@ -79,23 +101,39 @@ class DirectOutlet:
             self._load()
         except StoreUnavailable as e:
             raise BrokerError(str(e), "start it: flowlake up, or set hot.host and hot.port") from e
-        unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # nothing archives what came as it is
+        unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
         self._keeper = HotKeeper(settings, [(settings.hot, [EXPORTED_FLOWS_TABLE]), (unarchived, [self._raw])])
         self._keeper.start()
 
     def _load(self) -> None:
-        connection = postgres.kept(self._settings, _APPLICATION)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(f"SELECT state FROM {STATE} WHERE collector = %s", (self._name,))
-            found = cursor.fetchone()
-        if found is None:
-            return
+        """What is known of exporters since the last time."""
+
+        def load(connection: Any) -> None:
+            with connection, connection.cursor() as cursor:
+                if kept := directstate.load(cursor, self._name):
+                    self._take_up(kept)
+
         try:
-            self.decoder.sessions = state.decode(bytes(found[0]))
-        except state.ExportStateError as e:
-            raise StoreError(
-                f"{STATE}, collector {self._name}: {e}", f"DELETE FROM {STATE} WHERE collector = '{self._name}'; templates are learnt again"
-            ) from e
+            self._once(load)
+        except _NameTaken as e:
+            raise StoreError(str(e), "give this one another name (--sensor-id), or end the other one") from e
+
+    def _take_up(self, kept: directstate.KeptCollector) -> None:
+        self.decoder.sessions, self.last_way = kept.sessions, kept.way
+        if kept.owners:
+            try:
+                self.decoder.own_again(kept.owners)
+            except ValueError as e:
+                _LOG.warning("owners of flows are learnt again", cause=str(e))
+
+    def _lock(self, connection: Any) -> None:
+        """Have this collector's name to itself, as long as the connection is open."""
+        if connection is self._locked:
+            return
+        with connection, connection.cursor() as cursor:
+            if not directstate.locked(cursor, self._name):
+                raise _NameTaken(f"{postgres.where(self._settings)}: another collector named {self._name} is at work")
+        self._locked = connection
 
     def send(self, batch: Sequence[RawDatagram] | None, _heard_ns: int) -> None:
         """Decode datagrams and store their records.
@@ -110,11 +148,19 @@ class DirectOutlet:
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
             self._write(records)
+            self._alert(records)
             self.counters.messages += 1
         else:
             self._heartbeat()
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
+
+    def _alert(self, records: pa.Table) -> None:
+        """Raise alerts about records, which are stored by now."""
+        if pc.any(pc.equal(records["predicted_label"], 1)).as_py():
+            evidence: list[Evidence] = []
+            self._patiently(lambda: evidence.extend(self.alerts.found(records)))
+            self._patiently(lambda: self.alerts.apply(evidence))
 
     def _write(self, records: pa.Table) -> None:
         """Store records, all that PostgreSQL will have."""
@@ -141,7 +187,12 @@ class DirectOutlet:
                 self._save(cursor)
         self.rows += new[0]
 
-    def _heartbeat(self) -> None:
+    def remember(self) -> bool:
+        """Write what is known of exporters now, if PostgreSQL is there; whether it was."""
+        self._saved = -math.inf
+        return self._heartbeat()
+
+    def _heartbeat(self) -> bool:
         """Ask whether PostgreSQL is there, once; write what is known of exporters where that is due."""
 
         def ask(connection: Any) -> None:
@@ -153,13 +204,16 @@ class DirectOutlet:
         try:
             self._once(ask)
             self.counters.messages += 1
+            return True
         except (StoreUnavailable, StoreError, RefusedData) as e:
             _LOG.debug("no answer", cause=str(e))
+            return False
 
     def _once(self, work: Work) -> None:
         """Do something with the connection; StoreUnavailable, StoreError or RefusedData: what became of it otherwise."""
         connection = postgres.kept(self._settings, _APPLICATION)
         try:
+            self._lock(connection)
             work(connection)
         except psycopg2.Error as e:
             postgres.discard(connection)
@@ -170,10 +224,13 @@ class DirectOutlet:
 
     def _until_done(self, work: Work) -> None:
         """Do something with the connection, again while PostgreSQL is away or refuses to work."""
+        self._patiently(lambda: self._once(work))
+
+    def _patiently(self, step: Callable[[], None]) -> None:
         pause, told = _FIRST_PAUSE_S, False
         while True:
             try:
-                return self._once(work)
+                return step()
             except (StoreUnavailable, StoreError) as e:
                 if not told:
                     _LOG.warning("waiting for PostgreSQL; datagrams wait in memory", cause=str(e))
@@ -187,7 +244,7 @@ class DirectOutlet:
 
     def _save(self, cursor: Any) -> None:
         began = time.monotonic()
-        cursor.execute(_SAVE, (self._name, psycopg2.Binary(state.encode(self.decoder.sessions))))
+        directstate.save(cursor, self._name, self.decoder.sessions, self.way)
         self._saved = time.monotonic()
         self._save_took = self._saved - began
 
@@ -202,6 +259,7 @@ class DirectOutlet:
         def save(connection: Any) -> None:
             with connection, connection.cursor() as cursor:
                 self._save(cursor)
+                directstate.save_owners(cursor, self._name, self.decoder.owners)
 
         self._until_done(save)
 
@@ -211,5 +269,6 @@ class DirectOutlet:
 
     def close(self, _timeout_s: float = 10.0) -> int:
         """Let go of PostgreSQL; number of datagrams that were not stored."""
+        self._models.close()
         self._keeper.stop()
         return self.counters.received - self.counters.sent - self.counters.dropped

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from infra.config import Settings
 from jobs.sources.netflow.direct import DirectOutlet
+from jobs.sources.netflow.switching import FlowWay
+from sensors.netflow.settings import ExporterSensorSettings
+
+if TYPE_CHECKING:
+    from jobs.sources.netflow.auto import AutoOutlet
 
 
 class DirectMaker(Collector):
@@ -18,23 +24,40 @@ class DirectMaker(Collector):
     Attributes
     ----------
     outlet
-        None: PostgreSQL could not be reached yet.
+        What writes to PostgreSQL; None: that could not be reached yet.
+    auto
+        What chooses the way, in mode ``auto``.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._switches = settings.section(ExporterSensorSettings).mode == "auto"
         self.outlet: DirectOutlet | None = None
+        self.auto: AutoOutlet | None = None
 
-    def __call__(self, sensor_id: str, domain: str | None, stop: threading.Event) -> DirectOutlet:
+    def __call__(self, sensor_id: str, domain: str | None, stop: threading.Event) -> DirectOutlet | AutoOutlet:
+        if self._switches:
+            from jobs.sources.netflow.auto import AutoOutlet  # with the client of Kafka
+
+            self.auto = AutoOutlet(self._settings, sensor_id, domain, stop)
+            self.outlet = self.auto.direct
+            return self.auto
         self.outlet = DirectOutlet(self._settings, sensor_id, domain, stop)
         return self.outlet
 
     def counts(self) -> dict[str, int | Mapping[str, int]]:
-        """Records stored and refused by PostgreSQL; datagrams that were not decoded wholly, by reason."""
+        """Records stored and refused by PostgreSQL; datagrams that were not decoded wholly, by reason; alerts; turns to each way."""
         made = self.outlet
+        turns = {"turns": {str(way): self.auto.turns[way] if self.auto else 0 for way in FlowWay}} if self._switches else {}
         if made is None:
-            return {"records_stored": 0, "records_refused": 0, "undecoded": {}}
-        return {"records_stored": made.rows, "records_refused": made.rows_refused, "undecoded": dict(made.decoder.refused)}
+            return {"records_stored": 0, "records_refused": 0, "undecoded": {}, "alerts": {}, **turns}
+        return {
+            "records_stored": made.rows,
+            "records_refused": made.rows_refused,
+            "undecoded": dict(made.decoder.refused),
+            "alerts": dict(made.alerts.raised),
+            **turns,
+        }
 
     def collect(self) -> Iterator[Metric]:
         """Metrics as of now."""
@@ -46,4 +69,22 @@ class DirectMaker(Collector):
         undecoded = CounterMetricFamily("flowlens_datagrams_undecoded", "Datagrams that were not decoded wholly.", labels=["reason"])
         for reason, n in dict(made.decoder.refused if made else {}).items():
             undecoded.add_metric([reason], n)
-        yield from (stored, refused, undecoded)
+        raised = CounterMetricFamily("flowlens_alerts_raised", "New alerts.", labels=["attack_type"])
+        for attack_type, n in dict(made.alerts.raised if made else {}).items():
+            raised.add_metric([attack_type], n)
+        yield from (stored, refused, undecoded, raised)
+        if self.auto is not None:
+            yield from _of_switching(self.auto)
+
+
+def _of_switching(auto: AutoOutlet) -> Iterator[Metric]:
+    way = GaugeMetricFamily("flowlens_way", "1: where datagrams go now.", labels=["way"])
+    turns = CounterMetricFamily("flowlens_way_turns", "How often datagrams went over to a way.", labels=["way"])
+    for one in FlowWay:
+        way.add_metric([str(one)], float(auto.way is one))
+        turns.add_metric([str(one)], auto.turns[one])
+    rate = GaugeMetricFamily("flowlens_records_per_second", "Records a second that the way is chosen by.")
+    rate.add_metric([], auto.switch.rate)
+    held = GaugeMetricFamily("flowlens_exporters_held", "Exporters that go to Kafka since data wait in the stream for a template.")
+    held.add_metric([], len(auto.held))
+    yield from (way, turns, rate, held)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,9 @@ from jobs.flowexport.faults import Rejected
 from jobs.flowexport.flowbatch import by_flow, marked, read
 from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.flowexport.session import ExportSessions
+from jobs.scoring.modelset import ModelSet
 from jobs.sinks.hot import columns, hot_rows
+from jobs.sources.netflow.directstate import unpacked
 from jobs.sources.netflow.publish import Lookup, made, unscored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS
@@ -35,41 +38,63 @@ _SHOWN = 64
 class DirectDecoder:
     """What one collector knows of its exporters, and what it makes of their datagrams.
 
+    Parameters
+    ----------
+    settings, collector, lookup
+        How datagrams are decoded, by whom, and what is found out about their records.
+    models
+        Gives the models in force; without, or where there are none, records are not scored.
+
     Attributes
     ----------
     sessions
         Exporters and their templates.
     refused
         Datagrams that were not decoded wholly, by reason.
+    decoded
+        Records, of datagrams that stand for others as many times.
+    rules
+        Bounds and choices of the decoder.
+    owners
+        Who owns which flow.
     """
 
     settings: ExportedFlowSettings
     collector: FlowCollector
     lookup: Lookup
+    models: Callable[[], ModelSet | None] | None = None
     sessions: ExportSessions = field(default_factory=ExportSessions)
     refused: Counter[str] = field(default_factory=Counter)
+    decoded: int = 0
 
     def __post_init__(self) -> None:
-        self._rules = self.settings.rules()
-        self._owners = FlowOwners(round(self.settings.duplicates_s * _US), self.settings.max_claims)
+        self.rules = self.settings.rules()
+        self._keep_us = round(self.settings.duplicates_s * _US)
+        self.owners = FlowOwners(self._keep_us, self.settings.max_claims)
 
     def records(self, datagrams: Sequence[RawDatagram]) -> pa.Table | None:
-        """Records of :data:`schemas.exportedflows.EXPORTED_FLOWS` of some datagrams, as far as tables hold them; None: there are none."""
-        batch = _batch(datagrams)
+        """Records of :data:`schemas.exportedflows.EXPORTED_FLOWS` of some datagrams, scored where there is a model; None: none."""
+        batch = batch_of(datagrams)
         found: list[pa.RecordBatch] = []
-        for piece in decoder.decode(batch, self.sessions, self._rules):
+        for piece in decoder.decode(batch, self.sessions, self.rules):
             self._refuse(piece.rejected, datagrams)
             if len(piece.flows):
                 found += [read(stream) for _, stream in by_flow(piece.flows, 1)]
         if not found:
             return None
         given = [numbers(one) for one in found]
+        self.decoded += sum(int(one["kept_of"].sum()) for one in given)
         if self.settings.duplicates_s:
-            whose = self._owners.mark(given)
+            whose = self.owners.mark(given)
         else:
             whose = [np.zeros((one.num_rows, ADDRESS), np.uint8) for one in found]
-        rows = [unscored(made(marked(one, of), self.collector, self.lookup)) for one, of in zip(found, whose, strict=True)]
-        return pa.Table.from_batches(rows).select(columns(EXPORTED_FLOWS))
+        rows = [made(marked(one, of), self.collector, self.lookup) for one, of in zip(found, whose, strict=True)]
+        models = self.models() if self.models else None
+        return pa.Table.from_batches(models.score_each(rows) if models else [unscored(one) for one in rows])
+
+    def own_again(self, kept: bytes) -> None:
+        """Take up claims that were kept (:func:`jobs.sources.netflow.directstate.packed`). ValueError: damaged."""
+        self.owners = unpacked(kept, time.time_ns() // 1000, keep_us=self._keep_us, most=self.settings.max_claims)
 
     def _refuse(self, rejected: Sequence[Rejected], datagrams: Sequence[RawDatagram]) -> None:
         """Count them, and show one."""
@@ -81,7 +106,8 @@ class DirectDecoder:
                          sender=address_text(shown.sender), begins=shown.payload[:_SHOWN].hex())  # fmt: skip
 
 
-def _batch(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
+def batch_of(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
+    """Datagrams as the decoder takes them."""
     offsets = np.zeros(len(datagrams) + 1, np.int64)
     np.cumsum([len(d.payload) for d in datagrams], out=offsets[1:])
     return DatagramBatch(
@@ -100,4 +126,4 @@ def stored_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:
     ids = [int(text[:8] + text[9:13] + text[14:18], 16) >> 1 for text in records["flow_id"].to_pylist()]
     known = {"id": pa.array(ids, pa.int64()), "processed": pa.repeat(pa.scalar(True), n)}
     raw = pa.table({column.name: known[column.source] if column.source in known else records[column.source] for column in FLOW_RAW.columns})
-    return hot_rows(records, EXPORTED_FLOWS), raw
+    return hot_rows(records.select(columns(EXPORTED_FLOWS)), EXPORTED_FLOWS), raw

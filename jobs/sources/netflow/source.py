@@ -12,6 +12,8 @@ from jobs.sinks.queries import stored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
 from schemas.rawflows import FLOWS_RAW
+from schemas.rawflowtable import flow_raw
+from schemas.records import HotTable
 from sensors.netflow.settings import ExporterSensorSettings
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ def _metrics(settings: Settings) -> Service:
     from jobs.sources.netflow.flowmetrics import ExportedFlowMetrics
 
     return ExportedFlowMetrics(settings, lambda: checkpoints.opened("netflow"))
+
+
+def _tables(settings: Settings) -> tuple[HotTable, ...]:
+    """Those of a collector that stores flows itself."""
+    own = settings.section(ExporterSensorSettings)
+    return () if own.mode == "kafka" else (flow_raw(own.raw_retention_days),)
 
 
 SOURCE = Source(
@@ -57,5 +65,6 @@ SOURCE = Source(
     ),
     modules=("jobs.sources.netflow.query", "jobs.sources.netflow.publish"),
     warm="jobs.sources.netflow.warm:decode",
+    tables=_tables,
     demo="ops.demo.exported.run:run",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
@@ -31,20 +32,25 @@ def create(settings: Settings, partitions: int) -> None:
 
 def read(settings: Settings) -> list[FlowMessage]:
     """Everything in the topic, by partition and offset."""
+    return [FlowMessage(r.partition, {k: v.decode() for k, v in r.headers}, decode(r.value)) for r in records(settings)]
+
+
+def records(settings: Settings) -> list[Any]:
+    """The same as Kafka has it."""
     topic = settings.topic(FLOWS_RAW.name)
     consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers, max_partition_fetch_bytes=8 << 20)
-    found: list[FlowMessage] = []
+    found: list[Any] = []
     try:
         parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
         ends = consumer.end_offsets(parts)
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         while any(consumer.position(p) < ends[p] for p in parts):
-            for part, records in consumer.poll(1000).items():
-                found += [FlowMessage(part.partition, {k: v.decode() for k, v in r.headers}, decode(r.value)) for r in records]
+            for some in consumer.poll(1000).values():
+                found += some
     finally:
         consumer.close()
-    return sorted(found, key=lambda m: m.partition)
+    return sorted(found, key=lambda r: (r.partition, r.offset))
 
 
 def check_promises(messages: list[FlowMessage]) -> None:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 import pytest
 
-from infra.config import Settings, load
+from infra.config import Settings
+from infra.errors import StoreError
 from jobs.hotstore.maintain import maintain
 from jobs.sinks import postgres
 from jobs.sinks.hot import component
 from jobs.sinks.migrations import migrate
-from jobs.sources.netflow.commands.sensor import netflow
 from jobs.sources.netflow.directmetrics import DirectMaker
 from jobs.sources.netflow.warm import datagrams
 from schemas.rawflowtable import flow_raw
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
+from tests.unit.flowexport import wire
 from tests.unit.sensors.netflow.runningsensor import RunningSensor, Start, port_of, starting
 from tests.unit.sensors.netflow.senders import eventually, free_ports, send
 
@@ -63,17 +59,12 @@ def configured(settings: Callable[..., Settings], database: dict[str, Any]) -> S
 
 
 def receiving(
-    own: Settings, start: Start, *, linger_s: float = 30.0, outlet: DirectMaker | None = None
+    own: Settings, start: Start, *, linger_s: float = 30.0, outlet: DirectMaker | None = None, sensor_id: str = "edge"
 ) -> tuple[FlowExportSensor, RunningSensor, int]:
     """A collector at work, and its port."""
-    sensor = FlowExportSensor(own, "edge", outlet=outlet or DirectMaker(own), linger_s=linger_s)
+    sensor = FlowExportSensor(own, sensor_id, outlet=outlet or DirectMaker(own), linger_s=linger_s)
     running = start(sensor)
     return sensor, running, port_of(sensor)
-
-
-def taken(port: int) -> bool:
-    """Whether this process listens; a socket that tried to bind would be in its way."""
-    return any(one.laddr.port == port for one in psutil.Process().net_connections("udp"))
 
 
 def stored(own: Settings) -> int:
@@ -153,7 +144,7 @@ def test_a_record_that_postgresql_refuses_does_not_cost_the_others(
     assert eventually(lambda: sensor.account().sent == 40, 60)
     account = running.end()
     assert (account.received, account.lost) == (40, 0)
-    assert made.counts() == {"records_stored": 39, "records_refused": 1, "undecoded": {}}
+    assert made.counts() == {"records_stored": 39, "records_refused": 1, "undecoded": {}, "alerts": {}}
     for table in ("flow_raw", "flow_exports"):
         assert rows(own, f"SELECT count(*), count(*) FILTER (WHERE dst_port = 79) FROM {table}") == [(39, 0)]
 
@@ -171,27 +162,48 @@ def test_without_postgresql_the_end_counts_what_was_not_stored(
     assert (account.received, account.sent, account.unsent, account.lost) == (3, 0, 3, 3)
 
 
-def test_the_command_needs_postgresql_alone(database: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What docs/how-to/receive-flow-exports.md says under Without Kafka."""
-    (port,) = free_ports(1)
-    words = {"host": database["host"], "port": database["port"], "user": database["user"], "database": database["database"]}
-    lines = ["hot:", *(f"  {name}: {value}" for name, value in words.items()), "kafka:", "  bootstrap_servers: 127.0.0.1:1"]
-    conf = tmp_path / "small.yaml"
-    conf.write_text("\n".join([*lines, "enrichment:", "  geoip:", "    enabled: false", ""]))
+def test_two_collectors_of_one_name_are_one_too_many(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    own = configured(settings, database)
+    _, running, _ = receiving(own, start)
+    assert eventually(lambda: locks(own) == 1, 60)
+    running.end()
+    other = postgres.connect(own.hot, "another process")
+    try:
+        with other.cursor() as cursor:
+            execute(own, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'flowlake-netflow'")
+            cursor.execute("SELECT pg_advisory_lock(%s, hashtext('edge'))", (postgres.LOCK_COLLECTOR,))
+            sensor = FlowExportSensor(own, "edge", outlet=DirectMaker(own))
+            failure = start(sensor).join()
+            assert isinstance(failure, StoreError)
+            assert "another collector named edge" in str(failure)
+            assert "--sensor-id" in failure.hint
+        _, running, _ = receiving(own, start, sensor_id="other")
+        assert eventually(lambda: locks(own) == 2, 60)
+        running.end()
+    finally:
+        other.close()
 
-    def feed() -> None:
-        assert eventually(lambda: taken(port), 60)
-        send(datagrams(), port)
-        eventually(lambda: stored(load(conf)) == 3, 60)
-        os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C
 
-    with ThreadPoolExecutor(1) as other:
-        feeding = other.submit(feed)
-        netflow(port=[port], mode="direct", duration=120.0, conf_file=conf, as_json=True)
-        feeding.result()
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (summary["mode"], summary["datagrams_received"], summary["datagrams_sent"]) == ("direct", 3, 3)
-    assert (summary["records_stored"], summary["records_refused"], summary["undecoded"]) == (3, 0, {})
+def locks(own: Settings) -> int:
+    return int(rows(own, f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {postgres.LOCK_COLLECTOR}")[0][0])
+
+
+def test_owners_of_flows_outlive_the_collector(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    own = configured(settings, database)
+    flow = wire.v5_record("10.9.0.1")
+    now = {"now": int(time.time())}
+    sensor, running, port = receiving(own, start)
+    send([wire.v5([flow], 0, **now)], port, source="127.0.0.2")
+    send([wire.v5([wire.v5_record("10.9.0.2")], 0, **now)], port, source="127.0.0.3")
+    assert eventually(lambda: sensor.account().sent == 2, 60)
+    send([wire.v5([flow], 1, **now)], port, source="127.0.0.2")
+    assert eventually(lambda: sensor.account().sent == 3, 60)
+    running.end()
+    later, running, port = receiving(own, start)
+    send([wire.v5([flow], 1, **now)], port, source="127.0.0.3")
+    assert eventually(lambda: later.account().sent == 1, 60)
+    running.end()
+    assert rows(own, "SELECT exporter_ip, duplicate_of FROM flow_exports WHERE duplicate_of IS NOT NULL") == [("127.0.0.3", "127.0.0.2")]
 
 
 @pytest.mark.parametrize(("days", "left"), [(3, 0), (7, 1)])

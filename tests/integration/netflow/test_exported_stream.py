@@ -20,12 +20,14 @@ from infra.config import Settings
 from infra.kafka import topics
 from infra.kafka.client import client_options
 from infra.process import free_port
+from jobs.flowexport import state
 from jobs.flowexport.datagrams import address16
+from jobs.flowexport.handover import packed
 from jobs.runtime import lake
 from jobs.scoring import serving
 from jobs.sources.netflow import query
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
-from schemas.rawflows import CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
+from schemas.rawflows import CONTENT_EXPORTERS, CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
 from schemas.topics import DEAD_LETTER
 from sensors.netflow.encoding import RawFlowEncoder
 from sensors.netflow.streams import raw_datagram
@@ -120,6 +122,30 @@ def test_every_record_once_in_the_stores_through_a_restart(spark: SparkSession, 
     assert (count, size) == (600, sum(range(1000, 1600)))
     stored = lake.dataset(lake.location(ready, EXPORTED_FLOWS)).to_table()
     assert sorted(stored["flow_id"].to_pylist()) == sorted(row["flow_id"] for row in rows)
+
+
+@pytest.mark.timeout(200)
+def test_it_goes_on_where_a_collector_left_off_decoding(spark: SparkSession, ready: Settings) -> None:
+    collector = wire.Collector()
+    template = wire.templates9(wire.template(256, wire.PLAIN))
+    collector.feed(wire.v9(template, sequence=1), wire.v9(wire.data(256, wire.plain(size=1)), sequence=2))
+    collector.feed(wire.v9(wire.data(257, wire.plain(size=2)), sequence=3))  # waits for its template
+    (known,) = packed(collector.sessions.known.values())
+    again = wire.v9(wire.templates9(wire.template(257, wire.PLAIN)), wire.data(256, wire.plain(size=3)), sequence=4)
+    ((partition, value, _),) = RawFlowEncoder().split([datagram(again, after_s=1)], FLOWS_RAW.partitions)
+    producer = KafkaProducer(**client_options(ready.kafka))
+    told = [("content-type", CONTENT_EXPORTERS.encode()), *HEADERS[1:]]
+    producer.send(ready.topic(FLOWS_RAW.name), b"FXno state", partition=partition, headers=told).get(10)
+    producer.send(ready.topic(FLOWS_RAW.name), state.encode(known), partition=partition, headers=told).get(10)
+    run_through(query.start, spark, ready)  # what was told outlives a batch without datagrams, and a restart
+    producer.send(ready.topic(FLOWS_RAW.name), value, partition=partition, headers=HEADERS).get(10)
+    producer.close()
+    run_through(query.start, spark, ready)
+    assert sorted(row["bytes"] for row in published(ready)) == [2, 3]
+    account = accounts(ready)["192.0.2.1", "netflow-v9"]
+    assert (account["lost"], account["waiting_sets"]) == (0, 0)
+    (letter,) = drain(ready, "dead-letter")
+    assert letter.value == b"FXno state"
 
 
 @pytest.mark.timeout(200)

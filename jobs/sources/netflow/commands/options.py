@@ -35,7 +35,8 @@ Mode = Annotated[
     str | None,
     typer.Option(
         "--mode",
-        help="kafka: undecoded, for the stream; direct: decoded here, into PostgreSQL. Default: netflow_sensor.mode (kafka).",
+        help="kafka: undecoded, for the stream; direct: decoded here, into PostgreSQL; auto: direct while there are few records. "
+        "Default: netflow_sensor.mode (kafka).",
         show_default=False,
     ),
 ]

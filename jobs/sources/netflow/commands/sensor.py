@@ -35,7 +35,8 @@ def netflow(
 ) -> None:
     """Receive NetFlow v5 and v9, IPFIX and sFlow v5 from routers and switches, and send the datagrams, undecoded, to flows.raw.
 
-    With --mode direct they are decoded here, and stored in PostgreSQL (flow_raw, flow_exports), without Kafka and Spark.
+    With --mode direct they are decoded here, and stored in PostgreSQL (flow_raw, flow_exports), without Kafka and Spark. With --mode auto
+    that is done while there are few records, and datagrams go to flows.raw while there are many.
 
     Every port takes every protocol. Goes on while the broker, or PostgreSQL, is away: what memory allows is kept, then one datagram stands
     for several, then they are dropped, and all of it is counted. With --metrics-port, /health is served beside /metrics.
@@ -74,7 +75,7 @@ def netflow(
 
 def _direct(settings: Settings) -> DirectMaker | None:
     """What stores flows, where the mode says so: its modules are loaded then only."""
-    if settings.section(ExporterSensorSettings).mode != "direct":
+    if settings.section(ExporterSensorSettings).mode == "kafka":
         return None
     from jobs.sources.netflow.directmetrics import DirectMaker
 
@@ -110,7 +111,7 @@ def _report(summary: dict[str, Any], began: float, as_json: bool) -> None:
             f"{counted(summary['records_stored'], 'record')} stored; refused: {summary['records_refused']:,} by PostgreSQL, "
             f"{counted(undecoded, 'datagram')} that could not be decoded wholly"
         )
-    store = "PostgreSQL" if summary["mode"] == "direct" else "the broker"
+    store = {"kafka": "the broker", "direct": "PostgreSQL"}.get(summary["mode"], "PostgreSQL or the broker")
     print(
         f"others stand for {summary['thinned'] + summary['limited']:,}; lost: {summary['dropped']:,} as the queue was full, "
         f"{summary['refused'] + summary['unsent']:,} not taken by {store}, {summary['kernel_dropped']:,} dropped by the kernel"

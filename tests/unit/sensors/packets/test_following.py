@@ -21,7 +21,7 @@ from sensors.packets.following import Ending, Follow, Heartbeats
 from sensors.packets.frames import FrameBatch, concat
 from sensors.packets.replay import Chunk, chunks
 from sensors.packets.settings import SensorSettings
-from sensors.publish.publisher import Counters
+from sensors.publish.counting import Counters
 from tests.unit.sensors.packets import captures as c
 
 T0 = 1_700_000_000_000_000_000
