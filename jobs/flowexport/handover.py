@@ -15,6 +15,7 @@ from jobs.flowexport.chunk import ExportChunk
 from jobs.flowexport.datagrams import Arrival
 from jobs.flowexport.datasets import SetMessage, decode_waiting
 from jobs.flowexport.decoder import Decoded
+from jobs.flowexport.domaincounts import DomainCounts
 from jobs.flowexport.faults import FaultReason
 from jobs.flowexport.optiondata import OptionData
 from jobs.flowexport.rules import DecodeRules
@@ -45,6 +46,8 @@ def packed(sessions: Iterable[ExportSession]) -> Iterator[ExportSessions]:
                 yield some
                 some, held = ExportSessions(), 0
             some.known[piece.key] = piece
+            if (counts := session.exporter_domains) is not None:
+                some.domains[piece.key.sender, piece.key.port] = DomainCounts({}, counts.last, counts.joined, counts.apart)
             held += weight
     if some.known:
         yield some
@@ -147,6 +150,8 @@ def adopt(given: ExportSessions, sessions: ExportSessions, rules: DecodeRules) -
         due = _learn(known, one, rules)
         _release(chunk, known, due, rules)
         sessions.weigh(known, rules)
+    for exporter, counts in given.domains.items():
+        _judge_alike(sessions.domains.get(exporter), counts)
     if chunk.rows:
         yield decoder.finished(chunk, rules)
 
@@ -161,6 +166,13 @@ def _follow(known: ExportSession, one: ExportSession) -> None:
     said, before = one.options, known.options
     tables = {name: {**getattr(before, name), **getattr(said, name)} for name in _TABLES}
     known.options = OptionData(rate=said.rate or before.rate, boot_ms=said.boot_ms or before.boot_ms, **tables)
+
+
+def _judge_alike(known: DomainCounts | None, counts: DomainCounts) -> None:
+    """How an exporter's domains count is judged as by who saw more of it."""
+    if known is not None and counts.joined + counts.apart > known.joined + known.apart:
+        known.joined, known.apart = counts.joined, counts.apart
+        known.last = counts.last if counts.last in known.domains else known.last
 
 
 def _learn(known: ExportSession, one: ExportSession, rules: DecodeRules) -> list[Waiting]:

@@ -10,7 +10,7 @@ from jobs.flowexport import handover, state
 from jobs.flowexport.handover import adopt, let_go, packed
 from jobs.flowexport.rules import DecodeRules
 from tests.unit.flowexport.test_state import messages
-from tests.unit.flowexport.wire import NOW, PLAIN, Collector, data, plain, template, templates9, v9
+from tests.unit.flowexport.wire import NOW, PLAIN, Collector, data, ipfix, plain, template, templates9, templates10, v9
 
 Rows = list[dict[str, Any]]
 #: Which datagram of a batch a record is of says nothing.
@@ -92,3 +92,20 @@ def test_what_was_let_go_is_kept_as_a_mark() -> None:
     assert session.room.size < 200
     assert len(one.feed(v9(templates9(template(256, PLAIN)), sequence=3))) == 0
     assert not session.room.sets
+
+
+def test_that_domains_count_together_is_handed_over() -> None:
+    """As Open vSwitch's do: whoever goes on would take the first change of the domain for a loss."""
+    one, other = Collector(), Collector()
+    learnt = templates10(template(300, PLAIN))
+    one.feed(*(ipfix(learnt, sequence=1, domain=domain) for domain in (1, 2)))
+    first, n = 1, 5
+    for domain in (1, 2, 1, 2):
+        one.feed(ipfix(data(300, *[plain()] * n), sequence=first, domain=domain))
+        first += n
+    hand_over(one, other)
+    for domain in (1, 2, 1):
+        other.feed(ipfix(data(300, *[plain()] * n), sequence=first, domain=domain))
+        first += n
+    assert counted(one, other)["lost"] == 0
+    assert [session.sequence.lost for session in other.sessions.known.values()] == [0, 0]
