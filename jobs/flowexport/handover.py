@@ -161,6 +161,8 @@ def _follow(known: ExportSession, one: ExportSession) -> None:
     if one.sequence.expected >= 0:
         known.sequence = replace(one.sequence, **{name: getattr(known.sequence, name) for name in _COUNTED})
     for key, source in one.sources.items():
+        if source.sequence.expected < 0:  # silent since it was let go
+            continue
         old = known.sources[key].sequence if key in known.sources else Sequence()
         known.sources[key] = replace(source, sequence=replace(source.sequence, **{name: getattr(old, name) for name in _COUNTED}))
     said, before = one.options, known.options
@@ -183,7 +185,7 @@ def _learn(known: ExportSession, one: ExportSession, rules: DecodeRules) -> list
         if (old is None or old.learned_us <= template.learned_us) and known.keep(template, rules):
             due += known.room.take(number)
     there = {w for some in known.room.sets.values() for w in some}
-    for waiting in (w for some in one.room.sets.values() for w in some if w not in there):
+    for waiting in (w for some in one.room.sets.values() for w in some if w.body and w not in there):
         if waiting.template in known.templates:
             due.append(waiting)
         elif not known.room.add(waiting, rules):

@@ -267,13 +267,14 @@ def netflow_decode(
 
 @app.command(
     "netflow",
-    epilog="Examples:  flowlake bench netflow   |   flowlake bench netflow --exporters 2000   |   flowlake bench netflow --burst 10",
+    epilog="Examples:  flowlake bench netflow   |   flowlake bench netflow --exporters 2000   |   flowlake bench netflow --mode direct",
 )
 def netflow(
     rate: Annotated[float, typer.Option("--rate", min=100.0, max=2_000_000.0, help="Records a second, of all exporters.")] = 50_000.0,
     seconds: Seconds = 30.0,
     exporters: Annotated[int, typer.Option("--exporters", min=1, max=60_000, help="So many, each with an address of its own.")] = 20,
     burst: Annotated[float, typer.Option("--burst", min=1.0, max=100.0, help="For ten seconds so many times the rate.")] = 1.0,
+    mode: Annotated[str, typer.Option("--mode", help="kafka: through the stream; direct: the collector alone, into PostgreSQL.")] = "kafka",
     json_file: JsonFile = None,
     conf_file: ConfFile = None,
 ) -> int:
@@ -282,9 +283,16 @@ def netflow(
     Exit code 0 when nothing was lost.
     """
     from ops.bench import netflow as bench
+    from ops.bench import netflowdirect
 
+    if mode not in ("kafka", "direct"):
+        raise ConfigError(f"--mode {mode}: there is no such way to measure", "--mode kafka, or --mode direct")
     settings = _prepare(conf_file, json_file)
     with stoppable():
+        if mode == "direct":
+            alone = netflowdirect.run(settings, rate=rate, seconds=seconds, exporters=exporters, burst=burst, say=_say)
+            _tell(alone, json_file)
+            return int(alone["stored"] != alone["records"])
         result = bench.run(settings, rate=rate, seconds=seconds, exporters=exporters, burst=burst, say=_say)
     _tell(result, json_file)
     return 0 if not result["behind"] and not any(result["given_up"].values()) and not result["lost_by_sequence"] else 1

@@ -91,8 +91,7 @@ class DirectOutlet:
         self._saved, self._save_took = time.monotonic(), 0.0
         collector = FlowCollector(sensor_id, domain or own.domain or sensor_id)
         lookups = Lookups(settings.section(EnrichmentSettings))
-        self._models = DirectModels(settings)
-        self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups, lambda: self._models.value)
+        self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups)
         self.alerts = DirectAlerts(settings)
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
@@ -104,6 +103,7 @@ class DirectOutlet:
         unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
         self._keeper = HotKeeper(settings, [(settings.hot, [EXPORTED_FLOWS_TABLE]), (unarchived, [self._raw])])
         self._keeper.start()
+        self._models = self.decoder.models = DirectModels(settings)
 
     def _load(self) -> None:
         """What is known of exporters since the last time."""

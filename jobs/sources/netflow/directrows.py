@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,15 @@ _LOG = get("netflow.direct")
 _SHOWN = 64
 
 
+class ModelsInForce(Protocol):
+    """Where a batch takes its models from."""
+
+    @property
+    def value(self) -> ModelSet | None:
+        """Those in force; None: there are none."""
+        ...
+
+
 @dataclass
 class DirectDecoder:
     """What one collector knows of its exporters, and what it makes of their datagrams.
@@ -43,7 +53,7 @@ class DirectDecoder:
     settings, collector, lookup
         How datagrams are decoded, by whom, and what is found out about their records.
     models
-        Gives the models in force; without, or where there are none, records are not scored.
+        Without, or where none is in force, records are not scored.
 
     Attributes
     ----------
@@ -62,7 +72,7 @@ class DirectDecoder:
     settings: ExportedFlowSettings
     collector: FlowCollector
     lookup: Lookup
-    models: Callable[[], ModelSet | None] | None = None
+    models: ModelsInForce | None = None
     sessions: ExportSessions = field(default_factory=ExportSessions)
     refused: Counter[str] = field(default_factory=Counter)
     decoded: int = 0
@@ -89,7 +99,7 @@ class DirectDecoder:
         else:
             whose = [np.zeros((one.num_rows, ADDRESS), np.uint8) for one in found]
         rows = [made(marked(one, of), self.collector, self.lookup) for one, of in zip(found, whose, strict=True)]
-        models = self.models() if self.models else None
+        models = self.models.value if self.models else None
         return pa.Table.from_batches(models.score_each(rows) if models else [unscored(one) for one in rows])
 
     def own_again(self, kept: bytes) -> None:

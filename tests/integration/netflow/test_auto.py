@@ -25,6 +25,7 @@ from jobs.sources.netflow.switching import FlowWay
 from schemas.rawflows import CONTENT_EXPORTERS, CONTENT_RAW_FLOWS
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
+from sensors.netflow.settings import ExporterSensorSettings
 from tests.integration.netflow import flowtopic
 from tests.integration.netflow.test_direct import rows
 from tests.unit.flowexport import wire
@@ -42,7 +43,8 @@ def start() -> Iterator[Start]:
         yield start
 
 
-def configured(settings: Callable[..., Settings], database: dict[str, Any], broker: str) -> Settings:
+def configured(settings: Callable[..., Settings], database: dict[str, Any], broker: str = "", **more: Any) -> Settings:
+    """With a broker and its topic, or without one."""
     own: dict[str, Any] = {
         "ports": list(free_ports(1)),
         "mode": "auto",
@@ -50,9 +52,12 @@ def configured(settings: Callable[..., Settings], database: dict[str, Any], brok
         "auto_threshold": _THRESHOLD,
         "auto_window_s": 1,
         "auto_hold_s": 0.3,
+        **more,
     }
-    made = settings(kafka={"bootstrap_servers": broker}, hot=database, netflow_sensor=own, enrichment={"geoip": {"enabled": False}})
-    flowtopic.create(made, 4)
+    kafka = {"bootstrap_servers": broker or "127.0.0.1:1"}
+    made = settings(kafka=kafka, hot=database, netflow_sensor=own, enrichment={"geoip": {"enabled": False}})
+    if broker:
+        flowtopic.create(made, 4)
     return made
 
 
@@ -211,3 +216,38 @@ def test_every_record_is_in_one_place_however_often_it_switches(
     assert set(kinds) == {CONTENT_RAW_FLOWS, CONTENT_EXPORTERS}
     assert lost == 0
     assert all(not account["lost"] for _, account in outlet.direct.decoder.sessions.accounts())
+
+
+def test_without_kafka_all_goes_into_postgresql(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    own = configured(settings, database, auto_threshold=1, auto_window_s=60)
+    maker = DirectMaker(own)
+    sensor = FlowExportSensor(own, "edge", outlet=maker, linger_s=30.0)
+    thread = start(sensor)
+    flows = [wire.v5_record(f"10.2.0.{n}") for n in range(1, 21)]
+    send([wire.v5(flows, n * 20, now=int(time.time())) for n in range(100)], port_of(sensor))
+    assert eventually(lambda: sensor.account().sent == 100, 60)
+    assert maker.auto is not None
+    assert maker.auto.switch.rate > own.section(ExporterSensorSettings).auto_threshold
+    account = thread.end()
+    assert (account.received, account.lost) == (100, 0)
+    assert (maker.auto.way, sum(maker.auto.turns.values())) == (FlowWay.DIRECT, 0)
+    assert rows(own, "SELECT count(*) FROM flow_raw") == [(2000,)]
+
+
+@pytest.mark.timeout(300)
+def test_after_a_restart_it_goes_on_the_way_that_it_was_on(
+    kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings], start: Start
+) -> None:
+    own = configured(settings, database, kafka_server, auto_hold_s=3600)
+    _, thread, outlet, port = running(own, start)
+    with Exporters(port) as exporters:
+        turned(outlet, exporters, FlowWay.KAFKA)
+    thread.end()
+    later, thread, again, port = running(own, start)
+    assert again.way is FlowWay.KAFKA
+    (before,) = rows(own, "SELECT count(*) FROM flow_raw")
+    send([wire.v5([wire.v5_record()], 10**6)], port)
+    assert eventually(lambda: later.account().sent == 1, 60)
+    thread.end()
+    assert rows(own, "SELECT count(*) FROM flow_raw") == [before]
+    assert rows(own, "SELECT way FROM flow_raw_collectors") == [("kafka",)]

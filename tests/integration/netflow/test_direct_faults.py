@@ -138,9 +138,7 @@ def test_a_connection_that_breaks_in_the_commit_costs_and_doubles_nothing(
             cutter.cut = n
         account = running.end()
         assert (account.received, account.lost) == (121, 0)
-    assert rows(
-        own.model_copy(update={"hot": configured(settings, database).hot}), "SELECT count(*), count(DISTINCT flow_id) FROM flow_raw"
-    ) == [(121, 121)]
+    assert rows(configured(settings, database), "SELECT count(*), count(DISTINCT flow_id) FROM flow_raw") == [(121, 121)]
 
 
 #: The command, in a process in which nothing can be imported from these packages.

@@ -124,7 +124,7 @@ def test_every_record_once_in_the_stores_through_a_restart(spark: SparkSession, 
     assert sorted(stored["flow_id"].to_pylist()) == sorted(row["flow_id"] for row in rows)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 def test_it_goes_on_where_a_collector_left_off_decoding(spark: SparkSession, ready: Settings) -> None:
     collector = wire.Collector()
     template = wire.templates9(wire.template(256, wire.PLAIN))

@@ -67,6 +67,17 @@ def test_what_is_handed_over_twice_is_there_once() -> None:
     assert state.encode(other.sessions) == before
 
 
+def test_what_was_let_go_takes_nothing_from_the_other() -> None:
+    one, other = Collector(), Collector()
+    for message in messages():
+        one.feed(message)
+    hand_over(one, other)
+    other.feed(*messages()[:2])
+    before = state.encode(other.sessions)
+    assert hand_over(one, other) == []
+    assert {s.key: s for s in other.sessions.known.values()} == {s.key: s for s in state.decode(before).known.values()}
+
+
 def test_older_knowledge_changes_nothing_but_what_waits_is_decoded() -> None:
     one, other = Collector(), Collector()
     wide = ((*PLAIN, (5, 1)),)
