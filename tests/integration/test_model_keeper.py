@@ -53,7 +53,7 @@ class Bound:
         x = np.arange(40).reshape(20, 2)
         forest = RandomForestClassifier(trees, random_state=1).fit(x, [BENIGN, "SYN_SCAN"] * 10)
         columns = ("flow_duration", "total_fwd_packets")
-        version = register(self.settings, FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), promote=False)
+        version = register(self.settings, FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}))
         if alias:
             self.name(version, alias)
         return version
