@@ -242,6 +242,16 @@ def test_a_server_that_is_not_there() -> None:
     assert "secret" not in str(e.value) + e.value.hint
 
 
+def test_a_training_whose_registry_is_away_says_so_before_the_work() -> None:
+    from jobs.training.train import train
+
+    settings = config.build(scoring=ScoringSettings(tracking_uri="http://127.0.0.1:9"))
+    done: list[str] = []
+    with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9"):
+        train(settings, seeds=(1, 2, 3), seconds=1.0, progress=done.append)
+    assert done == []
+
+
 def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
     """Any scikit-learn classifier, logged with MLflow alone; tags say how to apply it."""
     settings = at(copy)
