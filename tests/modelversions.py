@@ -24,6 +24,7 @@ from jobs.training import heldout
 from jobs.training.labelled import LabelledFlows
 from schemas.packets import FLOWS
 from tests import registries
+from tests.champions import crown
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS
 
@@ -57,7 +58,8 @@ def put(
         files = [card, *([heldout.write(Path(temp), held_out)] if held_out is not None else [])]
         tags = {"data_version": "seed 5", "threshold_rule": "half", "card": card.name}
         training = Training("random records", {"n": len(y)}, {"held_out_recall": 0.5}, files, tags)
-        return register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=promote)
+        version = register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training)
+        return crown(settings, version) if promote else version
 
 
 def local(folder: Path, **sections: object) -> Settings:

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from infra.config import Settings
-from infra.errors import ConfigError, StoreError
+from infra.errors import ConfigError, ModelError, StoreError
 from jobs.runtime import lake
+from jobs.scoring import registry
 from jobs.scoring.matrix import feature_matrix
 from jobs.sinks import labels
 from jobs.training.sampling import even, mixed
@@ -29,6 +30,8 @@ from schemas.records import PREDICTION_FIELDS, RecordType
 REASONS: tuple[str, ...] = ("near-threshold", "disagree", "novel", "tails")
 #: Confidence below and above which the reference takes a model for sure.
 TAILS = (0.05, 0.95)
+#: Novelty score from which a record is novel, where its model cannot be asked.
+NOVEL = 0.5
 #: The most novel records that are put into clusters.
 CLUSTERED = 5_000
 _BATCH = 100_000
@@ -48,7 +51,7 @@ class Choosing:
     margin
         Distance of P(attack) from the threshold that is near.
     novelty
-        Novelty score from which a record is novel.
+        Novelty score from which a record is novel; None: from where the model that has scored it takes it for an unknown attack.
     threshold
         P(attack) from which a record is an attack; None: as the records themselves show, by model version.
     since
@@ -60,7 +63,7 @@ class Choosing:
     reasons: tuple[str, ...] = REASONS
     limit: int = 200
     margin: float = 0.1
-    novelty: float = 0.5
+    novelty: float | None = None
     threshold: float | None = None
     since: datetime | None = None
     seed: int = 7
@@ -78,11 +81,14 @@ class Selected:
         Why each was chosen, in words.
     found
         By reason, how many there were to choose from.
+    notes
+        What could not be asked.
     """
 
     rows: pa.Table
     why: tuple[str, ...]
     found: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -139,10 +145,11 @@ def choose(settings: Settings, record: RecordType, asked: Choosing) -> Selected:
     known = labels.latest(settings, record)
     by_person = [k for k, s in zip(known["record_key"].to_pylist(), known["source"].to_pylist(), strict=True) if not labels.by_machine(s)]
     thresholds = _thresholds(settings, record, asked) if "near-threshold" in asked.reasons else {}
+    novelty = _NoveltyThresholds(settings, record, asked.novelty)
     held = {reason: _Shortlist(CLUSTERED if reason == "novel" else asked.limit, reason == "novel") for reason in asked.reasons}
     for scores in _scores(settings, record, asked):
         scores = scores[~scores["key"].isin(by_person)]
-        for reason, (mask, value) in _reasons(scores, asked, thresholds).items():
+        for reason, (mask, value) in _reasons(scores, asked, thresholds, novelty).items():
             held[reason].add(scores.assign(value=value)[mask])
     found = {reason: sum(one.seen.values()) for reason, one in held.items()}
     share = even(list(found.values()), asked.limit)
@@ -157,7 +164,33 @@ def choose(settings: Settings, record: RecordType, asked: Choosing) -> Selected:
         for key, words in picked_of.items():
             picked.setdefault(key, []).append(words)
     keys = list(picked)[: asked.limit]
-    return Selected(_full(settings, record, keys), tuple("; ".join(picked[key]) for key in keys), found)
+    return Selected(_full(settings, record, keys), tuple("; ".join(picked[key]) for key in keys), found, tuple(novelty.notes))
+
+
+class _NoveltyThresholds:
+    """Novelty scores from which records are novel, by the version that has scored them: what the versions say, unless one is given."""
+
+    def __init__(self, settings: Settings, record: RecordType, given: float | None) -> None:
+        self._settings, self._record, self._given = settings, record, given
+        self._of: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def of(self, versions: pd.Series) -> npt.NDArray[np.float64]:
+        """float64[n]; NaN: its version looks for no unknown attacks."""
+        if self._given is not None:
+            return np.full(len(versions), self._given)
+        for version in versions.dropna().unique().tolist():
+            if version not in self._of:
+                self._of[version] = self._ask(version)
+        return versions.map(self._of).to_numpy(float)
+
+    def _ask(self, version: str) -> float:
+        try:
+            model = registry.load_version(self._settings, self._record, version)
+        except ModelError as e:  # what it has scored is in the lake all the same
+            self.notes.append(f"model {version} cannot be asked from which novelty score on a record is novel, {NOVEL} it is: {e}")
+            return NOVEL
+        return np.nan if model.novelty is None else model.novelty.threshold
 
 
 def _largest(found: dict[str, int]) -> str:
@@ -173,12 +206,13 @@ def _said(reason: str, value: float) -> str:
 
 
 def _reasons(
-    scores: pd.DataFrame, asked: Choosing, thresholds: dict[str, float]
+    scores: pd.DataFrame, asked: Choosing, thresholds: dict[str, float], novel: _NoveltyThresholds
 ) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]]:
     """By reason, which rows it holds for, and the value that says how much."""
     p = scores["confidence_score"].to_numpy(float)
     novelty = scores["novelty_score"].to_numpy(float)
     other = scores["challenger_label"].to_numpy(float)
+    least = novel.of(scores["model_version"].where(~np.isnan(novelty))) if "novel" in asked.reasons else np.full(len(scores), np.nan)
     away = p - scores["model_version"].map(thresholds).to_numpy(float)
     with np.errstate(invalid="ignore"):
         all_of = {
@@ -186,7 +220,7 @@ def _reasons(
             "disagree": (
                 ~np.isnan(other) & (other != scores["predicted_label"].to_numpy(float)), scores["challenger_score"].to_numpy(float)
             ),
-            "novel": (novelty >= asked.novelty, novelty),
+            "novel": (novelty >= least, novelty),
             "tails": ((p < TAILS[0]) | (p > TAILS[1]), p),
         }  # fmt: skip
     return {reason: all_of[reason] for reason in asked.reasons}

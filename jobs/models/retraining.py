@@ -163,7 +163,6 @@ def _train(about: _Workplace) -> dict[str, Any]:
                 **_data(about.run, about.record),
                 choices=Choices(family=rules.family, max_fpr=rules.max_fpr),
                 ways=rules.splits,
-                aside=True,
                 progress=about.progress,
             )
         found = _trained(about)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.config import Settings
 from infra.errors import ModelError
-from jobs.scoring import aliases, artefact, loading, tracking
+from jobs.scoring import artefact, loading, tracking
 from jobs.scoring.calibration import Calibration
 from jobs.scoring.model import ScoringModel, Usual
 from jobs.scoring.names import features_of, model_name
@@ -118,14 +118,13 @@ def register(
     columns: Sequence[str],
     threshold: float,
     training: Training,
-    promote: bool,
     usual: Mapping[str, Usual] | None = None,
     attack_types: Mapping[str, str] | None = None,
     calibration: Calibration | None = None,
     novelty: Novelty | None = None,
     typer: Typer | None = None,
 ) -> str:
-    """Log a fitted classifier and register it as a new version; with ``promote`` it becomes the champion.
+    """Log a fitted classifier and register it as a new version. It waits: nothing is scored by it yet.
 
     ``usual``, ``attack_types``, ``calibration`` and ``novelty`` are those of :class:`jobs.scoring.model.ScoringModel`, ``typer`` is that
     of its ``from_estimator``.
@@ -176,12 +175,7 @@ def register(
             "artifact_path": f"{run_id}/artifacts/{_ARTIFACT}",
         }
         source = f"{run.info.artifact_uri}/{_ARTIFACT}"
-        version = str(client.create_model_version(name, source, run_id=run_id, tags=tags, description=training.data).version)
-        if promote:
-            alias = settings.scoring.alias
-            before = aliases.holder(client, settings, record, alias)
-            aliases.change(client, settings, record, aliases.AliasChange("promote", alias, before, version, why="registered as such"))
-    return version
+        return str(client.create_model_version(name, source, run_id=run_id, tags=tags, description=training.data).version)
 
 
 def _log(client: MlflowClient, run_id: str, training: Training) -> None:
@@ -206,15 +200,6 @@ def load_champion(settings: Settings, record: RecordType) -> ScoringModel:
         The registry cannot be reached, or the artefact is damaged or unusable.
     """
     return _load(settings, record, lambda client: tracking.by_alias(client, settings, record, settings.scoring.alias))
-
-
-def none_works(settings: Settings, record: RecordType) -> bool:
-    """Whether a record type has no champion that this program can score with."""
-    try:
-        load_champion(settings, record)
-    except (ModelMissingError, ModelVersionError):
-        return True
-    return False
 
 
 def load_version(settings: Settings, record: RecordType, version: str) -> ScoringModel:

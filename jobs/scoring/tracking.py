@@ -163,7 +163,7 @@ def by_alias(client: MlflowClient, settings: Settings, record: RecordType, alias
     name = model_name(settings, record)
     found = _if_there(client.get_model_version_by_alias, name, alias)
     if found is None:
-        raise ModelMissingError(f"model registry {shown(settings)}: no model {name!r} with alias {alias!r}")
+        raise ModelMissingError(f"model registry {shown(settings)}: no version of model {name!r} is {alias} yet")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.evaluation import account
 from jobs.evaluation.intervals import Interval
 from jobs.evaluation.operating import false_alarms_per_hour, precision_at
+from jobs.models.newcomer import Settled
 from jobs.training.evaluate import Quality
 from jobs.training.train import TrainingReport
 
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def plain(report: TrainingReport) -> dict[str, Any]:
+def plain(report: TrainingReport, settled: Settled) -> dict[str, Any]:
     """The report as JSON values; undefined numbers are null."""
     return {
         "version": report.version,
-        "promoted": report.promoted,
-        "why": report.why,
+        **settled.plain(),
+        "beside": report.beside,
         "threshold": report.model.threshold,
         "feature_version": report.model.feature_version,
         "columns": list(report.model.columns),
@@ -36,7 +37,7 @@ def plain(report: TrainingReport) -> dict[str, Any]:
     }
 
 
-def show(report: TrainingReport, console: Console) -> None:
+def show(report: TrainingReport, settled: Settled, console: Console) -> None:
     """Print tables of the report."""
     console.print(_quality(report))
     console.print(_classes(report))
@@ -60,9 +61,10 @@ def show(report: TrainingReport, console: Console) -> None:
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
     console.print(f"Data: {report.data_version}", soft_wrap=True)
-    state = "champion" if report.promoted else "it waits"
-    console.print(f"Version: {report.version or '-'} ({state}: {report.why}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
-    if report.version and not report.promoted:
+    if report.beside:
+        console.print(f"Beside: {report.beside}", soft_wrap=True, markup=False)
+    console.print(f"Version: {report.version or '-'} ({settled.state()}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
+    if report.version and not settled.promoted:
         version = report.version
         console.print(
             f"Next: flowlake models compare champion {version}; flowlake models promote {version} puts it in force, if it passes the gates",

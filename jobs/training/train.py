@@ -20,10 +20,9 @@ from jobs.evaluation.card import CardFacts, card
 from jobs.evaluation.leaks import Treatment
 from jobs.evaluation.splits import Fold, Way
 from jobs.metering.settings import MeterSettings
-from jobs.scoring import aliases, registry, tracking
-from jobs.scoring.aliases import AliasChange
+from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
-from jobs.training import heldout
+from jobs.training import heldout, registering
 from jobs.training.evaluate import ClassQuality, Confusion, Quality, evaluate
 from jobs.training.files import CARD, write_files
 from jobs.training.fit import Choices, Fitted, fit
@@ -66,10 +65,8 @@ class TrainingReport:
         The model card, a page of HTML.
     version
         Registry version; None when not registered.
-    promoted
-        Whether it became the champion.
-    why
-        Reason for promoting it or not.
+    beside
+        How the champion does on the same held-out records; "" where there is none that can be used.
     notes
         What was dropped or left out.
     data_version
@@ -83,8 +80,7 @@ class TrainingReport:
     importance: list[tuple[str, float]]
     card: str
     version: str | None
-    promoted: bool
-    why: str
+    beside: str
     notes: tuple[str, ...]
     data_version: str
     seconds: float
@@ -131,11 +127,9 @@ def train(
     ways: Sequence[Way] = splits.WAYS,
     duplicates: Treatment = "drop",
     register: bool = True,
-    promote: bool = False,
-    aside: bool = False,
     progress: Progress = lambda line: None,
 ) -> TrainingReport:
-    """Train a model on generated traffic, or on labelled records, judge it on flows held out and register it.
+    """Train a model on generated traffic, or on labelled records, judge it on flows held out and register it, as a version that waits.
 
     Parameters
     ----------
@@ -161,11 +155,6 @@ def train(
         (``drop``), kept, or the training refused (``refuse``) where they are more than 1 %.
     register
         Log to MLflow and register a version.
-    promote
-        Make it the champion whatever there is; otherwise only where there is none that can be used. One that scores is replaced by
-        :func:`jobs.models.promotion.promote`, through the gates.
-    aside
-        Register it, and leave it to somebody else what becomes of it.
     progress
         Told what is being done, one line at a time.
 
@@ -192,20 +181,18 @@ def train(
     page = card(
         fitted.model, evaluation, importance, CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
     )
-    version, promoted, why = None, False, "not registered"
+    version, beside = None, ""
     if register:
-        verdict = _verdict(settings, data, base, evaluation, promote=promote, aside=aside)
+        beside = _beside(settings, data, base, evaluation)
         progress("registering")
         version = _registered(settings, data, choices, fitted, base, evaluation, page)
-        promoted, why = _in_force(settings, data.record, version, verdict)
     return TrainingReport(
         model=fitted.model,
         evaluation=evaluation,
         importance=importance,
         card=page,
         version=version,
-        promoted=promoted,
-        why=why,
+        beside=beside,
         notes=(*notes, *evaluation.notes),
         data_version=data.version,
         seconds=time.monotonic() - begin,
@@ -221,44 +208,14 @@ def _registered(settings: Settings, data: _Data, choices: Choices, fitted: Fitte
         files.append(reference.write_profile(Path(temp), model, data.flows.where(base.train)))
         if data.sourced is not None:
             files.append(data.sourced.write(Path(temp)))
-        return registry.register(
-            settings,
-            data.record,
-            fitted.estimator,
-            columns=model.columns,
-            threshold=model.threshold,
-            training=registry.Training(
-                data=data.source,
-                params={**vars(choices), **facts},
-                metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
-                files=files,
-                tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
-            ),
-            promote=False,
-            usual=model.usual,
-            attack_types=model.attack_types,
-            calibration=model.calibration,
-            novelty=model.novelty,
-            typer=fitted.typer,
+        training = registry.Training(
+            data=data.source,
+            params={**vars(choices), **facts},
+            metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
+            files=files,
+            tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
         )
-
-
-def ensure_champion(settings: Settings, progress: Progress = lambda line: None) -> ScoringModel:
-    """The champion; trained first, on generated traffic, where there is none or it is of another feature-schema version.
-
-    Raises
-    ------
-    ModelError
-        The registry cannot be reached, or holds a champion that cannot be used for another reason: that is for a person to decide.
-    """
-    try:
-        return registry.load_champion(settings, FLOWS)
-    except registry.ModelMissingError:
-        progress("the first model: takes a minute or more")
-    except registry.ModelVersionError as e:
-        progress(f"{e}: training one")
-    train(settings, choices=GENERATED, ways=(), promote=True, progress=progress)  # a first start does not wait for further trainings
-    return registry.load_champion(settings, FLOWS)
+        return registering.register(settings, data.record, fitted, training)
 
 
 def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progress: Progress) -> _Data:
@@ -331,49 +288,17 @@ def _command(data: _Data, choices: Choices) -> str:
     return shlex.join([*data.command, *given, "--novelty-fpr", f"{choices.novelty_fpr:g}"])
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    """Whether a new model is put in the place of ``before`` (None: of nothing), and why."""
-
-    promote: bool
-    why: str
-    before: str | None = None
-
-
-def _verdict(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation, *, promote: bool, aside: bool) -> _Verdict:
-    """A new model may score at once where none can; else it is told how the champion does on the same held-out records."""
-    if aside:
-        return _Verdict(False, "registered alone")
-    before = aliases.version_of(settings, data.record, settings.scoring.alias)
-    if promote:
-        return _Verdict(True, "asked for", before)
+def _beside(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation) -> str:
+    """How the champion does on the same held-out records; "" where none can be asked."""
     try:
         champion = registry.load_champion(settings, data.record)
-    except registry.ModelMissingError:
-        return _Verdict(True, "the first one", before)
-    except registry.ModelVersionError as e:
-        return _Verdict(True, f"the champion cannot be used: {e}", before)
-    except ModelError as e:  # damaged, or its files are gone: perhaps they come back
-        return _Verdict(False, f"the champion cannot be used: {e}")
+    except ModelError:  # what is the matter with it is told by whoever promotes
+        return ""
     test = data.flows.where(base.test)
     if not set(champion.reads) <= set(test.columns):
-        return _Verdict(False, f"champion {champion.version} stays: it reads columns that these records lack")
+        return f"champion {champion.version} reads columns that these records lack"
     now, was = next(iter(evaluation.parts.values())).quality, evaluate(champion, test)[0]
-    said = f"F1 {now.f1:.4f} on the held-out records; champion {champion.version}, which stays, has {was.f1:.4f}"
-    return _Verdict(False, said)
-
-
-def _in_force(settings: Settings, record: RecordType, version: str, verdict: _Verdict) -> tuple[bool, str]:
-    """Make a version the champion where that was the verdict, and nobody has changed the champion since."""
-    if not verdict.promote:
-        return False, verdict.why
-    change = AliasChange("promote", settings.scoring.alias, verdict.before, version, why="registered as such")
-    try:
-        with tracking.opened(settings, create=False) as client:
-            aliases.change(client, settings, record, change)
-    except aliases.PromotionConflictError as e:
-        return False, str(e)
-    return True, verdict.why
+    return f"F1 {now.f1:.4f} on the held-out records, champion {champion.version} has {was.f1:.4f}"
 
 
 def _spell(seeds: Sequence[int]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +11,14 @@ import numpy.typing as npt
 from infra.config import Settings
 from infra.errors import ConfigError
 from jobs.metering.settings import MeterSettings
-from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
-from jobs.training import heldout
+from jobs.training import registering
 from jobs.training.alarms import Who, allowed, must_lie_below
 from jobs.training.evaluate import Quality, evaluate
 from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.threshold import between
 from jobs.training.waiting import signs_of_life
 from jobs.training.windowruns import LabelledWindows, WindowRun, joined, window_run
-from jobs.watching import reference
 from schemas.records import RecordType
 from sensors.generate import preset
 
@@ -123,7 +119,6 @@ def train_size(
     seed: int = 7,
     alarms_per_day: float | None = None,
     settings: Settings | None = None,
-    promote: bool = False,
     progress: Progress = print,
 ) -> SizeModel:
     """Fit the model of one size; the same runs and seed give the same model.
@@ -143,8 +138,6 @@ def train_size(
         for gives none at all on them.
     settings
         Of the registry that it is registered in; None: in none.
-    promote
-        Make it the champion of its record type there.
     progress
         Told what is being done.
 
@@ -175,7 +168,13 @@ def train_size(
     made = SizeModel(size, fitted, quality, below, None)
     if settings is None:
         return made
-    return replace(made, version=_registered(settings, record, made, train, validation, seed=seed, promote=promote))
+    version = registering.register_generated(
+        settings, record, fitted, quality,
+        data=f"windows of {size} s of generated traffic, presets slow and quiet",
+        fitting=train.flows, validating=validation.flows, seed=seed,
+        tags={"threshold_rule": note, "data_version": f"generated:hours:{','.join(np.unique(train.flows.group).tolist())}"},
+    )  # fmt: skip
+    return replace(made, version=version)
 
 
 def scored(model: ScoringModel, windows: LabelledWindows) -> tuple[npt.NDArray[np.float64], list[Who]]:
@@ -197,42 +196,3 @@ def _part(runs: Sequence[WindowRun], size: int, seed: int) -> LabelledWindows:
     keep = found.flows.attack.copy()
     keep[np.random.default_rng(seed).choice(benign, _MOST_BENIGN, replace=False)] = True
     return found.where(keep)
-
-
-def _registered(
-    settings: Settings,
-    record: RecordType,
-    made: SizeModel,
-    train: LabelledWindows,
-    validation: LabelledWindows,
-    *,
-    seed: int,
-    promote: bool,
-) -> str:
-    """Register a model with what it is judged and watched by; its version."""
-    fitted, model = made.fitted, made.fitted.model
-    seeds = ",".join(np.unique(train.flows.group).tolist())
-    with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-        return registry.register(
-            settings,
-            record,
-            fitted.estimator,
-            columns=model.columns,
-            threshold=model.threshold,
-            training=registry.Training(
-                data=f"windows of {made.size} s of generated traffic, presets slow and quiet",
-                params={"family": fitted.family, "threshold": model.threshold, "columns": ",".join(model.columns), "seed": seed},
-                metrics=made.quality.metrics("validation"),
-                files=[
-                    heldout.write(Path(temp), validation.flows, seed=seed),
-                    reference.write_profile(Path(temp), model, train.flows),
-                ],
-                tags={"threshold_rule": fitted.notes[-1], "data_version": f"generated:hours:{seeds}"},
-            ),
-            promote=promote,
-            usual=model.usual,
-            attack_types=model.attack_types,
-            calibration=model.calibration,
-            novelty=model.novelty,
-            typer=fitted.typer,
-        )

@@ -71,9 +71,10 @@ def run(
     ModelError
         The registry cannot be reached, or has no such version.
     """
+    from jobs.models.newcomer import ensure_champion
     from jobs.scoring import registry
     from jobs.training.generated import generated_flows
-    from jobs.training.train import SECONDS, SEEDS, ensure_champion
+    from jobs.training.train import SECONDS, SEEDS
     from ops.bench import families
 
     if not seeds or len(set(seeds)) < len(seeds):

@@ -48,8 +48,8 @@ def run(settings: Settings, *, flows: int, with_peer: bool = True, say: Callable
     dict
         See :func:`compare`; the machine.
     """
+    from jobs.models.newcomer import ensure_champion
     from jobs.training.generated import generated_flows
-    from jobs.training.train import ensure_champion
 
     facts = machine()
     champion = ensure_champion(settings, say)

@@ -44,7 +44,16 @@ def export(
     tails: Annotated[bool, typer.Option("--tails", help="Where the model is sure: P(attack) below 0.05 or above 0.95.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Records in all.")] = 200,
     margin: Annotated[float, typer.Option("--margin", min=0.0, max=1.0, help="How far from the threshold is near.")] = 0.1,
-    novelty: Annotated[float, typer.Option("--novelty", min=0.0, max=1.0, help="Novelty score from which a record is novel.")] = 0.5,
+    novelty: Annotated[
+        float | None,
+        typer.Option(
+            "--novelty",
+            min=0.0,
+            max=1.0,
+            help="Novelty score from which a record is novel; default: as its model says.",
+            show_default=False,
+        ),
+    ] = None,
     since: Annotated[str, typer.Option("--since", help="Leave out records before this day or time (UTC).")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice: the same seed chooses the same.")] = 7,
     record: RecordName = "",
@@ -66,6 +75,8 @@ def export(
     asked = choose.Choosing(reasons, limit, margin, novelty, since=_time(since), seed=seed)
     chosen = choose.choose(settings, kind, asked)
     files.write(file, chosen, kind)
+    for note in chosen.notes:
+        print(printable(note), file=sys.stderr)
     if as_json:
         print(json.dumps({"file": str(file), "rows": chosen.rows.num_rows, "found": chosen.found}))
         return

@@ -26,8 +26,8 @@ def main(state: Path) -> None:
     """
     settings = config.load()
     log.setup(settings.log)
+    from jobs.models.newcomer import ensure_champion
     from jobs.sources.packets import warm
-    from jobs.training.train import ensure_champion
 
     trained = False
 

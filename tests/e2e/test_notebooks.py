@@ -21,6 +21,7 @@ from jobs.training.labelled import LabelledFlows
 from jobs.watching import reference
 from schemas.packets import FLOWS
 from tests import cookbookdata, registries
+from tests.champions import crown
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -44,9 +45,8 @@ def champion(trained: tuple[Fitted, LabelledFlows], settings: Callable[..., Sett
     fitted, flows = trained
     model = fitted.model
     about = Training("a test", {}, {}, [reference.write_profile(tmp_path, model, flows)])
-    register(
-        made, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=about, promote=True, usual=model.usual
-    )
+    version = register(made, FLOWS, fitted.estimator, columns=model.columns, threshold=model.threshold, training=about, usual=model.usual)
+    crown(made, version)
     return made
 
 

@@ -24,6 +24,7 @@ from sensors.generate.scenario import Scenario
 from sensors.packets.pcapwriter import PcapWriter
 from sensors.packets.publisher import PacketPublisher
 from sensors.packets.replay import chunks
+from tests.champions import crown
 from tests.e2e.standalone import Cluster, bare_python, environment, submit
 
 pytestmark = pytest.mark.e2e
@@ -125,8 +126,9 @@ def test_meter_stream_on_the_cluster_closes_the_flows_of_the_batch_meter(
 def register_model(settings: Settings) -> None:
     """A model that fits the feature table; what it says does not matter here."""
     tree = DecisionTreeClassifier(max_depth=1).fit([[0.0], [1.0]], ["BENIGN", "PortScan"])
-    registry.register(
-        settings, FLOWS, tree, columns=["flow_duration"], threshold=0.5, training=registry.Training("nothing", {}, {}), promote=True
+    crown(
+        settings,
+        registry.register(settings, FLOWS, tree, columns=["flow_duration"], threshold=0.5, training=registry.Training("nothing", {}, {})),
     )
 
 

@@ -28,7 +28,7 @@ def test_the_version_of_the_data_is_kept_with_the_model(settings: Callable[..., 
     columns = {name: rng.random(300) + (label == "SYN_SCAN") for name in CANDIDATES}
     pq.write_table(pa.table({**columns, "label": label}), tmp_path / "a.parquet")
     made = settings(scoring={"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"})
-    report = train(made, wanted=TrainingData(records=(str(tmp_path / "a.parquet"),)), promote=True)
+    report = train(made, wanted=TrainingData(records=(str(tmp_path / "a.parquet"),)))
     assert report.data_version.startswith("sha256:")
     client = MlflowClient(registry.tracking_uri(made), registry.tracking_uri(made))
     version = client.get_model_version("flowlake-flows", str(report.version))

@@ -26,6 +26,7 @@ from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training
 from jobs.scoring.typed import Typer
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
+from tests.champions import crown
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
 
@@ -39,8 +40,9 @@ def at(folder: Path, **changes: str) -> Settings:
 
 
 def put(settings: Settings, promote: bool = True, **changes: object) -> str:
-    arguments = {"columns": COLUMNS, "threshold": 0.375, "training": TRAINING, "promote": promote} | changes
-    return register(settings, FLOWS, fitted(), **arguments)  # type: ignore[arg-type]
+    arguments = {"columns": COLUMNS, "threshold": 0.375, "training": TRAINING} | changes
+    version = register(settings, FLOWS, fitted(), **arguments)  # type: ignore[arg-type]
+    return crown(settings, version) if promote else version
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_what_tells_attacks_apart_comes_back(copy: Path) -> None:
     typer = Typer.from_sklearn(RandomForestClassifier(4, random_state=1).fit(x[attacks], y[attacks]), y[attacks].tolist())
     votes = [("a", HistGradientBoostingClassifier(max_iter=4)), ("b", ExtraTreesClassifier(4, random_state=0))]
     blend = VotingClassifier(votes, voting="soft").fit(x, np.where(attacks, "ATTACK", "BENIGN"))
-    version = register(at(copy), FLOWS, blend, columns=COLUMNS, threshold=0.375, training=TRAINING, promote=True, typer=typer)
+    version = crown(at(copy), register(at(copy), FLOWS, blend, columns=COLUMNS, threshold=0.375, training=TRAINING, typer=typer))
     loaded = load_champion(at(copy), FLOWS)
     assert (loaded.version, loaded.classes) == (version, ("BENIGN", "SYN_SCAN", "UDP_FLOOD"))
     p = loaded.predict(x)
@@ -184,9 +186,9 @@ def test_no_registry_and_none_is_made_by_looking(tmp_path: Path) -> None:
 
 
 def test_no_champion(copy: Path) -> None:
-    with pytest.raises(ModelMissingError, match="no model 'flowlake-flows' with alias 'canary'"):
+    with pytest.raises(ModelMissingError, match="no version of model 'flowlake-flows' is canary yet"):
         load_champion(at(copy, alias="canary"), FLOWS)
-    with pytest.raises(ModelMissingError, match="no model 'other'"):
+    with pytest.raises(ModelMissingError, match="no version of model 'other'"):
         load_champion(at(copy, model_name="other"), FLOWS)
 
 
@@ -240,6 +242,16 @@ def test_a_server_that_is_not_there() -> None:
     assert "secret" not in str(e.value) + e.value.hint
 
 
+def test_a_training_whose_registry_is_away_says_so_before_the_work() -> None:
+    from jobs.training.train import train
+
+    settings = config.build(scoring=ScoringSettings(tracking_uri="http://127.0.0.1:9"))
+    done: list[str] = []
+    with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9"):
+        train(settings, seeds=(1, 2, 3), seconds=1.0, progress=done.append)
+    assert done == []
+
+
 def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
     """Any scikit-learn classifier, logged with MLflow alone; tags say how to apply it."""
     settings = at(copy)
@@ -268,15 +280,19 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
 
 
 def test_training_registers_a_first_model_scores_and_a_champion_stays(tmp_path: Path) -> None:
-    from jobs.training.train import GENERATED, ensure_champion, train
+    from jobs.models.newcomer import Settled, ensure_champion, settle
+    from jobs.models.request import Request
+    from jobs.training.train import GENERATED, train
 
     settings = at(tmp_path)
     small = {"seeds": (1, 2, 3), "seconds": 6.0, "ways": (), "choices": replace(GENERATED, family="forest")}
     first = train(settings, **small)  # type: ignore[arg-type]
-    assert (first.version, first.promoted) == ("1", True)
+    assert (first.version, first.beside) == ("1", "")
+    assert settle(settings, FLOWS, "1", Request()) == Settled(True, "the first one")
     second = train(settings, **small)  # type: ignore[arg-type]
-    assert (first.why, second.version, second.promoted) == ("the first one", "2", False)
-    assert "champion 1, which stays, has" in second.why
+    assert second.version == "2"
+    assert "on the held-out records, champion 1 has" in second.beside
+    assert settle(settings, FLOWS, "2", Request()) == Settled(False, "champion 1 stays")
     assert second.model.threshold == first.model.threshold
     assert second.quality == first.quality
     assert ensure_champion(settings).version == "1"

@@ -60,9 +60,7 @@ def put(settings: Settings, estimator: Any, alias: str = "", record: Any = FLOWS
     fitted = estimator.fit(x, np.where(np.arange(3000) % 2, "SYN_SCAN", BENIGN))
     if isinstance(fitted, LogisticRegression):
         fitted.coef_[:] = np.nan
-    version = register(
-        registries.begin(settings), record, fitted, columns=COLUMNS, threshold=0.5, training=Training("a test", {}, {}), promote=False
-    )
+    version = register(registries.begin(settings), record, fitted, columns=COLUMNS, threshold=0.5, training=Training("a test", {}, {}))
     if alias:
         name(settings, version, alias)
     return version

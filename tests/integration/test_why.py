@@ -22,6 +22,7 @@ from schemas.packets import FLOWS
 from schemas.records import HEADER_RECORD_VERSION, RecordType
 from schemas.wire import Header
 from tests import registries
+from tests.champions import crown
 from tests.integration.sinkbench import run
 from tests.randomrecords import random_records
 from tests.sinksdata import kafka_rows, value
@@ -66,12 +67,12 @@ def put(settings: Settings, record: RecordType) -> None:
     """A champion, of flows or of readings."""
     about = Training("a test", {}, {})
     if record is FLOWS:
-        register(registries.begin(settings), FLOWS, fitted(), columns=COLUMNS, threshold=0.5, training=about, promote=True, usual=USUAL)
+        crown(settings, register(registries.begin(settings), FLOWS, fitted(), columns=COLUMNS, threshold=0.5, training=about, usual=USUAL))
         return
     columns = ("zscore", "repeats")
     x = feature_matrix(readings(500, 0), columns)
     forest = RandomForestClassifier(9, max_depth=5, random_state=0).fit(x, np.where(x[:, 1] > 50, "STUCK", "BENIGN"))
-    register(settings, READING, forest, columns=columns, threshold=0.5, training=about, promote=True)
+    crown(settings, register(settings, READING, forest, columns=columns, threshold=0.5, training=about), READING)
 
 
 def give(sink: AlertSink, rows: pa.RecordBatch | pa.Table) -> AppliedEvidence:

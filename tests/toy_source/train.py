@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
+from jobs.models.newcomer import settle
+from jobs.models.request import Request
 from jobs.scoring.explain import usual_values
 from jobs.scoring.registry import Training, register
 
@@ -36,7 +38,7 @@ def made_up(devices: int, readings: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def train(settings: Settings, seed: int = 1) -> tuple[str, float]:
-    """Train, register as champion; version and share of right labels among readings not trained on.
+    """Train and register, as champion where there is none; version and share of right labels among readings not trained on.
 
     Raises
     ------
@@ -51,4 +53,6 @@ def train(settings: Settings, seed: int = 1) -> tuple[str, float]:
     right = float((forest.predict(other_x[:, at]) == other_y).mean())
     about = Training(f"{len(y)} readings made up with seed {seed}", {"seed": seed}, {"accuracy": right})
     usual = usual_values(x[y == "BENIGN"][:, at], columns)
-    return register(settings, READING, forest, columns=columns, threshold=0.5, training=about, promote=True, usual=usual), right
+    version = register(settings, READING, forest, columns=columns, threshold=0.5, training=about, usual=usual)
+    settle(settings, READING, version, Request())
+    return version, right

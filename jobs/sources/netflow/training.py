@@ -22,16 +22,14 @@ from jobs.flowexport import decoder
 from jobs.flowexport.datagrams import DatagramBatch, address16
 from jobs.flowexport.recordtable import FlowCollector, numbers, records
 from jobs.flowexport.session import ExportSessions
-from jobs.scoring import registry
 from jobs.scoring.matrix import feature_matrix
 from jobs.sources.netflow.exporting import ExportJob, ExportKind, ExportOptions
 from jobs.sources.netflow.lookups import Lookups
-from jobs.training import heldout
+from jobs.training import registering
 from jobs.training.evaluate import Quality, evaluate
 from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.labelled import LabelledFlows, concat
 from jobs.training.truth import Truth
-from jobs.watching import reference
 from schemas.exportedflows import EXPORTED_FLOWS, FEATURES
 from schemas.labels import BENIGN
 from sensors.packets.files import find_captures
@@ -159,7 +157,6 @@ def train(
     seed: int = 7,
     max_fpr: float = 0.001,
     register: bool,
-    promote: bool,
     progress: Progress,
 ) -> ExportModel:
     """Generate, export, fit, judge; the same seeds give the same model.
@@ -182,31 +179,9 @@ def train(
     made = ExportModel(fitted, quality, None)
     if not register:
         return made
-    return ExportModel(fitted, quality, _registered(settings, made, fitting, validating, seed=seed, promote=promote))
-
-
-def _registered(
-    settings: Settings, made: ExportModel, fitting: LabelledFlows, validating: LabelledFlows, *, seed: int, promote: bool
-) -> str:
-    fitted, model = made.fitted, made.fitted.model
-    with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
-        return registry.register(
-            settings,
-            EXPORTED_FLOWS,
-            fitted.estimator,
-            columns=model.columns,
-            threshold=model.threshold,
-            training=registry.Training(
-                data="exported flows of generated traffic, preset train",
-                params={"family": fitted.family, "threshold": model.threshold, "columns": ",".join(model.columns), "seed": seed},
-                metrics=made.quality.metrics("validation"),
-                files=[heldout.write(Path(temp), validating, seed=seed), reference.write_profile(Path(temp), model, fitting)],
-                tags={"data_version": f"generated:export:{','.join(np.unique(fitting.group).tolist())}"},
-            ),
-            promote=promote,
-            usual=model.usual,
-            attack_types=model.attack_types,
-            calibration=model.calibration,
-            novelty=model.novelty,
-            typer=fitted.typer,
-        )
+    version = registering.register_generated(
+        settings, EXPORTED_FLOWS, fitted, quality,
+        data="exported flows of generated traffic, preset train", fitting=fitting, validating=validating, seed=seed,
+        tags={"data_version": f"generated:export:{','.join(np.unique(fitting.group).tolist())}"},
+    )  # fmt: skip
+    return ExportModel(fitted, quality, version)

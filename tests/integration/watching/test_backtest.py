@@ -25,6 +25,7 @@ from ops.cli import main
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
 from tests import registries
+from tests.champions import crown
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, fitted, labels_of
 
@@ -48,7 +49,8 @@ def models(made: Settings) -> tuple[ScoringModel, ScoringModel]:
     """What has scored the lake, and what is to be tried: a single tree."""
     training = registry.Training("a test", {}, {})
     for how in ({}, {"n_estimators": 1, "max_depth": 12, "random_state": 8}):
-        registry.register(registries.begin(made), FLOWS, fitted(**how), columns=COLUMNS, threshold=0.5, training=training, promote=not how)
+        registry.register(registries.begin(made), FLOWS, fitted(**how), columns=COLUMNS, threshold=0.5, training=training)
+    crown(made, "1")
     return registry.load_version(made, FLOWS, "1"), registry.load_version(made, FLOWS, "2")
 
 

@@ -29,6 +29,7 @@ from ops.cli import main
 from schemas.labels import BENIGN
 from schemas.packets import FLOWS
 from tests import registries, watchingdata
+from tests.champions import crown
 from tests.watchingdata import T0
 
 pytestmark = pytest.mark.integration
@@ -64,7 +65,7 @@ def registered(settings: Settings, *, profile: bool) -> ScoringModel:
     folder.mkdir()
     files = [reference.write_profile(folder, model, LabelledFlows(x, COLUMNS, y, group, np.ones(len(y), bool)))] if profile else []
     training = registry.Training("a test", {}, {}, files)
-    registry.register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training, promote=True)
+    crown(settings, registry.register(registries.begin(settings), FLOWS, forest, columns=COLUMNS, threshold=0.5, training=training))
     return registry.load_champion(settings, FLOWS)
 
 

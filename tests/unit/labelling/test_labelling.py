@@ -16,15 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import write_deltalake
+from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, StoreError
 from jobs.labelling import files
 from jobs.labelling.choose import Choosing, Selected, choose
+from jobs.scoring.novelty import Novelty, Tails
+from jobs.scoring.registry import Training, register
 from jobs.sinks import labels
 from ops.cli.main import main
 from schemas.features import FEATURE_NAMES
 from schemas.packets import FLOWS
+from tests import registries
 from tests.toy_source.records import READING
 from tests.unit.training.test_lake import records, say
 
@@ -103,6 +107,29 @@ def test_novel_records_are_a_few_of_each_cluster(made: Settings) -> None:
     assert len(chosen.rows) == 3
     assert all(n % 40 == 7 for n in number(chosen))
     assert sum(int(why.rsplit(" ", 2)[1]) for why in chosen.why) == 10, "together they stand for all"
+
+
+@pytest.mark.slow
+def test_a_record_is_novel_where_its_model_says_so(made: Settings) -> None:
+    """Two versions: one that looks for unknown attacks, one that does not; a third that nobody knows any more."""
+    rows = scored()
+    novelty, versions = np.full(N, 0.2), np.full(N, "1")
+    novelty[:40], novelty[40:60], novelty[60:90], novelty[100:120] = 0.3, 0.24, 0.9, 0.6
+    versions[60:90], versions[100:200] = "2", "9"
+    for name, values in (("novelty_score", novelty), ("model_version", versions)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(values))
+    write_deltalake(made.lake.path, rows, mode="overwrite", schema_mode="overwrite")
+    begun, columns = registries.begin(made), ("flow_duration", "total_fwd_packets")
+    x = np.arange(40, dtype=np.float32).reshape(20, 2)
+    forest = RandomForestClassifier(3, random_state=1).fit(x, ["BENIGN", "SYN_SCAN"] * 10)
+    for detector in (Novelty(Tails.fit(x), columns, 0.25), None):
+        register(begun, FLOWS, forest, columns=columns, threshold=0.5, training=Training("a test", {}, {}), novelty=detector)
+    chosen = choose(made, FLOWS, Choosing(("novel",)))
+    assert chosen.found == {"novel": 60}
+    (note,) = chosen.notes
+    assert note.startswith("model 9 cannot be asked from which novelty score on a record is novel, 0.5 it is: ")
+    asked = choose(made, FLOWS, Choosing(("novel",), novelty=0.22))
+    assert (asked.found, asked.notes) == ({"novel": 110}, ()), "one that is given counts for all, and no model is asked"
 
 
 def test_the_same_seed_chooses_the_same_and_labelled_ones_are_left_out(made: Settings) -> None:

@@ -210,6 +210,20 @@ def test_a_column_that_is_missing_or_of_another_type(made: Settings) -> None:
         load(made, TrainingData("lake"))
 
 
+def test_nan_and_infinity_in_the_lake_are_left_out_and_counted(made: Settings) -> None:
+    table = records(4)
+    for name, wrong in (("flow_bytes_per_sec", float("nan")), ("flow_packets_per_sec", float("inf"))):
+        at = table.schema.get_field_index(name)
+        values = table[name].to_pylist()
+        values[{"flow_bytes_per_sec": 0, "flow_packets_per_sec": 2}[name]] = wrong
+        table = table.set_column(at, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    lake(made, table)
+    say(made, {"f0": "benign", "f1": "SYN_SCAN", "f2": "SYN_SCAN", "f3": "benign"})
+    found = load(made, TrainingData("lake"))
+    assert by_duration(found, table) == {"f1": "SYN_SCAN", "f3": "BENIGN"}
+    assert "2 rows dropped with NaN or infinity in a feature" in found.notes
+
+
 def test_a_folder_that_is_no_table(made: Settings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FlowlakeError, match="empty") as e:

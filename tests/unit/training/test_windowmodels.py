@@ -37,7 +37,7 @@ def model(runs: WindowRuns) -> SizeModel:
 
 @pytest.fixture(scope="module")
 def again(runs: WindowRuns, settings: Settings) -> SizeModel:
-    return train_size(180, runs, WINDOWS[180], settings=settings, promote=True, progress=lambda line: None)
+    return train_size(180, runs, WINDOWS[180], settings=settings, progress=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_same_runs_give_the_same_model(runs: WindowRuns, model: SizeModel, a
 
 
 def test_it_is_registered_with_its_threshold(runs: WindowRuns, settings: Settings, again: SizeModel) -> None:
-    loaded = registry.load_champion(settings, WINDOWS[180])
+    loaded = registry.load_version(settings, WINDOWS[180], str(again.version))
     assert (loaded.version, loaded.threshold, loaded.columns) == (again.version, again.fitted.model.threshold, again.fitted.model.columns)
     windows = runs.quiet[0].windows[180]
     assert np.array_equal(scored(loaded, windows)[0], scored(again.fitted.model, windows)[0])

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-
-if TYPE_CHECKING:
-    pass
+from jobs.models.request import Force, Promote, Reason, Request
 
 
 def train(
@@ -24,9 +22,9 @@ def train(
     ] = None,
     max_fpr: Annotated[float, typer.Option("--max-fpr", min=0.0, max=0.5, help="False-positive rate that the threshold keeps.")] = 0.001,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same model.")] = 7,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Make it champion, whatever there is. Else only where there is none that can be used.")
-    ] = False,
+    promote: Promote = False,
+    force: Force = False,
+    reason: Reason = "",
     register: Annotated[bool, typer.Option("--register/--no-register", help="Put it into the registry.")] = True,
     as_json: Json = False,
     conf_file: ConfFile = None,
@@ -38,7 +36,10 @@ def train(
       flowlake netflow train
 
       flowlake netflow train --seeds 1-4 --seconds 20 --no-register
+
+    Exit code: 6 where a promotion was asked for and refused; the version is registered all the same.
     """
+    from jobs.models.newcomer import Settled, settle
     from jobs.scoring import registry
     from jobs.sources.netflow.training import ExportTraining
     from jobs.sources.netflow.training import train as run
@@ -48,16 +49,19 @@ def train(
     settings = config.load(conf_file)
     usual = ExportTraining()
     training = ExportTraining(tuple(parse_seeds(seeds)) if seeds else usual.seeds, seconds, samplings=tuple(sampling or usual.samplings))
+    request = Request(promote, force, reason)
+    request.check(register=register)
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
-    first = promote or (register and registry.none_works(settings, EXPORTED_FLOWS))
     began = time.monotonic()
-    made = run(training, settings, seed=seed, max_fpr=max_fpr, register=register, promote=first, progress=_say)
+    made = run(training, settings, seed=seed, max_fpr=max_fpr, register=register, progress=_say)
+    settled = settle(settings, EXPORTED_FLOWS, made.version, request) if made.version else Settled()
     quality = made.quality
     found = {
         "model": EXPORTED_FLOWS.features.model if EXPORTED_FLOWS.features else "",
         "version": made.version,
-        "champion": first and register,
+        "champion": settled.promoted,
+        "why": settled.why,
         "threshold": float(made.fitted.model.threshold),
         "recall": float(quality.recall),
         "precision": float(quality.precision),
@@ -66,12 +70,14 @@ def train(
     }
     if as_json:
         print(json.dumps(found))
-        return
-    where = f"version {made.version}, {'champion' if found['champion'] else 'registered'}" if register else "kept nowhere"
-    print(
-        f"{found['recall']:.1%} of the attacks' records, {found['false_positive_rate']:.3%} of the benign ones, "
-        f"at threshold {found['threshold']:.4f}; {where}"
-    )
+    else:
+        where = f"version {made.version} ({settled.state()})" if register else "kept nowhere"
+        print(
+            f"{quality.recall:.1%} of the attacks' records, {quality.false_positive_rate:.3%} of the benign ones, "
+            f"at threshold {made.fitted.model.threshold:.4f}; {where}"
+        )
+    if settled.refused is not None:
+        raise settled.refused
 
 
 def _say(line: str) -> None:

@@ -13,6 +13,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
+from jobs.models.request import Force, Promote, Reason, Request
 from jobs.training.seeds import parse_seeds
 
 if TYPE_CHECKING:
@@ -79,15 +80,19 @@ def train(
     ] = "drop",
     card: Annotated[Path | None, typer.Option(help="Write the model card, one HTML file, here too.", show_default=False)] = None,
     register: Annotated[bool, typer.Option("--register/--no-register", help="Log to MLflow and register a version.")] = True,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Make it champion in any case, past the gates; else only where none can score.")
-    ] = False,
+    promote: Promote = False,
+    force: Force = False,
+    reason: Reason = "",
     conf_file: ConfFile = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model and register it. Without options: on generated traffic, through the meter itself."""
+    """Train a model and register it. Without options: on generated traffic, through the meter itself.
+
+    Exit code: 6 where a promotion was asked for and refused; the version is registered all the same.
+    """
     from jobs.evaluation.splits import WAYS
     from jobs.models.commands import record_type
+    from jobs.models.newcomer import Settled, settle
     from jobs.training.families import AUTO
     from jobs.training.families import family as known_family
     from jobs.training.files import save_card
@@ -95,6 +100,7 @@ def train(
     from jobs.training.terminal import plain, show
     from jobs.training.train import GENERATED, SEEDS
     from jobs.training.train import train as run
+    from schemas.packets import FLOWS
 
     wanted = _wanted(origin, records or [], as_of, labels, rows, engine)
     if wanted is None and record:
@@ -103,8 +109,8 @@ def train(
         raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
     if family not in ("", AUTO):
         known_family(family)  # better known before the work
-    if promote and not register:
-        raise ConfigError("--promote with --no-register", "only a registered version can become champion")
+    request = Request(promote, force, reason)
+    request.check(register=register)
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
         raise ConfigError(f"--card {card}: no folder {card.parent}", "make the folder, or name another file")
     given = {"family": family or None, "max_fpr": max_fpr, "novelty_fpr": novelty_fpr}
@@ -121,17 +127,20 @@ def train(
         wanted=wanted,
         choices=replace(Choices() if wanted is not None else GENERATED, features=features, seed=seed, **asked),
         register=register,
-        promote=promote,
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
+    kind = FLOWS if wanted is None else wanted.record
+    settled = settle(settings, kind, report.version, request) if report.version else Settled()
     if card is not None:
         save_card(report.card, card)
     if as_json:
-        print(json.dumps(plain(report), indent=2))
+        print(json.dumps(plain(report, settled), indent=2))
     else:
         from rich.console import Console
 
-        show(report, Console())
+        show(report, settled, Console())
+    if settled.refused is not None:
+        raise settled.refused
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help

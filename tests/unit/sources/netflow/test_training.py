@@ -30,9 +30,7 @@ def test_every_record_has_a_label_and_answers_are_benign(kind: ExportKind, sampl
 def test_the_same_seeds_give_the_same_model() -> None:
     settings = config.build()
     told: list[str] = []
-    one, other = (
-        train(ExportTraining((1, 2), 10.0), settings, register=False, promote=False, progress=told.append, max_fpr=0.01) for _ in range(2)
-    )
+    one, other = (train(ExportTraining((1, 2), 10.0), settings, register=False, progress=told.append, max_fpr=0.01) for _ in range(2))
     assert one.quality == other.quality
     assert one.fitted.model.threshold == other.fitted.model.threshold
     assert one.quality.recall > 0.3
