@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from jobs.flowexport import decoder
 from jobs.flowexport.columns import FlowColumns
 from jobs.flowexport.datagrams import DatagramBatch, address_text
 from jobs.flowexport.faults import Rejected
+from jobs.flowexport.interfacetable import interface_rows
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.recordtable import FlowCollector
 from jobs.flowexport.rules import DecodeRules
@@ -41,12 +44,15 @@ class Taken:
     ----------
     letters
         What was refused, one a message: the message, or one of those of its datagrams that were refused.
+    interfaces
+        Counters of interfaces, rows of :data:`schemas.interfacecounters.SCHEMA`.
     first_us
         Receipt of the first datagram.
     """
 
     query: str
     letters: list[DeadLetter] = field(default_factory=list)
+    interfaces: list[pa.RecordBatch] = field(default_factory=list)
     first_us: int = 0
 
     def records(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[tuple[FlowCollector, FlowColumns]]:
@@ -62,6 +68,8 @@ class Taken:
             refused: list[Rejected] = []
             for piece in decoder.decode(batch, sessions, rules):
                 refused += piece.rejected
+                if len(piece.counters):
+                    self.interfaces.append(interface_rows(piece.counters, piece.exporters, piece.counted_us, collector))
                 if len(piece.flows):
                     yield collector, piece.flows
             self._refuse([(row, len(message)) for row, message in readable], batch, refused)
