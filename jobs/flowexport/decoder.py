@@ -31,7 +31,8 @@ class Decoded:
     flows
         Records.
     counters
-        Of interfaces (sFlow): :data:`jobs.flowexport.samples.COUNTER_DTYPE`; ``exporters`` has the address of each one's agent.
+        Of interfaces (sFlow): :data:`jobs.flowexport.samples.COUNTER_DTYPE`; ``exporters`` has the address of each one's agent,
+        ``counted_us`` the receipt.
     rejected
         DatagramBatch that were not decoded wholly, at most one entry for each: they belong into a dead letter.
     """
@@ -39,6 +40,7 @@ class Decoded:
     flows: FlowColumns
     counters: NDArray[np.void]
     exporters: list[bytes]
+    counted_us: list[int]
     rejected: list[Rejected]
 
 
@@ -95,5 +97,6 @@ def _take(chunk: ExportChunk, sessions: ExportSessions, datagrams: DatagramBatch
 def finished(chunk: ExportChunk, rules: DecodeRules) -> Decoded:
     """What was gathered, read."""
     counters = np.array(chunk.samples.counters, COUNTER_DTYPE)
-    exporters = [chunk.sessions[chunk.parts[part].session].exporter for part in counters["part"]]
-    return Decoded(filled(chunk, rules), counters, exporters, chunk.rejected)
+    parts = [chunk.parts[part] for part in counters["part"]]
+    exporters = [chunk.sessions[part.session].exporter for part in parts]
+    return Decoded(filled(chunk, rules), counters, exporters, [part.received_us for part in parts], chunk.rejected)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ops.views import alerting, attacks, flows, pipeline, scoring, storage, traffic, windows
 from ops.views.model import View
 from ops.views.subjects import Subject, subjects
+from schemas.interfacecounters import TABLE as INTERFACES
 from schemas.records import RecordType
 from schemas.windowrecords import TABLE as WINDOWS
 
@@ -22,15 +23,16 @@ def views(records: Sequence[RecordType], *, countries: bool = False) -> tuple[Vi
         Whether a GeoIP file has been loaded (:mod:`schemas.countries`): sources are then shown by country.
     """
     stored = subjects(records)
-    # A table of several sizes of windows, and perhaps not there: it has a view of its own.
-    shown = [subject for subject in stored if subject.table != WINDOWS]
+    # Windows, of several sizes, and counters of interfaces, which are no traffic, have a view and panels of their own.
+    shown = [subject for subject in stored if subject.table not in (WINDOWS, INTERFACES)]
+    tables = {subject.table for subject in stored}
     return (
         traffic.view(shown),
         attacks.view(shown, countries=countries),
-        *([windows.view()] if len(shown) < len(stored) else []),
+        *([windows.view()] if WINDOWS in tables else []),
         alerting.view(),
         scoring.view(shown),
-        pipeline.view(),
+        pipeline.view(counted=INTERFACES in tables),
         storage.view(stored),
         flows.view(shown),
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ops.views import exporters
+from ops.views import exporters, interfaces
 from ops.views.model import Panel, View
 
 
-def view() -> View:
-    """The view."""
+def view(*, counted: bool = False) -> View:
+    """The view; with panels of exporters' interfaces where their counters are stored."""
+    panels = (*_panels(), *exporters.panels(), *(interfaces.panels() if counted else ()))
     return View(
-        "pipeline", "Pipeline health", "Whether the stream keeps up, and where it does not.", (*_panels(), *exporters.panels()),
-        span="1h", refresh="10s", sensors=False,
+        "pipeline", "Pipeline health", "Whether the stream keeps up, and where it does not.", panels, span="1h", refresh="10s",
+        sensors=False,
     )  # fmt: skip
 
 

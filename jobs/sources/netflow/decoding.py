@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from jobs.flowexport import decoder, handover, state
 from jobs.flowexport.columns import FlowColumns
 from jobs.flowexport.datagrams import DatagramBatch, address_text
 from jobs.flowexport.decoder import Decoded
 from jobs.flowexport.faults import Rejected
+from jobs.flowexport.interfacetable import interface_rows
 from jobs.flowexport.rawmessages import datagrams_of
 from jobs.flowexport.recordtable import FlowCollector
 from jobs.flowexport.rules import DecodeRules
@@ -42,12 +45,15 @@ class Taken:
     ----------
     letters
         What was refused, one a message: the message, or one of those of its datagrams that were refused.
+    interfaces
+        Counters of interfaces, rows of :data:`schemas.interfacecounters.SCHEMA`.
     first_us
         Receipt of the first datagram, or of the newest that a collector had decoded of an exporter.
     """
 
     query: str
     letters: list[DeadLetter] = field(default_factory=list)
+    interfaces: list[pa.RecordBatch] = field(default_factory=list)
     first_us: int = 0
 
     def records(self, rows: Iterable[RawRow], sessions: ExportSessions, rules: DecodeRules) -> Iterator[tuple[FlowCollector, FlowColumns]]:
@@ -55,6 +61,8 @@ class Taken:
         ordered = sorted(rows, key=lambda row: (row.partition, row.offset))
         for (collector, told), some in groupby(ordered, key=lambda row: (row.collector, row.kind == CONTENT_EXPORTERS)):
             for piece in self._adopted(some, sessions, rules) if told else self._decoded(some, sessions, rules):
+                if len(piece.counters):
+                    self.interfaces.append(interface_rows(piece.counters, piece.exporters, piece.counted_us, collector))
                 if len(piece.flows):
                     yield collector, piece.flows
 

@@ -54,7 +54,7 @@ def _message(query: str, bucket: int, version: int, **told: Any) -> bytes:
 
 
 @dataclass
-class Delays:
+class FlowDelays:
     """Seconds from the receipt of datagrams to where their records leave, as counts by class.
 
     Attributes
@@ -75,7 +75,7 @@ class Delays:
         self.classes.update(dict(zip(numbers.tolist(), n.tolist(), strict=True)))
         self.seconds += float(took.sum())
 
-    def add(self, other: Delays) -> None:
+    def add(self, other: FlowDelays) -> None:
         """Add what another has counted."""
         self.classes.update(other.classes)
         self.seconds += other.seconds
@@ -99,7 +99,7 @@ class Delays:
         return _message(query, bucket, version, delays={"classes": dict(self.classes), "seconds": round(self.seconds, 6)})
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Delays:
+    def of(cls, told: Mapping[str, Any]) -> FlowDelays:
         """What a message tells.
 
         Raises

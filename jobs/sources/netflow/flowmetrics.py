@@ -21,7 +21,7 @@ from infra.config import Settings
 from infra.errors import one_line
 from infra.kafka.following import follow
 from infra.metrics import REGISTRY
-from jobs.sources.netflow.flowcounts import MOST_EXPORTERS, OTHERS, Delays
+from jobs.sources.netflow.flowcounts import MOST_EXPORTERS, OTHERS, FlowDelays
 from schemas.exportedflows import FLOW_ACCOUNTS
 
 LOG = log.get("jobs.sources.netflow.flowmetrics")
@@ -60,7 +60,7 @@ class FlowAccountBook:
         self._sessions: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._processed: dict[tuple[str, int], dict[str, list[int]]] = {}
         self._versions: dict[tuple[str, str, int], int] = {}
-        self._recent: deque[tuple[float, str, Delays]] = deque()
+        self._recent: deque[tuple[float, str, FlowDelays]] = deque()
         self._summed: dict[str, tuple[int, float]] = {}
 
     def add(self, value: bytes | None, *, new: bool = True) -> None:
@@ -91,7 +91,7 @@ class FlowAccountBook:
         if what == "processed":
             self._processed.setdefault((query, bucket), {}).update(row["processed"])
         elif new:
-            delays = Delays.of(row["delays"])
+            delays = FlowDelays.of(row["delays"])
             self._recent.append((self._clock(), query, delays))
             records, seconds = self._summed.get(query, (0, 0.0))
             self._summed[query] = (records + delays.records, seconds + delays.seconds)
@@ -110,11 +110,11 @@ class FlowAccountBook:
                 duplicates[name] += twice
         return {name: (n, duplicates[name]) for name, n in records.items()}
 
-    def delays(self, query: str) -> tuple[Delays, int, float]:
+    def delays(self, query: str) -> tuple[FlowDelays, int, float]:
         """Latencies of the last minutes; number of records and sum of seconds of all that were taken."""
         while self._recent and self._recent[0][0] < self._clock() - _WINDOW_S:
             self._recent.popleft()
-        found = Delays()
+        found = FlowDelays()
         for _, of, delays in list(self._recent):
             if of == query:
                 found.add(delays)
@@ -233,7 +233,7 @@ def _gauge_of(name: str, text: str, values: Mapping[str, float]) -> Metric:
     return gauge
 
 
-def _latency(found: Delays, records: int, seconds: float) -> Metric:
+def _latency(found: FlowDelays, records: int, seconds: float) -> Metric:
     name = "flowlens_processing_latency_seconds"
     summary = SummaryMetricFamily(name, "From the receipt of a datagram to its records' publication; quantiles of 10 minutes.")
     for share in _QUANTILES:

@@ -15,7 +15,7 @@ from jobs.flowexport.flowbatch import read
 from jobs.flowexport.recordtable import FlowCollector, numbers, records
 from jobs.runtime import outgoing
 from jobs.scoring.modelset import ModelSet
-from jobs.sources.netflow.flowcounts import Delays
+from jobs.sources.netflow.flowcounts import FlowDelays
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS
 from schemas.labels import BENIGN
 from schemas.records import PREDICTION_FIELDS
@@ -38,7 +38,7 @@ def publish(batches: Iterable[pa.RecordBatch], models: ModelSet | None, lookup: 
 
     ``models`` None: records go unscored, under no model's version.
     """
-    delays: dict[int, tuple[str, Delays]] = {}
+    delays: dict[int, tuple[str, FlowDelays]] = {}
     for batch in batches:
         for row in batch.to_pylist():
             if row["topic"]:
@@ -47,7 +47,7 @@ def publish(batches: Iterable[pa.RecordBatch], models: ModelSet | None, lookup: 
                 continue
             rows = made(row["blob"], FlowCollector(row["sensor"], row["domain"]), lookup)
             scored = models.score(rows) if models else unscored(rows)
-            _, took = delays.setdefault(row["bucket"], (row["message"], Delays()))
+            _, took = delays.setdefault(row["bucket"], (row["message"], FlowDelays()))
             took.note(rows.column("received_time").cast(pa.int64()).to_numpy(), time.time())
             for at in range(0, scored.num_rows, ROWS):
                 message = f"{row['message']}/{at}"

@@ -1,4 +1,4 @@
-"""The query ``netflow``: ``flows.raw`` -> records -> owners -> scores -> ``flows.enriched``, ``flows.accounts``, ``dead-letter``."""
+"""The query ``netflow``: ``flows.raw`` -> records -> owners -> scores -> ``flows.enriched`` and others."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from jobs.enriching.settings import EnrichmentSettings
 from jobs.sinks.queries import stored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
+from schemas.interfacecounters import INTERFACE_COUNTERS, INTERFACE_COUNTERS_TOPIC
 from schemas.rawflows import FLOWS_RAW
 from schemas.rawflowtable import flow_raw
 from schemas.records import HotTable
@@ -46,11 +47,11 @@ SOURCE = Source(
     name="netflow",
     title="Flows that routers export: NetFlow, IPFIX and sFlow.",
     sections={"netflow_sensor": ExporterSensorSettings, "exported_flows": ExportedFlowSettings, "enrichment": EnrichmentSettings},
-    topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS),
-    records=(EXPORTED_FLOWS,),
+    topics=(FLOWS_RAW, FLOWS_ENRICHED, FLOW_ACCOUNTS, INTERFACE_COUNTERS_TOPIC),
+    records=(EXPORTED_FLOWS, INTERFACE_COUNTERS),
     queries=(
         Query("netflow", _netflow, (FLOWS_RAW,), service=_metrics, switch=_SWITCH),
-        *(replace(query, switch=_SWITCH) for query in stored(EXPORTED_FLOWS)),
+        *(replace(query, switch=_SWITCH) for record in (EXPORTED_FLOWS, INTERFACE_COUNTERS) for query in stored(record)),
     ),
     commands=(
         Command("export", "jobs.sources.netflow.commands.export:export", "Capture files in, datagrams of NetFlow, IPFIX or sFlow out."),

@@ -21,6 +21,7 @@ from jobs.runtime.workers import settle
 from jobs.sources.netflow import flowcounts, held, publish
 from jobs.sources.netflow.decoding import RawRow, Taken, accounts
 from jobs.sources.netflow.settings import ExportedFlowSettings
+from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.wire import Header
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class ExporterProcessor(StatefulProcessor):
         ready = [outgoing.dead_letter(letter, prefix=self._prefix) for letter in taken.letters]
         if taken.first_us:
             store.set_meta(held.save_exporters(self._query, bucket, known))
+            for number, rows in enumerate(taken.interfaces):
+                message = f"{self._query}/interfaces/{bucket}/{known.version}/{number}"
+                ready.append(outgoing.records(INTERFACE_COUNTERS, rows, str(bucket), message, prefix=self._prefix))
             about = {"query": self._query, "bucket": bucket, "version": known.version}
             lines = accounts(known.sessions, taken.first_us, about).encode()
             ready.append(publish.account(self._query, bucket, lines, self._prefix))

@@ -7,6 +7,7 @@ import struct
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ from jobs.flowexport.handover import packed
 from jobs.runtime import lake
 from jobs.scoring import serving
 from jobs.sources.netflow import query
+from ops.views import interfaces
+from ops.views.macros import expand
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
+from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import CONTENT_EXPORTERS, CONTENT_RAW_FLOWS, FLOWS_RAW, RawDatagram
 from schemas.topics import DEAD_LETTER
 from sensors.netflow.encoding import RawFlowEncoder
@@ -37,6 +41,7 @@ from tests.integration.sinkbench import run as sql
 from tests.integration.sinkbench import running, until
 from tests.integration.test_meter_stream import drain
 from tests.unit.flowexport import wire
+from tests.unit.flowexport.test_sflow import counters
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -225,6 +230,39 @@ def test_metrics_of_a_running_stream(spark: SparkSession, ready: Settings) -> No
     assert found[f"flowlens_exporter_seen_timestamp_seconds{one}"] == pytest.approx(now)
     assert 0 < found['flowlens_processing_latency_seconds{quantile="0.5"}'] <= found['flowlens_processing_latency_seconds{quantile="0.99"}']
     assert not scraped(), "a stopped service shows nothing"
+
+
+@pytest.mark.timeout(300)
+def test_counters_of_interfaces_have_a_table_once(spark: SparkSession, ready: Settings) -> None:
+    said = [datagram(wire.sflow(counters(number=n), sequence=n), after_s=10 * n) for n in (1, 2)]
+    send(ready, said)
+    run_through(query.start, spark, ready)
+    send(ready, said[1:])  # again: another message, the same rows
+    run_through(query.start, spark, ready)
+    (hot,) = [one for one in ready.catalogue.queries if one.name == INTERFACE_COUNTERS.query("hot")]
+    run_through(hot.start, spark, ready)
+    names = [column.name for column in INTERFACE_COUNTERS.hot.columns] if INTERFACE_COUNTERS.hot else []
+    rows = sql(
+        ready.hot,
+        "SELECT extract(epoch FROM timestamp)::float, host(exporter_ip), interface, speed, duplex, oper_up, in_bytes, out_errors, "
+        "collector FROM interface_counters ORDER BY 1",
+    )
+    same = ("192.0.2.1", 7, 10**9, "full", True, 2**40, 11, "collector")
+    assert rows == [(wire.NOW + 10 * n, *same) for n in (1, 2)]
+    more = ", ".join(column for column in names if column not in ("timestamp", "counter_id", "in_bytes", "in_errors"))
+    sql(
+        ready.hot,
+        f"INSERT INTO interface_counters (timestamp, counter_id, in_bytes, in_errors, {more}) SELECT timestamp + interval '10 s', "
+        f"gen_random_uuid(), in_bytes + 1250, in_errors + 20, {more} FROM interface_counters ORDER BY timestamp DESC LIMIT 1",
+    )
+    start = datetime.fromtimestamp(wire.NOW, UTC)
+    rates = {
+        panel.key: [(metric, float(n)) for _, metric, n in sql(ready.hot, asked)]
+        for panel in interfaces.panels()
+        if (asked := expand(panel.query, start=start, end=start + timedelta(minutes=1), interval="1m"))
+    }
+    one = "192.0.2.1 7"  # 20 s, in which 10,000 bits came, of 10 s 1,000 a second
+    assert rates == {"interface_bits": [(one, 500.0)], "interface_used": [(one, 0.0)], "interface_errors": [(one, 1.0)]}
 
 
 @pytest.mark.timeout(200)

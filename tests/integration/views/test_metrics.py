@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -14,6 +17,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from infra import config, metrics
 from infra.process import free_port
 from jobs.sinks import counters
+from jobs.sources.netflow.flowcounts import FlowDelays, said
+from jobs.sources.netflow.flowmetrics import ExportedFlowMetrics
 from jobs.sources.packets import metrics as packets
 from ops.grafana.rules import RULES
 from ops.views.catalogue import views
@@ -28,6 +33,8 @@ from tests.integration.views.prometheus import PrometheusServer
 pytestmark = pytest.mark.integration
 #: What a label says in the tests, so that no test of others meets it.
 MARK = "of_views"
+#: What the text format puts behind the name of a metric, by its kind.
+ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count")}
 
 
 def panels() -> list[Panel]:
@@ -44,18 +51,34 @@ def sensor() -> SensorCounters:
     return SensorCounters(received=10, sent=9, dropped=1, clock=1_700_000_000_000_000_000)
 
 
+def exporters() -> ExportedFlowMetrics:
+    """Metrics of a stream that has heard of one exporter of flows."""
+    shown = ExportedFlowMetrics(config.Settings(), lambda: "q")
+    whose = {"query": "q", "bucket": 0, "exporter": MARK, "sender": MARK, "export_protocol": "ipfix", "exporter_domain": 0}
+    counts = {"records": 9, "datagrams": 1, "lost": 1, "waiting_sets": 1, "seen_us": round(time.time() * 1e6)}
+    shown.book.add(json.dumps({**whose, **counts, "version": 1}).encode())
+    shown.book.add(said("q", 0, 1, {MARK: [9, 1]}, {MARK}))
+    delays = FlowDelays()
+    delays.note(np.array([0]), 1.0)
+    shown.book.add(delays.message("q", 0, 1))
+    return shown
+
+
 def exported() -> set[str]:
     """Names of series that can be there, with what Prometheus' text format puts behind them."""
     families = [*(family for metric in declared() for family in metric.describe()), *SensorCollector("s", sensor).collect()]
+    families += exporters().collect()
     names = {"up"}  # Prometheus' own, of each page that it scrapes
     for family in families:
-        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "summary": ("", "_sum", "_count")}.get(
+            family.type, ("",)
+        )
         names |= {family.name + ending for ending in endings}
     return names
 
 
 def named(promql: str) -> set[str]:
-    return set(re.findall(r"\bflowlake_\w+|\bup\b", promql))
+    return set(re.findall(r"\b(?:flowlake|flowlens)_\w+|\bup\b", promql))
 
 
 class TestMetricNames:
@@ -75,6 +98,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
     if not shutil.which("prometheus"):
         pytest.skip("no prometheus on PATH: apt-get install prometheus")
     _move(1)
+    heard = exporters()
+    metrics.REGISTRY.register(heard)
     stream, sensors = free_port(), free_port()
     metrics.serve("127.0.0.1", stream)
     stop: Callable[[], None] = serve("127.0.0.1", sensors, MARK, sensor)
@@ -90,6 +115,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
         server.wait(lambda: _scraped(server) >= before + 2, "two more scrapes")
         yield server
     finally:
+        metrics.REGISTRY.unregister(heard)
         server.stop()
         stop()
 

@@ -29,7 +29,7 @@ def test_every_record_type_has_its_statements(settings: Factory) -> None:
         "create_labels", "create_quarantine",
         "create_model_drift", "create_model_references",
         "create_archived_flows", "ask_archived_flows_by_month",
-        "create_archived_exported_flows", "ask_archived_exported_flows_by_month",
+        "create_archived_exported_flows", "ask_archived_exported_flows_by_month", "create_archived_interface_counters",
         "create_archived_windows", "ask_archived_windows_by_month",
         "create_archived_readings", "ask_archived_readings_by_month",
     ]  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 
 from jobs.flowexport import state
 from jobs.flowexport.columns import FlowMark, RateSource
 from jobs.flowexport.datagrams import DatagramBatch, address16
 from jobs.flowexport.decoder import decode
+from jobs.flowexport.interfacetable import interface_rows
+from jobs.flowexport.recordtable import FlowCollector
+from jobs.flowexport.samples import COUNTER_DTYPE
 from sensors.packets.decode import tunnel_name
 from tests.unit.flowexport.wire import (
     EXPORTER,
@@ -197,6 +201,14 @@ def test_counters_of_interfaces(kind: int) -> None:
     assert (said["in_bytes"], said["out_bytes"], said["in_errors"], said["promiscuous"]) == (2**40, 2**41, 5, 1)
     assert found.exporters == [address16(EXPORTER)]
     assert bench.account["counter_samples"] == 1
+
+
+def test_what_an_agent_does_not_count_is_null() -> None:
+    unknown = np.zeros(1, COUNTER_DTYPE)
+    unknown["speed"], unknown["in_errors"], unknown["out_bytes"], unknown["direction"] = 2**64 - 1, 2**32 - 1, 2**64 - 1, 9
+    (said,) = interface_rows(unknown, [address16("2001:db8::7")], [1], FlowCollector("c", "d")).to_pylist()
+    assert [said[name] for name in ("speed", "in_errors", "out_bytes", "in_bytes")] == [None, None, None, 0]
+    assert (said["exporter_ip"], said["duplex"], said["oper_up"]) == ("2001:db8::7", "", False)
 
 
 # ---- whose it is

@@ -25,12 +25,14 @@ from ops.grafana.names import DATASOURCES, folder, uid
 from ops.views.catalogue import views
 from ops.views.model import View
 from schemas.exportedflows import EXPORTED_FLOWS
+from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.packets import FLOWS
 from schemas.windowrecords import WINDOWS
 from tests.toy_source.records import READING
 
 INFRA = config.ROOT / "infra"
-MADE = files([FLOWS, EXPORTED_FLOWS, *WINDOWS.values()])
+RECORDS = [FLOWS, EXPORTED_FLOWS, INTERFACE_COUNTERS, *WINDOWS.values()]
+MADE = files(RECORDS)
 PAGES = {name: json.loads(content) for name, content in MADE.items() if name.endswith(".json")}
 
 
@@ -89,7 +91,7 @@ class TestDashboards:
         again = json.loads(json.dumps(read, cls=JSONEncoder))
         assert list(lost(PAGES[name], again)) == []
 
-    @pytest.mark.parametrize("view", views([FLOWS, EXPORTED_FLOWS, *WINDOWS.values()]), ids=lambda view: view.name)
+    @pytest.mark.parametrize("view", views(RECORDS), ids=lambda view: view.name)
     def test_every_panel_asks_what_its_view_declares(self, view: View) -> None:
         page = PAGES[f"grafana/dashboards/{folder(view.name)}/{view.name}.json"]
         shown = list(panels(page))
@@ -149,15 +151,9 @@ class TestDashboards:
         assert overrides("Alerts by severity", "metric").items() >= severities.items()
         (transformation,) = shown["Incidents to see to"]["transformations"]
         assert transformation["id"] == "rowsToFields"  # a bar's name is a field's: overrides find it
-        named = {
-            (view.name, panel.key)
-            for view in views([FLOWS, EXPORTED_FLOWS, *WINDOWS.values()])
-            for panel in view.panels
-            for field in panel.columns
-            if field.colours
-        }
+        named = {(view.name, panel.key) for view in views(RECORDS) for panel in view.panels for field in panel.columns if field.colours}
         words = {
-            (view.name, panel.key) for view in views([FLOWS, EXPORTED_FLOWS, *WINDOWS.values()]) for panel in view.panels
+            (view.name, panel.key) for view in views(RECORDS) for panel in view.panels
             if re.search(r"\b(severity|priority) (AS|,)|AS (severity|priority)\b|SELECT priority", panel.query)
         }  # fmt: skip
         assert words <= named
@@ -168,7 +164,7 @@ class TestMonitoringRules:
         platform, on_call = yaml.safe_load(MADE["grafana/provisioning/alerting/flowlake.yml"])["groups"]
         assert [rule["title"] for rule in platform["rules"]] == [rule.name for rule in rules.RULES]
         assert [rule["title"] for rule in on_call["rules"]] == [rule.name for rule in rules.DATABASE_RULES]
-        assert {platform["folder"], on_call["folder"]} == {folder(view.name) for view in views([FLOWS, EXPORTED_FLOWS, *WINDOWS.values()])}
+        assert {platform["folder"], on_call["folder"]} == {folder(view.name) for view in views(RECORDS)}
 
     def test_a_rule_of_grafana_is_whole(self) -> None:
         groups = yaml.safe_load(MADE["grafana/provisioning/alerting/flowlake.yml"])["groups"]

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from infra.config import Settings
 from jobs.flowexport.datagrams import address16
 from jobs.sources.netflow import flowcounts
-from jobs.sources.netflow.flowcounts import Delays
+from jobs.sources.netflow.flowcounts import FlowDelays
 from jobs.sources.netflow.flowmetrics import ExportedFlowMetrics, FlowAccountBook
 
 
@@ -43,20 +43,20 @@ def test_exporters_without_end_are_counted_together() -> None:
 
 def test_quantiles_are_those_of_the_values() -> None:
     took = np.random.default_rng(3).lognormal(-1, 1, 20_000)
-    delays = Delays()
+    delays = FlowDelays()
     delays.note(np.round((1000 - took) * 1e6).astype(np.int64), 1000.0)
-    back = Delays.of(json.loads(delays.message("q", 0, 1))["delays"])
+    back = FlowDelays.of(json.loads(delays.message("q", 0, 1))["delays"])
     assert back.records == len(took)
     assert math.isclose(back.seconds, took.sum(), rel_tol=1e-4)
     for share in (0.5, 0.9, 0.99):
         assert math.isclose(back.quantile(share), np.quantile(took, share), rel_tol=0.06)
-    assert math.isnan(Delays().quantile(0.5))
+    assert math.isnan(FlowDelays().quantile(0.5))
 
 
 def test_a_copy_counts_once_and_what_is_no_account_not_at_all() -> None:
     now = [0.0]
     book = FlowAccountBook(lambda: now[0])
-    delays = Delays()
+    delays = FlowDelays()
     delays.note(np.array([0, 0]), 1.0)
     for _ in range(2):
         book.add(session("192.0.2.1", records=5))
