@@ -27,13 +27,15 @@ from jobs.sinks.stores import StoreUnavailable
 from jobs.sources.netflow import directstate, warm
 from jobs.sources.netflow.directalerts import DirectAlerts
 from jobs.sources.netflow.directmodels import DirectModels
-from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
+from jobs.sources.netflow.directrows import DirectDecoder, stored_counters, stored_rows
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from jobs.sources.netflow.switching import FlowWay
 from schemas.exportedflows import EXPORTED_FLOWS_TABLE
+from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import RawDatagram
 from schemas.rawflowtable import flow_raw
+from schemas.records import HotTable
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.publish.counting import Counters, Stopped
 
@@ -43,6 +45,8 @@ _APPLICATION = "flowlake-netflow"
 _SAVE_S, _SHARE = 10.0, 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
+#: Rows, and where they go.
+Placed = Sequence[tuple[HotTable, pa.Table]]
 #: Something done with a connection.
 Work = Callable[[Any], None]
 
@@ -62,7 +66,7 @@ class DirectOutlet:
     counters
         Of datagrams.
     rows, rows_refused
-        Records stored, and those that PostgreSQL would not have.
+        Records stored; records and counters of interfaces that PostgreSQL would not have.
     decoder
         What is known of exporters.
     alerts
@@ -95,13 +99,15 @@ class DirectOutlet:
         self.alerts = DirectAlerts(settings)
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
-            for table in (EXPORTED_FLOWS_TABLE, self._raw):
+            for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), self._raw):
                 migrate(hot.component(settings, table))
             self._load()
         except StoreUnavailable as e:
             raise BrokerError(str(e), "start it: flowlake up, or set hot.host and hot.port") from e
         unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
-        self._keeper = HotKeeper(settings, [(settings.hot, [EXPORTED_FLOWS_TABLE]), (unarchived, [self._raw])])
+        self._keeper = HotKeeper(
+            settings, [(settings.hot, [EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS)]), (unarchived, [self._raw])]
+        )
         self._keeper.start()
         self._models = self.decoder.models = DirectModels(settings)
 
@@ -147,11 +153,13 @@ class DirectOutlet:
         self.counters.received += len(datagrams)
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
-            self._write(records)
+            self._write(records, self._placed)
             self._alert(records)
             self.counters.messages += 1
         else:
             self._heartbeat()
+        if datagrams and self.decoder.interfaces:
+            self._write(pa.Table.from_batches(self.decoder.interfaces), stored_counters)
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
 
@@ -162,30 +170,33 @@ class DirectOutlet:
             self._patiently(lambda: evidence.extend(self.alerts.found(records)))
             self._patiently(lambda: self.alerts.apply(evidence))
 
-    def _write(self, records: pa.Table) -> None:
-        """Store records, all that PostgreSQL will have."""
+    def _placed(self, records: pa.Table) -> Placed:
+        exports, raw = stored_rows(records)
+        return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
+
+    def _write(self, some: pa.Table, placed: Callable[[pa.Table], Placed]) -> None:
+        """Store records or counters, all that PostgreSQL will have."""
         try:
-            self._until_done(lambda connection: self._insert(connection, records))
+            self._until_done(lambda connection: self._insert(connection, placed(some)))
         except RefusedData as e:
-            if records.num_rows > 1:
-                middle = records.num_rows // 2
-                self._write(records.slice(0, middle))
-                self._write(records.slice(middle))
+            if some.num_rows > 1:
+                middle = some.num_rows // 2
+                self._write(some.slice(0, middle), placed)
+                self._write(some.slice(middle), placed)
                 return
             self.rows_refused += 1
-            _LOG.warning("a record was refused", cause=str(e), flow=records["flow_id"][0].as_py())
+            key = "flow_id" if "flow_id" in some.column_names else "counter_id"
+            _LOG.warning("a row was refused", cause=str(e), **{key: some[key][0].as_py()})
 
-    def _insert(self, connection: Any, records: pa.Table) -> None:
-        exports, raw = stored_rows(records)
-        placed = ((EXPORTED_FLOWS_TABLE, exports), (self._raw, raw))
+    def _insert(self, connection: Any, placed: Placed) -> None:
         for table, rows in placed:
             placing.ready(connection, self._settings, table, rows[table.time])
         due = self._due()
         with connection, connection.cursor() as cursor:
-            new = [hot.put(cursor, rows, table) for table, rows in placed]
+            new = {table.name: hot.put(cursor, rows, table) for table, rows in placed}
             if due:
                 self._save(cursor)
-        self.rows += new[0]
+        self.rows += new.get(EXPORTED_FLOWS_TABLE.name, 0)
 
     def remember(self) -> bool:
         """Write what is known of exporters now, if PostgreSQL is there; whether it was."""

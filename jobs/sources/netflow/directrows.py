@@ -18,16 +18,19 @@ from jobs.flowexport.datagrams import DatagramBatch, address_text
 from jobs.flowexport.duplicates import FlowOwners
 from jobs.flowexport.faults import Rejected
 from jobs.flowexport.flowbatch import by_flow, marked, read
+from jobs.flowexport.interfacetable import interface_rows
 from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.flowexport.session import ExportSessions
 from jobs.scoring.modelset import ModelSet
-from jobs.sinks.hot import columns, hot_rows
+from jobs.sinks.hot import columns, hot_rows, table_of
 from jobs.sources.netflow.directstate import unpacked
 from jobs.sources.netflow.publish import Lookup, made, unscored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS
+from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import RawDatagram
 from schemas.rawflowtable import FLOW_RAW
+from schemas.records import HotTable
 
 _US = 1_000_000
 _LOG = get("netflow.direct")
@@ -63,6 +66,8 @@ class DirectDecoder:
         Datagrams that were not decoded wholly, by reason.
     decoded
         Records, of datagrams that stand for others as many times.
+    interfaces
+        Counters of interfaces of the datagrams that were decoded last.
     rules
         Bounds and choices of the decoder.
     owners
@@ -76,6 +81,7 @@ class DirectDecoder:
     sessions: ExportSessions = field(default_factory=ExportSessions)
     refused: Counter[str] = field(default_factory=Counter)
     decoded: int = 0
+    interfaces: list[pa.RecordBatch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rules = self.settings.rules()
@@ -86,8 +92,11 @@ class DirectDecoder:
         """Records of :data:`schemas.exportedflows.EXPORTED_FLOWS` of some datagrams, scored where there is a model; None: none."""
         batch = batch_of(datagrams)
         found: list[pa.RecordBatch] = []
+        self.interfaces = []
         for piece in decoder.decode(batch, self.sessions, self.rules):
             self._refuse(piece.rejected, datagrams)
+            if len(piece.counters):
+                self.interfaces.append(interface_rows(piece.counters, piece.exporters, piece.counted_us, self.collector))
             if len(piece.flows):
                 found += [read(stream) for _, stream in by_flow(piece.flows, 1)]
         if not found:
@@ -128,6 +137,11 @@ def batch_of(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
         [d.received_us for d in datagrams],
         [d.kept_of for d in datagrams],
     )
+
+
+def stored_counters(rows: pa.Table) -> tuple[tuple[HotTable, pa.Table]]:
+    """Rows of ``interface_counters``."""
+    return ((table_of(INTERFACE_COUNTERS), hot_rows(rows, INTERFACE_COUNTERS)),)
 
 
 def stored_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -21,6 +21,7 @@ from schemas.rawflowtable import flow_raw
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
 from tests.unit.flowexport import wire
+from tests.unit.flowexport.test_sflow import counters
 from tests.unit.sensors.netflow.runningsensor import RunningSensor, Start, port_of, starting
 from tests.unit.sensors.netflow.senders import eventually, free_ports, send
 
@@ -107,6 +108,17 @@ def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collecto
     assert eventually(lambda: later.account().sent == 1, 60)
     running.end()
     assert rows(own, "SELECT count(*) FROM flow_raw") == [(4,)]
+
+
+def test_counters_of_interfaces_are_stored(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    own = configured(settings, database)
+    sensor, running, port = receiving(own, start)
+    send([wire.sflow(counters()), datagrams()[0]], port)
+    assert eventually(lambda: sensor.account().sent == 2, 60)
+    running.end()
+    told = rows(own, "SELECT interface, speed, in_bytes, out_bytes, oper_up, collector FROM interface_counters")
+    assert told == [(7, 10**9, 2**40, 2**41, True, "edge")]
+    assert stored(own) == 1
 
 
 def test_what_comes_while_postgresql_refuses_is_stored_later_and_nothing_twice(
