@@ -9,8 +9,8 @@ import pytest
 
 from infra.errors import ConfigError
 from ops.bench import stream
-from ops.cli import bench
-from ops.cli.bench import rows
+from ops.cli.bench import streaming
+from ops.cli.bench.telling import rows
 
 
 def test_slope_is_the_growth_of_the_lag_after_the_warm_up():
@@ -63,4 +63,4 @@ def test_rows_of_the_table_name_nested_values_and_leave_long_lists_out():
 
 def test_the_peer_is_measured_at_one_rate():
     with pytest.raises(ConfigError, match="--find and --peer"):
-        bench.stream(find=True, peer=True)
+        streaming.stream(find=True, peer=True)
