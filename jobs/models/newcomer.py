@@ -14,7 +14,7 @@ from infra.config import Settings
 from infra.errors import ModelError
 from jobs.models import promotion
 from jobs.models.promotion import GateError
-from jobs.models.request import Request
+from jobs.models.request import PromotionRequest
 from jobs.scoring import registry
 from jobs.scoring.aliases import PromotionConflictError
 from jobs.scoring.model import ScoringModel
@@ -39,7 +39,7 @@ class Settled:
         return {"promoted": self.promoted, "why": self.why}
 
 
-def settle(settings: Settings, record: RecordType, version: str, request: Request) -> Settled:
+def settle(settings: Settings, record: RecordType, version: str, request: PromotionRequest) -> Settled:
     """Make a version champion where that is asked for, or where the record type has none that this program can score with.
 
     Raises
@@ -92,5 +92,5 @@ def ensure_champion(settings: Settings, progress: Callable[[str], None] = lambda
         progress(f"{e}: training one")
     report = train(settings, choices=GENERATED, ways=(), progress=progress)  # a first start does not wait for further trainings
     assert report.version is not None
-    progress(f"model version {report.version}: {settle(settings, FLOWS, report.version, Request()).state()}")
+    progress(f"model version {report.version}: {settle(settings, FLOWS, report.version, PromotionRequest()).state()}")
     return registry.load_champion(settings, FLOWS)

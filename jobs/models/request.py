@@ -18,7 +18,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why it is promoted; kept 
 
 
 @dataclass(frozen=True)
-class Request:
+class PromotionRequest:
     """What is asked of a version that is trained.
 
     Attributes

@@ -19,7 +19,7 @@ from infra.errors import ConfigError, ModelError
 from jobs.models import gates, promotion, versions
 from jobs.models.newcomer import Settled, settle
 from jobs.models.promotion import GateError, promote, retire, rollback
-from jobs.models.request import Request
+from jobs.models.request import PromotionRequest
 from jobs.scoring import aliases, registry, tracking, turns
 from jobs.scoring.aliases import AliasChange, PromotionConflictError
 from jobs.scoring.registry import ModelMissingError
@@ -117,7 +117,7 @@ def test_a_worse_model_is_refused_and_forced_only_with_a_reason(settings: Settin
 def test_the_first_version_is_in_force_at_once_and_its_promotion_is_kept(tmp_path: Path) -> None:
     settings = local(tmp_path)
     put(settings)
-    assert settle(settings, FLOWS, "1", Request()) == Settled(True, "the first one")
+    assert settle(settings, FLOWS, "1", PromotionRequest()) == Settled(True, "the first one")
     (first,) = versions.history(settings, FLOWS)
     assert (first.before, first.after, first.why, first.gates) == (None, "1", "the first one", {"features": "open", "latency": "open"})
 
@@ -126,27 +126,27 @@ def test_a_first_version_that_is_too_slow_waits(tmp_path: Path) -> None:
     settings = local(tmp_path)
     put(settings)
     slow = settings.model_copy(update={"scoring": settings.scoring.model_copy(update={"max_ms_per_1000": 1e-6})})
-    settled = settle(slow, FLOWS, "1", Request())
+    settled = settle(slow, FLOWS, "1", PromotionRequest())
     assert (settled.promoted, settled.refused, champion(settings)) == (False, None, None)
     assert "latency: " in settled.why
 
 
 def test_a_training_promotes_through_the_gates(settings: Settings) -> None:
-    assert settle(settings, FLOWS, "2", Request()) == Settled(False, "champion 1 stays"), "nobody asked for it"
-    settled = settle(settings, FLOWS, "3", Request(promote=True))
+    assert settle(settings, FLOWS, "2", PromotionRequest()) == Settled(False, "champion 1 stays"), "nobody asked for it"
+    settled = settle(settings, FLOWS, "3", PromotionRequest(promote=True))
     assert (settled.promoted, champion(settings)) == (False, "1")
     assert settled.refused is not None
     assert "recall of UDP_FLOOD" in settled.why
-    assert settle(settings, FLOWS, "3", Request(promote=True, force=True, reason="a drill")) == Settled(True, "a drill")
+    assert settle(settings, FLOWS, "3", PromotionRequest(promote=True, force=True, reason="a drill")) == Settled(True, "a drill")
     assert '"why": "a drill"' in versions.version(settings, FLOWS, "3").fact("forced")
-    assert settle(settings, FLOWS, "2", Request(promote=True)).promoted
+    assert settle(settings, FLOWS, "2", PromotionRequest(promote=True)).promoted
     assert champion(settings) == "2"
 
 
 def test_a_champion_of_other_features_is_replaced_and_a_damaged_one_is_not(settings: Settings) -> None:
     with tracking.opened(settings, create=False) as client:
         client.set_model_version_tag(NAME, "1", "sha256", "0")
-    settled = settle(settings, FLOWS, "2", Request())
+    settled = settle(settings, FLOWS, "2", PromotionRequest())
     assert (settled.promoted, champion(settings)) == (False, "1")
     assert settled.why.startswith("the champion cannot be used: ")
     with tracking.opened(settings, create=False) as client:
@@ -155,19 +155,19 @@ def test_a_champion_of_other_features_is_replaced_and_a_damaged_one_is_not(setti
     about = yaml.safe_load((folder / "MLmodel").read_text())
     about["metadata"]["feature_version"] = "0"
     (folder / "MLmodel").write_text(yaml.safe_dump(about))
-    assert settle(settings, FLOWS, "2", Request()).promoted
+    assert settle(settings, FLOWS, "2", PromotionRequest()).promoted
     assert champion(settings) == "2"
 
 
 @pytest.mark.parametrize(
     ("request_", "register", "said"),
     [
-        (Request(promote=True), False, "--promote with --no-register"),
-        (Request(force=True, reason="why"), True, "--force without --promote"),
-        (Request(promote=True, force=True, reason=" "), True, "--force without --reason"),
+        (PromotionRequest(promote=True), False, "--promote with --no-register"),
+        (PromotionRequest(force=True, reason="why"), True, "--force without --promote"),
+        (PromotionRequest(promote=True, force=True, reason=" "), True, "--force without --reason"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused_before_the_work(request_: Request, register: bool, said: str) -> None:
+def test_requests_that_make_no_sense_are_refused_before_the_work(request_: PromotionRequest, register: bool, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         request_.check(register=register)
 

@@ -281,18 +281,18 @@ def test_a_model_registered_by_hand_needs_its_tags(copy: Path) -> None:
 
 def test_training_registers_a_first_model_scores_and_a_champion_stays(tmp_path: Path) -> None:
     from jobs.models.newcomer import Settled, ensure_champion, settle
-    from jobs.models.request import Request
+    from jobs.models.request import PromotionRequest
     from jobs.training.train import GENERATED, train
 
     settings = at(tmp_path)
     small = {"seeds": (1, 2, 3), "seconds": 6.0, "ways": (), "choices": replace(GENERATED, family="forest")}
     first = train(settings, **small)  # type: ignore[arg-type]
     assert (first.version, first.beside) == ("1", "")
-    assert settle(settings, FLOWS, "1", Request()) == Settled(True, "the first one")
+    assert settle(settings, FLOWS, "1", PromotionRequest()) == Settled(True, "the first one")
     second = train(settings, **small)  # type: ignore[arg-type]
     assert second.version == "2"
     assert "on the held-out records, champion 1 has" in second.beside
-    assert settle(settings, FLOWS, "2", Request()) == Settled(False, "champion 1 stays")
+    assert settle(settings, FLOWS, "2", PromotionRequest()) == Settled(False, "champion 1 stays")
     assert second.model.threshold == first.model.threshold
     assert second.quality == first.quality
     assert ensure_champion(settings).version == "1"

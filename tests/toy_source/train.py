@@ -7,7 +7,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from infra.config import Settings
 from jobs.models.newcomer import settle
-from jobs.models.request import Request
+from jobs.models.request import PromotionRequest
 from jobs.scoring.explain import usual_values
 from jobs.scoring.registry import Training, register
 
@@ -54,5 +54,5 @@ def train(settings: Settings, seed: int = 1) -> tuple[str, float]:
     about = Training(f"{len(y)} readings made up with seed {seed}", {"seed": seed}, {"accuracy": right})
     usual = usual_values(x[y == "BENIGN"][:, at], columns)
     version = register(settings, READING, forest, columns=columns, threshold=0.5, training=about, usual=usual)
-    settle(settings, READING, version, Request())
+    settle(settings, READING, version, PromotionRequest())
     return version, right

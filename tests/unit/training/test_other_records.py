@@ -13,7 +13,7 @@ from infra import config
 from infra.config import Settings
 from infra.errors import ModelError
 from jobs.models.newcomer import Settled, settle
-from jobs.models.request import Request
+from jobs.models.request import PromotionRequest
 from jobs.models.retraining import RetrainOptions, retrain
 from jobs.scoring import registry
 from jobs.training.fit import Choices
@@ -50,7 +50,7 @@ def test_readings_are_trained_like_flows(tmp_path: Path) -> None:
     wanted = TrainingData("parquet", (str(file),), record=READING)
     report = train(settings, wanted=wanted, choices=Choices(family="forest", max_fpr=0.01), ways=("attack",))
     assert report.version == "1"
-    assert settle(settings, READING, "1", Request()).promoted
+    assert settle(settings, READING, "1", PromotionRequest()).promoted
     assert "--record readings" in report.card
     model = registry.load_champion(settings, READING)
     assert set(model.classes) == {"BENIGN", "SPIKE", "STUCK"}
@@ -62,4 +62,4 @@ def test_readings_are_trained_like_flows(tmp_path: Path) -> None:
     assert (np.array(model.verdicts)[kind][true == "STUCK"] == "STUCK").mean() > 0.9
     again = train(settings, wanted=wanted, choices=Choices(family="forest", max_fpr=0.01), ways=())
     assert again.version == "2"
-    assert settle(settings, READING, "2", Request()) == Settled(False, "champion 1 stays")
+    assert settle(settings, READING, "2", PromotionRequest()) == Settled(False, "champion 1 stays")

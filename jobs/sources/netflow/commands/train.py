@@ -11,7 +11,7 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-from jobs.models.request import Force, Promote, Reason, Request
+from jobs.models.request import Force, Promote, Reason, PromotionRequest
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
     settings = config.load(conf_file)
     usual = ExportTraining()
     training = ExportTraining(tuple(parse_seeds(seeds)) if seeds else usual.seeds, seconds, samplings=tuple(sampling or usual.samplings))
-    request = Request(promote, force, reason)
+    request = PromotionRequest(promote, force, reason)
     request.check(register=register)
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work

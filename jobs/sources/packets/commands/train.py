@@ -13,7 +13,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
-from jobs.models.request import Force, Promote, Reason, Request
+from jobs.models.request import Force, Promote, Reason, PromotionRequest
 from jobs.training.seeds import parse_seeds
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def train(
         raise ConfigError(f"--seeds {seeds!r} with labelled records", "seeds are of generated traffic: leave them out")
     if family not in ("", AUTO):
         known_family(family)  # better known before the work
-    request = Request(promote, force, reason)
+    request = PromotionRequest(promote, force, reason)
     request.check(register=register)
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
         raise ConfigError(f"--card {card}: no folder {card.parent}", "make the folder, or name another file")

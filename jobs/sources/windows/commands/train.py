@@ -11,7 +11,7 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json, names
-from jobs.models.request import Force, Promote, Reason, Request
+from jobs.models.request import Force, Promote, Reason, PromotionRequest
 
 if TYPE_CHECKING:
     from jobs.models.newcomer import Settled
@@ -54,7 +54,7 @@ def train(
         tuple(parse_seeds(seeds)) if seeds else usual.seeds, hours,
         tuple(parse_seeds(quiet_seeds)) if quiet_seeds else usual.quiet_seeds, quiet_hours,
     )  # fmt: skip
-    request = Request(promote, force, reason)
+    request = PromotionRequest(promote, force, reason)
     request.check(register=register)
     if register:
         registry.check(settings)  # a registry that cannot be used is better known before the work
