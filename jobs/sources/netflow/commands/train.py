@@ -11,7 +11,7 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-from jobs.models.request import Force, Promote, Reason, PromotionRequest
+from jobs.models.request import Force, Promote, PromotionRequest, Reason
 
 
 def train(

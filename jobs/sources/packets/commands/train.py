@@ -13,7 +13,7 @@ import typer
 from infra import config
 from infra.console.options import ConfFile, Json, names
 from infra.errors import ConfigError
-from jobs.models.request import Force, Promote, Reason, PromotionRequest
+from jobs.models.request import Force, Promote, PromotionRequest, Reason
 from jobs.training.seeds import parse_seeds
 
 if TYPE_CHECKING:
