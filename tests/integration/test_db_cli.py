@@ -69,7 +69,7 @@ def role(postgres_server: PostgresSettings) -> Iterator[str]:
 def test_from_nothing_to_current(tables: Database, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 1
-    assert out.count("no tables yet") == 5
+    assert out.count("no tables yet") == 6
     code, script, _ = call("migrate", "--dry-run")
     assert code == 0
     assert tables.state() == set()
@@ -94,7 +94,7 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     code, out, _ = call("status", "--json")
     assert code == 1
     found = {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)}
-    assert found.pop("archive")[2:] == found.pop("windows")[2:] == found.pop("flow_exports")[2:] == ([], True)
+    assert found.pop("archive")[2:] == found.pop("windows")[2:] == found.pop("flow_exports")[2:] == found.pop("interface_counters")[2:] == ([], True)
     assert found == {
         "hot": (HOT_NEWEST, HOT_NEWEST, ["index network_flows_attackers of network_flows"], False),
         "alerts": (NEWEST, NEWEST, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
@@ -144,7 +144,7 @@ def test_maintaining(tables: Database, call: Call) -> None:
     assert re.fullmatch(r"network_flows_p\d{8}", done["made"][0])
     code, out, _ = call("maintain")
     assert (code, "network_flows: nothing to do\n" in out) == (0, True)
-    tables.run("DROP TABLE window_features, flow_exports")  # of a source that is switched off: nobody misses it
+    tables.run("DROP TABLE window_features, flow_exports, interface_counters")  # of a source that is switched off: nobody misses it
     assert call("maintain")[:2] == (0, "network_flows: nothing to do\n")
     code, _, err = call("maintain", "--table", "flows")
     assert (code, "there is no such hot table" in err, "hot tables: network_flows" in err) == (2, True, True)
