@@ -94,7 +94,13 @@ def test_what_is_missing_is_named_and_put_back(tables: Database, call: Call) -> 
     code, out, _ = call("status", "--json")
     assert code == 1
     found = {item["component"]: (item["version"], item["newest"], item["missing"], item["current"]) for item in json.loads(out)}
-    assert found.pop("archive")[2:] == found.pop("windows")[2:] == found.pop("flow_exports")[2:] == found.pop("interface_counters")[2:] == ([], True)
+    assert (
+        found.pop("archive")[2:]
+        == found.pop("windows")[2:]
+        == found.pop("flow_exports")[2:]
+        == found.pop("interface_counters")[2:]
+        == ([], True)
+    )
     assert found == {
         "hot": (HOT_NEWEST, HOT_NEWEST, ["index network_flows_attackers of network_flows"], False),
         "alerts": (NEWEST, NEWEST, ["NOT NULL of column details of alerts", "table alert_outbox"], False),
