@@ -27,15 +27,15 @@ from jobs.sinks.stores import StoreUnavailable
 from jobs.sources.netflow import directstate, warm
 from jobs.sources.netflow.directalerts import DirectAlerts
 from jobs.sources.netflow.directmodels import DirectModels
-from jobs.sources.netflow.directrows import DirectDecoder, stored_counters, stored_rows
+from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from jobs.sources.netflow.switching import FlowWay
-from schemas.exportedflows import EXPORTED_FLOWS_TABLE
+from schemas.exportedflows import EXPORTED_FLOWS, EXPORTED_FLOWS_TABLE
 from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import RawDatagram
 from schemas.rawflowtable import flow_raw
-from schemas.records import HotTable
+from schemas.records import HotTable, RecordType
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.publish.counting import Counters, Stopped
 
@@ -153,13 +153,13 @@ class DirectOutlet:
         self.counters.received += len(datagrams)
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
-            self._write(records, self._placed)
+            self._write(records, EXPORTED_FLOWS)
             self._alert(records)
             self.counters.messages += 1
         else:
             self._heartbeat()
         if datagrams and self.decoder.interfaces:
-            self._write(pa.Table.from_batches(self.decoder.interfaces), stored_counters)
+            self._write(pa.Table.from_batches(self.decoder.interfaces), INTERFACE_COUNTERS)
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
 
@@ -170,23 +170,24 @@ class DirectOutlet:
             self._patiently(lambda: evidence.extend(self.alerts.found(records)))
             self._patiently(lambda: self.alerts.apply(evidence))
 
-    def _placed(self, records: pa.Table) -> Placed:
-        exports, raw = stored_rows(records)
-        return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
+    def _placed(self, some: pa.Table, record: RecordType) -> Placed:
+        if record is EXPORTED_FLOWS:
+            exports, raw = stored_rows(some)
+            return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
+        return ((hot.table_of(record), hot.hot_rows(some, record)),)
 
-    def _write(self, some: pa.Table, placed: Callable[[pa.Table], Placed]) -> None:
-        """Store records or counters, all that PostgreSQL will have."""
+    def _write(self, some: pa.Table, record: RecordType) -> None:
+        """Store records of a type, all that PostgreSQL will have."""
         try:
-            self._until_done(lambda connection: self._insert(connection, placed(some)))
+            self._until_done(lambda connection: self._insert(connection, self._placed(some, record)))
         except RefusedData as e:
             if some.num_rows > 1:
                 middle = some.num_rows // 2
-                self._write(some.slice(0, middle), placed)
-                self._write(some.slice(middle), placed)
+                self._write(some.slice(0, middle), record)
+                self._write(some.slice(middle), record)
                 return
             self.rows_refused += 1
-            key = "flow_id" if "flow_id" in some.column_names else "counter_id"
-            _LOG.warning("a row was refused", cause=str(e), **{key: some[key][0].as_py()})
+            _LOG.warning("a record was refused", cause=str(e), **{record.key: some[record.key][0].as_py()})
 
     def _insert(self, connection: Any, placed: Placed) -> None:
         for table, rows in placed:

@@ -22,15 +22,13 @@ from jobs.flowexport.interfacetable import interface_rows
 from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.flowexport.session import ExportSessions
 from jobs.scoring.modelset import ModelSet
-from jobs.sinks.hot import columns, hot_rows, table_of
+from jobs.sinks.hot import columns, hot_rows
 from jobs.sources.netflow.directstate import unpacked
 from jobs.sources.netflow.publish import Lookup, made, unscored
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS
-from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import RawDatagram
 from schemas.rawflowtable import FLOW_RAW
-from schemas.records import HotTable
 
 _US = 1_000_000
 _LOG = get("netflow.direct")
@@ -137,11 +135,6 @@ def batch_of(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
         [d.received_us for d in datagrams],
         [d.kept_of for d in datagrams],
     )
-
-
-def stored_counters(rows: pa.Table) -> tuple[tuple[HotTable, pa.Table]]:
-    """Rows of ``interface_counters``."""
-    return ((table_of(INTERFACE_COUNTERS), hot_rows(rows, INTERFACE_COUNTERS)),)
 
 
 def stored_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:

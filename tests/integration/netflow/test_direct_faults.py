@@ -9,9 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -25,6 +24,7 @@ from jobs.sources.netflow.warm import datagrams
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
 from tests.integration.netflow.test_direct import configured, numbered, receiving, rows, stored
+from tests.integration.portproxy import PortProxy
 from tests.unit.sensors.netflow.runningsensor import Start, starting
 from tests.unit.sensors.netflow.senders import eventually, free_ports, send
 
@@ -74,30 +74,22 @@ def test_a_server_that_is_killed_and_comes_back_has_every_record(tmp_path: Path,
         server.stop()
 
 
-class CommitCutter:
+class CommitCutter(PortProxy):
     """In front of a PostgreSQL of this machine: of the next commits, the server does them and nobody hears of it."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listening.getsockname()[1])
+        super().__init__(port)
         self.due = 0
         self.cut = 0
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # it has been closed
-            while True:
-                client, _ = self._listening.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), closing(client), closing(socket.create_connection(("127.0.0.1", self._port))) as server:
-            silent = threading.Event()
-            threading.Thread(target=self._back, args=(server, client, silent), daemon=True).start()
-            while data := client.recv(1 << 16):
-                if self.due and data.endswith(b"COMMIT\0"):
-                    silent.set()
-                server.sendall(data)
+    def serve(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass on; the answer to a commit that is due is not."""
+        silent = threading.Event()
+        threading.Thread(target=self._back, args=(server, client, silent), daemon=True).start()
+        while data := client.recv(1 << 16):
+            if self.due and data.endswith(b"COMMIT\0"):
+                silent.set()
+            server.sendall(data)
 
     def _back(self, server: socket.socket, client: socket.socket, silent: threading.Event) -> None:
         with suppress(OSError):
@@ -108,13 +100,6 @@ class CommitCutter:
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(data)
-
-    def __enter__(self) -> CommitCutter:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._listening.close()
 
 
 def test_a_connection_that_breaks_in_the_commit_costs_and_doubles_nothing(
