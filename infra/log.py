@@ -24,6 +24,14 @@ _OURS = ("infra", "jobs", "sensors", "schemas", "flowlake")
 _SECRET_WORDS = ("password", "secret", "token", "access_key", "credential")
 
 
+def _unset(*_: object) -> structlog.PrintLogger:
+    """Where a process logs that has not called :func:`setup`: standard output is for a command's answer, which may be JSON."""
+    return structlog.PrintLogger(sys.stderr)
+
+
+structlog.configure_once(logger_factory=_unset)
+
+
 def setup(settings: LogSettings | None = None) -> None:
     """Configure logging of this process; the standard library's loggers (kafka, py4j, ...) come out the same way, from warnings on."""
     settings = settings or LogSettings()

@@ -24,6 +24,7 @@ from jobs.sinks import postgres
 from jobs.sinks.stores import StoreUnavailable
 from schemas.exportedflows import HOURLY
 from schemas.exportedflows import TABLE as EXPORTED
+from schemas.interfacecounters import TABLE as COUNTERS
 from schemas.windowrecords import TABLE as WINDOWS
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ _APPLICATION = "flowlake-dash"
 _MADE_BY = {
     "archive": "flowlake archive run makes it",
     WINDOWS: "windows are off: docs/how-to/look-at-sources.md turns them on",
-    **dict.fromkeys((EXPORTED, HOURLY.name), "exported flows are off: docs/how-to/receive-flow-exports.md turns them on"),
+    **dict.fromkeys((EXPORTED, HOURLY.name, COUNTERS), "exported flows are off: docs/how-to/receive-flow-exports.md turns them on"),
 }
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -117,7 +118,7 @@ def test_a_refresh_waits_for_that_of_a_policy(made: Store, monkeypatch: pytest.M
             holder.rollback()
             policy.result(60)
 
-        monkeypatch.setattr(hyperlife.time, "sleep", ends)
+        monkeypatch.setattr(hyperlife, "time", SimpleNamespace(sleep=ends))
         assert made.maintain().problems == []
         assert policy.done(), "the two did not meet"
     assert made.sql(ROLLED_UP) == made.sql(STATS, NOW)

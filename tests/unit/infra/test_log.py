@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
 
 from infra import log
+from infra.config import ROOT
 from infra.sections import LogSettings
 
 
@@ -29,6 +32,14 @@ def test_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     event = json.loads(err)
     assert out == ""
     assert (event["event"], event["rows"], event["level"], event["logger"]) == ("batch written", 3, "info", "jobs.test")
+
+
+def test_a_process_that_set_nothing_up_logs_on_stderr() -> None:
+    """What a command prints may be JSON; a thread that warns must not get between."""
+    words = "from infra import log; log.get('jobs.test').warning('told', n=1)"
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "told" in done.stderr
 
 
 def test_secrets_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
