@@ -294,7 +294,7 @@ def test_what_cannot_be_carried_over_leaves_the_table_as_it_is(
     made = earlier(store, [NOW, NOW - DAY])
     made.sql(what)
     made.migrate()
-    assert hinders in capsys.readouterr().out
+    assert hinders in capsys.readouterr().err
     assert made.missing() == ("days of network_flows",)
     assert (made.write(flows([NOW])), made.rows) == (1, 3)
     ((problem, hint),) = made.maintain().problems
