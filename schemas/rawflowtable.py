@@ -1,4 +1,4 @@
-"""Tables of a collector of flow exports that writes to PostgreSQL itself: ``flow_raw``, and what it knows of its exporters."""
+"""Tables of a collector of flow exports that writes to PostgreSQL itself: ``flow_raw``, what it could not decode, what it knows."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ FLOW_RAW = HotTable(
 )
 
 
-def flow_raw(retention_days: int) -> HotTable:
-    """The table, whose rows live for so many days."""
-    return replace(FLOW_RAW, life=replace(FLOW_RAW.life, retention_days=retention_days))
+DEAD_TABLE = "flow_raw_dead_letters"
+_DEAD_COLUMNS = (
+    HotColumn("received_at", "timestamptz NOT NULL", "received_at"),
+    HotColumn("id", "bigint NOT NULL", "id"),  # of what came, and when: a repetition of a write has the same
+    HotColumn("collector", "text NOT NULL", "collector"),
+    HotColumn("sender", "inet NOT NULL", "sender"),
+    HotColumn("sender_port", "integer NOT NULL", "sender_port"),
+    HotColumn("reason", "text NOT NULL", "reason"),  # jobs.flowexport.faults
+    HotColumn("at_byte", "integer NOT NULL", "at_byte"),  # of the datagram, where the first fault was found
+    HotColumn("kept_of", "integer NOT NULL", "kept_of"),  # it stands for so many
+    HotColumn("datagram", "bytea NOT NULL", "datagram"),
+)
+#: Datagrams that were not decoded wholly.
+FLOW_RAW_DEAD_LETTERS = HotTable(
+    DEAD_TABLE, DEAD_TABLE, _DEAD_COLUMNS, _KEY, {1: first_migration(DEAD_TABLE, _DEAD_COLUMNS, _KEY)}, Life(retention_days=7)
+)
+
+
+def own_tables(retention_days: int) -> tuple[HotTable, HotTable]:
+    """``flow_raw`` and ``flow_raw_dead_letters``, whose rows live for so many days."""
+    raw, dead = (replace(of, life=replace(of.life, retention_days=retention_days)) for of in (FLOW_RAW, FLOW_RAW_DEAD_LETTERS))
+    return raw, dead

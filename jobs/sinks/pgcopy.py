@@ -37,6 +37,8 @@ _NUMBERS: dict[str, tuple[str, pa.DataType]] = {
     "double precision": (">f8", pa.float64()),
     "boolean": ("?", pa.bool_()),
 }
+#: Those whose fields are as long as their values.
+_BYTES = ("text", "jsonb", "bytea")
 _HEX = np.full(256, 0xFF, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
@@ -52,7 +54,7 @@ def encode(rows: pa.Table, types: Mapping[str, str]) -> bytes:
         Its columns, in the order of ``types``; times in microseconds, addresses and UUIDs as text.
     types
         SQL type by column: ``smallint``, ``integer``, ``bigint``, ``real``, ``double precision``, ``boolean``, ``timestamptz``,
-        ``uuid``, ``inet``, ``text`` or ``jsonb``.
+        ``uuid``, ``inet``, ``text``, ``jsonb`` or ``bytea`` (binary).
 
     Raises
     ------
@@ -69,7 +71,7 @@ def encode(rows: pa.Table, types: Mapping[str, str]) -> bytes:
     for name, sql in types.items():
         column = rows[name].combine_chunks()
         try:
-            if sql in ("inet", "text", "jsonb") or column.null_count:
+            if sql == "inet" or sql in _BYTES or column.null_count:
                 pieces += [*_joined(fixed), *_ragged(column, sql)]
                 fixed = []
             else:
@@ -140,7 +142,7 @@ def _ragged(column: pa.Array, sql: str) -> list[pa.Array]:
     """Pieces of a column whose fields differ in length: by their type, or because some are null."""
     if sql == "inet":
         return [_inets(column)]
-    if sql in ("text", "jsonb"):
+    if sql in _BYTES:
         version = _JSONB_VERSION if sql == "jsonb" else b""
         lengths = (pc.fill_null(pc.binary_length(column), -1 - len(version)).to_numpy() + len(version)).astype(">i4")
         values = pc.fill_null(column.cast(pa.binary()), b"")

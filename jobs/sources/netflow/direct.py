@@ -34,8 +34,8 @@ from jobs.sources.netflow.switching import FlowWay
 from schemas.exportedflows import EXPORTED_FLOWS, EXPORTED_FLOWS_TABLE
 from schemas.interfacecounters import INTERFACE_COUNTERS
 from schemas.rawflows import RawDatagram
-from schemas.rawflowtable import flow_raw
-from schemas.records import HotTable, RecordType
+from schemas.rawflowtable import own_tables
+from schemas.records import HotTable
 from sensors.netflow.settings import ExporterSensorSettings
 from sensors.publish.counting import Counters, Stopped
 
@@ -66,7 +66,7 @@ class DirectOutlet:
     counters
         Of datagrams.
     rows, rows_refused
-        Records stored; records and counters of interfaces that PostgreSQL would not have.
+        Records stored; rows of any table that PostgreSQL would not have.
     decoder
         What is known of exporters.
     alerts
@@ -86,7 +86,7 @@ class DirectOutlet:
         own = settings.section(ExporterSensorSettings)
         self._settings, self._stop = settings.hot, stop
         self._name = sensor_id
-        self._raw = flow_raw(own.raw_retention_days)
+        self._raw, self._dead = own_tables(own.raw_retention_days)
         self.way = self.last_way = FlowWay.DIRECT
         self.counters = Counters()
         self.rows = 0
@@ -99,14 +99,14 @@ class DirectOutlet:
         self.alerts = DirectAlerts(settings)
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
-            for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), self._raw):
+            for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), self._raw, self._dead):
                 migrate(hot.component(settings, table))
             self._load()
         except StoreUnavailable as e:
             raise BrokerError(str(e), "start it: flowlake up, or set hot.host and hot.port") from e
         unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
         self._keeper = HotKeeper(
-            settings, [(settings.hot, [EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS)]), (unarchived, [self._raw])]
+            settings, [(settings.hot, [EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS)]), (unarchived, [self._raw, self._dead])]
         )
         self._keeper.start()
         self._models = self.decoder.models = DirectModels(settings)
@@ -153,13 +153,15 @@ class DirectOutlet:
         self.counters.received += len(datagrams)
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
-            self._write(records, EXPORTED_FLOWS)
+            self._write(records, self._flows, EXPORTED_FLOWS.key)
             self._alert(records)
             self.counters.messages += 1
         else:
             self._heartbeat()
         if datagrams and self.decoder.interfaces:
-            self._write(pa.Table.from_batches(self.decoder.interfaces), INTERFACE_COUNTERS)
+            self._write(pa.Table.from_batches(self.decoder.interfaces), _interfaces, INTERFACE_COUNTERS.key)
+        if (dead := self.decoder.dead.rows()) is not None:
+            self._write(dead, lambda some: ((self._dead, some),), "id")
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
 
@@ -170,24 +172,22 @@ class DirectOutlet:
             self._patiently(lambda: evidence.extend(self.alerts.found(records)))
             self._patiently(lambda: self.alerts.apply(evidence))
 
-    def _placed(self, some: pa.Table, record: RecordType) -> Placed:
-        if record is EXPORTED_FLOWS:
-            exports, raw = stored_rows(some)
-            return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
-        return ((hot.table_of(record), hot.hot_rows(some, record)),)
+    def _flows(self, some: pa.Table) -> Placed:
+        exports, raw = stored_rows(some)
+        return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
 
-    def _write(self, some: pa.Table, record: RecordType) -> None:
-        """Store records of a type, all that PostgreSQL will have."""
+    def _write(self, some: pa.Table, place: Callable[[pa.Table], Placed], key: str) -> None:
+        """Store rows, all that PostgreSQL will have; ``key`` tells them apart."""
         try:
-            self._until_done(lambda connection: self._insert(connection, self._placed(some, record)))
+            self._until_done(lambda connection: self._insert(connection, place(some)))
         except RefusedData as e:
             if some.num_rows > 1:
                 middle = some.num_rows // 2
-                self._write(some.slice(0, middle), record)
-                self._write(some.slice(middle), record)
+                self._write(some.slice(0, middle), place, key)
+                self._write(some.slice(middle), place, key)
                 return
             self.rows_refused += 1
-            _LOG.warning("a record was refused", cause=str(e), **{record.key: some[record.key][0].as_py()})
+            _LOG.warning("a record was refused", cause=str(e), **{key: some[key][0].as_py()})
 
     def _insert(self, connection: Any, placed: Placed) -> None:
         for table, rows in placed:
@@ -284,3 +284,7 @@ class DirectOutlet:
         self._models.close()
         self._keeper.stop()
         return self.counters.received - self.counters.sent - self.counters.dropped
+
+
+def _interfaces(some: pa.Table) -> Placed:
+    return ((hot.table_of(INTERFACE_COUNTERS), hot.hot_rows(some, INTERFACE_COUNTERS)),)

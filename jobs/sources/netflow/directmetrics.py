@@ -69,10 +69,12 @@ class DirectMaker(Collector):
         undecoded = CounterMetricFamily("flowlens_datagrams_undecoded", "Datagrams that were not decoded wholly.", labels=["reason"])
         for reason, n in dict(made.decoder.refused if made else {}).items():
             undecoded.add_metric([reason], n)
+        unkept = CounterMetricFamily("flowlens_dead_letters_left_out", "Datagrams that were not decoded wholly, and kept nowhere.")
+        unkept.add_metric([], made.decoder.dead.left_out if made else 0)
         raised = CounterMetricFamily("flowlens_alerts_raised", "New alerts.", labels=["attack_type"])
         for attack_type, n in dict(made.alerts.raised if made else {}).items():
             raised.add_metric([attack_type], n)
-        yield from (stored, refused, undecoded, raised)
+        yield from (stored, refused, undecoded, unkept, raised)
         if self.auto is not None:
             yield from _of_switching(self.auto)
 

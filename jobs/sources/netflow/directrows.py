@@ -23,6 +23,7 @@ from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.flowexport.session import ExportSessions
 from jobs.scoring.modelset import ModelSet
 from jobs.sinks.hot import columns, hot_rows
+from jobs.sources.netflow.directdead import DirectDeadLetters
 from jobs.sources.netflow.directstate import unpacked
 from jobs.sources.netflow.publish import Lookup, made, unscored
 from jobs.sources.netflow.settings import ExportedFlowSettings
@@ -70,6 +71,8 @@ class DirectDecoder:
         Bounds and choices of the decoder.
     owners
         Who owns which flow.
+    dead
+        Datagrams that were not decoded wholly, to be kept.
     """
 
     settings: ExportedFlowSettings
@@ -85,6 +88,7 @@ class DirectDecoder:
         self.rules = self.settings.rules()
         self._keep_us = round(self.settings.duplicates_s * _US)
         self.owners = FlowOwners(self._keep_us, self.settings.max_claims)
+        self.dead = DirectDeadLetters(self.collector.sensor_id)
 
     def records(self, datagrams: Sequence[RawDatagram]) -> pa.Table | None:
         """Records of :data:`schemas.exportedflows.EXPORTED_FLOWS` of some datagrams, scored where there is a model; None: none."""
@@ -114,7 +118,8 @@ class DirectDecoder:
         self.owners = unpacked(kept, time.time_ns() // 1000, keep_us=self._keep_us, most=self.settings.max_claims)
 
     def _refuse(self, rejected: Sequence[Rejected], datagrams: Sequence[RawDatagram]) -> None:
-        """Count them, and show one."""
+        """Count and keep them, and show one."""
+        self.dead.take(rejected, datagrams)
         self.refused.update(str(one.reason) for one in rejected)
         if rejected:
             one = rejected[0]

@@ -13,7 +13,7 @@ from jobs.sources.netflow.settings import ExportedFlowSettings
 from schemas.exportedflows import EXPORTED_FLOWS, FLOW_ACCOUNTS, FLOWS_ENRICHED
 from schemas.interfacecounters import INTERFACE_COUNTERS, INTERFACE_COUNTERS_TOPIC
 from schemas.rawflows import FLOWS_RAW
-from schemas.rawflowtable import flow_raw
+from schemas.rawflowtable import own_tables
 from schemas.records import HotTable
 from sensors.netflow.settings import ExporterSensorSettings
 
@@ -40,7 +40,7 @@ def _metrics(settings: Settings) -> Service:
 def _tables(settings: Settings) -> tuple[HotTable, ...]:
     """Those of a collector that stores flows itself."""
     own = settings.section(ExporterSensorSettings)
-    return () if own.mode == "kafka" else (flow_raw(own.raw_retention_days),)
+    return () if own.mode == "kafka" else own_tables(own.raw_retention_days)
 
 
 SOURCE = Source(

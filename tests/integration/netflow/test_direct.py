@@ -17,7 +17,7 @@ from jobs.sinks.hot import component
 from jobs.sinks.migrations import migrate
 from jobs.sources.netflow.directmetrics import DirectMaker
 from jobs.sources.netflow.warm import datagrams
-from schemas.rawflowtable import flow_raw
+from schemas.rawflowtable import own_tables
 from sensors.netflow import metrics
 from sensors.netflow.sensor import FlowExportSensor
 from tests.unit.flowexport import wire
@@ -98,6 +98,8 @@ def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collecto
     exports = rows(own, "SELECT flow_id, bytes, packets, host(src_ip), dst_port, true FROM flow_exports ORDER BY flow_id")
     assert len(raw) == 3
     assert raw == exports
+    kept = "SELECT host(sender), reason, at_byte, kept_of, collector, datagram FROM flow_raw_dead_letters"
+    assert [(*row[:-1], bytes(row[-1])) for row in rows(own, kept)] == [("127.0.0.1", "unknown_version", 0, 1, "edge", b"\x00\x63nothing")]
 
     later, running, port = receiving(own, start)
     # the v9 datagram with its data alone: header of 20 bytes, template set, data set
@@ -221,7 +223,7 @@ def test_owners_of_flows_outlive_the_collector(database: dict[str, Any], setting
 @pytest.mark.parametrize(("days", "left"), [(3, 0), (7, 1)])
 def test_raw_rows_live_as_long_as_set(database: dict[str, Any], settings: Callable[..., Settings], days: int, left: int) -> None:
     own = settings(hot=database)
-    table = flow_raw(days)
+    table, _ = own_tables(days)
     migrate(component(own, table))
     values = "gen_random_uuid(), '192.0.2.1', 1, 2, 6, 10, 1, 0"
     execute(

@@ -37,6 +37,7 @@ def one(sql: str, value: Any, arrow: pa.DataType | None = None) -> bytes:
         ("inet", "::1", pa.string(), struct.pack(">iBBBB", 20, 3, 128, 0, 16) + bytes(15) + b"\x01"),
         ("text", "é", pa.string(), struct.pack(">i", 2) + "é".encode()),
         ("text", "", pa.string(), struct.pack(">i", 0)),
+        ("bytea", b"\0\xff", pa.binary(), struct.pack(">i", 2) + b"\0\xff"),
         ("jsonb", "{}", pa.string(), struct.pack(">iB", 3, 1) + b"{}"),
     ],
 )
