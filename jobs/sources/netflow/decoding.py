@@ -129,20 +129,24 @@ def _datagram(batch: DatagramBatch, number: int) -> RawDatagram:
     )
 
 
-def accounts(sessions: ExportSessions, since_us: int, about: dict[str, Any]) -> str:
-    """Cumulative counts of exporters that were heard of since a time, a JSON object a line; the last line is of what belongs to none."""
-    lines = []
+def account_rows(sessions: ExportSessions, since_us: int = 0) -> Iterator[dict[str, Any]]:
+    """Cumulative counts of exporters that were heard of since a time, a row each protocol and domain, and whose they are."""
     for key, session in reversed(sessions.known.items()):
         if session.seen_us < since_us:
             break
-        whose = {
+        yield {
             "exporter": address_text(session.exporter),
             "sender": address_text(key.sender),
             "export_protocol": PROTOCOLS.get(key.version, str(key.version)),
             "exporter_domain": key.domain,
             "seen_us": session.seen_us,
+            **session.account(),
         }
-        lines.append(json.dumps({**about, **whose, **session.account()}))
+
+
+def accounts(sessions: ExportSessions, since_us: int, about: dict[str, Any]) -> str:
+    """Cumulative counts of exporters that were heard of since a time, a JSON object a line; the last line is of what belongs to none."""
+    lines = [json.dumps({**about, **row}) for row in account_rows(sessions, since_us)]
     if sessions.counts:
         lines.append(json.dumps({**about, "exporter": "", **sessions.counts}))
     return "\n".join(lines)

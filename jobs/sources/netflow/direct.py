@@ -28,6 +28,7 @@ from jobs.sources.netflow import directstate, warm
 from jobs.sources.netflow.directalerts import DirectAlerts
 from jobs.sources.netflow.directmodels import DirectModels
 from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
+from jobs.sources.netflow.directtally import DirectTally
 from jobs.sources.netflow.lookups import Lookups
 from jobs.sources.netflow.settings import ExportedFlowSettings
 from jobs.sources.netflow.switching import FlowWay
@@ -71,6 +72,8 @@ class DirectOutlet:
         What is known of exporters.
     alerts
         What raises them, where there is a model.
+    tally
+        What is told of exporters and their records.
     way, last_way
         Where datagrams go, as it is kept with what is known of exporters; where they went when that was written last, before the start.
 
@@ -97,6 +100,7 @@ class DirectOutlet:
         lookups = Lookups(settings.section(EnrichmentSettings))
         self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups)
         self.alerts = DirectAlerts(settings)
+        self.tally = DirectTally()
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
             for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), self._raw, self._dead):
@@ -154,6 +158,7 @@ class DirectOutlet:
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
             self._write(records, self._flows, EXPORTED_FLOWS.key)
+            self.tally.stored(records)
             self._alert(records)
             self.counters.messages += 1
         else:
@@ -162,6 +167,7 @@ class DirectOutlet:
             self._write(pa.Table.from_batches(self.decoder.interfaces), _interfaces, INTERFACE_COUNTERS.key)
         if (dead := self.decoder.dead.rows()) is not None:
             self._write(dead, lambda some: ((self._dead, some),), "id")
+        self.tally.read(self.decoder.sessions)
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
 
@@ -267,6 +273,7 @@ class DirectOutlet:
 
     def end(self) -> None:
         """Write what is known of exporters, for the next start."""
+        self.tally.read(self.decoder.sessions, now=True)
 
         def save(connection: Any) -> None:
             with connection, connection.cursor() as cursor:

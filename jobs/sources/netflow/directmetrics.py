@@ -46,15 +46,16 @@ class DirectMaker(Collector):
         return self.outlet
 
     def counts(self) -> dict[str, int | Mapping[str, int]]:
-        """Records stored and refused by PostgreSQL; datagrams that were not decoded wholly, by reason; alerts; turns to each way."""
+        """Records stored and refused by PostgreSQL; datagrams not decoded wholly, by reason; losses on the way here; alerts; turns."""
         made = self.outlet
         turns = {"turns": {str(way): self.auto.turns[way] if self.auto else 0 for way in FlowWay}} if self._switches else {}
         if made is None:
-            return {"records_stored": 0, "records_refused": 0, "undecoded": {}, "alerts": {}, **turns}
+            return {"records_stored": 0, "records_refused": 0, "undecoded": {}, "lost_before": {}, "alerts": {}, **turns}
         return {
             "records_stored": made.rows,
             "records_refused": made.rows_refused,
             "undecoded": dict(made.decoder.refused),
+            "lost_before": made.tally.lost(),
             "alerts": dict(made.alerts.raised),
             **turns,
         }
@@ -75,6 +76,8 @@ class DirectMaker(Collector):
         for attack_type, n in dict(made.alerts.raised if made else {}).items():
             raised.add_metric([attack_type], n)
         yield from (stored, refused, undecoded, unkept, raised)
+        if made is not None:
+            yield from made.tally.metrics()
         if self.auto is not None:
             yield from _of_switching(self.auto)
 

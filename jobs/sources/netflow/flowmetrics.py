@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from infra import log
@@ -21,29 +21,14 @@ from infra.config import Settings
 from infra.errors import one_line
 from infra.kafka.following import follow
 from infra.metrics import REGISTRY
-from jobs.sources.netflow.flowcounts import MOST_EXPORTERS, OTHERS, FlowDelays
+from jobs.sources.netflow.accountmetrics import AccountMetrics, RecentDelays, latency
+from jobs.sources.netflow.flowcounts import FlowDelays
 from schemas.exportedflows import FLOW_ACCOUNTS
 
 LOG = log.get("jobs.sources.netflow.flowmetrics")
 
 #: Sessions of exporters that the book keeps; those that were silent longest go first.
 _MOST_SESSIONS = 20_000
-#: Seconds for which a latency counts.
-_WINDOW_S = 600.0
-_QUANTILES = (0.5, 0.9, 0.99)
-#: Protocols whose sequence numbers count records; the others count datagrams.
-_OF_RECORDS = frozenset({"netflow-v5", "ipfix"})
-#: Names of an account that are told as they are -> metric, help.
-_COUNTS: Mapping[str, tuple[str, str]] = {
-    "datagrams": ("flowlens_datagrams_decoded", "Datagrams decoded."),
-    "records": ("flowlens_flows_received", "Records decoded."),
-    "restarts": ("flowlens_exporter_restarts", "Restarts of the exporter."),
-}
-_LEVELS: Mapping[str, tuple[str, str]] = {
-    "templates_known": ("flowlens_templates", "Templates known."),
-    "waiting_sets": ("flowlens_pending_sets", "Sets of data that wait for their template."),
-    "waiting_bytes": ("flowlens_pending_bytes", "Bytes that wait for their template."),
-}
 
 
 class FlowAccountBook:
@@ -60,8 +45,7 @@ class FlowAccountBook:
         self._sessions: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._processed: dict[tuple[str, int], dict[str, list[int]]] = {}
         self._versions: dict[tuple[str, str, int], int] = {}
-        self._recent: deque[tuple[float, str, FlowDelays]] = deque()
-        self._summed: dict[str, tuple[int, float]] = {}
+        self._delays: dict[str, RecentDelays] = {}
 
     def add(self, value: bytes | None, *, new: bool = True) -> None:
         """Take one message. What is no account is ignored, and so is a copy. Latencies count only of ``new`` ones."""
@@ -91,10 +75,7 @@ class FlowAccountBook:
         if what == "processed":
             self._processed.setdefault((query, bucket), {}).update(row["processed"])
         elif new:
-            delays = FlowDelays.of(row["delays"])
-            self._recent.append((self._clock(), query, delays))
-            records, seconds = self._summed.get(query, (0, 0.0))
-            self._summed[query] = (records + delays.records, seconds + delays.seconds)
+            self._delays.setdefault(query, RecentDelays(self._clock)).note(FlowDelays.of(row["delays"]))
 
     def sessions(self, query: str) -> list[dict[str, Any]]:
         """Accounts of exporters of a checkpoint, a row each protocol and domain."""
@@ -112,13 +93,7 @@ class FlowAccountBook:
 
     def delays(self, query: str) -> tuple[FlowDelays, int, float]:
         """Latencies of the last minutes; number of records and sum of seconds of all that were taken."""
-        while self._recent and self._recent[0][0] < self._clock() - _WINDOW_S:
-            self._recent.popleft()
-        found = FlowDelays()
-        for _, of, delays in list(self._recent):
-            if of == query:
-                found.add(delays)
-        return (found, *self._summed.get(query, (0, 0.0)))
+        return self._delays[query].told() if query in self._delays else (FlowDelays(), 0, 0.0)
 
 
 class ExportedFlowMetrics(Collector):
@@ -139,7 +114,7 @@ class ExportedFlowMetrics(Collector):
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self.book = FlowAccountBook()
-        self._names: set[str] = set()  # exporters with a label of their own
+        self._shown = AccountMetrics()
 
     def start(self) -> None:
         """Begin to follow; a broker that is away is waited for."""
@@ -175,68 +150,6 @@ class ExportedFlowMetrics(Collector):
         with self._lock:
             sessions, processed = self.book.sessions(query), self.book.processed(query)
             found, records, seconds = self.book.delays(query)
-        yield from self._of_sessions(sessions)
-        yield from self._of_records(processed)
-        yield _latency(found, records, seconds)
-
-    def _of_sessions(self, sessions: list[dict[str, Any]]) -> Iterator[Metric]:
-        sums: dict[str, Counter[str]] = {name: Counter() for name in (*_COUNTS, *_LEVELS)}
-        seen: dict[str, float] = {}
-        lost: Counter[tuple[str, ...]] = Counter()
-        came: Counter[tuple[str, ...]] = Counter()
-        for row in sessions:
-            exporter, protocol = self._name(row["exporter"]), row["export_protocol"]
-            for name, of in sums.items():
-                of[exporter] += row.get(name, 0)
-            seen[exporter] = max(seen.get(exporter, 0.0), row.get("seen_us", 0) / 1e6)
-            lost[exporter, protocol] += row.get("lost", 0)
-            came[exporter, protocol] += row.get("records" if protocol in _OF_RECORDS else "datagrams", 0)
-        for name, (metric, text) in _COUNTS.items():
-            yield _counter(metric, text, ["exporter"], {(exporter,): n for exporter, n in sums[name].items()})
-        for name, (metric, text) in _LEVELS.items():
-            yield _gauge_of(metric, text, sums[name])
-        unit = "in records (NetFlow v5, IPFIX) or datagrams (NetFlow v9, sFlow)"
-        labels = ["exporter", "export_protocol"]
-        yield _counter("flowlens_export_lost", f"What sequence numbers say was lost, {unit}.", labels, lost)
-        yield _counter("flowlens_export_counted", f"What came of that, {unit}.", labels, came)
-        yield _gauge_of("flowlens_exporter_seen_timestamp_seconds", "When the exporter was heard of last.", seen)
-
-    def _of_records(self, processed: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
-        records: Counter[tuple[str, ...]] = Counter()
-        duplicates: Counter[tuple[str, ...]] = Counter()
-        for exporter, (n, twice) in processed.items():
-            records[self._name(exporter),] += n
-            duplicates[self._name(exporter),] += twice
-        yield _counter("flowlens_flows_processed", "Records published.", ["exporter"], records)
-        yield _counter("flowlens_flows_duplicate", "Records of flows that another exporter owns.", ["exporter"], duplicates)
-
-    def _name(self, exporter: str) -> str:
-        """What an exporter is called: who came first has a name of its own."""
-        if exporter not in self._names:
-            if len(self._names) >= MOST_EXPORTERS:
-                return OTHERS
-            self._names.add(exporter)
-        return exporter
-
-
-def _counter(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    counter = CounterMetricFamily(name, text, labels=labels)
-    for key, n in values.items():
-        counter.add_metric(key, n)
-    return counter
-
-
-def _gauge_of(name: str, text: str, values: Mapping[str, float]) -> Metric:
-    gauge = GaugeMetricFamily(name, text, labels=["exporter"])
-    for exporter, n in values.items():
-        gauge.add_metric([exporter], n)
-    return gauge
-
-
-def _latency(found: FlowDelays, records: int, seconds: float) -> Metric:
-    name = "flowlens_processing_latency_seconds"
-    summary = SummaryMetricFamily(name, "From the receipt of a datagram to its records' publication; quantiles of 10 minutes.")
-    for share in _QUANTILES:
-        summary.add_sample(name, {"quantile": str(share)}, found.quantile(share))
-    summary.add_metric([], count_value=records, sum_value=seconds)
-    return summary
+        yield from self._shown.of_sessions(sessions)
+        yield from self._shown.of_records(processed)
+        yield latency(found, records, seconds)

@@ -112,6 +112,30 @@ def test_flows_are_stored_once_in_both_tables_and_templates_outlive_the_collecto
     assert rows(own, "SELECT count(*) FROM flow_raw") == [(4,)]
 
 
+def test_what_was_lost_on_the_way_here_is_told(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    """As a stream tells it: by its metrics, and in the end by the summary; the counts outlive the collector."""
+    own = configured(settings, database)
+    maker = DirectMaker(own)
+    sensor, running, port = receiving(own, start, outlet=maker)
+    send([numbered(10), numbered(11), numbered(15)], port)
+    assert eventually(lambda: sensor.account().sent == 3, 60)
+    running.end()
+    assert maker.counts()["lost_before"] == {"netflow-v5": 3}
+
+    maker = DirectMaker(own)
+    sensor, running, port = receiving(own, start, outlet=maker)
+    send([numbered(18)], port)
+    assert eventually(lambda: sensor.account().sent == 1, 60)
+    running.end()
+    told = {(one.name, *one.labels.values()): one.value for metric in maker.collect() for one in metric.samples}
+    assert told["flowlens_export_lost_total", "127.0.0.1", "netflow-v5"] == 5
+    assert told["flowlens_export_counted_total", "127.0.0.1", "netflow-v5"] == 4
+    assert told["flowlens_flows_processed_total", "127.0.0.1"] == 1
+    assert told["flowlens_flows_duplicate_total", "127.0.0.1"] == 0
+    assert told["flowlens_processing_latency_seconds_count",] == 1
+    assert 0 < told["flowlens_processing_latency_seconds", "0.99"] < 60
+
+
 def test_counters_of_interfaces_are_stored(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
     own = configured(settings, database)
     sensor, running, port = receiving(own, start)
@@ -158,7 +182,7 @@ def test_a_record_that_postgresql_refuses_does_not_cost_the_others(
     assert eventually(lambda: sensor.account().sent == 40, 60)
     account = running.end()
     assert (account.received, account.lost) == (40, 0)
-    assert made.counts() == {"records_stored": 39, "records_refused": 1, "undecoded": {}, "alerts": {}}
+    assert made.counts() == {"records_stored": 39, "records_refused": 1, "undecoded": {}, "lost_before": {}, "alerts": {}}
     for table in ("flow_raw", "flow_exports"):
         assert rows(own, f"SELECT count(*), count(*) FILTER (WHERE dst_port = 79) FROM {table}") == [(39, 0)]
 
