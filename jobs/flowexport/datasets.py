@@ -16,9 +16,9 @@ from jobs.flowexport.optiondata import learned
 from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.session import ExportSession
 from jobs.flowexport.templates import FIRST_ID, Template, options_v9, templates_ipfix, templates_v9
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 from jobs.flowexport.waiting import Waiting
 
-NETFLOW9, IPFIX = 9, 10
 #: Set ids.
 TEMPLATES_9, OPTIONS_9, TEMPLATES_10, OPTIONS_10 = 0, 1, 2, 3
 

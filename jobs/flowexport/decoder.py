@@ -12,12 +12,12 @@ from jobs.flowexport import netflow5, setmessages, sflow
 from jobs.flowexport.chunk import ExportChunk
 from jobs.flowexport.columns import FlowColumns
 from jobs.flowexport.datagrams import Arrival, DatagramBatch
-from jobs.flowexport.datasets import IPFIX, NETFLOW9
 from jobs.flowexport.faults import FaultReason, MessageFault, Rejected
 from jobs.flowexport.filling import filled
 from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.samples import COUNTER_DTYPE
 from jobs.flowexport.session import ExportSessions
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 
 _SFLOW_5 = b"\x00\x00\x00\x05"
 

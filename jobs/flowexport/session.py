@@ -14,9 +14,9 @@ from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.sampling import SampleSource
 from jobs.flowexport.sequence import Sequence
 from jobs.flowexport.templates import Template
+from jobs.flowexport.versions import IPFIX
 from jobs.flowexport.waiting import WaitingRoom
 
-_IPFIX = 10
 #: Bytes, roughly, of a session, a template, each of its fields, a name, a source.
 _SESSION, _TEMPLATE, _FIELD, _NAME, _SOURCE = 2000, 300, 120, 200, 600
 
@@ -187,7 +187,7 @@ class ExportSessions:
     def add(self, session: ExportSession) -> ExportSession:
         """Know one more."""
         self.known[session.key] = session
-        if session.key.version == _IPFIX:
+        if session.key.version == IPFIX:
             shared = self.domains.setdefault((session.key.sender, session.key.port), DomainCounts())
             shared.domains[session.key.domain] = session
             if len(shared.domains) == 1:

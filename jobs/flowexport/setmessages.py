@@ -10,12 +10,13 @@ import struct
 
 from jobs.flowexport.chunk import ExportChunk, RecordBytes, RecordPart
 from jobs.flowexport.datagrams import NO_ADDRESS, Arrival
-from jobs.flowexport.datasets import IPFIX, NETFLOW9, OPTIONS_10, TEMPLATES_10, SetMessage, commit, note_fault, reject, take_set
+from jobs.flowexport.datasets import OPTIONS_10, TEMPLATES_10, SetMessage, commit, note_fault, reject, take_set
 from jobs.flowexport.faults import FaultReason, MessageFault
 from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.sequence import ANY
 from jobs.flowexport.session import ExportSession, ExportSessions
 from jobs.flowexport.templates import FIRST_ID
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 
 #: v9: version, count, uptime, seconds, sequence, source id. IPFIX: version, length, seconds, sequence, observation domain.
 _HEADER_9, _HEADER_10 = struct.Struct(">HHIIII"), struct.Struct(">HHIII")

@@ -13,8 +13,8 @@ import numpy as np
 
 from jobs.flowexport.elements import ENTERPRISE_BIT, REVERSE_PEN
 from jobs.flowexport.elements import Element as E
+from jobs.flowexport.versions import NETFLOW9
 
-NETFLOW9, IPFIX = 9, 10
 #: Template ids: flows of IPv4 and of IPv6, and what is said of the sampling.
 IPV4_TEMPLATE, IPV6_TEMPLATE, SAMPLING_TEMPLATE = 256, 257, 258
 _SPECIFIER = struct.Struct(">HH")

@@ -15,10 +15,8 @@ import numpy as np
 
 from jobs.flowexport.exporting.flowrows import OUT_DTYPE
 from jobs.flowexport.exporting.outfields import (
-    IPFIX,
     IPV4_TEMPLATE,
     IPV6_TEMPLATE,
-    NETFLOW9,
     OutField,
     a_set,
     flow_fields,
@@ -26,6 +24,7 @@ from jobs.flowexport.exporting.outfields import (
     template,
 )
 from jobs.flowexport.exporting.outgoing import SAMPLER, SPAN, Backlog, ExportClock, ExportRules, ExportTally, Flows, OutDatagram
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 
 _HEADERS = {NETFLOW9: struct.Struct(">HHIIII"), IPFIX: struct.Struct(">HHIII")}
 _SET_HEADER, _PADDING = 4, 3

@@ -17,10 +17,10 @@ from infra.config import Settings
 from infra.errors import CaptureError
 from jobs.flowexport.exporting.flowrows import flows_of
 from jobs.flowexport.exporting.netflow5out import Netflow5Encoder
-from jobs.flowexport.exporting.outfields import IPFIX, NETFLOW9
 from jobs.flowexport.exporting.outgoing import ExportRules, ExportTally, FlowEncoder, Flows, OutDatagram
 from jobs.flowexport.exporting.setsout import SetsEncoder
 from jobs.flowexport.exporting.sflowout import HEADER_BYTES, SflowEncoder
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 from jobs.metering.batch import Accounts, emissions
 from jobs.metering.settings import MeterSettings
 from sensors.netflow.sending import DatagramSink, SendPace

@@ -7,12 +7,12 @@ from collections.abc import Sequence as Several
 
 from jobs.flowexport import decoder, netflow5
 from jobs.flowexport.datagrams import NO_ADDRESS
-from jobs.flowexport.datasets import IPFIX, NETFLOW9
 from jobs.flowexport.handover import keep_marks
 from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.sequence import Sequence
 from jobs.flowexport.session import ExportSession, ExportSessions
 from jobs.flowexport.templates import FIRST_ID
+from jobs.flowexport.versions import IPFIX, NETFLOW9
 from jobs.flowexport.waiting import Waiting
 from jobs.sources.netflow.directrows import batch_of
 from schemas.rawflows import RawDatagram
