@@ -74,7 +74,7 @@ def pool(spark: SparkSession, name: str, ready: str = "") -> Iterator[None]:
         For which sources the workers are made ready, as of :func:`made_ready`; empty: for all that run.
     """
     environment = spark.sparkContext.environment
-    before = dict(environment)
+    before = {key: environment.get(key) for key in (POOL, WARM)}
     environment.update({POOL: name, **({WARM: ready} if ready else {})})
     try:
         # Else the first batch waits until everything is imported and the kernels are loaded.
@@ -82,9 +82,11 @@ def pool(spark: SparkSession, name: str, ready: str = "") -> Iterator[None]:
         threading.Thread(target=_begin, args=(some, name), name=f"workers of {name}", daemon=True).start()
         yield
     finally:
-        for key in (POOL, WARM):
-            environment.pop(key, None)
-        environment.update(before)
+        for key, value in before.items():
+            if value is None:
+                environment.pop(key, None)
+            else:
+                environment[key] = value
 
 
 def _begin(some: DataFrame, name: str) -> None:
