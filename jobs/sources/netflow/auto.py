@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from infra.config import Settings
@@ -33,6 +33,8 @@ _LOG = get("netflow.auto")
 _PATIENCE_S, _AGAIN_S = 10.0, 30.0
 #: What is known of exporters is written this often while Kafka is the way, s; after a failure not before so long.
 _KEEP_S, _KEEP_AGAIN_S = 10.0, 60.0
+#: Datagrams of exporters that are held wait for Kafka, so many at most; the oldest go first.
+MOST_WAITING = 20_000
 #: Counters that are sums over both ways.
 _SUMS = ("received", "sent", "dropped", "messages", "bytes", "send_errors", "buffered_bytes")
 
@@ -50,6 +52,8 @@ class AutoOutlet:
         How often it went over to each way.
     held
         Exporters (addresses of senders) that go to Kafka while the others go into PostgreSQL.
+    waiting
+        Datagrams of these, as long as Kafka has not been there since the start: nobody else's wait with them.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class AutoOutlet:
         self.switch = WaySwitch(own.auto_threshold, own.auto_lower, own.auto_window_s, own.auto_hold_s)
         self.turns: Counter[FlowWay] = Counter()
         self.held: set[bytes] = set()
+        self.waiting: deque[RawDatagram] = deque()
         self._kafka: RawFlowPublisher | None = None
         self._not_before = self._keep_at = 0.0
         decoder = self.direct.decoder
@@ -120,6 +125,7 @@ class AutoOutlet:
             now_us = max(one.received_us for one in batch)
         elif self.way is FlowWay.DIRECT:
             self.direct.send(None, clock)
+            self._overdue([], clock)
         else:
             self._connected().send(None, clock)
         self._turn(now_us)
@@ -133,22 +139,33 @@ class AutoOutlet:
         try:
             if ours:
                 self.direct.send(ours, clock)
-            kafka = self._connected() if theirs else None
         except Stopped:
             self.direct.drop(len(theirs))
             raise
         records = self.direct.decoder.decoded - before
-        if kafka is not None:
+        if theirs:
             records += self._follower.follow(theirs)
-            kafka.send(theirs, clock)
+        self._overdue(theirs, clock)
         times = [one.received_us for one in batch]
         self.switch.note(records, min(times), max(times))
 
+    def _overdue(self, theirs: Sequence[RawDatagram], clock: int) -> None:
+        """Send to Kafka what has to go there, behind what waits for it; what is too much is dropped, and counted."""
+        if self._kafka is not None:
+            some = [*self.waiting, *theirs]
+            self.waiting.clear()
+            if some:
+                self._connected().send(some, clock)
+            return
+        self.waiting.extend(theirs)
+        more = max(0, len(self.waiting) - MOST_WAITING)
+        for _ in range(more):
+            self.waiting.popleft()
+        self.direct.drop(more)
+
     def _connected(self) -> RawFlowPublisher:
-        """Kafka, waited for: exporters are held, and it was not there since the start."""
-        while self._kafka is None:
-            if self._stop.wait(0.2):
-                raise Stopped
+        """Kafka, which was the way, or has been there since."""
+        assert self._kafka is not None
         self._kafka.counters.kernel_dropped = self._counters.kernel_dropped
         return self._kafka
 
@@ -247,6 +264,7 @@ class AutoOutlet:
     def close(self, timeout_s: float = 10.0) -> int:
         """Let go of both; number of datagrams that did not arrive."""
         self._connecting.join()
+        self.direct.drop(len(self.waiting))
         lost = self.direct.close(timeout_s)
         if self._kafka is not None:
             left = self._kafka.close(timeout_s)

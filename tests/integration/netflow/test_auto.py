@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from infra.config import Settings
+from infra.errors import BrokerError
 from jobs.enriching.settings import EnrichmentSettings, GeoIpSettings
 from jobs.flowexport.flowbatch import by_flow, marked, read
 from jobs.flowexport.recordtable import FlowCollector, numbers
 from jobs.flowexport.session import ExportSessions
+from jobs.sources.netflow import auto
 from jobs.sources.netflow.auto import AutoOutlet
 from jobs.sources.netflow.decoding import RawRow, Taken
 from jobs.sources.netflow.directmetrics import DirectMaker
@@ -24,6 +26,7 @@ from jobs.sources.netflow.settings import ExportedFlowSettings
 from jobs.sources.netflow.switching import FlowWay
 from schemas.rawflows import CONTENT_EXPORTERS, CONTENT_RAW_FLOWS
 from sensors.netflow import metrics
+from sensors.netflow.publishing import RawFlowPublisher
 from sensors.netflow.sensor import FlowExportSensor
 from sensors.netflow.settings import ExporterSensorSettings
 from tests.integration.netflow import flowtopic
@@ -232,6 +235,49 @@ def test_without_kafka_all_goes_into_postgresql(database: dict[str, Any], settin
     assert (account.received, account.lost) == (100, 0)
     assert (maker.auto.way, sum(maker.auto.turns.values())) == (FlowWay.DIRECT, 0)
     assert rows(own, "SELECT count(*) FROM flow_raw") == [(2000,)]
+
+
+@pytest.mark.timeout(300)
+def test_nobody_waits_with_exporters_that_wait_for_kafka(
+    kafka_server: str, database: dict[str, Any], settings: Callable[..., Settings], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their data wait in the stream for a template, and Kafka is away after a restart: others' records are stored all the same."""
+    own = configured(settings, database, kafka_server)
+    _, thread, outlet, port = running(own, start)
+    with Exporters(port) as exporters:
+        turned(outlet, exporters, FlowWay.KAFKA)
+        exporters.send("127.0.0.6", late(1, wire.data(256, wire.plain(size=1))))
+    thread.end()
+
+    there, make = threading.Event(), auto.raw_flow_publisher
+
+    def away(*given: Any, **more: Any) -> RawFlowPublisher:
+        if not there.is_set():
+            raise BrokerError("kafka: away", "wait")
+        return make(*given, **more)
+
+    monkeypatch.setattr(auto, "raw_flow_publisher", away)
+    monkeypatch.setattr(auto, "MOST_WAITING", 3)
+    maker = DirectMaker(own)
+    sensor = FlowExportSensor(own, "edge", outlet=maker, linger_s=30.0)
+    thread = start(sensor)
+    port = port_of(sensor)
+    assert eventually(lambda: maker.auto is not None, 60)
+    assert maker.auto is not None
+    assert len(maker.auto.held) == 1
+    (before,) = rows(own, "SELECT count(*) FROM flow_raw")[0]
+    for n in range(2, 7):
+        send([late(n, wire.data(256, wire.plain(size=n)))], port, source="127.0.0.6")
+    send([wire.v5([wire.v5_record(f"10.2.9.{n}")], 10**6 + n, now=int(time.time())) for n in range(4)], port, source="127.0.0.7")
+    assert eventually(lambda: rows(own, "SELECT count(*) FROM flow_raw") == [(before + 4,)], 60)
+    assert eventually(lambda: len(maker.auto.waiting) == 3, 30)
+    assert sensor.account().refused == 2, "five came, and three may wait"
+    sent = len(in_kafka(own)[1])
+    there.set()
+    assert eventually(lambda: not maker.auto.waiting and sensor.account().sent == 7, 60)
+    account = thread.end()
+    assert (account.received, account.sent, account.refused) == (9, 7, 2)
+    assert len(in_kafka(own)[1]) > sent
 
 
 @pytest.mark.timeout(300)
