@@ -11,6 +11,7 @@ from jobs.flowexport import frames
 from jobs.flowexport.columns import FlowColumns, FlowMark, mapped
 from jobs.flowexport.layouts import Layout
 from jobs.flowexport.merging import merge_frames
+from jobs.flowexport.optiondata import COUNTED, N_OF_MANY, PROBABLE
 from jobs.flowexport.rules import DecodeRules
 from jobs.flowexport.times import Clock, flow_times
 from sensors.packets.protocols import IPPROTO_ICMP, IPPROTO_ICMPV6, LINKTYPE_ETHERNET, LINKTYPE_IEEE802_11, LINKTYPE_RAW
@@ -40,7 +41,7 @@ def derive(layout: Layout, given: Given, out: FlowColumns, rows: slice, clock: C
     _icmp(given, out, rows)
     if "_mpls" in given:
         out["mpls_label"][rows] = given["_mpls"] >> np.uint64(_LABEL_SHIFT)
-    if given.keys() & {"_interval", "_chosen", "_probability"}:
+    if given.keys() & {"_interval", "_chosen", "_size", "_probability"}:
         _own_rates(given, out, rows)
     out["marks"][rows] |= marks
 
@@ -114,20 +115,33 @@ def _own_rates(given: Given, out: FlowColumns, rows: slice) -> None:
     rate = np.zeros(len(out["rate"][rows]))
     if "_interval" in given:
         rate = np.maximum(given["_interval"].astype(float), 1)
-    chosen = given.get("_chosen")
-    if chosen is not None:
-        there = chosen > 0
-        of = np.where(there, chosen, 1).astype(float)
-        if "_passed" in given:
-            rate = np.where(there, (of + given["_passed"]) / of, rate)
-        elif "_population" in given:
-            rate = np.where(there, np.maximum(given["_population"] / of, 1), rate)
-    if "_probability" in given:
-        p = given["_probability"].astype(float)
-        fit = (p > 1e-12) & (p <= 1)
-        rate = np.where(fit, 1 / np.where(fit, p, 1), rate)
+    if "_chosen" in given and "_passed" not in given:
+        rate = np.where(given["_chosen"] > 0, 1.0, rate)
+    ways = _ways_of_sampling(given)
+    for way in reversed(ways.values()):
+        rate = np.where(way > 0, way, rate)
+    if "_algorithm" in given:
+        for algorithm, way in ways.items():
+            rate = np.where((given["_algorithm"] == algorithm) & (way > 0), way, rate)
     out["rate"][rows] = np.where(rate > 0, rate, 1)
     out["rate_source"][rows] = rate > 0
+
+
+def _ways_of_sampling(given: Given) -> dict[int, NDArray[np.float64]]:
+    """Rates (0: not said) by selectorAlgorithm, of those of which all is said; as :func:`jobs.flowexport.optiondata.stated_rate`."""
+    ways: dict[int, NDArray[np.float64]] = {}
+    if "_chosen" in given and "_passed" in given:
+        ways[COUNTED] = _share(given["_chosen"].astype(float) + given["_passed"], given["_chosen"])
+    if "_size" in given and "_population" in given:
+        ways[N_OF_MANY] = np.where(given["_size"] > 0, np.maximum(_share(given["_population"], given["_size"]), 1), 0)
+    if "_probability" in given:
+        p = given["_probability"].astype(float)
+        ways[PROBABLE] = np.where((p > 1e-12) & (p <= 1), 1 / np.where(p > 0, p, 1), 0)
+    return ways
+
+
+def _share(of: NDArray[Any], by: NDArray[Any]) -> NDArray[np.float64]:
+    return np.where(by > 0, of / np.where(by > 0, by, 1).astype(float), 0)
 
 
 def _from_frames(given: Given, out: FlowColumns, rows: slice, marks: NDArray[np.uint32]) -> None:

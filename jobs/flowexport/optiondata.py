@@ -6,14 +6,16 @@ Elements: RFC 3954, 8 (samplers), RFC 5477 (selectors: n of N, probability), RFC
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from jobs.flowexport.elements import Element as E
 from jobs.flowexport.layouts import FieldSpec
 
 Known = dict[int, bytes]
+#: Ways of sampling, as selectorAlgorithm numbers them (RFC 5477, 8.2.1): count-based, n out of N, by probability.
+COUNTED, N_OF_MANY, PROBABLE = 1, 3, 4
 #: No time is later, in ms: in us it still is a number of 64 bits.
 _LATEST_MS = 1 << 52
 #: Bytes of a name that are kept, and of an application's number.
@@ -94,19 +96,47 @@ def _set(table: dict[_Key, _Value], at: _Key, value: _Value, most: int) -> None:
 
 def stated_rate(known: Known) -> float:
     """One packet of so many, by the elements of one record; 0: it says nothing of it."""
-    if E.SAMPLING_PACKET_INTERVAL in known:
-        chosen, passed = _number(known[E.SAMPLING_PACKET_INTERVAL]), _number(known.get(E.SAMPLING_PACKET_SPACE, b""))
-        return (chosen + passed) / chosen if chosen else 0.0
-    if E.SAMPLING_SIZE in known and E.SAMPLING_POPULATION in known:
-        chosen, population = _number(known[E.SAMPLING_SIZE]), _number(known[E.SAMPLING_POPULATION])
-        return max(population / chosen, 1.0) if chosen else 0.0
-    if E.SAMPLING_PROBABILITY in known:
-        p = _float(known[E.SAMPLING_PROBABILITY])
-        return 1 / p if 1e-12 < p <= 1 else 0.0
+    algorithm = _number(known.get(E.SELECTOR_ALGORITHM, b""))
+    given = [one for one in _BY_ALGORITHM if all(element in known for element in one.parameters)]
+    if given:
+        return next((one for one in given if one.algorithm == algorithm), given[0]).rate(known)
     for element in (E.SAMPLER_INTERVAL, E.SAMPLING_INTERVAL):
         if element in known:
             return float(max(_number(known[element]), 1))  # 0: every packet
     return 0.0
+
+
+def _counted(known: Known) -> float:
+    """So many packets in a row, then none for so many (none at all, where that is not said)."""
+    chosen, passed = _number(known[E.SAMPLING_PACKET_INTERVAL]), _number(known.get(E.SAMPLING_PACKET_SPACE, b""))
+    return (chosen + passed) / chosen if chosen else 0.0
+
+
+def _n_of_many(known: Known) -> float:
+    chosen, population = _number(known[E.SAMPLING_SIZE]), _number(known[E.SAMPLING_POPULATION])
+    return max(population / chosen, 1.0) if chosen else 0.0
+
+
+def _probable(known: Known) -> float:
+    p = _float(known[E.SAMPLING_PROBABILITY])
+    return 1 / p if 1e-12 < p <= 1 else 0.0
+
+
+class _Sampling(NamedTuple):
+    """A way of sampling: its number, elements without which it says nothing, the rate."""
+
+    algorithm: int
+    parameters: tuple[E, ...]
+    rate: Callable[[Known], float]
+
+
+#: Exporters name elements of other ways than theirs, too: what a record's algorithm reads goes first, then what is whole.
+_BY_ALGORITHM = (
+    _Sampling(COUNTED, (E.SAMPLING_PACKET_INTERVAL, E.SAMPLING_PACKET_SPACE), _counted),
+    _Sampling(N_OF_MANY, (E.SAMPLING_SIZE, E.SAMPLING_POPULATION), _n_of_many),
+    _Sampling(PROBABLE, (E.SAMPLING_PROBABILITY,), _probable),
+    _Sampling(COUNTED, (E.SAMPLING_PACKET_INTERVAL,), _counted),
+)
 
 
 def _float(value: bytes) -> float:

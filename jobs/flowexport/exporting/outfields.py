@@ -13,6 +13,7 @@ import numpy as np
 
 from jobs.flowexport.elements import ENTERPRISE_BIT, REVERSE_PEN
 from jobs.flowexport.elements import Element as E
+from jobs.flowexport.optiondata import N_OF_MANY
 from jobs.flowexport.versions import NETFLOW9
 
 #: Template ids: flows of IPv4 and of IPv6, and what is said of the sampling.
@@ -20,7 +21,6 @@ IPV4_TEMPLATE, IPV6_TEMPLATE, SAMPLING_TEMPLATE = 256, 257, 258
 _SPECIFIER = struct.Struct(">HH")
 #: Modes: flowSamplerMode, random (RFC 3954); selectorAlgorithm, random n out of N (RFC 5477, 8.2.3).
 _SAMPLER_MODE, _RANDOM_MODE = 49, 2
-_ALGORITHM, _N_OF_N = 304, 3
 #: Scopes: of v9 the system (RFC 3954, 6.1).
 _SYSTEM_SCOPE = 1
 
@@ -94,7 +94,7 @@ def sampling_options(version: int, sampler: int, every: int) -> bytes:
         record = struct.pack(">IBBI", 0, sampler, _RANDOM_MODE, every)
         return a_set(1, head + b"".join(_SPECIFIER.pack(*f) for f in fields)) + a_set(SAMPLING_TEMPLATE, record)
     # the last one is deprecated, and all that some collectors read
-    fields = ((E.SELECTOR, 8), (_ALGORITHM, 2), (E.SAMPLING_SIZE, 4), (E.SAMPLING_POPULATION, 4), (E.SAMPLING_INTERVAL, 4))
+    fields = ((E.SELECTOR, 8), (E.SELECTOR_ALGORITHM, 2), (E.SAMPLING_SIZE, 4), (E.SAMPLING_POPULATION, 4), (E.SAMPLING_INTERVAL, 4))
     head = struct.pack(">HHH", SAMPLING_TEMPLATE, len(fields), 1)
-    record = struct.pack(">QHIII", sampler, _N_OF_N, 1, every, every)
+    record = struct.pack(">QHIII", sampler, N_OF_MANY, 1, every, every)
     return a_set(3, head + b"".join(_SPECIFIER.pack(*f) for f in fields)) + a_set(SAMPLING_TEMPLATE, record)

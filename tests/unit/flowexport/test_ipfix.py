@@ -307,6 +307,11 @@ def test_type_and_code_of_icmp(fields: tuple[tuple[int, int], ...], record: byte
         (((311, 8),), struct.pack(">d", 0.01), 100),
         (((311, 4),), struct.pack(">f", 0.25), 4),
         (((50, 4),), struct.pack(">I", 7), 7),
+        # a Cisco router: one packet in a row by systematic sampling, which is not what it does, and 1 of 256 at random, which it does
+        (((305, 4), (304, 2), (309, 4), (310, 4)), struct.pack(">IHII", 1, 3, 1, 256), 256),
+        (((305, 4), (306, 4), (304, 2), (309, 4), (310, 4)), struct.pack(">IIHII", 1, 9, 3, 1, 256), 256),
+        (((305, 4), (306, 4), (304, 2), (309, 4), (310, 4)), struct.pack(">IIHII", 1, 9, 1, 1, 256), 10),
+        (((305, 4),), struct.pack(">I", 1), 1),
     ],
 )
 def test_ways_to_state_a_rate(fields: tuple[tuple[int, int], ...], record: bytes, rate: float) -> None:
