@@ -75,7 +75,7 @@ def take(chunk: ExportChunk, sessions: ExportSessions, arrival: Arrival, rules: 
         chunk.rejected.append(Rejected(arrival.number, FaultReason.SHORT_RECORDS, place, there == 0))
     exported_us = seconds * 1_000_000 + nanos % 1_000_000_000 // 1000
     # what the header counts was sent, whether it arrived or not
-    session.sequence.take(number, count, exported_us // 1000, uptime, left_out=ANY if arrival.kept_of > 1 else 0)
+    session.sequence.take(number, count, exported_us // 1000, uptime, port=arrival.port, left_out=ANY if arrival.kept_of > 1 else 0)
     session.counts["datagrams"] += 1
     session.counts["records"] += there
     if there == 0:

@@ -43,7 +43,7 @@ class SampleSource:
     drops: int = 0
     datagrams: list[int] = field(default_factory=lambda: [0, 0])
 
-    def follow(self, number: int, datagrams: Sequence, received_ms: int, uptime_ms: int) -> bool:
+    def follow(self, number: int, datagrams: Sequence, received_ms: int, uptime_ms: int, port: int = 0) -> bool:
         """Follow the samples; whether this is the newest.
 
         What is missing was in datagrams that are missing: it is lost, or left out by the collector, as these are, by their numbers.
@@ -51,7 +51,7 @@ class SampleSource:
         lost, spared = max(datagrams.lost - self.datagrams[0], 0), max(datagrams.spared - self.datagrams[1], 0)
         gap = signed(number - self.sequence.expected) if self.sequence.expected >= 0 else 0
         left_out = gap * spared // (lost + spared) if gap > 0 and spared else 0
-        newest = self.sequence.take(number, 1, received_ms, uptime_ms, left_out=left_out)
+        newest = self.sequence.take(number, 1, received_ms, uptime_ms, port=port, left_out=left_out)
         if newest:
             self.datagrams = [datagrams.lost, datagrams.spared]
         return newest

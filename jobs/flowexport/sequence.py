@@ -2,7 +2,8 @@
 
 The unit is theirs: NetFlow v5 counts records, v9 datagrams (RFC 3954, 5.1), IPFIX data records of the domain (RFC 7011, 3.1), sFlow
 datagrams of an agent and samples of a source. A number beyond the next one is a loss, until what was missed comes late; one below is late,
-a repetition, or a restart.
+a repetition, or a restart. So is one beyond that comes from another port than before: numbers go on within a transport session (RFC 7011,
+2 and 3.1), and an exporter that opens its socket anew may count anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ANY = 1 << 32
 _IMPOSSIBLE = 1 << 24
 #: An uptime and a clock that disagree by more about the time between two datagrams: the exporter has restarted.
 _UPTIME_MS = 10_000
+#: Who sends from more ports than that takes another one whenever it likes.
+_PORTS = 8
 #: So many numbers in a row that go on from one below: the exporter has restarted within the second.
 _RUN = 3
 #: What a datagram's number is that of: its first record, as it ought to be; its last; itself; or not known yet.
@@ -64,9 +67,19 @@ class Sequence:
     units: int = 0  # of the newest datagram
     optional: int = 0  # of these: some exporters do not count them
     spared: int = 0
+    ports: list[int] = field(default_factory=list)  # of the sender, as far as they are known
 
     def take(
-        self, first: int, units: int, clock_ms: int, uptime_ms: int = -1, *, waiting: bool = False, optional: int = 0, left_out: int = 0
+        self,
+        first: int,
+        units: int,
+        clock_ms: int,
+        uptime_ms: int = -1,
+        *,
+        port: int = 0,
+        waiting: bool = False,
+        optional: int = 0,
+        left_out: int = 0,
     ) -> bool:
         """Note a datagram.
 
@@ -80,6 +93,8 @@ class Sequence:
             Export time, ms; where there is none, that of receipt.
         uptime_ms
             Uptime of the exporter; -1: not said.
+        port
+            UDP port that it was sent from; 0: not known.
         waiting
             Data of this exporter wait for their template.
         optional
@@ -92,10 +107,11 @@ class Sequence:
         bool
             It is the newest one.
         """
+        anew = port > 0 and port not in self.ports and self._another(port)
         usual = first == self.expected and units == self.units and self.style <= _FIRST
         ahead = 0 if usual else self._ahead(first, units, optional)
         if not usual and ahead != 0:
-            if self._restarted(first, units, ahead, clock_ms, uptime_ms):
+            if (anew and ahead > left_out) or self._restarted(first, units, ahead, clock_ms, uptime_ms):
                 self._restart()
             elif ahead < 0:
                 self._behind(first, units)
@@ -106,6 +122,13 @@ class Sequence:
         self.newest, self.clock_ms, self.uptime_ms = first, max(clock_ms, self.clock_ms), uptime_ms
         self.back, self.run = -1, 0
         return True
+
+    def _another(self, port: int) -> bool:
+        """Note a port; whether it tells that the exporter has opened its socket anew."""
+        if len(self.ports) >= _PORTS:
+            return False
+        self.ports.append(port)
+        return len(self.ports) > 1
 
     def _ahead(self, first: int, units: int, optional: int) -> int:
         """How far a number is from the expected one."""

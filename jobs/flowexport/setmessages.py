@@ -88,7 +88,7 @@ def _single(
         return False
     exported_us = seconds * 1_000_000
     left_out = arrival.kept_of - 1 if uptime >= 0 else ANY if arrival.kept_of > 1 else 0
-    session.follow(number, 1 if uptime >= 0 else n, seconds * 1000, uptime, left_out=left_out)
+    session.follow(number, 1 if uptime >= 0 else n, seconds * 1000, uptime, port=arrival.port, left_out=left_out)
     session.counts["records"] += n
     numbers = (chunk.session_number(session), chunk.option_number(session.options), of, at - arrival.at, number, arrival.port)
     part = RecordPart(arrival.number, *numbers, arrival.received_us, exported_us, uptime, 0.0, arrival.kept_of)
@@ -167,4 +167,4 @@ def _count(message: SetMessage, units: int) -> None:
     kept_of = message.arrival.kept_of
     left_out = kept_of - 1 if message.version != IPFIX else ANY if kept_of > 1 else 0
     times = message.exported_us // 1000, message.uptime_ms
-    session.follow(message.sequence, units, *times, waiting=unsure, optional=optional, left_out=left_out)
+    session.follow(message.sequence, units, *times, port=message.arrival.port, waiting=unsure, optional=optional, left_out=left_out)

@@ -78,7 +78,7 @@ def take(chunk: ExportChunk, sessions: ExportSessions, arrival: Arrival, rules: 
     exporter = agent if rules.agent_is_exporter and agent != NO_ADDRESS else arrival.sender
     session = sessions.of((arrival.sender, agent, 0, LABEL, sub_agent), exporter, arrival.received_us)
     session.counts["datagrams"] += 1
-    session.sequence.take(number, 1, arrival.received_us // 1000, uptime, left_out=arrival.kept_of - 1)
+    session.sequence.take(number, 1, arrival.received_us // 1000, uptime, port=arrival.port, left_out=arrival.kept_of - 1)
     sources = len(session.sources)
     times = (arrival.received_us, arrival.received_us, uptime)
     numbers = (chunk.session_number(session), chunk.option_number(session.options), 0, 0, number, arrival.port)
@@ -169,7 +169,7 @@ def _follow(reading: SampleReading, kind: int, source_type: int, number: int, sa
         source = SampleSource()
         if len(sources) < reading.rules.most_sources:
             sources[SourceKey(*key)] = source
-    return source, source.follow(sample, reading.session.sequence, reading.received_ms, reading.uptime_ms)
+    return source, source.follow(sample, reading.session.sequence, reading.received_ms, reading.uptime_ms, reading.arrival.port)
 
 
 def _flow(reading: SampleReading, kind: int, at: int, end: int) -> None:

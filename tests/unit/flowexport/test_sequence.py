@@ -36,6 +36,33 @@ def test_what_comes_late_is_not_lost(start: int) -> None:
     assert s.gaps == [[(start + 1) % SPAN, 1], [(start + 4) % SPAN, 1]]
 
 
+def ported(*taken: tuple[int, int, int]) -> Sequence:
+    """Of number, units, port."""
+    s = Sequence()
+    for first, units, port in taken:
+        s.take(first, units, 1000, port=port)
+    return s
+
+
+def test_an_exporter_that_opens_its_socket_anew_may_count_anew() -> None:
+    s = ported((10, 5, 61853), (15, 5, 61853), (1_278_177, 5, 65156), (1_278_190, 1, 65156))
+    assert (s.lost, s.restarts) == (8, 1), "of what was lost at the restart nobody knows; what is missing since is lost"
+    s = ported((10, 5, 61853), (15, 5, 65156), (22, 1, 61853))
+    assert (s.lost, s.restarts) == (2, 0), "it goes on where it was, and both ports are known then"
+
+
+def test_of_who_changes_its_port_all_the_time_gaps_are_lost() -> None:
+    s = ported(*((10 * n, 10, 5000 + n) for n in range(20)), (205, 1, 6000))
+    assert (s.lost, s.restarts) == (5, 0)
+
+
+def test_what_the_collector_left_out_is_no_restart() -> None:
+    s = Sequence()
+    s.take(1, 1, 1000, port=7)
+    s.take(6, 1, 1000, port=8, left_out=4)
+    assert (s.lost, s.spared, s.restarts) == (0, 4, 0)
+
+
 def test_what_comes_twice_is_told() -> None:
     s = fed((1, 1), (2, 1), (2, 1), (3, 1), (3, 1))
     assert (s.lost, s.repeated, s.restarts) == (0, 2, 0)
