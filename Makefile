@@ -21,7 +21,7 @@ export LAKE_KIND := $(value LAKE)
 export SOURCE_NAME := $(value SOURCE)
 export CALLER := $(or $(value PWD),$(CURDIR))
 
-.PHONY: help setup demo test trino test-trino check fuzz bench lock lock-check clean
+.PHONY: help setup demo test test-long trino test-trino check fuzz bench lock lock-check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(ROOT)/Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -42,7 +42,10 @@ demo: setup ## The whole stream on this machine: live view, accounts, report
 	$(BIN)/flowlake demo "$$@"
 
 test: setup ## Every test (real Kafka, PostgreSQL and Spark; FLOWLAKE_DATA names the folder of capture files)
-	@cd $(ROOT) && $(BIN)/python -m pytest -n "$${WORKERS:-2}" --dist loadfile --no-loadscope-reorder $(ARGS)
+	@cd $(ROOT) && $(BIN)/python -m pytest -m "not long" -n "$${WORKERS:-2}" --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-long: setup ## Tests that take minutes, of what `make test` tries in a short form
+	@cd $(ROOT) && $(BIN)/python -m pytest -m long $(ARGS)
 
 trino: setup ## Fetch a Trino server and a Java for it (856 MB): the tests that need one are skipped without
 	@cd $(ROOT) && $(BIN)/flowlake trino fetch $(ARGS)

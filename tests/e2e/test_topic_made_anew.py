@@ -1,4 +1,7 @@
-"""A topic deleted and made anew between two runs of the stream, as a user meets it: told, shown, mended by one option."""
+"""A topic deleted and made anew between two runs of the stream, as a user meets it: told, shown, mended by one option.
+
+The short form, without the commands: ``tests/integration/test_topic_made_anew.py``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tests.integration.remake import remake
 from tests.integration.sinkbench import Bench, until
 from tests.sinksdata import flow_id
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture

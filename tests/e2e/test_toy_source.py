@@ -121,6 +121,7 @@ def test_what_is_there_is_derived_from_the_declaration(made: Settings, home: Pat
         assert said in done.stdout, done.stderr
 
 
+@pytest.mark.long  # that what is shipped arrives is shown by test_standalone_cluster.py, what the source does by the test above
 @pytest.mark.timeout(500)
 def test_submitted_to_a_standalone_cluster(made: Settings, home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Driver and executors have what was shipped and nothing else: the source is in it."""

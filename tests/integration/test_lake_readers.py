@@ -1,6 +1,6 @@
 """Every way to read the lake that is shown ends with exit code 0, as a program of its own that ends right after reading.
 
-``FLOWLAKE_LAKE_RUNS=100`` runs each way so many times. What goes wrong without Arrow's own file systems
+``FLOWLAKE_LAKE_RUNS=100`` lets ``make test-long`` run each way so many times (20 without). What goes wrong without Arrow's own file systems
 (:mod:`jobs.runtime.lake`) is a race: once in some ten to a hundred runs.
 """
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.integration
 
 PAGE = (ROOT / "docs" / "how-to" / "query-the-stores.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-RUNS = int(os.environ.get("FLOWLAKE_LAKE_RUNS", "10"))
+RUNS, MANY_RUNS = 2, int(os.environ.get("FLOWLAKE_LAKE_RUNS", "20"))
 #: A file a day: the more files, the more Arrow's threads have to put away at the end.
 DAYS = 60
 #: Methods of a table of delta-rs that read through Arrow.
@@ -96,12 +96,22 @@ def run(folder: Path, arguments: list[str], more: dict[str, str] | None = None) 
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
 
 
-@pytest.mark.timeout(60 + 10 * RUNS)
 @pytest.mark.parametrize("way", WAYS)
 def test_each_run_reads_the_rows_and_ends_well(folder: Path, way: str) -> None:
+    _all_end_well(folder, way, RUNS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60 + 10 * MANY_RUNS)
+@pytest.mark.parametrize("way", WAYS)
+def test_none_of_many_runs_ends_ill(folder: Path, way: str) -> None:
+    _all_end_well(folder, way, MANY_RUNS)
+
+
+def _all_end_well(folder: Path, way: str, runs: int) -> None:
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda _: run(folder, WAYS[way]), range(RUNS)))
-    assert Counter((d.returncode, d.stderr) for d in done) == {(0, ""): RUNS}
+        done = list(pool.map(lambda _: run(folder, WAYS[way]), range(runs)))
+    assert Counter((d.returncode, d.stderr) for d in done) == {(0, ""): runs}
     # Groups of the same size come in any order.
     assert len({tuple(sorted(d.stdout.splitlines())) for d in done}) == 1
     assert re.search(rf"SYN_SCAN|\b{DAYS}\b", done[0].stdout)
