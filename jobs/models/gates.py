@@ -59,8 +59,12 @@ class Gate:
         return {key: None if isinstance(value, float) and value != value else value for key, value in asdict(self).items()}
 
 
-def check(settings: Settings, record: RecordType, version: str, champion: str | None, held_out: HeldOut | None = None) -> list[Gate]:
+def check(
+    settings: Settings, record: RecordType, version: str, champion: str | None, held_out: HeldOut | None = None, *, alone: bool = False
+) -> list[Gate]:
     """All gates of a version, beside a champion (None: nothing to compare it with).
+
+    With ``alone`` nothing else can score: it may be slow then, as slow scores are better than none.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def check(settings: Settings, record: RecordType, version: str, champion: str | 
     model = registry.load_version(settings, record, version)  # refuses other features than ours
     found = [Gate("features", OPEN, f"feature-schema version {model.feature_version}, as computed here")]
     if champion is None:
-        return [*found, latency(settings, model, held_out.flows if held_out else None)]
+        return [*found, latency(settings, model, held_out.flows if held_out else None, alone=alone)]
     held_out = held_out or held_out_of(settings, record, version)
     if held_out is None:
         found.append(Gate("held-out records", CLOSED, "the version brought none to compare it on; name some with --records"))
@@ -107,10 +111,12 @@ def generated(settings: Settings, progress: Callable[[str], None] = lambda line:
     return HeldOut(flows, f"generated traffic of seeds {SEEDS[0]} to {SEEDS[-1]}")
 
 
-def latency(settings: Settings, model: ScoringModel, flows: LabelledFlows | None) -> Gate:
-    """Whether a model is fast enough."""
+def latency(settings: Settings, model: ScoringModel, flows: LabelledFlows | None, *, alone: bool = False) -> Gate:
+    """Whether a model is fast enough; where nothing else can score, a slow one is no reason to score nothing."""
     took, most = measure.latency(model, flows), settings.scoring.max_ms_per_1000
     said = f"{took:.2f} ms per 1,000 records, {most:g} at most (scoring.max_ms_per_1000)"
+    if took > most and alone:
+        return Gate("latency", UNDECIDED, f"{said}; nothing else can score", after=took)
     return Gate("latency", OPEN if took <= most else CLOSED, said, after=took)
 
 

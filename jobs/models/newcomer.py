@@ -1,7 +1,7 @@
 """What becomes of a version that was just registered: champion where none can score, or where that is asked for; else it waits.
 
 Either way through the gates (:func:`jobs.models.promotion.promote`). A first version has no champion beside it: of it the gates
-ask only that it can be used, fast enough.
+ask only that it can be used; one that is slow is told, as slow scores are better than none.
 """
 
 from __future__ import annotations

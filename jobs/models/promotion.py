@@ -88,7 +88,8 @@ def promote(
     _check_roles(settings, wanted, label, challenger=challenger)
     if wanted.retired is not None and not force:
         raise GateError(f"{label} is retired: {wanted.retired}", "take that back: flowlake models retire --undo, or --force --reason WHY")
-    found = gates.check(settings, record, wanted.version, None if challenger else before, held_out)
+    alone = not challenger and before is None
+    found = gates.check(settings, record, wanted.version, None if challenger else before, held_out, alone=alone)
     closed = [gate for gate in found if gate.verdict == gates.CLOSED]
     if closed and not force:
         said = "; ".join(f"{gate.name}: {gate.said}" for gate in closed)

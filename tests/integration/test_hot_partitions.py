@@ -151,7 +151,7 @@ def test_a_role_that_may_make_nothing_writes_all_the_same(made: Store, role: Sto
 def test_hours_that_a_role_may_not_note_are_told_of(made: Store, role: Store, capsys: pytest.CaptureFixture[str]) -> None:
     made.sql(f"REVOKE INSERT ON hot_touched_hours FROM {role.settings.user}")
     assert role.write(flows([NOW - 5 * HOUR])) == 1
-    assert "GRANT INSERT ON hot_touched_hours" in capsys.readouterr().out
+    assert "GRANT INSERT ON hot_touched_hours" in capsys.readouterr().err
     made.maintain()
     assert made.sql("SELECT count(*) FROM hourly_attack_stats") == [(0,)]
     made.maintain(rebuild=True)

@@ -122,12 +122,17 @@ def test_the_first_version_is_in_force_at_once_and_its_promotion_is_kept(tmp_pat
     assert (first.before, first.after, first.why, first.gates) == (None, "1", "the first one", {"features": "open", "latency": "open"})
 
 
-def test_a_first_version_that_is_too_slow_waits(tmp_path: Path) -> None:
+def test_a_first_version_that_is_too_slow_scores_all_the_same(tmp_path: Path) -> None:
+    """A program that scores nothing, as the machine is slow, would be no help; a second one has to be fast enough."""
     settings = local(tmp_path)
     put(settings)
+    put(settings)
     slow = settings.model_copy(update={"scoring": settings.scoring.model_copy(update={"max_ms_per_1000": 1e-6})})
-    settled = settle(slow, FLOWS, "1", PromotionRequest())
-    assert (settled.promoted, settled.refused, champion(settings)) == (False, None, None)
+    assert settle(slow, FLOWS, "1", PromotionRequest()) == Settled(True, "the first one")
+    (first,) = versions.history(settings, FLOWS)
+    assert first.gates == {"features": "open", "latency": "undecided"}
+    settled = settle(slow, FLOWS, "2", PromotionRequest(promote=True))
+    assert (settled.promoted, champion(settings)) == (False, "1")
     assert "latency: " in settled.why
 
 

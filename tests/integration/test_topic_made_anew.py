@@ -180,7 +180,7 @@ def test_messages_that_were_gone_are_counted_once(spark: Any, bench: Bench, capf
         look(query)
         look(query)
     assert (skipped(settings), metric()) == (10, 10)
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert said.count("messages were gone before they were read") == 1
     assert "partition 0: 10" in said
 
@@ -248,7 +248,7 @@ def test_while_it_runs_the_query_ends_with_the_way_out(spark: Any, bench: Bench,
     finally:
         watcher.stop()
     assert code == [CheckpointError.exit_code]
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert "deleted and made anew" in said
     assert queries.ACCEPT in said
 
