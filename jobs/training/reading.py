@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ BATCH = 50_000
 #: Endings of the files of a kind; a file that is named by itself may have any.
 ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz", ".csv.bz2")}
 Progress = Callable[[str], None]
+#: How Arrow names a column of a CSV file in which something is wrong.
+_CSV_COLUMN = re.compile(r"In CSV column #(\d+): ")
 
 
 def found(kind: str, places: Sequence[Path]) -> list[Path]:
@@ -86,13 +89,25 @@ def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, 
                 told = rows
                 progress(f"{file.name}: {counted(rows, 'row')} read")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        what = "Parquet" if kind == "parquet" else "CSV"
-        raise ModelError(
-            f"{file}: not a readable {what} file: {one_line(e, 200)}", "name its format with --from parquet or --from csv"
-        ) from e
+        raise _unreadable(kind, file, e) from e
     if not rows:
         reader.notes.append(f"{file.name} holds no row")
     return reader
+
+
+def _unreadable(kind: str, file: Path, error: Exception) -> ModelError:
+    """What is the matter with a file, and what to do about it."""
+    said = one_line(error, 200)
+    if kind == "parquet":
+        return ModelError(f"{file}: not a readable Parquet file: {said}", "name its format with --from parquet or --from csv")
+    if place := _CSV_COLUMN.match(said):  # the header was read, or there would be no column of a number
+        said = f"column {_header(file)[int(place[1])]}: {said[place.end() :]}"
+    hint = "name its format with --from parquet or --from csv"
+    if "UTF8" in said or "utf-8" in said:
+        hint = "write it as UTF-8, such as: iconv -f WINDOWS-1252 -t UTF-8"
+    elif place or "columns, got" in said:
+        hint = "mend that line, or leave it out; of a file that is no CSV name the format with --from"
+    return ModelError(f"{file}: not a readable CSV file: {said}", hint)
 
 
 def _parquet(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

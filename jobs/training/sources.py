@@ -170,12 +170,12 @@ def _by_looks(places: tuple[str, ...]) -> str:
 def _usable(sample: Sample, data: str, notes: list[str]) -> tuple[LabelledFlows, tuple[Stratum, ...]]:
     """The drawn sample, of attacks and ordinary traffic; what was left out becomes a note."""
     drawn = sample.drawn()
+    if drawn is not None and drawn.doubled:
+        notes.append(f"{drawn.doubled:,} rows dropped that were there twice")
+    if drawn is not None and drawn.contradicting:
+        notes.append(f"{drawn.contradicting:,} rows dropped that were there with two labels")
     if drawn is None or not len(drawn.flows):
         raise ModelError(f"{data}: no usable row", "; ".join(notes))
-    if drawn.doubled:
-        notes.append(f"{drawn.doubled:,} rows dropped that were there twice")
-    if drawn.contradicting:
-        notes.append(f"{drawn.contradicting:,} rows dropped that were there with two labels")
     if not drawn.whole:
         seen = sum(s.seen for s in drawn.strata)
         notes.append(f"{len(drawn.flows):,} of {seen:,} labelled rows taken, at most {sample.most:,} of a label, spread over the days")
