@@ -70,7 +70,7 @@ def write(file: Path, chosen: Selected, record: RecordType) -> None:
     Raises
     ------
     ConfigError
-        Its name ends neither in .csv nor in .parquet.
+        Its name ends neither in .csv nor in .parquet, or it cannot be written.
     """
     assert record.features is not None
     rows, have = chosen.rows, chosen.rows.schema.names
@@ -81,18 +81,23 @@ def write(file: Path, chosen: Selected, record: RecordType) -> None:
     columns |= {shown: rows[name] for name, shown in _SAID.items() if name in have}
     columns |= {name: rows[name] for name in record.features.names if name in have}
     table = pa.table(columns)
+    content: bytes | str
     if file.suffix.lower() == ".parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        files.replace(file, bytes(sink.getvalue()))
+        content = bytes(sink.getvalue())
     elif file.suffix.lower() == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(table.column_names)
         writer.writerows([[_cell(value) for value in row.values()] for row in table.to_pylist()])
-        files.replace(file, text.getvalue())
+        content = text.getvalue()
     else:
         raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
+    try:
+        files.replace(file, content)
+    except OSError as e:
+        raise ConfigError(f"{file}: {e.strerror}", "name a file in a folder of yours") from e
 
 
 def _cell(value: Any) -> Any:
@@ -115,9 +120,17 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
 
     Raises
     ------
+    ConfigError
+        The name is one that machines have.
     CaptureError, StoreError
         The file, or the table, cannot be read or written.
     """
+    by = by.strip()
+    if not by or labels.by_machine(by):
+        raise ConfigError(
+            f"--by {by!r}: so no person is called, and its words count less than any person's" if by else "--by '': nobody",
+            "give the name of whoever has filled the file in; labels of machines: flowlake lake label import --source",
+        )
     declared = record.alerts.by_name if record.alerts else {}
     there = {row["attack_type"] for row in labels.latest(settings, record).select(["attack_type"]).to_pylist()}
     names = {name.upper(): name for name in {*there, *declared, BENIGN} - {UNKNOWN.name}}

@@ -25,7 +25,7 @@ from infra.config import Settings
 from infra.errors import CaptureError, ConfigError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
-from schemas.labels import UNKNOWN, UNLABELLED
+from schemas.labels import NOTHING, UNKNOWN, UNLABELLED
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -90,10 +90,12 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
         Nothing was said, or one thing contradicts the other.
     """
     word, kind = label.strip(), attack_type.strip()
-    if not word and not kind:
-        raise BadLabel("no label")
     if word == UNLABELLED:
         raise BadLabel(f"label {word}: nobody has said what it is")
+    given = word or kind
+    word, kind = ("" if one.lower() in NOTHING else one for one in (word, kind))
+    if not word and not kind:
+        raise BadLabel(f"label {given}: nothing is said" if given else "no label")
     known = _WORDS.get(word.lower())
     if known is None:
         if not (_NAME.fullmatch(word or kind) and _NAME.fullmatch(kind or word)):
@@ -175,10 +177,28 @@ def read(
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:
             if (prepared := prepare(cell)) is not None:
-                good.append(row(prepared, record, defaults, changed))
+                good.append((number, row(prepared, record, defaults, changed), cell))
         except BadLabel as e:
             bad.append((number, str(e), cell))
-    return good, bad
+    disputed = _disputed([one for _, one, _ in good])
+    bad += [(number, why, cell) for number, one, cell in good if (why := disputed.get(_moment(one)))]
+    return [one for _, one, _ in good if _moment(one) not in disputed], sorted(bad, key=lambda one: one[0])
+
+
+def _moment(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*(one[name] for name in KEY), one["labelled_at"])
+
+
+def _disputed(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
+    """Of which record, source and moment a file says different things, and what it says: none of them is the last word."""
+    said: dict[tuple[Any, ...], list[str]] = {}
+    for one in rows:
+        said.setdefault(_moment(one), []).append(one["attack_type"])
+    return {
+        at: f"record_key {at[1]}: the file says {' and '.join(sorted(set(words)))} of it, at the same time"
+        for at, words in said.items()
+        if len(set(words)) > 1
+    }
 
 
 def _cells(file: Path) -> list[dict[str, Any]]:
@@ -269,7 +289,13 @@ def import_file(
         lines += [[str(number), why, *(str(value) for name, value in row.items() if name is not None)] for number, why, row in bad]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
-        files.replace(Path(rejects), text.getvalue())
+        try:
+            files.replace(Path(rejects), text.getvalue())
+        except OSError as e:
+            raise CaptureError(
+                f"{rejects}: {e.strerror}",
+                "rejected rows are written beside the file, before any is stored: copy it into a folder of yours",
+            ) from e
     added, changed = put(settings, good)
     declared = {name for r in settings.catalogue.records if r.alerts for name in r.alerts.by_name} | {_BENIGN, _ATTACK}
     undeclared = Counter(row["attack_type"] for row in good if row["attack_type"] not in declared)

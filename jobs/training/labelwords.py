@@ -12,29 +12,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ModelError
-from schemas.labels import BENIGN, UNKNOWN, UNLABELLED
+from schemas.labels import BENIGN, NOTHING, UNKNOWN
 
 #: The label of an attack of which nobody has said which.
 ATTACK = "ATTACK"
 #: Words for the two labels of data without kinds of attack.
 _WORDS = {"0": BENIGN, "false": BENIGN, "benign": BENIGN, "normal": BENIGN, "1": ATTACK, "true": ATTACK, "attack": ATTACK}
-#: What programs write where nothing is said; the text of a float that is no number among them.
-_NOTHING = frozenset({"", "nan", "none", "null", "<na>", "n/a", "inf", "-inf", UNLABELLED.lower()})
 #: What becomes of rows with such a label (:func:`unknown`).
 LEFT_OUT = f"labelled {UNKNOWN.name} taken as without a label: so a model calls what it does not know"
 #: A whole number that went through a column of floating-point numbers.
 _WHOLE = re.compile(r"(-?\d+)\.0*")
-
-
-def nothing(word: str) -> bool:
-    """Whether a word is what programs write where nothing is said.
-
-    Examples
-    --------
-    >>> [nothing(word) for word in ("NaN", "None", "", "BENIGN")]
-    [True, True, True, False]
-    """
-    return word.strip().lower() in _NOTHING
 
 
 def words(column: pa.Array | pa.ChunkedArray, origin: str) -> npt.NDArray[np.str_]:
@@ -64,7 +51,7 @@ def _text(value: Any) -> str:
 
 
 def _word(said: str) -> str:
-    if nothing(said):
+    if said.lower() in NOTHING:
         return ""
     whole = _WHOLE.fullmatch(said)
     name = whole[1] if whole else said

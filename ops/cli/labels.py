@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra import config
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable
@@ -54,7 +53,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    since: Annotated[str, typer.Option("--since", help="Leave out records before this day or time (UTC).")] = "",
+    since: Annotated[str, typer.Option("--since", help="Leave out records before this day or time (UTC), or so long ago (7d).")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice: the same seed chooses the same.")] = 7,
     record: RecordName = "",
     as_json: Json = False,
@@ -72,7 +71,7 @@ def export(
     reasons = tuple(reason for reason, wanted in given.items() if wanted or not any(given.values()))
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
-    asked = choose.Choosing(reasons, limit, margin, novelty, since=_time(since), seed=seed)
+    asked = choose.Choosing(reasons, limit, margin, novelty, since=times.since(since or None), seed=seed)
     chosen = choose.choose(settings, kind, asked)
     files.write(file, chosen, kind)
     for note in chosen.notes:
@@ -120,13 +119,3 @@ def import_(
         print(printable(f"conflict: {conflict}; the first counts"), file=sys.stderr)
     if len(back.conflicts) > _SHOWN:
         print(f"{len(back.conflicts) - _SHOWN} more conflicts: flowlake labels list", file=sys.stderr)
-
-
-def _time(text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise ConfigError(f"--since {text!r} is no time", "for example 2026-03-01, or 2026-03-01T12:00") from e
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -242,6 +242,15 @@ def test_a_label_that_nobody_knows_is_rejected_with_what_may_be_meant(made: Sett
     assert (rejected["line"], why.split("is what")[-1] in rejected["reason"]) == ("2", True)
 
 
+@pytest.mark.parametrize("name", ["model", "Rule:night", "truth", " generator "])
+def test_a_person_is_not_called_as_machines_are(made: Settings, tmp_path: Path, name: str) -> None:
+    (tmp_path / "look.csv").write_text("flow_id,label\nf1,benign\n")
+    with pytest.raises(ConfigError, match="so no person is called") as e:
+        files.bring_back(made, tmp_path / "look.csv", FLOWS, name)
+    assert "lake label import" in e.value.hint
+    assert labels.latest(made, FLOWS).num_rows == 0
+
+
 def test_new_types_are_taken_when_that_is_said(made: Settings, tmp_path: Path) -> None:
     (tmp_path / "look.csv").write_text("flow_id,label\nf1,MY_OWN_ATTACK\n")
     assert files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann", new_types=True).done.added == 1
@@ -293,6 +302,11 @@ def test_the_commands(made: Settings, capsys: pytest.CaptureFixture[str], tmp_pa
     assert (code, "1 record that the lake does not hold: gone" in err, "conflict: f10: " in err) == (0, True, True)
     code, out, err = call(capsys, "list", "--json")
     assert (code, len(json.loads(out)), "conflict: f10: " in err) == (0, 2, True)
-    for wrong, told in ((("export", "look.txt"), ".parquet"), (("export", "look.csv", "--since", "soon"), "--since 'soon'")):
+    for wrong, told in (
+        (("export", "look.txt"), ".parquet"),
+        (("export", "look.csv", "--since", "soon"), "--since 'soon'"),
+        (("export", "look.csv", "--since", "0001-01-01T00:00+14:00"), "is no time"),
+        (("export", str(tmp_path / "more.csv" / "look.csv"), "--disagree"), "look.csv: "),
+    ):
         code, _, err = call(capsys, *wrong)
         assert (code, told in err) == (2, True)

@@ -50,7 +50,11 @@ def test_what_is_a_label(given: tuple[str, str], found: tuple[int, str]) -> None
 
 
 @pytest.mark.parametrize(
-    "given", [("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN"), ("2", ""), ("1.5", ""), ("", "-"), ("é", "")]
+    "given",
+    [
+        *[("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN"), ("2", ""), ("1.5", ""), ("", "-"), ("é", "")],
+        *[("nan", ""), ("None", ""), ("NULL", ""), ("inf", ""), ("", "NaN"), ("nan", "None")],
+    ],
 )
 def test_what_is_none(given: tuple[str, str]) -> None:
     with pytest.raises(BadLabel):
@@ -76,6 +80,36 @@ def test_a_csv_file_twice_and_its_rejects(made: Settings, tmp_path: Path) -> Non
     assert [(r["line"], r["reason"].split(" ")[0]) for r in rejects] == [("4", "record_key"), ("5", "label"), ("6", "labelled_at")]
     assert said(made) == {"a": (0, "BENIGN", "lab"), "b": (0, "BENIGN", "lab")}
     assert import_file(made, file, FLOWS, BY) == Imported(7, 0, 0, 3, done.reject_file)
+
+
+def test_what_programs_write_where_nothing_is_said_is_no_attack_type(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.parquet"
+    pq.write_table(pa.table({"flow_id": ["a", "b", "c"], "label": [1.0, float("nan"), float("inf")], "attack_type": ["None"] * 3}), file)
+    assert import_file(made, file, FLOWS, BY).rejected == 2
+    assert said(made) == {"a": (1, "ATTACK", "lab")}
+
+
+def test_a_file_that_contradicts_itself_says_nothing_of_that_record(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label,source\na,benign,\nb,1,\na,SYN_SCAN,\nb,1,\na,benign,ann\nc,9,\n")
+    done = import_file(made, file, FLOWS, BY)
+    assert (done.added, done.rejected) == (2, 3)
+    assert said(made) == {"a": (0, "BENIGN", "ann"), "b": (1, "ATTACK", "lab")}
+    with open(done.reject_file, newline="") as text:
+        rejects = [(row["line"], row["reason"]) for row in csv.DictReader(text)]
+    both = "record_key a: the file says BENIGN and SYN_SCAN of it, at the same time"
+    assert rejects[:2] == [("2", both), ("4", both)]
+    assert rejects[2][0] == "7"
+
+
+def test_rejects_that_cannot_be_written_are_told_before_anything_is_stored(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label\na,benign\nb,9\n")
+    (tmp_path / "truth.csv.rejects.csv").mkdir()
+    with pytest.raises(CaptureError, match=r"truth\.csv\.rejects\.csv: Is a directory") as e:
+        import_file(made, file, FLOWS, BY)
+    assert "copy it" in e.value.hint
+    assert said(made) == {}
 
 
 def test_what_the_meter_writes_is_taken(made: Settings, tmp_path: Path) -> None:
