@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -126,6 +127,8 @@ def artifact(settings: Settings, record: RecordType, number: str, path: str, to:
     with tracking.opened(settings, create=False) as client, tempfile.TemporaryDirectory(prefix="flowlake-artifact-") as temp:
         one = found(client, settings, record, number)
         file = tracking.fetch(client, one, settings, path, Path(temp))
+        if not file.is_file():
+            raise ModelError(f"model {one.name} version {one.version}: {path} beside it is no file", "the registry's files are damaged")
         try:
             return Path(shutil.copyfile(file, to / file.name if to.is_dir() else to))
         except OSError as e:
@@ -196,9 +199,10 @@ def _run(client: MlflowClient, one: ModelVersion) -> Any:
 
 def _threshold(text: str) -> float | None:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _columns(text: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def _training(features: Features) -> Iterator[None]:
     try:
         yield
     except ModelError as e:
-        e.hint = e.hint or features.train
+        e.hint = features.train if isinstance(e, ModelMissingError) or not e.hint else e.hint
         raise
 
 

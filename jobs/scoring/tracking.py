@@ -38,6 +38,13 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+#: Seconds that another program's write is waited for.
+_WAIT_S = 5.0
+_MAKE = "flowlake train makes one; scoring.tracking_uri says where it is"
+#: Digits that the number of a version has at most: SQLite's numbers end there.
+_DIGITS = 18
+#: Tables by one of which MLflow's database is known, even one whose making was interrupted.
+_TABLES = {"alembic_version", "experiments", "registered_models"}
 #: How MLflow says that there is no such thing.
 _NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -95,35 +102,49 @@ def opened(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
 
         for chatty in ("mlflow", "alembic", "alembic.runtime.migration"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a stack trace of what is raised anyway
         try:
             yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
-            reason = one_line(e)
-            hint = (
-                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
-                if "out-of-date database schema" in reason
-                else "scoring.tracking_uri names the registry"
-            )
-            raise ModelError(f"model registry {shown(settings)}: {reason}", hint) from e
+            reason = one_line(str(e).partition("[SQL: ")[0] or e)
+            raise ModelError(f"model registry {shown(settings)}: {reason}", _way_out(reason, uri)) from e
+
+
+def _way_out(reason: str, uri: str) -> str:
+    if "out-of-date database schema" in reason:
+        return f"mlflow db upgrade {shlex.quote(without_password(uri))}"
+    if "database is locked" in reason:
+        return "another program is writing to it: the same command again, in a moment"
+    if "malformed" in reason:
+        return "the file is damaged: put a copy of it back, or move it away and train a model"
+    if "readonly database" in reason:
+        return "make the file and its folder writable, or name another: scoring.tracking_uri"
+    return "scoring.tracking_uri names the registry"
 
 
 def _check_sqlite(file: Path, *, create: bool) -> None:
     """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
     if not file.exists():
         if not create:
-            raise ModelMissingError(f"no model registry at {file}")
+            raise ModelMissingError(f"no model registry at {file}", _MAKE)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise ModelError(f"model registry {file}: {e.strerror}", "scoring.tracking_uri names a file that can be written") from e
         return
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", _WAIT_S, uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as e:
-        raise ModelError(f"model registry {file}: {e}", "move the file away; then train one") from e
+        away = "move the file away; then train one"
+        raise ModelError(f"model registry {file}: {e}", _way_out(str(e), "") if "locked" in str(e) else away) from e
+    if not tables and not create:
+        raise ModelMissingError(f"no model registry at {file}: the database is empty", _MAKE)
+    if tables and not tables & _TABLES:  # MLflow would put its own beside them
+        some = ", ".join(sorted(tables)[:4])
+        raise ModelError(f"model registry {file}: a database of something else, with {some}", "name another: scoring.tracking_uri")
 
 
 def experiment(client: MlflowClient, settings: Settings) -> str:
@@ -176,7 +197,8 @@ def by_number(client: MlflowClient, settings: Settings, record: RecordType, vers
         There is none.
     """
     name = model_name(settings, record)
-    found = _if_there(client.get_model_version, name, version)
+    possible = version.isascii() and version.isdigit() and len(version) <= _DIGITS
+    found = _if_there(client.get_model_version, name, version) if possible else None
     if found is None:
         raise ModelMissingError(f"model registry {shown(settings)}: no version {version[:40]!r} of model {name!r}")
     return found

@@ -73,7 +73,7 @@ def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
         out.print(_side_by_side([one]))
     for change in changes:
         why = f": {looks.word(change.why)}" if change.why else ""
-        moved = f"{change.before or 'none'} -> {change.after or 'none'}"
+        moved = f"{change.before or 'none'} -> {change.after or 'none'}" + ("" if change.done else " (interrupted)")
         out.print(f"{change.at} {change.action} {change.alias} {moved} by {looks.word(change.who)}{why}", soft_wrap=True, markup=False)
 
 
