@@ -113,7 +113,13 @@ def retrain(
     if record != FLOWS and options.source == material.GENERATED:
         raise ModelError(f"record type {record.name}: there is no generated traffic of it", "retrain it from the lake or a file: --from")
     with runstate.alone(settings, record):
-        run = runstate.unfinished(settings, record)
+        try:
+            run = runstate.unfinished(settings, record)
+        except ModelError as e:
+            if not anew:
+                raise
+            progress(f"{e}: it is given up")
+            run = None
         if run is not None and anew:
             run.closed = True
             run.save()
@@ -182,7 +188,7 @@ def _trained(about: _Workplace) -> str | None:
 
 def _data(run: RetrainRun, record: RecordType) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
-    if (sourced := material.frozen(run.folder)) is not None:
+    if (sourced := material.frozen(run.folder, run.steps["label"].get("sha256"))) is not None:
         return {"wanted": material.asked(str(run.options["source"]), record), "sourced": sourced}
     seeds = run.options["seeds"]
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import ConfigError, ModelError
+from infra.errors import ConfigError, ModelError, one_line
 from jobs.runtime import lake
 from jobs.training import reading
 from jobs.training.labelled import LabelledFlows
@@ -98,10 +98,19 @@ class Sourced:
 
     @classmethod
     def read(cls, folder: Path, flows: LabelledFlows) -> Sourced:
-        """The account that a folder has of these records."""
-        about = json.loads((folder / DATA).read_text(encoding="utf-8"))
-        strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
-        return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
+        """The account that a folder has of these records.
+
+        Raises
+        ------
+        ModelError
+            It cannot be read.
+        """
+        try:
+            about = json.loads((folder / DATA).read_text(encoding="utf-8"))
+            strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
+            return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ModelError(f"{folder / DATA}: unreadable: {one_line(e)}", "begin anew: flowlake models retrain --new") from e
 
 
 def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], None] = lambda line: None) -> Sourced:
@@ -141,6 +150,8 @@ def kind_of(wanted: TrainingData) -> Literal["lake", "parquet", "csv"]:
     ConfigError
         Options that do not go together.
     """
+    if any(not place.strip() for place in wanted.records):
+        raise ConfigError("--records '': an empty name", "name files or folders of labelled records, or the lake's table")
     if wanted.origin in ("", "lake", "parquet", "csv") and (wanted.origin or wanted.records):
         origin = wanted.origin or _by_looks(wanted.records)
     else:

@@ -179,6 +179,8 @@ def test_days_share_what_there_is_room_for() -> None:
         (["--records", "x.parquet", "--seeds", "1,2,3"], "--seeds '1,2,3' with labelled records"),
         (["--from", "lake", "--records", "a", "--records", "b"], "--from lake with 2 times --records"),
         (["--records", "absent.parquet"], "absent.parquet: no such file"),
+        (["--records", " "], "--records '': an empty name"),
+        (["--records", "absent.parquet", "--card", "."], "--card .: is a folder"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], told: str) -> None:
@@ -193,3 +195,15 @@ def test_options_that_do_not_go_together(options: list[str], told: str) -> None:
     assert told in str(result.exception)
     if told.startswith("--"):
         assert isinstance(result.exception, ConfigError)
+
+
+def test_a_seed_is_one_that_every_random_choice_takes() -> None:
+    import typer
+
+    from jobs.sources.packets.commands.train import train
+
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, ["--seed", str(2**32), "--no-register", "--records", "absent.parquet"])
+    assert result.exit_code == 2
+    assert "4294967295" in result.output
