@@ -19,7 +19,7 @@ from jobs.models import compare, gates, material, promotion, runpage, runstate, 
 from jobs.models.gates import HeldOut
 from jobs.models.runstate import RetrainRun
 from jobs.scoring import aliases, registry
-from jobs.training import heldout
+from jobs.training import families, heldout
 from schemas.packets import FLOWS
 from schemas.records import RecordType
 
@@ -103,13 +103,15 @@ def retrain(
     Raises
     ------
     ConfigError
-        A run that was not finished has other options.
+        A run that was not finished has other options, or there is no such family of classifiers.
     ShadowError
         The challenger has not scored enough, and it was not to be waited for.
     ModelError, StoreError, InputError
         A step failed; the run goes on with it the next time.
     """
     material.check(options.source)
+    if (family := settings.retrain.family) not in (families.AUTO, *families.FAMILIES):  # better known before the work
+        raise ConfigError(f"retrain.family {family!r} is none", f"one of: {', '.join((families.AUTO, *families.FAMILIES))}")
     if record != FLOWS and options.source == material.GENERATED:
         raise ModelError(f"record type {record.name}: there is no generated traffic of it", "retrain it from the lake or a file: --from")
     with runstate.alone(settings, record):

@@ -11,11 +11,13 @@ import os
 import shlex
 import sqlite3
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from infra import paths
 from infra.config import Settings
@@ -104,12 +106,32 @@ def opened(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
             logging.getLogger(chatty).setLevel(logging.ERROR)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a stack trace of what is raised anyway
         try:
+            if file and create and not file.exists():
+                _make(file)
             yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
             reason = one_line(str(e).partition("[SQL: ")[0] or e)
             raise ModelError(f"model registry {shown(settings)}: {reason}", _way_out(reason, uri)) from e
+
+
+def _make(file: Path) -> None:
+    """Make an empty registry, whole or not at all: of two programs that laid out the tables of one file at once, both would fail."""
+    import mlflow
+
+    begun = file.with_name(f"{file.name}.{uuid.uuid4().hex}.new")
+    uri = f"sqlite+pysqlite:///{quote(str(begun))}"
+    try:
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models(max_results=1)
+        try:
+            os.link(begun, file)
+        except FileExistsError:  # another program was first
+            pass
+        except OSError:  # a file system without links
+            os.rename(begun, file)
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 def _way_out(reason: str, uri: str) -> str:
@@ -151,7 +173,7 @@ def experiment(client: MlflowClient, settings: Settings) -> str:
     """The experiment's id. A local one whose folder has moved with the project gets a successor: MLflow fixes an experiment's folder."""
     if not is_local(settings):
         found = client.get_experiment_by_name(EXPERIMENT)
-        return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+        return str(found.experiment_id) if found else _begun(client, EXPERIMENT)
     root = settings.path(settings.scoring.artifact_root)
     root.mkdir(parents=True, exist_ok=True)
     place = root.as_uri()
@@ -159,7 +181,20 @@ def experiment(client: MlflowClient, settings: Settings) -> str:
     if (found := client.get_experiment_by_name(name)) and found.artifact_location != place:
         name = f"{EXPERIMENT} {hashlib.sha256(place.encode()).hexdigest()[:8]}"
         found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place))
+    return str(found.experiment_id) if found else _begun(client, name, place)
+
+
+def _begun(client: MlflowClient, name: str, place: str | None = None) -> str:
+    """The id of an experiment that was not there a moment ago: another program may make it meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException as e:
+        found = client.get_experiment_by_name(name) if e.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def ensure_registered(client: MlflowClient, name: str) -> None:

@@ -17,7 +17,7 @@ from infra import config
 from infra.config import Settings
 from infra.errors import ModelError
 from infra.sections import ScoringSettings
-from jobs.scoring import registry
+from jobs.scoring import registry, tracking
 from jobs.scoring.calibration import Calibration
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Usual
@@ -26,6 +26,7 @@ from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training
 from jobs.scoring.typed import Typer
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
+from tests import registries
 from tests.champions import crown
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
@@ -183,6 +184,43 @@ def test_no_registry_and_none_is_made_by_looking(tmp_path: Path) -> None:
         load_champion(at(tmp_path), FLOWS)
     assert "flowlake train" in e.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = at(tmp_path)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_registered_models", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.check(settings)
+    assert list(tmp_path.iterdir()) == []
+
+    def late(source: Path, file: Path) -> None:
+        """Another program was first."""
+        shutil.copyfile(source, file)
+        with tracking.opened(settings, create=False) as client:
+            client.create_experiment(tracking.EXPERIMENT)
+        raise FileExistsError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.os, "link", late)
+        registry.check(settings)
+    with tracking.opened(settings, create=False) as client:
+        assert client.get_experiment_by_name(tracking.EXPERIMENT) is not None, "what the other has made is left as it is"
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_an_experiment_that_another_program_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = registries.begin(at(tmp_path))
+    with tracking.opened(settings, create=True) as client:
+        made = tracking.experiment(client, settings)
+        asked = iter([None])
+        real = client.get_experiment_by_name
+        monkeypatch.setattr(client, "get_experiment_by_name", lambda name: next(asked, real(name)))
+        assert tracking.experiment(client, settings) == made
 
 
 def test_no_champion(copy: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.config import Settings
-from infra.errors import ModelError
+from infra.errors import ConfigError, ModelError
 from jobs.models import material, retraining, runpage, runstate
 from jobs.models.retraining import RetrainOptions, retrain
 from jobs.training import heldout
@@ -69,3 +69,11 @@ def test_frozen_records_are_those_that_were_frozen(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ModelError, match="is gone"):
         material.frozen(tmp_path, sha256)
+
+
+def test_a_family_that_there_is_not_is_known_before_the_work(made: Settings) -> None:
+    odd = made.model_copy(update={"retrain": made.retrain.model_copy(update={"family": "deep"})})
+    with pytest.raises(ConfigError, match=r"retrain\.family 'deep'") as e:
+        retrain(odd, FLOWS, OPTIONS)
+    assert "boosted" in e.value.hint
+    assert not list(runstate.place(made).glob("*/*"))
