@@ -100,6 +100,16 @@ def write(file: Path, chosen: Selected, record: RecordType) -> None:
         raise ConfigError(f"{file}: {e.strerror}", "name a file in a folder of yours") from e
 
 
+def unsaved(file: Path, record: RecordType) -> int:
+    """Labels that a person has written into a file that is there already, and that writing it anew would lose."""
+    try:
+        cells = labels.cells_of(file) if file.is_file() else []
+    except (OSError, ValueError, csv.Error, pa.ArrowException):  # none of ours
+        return 0
+    ours = cells and {"label", record.key} <= set(cells[0])
+    return sum(bool(_plain(cell.get("label"))) for cell in cells) if ours else 0
+
+
 def _cell(value: Any) -> Any:
     if value is None:
         return ""

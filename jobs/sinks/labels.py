@@ -160,7 +160,7 @@ def read(
     if file.exists() and not file.is_file() and not file.is_dir():  # a named pipe would be waited for, for ever
         raise CaptureError(f"{file}: is no plain file", "its time counts and its rejects lie beside it: write it into a file first")
     try:
-        cells = _cells(file)
+        cells = cells_of(file)
         changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
     except (OSError, ValueError, csv.Error, pa.ArrowException) as e:
         raise CaptureError(
@@ -201,7 +201,14 @@ def _disputed(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
     }
 
 
-def _cells(file: Path) -> list[dict[str, Any]]:
+def cells_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV or Parquet file, as they are.
+
+    Raises
+    ------
+    OSError, ValueError, csv.Error, pa.ArrowException
+        It cannot be read.
+    """
     if file.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 

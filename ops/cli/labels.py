@@ -71,6 +71,11 @@ def export(
     reasons = tuple(reason for reason, wanted in given.items() if wanted or not any(given.values()))
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
+    if lost := files.unsaved(file, kind):
+        raise ConfigError(
+            f"{file}: is there already, with {counted(lost, 'label')} filled in, which would be lost",
+            f"flowlake labels import {file} first, then remove it; or name another file",
+        )
     asked = choose.Choosing(reasons, limit, margin, novelty, since=times.since(since or None), seed=seed)
     chosen = choose.choose(settings, kind, asked)
     files.write(file, chosen, kind)
@@ -81,7 +86,8 @@ def export(
         return
     for reason, found in chosen.found.items():
         print(f"{reason:<16} {found:>12,} to choose from")
-    print(printable(f"{file}: {counted(chosen.rows.num_rows, 'record')}; fill in the column label, then: flowlake labels import {file}"))
+    then = f"; fill in the column label, then: flowlake labels import {file}" if chosen.rows.num_rows else ": none is worth a look"
+    print(printable(f"{file}: {counted(chosen.rows.num_rows, 'record')}{then}"))
 
 
 @app.command("import", epilog="Example:  flowlake labels import look.csv --by ann")

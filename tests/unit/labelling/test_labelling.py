@@ -288,6 +288,31 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return int(end.value.code or 0), out.out, out.err
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_labels_that_are_filled_in_are_not_written_over(
+    made: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
+) -> None:
+    file = tmp_path / f"look{ending}"
+    for _ in range(2):
+        assert call(capsys, "export", str(file), "--disagree")[0] == 0
+    fill(file, {"f10": "attack", "f20": "benign"})
+    before = file.read_bytes()
+    code, _, err = call(capsys, "export", str(file), "--disagree")
+    assert (code, "with 2 labels filled in" in err, f"flowlake labels import {file}" in err) == (2, True, True)
+    assert file.read_bytes() == before
+    file.write_bytes(b"something else\n")
+    assert call(capsys, "export", str(file), "--disagree", "--since", "2999-01-01")[1].endswith("0 records: none is worth a look\n")
+
+
+def test_rows_without_type_or_day_are_chosen_too(made: Settings) -> None:
+    table = scored()
+    for name in ("attack_type", "start_time"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.nulls(N, table.schema.field(at).type))
+    write_deltalake(made.lake.path, table, mode="overwrite")
+    assert choose(made, FLOWS, Choosing(("tails",), limit=20)).rows.num_rows == 20
+
+
 def test_the_commands(made: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "look.csv"
     code, out, _ = call(capsys, "export", str(file), "--disagree", "--novel", "--limit", "5", "--json")
