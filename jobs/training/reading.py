@@ -51,6 +51,17 @@ def found(kind: str, places: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
+def left_out(kind: str, places: Sequence[Path]) -> list[str]:
+    """Files of the other kind in folders, which are not read: a line for each folder that holds some."""
+    other = next(name for name in ENDINGS if name != kind)
+    found = []
+    for place in places:
+        there = sum(p.is_file() and p.name.lower().endswith(ENDINGS[other]) for p in place.rglob("*")) if place.is_dir() else 0
+        if there:
+            found.append(f"{counted(there, 'file')} in {place.name} not read: of the other kind, --from {other} reads those")
+    return found
+
+
 def read_files(kind: str, files: Sequence[Path], record: RecordType, seed: int, sample: Sample, progress: Progress) -> list[str]:
     """Put the labelled records of files into a sample; returns what was dropped and noticed.
 
@@ -97,17 +108,16 @@ def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, 
 
 def _unreadable(kind: str, file: Path, error: Exception) -> ModelError:
     """What is the matter with a file, and what to do about it."""
-    said = one_line(error, 200)
-    if kind == "parquet":
-        return ModelError(f"{file}: not a readable Parquet file: {said}", "name its format with --from parquet or --from csv")
-    if place := _CSV_COLUMN.match(said):  # the header was read, or there would be no column of a number
-        said = f"column {_header(file)[int(place[1])]}: {said[place.end() :]}"
-    hint = "name its format with --from parquet or --from csv"
-    if "UTF8" in said or "utf-8" in said:
-        hint = "write it as UTF-8, such as: iconv -f WINDOWS-1252 -t UTF-8"
-    elif place or "columns, got" in said:
-        hint = "mend that line, or leave it out; of a file that is no CSV name the format with --from"
-    return ModelError(f"{file}: not a readable CSV file: {said}", hint)
+    what, said, hint = "Parquet" if kind == "parquet" else "CSV", one_line(error, 200), "name its format with --from parquet or --from csv"
+    if kind == "csv":
+        place = _CSV_COLUMN.match(said)
+        if place:  # the header was read, or there would be no column of a number
+            said = f"column {_header(file)[int(place[1])]}: {said[place.end() :]}"
+        if "UTF8" in said or "utf-8" in said:
+            hint = "write it as UTF-8, such as: iconv -f WINDOWS-1252 -t UTF-8"
+        elif place or "columns, got" in said:
+            hint = "mend that line, or leave it out; of a file that is no CSV name the format with --from"
+    return ModelError(f"{file}: not a readable {what} file: {said}", hint)
 
 
 def _parquet(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

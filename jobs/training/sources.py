@@ -134,8 +134,12 @@ def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], Non
         versions, notes = read_lake(settings, source, wanted.seed, sample, progress)
         version, data = versions.text(wanted.record), f"labelled records of the lake, {Path(place).name} version {versions.table}"
     else:
-        files = reading.found(origin, [Path(place) for place in wanted.records])
-        notes = reading.read_files(origin, files, wanted.record, wanted.seed, sample, progress)
+        places = [Path(place) for place in wanted.records]
+        files = reading.found(origin, places)
+        notes = [
+            *reading.left_out(origin, places),
+            *reading.read_files(origin, files, wanted.record, wanted.seed, sample, progress),
+        ]
         version = f"sha256:{_checksum(files)}"
         data = "labelled records " + (files[0].name if len(files) == 1 else f"of {len(files)} files, the first {files[0].name}")
     flows, strata = _usable(sample, data, notes)

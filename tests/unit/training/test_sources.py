@@ -78,6 +78,15 @@ def test_a_folder_of_files_and_the_same_row_twice(tmp_path: Path) -> None:
     assert np.array_equal(both.flows.x, found.flows.x), "the order of the files makes no difference"
 
 
+def test_files_of_the_other_kind_in_a_folder_are_told(tmp_path: Path) -> None:
+    pq.write_table(cic_table(), tmp_path / "a.parquet")
+    csv.write_csv(cic_table(), tmp_path / "b.csv")
+    (tmp_path / "c.csv.gz").write_bytes(b"")
+    notes = read(tmp_path).notes
+    assert f"2 files in {tmp_path.name} not read: of the other kind, --from csv reads those" in notes
+    assert not any("not read" in note for note in read(tmp_path / "a.parquet").notes)
+
+
 def test_a_row_with_two_labels_is_left_out(tmp_path: Path) -> None:
     table = cic_table()
     other = table.slice(1, 1)
