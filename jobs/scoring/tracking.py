@@ -42,7 +42,8 @@ _QUIET = {
 }
 #: Seconds that another program's write is waited for.
 _WAIT_S = 5.0
-_MAKE = "flowlake train makes one; scoring.tracking_uri says where it is"
+#: What to do where there is no registry.
+MAKE = "flowlake train makes one; scoring.tracking_uri says where it is"
 #: Digits that the number of a version has at most: SQLite's numbers end there.
 _DIGITS = 18
 #: Tables by one of which MLflow's database is known, even one whose making was interrupted.
@@ -150,7 +151,7 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
     """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
     if not file.exists():
         if not create:
-            raise ModelMissingError(f"no model registry at {file}", _MAKE)
+            raise ModelMissingError(f"no model registry at {file}", MAKE)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -163,7 +164,7 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
         away = "move the file away; then train one"
         raise ModelError(f"model registry {file}: {e}", _way_out(str(e), "") if "locked" in str(e) else away) from e
     if not tables and not create:
-        raise ModelMissingError(f"no model registry at {file}: the database is empty", _MAKE)
+        raise ModelMissingError(f"no model registry at {file}: the database is empty", MAKE)
     if tables and not tables & _TABLES:  # MLflow would put its own beside them
         some = ", ".join(sorted(tables)[:4])
         raise ModelError(f"model registry {file}: a database of something else, with {some}", "name another: scoring.tracking_uri")

@@ -224,10 +224,12 @@ def test_an_experiment_that_another_program_makes_meanwhile_is_taken(tmp_path: P
 
 
 def test_no_champion(copy: Path) -> None:
-    with pytest.raises(ModelMissingError, match="no version of model 'flowlake-flows' is canary yet"):
+    with pytest.raises(ModelMissingError, match="no version of model 'flowlake-flows' is canary yet") as e:
         load_champion(at(copy, alias="canary"), FLOWS)
-    with pytest.raises(ModelMissingError, match="no version of model 'other'"):
+    assert "flowlake models promote" in e.value.hint, "one waits"
+    with pytest.raises(ModelMissingError, match="no version of model 'other'") as e:
         load_champion(at(copy, model_name="other"), FLOWS)
+    assert "flowlake train" in e.value.hint
 
 
 def test_another_feature_version_is_refused_and_both_are_named(copy: Path) -> None:

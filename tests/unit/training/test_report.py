@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from jobs.sources.packets.commands.train import train
 from jobs.training.fit import CANDIDATES
+from jobs.training.terminal import _next
 from tests.unit.evaluation.planted import site_traffic
 
 
@@ -96,3 +97,9 @@ def test_a_card_that_cannot_be_written_is_known_before_the_work(records: Path, t
 def test_an_unknown_split_is_named(records: Path) -> None:
     said = run("--records", records, "--splits", "weekday")
     assert "no part 'weekday'" in said
+
+
+def test_what_comes_next_needs_a_champion_where_it_compares_with_one() -> None:
+    assert "compare champion 3" in _next("3", "F1 0.9 on the held-out records, champion 2 has 0.8")
+    alone = _next("1", "")
+    assert ("compare" in alone, "--force --reason" in alone) == (False, True)
