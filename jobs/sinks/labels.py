@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,7 +161,8 @@ def read(
         raise CaptureError(f"{file}: is no plain file", "its time counts and its rejects lie beside it: write it into a file first")
     try:
         cells = cells_of(file)
-        changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
+        # of a file from the future nothing said later would count
+        changed = min(datetime.fromtimestamp(os.stat(file).st_mtime, UTC), datetime.now(UTC))
     except (OSError, ValueError, csv.Error, pa.ArrowException) as e:
         raise CaptureError(
             f"{file}: {getattr(e, 'strerror', None) or one_line(e)}", "name a CSV file with a header line, or a Parquet file"
@@ -212,10 +213,19 @@ def cells_of(file: Path) -> list[dict[str, Any]]:
     if file.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 
-        rows: list[dict[str, Any]] = pq.read_table(file, partitioning=None).to_pylist()
+        table = pq.ParquetFile(file).read()
+        _once(table.column_names)
+        rows: list[dict[str, Any]] = table.to_pylist()
         return rows
     with file.open(encoding="utf-8-sig", newline="") as text:
-        return list(csv.DictReader(text, strict=True))
+        reader = csv.DictReader(text, strict=True)
+        _once(reader.fieldnames or ())
+        return list(reader)
+
+
+def _once(names: Sequence[str]) -> None:
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise ValueError(f"{names.count(twice)} columns {twice!r}: leave out all but one")
 
 
 def row(cells: Mapping[str, Any], record: RecordType, defaults: Mapping[str, str], changed: datetime) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,14 @@ def test_without_times_a_second_import_changes_nothing(made: Settings, tmp_path:
     assert import_file(made, file, FLOWS, BY) == Imported(2, 0, 2, 0), "a file that was saved again says it again, later"
 
 
+def test_a_file_from_the_future_says_it_now(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label\na,1\n")
+    os.utime(file, (4e9, 4e9))
+    import_file(made, file, FLOWS, BY)
+    assert latest(made, FLOWS)["labelled_at"][0].as_py() < datetime.now(UTC)
+
+
 def test_the_last_word_counts_and_an_earlier_one_does_not_undo_it(made: Settings, tmp_path: Path) -> None:
     file = tmp_path / "v.csv"
     for source, time, label in (
@@ -171,6 +180,7 @@ def test_a_person_goes_before_a_machine_whenever_it_spoke_and_who_disagrees_is_t
         ("x.csv", "id,label\na,1\n", "its columns are id, label"),
         ("x.csv", "flow_id,note\na,1\n", "its columns are flow_id, note"),
         ("x.csv", f"{','.join(f'c{n:02}' for n in range(90))}\n{',' * 89}\n", "its columns are c00, .*c09 and 80 more"),
+        ("x.csv", "flow_id,label,label\na,1,0\n", "2 columns 'label'"),
         ("x.parquet", "no parquet", "x.parquet"),
         ("x.csv", 'flow_id,label\n"a,1\n', "x.csv"),
         ("x.csv", b"flow_id,label\n\xff,1\n", "x.csv"),
