@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Tag of a version that is retired: JSON with who, when and why.
 RETIRED = "retired"
+#: Versions that the registry is asked for at once.
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,11 @@ def versions(settings: Settings, record: RecordType) -> list[Version]:
     """
     with tracking.opened(settings, create=False) as client:
         held = _aliases(client, settings, record)
-        found = client.search_model_versions(f"name='{model_name(settings, record)}'", max_results=1000)
+        found, token = list[Any](), None
+        while token is None or token:
+            page = client.search_model_versions(f"name='{model_name(settings, record)}'", max_results=_PAGE, page_token=token)
+            found += page
+            token = page.token or ""
         return sorted((_version(client, one, held) for one in found), key=lambda one: -int(one.version))
 
 

@@ -108,6 +108,7 @@ def check(settings: Settings) -> None:
     """
     with tracking.opened(settings, create=True) as client:
         client.search_registered_models(max_results=1)
+    tracking.check_writable(settings)
 
 
 def register(

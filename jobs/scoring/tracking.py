@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import sqlite3
+import tempfile
 import threading
 import uuid
 import warnings
@@ -168,6 +169,31 @@ def _check_sqlite(file: Path, *, create: bool) -> None:
     if tables and not tables & _TABLES:  # MLflow would put its own beside them
         some = ", ".join(sorted(tables)[:4])
         raise ModelError(f"model registry {file}: a database of something else, with {some}", "name another: scoring.tracking_uri")
+
+
+def check_writable(settings: Settings) -> None:
+    """See that a version could be put into a registry of this machine; a server says so itself.
+
+    Raises
+    ------
+    ModelError
+        Its file or the folder of the models' files cannot be written.
+    """
+    file, root = paths.registry_file(settings), settings.path(settings.scoring.artifact_root)
+    if file is None:
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", _WAIT_S, uri=True)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as e:
+        raise ModelError(f"model registry {file}: {e}", _way_out(str(e), "")) from e
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as e:
+        raise ModelError(f"files of models {root}: {e.strerror}", "scoring.artifact_root names a folder that can be written") from e
 
 
 def experiment(client: MlflowClient, settings: Settings) -> str:

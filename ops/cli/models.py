@@ -94,6 +94,8 @@ def compare(
 
     settings = config.load(conf_file)
     kind = commands.record_type(settings, record)
+    if records is not None and generated:
+        raise ConfigError(f"--records {records} with --generated", "versions are compared on one or the other")
     held_out = comparing.chosen(settings, kind, records, generated=generated, version=second)
     found = comparing.compare(settings, kind, first, second, held_out)
     if as_json:

@@ -68,7 +68,8 @@ def champion(settings: Settings) -> str | None:
     return aliases.version_of(settings, FLOWS, "champion")
 
 
-def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path) -> None:
+def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_PAGE", 2)
     found = versions.versions(settings, FLOWS)
     assert [one.version for one in found] == ["5", "4", "3", "2", "1"]
     one = versions.version(settings, FLOWS, "champion")

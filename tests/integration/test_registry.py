@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,6 +282,22 @@ def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9") as e:
         load_champion(settings, FLOWS)
     assert "secret" not in str(e.value) + e.value.hint
+
+
+def test_a_registry_that_cannot_be_written_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = registries.begin(at(tmp_path))
+    registry.check(settings)
+    assert list((tmp_path / "artifacts").iterdir()) == []
+    monkeypatch.setattr(tracking, "_WAIT_S", 0.05)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as somebody who writes, or a file system that is read-only
+        with pytest.raises(ModelError, match="database is locked"):
+            registry.check(settings)
+    (tmp_path / "artifacts").rmdir()
+    (tmp_path / "artifacts").write_text("")
+    with pytest.raises(ModelError, match="files of models") as e:
+        registry.check(settings)
+    assert "scoring.artifact_root" in e.value.hint
 
 
 def test_a_training_whose_registry_is_away_says_so_before_the_work() -> None:

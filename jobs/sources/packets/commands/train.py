@@ -12,7 +12,7 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json, names
-from infra.errors import ConfigError
+from infra.errors import ConfigError, ModelError
 from jobs.models.request import Force, Promote, PromotionRequest, Reason
 from jobs.training.seeds import parse_seeds
 
@@ -132,7 +132,11 @@ def train(
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     kind = FLOWS if wanted is None else wanted.record
-    settled = settle(settings, kind, report.version, request) if report.version else Settled()
+    failed: ModelError | None = None
+    try:
+        settled = settle(settings, kind, report.version, request) if report.version else Settled()
+    except ModelError as e:  # the version is registered, and what is known of it is told
+        settled, failed = Settled(False, str(e)), e
     if as_json:
         print(json.dumps(plain(report, settled), indent=2))
     else:
@@ -141,8 +145,8 @@ def train(
         show(report, settled, Console())
     if card is not None:  # last: what was trained is told, even where this cannot be written
         save_card(report.card, card)
-    if settled.refused is not None:
-        raise settled.refused
+    if (error := failed or settled.refused) is not None:
+        raise error
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
