@@ -173,7 +173,10 @@ def read(
     if cells and not (names & {"record_key", record.key} and names & {"label", "attack_type"}):
         some = sorted(map(str, names))
         shown = ", ".join(some[:_SHOWN]) + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
-        raise CaptureError(f"{file}: its columns are {shown}", f"it needs record_key (or {record.key}), and label or attack_type")
+        need = f"it needs record_key (or {record.key}), and label or attack_type"
+        if len(some) == 1 and (between := next((sign for sign in ";\t" if sign in some[0]), "")):
+            need = f"its cells are separated by {between!r}: save it with commas, as a spreadsheet does where that is asked"
+        raise CaptureError(f"{file}: its columns are {shown}", need)
     good, bad = [], []
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import ModelError
+from infra.errors import ModelError, one_line
 from infra.names import printable
 from jobs.scoring.matrix import Records
 from jobs.training import labelwords
@@ -26,6 +26,8 @@ from schemas.records import RecordType
 
 _NAN, _UNLABELLED = "with NaN or infinity in a feature", "without a label"
 _TIMES = ("Timestamp", "timestamp")
+#: Labels that records have at most: each attack is a class, and left out in turn, a training each.
+MOST_LABELS = 500
 #: Column of the version of the features' meaning.
 VERSION = "feature_version"
 
@@ -72,6 +74,7 @@ class RowReader:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._words: set[str] = set()
         self._at, self.features = self._sources()
         names = self.record.alerts.columns if self.record.alerts else {}
         self._start = self._find(self.record.event_time, *_TIMES)
@@ -100,7 +103,7 @@ class RowReader:
         Raises
         ------
         ModelError
-            A feature is no number; a label is all but ``BENIGN``, and would be taken for an attack.
+            A feature is no number; a label is all but ``BENIGN``, and would be taken for an attack; there are too many labels.
         """
         known = pc.is_valid(labels)
         if unlabelled := table.num_rows - int(pc.sum(known).as_py() or 0):  # of most flows of a lake nobody has said anything
@@ -115,7 +118,12 @@ class RowReader:
         start = self._time(table, self._start)
         closed = np.ones(n, bool)
         if self._final is not None:
-            closed = table.column(self._final).cast(pa.bool_()).fill_null(True).to_numpy(zero_copy_only=False).astype(bool)
+            try:
+                final = table.column(self._final).cast(pa.bool_())
+            except pa.ArrowException as e:
+                hint = "write true and false, or leave the column out"
+                raise ModelError(f"{self.origin}: column {self._final}: {one_line(e, 120)}", hint) from e
+            closed = final.fill_null(True).to_numpy(zero_copy_only=False).astype(bool)
         host = np.full(n, "")
         if self._host is not None:
             host = np.array([printable(str(v)) if v is not None else "" for v in table.column(self._host).to_pylist()], dtype=str)
@@ -194,6 +202,13 @@ class RowReader:
             self.dropped[f"rows {labelwords.LEFT_OUT}"] += int(odd.sum())
             said = np.where(odd, "", said)
         unique, index = np.unique(said, return_inverse=True)
+        self._words.update(unique.tolist())
+        if len(self._words) > MOST_LABELS:
+            some = ", ".join(repr(printable(word[:20])) for word in sorted(self._words - {""})[:3])
+            raise ModelError(
+                f"{self.origin}: more than {MOST_LABELS} different labels, such as {some}",
+                "a label is benign or a kind of attack, of which there are few: is that column something else?",
+            )
         return np.array([self._name(v, int((index == i).sum())) for i, v in enumerate(unique.tolist())], dtype=str)[index]
 
     def _name(self, said: str, count: int) -> str:

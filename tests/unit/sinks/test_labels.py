@@ -193,6 +193,14 @@ def test_a_file_that_is_none(made: Settings, tmp_path: Path, name: str, content:
     assert "\n" not in str(failure.value)
 
 
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_cells_that_are_not_separated_by_commas_are_told(made: Settings, tmp_path: Path, between: str) -> None:
+    (tmp_path / "x.csv").write_text(f"flow_id{between}label\na{between}1\n")
+    with pytest.raises(CaptureError) as failure:
+        import_file(made, tmp_path / "x.csv", FLOWS, BY)
+    assert "save it with commas" in failure.value.hint
+
+
 def test_a_record_type_that_there_is_not(made: Settings, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("record_key,label,record_type\na,1,nosuch\n")
     with pytest.raises(ConfigError, match="no record type 'nosuch'"):

@@ -106,3 +106,18 @@ def test_what_is_wrong_with_a_csv_file_is_named_with_the_way_out(tmp_path: Path)
     with pytest.raises(ModelError, match="columns, got") as e:
         read(tmp_path / "c.csv")
     assert "mend that line" in e.value.hint
+
+
+def test_a_column_of_names_is_not_taken_for_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.training.rows.MOST_LABELS", 4)
+    file = labelled(tmp_path, pa.array(["BENIGN", "host-a", "host-b", "host-c", "host-d", "host-e"]))
+    with pytest.raises(ModelError, match="more than 4 different labels, such as 'BENIGN', 'host-a', 'host-b'") as e:
+        read(file)
+    assert "something else" in e.value.hint
+
+
+def test_whether_a_record_has_closed_is_true_or_false(tmp_path: Path) -> None:
+    file = labelled(tmp_path, pa.array(["BENIGN", "Botnet"] * 3), closed=pa.array(["yes"] * 6))
+    with pytest.raises(ModelError, match=r"records\.parquet: column closed: ") as e:
+        read(file)
+    assert "true and false" in e.value.hint
