@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from infra import paths
+from infra import files, paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.names import model_name
@@ -131,7 +131,8 @@ def _make(file: Path) -> None:
         except FileExistsError:  # another program was first
             pass
         except OSError:  # a file system without links
-            os.rename(begun, file)
+            if not file.exists():
+                files.replace(file, begun.read_bytes())
     finally:
         begun.unlink(missing_ok=True)
 

@@ -212,7 +212,17 @@ def test_a_registry_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         registry.check(settings)
     with tracking.opened(settings, create=False) as client:
         assert client.get_experiment_by_name(tracking.EXPERIMENT) is not None, "what the other has made is left as it is"
-    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+    assert [file.name for file in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
+
+    def none(*_: object) -> None:
+        """A file system without links."""
+        raise PermissionError
+
+    elsewhere = at(tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.os, "link", none)
+        registry.check(elsewhere)
+    assert [file.name for file in (tmp_path / "elsewhere").glob("mlflow.db*")] == ["mlflow.db"]
 
 
 def test_an_experiment_that_another_program_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
