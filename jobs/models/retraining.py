@@ -20,6 +20,7 @@ from jobs.models.gates import HeldOut
 from jobs.models.runstate import RetrainRun
 from jobs.scoring import aliases, registry
 from jobs.training import families, heldout
+from jobs.training.seeds import check as check_seeds
 from schemas.packets import FLOWS
 from schemas.records import RecordType
 
@@ -110,6 +111,8 @@ def retrain(
         A step failed; the run goes on with it the next time.
     """
     material.check(options.source)
+    if options.source == material.GENERATED and options.seeds:
+        check_seeds(options.seeds, ",".join(map(str, options.seeds[:5])))
     if (family := settings.retrain.family) not in (families.AUTO, *families.FAMILIES):  # better known before the work
         raise ConfigError(f"retrain.family {family!r} is none", f"one of: {', '.join((families.AUTO, *families.FAMILIES))}")
     if record != FLOWS and options.source == material.GENERATED:

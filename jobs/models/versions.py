@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infra.config import Settings
 from infra.errors import ModelError
 from jobs.scoring import aliases, tracking
-from jobs.scoring.names import model_name
+from jobs.scoring.names import features_of, model_name
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def found(client: MlflowClient, settings: Settings, record: RecordType, name: st
         there = client.search_model_versions(f"name='{model_name(settings, record)}'")
         held = _aliases(client, settings, record)
         say = ", ".join([*sorted(held), *sorted((str(one.version) for one in there), key=int)[-12:]])
-        e.hint = f"there are: {say}" if there else "none is registered yet: flowlake train"
+        e.hint = f"there are: {say}" if there else f"none is registered yet: {features_of(record).train}"
         raise
 
 

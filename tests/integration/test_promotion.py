@@ -92,6 +92,13 @@ def test_no_such_version_says_which_there_are(settings: Settings, name: str) -> 
         assert e.value.hint == "there are: champion, 1, 2, 3, 4, 5"
 
 
+def test_a_record_type_without_versions_says_what_trains_one(settings: Settings) -> None:
+    windows = next(one for one in settings.catalogue.records if one.name == "windows_5")
+    with pytest.raises(ModelMissingError) as e:
+        versions.version(settings, windows, "champion")
+    assert "flowlake windows train" in e.value.hint
+
+
 def test_a_model_as_good_passes_and_becomes_champion(settings: Settings) -> None:
     done = promote(settings, FLOWS, "2", reason="more trees")
     assert {gate.verdict for gate in done.gates} == {"open"}

@@ -71,7 +71,9 @@ def test_frozen_records_are_those_that_were_frozen(tmp_path: Path) -> None:
         material.frozen(tmp_path, sha256)
 
 
-def test_a_family_that_there_is_not_is_known_before_the_work(made: Settings) -> None:
+def test_what_cannot_be_trained_is_known_before_the_work(made: Settings) -> None:
+    with pytest.raises(ConfigError, match="seeds 1,1,2: three distinct ones"):
+        retrain(made, FLOWS, RetrainOptions("generated", (1, 1, 2)))
     odd = made.model_copy(update={"retrain": made.retrain.model_copy(update={"family": "deep"})})
     with pytest.raises(ConfigError, match=r"retrain\.family 'deep'") as e:
         retrain(odd, FLOWS, OPTIONS)
