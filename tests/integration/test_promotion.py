@@ -157,6 +157,18 @@ def test_a_training_promotes_through_the_gates(settings: Settings) -> None:
     assert champion(settings) == "2"
 
 
+def test_a_promotion_that_another_one_came_before_is_refused_where_it_was_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise PromotionConflictError("champion is version 3 by now")
+
+    monkeypatch.setattr(promotion, "promote", late)
+    settled = settle(settings, FLOWS, "2", PromotionRequest(promote=True))
+    assert (settled.promoted, settled.why) == (False, "champion is version 3 by now")
+    assert isinstance(settled.refused, PromotionConflictError), "a script hears of it by the exit code"
+
+
 def test_a_champion_of_other_features_is_replaced_and_a_damaged_one_is_not(settings: Settings) -> None:
     with tracking.opened(settings, create=False) as client:
         client.set_model_version_tag(NAME, "1", "sha256", "0")
