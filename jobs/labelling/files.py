@@ -56,12 +56,15 @@ class Back:
         Records that the lake does not hold.
     conflicts
         Records of the file of which others say something else.
+    unasked
+        Why the lake could not be asked which of them it holds; "" where it was, or is not there yet.
     """
 
     done: Imported
     skipped: int
     unknown: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
+    unasked: str = ""
 
 
 def write(file: Path, chosen: Selected, record: RecordType) -> None:
@@ -135,6 +138,8 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
     CaptureError, StoreError
         The file, or the table, cannot be read or written.
     """
+    from deltalake.exceptions import TableNotFoundError
+
     by = by.strip()
     if not by or labels.by_machine(by):
         raise ConfigError(
@@ -157,12 +162,16 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
         return {**kept, "record_key": key, **({None: ""} if None in cells else {})}  # type: ignore[dict-item]  # cells without a header
 
     done = labels.import_file(settings, file, record, {"source": by, "labelled_by": by}, prepare)
+    unknown, unasked = list[str](), ""
     try:
         unknown = sorted(done.keys - held_by_lake(settings, record, sorted(done.keys))) if done.keys else []
-    except StoreError:
-        unknown = sorted(done.keys)  # there is no lake yet
+    except StoreError as e:
+        if isinstance(e.__cause__, TableNotFoundError):
+            unknown = sorted(done.keys)  # there is no lake yet
+        else:
+            unasked = str(e)
     disputed = [one for one in labels.conflicts(settings, record) if one.record_key in done.keys]
-    return Back(done, skipped, tuple(unknown), tuple(disputed))
+    return Back(done, skipped, tuple(unknown), tuple(disputed), unasked)
 
 
 def _plain(value: Any) -> str:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from infra import files
 from infra.config import Settings
-from infra.errors import CaptureError, ConfigError, one_line
+from infra.errors import CaptureError, ConfigError, StoreError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
 from schemas.labels import NOTHING, UNKNOWN, UNLABELLED
@@ -387,7 +387,15 @@ def _ranked(settings: Settings, record: RecordType, version: int | None = None) 
     """Labels of a type, those that go before others first."""
     import pyarrow.dataset as ds
 
-    found = Side(settings, LABELS).dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    side = Side(settings, LABELS)
+    try:
+        found = side.dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    except FileNotFoundError as e:
+        which = "its newest version" if version is None else f"version {version}"
+        hint = "put a copy of the table back" if version is None else "VACUUM removes files of older ones: name a newer version, or none"
+        raise StoreError(f"table {side.path}: files of {which} are gone", hint) from e
+    except (OSError, pa.ArrowException) as e:
+        raise lake.problem(e, side.path, settings.lake) from e
     machine = [by_machine(source) for source in found["source"].to_pylist()]
     found = found.append_column("machine", pa.array(machine, pa.bool_()))
     order = pc.sort_indices(found, [("machine", "ascending"), ("labelled_at", "descending"), ("source", "ascending")])

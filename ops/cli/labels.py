@@ -111,7 +111,11 @@ def import_(
     if as_json:
         counts = {name: getattr(done, name) for name in ("rows", "added", "changed", "rejected", "reject_file")}
         conflicts = [str(one) for one in back.conflicts]
-        print(json.dumps({**counts, "skipped": back.skipped, "unknown": back.unknown, "conflicts": conflicts}, indent=2))
+        print(
+            json.dumps(
+                {**counts, "skipped": back.skipped, "unknown": back.unknown, "unasked": back.unasked, "conflicts": conflicts}, indent=2
+            )
+        )
         return
     same = done.rows - done.rejected - done.added - done.changed
     print(
@@ -121,6 +125,8 @@ def import_(
     if back.unknown:
         some = ", ".join(back.unknown[:_SHOWN]) + (", ..." if len(back.unknown) > _SHOWN else "")
         print(printable(f"{counted(len(back.unknown), 'record')} that the lake does not hold: {some}"), file=sys.stderr)
+    if back.unasked:
+        print(printable(f"whether the lake holds them is not known: {back.unasked}"), file=sys.stderr)
     for conflict in back.conflicts[:_SHOWN]:
         print(printable(f"conflict: {conflict}; the first counts"), file=sys.stderr)
     if len(back.conflicts) > _SHOWN:

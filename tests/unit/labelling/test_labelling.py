@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -249,6 +250,21 @@ def test_a_person_is_not_called_as_machines_are(made: Settings, tmp_path: Path, 
         files.bring_back(made, tmp_path / "look.csv", FLOWS, name)
     assert "lake label import" in e.value.hint
     assert labels.latest(made, FLOWS).num_rows == 0
+
+
+def test_a_lake_that_cannot_be_read_is_not_one_without_the_records(made: Settings, tmp_path: Path) -> None:
+    (tmp_path / "look.csv").write_text("flow_id,label\nf1,benign\n")
+    (log,) = Path(made.lake.path).glob("_delta_log/*.json")
+    said = log.read_text()
+    log.write_text("{torn")
+    back = files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann")
+    assert (back.done.added, back.unknown) == (1, ())
+    assert back.unasked.startswith("lake ")
+    log.write_text(said)
+    assert files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann").unasked == ""
+    shutil.rmtree(made.lake.path)
+    back = files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann")
+    assert (back.unknown, back.unasked) == (("f1",), "")
 
 
 def test_new_types_are_taken_when_that_is_said(made: Settings, tmp_path: Path) -> None:

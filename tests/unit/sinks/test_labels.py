@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.config import Settings
-from infra.errors import CaptureError, ConfigError
+from infra.errors import CaptureError, ConfigError, StoreError
 from jobs.sinks import labels
 from jobs.sinks.labels import BadLabel, Imported, import_file, latest, verdict
 from schemas.packets import FLOWS
@@ -199,6 +199,18 @@ def test_cells_that_are_not_separated_by_commas_are_told(made: Settings, tmp_pat
     with pytest.raises(CaptureError) as failure:
         import_file(made, tmp_path / "x.csv", FLOWS, BY)
     assert "save it with commas" in failure.value.hint
+
+
+@pytest.mark.parametrize("content", [None, b"no Parquet any more"])
+def test_a_table_whose_files_are_damaged_is_told(made: Settings, tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "x.csv").write_text("flow_id,label\na,1\n")
+    import_file(made, tmp_path / "x.csv", FLOWS, BY)
+    (file,) = Path(labels.Side(made, labels.LABELS).path).rglob("*.parquet")
+    file.unlink() if content is None else file.write_bytes(content)
+    for version in (None, 1):
+        with pytest.raises(StoreError, match="labels: ") as failure:
+            latest(made, FLOWS, version)
+    assert content is not None or "VACUUM" in failure.value.hint
 
 
 def test_a_record_type_that_there_is_not(made: Settings, tmp_path: Path) -> None:
