@@ -230,8 +230,10 @@ def registry(uri: str) -> str:
     Raises
     ------
     ValueError
-        Of an SQLite file: ``#``, ``?`` that begins no options, or ``%`` that is not written as ``%25``.
+        It is empty; of an SQLite file: ``#``, ``?`` that begins no options, or ``%`` that is not written as ``%25``.
     """
+    if not uri.strip():  # MLflow would take what its own variable names, or a file in the current folder
+        raise ValueError("empty: name a file, such as sqlite:///var/mlflow/mlflow.db, or a server")
     if match := _SQLITE.match(uri):
         name, _, options = uri[match.end() :].partition("?")
         local(name)

@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import date
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from infra import paths
 from schemas.incidents import Priority
+
+#: What a registered model and an alias of its versions may be called: MLflow's own rules, and no quotes, which would end a search.
+_NAME = re.compile(r"\w[\w .-]*")
+#: Aliases that MLflow keeps for versions.
+_VERSION = re.compile("latest|v[0-9]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
@@ -52,6 +58,31 @@ class ScoringSettings(Section):
     max_mb: float = Field(256.0, gt=0, description="megabytes that a model may take in a worker's memory")
     poll_s: float = Field(20.0, gt=0, le=3600, description="seconds between two looks for a newly promoted model")
     port: int = Field(0, ge=0, le=65535, description="port of the driver from which workers get models; 0: any that is free")
+
+    @field_validator("model_name", "alias", "challenger_alias")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name: write letters, digits, '.', '_' and '-'")
+        return name
+
+    @field_validator("models")
+    @classmethod
+    def _models_named(cls, models: dict[str, str]) -> dict[str, str]:
+        return {record: cls._named(name) for record, name in models.items()}
+
+    @field_validator("alias", "challenger_alias")
+    @classmethod
+    def _no_version(cls, name: str) -> str:
+        if _VERSION.fullmatch(name):
+            raise ValueError(f"{name!r} stands for a version in MLflow: name another, such as champion")
+        return name
+
+    @model_validator(mode="after")
+    def _two_roles(self) -> ScoringSettings:
+        if self.alias == self.challenger_alias:
+            raise ValueError(f"alias and challenger_alias are both {self.alias!r}: one scores, the other stands beside it")
+        return self
 
     @field_validator("artifact_root")
     @classmethod

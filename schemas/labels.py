@@ -191,6 +191,8 @@ UNKNOWN = Label(
 BENIGN = LABELS[0].name
 #: What CICFlowMeter and our meter write into the column ``Label`` where nobody knows better: no label.
 UNLABELLED = "NeedManualLabel"
+#: What programs write where nothing is said, in lower case; the text of a floating-point number that is none among them.
+NOTHING: frozenset[str] = frozenset({"", "nan", "none", "null", "<na>", "n/a", "inf", "-inf", UNLABELLED.lower()})
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 ATTACKS: tuple[str, ...] = (*NAMES[1:], UNKNOWN.name)
 BY_NAME: dict[str, Label] = {label.name: label for label in (*LABELS, UNKNOWN)}

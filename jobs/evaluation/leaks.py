@@ -79,7 +79,7 @@ def treat(name: str, leak: Leak, treatment: Treatment) -> bool:
         raise ModelError(
             f"split {name}: {leak.shared:,} of {leak.rows:,} test rows ({leak.share:.1%}) are also in the training ({worst}); "
             f"{MOST:.0%} are allowed",
-            "take duplicates out of the records, or judge by the others alone (leaks: drop)",
+            "take duplicates out of the records, or judge by the others alone: --duplicates drop",
         )
     return treatment == "drop" and leak.shared > 0
 

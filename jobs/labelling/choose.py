@@ -256,7 +256,8 @@ def _scores(settings: Settings, record: RecordType, asked: Choosing) -> Iterator
         for name in _SCORES:
             if name not in data:
                 data[name] = np.nan
-        data["day"] = data.pop(record.event_time).dt.strftime("%Y-%m-%d")
+        data["day"] = data.pop(record.event_time).dt.strftime("%Y-%m-%d").fillna("")
+        data["attack_type"] = data["attack_type"].fillna("")  # groups are made by both: what has none is one of its own
         data["order"] = mixed(pd.util.hash_array(data["key"].to_numpy(object)), asked.seed)
         yield data
 

@@ -56,12 +56,15 @@ class Back:
         Records that the lake does not hold.
     conflicts
         Records of the file of which others say something else.
+    unasked
+        Why the lake could not be asked which of them it holds; "" where it was, or is not there yet.
     """
 
     done: Imported
     skipped: int
     unknown: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
+    unasked: str = ""
 
 
 def write(file: Path, chosen: Selected, record: RecordType) -> None:
@@ -70,7 +73,7 @@ def write(file: Path, chosen: Selected, record: RecordType) -> None:
     Raises
     ------
     ConfigError
-        Its name ends neither in .csv nor in .parquet.
+        Its name ends neither in .csv nor in .parquet, or it cannot be written.
     """
     assert record.features is not None
     rows, have = chosen.rows, chosen.rows.schema.names
@@ -81,18 +84,33 @@ def write(file: Path, chosen: Selected, record: RecordType) -> None:
     columns |= {shown: rows[name] for name, shown in _SAID.items() if name in have}
     columns |= {name: rows[name] for name in record.features.names if name in have}
     table = pa.table(columns)
+    content: bytes | str
     if file.suffix.lower() == ".parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        files.replace(file, bytes(sink.getvalue()))
+        content = bytes(sink.getvalue())
     elif file.suffix.lower() == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(table.column_names)
         writer.writerows([[_cell(value) for value in row.values()] for row in table.to_pylist()])
-        files.replace(file, text.getvalue())
+        content = text.getvalue()
     else:
         raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
+    try:
+        files.replace(file, content)
+    except OSError as e:
+        raise ConfigError(f"{file}: {e.strerror}", "name a file in a folder of yours") from e
+
+
+def unsaved(file: Path, record: RecordType) -> int:
+    """Labels that a person has written into a file that is there already, and that writing it anew would lose."""
+    try:
+        cells = labels.cells_of(file) if file.is_file() else []
+    except (OSError, ValueError, csv.Error, pa.ArrowException):  # none of ours
+        return 0
+    ours = cells and {"label", record.key} <= set(cells[0])
+    return sum(bool(_plain(cell.get("label"))) for cell in cells) if ours else 0
 
 
 def _cell(value: Any) -> Any:
@@ -115,9 +133,19 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
 
     Raises
     ------
+    ConfigError
+        The name is one that machines have.
     CaptureError, StoreError
         The file, or the table, cannot be read or written.
     """
+    from deltalake.exceptions import TableNotFoundError
+
+    by = by.strip()
+    if not by or labels.by_machine(by):
+        raise ConfigError(
+            f"--by {by!r}: so no person is called, and its words count less than any person's" if by else "--by '': nobody",
+            "give the name of whoever has filled the file in; labels of machines: flowlake lake label import --source",
+        )
     declared = record.alerts.by_name if record.alerts else {}
     there = {row["attack_type"] for row in labels.latest(settings, record).select(["attack_type"]).to_pylist()}
     names = {name.upper(): name for name in {*there, *declared, BENIGN} - {UNKNOWN.name}}
@@ -134,12 +162,16 @@ def bring_back(settings: Settings, file: Path, record: RecordType, by: str, *, n
         return {**kept, "record_key": key, **({None: ""} if None in cells else {})}  # type: ignore[dict-item]  # cells without a header
 
     done = labels.import_file(settings, file, record, {"source": by, "labelled_by": by}, prepare)
+    unknown, unasked = list[str](), ""
     try:
         unknown = sorted(done.keys - held_by_lake(settings, record, sorted(done.keys))) if done.keys else []
-    except StoreError:
-        unknown = sorted(done.keys)  # there is no lake yet
+    except StoreError as e:
+        if isinstance(e.__cause__, TableNotFoundError):
+            unknown = sorted(done.keys)  # there is no lake yet
+        else:
+            unasked = str(e)
     disputed = [one for one in labels.conflicts(settings, record) if one.record_key in done.keys]
-    return Back(done, skipped, tuple(unknown), tuple(disputed))
+    return Back(done, skipped, tuple(unknown), tuple(disputed), unasked)
 
 
 def _plain(value: Any) -> str:

@@ -115,7 +115,7 @@ def held_out_of(file: RecordFile, record: RecordType) -> HeldOut:
     Raises
     ------
     InputError
-        It says of no record what it is.
+        It says of no record what it is, or misspells it.
     """
     path = file.path
     if file.labels is None:
@@ -124,9 +124,11 @@ def held_out_of(file: RecordFile, record: RecordType) -> HeldOut:
     if not columns:
         raise InputError(f"{path}: no column of record type {record.name}", "columns have its names, or CICFlowMeter's")
     x, odd = file.matrix(columns)
-    keep = ~odd & (file.labels != "")
+    if wrong := recordfile.misspelt(file, record):
+        raise InputError(f"{path}: {wrong}", "it would be an attack")
+    keep = ~odd & (file.labels != "") & file.current(record)
     if not keep.any():
-        raise InputError(f"{path}: no usable row of {len(keep):,}", "rows need a label and finite values")
+        raise InputError(f"{path}: no usable row of {len(keep):,}", "rows need a label, finite values, and our feature-schema version")
     n = int(keep.sum())
     flows = LabelledFlows(x[keep], columns, file.labels[keep], np.full(n, path.name), np.ones(n, dtype=bool))
     left = f", {len(keep) - n:,} rows left out" if n < len(keep) else ""

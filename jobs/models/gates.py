@@ -76,7 +76,7 @@ def check(
     if champion is None:
         return [*found, latency(settings, model, held_out.flows if held_out else None, alone=alone)]
     held_out = held_out or held_out_of(settings, record, version)
-    if held_out is None:
+    if held_out is None or not len(held_out.flows):
         found.append(Gate("held-out records", CLOSED, "the version brought none to compare it on; name some with --records"))
         return [*found, latency(settings, model, None)]
     found.append(latency(settings, model, held_out.flows))
@@ -151,7 +151,9 @@ def false_positives(after: Decided, flows: LabelledFlows, most: float) -> Gate:
     benign = ~flows.attack
     hits, n = int((after.flagged & benign).sum()), int(benign.sum())
     low, high = measure.rate(hits, n)
-    value = hits / n if n else float("nan")
+    if not n:
+        return Gate("false positives", UNDECIDED, "no benign record to count them on")
+    value = hits / n
     said = f"{hits:,} of {n:,} benign records ({value:.3%}, {low:.3%} to {high:.3%}), {most:.3%} at most (gates.max_fpr)"
     return Gate("false positives", OPEN if value <= most else CLOSED if low > most else UNDECIDED, said, after=value)
 

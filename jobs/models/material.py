@@ -92,10 +92,23 @@ def freeze(settings: Settings, record: RecordType, source: str, folder: Path) ->
     }
 
 
-def frozen(folder: Path) -> Sourced | None:
-    """What was frozen to learn from; None: nothing, the traffic is generated."""
+def frozen(folder: Path, sha256: str | None) -> Sourced | None:
+    """What was frozen to learn from, of this checksum; None: nothing, the traffic is generated.
+
+    Raises
+    ------
+    ModelError
+        The file is gone, damaged, or another than was frozen.
+    """
     file = folder / RECORDS
-    return Sourced.read(folder, heldout.read(file)) if file.is_file() else None
+    if sha256 is None:
+        return None
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        gone = "is gone" if not file.is_file() else "is not what was frozen"
+        raise ModelError(
+            f"{file} {gone}: this run would learn from other records than its page says", "begin anew: flowlake models retrain --new"
+        )
+    return Sourced.read(folder, heldout.read(file))
 
 
 def held_out_rows(flows: LabelledFlows) -> npt.NDArray[np.bool_]:

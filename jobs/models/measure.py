@@ -39,7 +39,9 @@ def decided(model: ScoringModel, flows: LabelledFlows) -> Decided:
         It reads columns that they lack, or says NaN.
     """
     if missing := sorted(set(model.reads) - set(flows.columns)):
-        raise ModelError(f"model version {model.version} reads columns that these records lack: {', '.join(missing[:8])}")
+        raise ModelError(
+            f"model version {model.version} reads columns that these records lack: {', '.join(missing[:8])}", "name others with --records"
+        )
     p_attack, label, kind, _ = model.decide_by(flows.matrix)
     if not np.isfinite(p_attack).all():
         raise ModelError(f"model version {model.version}: P(attack) of {int((~np.isfinite(p_attack)).sum()):,} records is NaN")

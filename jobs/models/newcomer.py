@@ -24,11 +24,11 @@ from schemas.records import RecordType
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a version, and why; ``refused`` where a promotion was asked for and did not pass the gates."""
+    """What became of a version, and why; ``refused`` where a promotion was asked for and a gate, or another promotion, stood before it."""
 
     promoted: bool = False
     why: str = "not registered"
-    refused: GateError | None = None
+    refused: GateError | PromotionConflictError | None = None
 
     def state(self) -> str:
         """In words."""
@@ -54,10 +54,8 @@ def settle(settings: Settings, record: RecordType, version: str, request: Promot
             return Settled(False, why)
     try:
         promotion.promote(settings, record, version, force=request.force, reason=why)
-    except GateError as e:
+    except (GateError, PromotionConflictError) as e:  # the version stays, and can be promoted later
         return Settled(False, str(e), e if request.promote else None)
-    except PromotionConflictError as e:  # the version stays, and can be promoted later
-        return Settled(False, str(e))
     return Settled(True, why)
 
 

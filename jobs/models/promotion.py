@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from infra.console.options import me
@@ -17,6 +18,9 @@ from jobs.scoring import aliases, registry, tracking
 from jobs.scoring.aliases import AliasChange
 from jobs.scoring.names import model_name
 from schemas.records import RecordType
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 class GateError(ModelError):
@@ -103,10 +107,17 @@ def promote(
         if change.forced:
             kept = {"why": reason, "who": change.who, "at": change.at, "closed": [f"{gate.name}: {gate.said}" for gate in closed]}
             client.set_model_version_tag(wanted.model, wanted.version, "forced", json.dumps(kept))
-        other = settings.scoring.challenger_alias
-        if not challenger and aliases.holder(client, settings, record, other) == wanted.version:
-            aliases.change(client, settings, record, AliasChange("withdraw", other, wanted.version, None, why=f"became {alias}"))
+        if not challenger:
+            _challenger_no_more(client, settings, record, wanted.version)
     return Promoted(change, tuple(found))
+
+
+def _challenger_no_more(client: MlflowClient, settings: Settings, record: RecordType, version: str) -> None:
+    """Of the champion: it would stand beside itself."""
+    alias = settings.scoring.challenger_alias
+    if aliases.holder(client, settings, record, alias) == version:
+        change = AliasChange("withdraw", alias, version, None, why=f"became {settings.scoring.alias}")
+        aliases.change(client, settings, record, change)
 
 
 def _check_roles(settings: Settings, wanted: Version, label: str, *, challenger: bool) -> None:
@@ -139,18 +150,27 @@ def rollback(settings: Settings, record: RecordType, *, reason: str = "") -> Pro
     name = model_name(settings, record)
     if target is None:
         raise ModelError(f"model {name}: there was no champion before version {now}", "flowlake models promote names one")
-    registry.load_version(settings, record, target)
+    try:
+        registry.load_version(settings, record, target)
+    except ModelError as e:
+        hint = f"pass it over: flowlake models retire {target} --reason WHY, then roll back again; or promote another"
+        raise ModelError(str(e), hint) from e
     change = AliasChange("rollback", alias, now, target, why=reason)
     with tracking.opened(settings, create=False) as client:
         aliases.change(client, settings, record, change)
+        _challenger_no_more(client, settings, record, target)
     return Promoted(change)
 
 
 def before(changes: Sequence[AliasChange], alias: str, now: str) -> list[str]:
-    """Champions before ``now``, the last one at the end: what promotions put on the pile and rollbacks have not taken off."""
+    """Champions before ``now``, the last one at the end: what promotions put on the pile and rollbacks have not taken off.
+
+    A change whose program ended in between counts where the next one, or ``now``, says that it came into force.
+    """
     pile: list[str] = []
-    for one in changes:
-        if one.alias != alias:
+    of = [one for one in changes if one.alias == alias]
+    for one, then in zip(of, [*(later.before for later in of[1:]), now], strict=False):
+        if not one.done and one.after != then:
             continue
         if one.before is not None and pile[-1:] != [one.before]:  # somebody set it by MLflow's own means
             pile.append(one.before)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.errors import InputError, ModelError, one_line
+from infra.names import printable
 from jobs.moving.columns import known_names, names_of
 from jobs.scoring.model import ScoringModel
 from jobs.scoring.names import features_of
+from jobs.training import labelwords
 from jobs.training.cic import ATTEMPTED
-from schemas.labels import BENIGN, UNLABELLED
+from jobs.training.labelwords import ATTACK
+from jobs.training.rows import VERSION
+from schemas.labels import BENIGN
 from schemas.records import RecordType
 
 _LABEL = "label"
@@ -68,6 +73,13 @@ class RecordFile:
                 x[:, j] = np.nan_to_num(values, nan=0.0, posinf=_LIMIT, neginf=-_LIMIT).clip(-_LIMIT, _LIMIT)
         return x, odd
 
+    def current(self, record: RecordType) -> npt.NDArray[np.bool_]:
+        """bool[n]: whether a record is of this program's version of the features, or does not say of which."""
+        if VERSION not in self.table.schema.names:
+            return np.ones(self.table.num_rows, dtype=bool)
+        said = self.table.column(VERSION).cast(pa.string()).to_pylist()
+        return np.array([one in (None, "", features_of(record).version) for one in said], dtype=bool)
+
 
 def table_of(path: Path) -> pa.Table:
     """A Parquet or CSV file as it is.
@@ -84,10 +96,14 @@ def table_of(path: Path) -> pa.Table:
         raise InputError(f"{path}: no such file", "name a Parquet or CSV file with records")
     try:
         with path.open("rb") as file:
-            if file.read(4) == b"PAR1":
-                table = pq.read_table(path, partitioning=None)
+            begins = file.read(4)
+            file.seek(0)
+            if begins == b"PAR1":
+                table = pq.ParquetFile(file).read()  # a column that is there twice is told later, by its name
             else:
                 table = csv.read_csv(path)
+                if odd := next((field.name for field in table.schema if pa.types.is_binary(field.type)), None):
+                    raise InputError(f"{path}: column {odd} is not UTF-8", "write it as UTF-8, such as: iconv -f WINDOWS-1252 -t UTF-8")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: neither Parquet nor CSV: {one_line(e, 200)}", "name a Parquet or CSV file with records") from e
     if not table.num_rows:
@@ -107,7 +123,15 @@ def read(path: Path, record: RecordType) -> RecordFile:
 
 
 def of_table(path: Path, table: pa.Table, record: RecordType) -> RecordFile:
-    """Records of a table that was read from ``path``."""
+    """Records of a table that was read from ``path``.
+
+    Raises
+    ------
+    InputError
+        It has several columns of labels.
+    ModelError
+        A column is there twice, or the labels are of a type that is none.
+    """
     known, canonical = known_names(record), names_of(record).canonical
     wanted = set(features_of(record).names)
     best: dict[str, tuple[int, str]] = {}
@@ -115,19 +139,32 @@ def of_table(path: Path, table: pa.Table, record: RecordType) -> RecordFile:
         column, rank = known.get(canonical(name), ("", 0))
         if column in wanted and (column not in best or rank < best[column][0]):
             best[column] = (rank, name)
-    label = next((name for name in table.schema.names if name.strip().lower() == _LABEL), None)
+    known_as = {column: name for column, (_, name) in best.items()}
+    said = [name for name in table.schema.names if name.strip().lower() == _LABEL]
+    if len(said) > 1:
+        raise InputError(f"{path}: {len(said)} columns {', '.join(said)}", "which one holds the truth? leave out the others")
+    labelwords.once(table.schema.names, list(known_as.values()), str(path))
     notes: list[str] = []
-    labels = None if label is None else _labels(table.column(label), notes)
-    return RecordFile(path, table, {column: name for column, (_, name) in best.items()}, labels, tuple(notes))
+    labels = _labels(table.column(said[0]), str(path), notes) if said else None
+    file = RecordFile(path, table, known_as, labels, tuple(notes))
+    if odd := misspelt(file, record):
+        notes.append(f"{odd} it is taken for an attack")
+    if others := int((~file.current(record)).sum()):
+        notes.append(
+            f"{others:,} rows of another feature-schema version than {features_of(record).version}: their features mean something else"
+        )
+    return replace(file, notes=tuple(notes))
 
 
 def truth(file: RecordFile, model: ScoringModel, record: RecordType) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """The labels str[n] of a file, and what a model's verdicts are called beside them, str[verdicts].
 
     A label that is no class of the model, while the name that alerts have for it is one, is taken by that name. Where neither is of any
-    label, both labels and verdicts are taken by the names of alerts.
+    label, both labels and verdicts are taken by the names of alerts. Of a file that says attack or benign alone, so are the verdicts.
     """
     assert file.labels is not None
+    if set(file.labels.tolist()) <= {ATTACK, BENIGN, ""} and ATTACK not in model.classes:  # it does not say which attack
+        return file.labels, np.array([BENIGN if name == BENIGN else ATTACK for name in model.verdicts])
     alerts = record.csv.labels if record.csv else {}
     names = np.unique(file.labels).tolist()
     known = set(model.classes)
@@ -137,13 +174,26 @@ def truth(file: RecordFile, model: ScoringModel, record: RecordType) -> tuple[np
     return np.array([alerts.get(one.lower(), one) for one in file.labels.tolist()]), np.array(model.types)
 
 
-def _labels(column: pa.ChunkedArray, notes: list[str]) -> npt.NDArray[np.str_]:
-    said = np.array(["" if v is None else str(v).strip() for v in column.to_pylist()], dtype=str)
+def _labels(column: pa.ChunkedArray, origin: str, notes: list[str]) -> npt.NDArray[np.str_]:
+    said = labelwords.words(column, origin)
+    if (odd := labelwords.unknown(said)).any():
+        notes.append(f"{int(odd.sum()):,} rows {labelwords.LEFT_OUT}")
+        said = np.where(odd, "", said)
     if attempted := int(np.char.endswith(said, ATTEMPTED).sum()):
         notes.append(f"{attempted:,} rows labelled '..{ATTEMPTED}' taken as {BENIGN}")
-    said[said == UNLABELLED] = ""
-    plain = {v: BENIGN if v.endswith(ATTEMPTED) or v.upper() in (BENIGN, "NORMAL") else v for v in np.unique(said).tolist()}
+    plain = {v: BENIGN if v.endswith(ATTEMPTED) else v for v in np.unique(said).tolist()}
     return np.array([plain[v] for v in said.tolist()], dtype=str)
+
+
+def misspelt(file: RecordFile, record: RecordType) -> str:
+    """A label of a file that looks like ``BENIGN`` wrongly written, and would be an attack; "" where there is none."""
+    called, known = record.csv.labels if record.csv else {}, record.alerts.by_name if record.alerts else {}
+    for name in np.unique(file.labels).tolist() if file.labels is not None else ():
+        if name in ("", BENIGN) or name in known or called.get(name.lower()) in known:
+            continue
+        if difflib.get_close_matches(name.upper(), [BENIGN], 1, 0.8):
+            return f"label {printable(name[:50])!r}: did you mean {BENIGN}?"
+    return ""
 
 
 def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:

@@ -19,7 +19,8 @@ from jobs.models import compare, gates, material, promotion, runpage, runstate, 
 from jobs.models.gates import HeldOut
 from jobs.models.runstate import RetrainRun
 from jobs.scoring import aliases, registry
-from jobs.training import heldout
+from jobs.training import families, heldout
+from jobs.training.seeds import check as check_seeds
 from schemas.packets import FLOWS
 from schemas.records import RecordType
 
@@ -103,17 +104,27 @@ def retrain(
     Raises
     ------
     ConfigError
-        A run that was not finished has other options.
+        A run that was not finished has other options, or there is no such family of classifiers.
     ShadowError
         The challenger has not scored enough, and it was not to be waited for.
     ModelError, StoreError, InputError
         A step failed; the run goes on with it the next time.
     """
     material.check(options.source)
+    if options.source == material.GENERATED and options.seeds:
+        check_seeds(options.seeds, ",".join(map(str, options.seeds[:5])))
+    if (family := settings.retrain.family) not in (families.AUTO, *families.FAMILIES):  # better known before the work
+        raise ConfigError(f"retrain.family {family!r} is none", f"one of: {', '.join((families.AUTO, *families.FAMILIES))}")
     if record != FLOWS and options.source == material.GENERATED:
         raise ModelError(f"record type {record.name}: there is no generated traffic of it", "retrain it from the lake or a file: --from")
     with runstate.alone(settings, record):
-        run = runstate.unfinished(settings, record)
+        try:
+            run = runstate.unfinished(settings, record)
+        except ModelError as e:
+            if not anew:
+                raise
+            progress(f"{e}: it is given up")
+            run = None
         if run is not None and anew:
             run.closed = True
             run.save()
@@ -182,7 +193,7 @@ def _trained(about: _Workplace) -> str | None:
 
 def _data(run: RetrainRun, record: RecordType) -> dict[str, Any]:
     """Where the records of a training come from, as its arguments."""
-    if (sourced := material.frozen(run.folder)) is not None:
+    if (sourced := material.frozen(run.folder, run.steps["label"].get("sha256"))) is not None:
         return {"wanted": material.asked(str(run.options["source"]), record), "sourced": sourced}
     seeds = run.options["seeds"]
     return {"seconds": float(run.options["seconds"]), **({"seeds": tuple(seeds)} if seeds else {})}

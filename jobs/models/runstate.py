@@ -92,6 +92,8 @@ def read(folder: Path) -> RetrainRun:
     """
     try:
         kept = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if not (isinstance(kept["options"], dict) and isinstance(kept["steps"], dict)):
+            raise ValueError("no state of a run")
         return RetrainRun(folder, kept["record"], kept["options"], kept["started"], kept["steps"], kept["closed"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"retraining {folder}: {STATE} is unreadable: {one_line(e)}", "begin anew: flowlake models retrain --new") from e
@@ -105,8 +107,8 @@ def unfinished(settings: Settings, record: RecordType) -> RetrainRun | None:
     ModelError
         Its state cannot be read.
     """
-    runs = (read(file.parent) for file in sorted(place(settings).glob(f"*/{STATE}"), reverse=True))
-    last = next((run for run in runs if run.record == record.name), None)
+    states = sorted(place(settings).glob(f"*-{record.name}/{STATE}"), reverse=True)  # as :func:`begin` names them
+    last = read(states[0].parent) if states else None
     return None if last is None or last.closed else last
 
 

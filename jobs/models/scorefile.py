@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from infra import tablefiles
 from infra.config import Settings
-from infra.errors import InputError
+from infra.errors import InputError, one_line
 from jobs.models import recordfile
 from jobs.models.measure import rate
 from jobs.models.recordfile import RecordFile
@@ -166,6 +166,8 @@ def write(table: pa.Table, path: Path) -> None:
         tablefiles.write(table, path)
     except OSError as e:
         raise InputError(f"{path}: {e.strerror}", "name a file in a folder of yours") from e
+    except pa.ArrowException as e:
+        raise InputError(f"{path}: {one_line(e, 200)}", "Parquet holds columns of any type: name a file that ends in .parquet") from e
 
 
 def score_by(settings: Settings, record: RecordType, name: str, path: Path) -> ScoredFile:

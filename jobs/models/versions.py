@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infra.config import Settings
 from infra.errors import ModelError
 from jobs.scoring import aliases, tracking
-from jobs.scoring.names import model_name
+from jobs.scoring.names import features_of, model_name
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Tag of a version that is retired: JSON with who, when and why.
 RETIRED = "retired"
+#: Versions that the registry is asked for at once.
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ def versions(settings: Settings, record: RecordType) -> list[Version]:
     """
     with tracking.opened(settings, create=False) as client:
         held = _aliases(client, settings, record)
-        found = client.search_model_versions(f"name='{model_name(settings, record)}'", max_results=1000)
+        found, token = list[Any](), None
+        while token is None or token:
+            page = client.search_model_versions(f"name='{model_name(settings, record)}'", max_results=_PAGE, page_token=token)
+            found += page
+            token = page.token or ""
         return sorted((_version(client, one, held) for one in found), key=lambda one: -int(one.version))
 
 
@@ -109,7 +116,7 @@ def found(client: MlflowClient, settings: Settings, record: RecordType, name: st
         there = client.search_model_versions(f"name='{model_name(settings, record)}'")
         held = _aliases(client, settings, record)
         say = ", ".join([*sorted(held), *sorted((str(one.version) for one in there), key=int)[-12:]])
-        e.hint = f"there are: {say}" if there else "none is registered yet: flowlake train"
+        e.hint = f"there are: {say}" if there else f"none is registered yet: {features_of(record).train}"
         raise
 
 
@@ -126,6 +133,8 @@ def artifact(settings: Settings, record: RecordType, number: str, path: str, to:
     with tracking.opened(settings, create=False) as client, tempfile.TemporaryDirectory(prefix="flowlake-artifact-") as temp:
         one = found(client, settings, record, number)
         file = tracking.fetch(client, one, settings, path, Path(temp))
+        if not file.is_file():
+            raise ModelError(f"model {one.name} version {one.version}: {path} beside it is no file", "the registry's files are damaged")
         try:
             return Path(shutil.copyfile(file, to / file.name if to.is_dir() else to))
         except OSError as e:
@@ -196,9 +205,10 @@ def _run(client: MlflowClient, one: ModelVersion) -> Any:
 
 def _threshold(text: str) -> float | None:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _columns(text: str) -> tuple[str, ...]:

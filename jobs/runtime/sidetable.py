@@ -1,22 +1,23 @@
 """Delta tables beside the lake's, such as ``labels``: few rows, written by whoever has something to say, with delta-rs alone.
 
 Several processes may append at once: each commit is tried again behind the others. What needs the whole table (:meth:`Side.upsert`,
-:meth:`Side.delete`) is tried again by delta-rs where it meets an append, and told to its caller where it meets another of its kind.
+:meth:`Side.delete`) is begun anew where another of its kind came first.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from infra import paths
 from infra.config import Settings
-from infra.errors import StoreError
+from infra.errors import StoreError, one_line
 from jobs.runtime import lake, s3
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ CHECKPOINT_EVERY = 20
 _LOG_DAYS = 30
 #: Files that :meth:`Side.maintain` begins at.
 _MANY_FILES = 20
+#: Times that a commit is tried where others come first, and seconds to the next try, on average half of them more each time.
+_TRIES = 20
+_PAUSE_S = 0.1
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Side:
         """
         from deltalake import DeltaTable
 
-        with self._told():
+        def make() -> None:
             if not DeltaTable.is_deltatable(self._root, self._options):
                 DeltaTable.create(
                     self._root,
@@ -113,6 +118,8 @@ class Side:
                     storage_options=self._options,
                 )
             self._fit(self._open())
+
+        self._again(make)
 
     def _fit(self, table: Any) -> None:
         there = pa.schema(table.schema().to_arrow())
@@ -182,7 +189,7 @@ class Side:
         Raises
         ------
         StoreError
-            The table cannot be written, or another process changes it at this moment.
+            The table cannot be written, or other processes were changing it each time.
         """
         rows = _fitted(rows, self.table.schema)
         self.create()
@@ -191,10 +198,13 @@ class Side:
         same = " AND ".join(f"t.{name} = s.{name}" for name in key)
         changed = " OR ".join(f"(t.{name} IS DISTINCT FROM s.{name})" for name in self.table.schema.names if name not in key)
         changed = f"({changed or 'false'})" + (f" AND (t.{newer} <= s.{newer})" if newer else "")
-        with self._told():
+        values = {name: f"s.{name}" for name in rows.column_names}
+
+        def merged() -> dict[str, Any]:
             merge = self._open().merge(rows, same, source_alias="s", target_alias="t")
-            values = {name: f"s.{name}" for name in rows.column_names}
-            done = merge.when_matched_update(values, changed).when_not_matched_insert(values).execute()
+            return dict(merge.when_matched_update(values, changed).when_not_matched_insert(values).execute())
+
+        done = self._again(merged)
         return int(done["num_target_rows_inserted"]), int(done["num_target_rows_updated"])
 
     def delete(self, predicate: str) -> int:
@@ -205,8 +215,7 @@ class Side:
         StoreError
             As of :meth:`upsert`.
         """
-        with self._told():
-            return int(self._open().delete(predicate)["num_deleted_rows"] or 0)
+        return self._again(lambda: int(self._open().delete(predicate)["num_deleted_rows"] or 0))
 
     def version(self) -> int | None:
         """Number of the newest version; None where it was not made yet.
@@ -255,6 +264,24 @@ class Side:
         from deltalake import DeltaTable
 
         return DeltaTable(self._root, storage_options=self._options)
+
+    def _again(self, work: Callable[[], Result]) -> Result:
+        """What a commit gives; where another one came first, it is begun anew, on the table as it is then."""
+        from deltalake.exceptions import CommitFailedError
+
+        tried = 0
+        with self._told():
+            while True:
+                try:
+                    return work()
+                except CommitFailedError as e:
+                    tried += 1
+                    if tried >= _TRIES:
+                        raise StoreError(
+                            f"table {self.path}: other programs were changing it each of {tried} times: {one_line(e, 120)}",
+                            "the same command again, in a moment",
+                        ) from e
+                    time.sleep(random.uniform(0, _PAUSE_S * tried))
 
     @contextmanager
     def _told(self) -> Iterator[None]:

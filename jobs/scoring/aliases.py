@@ -3,7 +3,7 @@
 A change names what it was decided upon: the version that had the alias then. Where another has it by now, nothing is changed. MLflow
 knows no such condition, so that who changes an alias holds a lock: of a registry in a file, a lock of the operating system; of a server,
 tags of the registered model (:mod:`jobs.scoring.turns`). Each change is kept as a tag of the registered model, ``promotion.NNNNNN``,
-before it is made: what happened last is known even if the program ends in between.
+before it is made, and once more when it is: what happened last is known even if the program ends in between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,8 @@ class AliasChange:
         Whether gates were overruled.
     gates
         Name -> verdict, as they were then.
+    done
+        Whether it is in force; False: the program ended before that was known.
     """
 
     action: str
@@ -63,6 +65,7 @@ class AliasChange:
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     forced: bool = False
     gates: Mapping[str, str] = field(default_factory=dict)
+    done: bool = True
 
 
 def holder(client: MlflowClient, settings: Settings, record: RecordType, alias: str) -> str | None:
@@ -106,13 +109,14 @@ def change(client: MlflowClient, settings: Settings, record: RecordType, wanted:
             )
         if now == wanted.after:
             return
-        count = len(history(client, name))
-        client.set_registered_model_tag(name, f"{_CHANGE}{count + 1:06}", json.dumps(asdict(wanted)))
+        place = f"{_CHANGE}{_last(client, name) + 1:06}"
+        client.set_registered_model_tag(name, place, json.dumps(asdict(replace(wanted, done=False))))
         still_alone()
         if wanted.after is None:
             client.delete_registered_model_alias(name, wanted.alias)
         else:
             client.set_registered_model_alias(name, wanted.alias, wanted.after)
+        client.set_registered_model_tag(name, place, json.dumps(asdict(wanted)))
 
 
 def history(client: MlflowClient, name: str) -> list[AliasChange]:
@@ -120,6 +124,12 @@ def history(client: MlflowClient, name: str) -> list[AliasChange]:
     tags = client.get_registered_model(name).tags
     found = (_change(tags[key]) for key in sorted(tags) if key.startswith(_CHANGE))
     return [one for one in found if one is not None]
+
+
+def _last(client: MlflowClient, name: str) -> int:
+    """Number of the last change that was kept, readable or not; 0: none was."""
+    numbers = (key.removeprefix(_CHANGE) for key in client.get_registered_model(name).tags if key.startswith(_CHANGE))
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _change(text: str) -> AliasChange | None:

@@ -198,8 +198,10 @@ def _novelty(facts: Mapping[str, str], parts: Mapping[str, Mapping[str, Any]], r
     about = json.loads(facts["novelty"])
     if unknown := [c for c in about["columns"] if c not in features_of(record).names]:
         raise ValueError(f"novelty: unknown columns {', '.join(unknown[:8])}")
-    detector = DETECTORS[about["kind"]](parts["novelty"])
-    return Novelty(detector, tuple(about["columns"]), float(about["threshold"]))
+    detector, threshold = DETECTORS[about["kind"]](parts["novelty"]), float(about["threshold"])
+    if not math.isfinite(threshold):
+        raise ValueError(f"novelty: threshold {threshold} is no number")
+    return Novelty(detector, tuple(about["columns"]), threshold)
 
 
 def _usual(facts: Mapping[str, str], label: str) -> dict[str, Usual]:

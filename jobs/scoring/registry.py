@@ -94,7 +94,7 @@ def _training(features: Features) -> Iterator[None]:
     try:
         yield
     except ModelError as e:
-        e.hint = e.hint or features.train
+        e.hint = features.train if e.hint in ("", tracking.MAKE) else e.hint
         raise
 
 
@@ -108,6 +108,7 @@ def check(settings: Settings) -> None:
     """
     with tracking.opened(settings, create=True) as client:
         client.search_registered_models(max_results=1)
+    tracking.check_writable(settings)
 
 
 def register(
@@ -199,7 +200,16 @@ def load_champion(settings: Settings, record: RecordType) -> ScoringModel:
     ModelError
         The registry cannot be reached, or the artefact is damaged or unusable.
     """
-    return _load(settings, record, lambda client: tracking.by_alias(client, settings, record, settings.scoring.alias))
+
+    def find(client: MlflowClient) -> ModelVersion:
+        try:
+            return tracking.by_alias(client, settings, record, settings.scoring.alias)
+        except ModelMissingError as e:
+            if client.search_model_versions(f"name='{model_name(settings, record)}'", max_results=1):
+                e.hint = "flowlake models list shows the versions that wait; flowlake models promote puts one in force"
+            raise
+
+    return _load(settings, record, find)
 
 
 def load_version(settings: Settings, record: RecordType, version: str) -> ScoringModel:

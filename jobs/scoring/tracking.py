@@ -10,14 +10,17 @@ import logging
 import os
 import shlex
 import sqlite3
+import tempfile
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from infra import paths
+from infra import files, paths
 from infra.config import Settings
 from infra.errors import FlowlakeError, ModelError, one_line, without_password
 from jobs.scoring.names import model_name
@@ -38,6 +41,14 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+#: Seconds that another program's write is waited for.
+_WAIT_S = 5.0
+#: What to do where there is no registry.
+MAKE = "flowlake train makes one; scoring.tracking_uri says where it is"
+#: Digits that the number of a version has at most: SQLite's numbers end there.
+_DIGITS = 18
+#: Tables by one of which MLflow's database is known, even one whose making was interrupted.
+_TABLES = {"alembic_version", "experiments", "registered_models"}
 #: How MLflow says that there is no such thing.
 _NO_SUCH = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -95,42 +106,102 @@ def opened(settings: Settings, *, create: bool) -> Iterator[MlflowClient]:
 
         for chatty in ("mlflow", "alembic", "alembic.runtime.migration"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a stack trace of what is raised anyway
         try:
+            if file and create and not file.exists():
+                _make(file)
             yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         except FlowlakeError:
             raise
         except Exception as e:  # MLflow raises its own, SQLAlchemy's, requests' and the operating system's
-            reason = one_line(e)
-            hint = (
-                f"mlflow db upgrade {shlex.quote(without_password(uri))}"
-                if "out-of-date database schema" in reason
-                else "scoring.tracking_uri names the registry"
-            )
-            raise ModelError(f"model registry {shown(settings)}: {reason}", hint) from e
+            reason = one_line(str(e).partition("[SQL: ")[0] or e)
+            raise ModelError(f"model registry {shown(settings)}: {reason}", _way_out(reason, uri)) from e
+
+
+def _make(file: Path) -> None:
+    """Make an empty registry, whole or not at all: of two programs that laid out the tables of one file at once, both would fail."""
+    import mlflow
+
+    begun = file.with_name(f"{file.name}.{uuid.uuid4().hex}.new")
+    uri = f"sqlite+pysqlite:///{quote(str(begun))}"
+    try:
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models(max_results=1)
+        try:
+            os.link(begun, file)
+        except FileExistsError:  # another program was first
+            pass
+        except OSError:  # a file system without links
+            if not file.exists():
+                files.replace(file, begun.read_bytes())
+    finally:
+        begun.unlink(missing_ok=True)
+
+
+def _way_out(reason: str, uri: str) -> str:
+    if "out-of-date database schema" in reason:
+        return f"mlflow db upgrade {shlex.quote(without_password(uri))}"
+    if "database is locked" in reason:
+        return "another program is writing to it: the same command again, in a moment"
+    if "malformed" in reason:
+        return "the file is damaged: put a copy of it back, or move it away and train a model"
+    if "readonly database" in reason:
+        return "make the file and its folder writable, or name another: scoring.tracking_uri"
+    return "scoring.tracking_uri names the registry"
 
 
 def _check_sqlite(file: Path, *, create: bool) -> None:
     """Fail at once where MLflow would retry for a minute, and never create a registry by looking for a model."""
     if not file.exists():
         if not create:
-            raise ModelMissingError(f"no model registry at {file}")
+            raise ModelMissingError(f"no model registry at {file}", MAKE)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise ModelError(f"model registry {file}: {e.strerror}", "scoring.tracking_uri names a file that can be written") from e
         return
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", _WAIT_S, uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as e:
-        raise ModelError(f"model registry {file}: {e}", "move the file away; then train one") from e
+        away = "move the file away; then train one"
+        raise ModelError(f"model registry {file}: {e}", _way_out(str(e), "") if "locked" in str(e) else away) from e
+    if not tables and not create:
+        raise ModelMissingError(f"no model registry at {file}: the database is empty", MAKE)
+    if tables and not tables & _TABLES:  # MLflow would put its own beside them
+        some = ", ".join(sorted(tables)[:4])
+        raise ModelError(f"model registry {file}: a database of something else, with {some}", "name another: scoring.tracking_uri")
+
+
+def check_writable(settings: Settings) -> None:
+    """See that a version could be put into a registry of this machine; a server says so itself.
+
+    Raises
+    ------
+    ModelError
+        Its file or the folder of the models' files cannot be written.
+    """
+    file, root = paths.registry_file(settings), settings.path(settings.scoring.artifact_root)
+    if file is None:
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", _WAIT_S, uri=True)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as e:
+        raise ModelError(f"model registry {file}: {e}", _way_out(str(e), "")) from e
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as e:
+        raise ModelError(f"files of models {root}: {e.strerror}", "scoring.artifact_root names a folder that can be written") from e
 
 
 def experiment(client: MlflowClient, settings: Settings) -> str:
     """The experiment's id. A local one whose folder has moved with the project gets a successor: MLflow fixes an experiment's folder."""
     if not is_local(settings):
         found = client.get_experiment_by_name(EXPERIMENT)
-        return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+        return str(found.experiment_id) if found else _begun(client, EXPERIMENT)
     root = settings.path(settings.scoring.artifact_root)
     root.mkdir(parents=True, exist_ok=True)
     place = root.as_uri()
@@ -138,7 +209,20 @@ def experiment(client: MlflowClient, settings: Settings) -> str:
     if (found := client.get_experiment_by_name(name)) and found.artifact_location != place:
         name = f"{EXPERIMENT} {hashlib.sha256(place.encode()).hexdigest()[:8]}"
         found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=place))
+    return str(found.experiment_id) if found else _begun(client, name, place)
+
+
+def _begun(client: MlflowClient, name: str, place: str | None = None) -> str:
+    """The id of an experiment that was not there a moment ago: another program may make it meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException as e:
+        found = client.get_experiment_by_name(name) if e.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def ensure_registered(client: MlflowClient, name: str) -> None:
@@ -176,7 +260,8 @@ def by_number(client: MlflowClient, settings: Settings, record: RecordType, vers
         There is none.
     """
     name = model_name(settings, record)
-    found = _if_there(client.get_model_version, name, version)
+    possible = version.isascii() and version.isdigit() and len(version) <= _DIGITS
+    found = _if_there(client.get_model_version, name, version) if possible else None
     if found is None:
         raise ModelMissingError(f"model registry {shown(settings)}: no version {version[:40]!r} of model {name!r}")
     return found

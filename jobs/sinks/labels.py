@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +22,10 @@ import pyarrow.compute as pc
 
 from infra import files
 from infra.config import Settings
-from infra.errors import CaptureError, ConfigError, one_line
+from infra.errors import CaptureError, ConfigError, StoreError, one_line
 from jobs.runtime import lake
 from jobs.runtime.sidetable import Side, SideTable
-from schemas.labels import UNKNOWN, UNLABELLED
+from schemas.labels import NOTHING, UNKNOWN, UNLABELLED
 from schemas.records import RecordType
 
 LABELS = SideTable(
@@ -90,10 +90,12 @@ def verdict(label: str, attack_type: str = "") -> tuple[int, str]:
         Nothing was said, or one thing contradicts the other.
     """
     word, kind = label.strip(), attack_type.strip()
-    if not word and not kind:
-        raise BadLabel("no label")
     if word == UNLABELLED:
         raise BadLabel(f"label {word}: nobody has said what it is")
+    given = word or kind
+    word, kind = ("" if one.lower() in NOTHING else one for one in (word, kind))
+    if not word and not kind:
+        raise BadLabel(f"label {given}: nothing is said" if given else "no label")
     known = _WORDS.get(word.lower())
     if known is None:
         if not (_NAME.fullmatch(word or kind) and _NAME.fullmatch(kind or word)):
@@ -158,8 +160,9 @@ def read(
     if file.exists() and not file.is_file() and not file.is_dir():  # a named pipe would be waited for, for ever
         raise CaptureError(f"{file}: is no plain file", "its time counts and its rejects lie beside it: write it into a file first")
     try:
-        cells = _cells(file)
-        changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
+        cells = cells_of(file)
+        # of a file from the future nothing said later would count
+        changed = min(datetime.fromtimestamp(os.stat(file).st_mtime, UTC), datetime.now(UTC))
     except (OSError, ValueError, csv.Error, pa.ArrowException) as e:
         raise CaptureError(
             f"{file}: {getattr(e, 'strerror', None) or one_line(e)}", "name a CSV file with a header line, or a Parquet file"
@@ -170,25 +173,62 @@ def read(
     if cells and not (names & {"record_key", record.key} and names & {"label", "attack_type"}):
         some = sorted(map(str, names))
         shown = ", ".join(some[:_SHOWN]) + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
-        raise CaptureError(f"{file}: its columns are {shown}", f"it needs record_key (or {record.key}), and label or attack_type")
+        need = f"it needs record_key (or {record.key}), and label or attack_type"
+        if len(some) == 1 and (between := next((sign for sign in ";\t" if sign in some[0]), "")):
+            need = f"its cells are separated by {between!r}: save it with commas, as a spreadsheet does where that is asked"
+        raise CaptureError(f"{file}: its columns are {shown}", need)
     good, bad = [], []
     for number, cell in enumerate(cells, start=2 if file.suffix.lower() != ".parquet" else 1):
         try:
             if (prepared := prepare(cell)) is not None:
-                good.append(row(prepared, record, defaults, changed))
+                good.append((number, row(prepared, record, defaults, changed), cell))
         except BadLabel as e:
             bad.append((number, str(e), cell))
-    return good, bad
+    disputed = _disputed([one for _, one, _ in good])
+    bad += [(number, why, cell) for number, one, cell in good if (why := disputed.get(_moment(one)))]
+    return [one for _, one, _ in good if _moment(one) not in disputed], sorted(bad, key=lambda one: one[0])
 
 
-def _cells(file: Path) -> list[dict[str, Any]]:
+def _moment(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*(one[name] for name in KEY), one["labelled_at"])
+
+
+def _disputed(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], str]:
+    """Of which record, source and moment a file says different things, and what it says: none of them is the last word."""
+    said: dict[tuple[Any, ...], list[str]] = {}
+    for one in rows:
+        said.setdefault(_moment(one), []).append(one["attack_type"])
+    return {
+        at: f"record_key {at[1]}: the file says {' and '.join(sorted(set(words)))} of it, at the same time"
+        for at, words in said.items()
+        if len(set(words)) > 1
+    }
+
+
+def cells_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV or Parquet file, as they are.
+
+    Raises
+    ------
+    OSError, ValueError, csv.Error, pa.ArrowException
+        It cannot be read.
+    """
     if file.suffix.lower() == ".parquet":
         import pyarrow.parquet as pq
 
-        rows: list[dict[str, Any]] = pq.read_table(file, partitioning=None).to_pylist()
+        table = pq.ParquetFile(file).read()
+        _once(table.column_names)
+        rows: list[dict[str, Any]] = table.to_pylist()
         return rows
     with file.open(encoding="utf-8-sig", newline="") as text:
-        return list(csv.DictReader(text, strict=True))
+        reader = csv.DictReader(text, strict=True)
+        _once(reader.fieldnames or ())
+        return list(reader)
+
+
+def _once(names: Sequence[str]) -> None:
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise ValueError(f"{names.count(twice)} columns {twice!r}: leave out all but one")
 
 
 def row(cells: Mapping[str, Any], record: RecordType, defaults: Mapping[str, str], changed: datetime) -> dict[str, Any]:
@@ -269,7 +309,13 @@ def import_file(
         lines += [[str(number), why, *(str(value) for name, value in row.items() if name is not None)] for number, why, row in bad]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
-        files.replace(Path(rejects), text.getvalue())
+        try:
+            files.replace(Path(rejects), text.getvalue())
+        except OSError as e:
+            raise CaptureError(
+                f"{rejects}: {e.strerror}",
+                "rejected rows are written beside the file, before any is stored: copy it into a folder of yours",
+            ) from e
     added, changed = put(settings, good)
     declared = {name for r in settings.catalogue.records if r.alerts for name in r.alerts.by_name} | {_BENIGN, _ATTACK}
     undeclared = Counter(row["attack_type"] for row in good if row["attack_type"] not in declared)
@@ -341,7 +387,15 @@ def _ranked(settings: Settings, record: RecordType, version: int | None = None) 
     """Labels of a type, those that go before others first."""
     import pyarrow.dataset as ds
 
-    found = Side(settings, LABELS).dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    side = Side(settings, LABELS)
+    try:
+        found = side.dataset(version).to_table(filter=ds.field("record_type") == record.name)
+    except FileNotFoundError as e:
+        which = "its newest version" if version is None else f"version {version}"
+        hint = "put a copy of the table back" if version is None else "VACUUM removes files of older ones: name a newer version, or none"
+        raise StoreError(f"table {side.path}: files of {which} are gone", hint) from e
+    except (OSError, pa.ArrowException) as e:
+        raise lake.problem(e, side.path, settings.lake) from e
     machine = [by_machine(source) for source in found["source"].to_pylist()]
     found = found.append_column("machine", pa.array(machine, pa.bool_()))
     order = pc.sort_indices(found, [("machine", "ascending"), ("labelled_at", "descending"), ("source", "ascending")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from schemas.labels import BENIGN, UNLABELLED
+from schemas.labels import BENIGN
 
 #: Features not taken from files with CICFlowMeter's names, and why.
 WRONG_IN_CIC: dict[str, str] = {
@@ -33,13 +33,11 @@ def wrong_in(names: Collection[str]) -> frozenset[str]:
 
 
 def label_name(said: str) -> tuple[str, str]:
-    """The name that a training has for a label of a file, "" for none, and a note where that means something else; empty of most.
+    """The name that a training has for a label of a file, and a note where that means something else; empty of most.
 
     Attacks keep their names: a classifier tells them apart, and what alerts call them
     (:attr:`schemas.records.CsvNames.labels`) goes with it.
     """
-    if said == UNLABELLED:
-        return "", ""
     if said.endswith(ATTEMPTED):
         return BENIGN, f"rows labelled '..{ATTEMPTED}' taken as {BENIGN}"
     return said, ""

@@ -57,6 +57,8 @@ def read(file: Path) -> LabelledFlows:
         features = [name for name in table.schema.names if name not in (_LABEL, _CLOSED, _GROUP, _HOST, _AGE)]
         x = np.column_stack([table.column(name).to_numpy() for name in features]).astype(np.float32)
         y, group, host = (np.array(table.column(name).to_pylist(), dtype=str) for name in (_LABEL, _GROUP, _HOST))
+        if odd := int((~np.isfinite(x).all(axis=1)).sum()):
+            raise ValueError(f"values of {odd:,} records are no numbers")
         closed, age = table.column(_CLOSED).to_numpy(), table.column(_AGE).to_numpy()
     except (OSError, pa.ArrowException, KeyError, ValueError) as e:
         raise ModelError(f"held-out records {file}: {one_line(e)}", "train the model anew, or name labelled records with --records") from e

@@ -70,11 +70,12 @@ class Versions:
             return cls(int(match[1]), int(match[2]) if match[2] else None)
         try:
             time = datetime.fromisoformat(said)
-        except ValueError as e:
+            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        except (ValueError, OverflowError) as e:  # of 0001-01-01T00:00+14:00 UTC has no time
             raise ConfigError(
                 f"--as-of {text!r} is no version", f"a number, a time such as 2026-03-01T12:00, or {record.name}@12+labels@3"
             ) from e
-        return cls(time=time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC))
+        return cls(time=time)
 
     def text(self, record: RecordType) -> str:
         """As it is recorded."""
@@ -122,8 +123,11 @@ def read_lake(settings: Settings, wanted: FromLake, seed: int, sample: Sample, p
     if "://" not in place:
         paths.check(Path(place).resolve(), "--records", paths.LAKE, "move the table to another folder")
     table = opened(place, settings.lake, wanted.as_of)
-    known = wanted.as_of.labels
-    versions = Versions(int(table.version()), Side(settings, labeltable.LABELS).version() if known is None else known)
+    known, newest = wanted.as_of.labels, Side(settings, labeltable.LABELS).version()
+    if known is not None and (newest is None or known > newest):
+        there = "there is no such table yet" if newest is None else f"there are 0 to {newest}"
+        raise ModelError(f"table labels: no version {known}", f"{there}; --as-of {record.name}@{table.version()} takes the newest")
+    versions = Versions(int(table.version()), newest if known is None else known)
     labels, conflicts = _labels(settings, wanted, versions)
     schema = pa.schema(table.schema().to_arrow())
     missing = [name for name in _columns(record, wanted.truth is not None) if name not in schema.names]

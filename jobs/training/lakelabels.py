@@ -99,6 +99,7 @@ class LakeLabels:
                 f"{counted(len(conflicts), 'record')} of which two say different things; the last word of a person counts: "
                 + _some([str(one) for one in conflicts], "; ")
             )
+        found += self.truth.notes() if self.truth is not None else []
         found += [f"{n:,} {what}; a person goes before the truth table, that before a rule" for what, n in self.counts.items() if n]
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ BATCH = 50_000
 #: Endings of the files of a kind; a file that is named by itself may have any.
 ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".csv.gz", ".csv.bz2")}
 Progress = Callable[[str], None]
+#: How Arrow names a column of a CSV file in which something is wrong.
+_CSV_COLUMN = re.compile(r"In CSV column #(\d+): ")
 
 
 def found(kind: str, places: Sequence[Path]) -> list[Path]:
@@ -46,6 +49,17 @@ def found(kind: str, places: Sequence[Path]) -> list[Path]:
         else:
             raise ModelError(f"{place}: no such file", "--records takes a Parquet or CSV file, a folder of them, or that of a Delta table")
     return list(dict.fromkeys(files))
+
+
+def left_out(kind: str, places: Sequence[Path]) -> list[str]:
+    """Files of the other kind in folders, which are not read: a line for each folder that holds some."""
+    other = next(name for name in ENDINGS if name != kind)
+    found = []
+    for place in places:
+        there = sum(p.is_file() and p.name.lower().endswith(ENDINGS[other]) for p in place.rglob("*")) if place.is_dir() else 0
+        if there:
+            found.append(f"{counted(there, 'file')} in {place.name} not read: of the other kind, --from {other} reads those")
+    return found
 
 
 def read_files(kind: str, files: Sequence[Path], record: RecordType, seed: int, sample: Sample, progress: Progress) -> list[str]:
@@ -86,13 +100,24 @@ def _read(kind: str, file: Path, record: RecordType, seed: int, sample: Sample, 
                 told = rows
                 progress(f"{file.name}: {counted(rows, 'row')} read")
     except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-        what = "Parquet" if kind == "parquet" else "CSV"
-        raise ModelError(
-            f"{file}: not a readable {what} file: {one_line(e, 200)}", "name its format with --from parquet or --from csv"
-        ) from e
+        raise _unreadable(kind, file, e) from e
     if not rows:
         reader.notes.append(f"{file.name} holds no row")
     return reader
+
+
+def _unreadable(kind: str, file: Path, error: Exception) -> ModelError:
+    """What is the matter with a file, and what to do about it."""
+    what, said, hint = "Parquet" if kind == "parquet" else "CSV", one_line(error, 200), "name its format with --from parquet or --from csv"
+    if kind == "csv":
+        place = _CSV_COLUMN.match(said)
+        if place:  # the header was read, or there would be no column of a number
+            said = f"column {_header(file)[int(place[1])]}: {said[place.end() :]}"
+        if "UTF8" in said or "utf-8" in said:
+            hint = "write it as UTF-8, such as: iconv -f WINDOWS-1252 -t UTF-8"
+        elif place or "columns, got" in said:
+            hint = "mend that line, or leave it out; of a file that is no CSV name the format with --from"
+    return ModelError(f"{file}: not a readable {what} file: {said}", hint)
 
 
 def _parquet(file: Path, record: RecordType) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import ModelError
+from infra.errors import ModelError, one_line
 from infra.names import printable
 from jobs.scoring.matrix import Records
+from jobs.training import labelwords
 from jobs.training.cic import label_name, wrong_in
 from jobs.training.labelled import LabelledFlows
 from jobs.training.sampling import HashedRows, mixed
@@ -23,10 +24,10 @@ from schemas.features import FEATURES, REDUNDANT_FEATURES
 from schemas.labels import BENIGN
 from schemas.records import RecordType
 
-#: Words for the two labels of data without kinds of attack.
-_WORDS = {"0": BENIGN, "false": BENIGN, "benign": BENIGN, "normal": BENIGN, "1": "ATTACK", "true": "ATTACK", "attack": "ATTACK"}
 _NAN, _UNLABELLED = "with NaN or infinity in a feature", "without a label"
 _TIMES = ("Timestamp", "timestamp")
+#: Labels that records have at most: each attack is a class, and left out in turn, a training each.
+MOST_LABELS = 500
 #: Column of the version of the features' meaning.
 VERSION = "feature_version"
 
@@ -62,7 +63,7 @@ class RowReader:
     Raises
     ------
     ModelError
-        Feature columns are missing (named).
+        Feature columns are missing, or there twice (named).
     """
 
     record: RecordType
@@ -73,6 +74,7 @@ class RowReader:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._words: set[str] = set()
         self._at, self.features = self._sources()
         names = self.record.alerts.columns if self.record.alerts else {}
         self._start = self._find(self.record.event_time, *_TIMES)
@@ -80,6 +82,7 @@ class RowReader:
         self._final = self._find(self.record.final) if self.record.final else None
         self._key = self._find(self.record.key, other=False)
         self._duration = self._find("flow_duration")
+        labelwords.once(self.schema.names, self.columns, self.origin)
         if self._start is None:
             self.notes.append("no Timestamp column: no split by day")
 
@@ -100,7 +103,7 @@ class RowReader:
         Raises
         ------
         ModelError
-            A feature is no number; a label is all but ``BENIGN``, and would be taken for an attack.
+            A feature is no number; a label is all but ``BENIGN``, and would be taken for an attack; there are too many labels.
         """
         known = pc.is_valid(labels)
         if unlabelled := table.num_rows - int(pc.sum(known).as_py() or 0):  # of most flows of a lake nobody has said anything
@@ -115,7 +118,12 @@ class RowReader:
         start = self._time(table, self._start)
         closed = np.ones(n, bool)
         if self._final is not None:
-            closed = table.column(self._final).cast(pa.bool_()).fill_null(True).to_numpy(zero_copy_only=False).astype(bool)
+            try:
+                final = table.column(self._final).cast(pa.bool_())
+            except pa.ArrowException as e:
+                hint = "write true and false, or leave the column out"
+                raise ModelError(f"{self.origin}: column {self._final}: {one_line(e, 120)}", hint) from e
+            closed = final.fill_null(True).to_numpy(zero_copy_only=False).astype(bool)
         host = np.full(n, "")
         if self._host is not None:
             host = np.array([printable(str(v)) if v is not None else "" for v in table.column(self._host).to_pylist()], dtype=str)
@@ -189,18 +197,24 @@ class RowReader:
 
     def _labels(self, labels: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.str_]:
         """Names of labels, "" where there is none."""
-        if pa.types.is_floating(labels.type):
-            labels = pa.array([int(v) if v is not None and v == v and v == int(v) else v for v in labels.to_pylist()], from_pandas=True)
-        said = np.array(["" if v is None else str(v).strip() for v in labels.to_pylist()], dtype=str)
+        said = labelwords.words(labels, self.origin)
+        if (odd := labelwords.unknown(said)).any():
+            self.dropped[f"rows {labelwords.LEFT_OUT}"] += int(odd.sum())
+            said = np.where(odd, "", said)
         unique, index = np.unique(said, return_inverse=True)
+        self._words.update(unique.tolist())
+        if len(self._words) > MOST_LABELS:
+            some = ", ".join(repr(printable(word[:20])) for word in sorted(self._words - {""})[:3])
+            raise ModelError(
+                f"{self.origin}: more than {MOST_LABELS} different labels, such as {some}",
+                "a label is benign or a kind of attack, of which there are few: is that column something else?",
+            )
         return np.array([self._name(v, int((index == i).sum())) for i, v in enumerate(unique.tolist())], dtype=str)[index]
 
     def _name(self, said: str, count: int) -> str:
         if not said:
             return ""
-        name, note = label_name(_WORDS.get(said.lower(), said))
-        if not name:
-            return ""
+        name, note = label_name(said)
         if note:
             self.dropped[note] += count
         known = self.record.alerts.by_name if self.record.alerts else {}
@@ -246,9 +260,17 @@ class RowReader:
 
     def _ids(self, table: Records) -> npt.NDArray[np.uint64]:
         """A hash of what a row is one of: its key and, as a record may be seen more than once while it is open, its end; else all of it."""
-        data = {name: table.column(name).to_pandas() for name in ([self._key] if self._key else self.columns)}
-        end = self._time(table, self._end)
-        if self._key and end is not None:
+        if self._key is None:
+            return self._hashes(table, self.columns)
+        found = self._hashes(table, [self._key], self._time(table, self._end))
+        said = table.column(self._key).cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
+        if (nameless := np.array([not str(key).strip() for key in said], dtype=bool)).any():  # they are not one record for that
+            found[nameless] = self._hashes(table, self.columns)[nameless]
+        return found
+
+    def _hashes(self, table: Records, names: Sequence[str], end: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint64]:
+        data = {name: table.column(name).to_pandas() for name in names}
+        if end is not None:
             data["end"] = pd.Series(end)  # a number: the unit of the column's times does not matter
         return mixed(pd.util.hash_pandas_object(pd.DataFrame(data), index=False).to_numpy(np.uint64), self.seed)
 
@@ -283,7 +305,7 @@ def current(records: pa.RecordBatch, reader: RowReader) -> pa.RecordBatch:
     """The records of this program's version of the features; the others are counted."""
     if VERSION not in records.schema.names or reader.record.features is None:
         return records
-    same = pc.fill_null(pc.equal(records.column(VERSION), reader.record.features.version), False)
+    same = pc.fill_null(pc.equal(records.column(VERSION).cast(pa.string()), reader.record.features.version), False)
     if others := records.num_rows - int(pc.sum(same).as_py() or 0):
         reader.dropped[f"rows dropped of another feature-schema version than {reader.record.features.version}"] += others
         records = records.filter(same)

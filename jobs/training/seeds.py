@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from infra.errors import ConfigError
 
 #: Of one range: more is a slip of the hand, and would fill the memory.
@@ -27,3 +29,15 @@ def parse_seeds(text: str) -> list[int]:
     except ValueError as e:
         raise ConfigError(f"--seeds {text!r}: not a list of whole numbers", "for example 1,2,3 or 1-16") from e
     return seeds
+
+
+def check(seeds: Sequence[int], spelled: str) -> None:
+    """See that generated traffic of these seeds can be trained on; ``spelled`` is how a message calls them.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than three, or one of them twice.
+    """
+    if len(set(seeds)) != len(seeds) or len(seeds) < 3:
+        raise ConfigError(f"seeds {spelled or 'none'}: three distinct ones are needed", "one to train, one for the threshold, one held out")

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import ConfigError, ModelError
+from infra.errors import ConfigError, ModelError, one_line
 from jobs.runtime import lake
 from jobs.training import reading
 from jobs.training.labelled import LabelledFlows
@@ -98,10 +98,19 @@ class Sourced:
 
     @classmethod
     def read(cls, folder: Path, flows: LabelledFlows) -> Sourced:
-        """The account that a folder has of these records."""
-        about = json.loads((folder / DATA).read_text(encoding="utf-8"))
-        strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
-        return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
+        """The account that a folder has of these records.
+
+        Raises
+        ------
+        ModelError
+            It cannot be read.
+        """
+        try:
+            about = json.loads((folder / DATA).read_text(encoding="utf-8"))
+            strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
+            return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ModelError(f"{folder / DATA}: unreadable: {one_line(e)}", "begin anew: flowlake models retrain --new") from e
 
 
 def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], None] = lambda line: None) -> Sourced:
@@ -125,8 +134,12 @@ def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], Non
         versions, notes = read_lake(settings, source, wanted.seed, sample, progress)
         version, data = versions.text(wanted.record), f"labelled records of the lake, {Path(place).name} version {versions.table}"
     else:
-        files = reading.found(origin, [Path(place) for place in wanted.records])
-        notes = reading.read_files(origin, files, wanted.record, wanted.seed, sample, progress)
+        places = [Path(place) for place in wanted.records]
+        files = reading.found(origin, places)
+        notes = [
+            *reading.left_out(origin, places),
+            *reading.read_files(origin, files, wanted.record, wanted.seed, sample, progress),
+        ]
         version = f"sha256:{_checksum(files)}"
         data = "labelled records " + (files[0].name if len(files) == 1 else f"of {len(files)} files, the first {files[0].name}")
     flows, strata = _usable(sample, data, notes)
@@ -141,6 +154,8 @@ def kind_of(wanted: TrainingData) -> Literal["lake", "parquet", "csv"]:
     ConfigError
         Options that do not go together.
     """
+    if any(not place.strip() for place in wanted.records):
+        raise ConfigError("--records '': an empty name", "name files or folders of labelled records, or the lake's table")
     if wanted.origin in ("", "lake", "parquet", "csv") and (wanted.origin or wanted.records):
         origin = wanted.origin or _by_looks(wanted.records)
     else:
@@ -170,12 +185,12 @@ def _by_looks(places: tuple[str, ...]) -> str:
 def _usable(sample: Sample, data: str, notes: list[str]) -> tuple[LabelledFlows, tuple[Stratum, ...]]:
     """The drawn sample, of attacks and ordinary traffic; what was left out becomes a note."""
     drawn = sample.drawn()
+    if drawn is not None and drawn.doubled:
+        notes.append(f"{drawn.doubled:,} rows dropped that were there twice")
+    if drawn is not None and drawn.contradicting:
+        notes.append(f"{drawn.contradicting:,} rows dropped that were there with two labels")
     if drawn is None or not len(drawn.flows):
         raise ModelError(f"{data}: no usable row", "; ".join(notes))
-    if drawn.doubled:
-        notes.append(f"{drawn.doubled:,} rows dropped that were there twice")
-    if drawn.contradicting:
-        notes.append(f"{drawn.contradicting:,} rows dropped that were there with two labels")
     if not drawn.whole:
         seen = sum(s.seen for s in drawn.strata)
         notes.append(f"{len(drawn.flows):,} of {seen:,} labelled rows taken, at most {sample.most:,} of a label, spread over the days")

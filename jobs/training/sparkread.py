@@ -39,6 +39,8 @@ class Task:
         if reader is None:
             return
         about = {"dropped": reader.dropped, "notes": reader.notes, "counts": labels.counts, "met": np.flatnonzero(labels.met).tolist()}
+        if labels.truth is not None:
+            about["truth"] = np.flatnonzero(labels.truth.met).tolist()
         for message in sample.messages(about):
             yield pa.record_batch([pa.array([message], pa.binary())], names=["message"])
 
@@ -76,6 +78,8 @@ def read(
             reader.notes += about.get("notes", [])
             labels.counts.update(about.get("counts", {}))
             labels.met[about.get("met", [])] = True
+            if labels.truth is not None:
+                labels.truth.met[about.get("truth", [])] = True
             if "seen" in about:
                 progress(f"{sum(sample.seen.values()):,} labelled rows seen")
     except Exception as e:

@@ -65,11 +65,15 @@ def show(report: TrainingReport, settled: Settled, console: Console) -> None:
         console.print(f"Beside: {report.beside}", soft_wrap=True, markup=False)
     console.print(f"Version: {report.version or '-'} ({settled.state()}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
     if report.version and not settled.promoted:
-        version = report.version
-        console.print(
-            f"Next: flowlake models compare champion {version}; flowlake models promote {version} puts it in force, if it passes the gates",
-            soft_wrap=True,
-        )
+        console.print(f"Next: {_next(report.version, report.beside)}", soft_wrap=True, markup=False)
+
+
+def _next(version: str, beside: str) -> str:
+    """What to do with a version that waits; ``beside`` is empty where there is no champion to compare it with."""
+    promote = f"flowlake models promote {version}"
+    if not beside:
+        return f"{promote} looks once more; with --force --reason WHY though a gate is closed"
+    return f"flowlake models compare champion {version}; {promote} puts it in force, if it passes the gates"
 
 
 def _quality(report: TrainingReport) -> Table:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.config import Settings
-from infra.errors import ConfigError, ModelError
+from infra.errors import ModelError
 from infra.sections import EvaluationSettings
 from jobs.evaluation import leaks, splits
 from jobs.evaluation.assess import Assessor, Evaluation, assess
@@ -28,6 +28,7 @@ from jobs.training.files import CARD, write_files
 from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
+from jobs.training.seeds import check as check_seeds
 from jobs.training.sources import Sourced, TrainingData, load
 from jobs.watching import reference
 from schemas.packets import FLOWS
@@ -220,10 +221,7 @@ def _registered(settings: Settings, data: _Data, choices: Choices, fitted: Fitte
 
 def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progress: Progress) -> _Data:
     """Generated traffic; whole seeds are held out, so neither host nor campaign is on both sides."""
-    if len(set(seeds)) != len(seeds) or len(seeds) < 3:
-        raise ConfigError(
-            f"seeds {_spell(seeds) or 'none'}: three distinct ones are needed", "one to train, one for the threshold, one held out"
-        )
+    check_seeds(seeds, _spell(seeds))
     flows = generated_flows(seeds, duration_s=seconds, settings=settings.section(MeterSettings), progress=progress)
     held_out, validating = max(1, len(seeds) // 7), max(1, len(seeds) // 5)  # a threshold from one or two runs wanders
     names = np.array([str(s) for s in seeds])

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.errors import ModelError
+from infra.errors import ModelError, one_line
+from infra.plurals import counted
 from jobs.scoring.matrix import Records
 
 KEY = ("src_ip", "src_port", "dst_ip", "dst_port", "protocol")
@@ -28,22 +29,49 @@ class Truth:
         The m rows with the columns of a flow key, ``start_time``, ``end_time`` and ``label``. Rows of one key may
         follow one another in time (a port used again).
 
+    Attributes
+    ----------
+    left_out
+        Rows that say of no conversation when it was.
+    met : bool[usable rows]
+        Which were found in records, so far.
+
     Raises
     ------
     ModelError
-        A column is missing.
+        A column is missing, or of another type.
     """
 
     def __init__(self, truth: Records) -> None:
         _check("the truth table", truth, (*KEY, *SPAN, "label"))
-        keys = _keys(truth).dictionary_encode()
-        codes = keys.indices.to_numpy()
+        try:
+            keys, labels = _keys(truth), _plain(truth.column("label").cast(pa.string()))
+            start, end = (_us(truth.column(c)) for c in SPAN)
+        except pa.ArrowException as e:
+            hint = "addresses and labels are text, ports and protocol whole numbers, times timestamps"
+            raise ModelError(f"the truth table: {one_line(e, 200)}", hint) from e
+        known = [keys.is_valid(), *(_plain(truth.column(c)).is_valid() for c in SPAN)]
+        usable = np.logical_and.reduce([np.asarray(v.to_numpy(zero_copy_only=False), bool) for v in known]) & (start <= end)
+        self.left_out = int((~usable).sum())
+        rows = np.flatnonzero(usable)
+        named = keys.take(pa.array(rows)).dictionary_encode()
+        codes = named.indices.to_numpy()
         order = np.argsort(codes, kind="stable")
-        self._bounds = np.searchsorted(codes[order], np.arange(len(keys.dictionary) + 1))  # rows of a key, in ``order``
-        self._index = pd.Index(keys.dictionary.to_numpy(zero_copy_only=False), dtype=object)
-        self._start, self._end = (_us(truth.column(c))[order] for c in SPAN)
-        labels = truth.column("label").cast(pa.string())
-        self._labels = (labels.combine_chunks() if isinstance(labels, pa.ChunkedArray) else labels).take(pa.array(order))
+        self._bounds = np.searchsorted(codes[order], np.arange(len(named.dictionary) + 1))  # rows of a key, in ``order``
+        self._index = pd.Index(named.dictionary.to_numpy(zero_copy_only=False), dtype=object)
+        self._start, self._end = start[rows][order], end[rows][order]
+        self._labels = labels.take(pa.array(rows[order]))
+        self.met = np.zeros(len(rows), bool)
+
+    def notes(self) -> list[str]:
+        """What became of the table's rows, a line each, once all records were labelled."""
+        found = []
+        if self.left_out:
+            why = "without an address, port or time, or ending before they begin"
+            found.append(f"{counted(self.left_out, 'row')} of the truth table left out: {why}")
+        if unmet := int((~self.met).sum()):
+            found.append(f"{unmet:,} of {counted(len(self.met), 'conversation')} of the truth table meet no record of the lake")
+        return found
 
     def labels(self, records: Records, *, slack_us: int = 1000) -> pa.Array:
         """Label of every record.
@@ -82,6 +110,7 @@ class Truth:
             best_overlap[left[better]] = overlap[better]
             at[left] += 1
             left = left[at[left] < hi[left]]
+        self.met[best[best >= 0]] = True
         return self._labels.take(pa.array(np.maximum(best, 0), mask=best < 0))
 
 
@@ -104,11 +133,16 @@ def _keys(table: Records) -> pa.Array:
     protocol = table.column("protocol").cast(pa.int64()).cast(pa.string())
     swap = pc.greater(a, b)
     keys = pc.binary_join_element_wise(pc.if_else(swap, b, a), pc.if_else(swap, a, b), protocol, "|")
-    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    return _plain(keys)
+
+
+def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _us(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Microseconds since the epoch of a timestamp column (any unit), or of integer nanoseconds."""
-    if pa.types.is_integer(column.type):
-        return np.asarray(column.to_numpy()) // 1000
-    return np.asarray(column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_numpy())
+    """Microseconds since the epoch of a timestamp column (any unit), or of integer nanoseconds; 0 where there is none."""
+    if not pa.types.is_integer(column.type):
+        column = column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
+        return np.asarray(column.fill_null(0).to_numpy())
+    return np.asarray(column.fill_null(0).to_numpy()) // 1000

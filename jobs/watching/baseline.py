@@ -16,8 +16,8 @@ import numpy as np
 from infra import paths
 from infra.config import Settings
 from infra.errors import ConfigError, ModelError, one_line
-from jobs.scoring import registry
-from jobs.scoring.names import features_of, model_name
+from jobs.scoring import registry, tracking
+from jobs.scoring.names import features_of
 from jobs.watching import hourly, measures, reference, tables
 from jobs.watching.hourly import Presence, Served
 from jobs.watching.reference import Reference, UnreadableProfile
@@ -35,6 +35,8 @@ def known(settings: Settings, record: RecordType, wanted: Iterable[Served], say:
     ------
     StoreError
         The table of references cannot be read.
+    ModelError
+        The registry cannot be asked for the profile of a training.
     """
     kept: dict[Served, str] = {(row["model_version"], row["sensor_id"]): row["profile"] for row in tables.references(settings, record.name)}
     profiles: dict[str, Reference | None] = {}
@@ -130,25 +132,22 @@ def _profile(settings: Settings, record: RecordType, version: str, say: Say) -> 
 
 
 def _logged(settings: Settings, record: RecordType, version: str) -> bytes | None:
-    """What was logged beside a version under the name of a profile."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
+    """What was logged beside a version under the name of a profile; None: nothing, or the registry does not know the version.
 
+    Raises
+    ------
+    ModelError
+        The registry cannot be asked: the model may well have one, and would be compared with something else from now on.
+    """
     if (file := paths.registry_file(settings)) and not file.exists():
         return None
-    uri = registry.tracking_uri(settings)
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    try:
-        run = str(client.get_model_version(model_name(settings, record), version).run_id)
-        if file:  # not MLflow's absolute path: the project may have moved
-            local = settings.path(settings.scoring.artifact_root) / run / "artifacts" / reference.FILE
-            return local.read_bytes() if local.is_file() else None
-        if reference.FILE not in {one.path for one in client.list_artifacts(run)}:
+    with tempfile.TemporaryDirectory(prefix="flowlake-profile-") as temp:
+        try:
+            with tracking.opened(settings, create=False) as client:
+                one = tracking.by_number(client, settings, record, version)
+                return tracking.fetch(client, one, settings, reference.FILE, Path(temp)).read_bytes()
+        except (tracking.ModelMissingError, tracking.ArtifactMissingError):
             return None
-        with tempfile.TemporaryDirectory(prefix="flowlake-profile-") as temp:
-            return Path(client.download_artifacts(run, reference.FILE, temp)).read_bytes()
-    except (MlflowException, OSError):
-        return None
 
 
 def check(span: EventSpan, there: dict[Served, Presence]) -> None:

@@ -116,6 +116,8 @@ def run(
     ------
     StoreError
         The lake cannot be read, or the tables beside it not be written.
+    ModelError
+        The registry cannot be asked for the profiles of trainings.
     """
     table, span = ScoredTable(spark, settings, record), whole_hours(span)
     there = hourly.served(table, span)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra import config
-from infra.console import looks
+from infra.console import looks, times
 from infra.console.options import ConfFile, Json, group, me
 from infra.errors import ConfigError
 from infra.names import printable
@@ -54,7 +53,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    since: Annotated[str, typer.Option("--since", help="Leave out records before this day or time (UTC).")] = "",
+    since: Annotated[str, typer.Option("--since", help="Leave out records before this day or time (UTC), or so long ago (7d).")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice: the same seed chooses the same.")] = 7,
     record: RecordName = "",
     as_json: Json = False,
@@ -72,7 +71,12 @@ def export(
     reasons = tuple(reason for reason, wanted in given.items() if wanted or not any(given.values()))
     if file.suffix.lower() not in (".csv", ".parquet"):
         raise ConfigError(f"{file}: its name ends neither in .csv nor in .parquet", "the ending says what is written")
-    asked = choose.Choosing(reasons, limit, margin, novelty, since=_time(since), seed=seed)
+    if lost := files.unsaved(file, kind):
+        raise ConfigError(
+            f"{file}: is there already, with {counted(lost, 'label')} filled in, which would be lost",
+            f"flowlake labels import {file} first, then remove it; or name another file",
+        )
+    asked = choose.Choosing(reasons, limit, margin, novelty, since=times.since(since or None), seed=seed)
     chosen = choose.choose(settings, kind, asked)
     files.write(file, chosen, kind)
     for note in chosen.notes:
@@ -82,7 +86,8 @@ def export(
         return
     for reason, found in chosen.found.items():
         print(f"{reason:<16} {found:>12,} to choose from")
-    print(printable(f"{file}: {counted(chosen.rows.num_rows, 'record')}; fill in the column label, then: flowlake labels import {file}"))
+    then = f"; fill in the column label, then: flowlake labels import {file}" if chosen.rows.num_rows else ": none is worth a look"
+    print(printable(f"{file}: {counted(chosen.rows.num_rows, 'record')}{then}"))
 
 
 @app.command("import", epilog="Example:  flowlake labels import look.csv --by ann")
@@ -106,7 +111,11 @@ def import_(
     if as_json:
         counts = {name: getattr(done, name) for name in ("rows", "added", "changed", "rejected", "reject_file")}
         conflicts = [str(one) for one in back.conflicts]
-        print(json.dumps({**counts, "skipped": back.skipped, "unknown": back.unknown, "conflicts": conflicts}, indent=2))
+        print(
+            json.dumps(
+                {**counts, "skipped": back.skipped, "unknown": back.unknown, "unasked": back.unasked, "conflicts": conflicts}, indent=2
+            )
+        )
         return
     same = done.rows - done.rejected - done.added - done.changed
     print(
@@ -116,17 +125,9 @@ def import_(
     if back.unknown:
         some = ", ".join(back.unknown[:_SHOWN]) + (", ..." if len(back.unknown) > _SHOWN else "")
         print(printable(f"{counted(len(back.unknown), 'record')} that the lake does not hold: {some}"), file=sys.stderr)
+    if back.unasked:
+        print(printable(f"whether the lake holds them is not known: {back.unasked}"), file=sys.stderr)
     for conflict in back.conflicts[:_SHOWN]:
         print(printable(f"conflict: {conflict}; the first counts"), file=sys.stderr)
     if len(back.conflicts) > _SHOWN:
         print(f"{len(back.conflicts) - _SHOWN} more conflicts: flowlake labels list", file=sys.stderr)
-
-
-def _time(text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise ConfigError(f"--since {text!r} is no time", "for example 2026-03-01, or 2026-03-01T12:00") from e
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -40,14 +40,16 @@ def _group() -> None:
 def list_(record: RecordName = "", as_json: Json = False, conf_file: ConfFile = None) -> None:
     """The versions of a model, the newest first: what each is, when and on what it was trained, how good it is."""
     from jobs.models import versions
+    from jobs.scoring.names import features_of
     from ops.cli import modeltables
 
     settings = config.load(conf_file)
-    found = versions.versions(settings, commands.record_type(settings, record))
+    kind = commands.record_type(settings, record)
+    found = versions.versions(settings, kind)
     if as_json:
         print(json.dumps([one.plain() for one in found], indent=2))
     elif not found:
-        print("no version is registered yet: flowlake train", file=sys.stderr)
+        print(f"no version is registered yet: {features_of(kind).train}", file=sys.stderr)
     else:
         modeltables.show_versions(found)
 
@@ -94,6 +96,8 @@ def compare(
 
     settings = config.load(conf_file)
     kind = commands.record_type(settings, record)
+    if records is not None and generated:
+        raise ConfigError(f"--records {records} with --generated", "versions are compared on one or the other")
     held_out = comparing.chosen(settings, kind, records, generated=generated, version=second)
     found = comparing.compare(settings, kind, first, second, held_out)
     if as_json:

@@ -26,7 +26,7 @@ _MAIN = (("recall", "recall"), ("FPR", "false_positive_rate"), ("F1", "f1"))
 
 def show_versions(found: Sequence[Version]) -> None:
     """Versions, one a line."""
-    table = Table(title=f"Versions of {looks.word(found[0].model)}", title_justify="left")
+    table = Table(title=Text(f"Versions of {looks.word(found[0].model)}"), title_justify="left")
     for name in ("version", "is", "registered", "threshold", *(name for name, _ in _MAIN), "features", "data"):
         table.add_column(name, justify="right" if name in ("threshold", "recall", "FPR", "F1") else "left", overflow="fold")
     for one in found:
@@ -37,7 +37,7 @@ def show_versions(found: Sequence[Version]) -> None:
             f"{one.created:%Y-%m-%d %H:%M}",
             "-" if one.threshold is None else f"{one.threshold:g}",
             *(_metric(one.metrics, end) for _, end in _MAIN),
-            f"{len(one.columns)}, schema {one.fact('feature_version') or '-'}",
+            Text(f"{len(one.columns)}, schema {looks.word(one.fact('feature_version') or '-')}"),
             Text(looks.word(" ".join(part for part in (one.fact("training_data"), one.fact("data_version")) if part))),
         )
     console().print(table)
@@ -53,7 +53,7 @@ def _metric(metrics: Mapping[str, float], end: str) -> str:
 def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
     """All of one version."""
     out = console()
-    facts = Table(title=f"{looks.word(one.model)} version {one.version}", title_justify="left", show_header=False)
+    facts = Table(title=Text(f"{looks.word(one.model)} version {one.version}"), title_justify="left", show_header=False)
     facts.add_column("", no_wrap=True)
     facts.add_column("", overflow="fold")
     rows = {
@@ -67,13 +67,13 @@ def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
     }
     for name, value in rows.items():
         if value not in (None, ""):
-            facts.add_row(name.replace("_", " "), Text(looks.word(str(value))))
+            facts.add_row(Text(looks.word(name.replace("_", " "))), Text(looks.word(str(value))))
     out.print(facts)
     if one.metrics:
         out.print(_side_by_side([one]))
     for change in changes:
         why = f": {looks.word(change.why)}" if change.why else ""
-        moved = f"{change.before or 'none'} -> {change.after or 'none'}"
+        moved = f"{change.before or 'none'} -> {change.after or 'none'}" + ("" if change.done else " (interrupted)")
         out.print(f"{change.at} {change.action} {change.alias} {moved} by {looks.word(change.who)}{why}", soft_wrap=True, markup=False)
 
 
@@ -84,7 +84,7 @@ def _side_by_side(found: Sequence[Version]) -> Table:
         table.add_column(f"version {one.version}", justify="right")
     for name in sorted(set().union(*(one.metrics for one in found))):
         values = [one.metrics.get(name) for one in found]
-        table.add_row(name.replace("_", " "), *("-" if v is None else f"{v:,.4f}".removesuffix(".0000") for v in values))
+        table.add_row(Text(looks.word(name.replace("_", " "))), *("-" if v is None else f"{v:,.4f}".removesuffix(".0000") for v in values))
     return table
 
 
@@ -103,7 +103,7 @@ def show_comparison(found: ModelComparison) -> None:
     if not found.flips:
         out.print("no records to compare them on: name some with --records, or --generated", soft_wrap=True)
         return
-    flips = Table(title=f"Taken for an attack, {looks.word(found.origin)}", title_justify="left")
+    flips = Table(title=Text(f"Taken for an attack, {looks.word(found.origin)}"), title_justify="left")
     heads = (
         "label",
         "records",

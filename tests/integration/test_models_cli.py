@@ -94,6 +94,8 @@ def test_compare_says_what_flips(say, tmp_path: Path) -> None:  # type: ignore[n
     table = say("compare", "1", "3", "--records", str(file))
     assert "200 records of some.csv" in table
     assert "by 1 alone" in table
+    with pytest.raises(ConfigError, match="with --generated"):
+        say("compare", "1", "3", "--records", str(file), "--generated")
     with pytest.raises(InputError, match="no column Label"):
         say("compare", "1", "3", "--records", str(file_of(flows, tmp_path / "bare.parquet", cic=False)))
 

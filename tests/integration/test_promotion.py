@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -23,6 +28,7 @@ from jobs.models.request import PromotionRequest
 from jobs.scoring import aliases, registry, tracking, turns
 from jobs.scoring.aliases import AliasChange, PromotionConflictError
 from jobs.scoring.registry import ModelMissingError
+from jobs.training import heldout
 from schemas.packets import FLOWS
 from tests.modelversions import labelled, local, put, server
 
@@ -62,7 +68,8 @@ def champion(settings: Settings) -> str | None:
     return aliases.version_of(settings, FLOWS, "champion")
 
 
-def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path) -> None:
+def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "_PAGE", 2)
     found = versions.versions(settings, FLOWS)
     assert [one.version for one in found] == ["5", "4", "3", "2", "1"]
     one = versions.version(settings, FLOWS, "champion")
@@ -77,12 +84,19 @@ def test_versions_tell_what_was_registered(settings: Settings, tmp_path: Path) -
         versions.artifact(settings, FLOWS, "1", "card.html", tmp_path / "no" / "out.html")
 
 
-@pytest.mark.parametrize("name", ["9", "0", "canary", "-1", "", "1 OR 1"])
+@pytest.mark.parametrize("name", ["9", "0", "canary", "-1", "", "1 OR 1", "9" * 30, "\N{SUPERSCRIPT TWO}"])
 def test_no_such_version_says_which_there_are(settings: Settings, name: str) -> None:
     for use in (promote, versions.version):
         with pytest.raises(ModelMissingError, match=r"no (version|model)") as e:
             use(settings, FLOWS, name)
         assert e.value.hint == "there are: champion, 1, 2, 3, 4, 5"
+
+
+def test_a_record_type_without_versions_says_what_trains_one(settings: Settings) -> None:
+    windows = next(one for one in settings.catalogue.records if one.name == "windows_5")
+    with pytest.raises(ModelMissingError) as e:
+        versions.version(settings, windows, "champion")
+    assert "flowlake windows train" in e.value.hint
 
 
 def test_a_model_as_good_passes_and_becomes_champion(settings: Settings) -> None:
@@ -146,6 +160,18 @@ def test_a_training_promotes_through_the_gates(settings: Settings) -> None:
     assert '"why": "a drill"' in versions.version(settings, FLOWS, "3").fact("forced")
     assert settle(settings, FLOWS, "2", PromotionRequest(promote=True)).promoted
     assert champion(settings) == "2"
+
+
+def test_a_promotion_that_another_one_came_before_is_refused_where_it_was_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object, **__: object) -> None:
+        raise PromotionConflictError("champion is version 3 by now")
+
+    monkeypatch.setattr(promotion, "promote", late)
+    settled = settle(settings, FLOWS, "2", PromotionRequest(promote=True))
+    assert (settled.promoted, settled.why) == (False, "champion is version 3 by now")
+    assert isinstance(settled.refused, PromotionConflictError), "a script hears of it by the exit code"
 
 
 def test_a_champion_of_other_features_is_replaced_and_a_damaged_one_is_not(settings: Settings) -> None:
@@ -221,6 +247,53 @@ def test_rollback_knows_a_champion_that_was_made_by_other_means(settings: Settin
     assert rollback(settings, FLOWS).change.after == "2"
 
 
+def test_a_promotion_that_was_killed_is_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(settings, FLOWS, "2")
+    assert champion(settings) == "1"
+    assert [(one.after, one.done) for one in versions.history(settings, FLOWS)] == [("1", True), ("2", False)]
+    with pytest.raises(ModelError, match="no champion before version 1"):
+        rollback(settings, FLOWS)
+    assert promote(settings, FLOWS, "2").change.done
+    assert rollback(settings, FLOWS).change.after == "1"
+
+
+def test_a_challenger_that_becomes_champion_by_rollback_is_one_no_more(settings: Settings) -> None:
+    promote(settings, FLOWS, "2")
+    promote(settings, FLOWS, "1", challenger=True)
+    assert rollback(settings, FLOWS).change.after == "1"
+    assert (champion(settings), aliases.version_of(settings, FLOWS, "challenger")) == ("1", None)
+
+
+def test_a_rollback_to_a_version_whose_files_are_gone_says_how_to_pass_it_over(settings: Settings, tmp_path: Path) -> None:
+    promote(settings, FLOWS, "2")
+    promote(settings, FLOWS, "3", force=True, reason="a drill")
+    with tracking.opened(settings, create=False) as client:
+        shutil.rmtree(tmp_path / "registry" / "artifacts" / client.get_model_version(NAME, "2").tags["artifact_path"])
+    with pytest.raises(ModelError, match="version 2: artefact missing") as e:
+        rollback(settings, FLOWS)
+    assert "flowlake models retire 2 " in e.value.hint
+    retire(settings, FLOWS, "2", reason="its files are gone")
+    assert rollback(settings, FLOWS).change.after == "1"
+
+
+def test_a_change_that_cannot_be_read_is_not_written_over(settings: Settings) -> None:
+    promote(settings, FLOWS, "2")
+    with tracking.opened(settings, create=False) as client:
+        client.set_registered_model_tag(NAME, "promotion.000001", "{torn")
+        promote(settings, FLOWS, "1")
+        tags = client.get_registered_model(NAME).tags
+    assert tags["promotion.000001"] == "{torn"
+    assert [one.after for one in versions.history(settings, FLOWS)] == ["2", "1"]
+
+
 def test_a_retired_version_is_passed_over_and_not_promoted(settings: Settings) -> None:
     promote(settings, FLOWS, "2")
     promote(settings, FLOWS, "3", force=True, reason="a drill")
@@ -255,6 +328,73 @@ def test_a_registry_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("nothing that a database would say" * 50)
     with pytest.raises(ModelError, match="file is not a database"):
         versions.versions(local(tmp_path), FLOWS)
+
+
+def test_a_database_that_is_empty_or_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    settings, file = local(tmp_path), tmp_path / "mlflow.db"
+    file.write_bytes(b"")
+    with pytest.raises(ModelMissingError, match="the database is empty") as missing:
+        versions.versions(settings, FLOWS)
+    assert "flowlake train" in missing.value.hint
+    assert file.stat().st_size == 0
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE invoices (number)")
+        connection.commit()
+    before = file.read_bytes()
+    for create in (False, True):
+        with pytest.raises(ModelError, match="a database of something else, with invoices"), tracking.opened(settings, create=create):
+            pass
+    assert file.read_bytes() == before
+
+
+def test_a_registry_that_is_locked_or_cannot_be_written_is_told_in_a_line(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "registry" / "mlflow.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON registered_model_tags BEGIN SELECT RAISE(ABORT, 'readonly database'); END")
+        connection.commit()
+    with pytest.raises(ModelError, match="readonly database") as e:
+        promote(settings, FLOWS, "2")
+    assert "SQL" not in str(e.value)
+    assert "writable" in e.value.hint
+    assert "Traceback" not in capfd.readouterr().err
+    assert champion(settings) == "1"
+    monkeypatch.setattr(tracking, "_WAIT_S", 0.05)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ModelError, match="database is locked") as e:
+            versions.versions(settings, FLOWS)
+    assert "in a moment" in e.value.hint
+
+
+def test_held_out_records_that_say_nothing_close_the_gate(settings: Settings, tmp_path: Path) -> None:
+    none = gates.HeldOut(labelled().where(np.zeros(3000, bool)), "none")
+    with pytest.raises(GateError, match="held-out records: "):
+        promote(settings, FLOWS, "2", held_out=none)
+    with tracking.opened(settings, create=False) as client:
+        file = tmp_path / "registry" / "artifacts" / client.get_model_version(NAME, "2").run_id / "artifacts" / heldout.FILE
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(0, table.column_names[0], pa.array([float("nan")] * len(table))), file)
+    with pytest.raises(ModelError, match="values of 3,000 records are no numbers") as e:
+        promote(settings, FLOWS, "2")
+    assert "--records" in e.value.hint
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ModelError, match="is no file"):
+        promote(settings, FLOWS, "2")
+    assert champion(settings) == "1"
+
+
+def test_a_threshold_that_is_no_number_is_not_shown(settings: Settings) -> None:
+    with tracking.opened(settings, create=False) as client:
+        client.set_model_version_tag(NAME, "2", "threshold", "nan")
+    assert versions.version(settings, FLOWS, "2").plain()["threshold"] is None
+
+
+def test_a_registry_has_a_place() -> None:
+    with pytest.raises(ValueError, match="empty: name a file"):
+        config.build(scoring={"tracking_uri": " "})
 
 
 def change_at_once(settings: Settings, after: str, outcomes: multiprocessing.Queue[str] | list[str]) -> None:
@@ -344,4 +484,9 @@ def test_champions_before_are_a_pile() -> None:
     assert promotion.before(one, "champion", "1") == ["2"]
     assert promotion.before([*one, made("rollback", "1", "2")], "champion", "2") == ["1"]
     assert promotion.before([], "champion", "1") == []
+    begun = replace(made("promote", "1", "3"), done=False)
+    assert promotion.before([*one, begun], "champion", "1") == ["2"], "killed before it was in force"
+    assert promotion.before([*one, begun], "champion", "3") == ["1", "2", "1"], "killed behind that"
+    assert promotion.before([*one, begun, made("promote", "1", "4")], "champion", "4") == ["1", "2", "1"]
+    assert promotion.before([*one, begun, made("promote", "3", "4")], "champion", "4") == ["1", "2", "1", "3"]
     assert promotion.before([AliasChange("promote", "challenger", None, "5", who="ann")], "champion", "1") == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from infra import config
 from infra.config import Settings
 from infra.errors import ModelError
 from infra.sections import ScoringSettings
-from jobs.scoring import registry
+from jobs.scoring import registry, tracking
 from jobs.scoring.calibration import Calibration
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.model import Usual
@@ -26,6 +28,7 @@ from jobs.scoring.registry import ModelMissingError, ModelVersionError, Training
 from jobs.scoring.typed import Typer
 from schemas.flows import PREDICTION_SCHEMA
 from schemas.packets import FLOWS
+from tests import registries
 from tests.champions import crown
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, fitted, labels_of
@@ -185,11 +188,60 @@ def test_no_registry_and_none_is_made_by_looking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_registry_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = at(tmp_path)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_registered_models", killed)
+        with pytest.raises(KeyboardInterrupt):
+            registry.check(settings)
+    assert list(tmp_path.iterdir()) == []
+
+    def late(source: Path, file: Path) -> None:
+        """Another program was first."""
+        shutil.copyfile(source, file)
+        with tracking.opened(settings, create=False) as client:
+            client.create_experiment(tracking.EXPERIMENT)
+        raise FileExistsError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.os, "link", late)
+        registry.check(settings)
+    with tracking.opened(settings, create=False) as client:
+        assert client.get_experiment_by_name(tracking.EXPERIMENT) is not None, "what the other has made is left as it is"
+    assert [file.name for file in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
+
+    def none(*_: object) -> None:
+        """A file system without links."""
+        raise PermissionError
+
+    elsewhere = at(tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking.os, "link", none)
+        registry.check(elsewhere)
+    assert [file.name for file in (tmp_path / "elsewhere").glob("mlflow.db*")] == ["mlflow.db"]
+
+
+def test_an_experiment_that_another_program_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = registries.begin(at(tmp_path))
+    with tracking.opened(settings, create=True) as client:
+        made = tracking.experiment(client, settings)
+        asked = iter([None])
+        real = client.get_experiment_by_name
+        monkeypatch.setattr(client, "get_experiment_by_name", lambda name: next(asked, real(name)))
+        assert tracking.experiment(client, settings) == made
+
+
 def test_no_champion(copy: Path) -> None:
-    with pytest.raises(ModelMissingError, match="no version of model 'flowlake-flows' is canary yet"):
+    with pytest.raises(ModelMissingError, match="no version of model 'flowlake-flows' is canary yet") as e:
         load_champion(at(copy, alias="canary"), FLOWS)
-    with pytest.raises(ModelMissingError, match="no version of model 'other'"):
+    assert "flowlake models promote" in e.value.hint, "one waits"
+    with pytest.raises(ModelMissingError, match="no version of model 'other'") as e:
         load_champion(at(copy, model_name="other"), FLOWS)
+    assert "flowlake train" in e.value.hint
 
 
 def test_another_feature_version_is_refused_and_both_are_named(copy: Path) -> None:
@@ -240,6 +292,22 @@ def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ModelError, match=r"model registry http://127\.0\.0\.1:9") as e:
         load_champion(settings, FLOWS)
     assert "secret" not in str(e.value) + e.value.hint
+
+
+def test_a_registry_that_cannot_be_written_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = registries.begin(at(tmp_path))
+    registry.check(settings)
+    assert list((tmp_path / "artifacts").iterdir()) == []
+    monkeypatch.setattr(tracking, "_WAIT_S", 0.05)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as somebody who writes, or a file system that is read-only
+        with pytest.raises(ModelError, match="database is locked"):
+            registry.check(settings)
+    (tmp_path / "artifacts").rmdir()
+    (tmp_path / "artifacts").write_text("")
+    with pytest.raises(ModelError, match="files of models") as e:
+        registry.check(settings)
+    assert "scoring.artifact_root" in e.value.hint
 
 
 def test_a_training_whose_registry_is_away_says_so_before_the_work() -> None:

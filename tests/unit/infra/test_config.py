@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import config
 from infra.config import load
 from infra.errors import ConfigError
 from infra.sections import LakeSettings
@@ -57,3 +58,20 @@ def test_a_bad_file_is_told_by_name(content: bytes, told: str, tmp_path: Path) -
     with pytest.raises(ConfigError, match=told) as failure:
         load(file)
     assert str(file) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "told"),
+    [
+        ({"alias": ""}, "is no name"),
+        ({"alias": "v3"}, "stands for a version"),
+        ({"challenger_alias": "Latest"}, "stands for a version"),
+        ({"alias": "challenger"}, "are both 'challenger'"),
+        ({"model_name": "a/b"}, "is no name"),
+        ({"models": {"flows": "it's"}}, "is no name"),
+    ],
+)
+def test_models_and_their_roles_have_names(scoring: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        config.build(scoring=scoring)
+    assert config.build(scoring={"model_name": "site.flows v2", "alias": "live"}).scoring.alias == "live"

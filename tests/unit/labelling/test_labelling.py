@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -242,6 +243,30 @@ def test_a_label_that_nobody_knows_is_rejected_with_what_may_be_meant(made: Sett
     assert (rejected["line"], why.split("is what")[-1] in rejected["reason"]) == ("2", True)
 
 
+@pytest.mark.parametrize("name", ["model", "Rule:night", "truth", " generator "])
+def test_a_person_is_not_called_as_machines_are(made: Settings, tmp_path: Path, name: str) -> None:
+    (tmp_path / "look.csv").write_text("flow_id,label\nf1,benign\n")
+    with pytest.raises(ConfigError, match="so no person is called") as e:
+        files.bring_back(made, tmp_path / "look.csv", FLOWS, name)
+    assert "lake label import" in e.value.hint
+    assert labels.latest(made, FLOWS).num_rows == 0
+
+
+def test_a_lake_that_cannot_be_read_is_not_one_without_the_records(made: Settings, tmp_path: Path) -> None:
+    (tmp_path / "look.csv").write_text("flow_id,label\nf1,benign\n")
+    (log,) = Path(made.lake.path).glob("_delta_log/*.json")
+    said = log.read_text()
+    log.write_text("{torn")
+    back = files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann")
+    assert (back.done.added, back.unknown) == (1, ())
+    assert back.unasked.startswith("lake ")
+    log.write_text(said)
+    assert files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann").unasked == ""
+    shutil.rmtree(made.lake.path)
+    back = files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann")
+    assert (back.unknown, back.unasked) == (("f1",), "")
+
+
 def test_new_types_are_taken_when_that_is_said(made: Settings, tmp_path: Path) -> None:
     (tmp_path / "look.csv").write_text("flow_id,label\nf1,MY_OWN_ATTACK\n")
     assert files.bring_back(made, tmp_path / "look.csv", FLOWS, "ann", new_types=True).done.added == 1
@@ -279,6 +304,31 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return int(end.value.code or 0), out.out, out.err
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_labels_that_are_filled_in_are_not_written_over(
+    made: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
+) -> None:
+    file = tmp_path / f"look{ending}"
+    for _ in range(2):
+        assert call(capsys, "export", str(file), "--disagree")[0] == 0
+    fill(file, {"f10": "attack", "f20": "benign"})
+    before = file.read_bytes()
+    code, _, err = call(capsys, "export", str(file), "--disagree")
+    assert (code, "with 2 labels filled in" in err, f"flowlake labels import {file}" in err) == (2, True, True)
+    assert file.read_bytes() == before
+    file.write_bytes(b"something else\n")
+    assert call(capsys, "export", str(file), "--disagree", "--since", "2999-01-01")[1].endswith("0 records: none is worth a look\n")
+
+
+def test_rows_without_type_or_day_are_chosen_too(made: Settings) -> None:
+    table = scored()
+    for name in ("attack_type", "start_time"):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.nulls(N, table.schema.field(at).type))
+    write_deltalake(made.lake.path, table, mode="overwrite")
+    assert choose(made, FLOWS, Choosing(("tails",), limit=20)).rows.num_rows == 20
+
+
 def test_the_commands(made: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "look.csv"
     code, out, _ = call(capsys, "export", str(file), "--disagree", "--novel", "--limit", "5", "--json")
@@ -293,6 +343,11 @@ def test_the_commands(made: Settings, capsys: pytest.CaptureFixture[str], tmp_pa
     assert (code, "1 record that the lake does not hold: gone" in err, "conflict: f10: " in err) == (0, True, True)
     code, out, err = call(capsys, "list", "--json")
     assert (code, len(json.loads(out)), "conflict: f10: " in err) == (0, 2, True)
-    for wrong, told in ((("export", "look.txt"), ".parquet"), (("export", "look.csv", "--since", "soon"), "--since 'soon'")):
+    for wrong, told in (
+        (("export", "look.txt"), ".parquet"),
+        (("export", "look.csv", "--since", "soon"), "--since 'soon'"),
+        (("export", "look.csv", "--since", "0001-01-01T00:00+14:00"), "is no time"),
+        (("export", str(tmp_path / "more.csv" / "look.csv"), "--disagree"), "look.csv: "),
+    ):
         code, _, err = call(capsys, *wrong)
         assert (code, told in err) == (2, True)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from infra.config import Settings
 from infra.errors import ConfigError, StoreError
-from jobs.runtime import lake
+from jobs.runtime import lake, sidetable
 from jobs.runtime.sidetable import CHECKPOINT_EVERY, Side, SideTable
 
 Factory = Callable[..., Settings]
@@ -92,6 +93,29 @@ def test_several_writers_at_once_lose_nothing(side: Side) -> None:
     side.maintain()
     assert len(DeltaTable(side.path).file_uris()) < files
     assert len(held(side)) == CHECKPOINT_EVERY + 10
+
+
+def test_several_that_put_rows_in_their_places_at_once_lose_nothing(side: Side) -> None:
+    with ThreadPoolExecutor(4) as pool:  # the table is not there yet
+        done = list(pool.map(lambda n: side.upsert(rows((f"r{n}", "1"), ("shared", str(n))), ("id",)), range(8)))
+    assert sum(new for new, _ in done) == 9
+    assert set(held(side)) == {"shared", *(f"r{n}" for n in range(8))}
+
+
+def test_a_table_that_is_changed_each_time_is_told(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    side.upsert(rows(("a", "1")), ("id",))
+    tried: list[str] = []
+
+    def changed() -> None:
+        tried.append("once")
+        raise CommitFailedError("a concurrent transaction")
+
+    monkeypatch.setattr(sidetable, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(side, "_open", changed)
+    with pytest.raises(StoreError, match="other programs were changing it each of 20 times: a concurrent transaction") as told:
+        side.delete("id = 'a'")
+    assert len(tried) == 20
+    assert "again" in told.value.hint
 
 
 def test_a_place_that_cannot_be_had(settings: Factory, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jobs.scoring import artefact
 from jobs.scoring.matrix import feature_matrix
 from jobs.scoring.novelty import Novelty, Tails
+from schemas.packets import FLOWS
 from tests.randomrecords import random_records
 from tests.unit.scoring.records import COLUMNS, champion, labels_of
 
@@ -54,3 +56,14 @@ def test_a_record_unlike_all_is_an_unknown_attack() -> None:
     assert set(kind) == {"BENIGN", "UNKNOWN", "PORT_SCAN", "UDP_FLOOD"}
     assert model.score(records).column("novelty_score").null_count == 500
     assert columns != COLUMNS
+
+
+@pytest.mark.parametrize("threshold", ["NaN", "Infinity"])
+def test_a_threshold_that_finds_nothing_ever_is_refused(threshold: str) -> None:
+    parts = {"novelty": {"quantiles": np.zeros((1, 3), np.float32)}}
+    about = '{"kind": "tails", "columns": ["flow_duration"], "threshold": %s}'
+    found = artefact._novelty({"novelty": about % 0.5}, parts, FLOWS)
+    assert found is not None
+    assert found.threshold == 0.5
+    with pytest.raises(ValueError, match="is no number"):
+        artefact._novelty({"novelty": about % threshold}, parts, FLOWS)

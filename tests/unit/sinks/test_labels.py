@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.config import Settings
-from infra.errors import CaptureError, ConfigError
+from infra.errors import CaptureError, ConfigError, StoreError
 from jobs.sinks import labels
 from jobs.sinks.labels import BadLabel, Imported, import_file, latest, verdict
 from schemas.packets import FLOWS
@@ -50,7 +51,11 @@ def test_what_is_a_label(given: tuple[str, str], found: tuple[int, str]) -> None
 
 
 @pytest.mark.parametrize(
-    "given", [("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN"), ("2", ""), ("1.5", ""), ("", "-"), ("é", "")]
+    "given",
+    [
+        *[("", " "), ("0", "SYN_SCAN"), ("1", "BENIGN"), ("FLOOD", "SYN_SCAN"), ("2", ""), ("1.5", ""), ("", "-"), ("é", "")],
+        *[("nan", ""), ("None", ""), ("NULL", ""), ("inf", ""), ("", "NaN"), ("nan", "None")],
+    ],
 )
 def test_what_is_none(given: tuple[str, str]) -> None:
     with pytest.raises(BadLabel):
@@ -78,6 +83,36 @@ def test_a_csv_file_twice_and_its_rejects(made: Settings, tmp_path: Path) -> Non
     assert import_file(made, file, FLOWS, BY) == Imported(7, 0, 0, 3, done.reject_file)
 
 
+def test_what_programs_write_where_nothing_is_said_is_no_attack_type(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.parquet"
+    pq.write_table(pa.table({"flow_id": ["a", "b", "c"], "label": [1.0, float("nan"), float("inf")], "attack_type": ["None"] * 3}), file)
+    assert import_file(made, file, FLOWS, BY).rejected == 2
+    assert said(made) == {"a": (1, "ATTACK", "lab")}
+
+
+def test_a_file_that_contradicts_itself_says_nothing_of_that_record(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label,source\na,benign,\nb,1,\na,SYN_SCAN,\nb,1,\na,benign,ann\nc,9,\n")
+    done = import_file(made, file, FLOWS, BY)
+    assert (done.added, done.rejected) == (2, 3)
+    assert said(made) == {"a": (0, "BENIGN", "ann"), "b": (1, "ATTACK", "lab")}
+    with open(done.reject_file, newline="") as text:
+        rejects = [(row["line"], row["reason"]) for row in csv.DictReader(text)]
+    both = "record_key a: the file says BENIGN and SYN_SCAN of it, at the same time"
+    assert rejects[:2] == [("2", both), ("4", both)]
+    assert rejects[2][0] == "7"
+
+
+def test_rejects_that_cannot_be_written_are_told_before_anything_is_stored(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label\na,benign\nb,9\n")
+    (tmp_path / "truth.csv.rejects.csv").mkdir()
+    with pytest.raises(CaptureError, match=r"truth\.csv\.rejects\.csv: Is a directory") as e:
+        import_file(made, file, FLOWS, BY)
+    assert "copy it" in e.value.hint
+    assert said(made) == {}
+
+
 def test_what_the_meter_writes_is_taken(made: Settings, tmp_path: Path) -> None:
     file = tmp_path / "flows.csv"
     file.write_text("Flow ID,Label,flow_id\nx-y,SYN_SCAN,a\nx-z,BENIGN,b\nz-y,NeedManualLabel,c\n")
@@ -96,6 +131,14 @@ def test_without_times_a_second_import_changes_nothing(made: Settings, tmp_path:
     assert (said(made), said(made, READING)) == ({"b": (0, "BENIGN", "lab")}, {"a": (1, "ATTACK", "lab")})
     os.utime(file, (2e9, 2e9))
     assert import_file(made, file, FLOWS, BY) == Imported(2, 0, 2, 0), "a file that was saved again says it again, later"
+
+
+def test_a_file_from_the_future_says_it_now(made: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("flow_id,label\na,1\n")
+    os.utime(file, (4e9, 4e9))
+    import_file(made, file, FLOWS, BY)
+    assert latest(made, FLOWS)["labelled_at"][0].as_py() < datetime.now(UTC)
 
 
 def test_the_last_word_counts_and_an_earlier_one_does_not_undo_it(made: Settings, tmp_path: Path) -> None:
@@ -137,6 +180,7 @@ def test_a_person_goes_before_a_machine_whenever_it_spoke_and_who_disagrees_is_t
         ("x.csv", "id,label\na,1\n", "its columns are id, label"),
         ("x.csv", "flow_id,note\na,1\n", "its columns are flow_id, note"),
         ("x.csv", f"{','.join(f'c{n:02}' for n in range(90))}\n{',' * 89}\n", "its columns are c00, .*c09 and 80 more"),
+        ("x.csv", "flow_id,label,label\na,1,0\n", "2 columns 'label'"),
         ("x.parquet", "no parquet", "x.parquet"),
         ("x.csv", 'flow_id,label\n"a,1\n', "x.csv"),
         ("x.csv", b"flow_id,label\n\xff,1\n", "x.csv"),
@@ -147,6 +191,26 @@ def test_a_file_that_is_none(made: Settings, tmp_path: Path, name: str, content:
     with pytest.raises(CaptureError, match=told) as failure:
         import_file(made, tmp_path / name, FLOWS, BY)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("between", [";", "\t"])
+def test_cells_that_are_not_separated_by_commas_are_told(made: Settings, tmp_path: Path, between: str) -> None:
+    (tmp_path / "x.csv").write_text(f"flow_id{between}label\na{between}1\n")
+    with pytest.raises(CaptureError) as failure:
+        import_file(made, tmp_path / "x.csv", FLOWS, BY)
+    assert "save it with commas" in failure.value.hint
+
+
+@pytest.mark.parametrize("content", [None, b"no Parquet any more"])
+def test_a_table_whose_files_are_damaged_is_told(made: Settings, tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "x.csv").write_text("flow_id,label\na,1\n")
+    import_file(made, tmp_path / "x.csv", FLOWS, BY)
+    (file,) = Path(labels.Side(made, labels.LABELS).path).rglob("*.parquet")
+    file.unlink() if content is None else file.write_bytes(content)
+    for version in (None, 1):
+        with pytest.raises(StoreError, match="labels: ") as failure:
+            latest(made, FLOWS, version)
+    assert content is not None or "VACUUM" in failure.value.hint
 
 
 def test_a_record_type_that_there_is_not(made: Settings, tmp_path: Path) -> None:

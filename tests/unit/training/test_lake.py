@@ -151,8 +151,19 @@ def test_a_version_that_is_not_there(made: Settings, as_of: str, told: str, hint
     assert "\n" not in str(e.value)
 
 
+def test_a_version_of_the_labels_that_is_not_there(made: Settings) -> None:
+    lake(made, records(4))
+    with pytest.raises(ModelError, match="table labels: no version 3") as e:
+        load(made, TrainingData("lake", as_of="flows@0+labels@3"))
+    assert "no such table" in e.value.hint
+    say(made, {"f0": "benign", "f1": "SYN_SCAN"})
+    with pytest.raises(ModelError, match="table labels: no version 3") as e:
+        load(made, TrainingData("lake", as_of="flows@0+labels@3"))
+    assert "there are 0 to 1" in e.value.hint
+
+
 def test_what_is_no_version(made: Settings) -> None:
-    for as_of in ("newest", "-1", "readings@3", "1.5"):
+    for as_of in ("newest", "-1", "readings@3", "1.5", "0001-01-01T00:00+14:00", "9999-12-31T23:00-14:00"):
         with pytest.raises(ConfigError, match="is no version"):
             load(made, TrainingData("lake", as_of=as_of))
 

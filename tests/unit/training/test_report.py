@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from infra.errors import ModelError
 from jobs.sources.packets.commands.train import train
 from jobs.training.fit import CANDIDATES
+from jobs.training.terminal import _next
 from tests.unit.evaluation.planted import site_traffic
 
 
@@ -96,3 +99,24 @@ def test_a_card_that_cannot_be_written_is_known_before_the_work(records: Path, t
 def test_an_unknown_split_is_named(records: Path) -> None:
     said = run("--records", records, "--splits", "weekday")
     assert "no part 'weekday'" in said
+
+
+def test_what_comes_next_needs_a_champion_where_it_compares_with_one() -> None:
+    assert "compare champion 3" in _next("3", "F1 0.9 on the held-out records, champion 2 has 0.8")
+    alone = _next("1", "")
+    assert ("compare" in alone, "--force --reason" in alone) == (False, True)
+
+
+def test_what_was_trained_is_told_though_its_promotion_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: object) -> None:
+        raise ModelError("model registry x: it is away")
+
+    monkeypatch.setattr("jobs.training.train.train", lambda *_, **__: SimpleNamespace(version="7", card="<html>"))
+    monkeypatch.setattr("jobs.models.newcomer.settle", fails)
+    monkeypatch.setattr("jobs.training.terminal.show", lambda report, settled, _: print(f"version {report.version}: {settled.state()}"))
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, ["--card", str(tmp_path / "card.html"), "--promote"])
+    assert result.stdout == "version 7: it waits: model registry x: it is away\n"
+    assert str(result.exception) == "model registry x: it is away"
+    assert (tmp_path / "card.html").read_text() == "<html>"

@@ -78,6 +78,15 @@ def test_a_folder_of_files_and_the_same_row_twice(tmp_path: Path) -> None:
     assert np.array_equal(both.flows.x, found.flows.x), "the order of the files makes no difference"
 
 
+def test_files_of_the_other_kind_in_a_folder_are_told(tmp_path: Path) -> None:
+    pq.write_table(cic_table(), tmp_path / "a.parquet")
+    csv.write_csv(cic_table(), tmp_path / "b.csv")
+    (tmp_path / "c.csv.gz").write_bytes(b"")
+    notes = read(tmp_path).notes
+    assert f"2 files in {tmp_path.name} not read: of the other kind, --from csv reads those" in notes
+    assert not any("not read" in note for note in read(tmp_path / "a.parquet").notes)
+
+
 def test_a_row_with_two_labels_is_left_out(tmp_path: Path) -> None:
     table = cic_table()
     other = table.slice(1, 1)
@@ -179,6 +188,8 @@ def test_days_share_what_there_is_room_for() -> None:
         (["--records", "x.parquet", "--seeds", "1,2,3"], "--seeds '1,2,3' with labelled records"),
         (["--from", "lake", "--records", "a", "--records", "b"], "--from lake with 2 times --records"),
         (["--records", "absent.parquet"], "absent.parquet: no such file"),
+        (["--records", " "], "--records '': an empty name"),
+        (["--records", "absent.parquet", "--card", "."], "--card .: is a folder"),
     ],
 )
 def test_options_that_do_not_go_together(options: list[str], told: str) -> None:
@@ -193,3 +204,15 @@ def test_options_that_do_not_go_together(options: list[str], told: str) -> None:
     assert told in str(result.exception)
     if told.startswith("--"):
         assert isinstance(result.exception, ConfigError)
+
+
+def test_a_seed_is_one_that_every_random_choice_takes() -> None:
+    import typer
+
+    from jobs.sources.packets.commands.train import train
+
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, ["--seed", str(2**32), "--no-register", "--records", "absent.parquet"])
+    assert result.exit_code == 2
+    assert "4294967295" in result.output

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from infra.errors import ModelError
-from jobs.training.truth import join_labels
+from jobs.training.truth import Truth, join_labels
 
 T0 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 _TS = pa.timestamp("us", tz="UTC")
@@ -69,3 +69,41 @@ def test_empty_tables() -> None:
 def test_missing_columns_are_named() -> None:
     with pytest.raises(ModelError, match="truth table: missing columns end_time, label"):
         join_labels(TRUTH, TRUTH.drop_columns(["end_time", "label"]))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("src_port", ["http"] * 4),
+        ("src_port", [1.5] * 4),
+        ("start_time", ["yesterday"] * 4),
+        ("start_time", [1.5] * 4),
+        ("label", [["BENIGN"]] * 4),
+        ("src_ip", [["10.0.0.1"]] * 4),
+    ],
+)
+def test_a_column_of_another_type_is_told(column: str, values: list[object]) -> None:
+    with pytest.raises(ModelError, match="the truth table: ") as e:
+        Truth(TRUTH.set_column(TRUTH.schema.get_field_index(column), column, pa.array(values)))
+    assert "ports and protocol whole numbers" in e.value.hint
+
+
+@pytest.mark.parametrize("column", ["src_ip", "src_port", "protocol", "start_time", "end_time"])
+def test_rows_that_say_of_no_conversation_when_it_was_are_left_out_and_counted(column: str) -> None:
+    at, there = TRUTH.schema.get_field_index(column), TRUTH[column]
+    truth = Truth(TRUTH.set_column(at, column, pa.array([None, *there.to_pylist()[1:]], there.type)))
+    assert truth.labels(TRUTH).to_pylist() == [None, "SYN_SCAN", "UDP_FLOOD", "EXFILTRATION"]
+    assert truth.notes() == ["1 row of the truth table left out: without an address, port or time, or ending before they begin"]
+
+
+def test_conversations_that_meet_no_record_are_counted() -> None:
+    backwards = TRUTH.rename_columns(
+        ["start_time" if n == "end_time" else "end_time" if n == "start_time" else n for n in TRUTH.column_names]
+    )
+    assert Truth(backwards).labels(TRUTH).to_pylist() == [None] * 4
+    assert Truth(backwards).left_out == 4
+    truth = Truth(TRUTH)
+    truth.labels(TRUTH.slice(1, 2))
+    assert truth.notes() == ["2 of 4 conversations of the truth table meet no record of the lake"]
+    truth.labels(TRUTH)
+    assert truth.notes() == []

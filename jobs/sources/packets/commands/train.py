@@ -12,7 +12,7 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json, names
-from infra.errors import ConfigError
+from infra.errors import ConfigError, ModelError
 from jobs.models.request import Force, Promote, PromotionRequest, Reason
 from jobs.training.seeds import parse_seeds
 
@@ -41,7 +41,7 @@ def train(
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=10, help="Records of one label at most, spread over the days.")] = 200_000,
     engine: Annotated[str, typer.Option(help="Who reads the lake: local, spark, or auto, by its size.")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice: the same gives the same model.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of every random choice: the same gives the same model.")] = 7,
     features: Annotated[int, typer.Option(min=1, max=80, help="Columns the model gets at most.")] = 80,
     family: Annotated[
         str,
@@ -113,6 +113,8 @@ def train(
     request.check(register=register)
     if card is not None and not card.resolve().parent.is_dir():  # better known before the work
         raise ConfigError(f"--card {card}: no folder {card.parent}", "make the folder, or name another file")
+    if card is not None and card.is_dir():
+        raise ConfigError(f"--card {card}: is a folder", "name a file in it, such as card.html")
     given = {"family": family or None, "max_fpr": max_fpr, "novelty_fpr": novelty_fpr}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = config.load(conf_file)
@@ -130,17 +132,21 @@ def train(
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     kind = FLOWS if wanted is None else wanted.record
-    settled = settle(settings, kind, report.version, request) if report.version else Settled()
-    if card is not None:
-        save_card(report.card, card)
+    failed: ModelError | None = None
+    try:
+        settled = settle(settings, kind, report.version, request) if report.version else Settled()
+    except ModelError as e:  # the version is registered, and what is known of it is told
+        settled, failed = Settled(False, str(e)), e
     if as_json:
         print(json.dumps(plain(report, settled), indent=2))
     else:
         from rich.console import Console
 
         show(report, settled, Console())
-    if settled.refused is not None:
-        raise settled.refused
+    if card is not None:  # last: what was trained is told, even where this cannot be written
+        save_card(report.card, card)
+    if (error := failed or settled.refused) is not None:
+        raise error
 
 
 train.epilog = (  # type: ignore[attr-defined]  # shown under --help
