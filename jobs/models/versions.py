@@ -15,6 +15,7 @@ from infra.config import Settings
 from infra.errors import ModelError
 from jobs.scoring import aliases, tracking
 from jobs.scoring.names import model_name
+from jobs.training.sources import DATA
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -130,6 +131,22 @@ def artifact(settings: Settings, record: RecordType, number: str, path: str, to:
             return Path(shutil.copyfile(file, to / file.name if to.is_dir() else to))
         except OSError as e:
             raise ModelError(f"{to}: {e.strerror}", "name a file in a folder of yours") from e
+
+
+def data(settings: Settings, record: RecordType, number: str) -> dict[str, Any]:
+    """What a version was trained on, as its training has written it down (:meth:`jobs.training.sources.Sourced.write`); else empty.
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="flowlake-data-") as temp:
+        try:
+            found = json.loads(artifact(settings, record, number, DATA, Path(temp)).read_text(encoding="utf-8"))
+        except (tracking.ArtifactMissingError, ValueError):  # of an older program, or registered by hand
+            return {}
+    return found if isinstance(found, dict) else {}
 
 
 def history(settings: Settings, record: RecordType) -> list[aliases.AliasChange]:

@@ -60,7 +60,7 @@ def show(
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """All that the registry says of a version, and the promotions that it took part in."""
+    """All that the registry says of a version: what it is, which records it was trained on, the promotions that it took part in."""
     from jobs.models import versions
     from ops.cli import modeltables
 
@@ -72,10 +72,11 @@ def show(
         print(versions.artifact(settings, kind, one.version, name, card))
         return
     changes = [c for c in versions.history(settings, kind) if one.version in (c.before, c.after)]
+    data = versions.data(settings, kind, one.version)
     if as_json:
-        print(json.dumps(one.plain() | {"history": [vars(c) for c in changes]}, indent=2))
+        print(json.dumps(one.plain() | {"data": data, "history": [vars(c) for c in changes]}, indent=2))
     else:
-        modeltables.show_version(one, changes)
+        modeltables.show_version(one, changes, data)
 
 
 @app.command(epilog="Examples:  flowlake models compare champion 4   |   flowlake models compare 3 4 --records labelled.parquet --json")
@@ -116,7 +117,7 @@ def promote(
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """Make a version champion, if it passes the gates beside the present one; streams take it within a minute.
+    """Make a version champion, if it passes the gates beside the present one; streams take it within half a minute (scoring.poll_s).
 
     Exit code: 0 when it is in force, 6 when it was refused.
     """

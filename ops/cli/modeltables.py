@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from infra.console import looks
+from jobs.training.sampling import by_label
+from jobs.training.sources import strata_of
 from ops.cli.tables import console
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from jobs.scoring.aliases import AliasChange
 
 _COLOURS = {"open": "green", "closed": "red", "undecided": "yellow"}
+#: Characters of a fact that are shown: the names of all columns have some 1,500.
+_LONGEST = 4000
 #: Metrics that a list shows, by how their names end; of several parts the first one's.
 _MAIN = (("recall", "recall"), ("FPR", "false_positive_rate"), ("F1", "f1"))
 
@@ -50,8 +54,8 @@ def _metric(metrics: Mapping[str, float], end: str) -> str:
     return "-"
 
 
-def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
-    """All of one version."""
+def show_version(one: Version, changes: Sequence[AliasChange], data: Mapping[str, Any]) -> None:
+    """All of one version; ``data`` is what its training has written down of the records (:func:`jobs.models.versions.data`)."""
     out = console()
     facts = Table(title=f"{looks.word(one.model)} version {one.version}", title_justify="left", show_header=False)
     facts.add_column("", no_wrap=True)
@@ -67,14 +71,31 @@ def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
     }
     for name, value in rows.items():
         if value not in (None, ""):
-            facts.add_row(name.replace("_", " "), Text(looks.word(str(value))))
+            facts.add_row(name.replace("_", " "), Text(looks.word(str(value), _LONGEST)))
     out.print(facts)
+    if data.get("strata"):
+        _show_data(data)
     if one.metrics:
         out.print(_side_by_side([one]))
     for change in changes:
         why = f": {looks.word(change.why)}" if change.why else ""
         moved = f"{change.before or 'none'} -> {change.after or 'none'}"
         out.print(f"{change.at} {change.action} {change.alias} {moved} by {looks.word(change.who)}{why}", soft_wrap=True, markup=False)
+
+
+def _show_data(data: Mapping[str, Any]) -> None:
+    table = Table(title=f"Trained on {looks.word(data['data'], _LONGEST)}", title_justify="left")
+    for name in ("label", "there were", "taken", "first day", "last day", "days"):
+        table.add_column(name, justify="right" if name in ("there were", "taken", "days") else "left", overflow="fold")
+    for of in by_label(strata_of(data)):
+        days = (looks.word(of.first or "-"), looks.word(of.last or "-"), str(of.days or "-"))
+        table.add_row(Text(looks.word(of.label)), f"{of.seen:,}", f"{of.kept:,}", *map(Text, days))
+    out = console()
+    out.print(table)
+    for file in data.get("files", ()):
+        out.print(f"file: {looks.word(file, _LONGEST)}", soft_wrap=True, markup=False)
+    for note in data.get("notes", ()):
+        out.print(f"Note: {looks.word(note, _LONGEST)}", soft_wrap=True, markup=False)
 
 
 def _side_by_side(found: Sequence[Version]) -> Table:

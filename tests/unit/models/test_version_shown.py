@@ -1,0 +1,48 @@
+"""``flowlake models show``: all columns, and which records a version was trained on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from jobs.models.versions import Version
+from ops.cli.modeltables import show_version
+from schemas.features import FEATURE_NAMES
+
+ONE = Version(
+    model="flowlake-flows",
+    version="3",
+    aliases=("champion",),
+    created=datetime(2026, 1, 5, tzinfo=UTC),
+    threshold=0.5,
+    columns=tuple(FEATURE_NAMES),
+    retired=None,
+    facts={"training_data": "labelled records monday.csv", "ms_per_1000": "3.2"},
+    metrics={"random_recall": 0.8},
+    params={},
+)
+
+
+def test_which_records_it_was_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+    strata = [
+        {"label": "BENIGN", "day": "2026-01-05", "seen": 9000, "kept": 500, "weight": 18.0},
+        {"label": "BENIGN", "day": "2026-01-07", "seen": 100, "kept": 100, "weight": 1.0},
+        {"label": "[red]scan", "day": "", "seen": 7, "kept": 7, "weight": 1.0},
+    ]
+    about = {"data": "labelled records of 2 files, the first a.csv", "files": ["a.csv", "b.csv"], "notes": ["3 dropped"], "strata": strata}
+    show_version(ONE, [], about)
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line.startswith("│")]
+    assert ["BENIGN", "9,100", "600", "2026-01-05", "2026-01-07", "2"] in rows
+    assert ["[red]scan", "7", "7", "-", "-", "-"] in rows
+    assert "file: b.csv" in shown
+    assert "Note: 3 dropped" in shown
+
+
+def test_all_columns_are_shown_and_a_version_without_an_account_too(capsys: pytest.CaptureFixture[str]) -> None:
+    show_version(ONE, [], {})
+    shown = capsys.readouterr().out
+    together = "".join(line.strip("│").split("│")[-1].strip() for line in shown.splitlines() if line.startswith("│"))
+    assert all(name in together.replace(" ", "") for name in FEATURE_NAMES)
+    assert "Trained on" not in shown
