@@ -17,7 +17,7 @@ from jobs.models.commands import RecordName
 from jobs.watching.commands import backtest
 
 if TYPE_CHECKING:
-    from jobs.models.promotion import Promoted
+    from jobs.models.promotion import Examined, Promoted
 
 app = group("Models: their versions, compared, promoted, taken back, retired, trained anew.", "flowlake models list")
 app.command("retrain", epilog=commands.RETRAIN_EXAMPLE)(commands.retrain)
@@ -104,14 +104,15 @@ def compare(
 
 
 @app.command(
-    epilog="Examples:  flowlake models promote 4   |   flowlake models promote 4 --as challenger   |   "
-    "flowlake models promote 4 --force --reason 'the champion misses the tunnel of incident 12'"
+    epilog="Examples:  flowlake models promote 4 --dry-run   |   flowlake models promote 4   |   "
+    "flowlake models promote 4 --as challenger   |   flowlake models promote 4 --force --reason 'the champion misses the tunnel of incident 12'"
 )
 def promote(
     version: VersionName,
     role: Annotated[str, typer.Option("--as", help="champion, or challenger: scores beside it, decides nothing.")] = "champion",
     force: Annotated[bool, typer.Option("--force", help="Though a gate is closed, or it is retired; needs --reason.")] = False,
     reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the gates say; change nothing.")] = False,
     records: Records = None,
     record: RecordName = "",
     as_json: Json = False,
@@ -119,7 +120,7 @@ def promote(
 ) -> None:
     """Make a version champion, if it passes the gates beside the present one; streams take it within half a minute (scoring.poll_s).
 
-    Exit code: 0 when it is in force, 6 when it was refused.
+    Exit code: 0 when it is in force (with --dry-run: would be), 6 when it was refused.
     """
     from jobs.models import compare as comparing
     from jobs.models import promotion
@@ -132,6 +133,12 @@ def promote(
     kind = commands.record_type(settings, record)
     held_out = comparing.records_of(kind, records) if records else None
     try:
+        if dry_run:
+            seen = promotion.examine(settings, kind, version, challenger=roles[role], force=force, held_out=held_out)
+            if not force:
+                seen.refuse()
+            _would(seen, as_json)
+            return
         done = promotion.promote(settings, kind, version, challenger=roles[role], force=force, reason=reason, held_out=held_out)
     except promotion.GateError as e:
         if as_json:
@@ -192,6 +199,16 @@ def score(
         print(json.dumps(found.plain() | {"out": str(out) if out else None}, indent=2))
     else:
         modeltables.show_scored(found, out)
+
+
+def _would(seen: Examined, as_json: bool) -> None:
+    from ops.cli import modeltables
+
+    if as_json:
+        print(json.dumps({"promoted": False, "would": True, "gates": [gate.plain() for gate in seen.gates]}, indent=2))
+        return
+    modeltables.show_gates(seen.gates)
+    print(f"{seen.alias}: would be version {seen.wanted.version} (is: {seen.before or 'none'}); nothing was changed")
 
 
 def _done(done: Promoted, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,9 +44,19 @@ def show_versions(found: Sequence[Version]) -> None:
             "-" if one.threshold is None else f"{one.threshold:g}",
             *(_metric(one.metrics, end) for _, end in _MAIN),
             f"{len(one.columns)}, schema {one.fact('feature_version') or '-'}",
-            Text(looks.word(" ".join(part for part in (one.fact("training_data"), one.fact("data_version")) if part))),
+            Text(looks.word(" ".join(part for part in (one.fact("training_data"), _short(one.fact("data_version"))) if part))),
         )
     console().print(table)
+
+
+def _short(version: str) -> str:
+    """A version of data, of a checksum its beginning: whole it makes a table of several versions wider than a screen."""
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1...", version)
+
+
+def _wrapped(text: str, width: int = 100) -> str:
+    """A text of some length in lines, as a table in a file has no screen's width to fold it at."""
+    return textwrap.fill(looks.word(text, _LONGEST), width, break_long_words=False)
 
 
 def _metric(metrics: Mapping[str, float], end: str) -> str:
@@ -71,7 +83,7 @@ def show_version(one: Version, changes: Sequence[AliasChange], data: Mapping[str
     }
     for name, value in rows.items():
         if value not in (None, ""):
-            facts.add_row(name.replace("_", " "), Text(looks.word(str(value), _LONGEST)))
+            facts.add_row(name.replace("_", " "), Text(_wrapped(str(value))))
     out.print(facts)
     if data.get("strata"):
         _show_data(data)
@@ -117,9 +129,9 @@ def show_comparison(found: ModelComparison) -> None:
     table.add_section()
     table.add_row("threshold", *("-" if one.threshold is None else f"{one.threshold:g}" for one in pair))
     table.add_row("columns", *(str(len(one.columns)) for one in pair))
-    for fact in ("training_data", "data_version", "threshold_rule"):
+    for fact in ("training_data", "data_version", "threshold_rule", "ms_per_1000"):
         if any(one.fact(fact) for one in pair):
-            table.add_row(fact.replace("_", " "), *(Text(looks.word(one.fact(fact))) for one in pair))
+            table.add_row(fact.replace("_", " "), *(Text(_wrapped(_short(one.fact(fact)), 50)) for one in pair))
     out.print(table)
     if not found.flips:
         out.print("no records to compare them on: name some with --records, or --generated", soft_wrap=True)
@@ -148,7 +160,7 @@ def show_gates(found: Sequence[Gate]) -> None:
     for name in ("gate", "", "why"):
         table.add_column(name, overflow="fold")
     for gate in found:
-        table.add_row(Text(looks.word(gate.name)), Text(gate.verdict, _COLOURS[gate.verdict]), Text(looks.word(gate.said)))
+        table.add_row(Text(looks.word(gate.name)), Text(gate.verdict, _COLOURS[gate.verdict]), Text(_wrapped(gate.said)))
     console().print(table)
 
 

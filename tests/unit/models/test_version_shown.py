@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobs.models.gates import CLOSED, Gate
 from jobs.models.versions import Version
-from ops.cli.modeltables import show_version
+from ops.cli.modeltables import show_gates, show_version, show_versions
 from schemas.features import FEATURE_NAMES
 
 ONE = Version(
@@ -18,7 +19,7 @@ ONE = Version(
     threshold=0.5,
     columns=tuple(FEATURE_NAMES),
     retired=None,
-    facts={"training_data": "labelled records monday.csv", "ms_per_1000": "3.2"},
+    facts={"training_data": "labelled records monday.csv", "data_version": "sha256:" + "0123456789abcdef" * 4, "ms_per_1000": "3.2"},
     metrics={"random_recall": 0.8},
     params={},
 )
@@ -45,4 +46,20 @@ def test_all_columns_are_shown_and_a_version_without_an_account_too(capsys: pyte
     shown = capsys.readouterr().out
     together = "".join(line.strip("│").split("│")[-1].strip() for line in shown.splitlines() if line.startswith("│"))
     assert all(name in together.replace(" ", "") for name in FEATURE_NAMES)
+    assert max(map(len, shown.splitlines())) < 140, "a table in a file is no wider than it must be"
     assert "Trained on" not in shown
+
+
+def test_a_list_has_the_beginning_of_a_checksum(capsys: pytest.CaptureFixture[str]) -> None:
+    show_versions([ONE])
+    shown = "".join(line.strip("│").split("│")[-1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
+    assert "monday.csvsha256:0123456789ab..." in shown.replace(" ", "")
+    show_version(ONE, [], {})
+    assert "0123456789abcdef" * 4 in capsys.readouterr().out
+
+
+def test_why_a_gate_is_closed_is_told_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "0.701 -> 0.529 of 311 records (82 lost, 11 gained; difference -0.282 to -0.172), -0.020 at least (gates.recall_margin)"
+    show_gates([Gate("recall", CLOSED, said)])
+    shown = " ".join(line.strip("│").split("│")[-1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
+    assert said in shown
