@@ -105,7 +105,8 @@ def compare(
 
 @app.command(
     epilog="Examples:  flowlake models promote 4 --dry-run   |   flowlake models promote 4   |   "
-    "flowlake models promote 4 --as challenger   |   flowlake models promote 4 --force --reason 'the champion misses the tunnel of incident 12'"
+    "flowlake models promote 4 --as challenger   |   "
+    "flowlake models promote 4 --force --reason 'the champion misses the tunnel of incident 12'"
 )
 def promote(
     version: VersionName,
