@@ -17,7 +17,9 @@ from jobs.models.commands import RecordName
 from jobs.watching.commands import backtest
 
 if TYPE_CHECKING:
+    from infra.config import Settings
     from jobs.models.promotion import Examined, Promoted
+    from schemas.records import RecordType
 
 app = group("Models: their versions, compared, promoted, taken back, retired, trained anew.", "flowlake models list")
 app.command("retrain", epilog=commands.RETRAIN_EXAMPLE)(commands.retrain)
@@ -96,6 +98,7 @@ def compare(
     settings = config.load(conf_file)
     kind = commands.record_type(settings, record)
     held_out = comparing.chosen(settings, kind, records, generated=generated, version=second)
+    _warn(settings, kind, records, first, second)
     found = comparing.compare(settings, kind, first, second, held_out)
     if as_json:
         print(json.dumps(found.plain(), indent=2))
@@ -133,6 +136,7 @@ def promote(
         raise ConfigError(f"--as {role!r} is no role", "one of: champion, challenger")
     kind = commands.record_type(settings, record)
     held_out = comparing.records_of(kind, records) if records else None
+    _warn(settings, kind, records, version)
     try:
         if dry_run:
             seen = promotion.examine(settings, kind, version, challenger=roles[role], force=force, held_out=held_out)
@@ -200,6 +204,15 @@ def score(
         print(json.dumps(found.plain() | {"out": str(out) if out else None}, indent=2))
     else:
         modeltables.show_scored(found, out)
+
+
+def _warn(settings: Settings, record: RecordType, file: Path | None, *names: str) -> None:
+    """Say on standard error which of the versions were trained on a file that they are to be judged by."""
+    from jobs.models import versions
+
+    for name in names if file is not None else ():
+        if said := versions.trained_on(versions.version(settings, record, name), file):  # type: ignore[arg-type]  # a path here
+            print(f"Note: {said}", file=sys.stderr)
 
 
 def _would(seen: Examined, as_json: bool) -> None:

@@ -1,13 +1,16 @@
-"""``flowlake models show``: all columns, and which records a version was trained on."""
+"""What is told of a version: all columns, and which records it was trained on."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from jobs.models.gates import CLOSED, Gate
-from jobs.models.versions import Version
+from jobs.models.versions import Version, trained_on
 from ops.cli.modeltables import show_gates, show_version, show_versions
 from schemas.features import FEATURE_NAMES
 
@@ -63,3 +66,14 @@ def test_why_a_gate_is_closed_is_told_to_the_end(capsys: pytest.CaptureFixture[s
     show_gates([Gate("recall", CLOSED, said)])
     shown = " ".join(line.strip("│").split("│")[-1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
     assert said in shown
+
+
+def test_a_version_that_was_trained_on_a_file_is_not_judged_by_it_unsaid(tmp_path: Path) -> None:
+    file = tmp_path / "monday.csv"
+    file.write_text("a\n1\n")
+    one = replace(ONE, facts={"data_version": f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"})
+    assert "version 3 was trained on this very file" in trained_on(one, file)
+    file.write_text("a\n2\n")
+    assert trained_on(one, file) == ""
+    assert trained_on(one, tmp_path) == ""
+    assert trained_on(replace(ONE, facts={"data_version": "flows@1+labels@3"}), file) == ""
