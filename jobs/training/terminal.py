@@ -69,7 +69,8 @@ def show(report: TrainingReport, settled: Settled, console: Console) -> None:
     console.print(f"Data: {report.data_version}", soft_wrap=True)
     if report.beside:
         console.print(f"Beside: {report.beside}", soft_wrap=True, markup=False)
-    console.print(f"Version: {report.version or '-'} ({settled.state()}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
+    told = f"{report.version} ({settled.state()})" if report.version else "none, not registered"
+    console.print(f"Version: {told}; {report.seconds:.0f} s", soft_wrap=True, markup=False)
     if report.version and not settled.promoted:
         version = report.version
         console.print(

@@ -139,6 +139,8 @@ def train(
         from rich.console import Console
 
         show(report, settled, Console())
+        if card is not None:
+            print(f"Card: {card}")
     if settled.refused is not None:
         raise settled.refused
 
