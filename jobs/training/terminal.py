@@ -72,11 +72,9 @@ def show(report: TrainingReport, settled: Settled, console: Console) -> None:
     told = f"{report.version} ({settled.state()})" if report.version else "none, not registered"
     console.print(f"Version: {told}; {report.seconds:.0f} s", soft_wrap=True, markup=False)
     if report.version and not settled.promoted:
-        version = report.version
-        console.print(
-            f"Next: flowlake models compare champion {version}; flowlake models promote {version} puts it in force, if it passes the gates",
-            soft_wrap=True,
-        )
+        n = report.version
+        force = f"flowlake models promote {n} puts it in force, if it passes the gates (--dry-run shows them)"
+        console.print(f"Next: flowlake models compare champion {n}; {force}", soft_wrap=True)
 
 
 def _quality(report: TrainingReport) -> Table:

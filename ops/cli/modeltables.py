@@ -114,7 +114,7 @@ def _side_by_side(found: Sequence[Version]) -> Table:
     table = Table(title="Metrics of the training", title_justify="left")
     table.add_column("", overflow="fold")
     for one in found:
-        table.add_column(f"version {one.version}", justify="right")
+        table.add_column(f"version {one.version}", justify="right", overflow="fold")
     for name in sorted(set().union(*(one.metrics for one in found))):
         values = [one.metrics.get(name) for one in found]
         table.add_row(name.replace("_", " "), *("-" if v is None else f"{v:,.4f}".removesuffix(".0000") for v in values))
