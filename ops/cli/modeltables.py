@@ -32,7 +32,8 @@ _MAIN = (("recall", "recall"), ("FPR", "false_positive_rate"), ("F1", "f1"))
 
 def show_versions(found: Sequence[Version]) -> None:
     """Versions, one a line."""
-    table = Table(title=f"Versions of {looks.word(found[0].model)}", title_justify="left")
+    title = f"Versions of {looks.word(found[0].model)}; figures are of what each training held out"
+    table = Table(title=title, title_justify="left")
     for name in ("version", "is", "registered", "threshold", *(name for name, _ in _MAIN), "features", "data"):
         table.add_column(name, justify="right" if name in ("threshold", "recall", "FPR", "F1") else "left", overflow="fold")
     for one in found:
