@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.sections import EvaluationSettings
+from jobs.evaluation.intervals import Interval
 
 Values = npt.NDArray[np.float64]
 
@@ -22,6 +23,17 @@ def precision_at(recall: float, false_positive_rate: float, attack_share: float)
 def false_alarms_per_hour(false_positive_rate: float, site: EvaluationSettings) -> float:
     """Benign records an hour that are taken for an attack, at the configured traffic."""
     return false_positive_rate * (1 - site.attack_share) * site.flows_per_s * 3600
+
+
+def precision_span(recall: Interval, false_positive_rate: Interval, attack_share: float) -> Interval:
+    """From the worst to the best :func:`precision_at` of two rates that are known by their intervals."""
+    low = precision_at(recall.low, false_positive_rate.high, attack_share)
+    return Interval(low, precision_at(recall.high, false_positive_rate.low, attack_share))
+
+
+def alarms_span(false_positive_rate: Interval, site: EvaluationSettings) -> Interval:
+    """From the fewest to the most :func:`false_alarms_per_hour` of a rate that is known by its interval."""
+    return Interval(*(false_alarms_per_hour(rate, site) for rate in false_positive_rate))
 
 
 def cost_per_hour(recall: Values | float, false_positive_rate: Values | float, site: EvaluationSettings) -> Values:

@@ -39,6 +39,70 @@ class Promoted:
     gates: tuple[Gate, ...] = ()
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A version, the alias that it is wanted for, who has that now, and what the gates say of the change."""
+
+    wanted: Version
+    alias: str
+    before: str | None
+    gates: tuple[Gate, ...]
+
+    @property
+    def label(self) -> str:
+        """The version in words."""
+        return f"model {self.wanted.model} version {self.wanted.version}"
+
+    @property
+    def closed(self) -> list[Gate]:
+        """Gates that refuse it."""
+        return [gate for gate in self.gates if gate.verdict == gates.CLOSED]
+
+    def refuse(self) -> None:
+        """Raise what a promotion would, where a gate is closed.
+
+        Raises
+        ------
+        GateError
+            A gate is closed.
+        """
+        if self.closed:
+            said = "; ".join(f"{gate.name}: {gate.said}" for gate in self.closed)
+            raise GateError(f"{self.label} is not promoted: {said}", "train a better one, or overrule it: --force --reason WHY", self.gates)
+
+
+def examine(
+    settings: Settings,
+    record: RecordType,
+    name: str,
+    *,
+    challenger: bool = False,
+    force: bool = False,
+    held_out: gates.HeldOut | None = None,
+) -> Examined:
+    """Look at a version through the gates, and change nothing. Parameters and errors are those of :func:`promote`.
+
+    Raises
+    ------
+    ModelMissingError
+        There is no such version.
+    GateError
+        It is retired, and not forced.
+    ModelError
+        The model cannot be used, or the registry cannot be reached.
+    """
+    alias = settings.scoring.challenger_alias if challenger else settings.scoring.alias
+    wanted = versions.version(settings, record, name)
+    before = aliases.version_of(settings, record, alias)
+    label = f"model {wanted.model} version {wanted.version}"
+    _check_roles(settings, wanted, label, challenger=challenger)
+    if wanted.retired is not None and not force:
+        raise GateError(f"{label} is retired: {wanted.retired}", "take that back: flowlake models retire --undo, or --force --reason WHY")
+    alone = not challenger and before is None
+    found = gates.check(settings, record, wanted.version, None if challenger else before, held_out, alone=alone)
+    return Examined(wanted, alias, before, tuple(found))
+
+
 def promote(
     settings: Settings,
     record: RecordType,
@@ -85,22 +149,13 @@ def promote(
     """
     if force and not reason.strip():
         raise ConfigError("--force without --reason", "say why the gates are overruled: it is kept with the version")
-    alias = settings.scoring.challenger_alias if challenger else settings.scoring.alias
-    wanted = versions.version(settings, record, name)
-    before = aliases.version_of(settings, record, alias)
-    label = f"model {wanted.model} version {wanted.version}"
-    _check_roles(settings, wanted, label, challenger=challenger)
-    if wanted.retired is not None and not force:
-        raise GateError(f"{label} is retired: {wanted.retired}", "take that back: flowlake models retire --undo, or --force --reason WHY")
-    alone = not challenger and before is None
-    found = gates.check(settings, record, wanted.version, None if challenger else before, held_out, alone=alone)
-    closed = [gate for gate in found if gate.verdict == gates.CLOSED]
-    if closed and not force:
-        said = "; ".join(f"{gate.name}: {gate.said}" for gate in closed)
-        raise GateError(f"{label} is not promoted: {said}", "train a better one, or overrule it: --force --reason WHY", found)
+    seen = examine(settings, record, name, challenger=challenger, force=force, held_out=held_out)
+    if not force:
+        seen.refuse()
+    wanted, alias, closed = seen.wanted, seen.alias, seen.closed
     change = AliasChange(
-        "promote", alias, before, wanted.version, why=reason, forced=bool(force and (closed or wanted.retired is not None)),
-        gates={gate.name: gate.verdict for gate in found},
+        "promote", alias, seen.before, wanted.version, why=reason, forced=bool(force and (closed or wanted.retired is not None)),
+        gates={gate.name: gate.verdict for gate in seen.gates},
     )  # fmt: skip
     with tracking.opened(settings, create=False) as client:
         aliases.change(client, settings, record, change)
@@ -109,7 +164,7 @@ def promote(
             client.set_model_version_tag(wanted.model, wanted.version, "forced", json.dumps(kept))
         if not challenger:
             _challenger_no_more(client, settings, record, wanted.version)
-    return Promoted(change, tuple(found))
+    return Promoted(change, seen.gates)
 
 
 def _challenger_no_more(client: MlflowClient, settings: Settings, record: RecordType, version: str) -> None:

@@ -233,13 +233,15 @@ def _shadow(about: _Workplace) -> dict[str, Any]:
         return {"skipped": "not asked for (--no-shadow)"}
     if about.run.steps["challenger"]["alias"] is None:
         return {"skipped": about.run.steps["challenger"]["note"]}
+    about.progress(f"page so far: {runpage.write(about.run)}")  # the gates need not wait for the traffic of a day
     while True:
         seen = shadow.look(about.settings, about.record, about.version)
         missing = shadow.wait(seen, about.settings)
         if not missing:
             return seen.plain()
         if not about.wait:
-            raise ShadowError(f"retraining {about.run.name}: {missing}", "later: the same command goes on")
+            hint = "later: the same command goes on; flowlake stream must run meanwhile"
+            raise ShadowError(f"retraining {about.run.name}: {missing}", hint)
         about.progress(f"shadow: {missing}")
         time.sleep(about.settings.retrain.poll_s)
 

@@ -34,6 +34,7 @@ def render(run: RetrainRun) -> str:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["number"] = _number
     steps = run.steps
     return made.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         run=run,
@@ -41,6 +42,11 @@ def render(run: RetrainRun) -> str:
         verdict=_verdict(run),
         metrics=_metrics(steps.get("evaluate", {}).get("before", {}), steps.get("train", {}).get("metrics", {})),
     )
+
+
+def _number(value: float | None) -> str:
+    """A count or a figure; a dash where there is none."""
+    return "-" if value is None else f"{value:,.4f}".removesuffix(".0000")
 
 
 def _verdict(run: RetrainRun) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +183,10 @@ def score_by(settings: Settings, record: RecordType, name: str, path: Path) -> S
     from jobs.models import versions
     from jobs.scoring import registry
 
-    version = versions.version(settings, record, name).version
-    return score(registry.load_version(settings, record, version), record, path)
+    one = versions.version(settings, record, name)
+    found = score(registry.load_version(settings, record, one.version), record, path)
+    said = versions.trained_on(one, path) if found.quality is not None else ""
+    return replace(found, notes=(*found.notes, said)) if said else found
 
 
 def _ratio(a: float, b: float) -> float:

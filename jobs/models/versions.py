@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ from infra.config import Settings
 from infra.errors import ModelError
 from jobs.scoring import aliases, tracking
 from jobs.scoring.names import features_of, model_name
+from jobs.training.sources import DATA
 from schemas.records import RecordType
 
 if TYPE_CHECKING:
@@ -139,6 +141,36 @@ def artifact(settings: Settings, record: RecordType, number: str, path: str, to:
             return Path(shutil.copyfile(file, to / file.name if to.is_dir() else to))
         except OSError as e:
             raise ModelError(f"{to}: {e.strerror}", "name a file in a folder of yours") from e
+
+
+def trained_on(one: Version, file: Path) -> str:
+    """A sentence where a version was trained on this very file, by its checksum, which says nothing of other records; else empty."""
+    if not one.fact("data_version").startswith("sha256:"):
+        return ""
+    try:
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:  # a folder, or not there: told by whoever reads it
+        return ""
+    if one.fact("data_version") != f"sha256:{digest}":
+        return ""
+    return f"version {one.version} was trained on this very file: how right it is about it says nothing of other records"
+
+
+def data(settings: Settings, record: RecordType, number: str) -> dict[str, Any]:
+    """What a version was trained on, as its training has written it down (:meth:`jobs.training.sources.Sourced.write`); else empty.
+
+    Raises
+    ------
+    ModelError
+        The registry cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="flowlake-data-") as temp:
+        try:
+            found = json.loads(artifact(settings, record, number, DATA, Path(temp)).read_text(encoding="utf-8"))
+        except (tracking.ArtifactMissingError, ValueError):  # of an older program, or registered by hand
+            return {}
+    return found if isinstance(found, dict) else {}
 
 
 def history(settings: Settings, record: RecordType) -> list[aliases.AliasChange]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +110,13 @@ def fit(
     choices: Choices,
     attack_types: Mapping[str, str] | None = None,
     record: RecordType = FLOWS,
+    *,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Fitted:
     """Choose features and fit on ``train``; calibrate and choose the threshold on ``validation``. Deterministic.
 
-    ``attack_types`` names what alerts call a label, for labels with another name there; ``record`` is what the rows are.
+    ``attack_types`` names what alerts call a label, for labels with another name there; ``record`` is what the rows are. ``progress`` is
+    told what is being done: with many records each line stands for minutes.
 
     Raises
     ------
@@ -125,6 +128,8 @@ def fit(
     if not train.attack.any() or train.attack.all():
         have = ", ".join(np.unique(train.y).tolist()) or "nothing"
         raise ModelError(f"training needs {BENIGN} flows and at least one attack; found {have}")
+    if choices.novelty_fpr:
+        progress("fitting what looks for unknown attacks")
     novelty = unseen.fit(train, validation, choices)
     columns = choose_features(train, choices)
     cross = choices.cross and int((~validation.attack).sum()) < FEW_BENIGN
@@ -135,9 +140,10 @@ def fit(
     judged = data if cross else validation
     family, notes = choices.family, list[str]()
     if family == families.AUTO:
-        family, estimator, p_attack, said = _best_family(data, judged, choices, cross)
+        family, estimator, p_attack, said = _best_family(data, judged, choices, cross, progress)
         notes.append(said)
     else:
+        progress(f"fitting the classifier ({family})")
         estimator, p_attack = _scored(data, judged, family, choices.seed, cross)
     if cross:
         notes.append(f"few benign records to choose a threshold by: all were fitted to, it is by {PARTS} models of a part each left out")
@@ -208,7 +214,7 @@ def _scored(data: LabelledFlows, judged: LabelledFlows, family: str, seed: int, 
 
 
 def _best_family(
-    data: LabelledFlows, judged: LabelledFlows, choices: Choices, cross: bool
+    data: LabelledFlows, judged: LabelledFlows, choices: Choices, cross: bool, progress: Callable[[str], None]
 ) -> tuple[str, Any, npt.NDArray[np.float64], str]:
     """The cheapest of the families that find the most: :func:`_scored` of it, and how each did."""
     found: dict[str, tuple[float, float]] = {}
@@ -218,7 +224,8 @@ def _best_family(
         if cross or len(data) <= COMPARED
         else data.capped(cap(np.unique(data.y, return_counts=True)[1].tolist(), COMPARED), choices.seed)
     )
-    for name in families.FAMILIES:
+    for i, name in enumerate(families.FAMILIES, 1):
+        progress(f"fitting the classifier ({name}, {i} of {len(families.FAMILIES)} families to choose from)")
         estimator, p_attack = fitted[name] = _scored(some, judged, name, choices.seed, cross)
         hits = p_attack[judged.attack] >= choose_threshold(p_attack, judged, choices.max_fpr)
         found[name] = (float(hits.mean()) if len(hits) else 0.0, families.cost(estimator).steps)
@@ -226,6 +233,7 @@ def _best_family(
     best = min((name for name in found if found[name][0] >= most - MARGIN), key=lambda name: found[name][1])
     told = ", ".join(f"{name} {recall:.2%} at {steps:,.0f} steps a record" for name, (recall, steps) in found.items())
     if len(some) < len(data):
+        progress(f"fitting the classifier ({best}) to all {len(data):,} records")
         fitted[best] = _scored(data, judged, best, choices.seed, cross)
         told += f" (fitted to {len(some):,} of the records; the one taken, to all)"
     return best, *fitted[best], f"family {best}: attacks found at the same false-positive rate: {told}"

@@ -53,6 +53,29 @@ class Stratum:
 
 
 @dataclass(frozen=True)
+class LabelRecords:
+    """Records of one label: how many there were and were kept, from which day to which ("" where none is known), on how many days."""
+
+    label: str
+    seen: int
+    kept: int
+    first: str
+    last: str
+    days: int
+
+
+def by_label(strata: Sequence[Stratum]) -> tuple[LabelRecords, ...]:
+    """Strata put together, the most frequent label first."""
+    found = []
+    for label in sorted({s.label for s in strata}):
+        some = [s for s in strata if s.label == label]
+        days = sorted({s.day for s in some} - {""})
+        seen, kept = sum(s.seen for s in some), sum(s.kept for s in some)
+        found.append(LabelRecords(label, seen, kept, days[0] if days else "", days[-1] if days else "", len(days)))
+    return tuple(sorted(found, key=lambda one: -one.seen))
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A finished sample.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -80,6 +80,8 @@ class Sourced:
         How many of each label and day were there and taken.
     notes
         What was dropped and noticed, a line each.
+    files
+        That were read, as they were named; none of a lake's table.
     """
 
     flows: LabelledFlows
@@ -87,12 +89,13 @@ class Sourced:
     version: str
     strata: tuple[Stratum, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    files: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Write :data:`DATA`: where the records come from, how many there were and what each stands for."""
         file = folder / DATA
         strata = [{**asdict(s), "weight": round(s.weight, 4)} for s in self.strata]
-        about = {"data": self.data, "data_version": self.version, "notes": self.notes, "strata": strata}
+        about = {"data": self.data, "data_version": self.version, "files": self.files, "notes": self.notes, "strata": strata}
         file.write_text(json.dumps(about, indent=1), encoding="utf-8")
         return file
 
@@ -107,10 +110,14 @@ class Sourced:
         """
         try:
             about = json.loads((folder / DATA).read_text(encoding="utf-8"))
-            strata = tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
-            return cls(flows, about["data"], about["data_version"], strata, tuple(about["notes"]))
+            return cls(flows, about["data"], about["data_version"], strata_of(about), tuple(about["notes"]), tuple(about.get("files", ())))
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise ModelError(f"{folder / DATA}: unreadable: {one_line(e)}", "begin anew: flowlake models retrain --new") from e
+
+
+def strata_of(about: Mapping[str, Any]) -> tuple[Stratum, ...]:
+    """The strata in what :meth:`Sourced.write` has written."""
+    return tuple(Stratum(one["label"], one["day"], one["seen"], one["kept"]) for one in about["strata"])
 
 
 def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], None] = lambda line: None) -> Sourced:
@@ -126,7 +133,7 @@ def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], Non
         The lake cannot be read.
     """
     origin = kind_of(wanted)
-    sample = Sample(wanted.most)
+    sample, files = Sample(wanted.most), list[Path]()
     if origin == "lake":
         as_of = Versions.parse(wanted.as_of, wanted.record)
         place = wanted.records[0] if wanted.records else lake.location(settings, wanted.record)
@@ -143,7 +150,7 @@ def load(settings: Settings, wanted: TrainingData, progress: Callable[[str], Non
         version = f"sha256:{_checksum(files)}"
         data = "labelled records " + (files[0].name if len(files) == 1 else f"of {len(files)} files, the first {files[0].name}")
     flows, strata = _usable(sample, data, notes)
-    return Sourced(flows, data, version, strata, tuple(notes))
+    return Sourced(flows, data, version, strata, tuple(notes), tuple(map(str, files)))
 
 
 def kind_of(wanted: TrainingData) -> Literal["lake", "parquet", "csv"]:

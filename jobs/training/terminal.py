@@ -6,8 +6,8 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from jobs.evaluation import account
-from jobs.evaluation.intervals import Interval
-from jobs.evaluation.operating import false_alarms_per_hour, precision_at
+from jobs.evaluation.intervals import Interval, wilson
+from jobs.evaluation.operating import alarms_span, false_alarms_per_hour, precision_at, precision_span
 from jobs.models.newcomer import Settled
 from jobs.training.evaluate import Quality
 from jobs.training.train import TrainingReport
@@ -32,6 +32,7 @@ def plain(report: TrainingReport, settled: Settled) -> dict[str, Any]:
         "confusion": account.value(report.confusion),
         "evaluation": account.plain(report.evaluation),
         "data_version": report.data_version,
+        "ms_per_1000": round(report.ms_per_1000, 3),
         "notes": list(report.notes),
         "seconds": round(report.seconds, 2),
     }
@@ -46,10 +47,12 @@ def show(report: TrainingReport, settled: Settled, console: Console) -> None:
     if report.evaluation.ages:
         console.print(_ages(report))
     site, chosen, least = report.evaluation.site, report.evaluation.chosen, report.evaluation.least_cost
+    first = next(iter(report.evaluation.parts.values()))
+    fpr = first.intervals["false_positive_rate"]
     console.print(
         f"Where {100 * site.attack_share:.3g} % of {site.flows_per_s:,g} flows a second are attacks: "
-        f"precision {_figure(chosen.precision)}, "
-        f"{_amount(chosen.false_alarms_per_hour)} false alarms an hour"
+        f"precision {_figure(chosen.precision)}{_span(precision_span(first.intervals['recall'], fpr, site.attack_share))}, "
+        f"{_amount(chosen.false_alarms_per_hour)}{_span(alarms_span(fpr, site), ',.1f')} false alarms an hour"
         + (
             f"; least cost ({site.miss_cost:g} a miss, {site.false_alarm_cost:g} an alarm) at threshold {least.threshold:.4g}"
             if least
@@ -57,13 +60,17 @@ def show(report: TrainingReport, settled: Settled, console: Console) -> None:
         ),
         soft_wrap=True,
     )
-    console.print("Features: " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True)
+    console.print(f"Cost: {report.ms_per_1000:.2f} ms of one core for 1,000 records", soft_wrap=True)
+    console.print(
+        "Features, by their share in P(attack): " + ", ".join(f"{name} {value:.3f}" for name, value in report.importance), soft_wrap=True
+    )
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
     console.print(f"Data: {report.data_version}", soft_wrap=True)
     if report.beside:
         console.print(f"Beside: {report.beside}", soft_wrap=True, markup=False)
-    console.print(f"Version: {report.version or '-'} ({settled.state()}); {report.seconds:.0f} s", soft_wrap=True, markup=False)
+    told = f"{report.version} ({settled.state()})" if report.version else "none, not registered"
+    console.print(f"Version: {told}; {report.seconds:.0f} s", soft_wrap=True, markup=False)
     if report.version and not settled.promoted:
         console.print(f"Next: {_next(report.version, report.beside)}", soft_wrap=True, markup=False)
 
@@ -73,7 +80,7 @@ def _next(version: str, beside: str) -> str:
     promote = f"flowlake models promote {version}"
     if not beside:
         return f"{promote} looks once more; with --force --reason WHY though a gate is closed"
-    return f"flowlake models compare champion {version}; {promote} puts it in force, if it passes the gates"
+    return f"flowlake models compare champion {version}; {promote} puts it in force, if it passes the gates (--dry-run shows them)"
 
 
 def _quality(report: TrainingReport) -> Table:
@@ -83,13 +90,17 @@ def _quality(report: TrainingReport) -> Table:
         cells = []
         for part in parts.values():
             value, interval = getattr(part.quality, field.name), part.intervals.get(field.name)
+            if field.name == "precision_at_1_percent":
+                interval = precision_span(part.intervals["recall"], part.intervals["false_positive_rate"], 0.01)
             cells.append(f"{value:,}" if isinstance(value, int) else _figure(value) + (_span(interval) if interval else ""))
         table.add_row(field.name.replace("_", " "), *cells)
     site = report.evaluation.site
     rates = [(part.quality.recall, part.quality.false_positive_rate) for part in parts.values()]
     if site.attack_share != 0.01:  # which is shown in any case
         table.add_row(f"precision at {100 * site.attack_share:g} %", *(_figure(precision_at(*pair, site.attack_share)) for pair in rates))
-    table.add_row("false alarms an hour", *(_amount(false_alarms_per_hour(fpr, site)) for _, fpr in rates))
+    spans = [alarms_span(part.intervals["false_positive_rate"], site) for part in parts.values()]
+    alarms = (_amount(false_alarms_per_hour(fpr, site)) + _span(span, ",.1f") for (_, fpr), span in zip(rates, spans, strict=True))
+    table.add_row("false alarms an hour", *alarms)
     return table
 
 
@@ -97,7 +108,8 @@ def _classes(report: TrainingReport) -> Table:
     name = next(iter(report.quality)).replace("_", " ")
     table = _table(f"By label ({name})", "label", "records", "taken for an attack", "type right")
     for c in report.classes:
-        table.add_row(_text(c.label), f"{c.records:,}", f"{c.flagged / c.records:.1%}", f"{c.typed / c.records:.1%}")
+        found = f"{c.flagged / c.records:.1%}{_span(wilson(c.flagged, c.records), '.1%')}"
+        table.add_row(_text(c.label), f"{c.records:,}", found, f"{c.typed / c.records:.1%}")
     return table
 
 

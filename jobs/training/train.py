@@ -20,6 +20,7 @@ from jobs.evaluation.card import CardFacts, card
 from jobs.evaluation.leaks import Treatment
 from jobs.evaluation.splits import Fold, Way
 from jobs.metering.settings import MeterSettings
+from jobs.models import measure
 from jobs.scoring import registry
 from jobs.scoring.model import ScoringModel
 from jobs.training import heldout, registering
@@ -28,6 +29,7 @@ from jobs.training.files import CARD, write_files
 from jobs.training.fit import Choices, Fitted, fit
 from jobs.training.generated import generated_flows
 from jobs.training.labelled import LabelledFlows
+from jobs.training.sampling import MOST, Stratum, by_label
 from jobs.training.seeds import check as check_seeds
 from jobs.training.sources import Sourced, TrainingData, load
 from jobs.watching import reference
@@ -72,6 +74,8 @@ class TrainingReport:
         What was dropped or left out.
     data_version
         What was read: versions of tables, a checksum of files, the seeds of a generator.
+    ms_per_1000
+        Milliseconds of one core that 1,000 records take here.
     seconds
         Wall clock of the training.
     """
@@ -84,6 +88,7 @@ class TrainingReport:
     beside: str
     notes: tuple[str, ...]
     data_version: str
+    ms_per_1000: float
     seconds: float
 
     @property
@@ -112,8 +117,8 @@ class _Data:
     base: Fold
     ways: tuple[Way, ...]
     command: tuple[str, ...]
+    sourced: Sourced
     notes: tuple[str, ...] = ()
-    sourced: Sourced | None = None
     record: RecordType = FLOWS
 
 
@@ -179,14 +184,26 @@ def train(
     fitted, base, evaluation = _judged(data, choices, settings.evaluation, [w for w in ways if w in data.ways], duplicates, progress)
     command, rule, notes = _command(data, choices), _rule(choices), (*data.notes, *fitted.notes)
     importance = sorted(zip(fitted.model.columns, fitted.importance, strict=True), key=lambda pair: -pair[1])
-    page = card(
-        fitted.model, evaluation, importance, CardFacts(data.source, data.version, len(data.flows), command, rule, choices.seed, notes)
+    took = measure.latency(fitted.model, data.flows)
+    facts = CardFacts(
+        data.source,
+        data.version,
+        len(data.flows),
+        command,
+        rule,
+        choices.seed,
+        notes,
+        labels=by_label(data.sourced.strata),
+        split=f"{len(base.train):,} to learn from, {len(base.validation):,} to choose the threshold by, {len(base.test):,} to judge by",
+        family=fitted.family,
+        ms_per_1000=took,
     )
+    page = card(fitted.model, evaluation, importance, facts)
     version, beside = None, ""
     if register:
         beside = _beside(settings, data, base, evaluation)
         progress("registering")
-        version = _registered(settings, data, choices, fitted, base, evaluation, page)
+        version = _registered(settings, data, choices, fitted, base, evaluation, page, took)
     return TrainingReport(
         model=fitted.model,
         evaluation=evaluation,
@@ -196,25 +213,27 @@ def train(
         beside=beside,
         notes=(*notes, *evaluation.notes),
         data_version=data.version,
+        ms_per_1000=took,
         seconds=time.monotonic() - begin,
     )
 
 
-def _registered(settings: Settings, data: _Data, choices: Choices, fitted: Fitted, base: Fold, evaluation: Evaluation, page: str) -> str:
+def _registered(
+    settings: Settings, data: _Data, choices: Choices, fitted: Fitted, base: Fold, evaluation: Evaluation, page: str, took: float
+) -> str:
     """Register a fitted model with all that it is judged and watched by; its version."""
     model, rule = fitted.model, _rule(choices)
     facts = {"family": fitted.family, "data_version": data.version, "threshold": model.threshold, "columns": ",".join(model.columns)}
     with tempfile.TemporaryDirectory(prefix="flowlake-report-") as temp:
         files = [*write_files(Path(temp), evaluation, page), heldout.write(Path(temp), data.flows.where(base.test), seed=choices.seed)]
         files.append(reference.write_profile(Path(temp), model, data.flows.where(base.train)))
-        if data.sourced is not None:
-            files.append(data.sourced.write(Path(temp)))
+        files.append(data.sourced.write(Path(temp)))
         training = registry.Training(
             data=data.source,
             params={**vars(choices), **facts},
             metrics={k: v for name, part in evaluation.parts.items() for k, v in part.quality.metrics(name).items()},
             files=files,
-            tags={"card": CARD, "threshold_rule": rule, "data_version": data.version},
+            tags={"card": CARD, "threshold_rule": rule, "data_version": data.version, "ms_per_1000": f"{took:.3g}"},
         )
         return registering.register(settings, data.record, fitted, training)
 
@@ -230,7 +249,10 @@ def _generated(settings: Settings, seeds: Sequence[int], seconds: float, progres
     source = f"generated traffic, preset train, {seconds:g} s of each seed {_spell(seeds)}"
     version = f"generated:{seconds:g}s:{_spell(seeds)}"
     command = ("flowlake", "train", "--seeds", _spell(seeds).replace("..", "-"), "--seconds", f"{seconds:g}")
-    return _Data(source, version, flows, Fold("held_out", train_rows, validation_rows, test_rows), ("attack",), command)
+    labels, counts = np.unique(flows.y, return_counts=True)
+    strata = tuple(Stratum(label, "", n, n) for label, n in zip(labels.tolist(), counts.tolist(), strict=True))
+    fold = Fold("held_out", train_rows, validation_rows, test_rows)
+    return _Data(source, version, flows, fold, ("attack",), command, Sourced(flows, source, version, strata))
 
 
 def _recorded(sourced: Sourced, wanted: TrainingData, seed: int, progress: Progress) -> _Data:
@@ -243,7 +265,8 @@ def _recorded(sourced: Sourced, wanted: TrainingData, seed: int, progress: Progr
     command += ["--labels", wanted.labels.name] if wanted.labels is not None else []
     base = splits.at_random(flows, seed)
     command += ["--record", wanted.record.name] if wanted.record != FLOWS else []
-    return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced.notes, sourced, wanted.record)
+    command += ["--rows", str(wanted.most)] if wanted.most != MOST else []
+    return _Data(sourced.data, sourced.version, flows, base, splits.WAYS, tuple(command), sourced, sourced.notes, wanted.record)
 
 
 def _judged(
@@ -269,7 +292,7 @@ def _judged(
     # seeds share neither host nor campaign: what is equal there is not the same traffic, and comes again in reality too
     base, leak = assessor.clean(data.base, identity, duplicates if data.base.name == "random" else "keep")
     progress(f"fitting to {len(base.train):,} records")
-    fitted = fit(flows.where(base.train), flows.where(base.validation), choices, attack_types, data.record)
+    fitted = fit(flows.where(base.train), flows.where(base.validation), choices, attack_types, data.record, progress=progress)
     chosen = replace(choices, family=fitted.family)  # what is judged is the family that was chosen
     return fitted, base, assess(assessor, fitted.model, base, leak, identity, ways)
 
@@ -282,8 +305,10 @@ def _rule(choices: Choices) -> str:
 
 def _command(data: _Data, choices: Choices) -> str:
     """The command that trains this model again."""
-    given = ("--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}", "--family", choices.family)
-    return shlex.join([*data.command, *given, "--novelty-fpr", f"{choices.novelty_fpr:g}"])
+    given = ["--features", str(choices.features), "--max-fpr", f"{choices.max_fpr:g}", "--family", choices.family]
+    given += ["--novelty-fpr", f"{choices.novelty_fpr:g}"]
+    given += ["--seed", str(choices.seed)] if choices.seed != Choices().seed else []
+    return shlex.join([*data.command, *given])
 
 
 def _beside(settings: Settings, data: _Data, base: Fold, evaluation: Evaluation) -> str:

@@ -86,8 +86,12 @@ def export(
         return
     for reason, found in chosen.found.items():
         print(f"{reason:<16} {found:>12,} to choose from")
-    then = f"; fill in the column label, then: flowlake labels import {file}" if chosen.rows.num_rows else ": none is worth a look"
-    print(printable(f"{file}: {counted(chosen.rows.num_rows, 'record')}{then}"))
+    if chosen.rows.num_rows:
+        count = counted(chosen.rows.num_rows, "record")
+        print(printable(f"{file}: {count}; fill in the column label, then: flowlake labels import {file}"))
+    else:
+        others = "leave out a reason or --since" if since else "leave out a reason"
+        print(printable(f"{file}: no record to look at; {others}, or wait for more traffic"))
 
 
 @app.command("import", epilog="Example:  flowlake labels import look.csv --by ann")

@@ -17,7 +17,9 @@ from jobs.models.commands import RecordName
 from jobs.watching.commands import backtest
 
 if TYPE_CHECKING:
-    from jobs.models.promotion import Promoted
+    from infra.config import Settings
+    from jobs.models.promotion import Examined, Promoted
+    from schemas.records import RecordType
 
 app = group("Models: their versions, compared, promoted, taken back, retired, trained anew.", "flowlake models list")
 app.command("retrain", epilog=commands.RETRAIN_EXAMPLE)(commands.retrain)
@@ -62,7 +64,7 @@ def show(
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """All that the registry says of a version, and the promotions that it took part in."""
+    """All that the registry says of a version: what it is, which records it was trained on, the promotions that it took part in."""
     from jobs.models import versions
     from ops.cli import modeltables
 
@@ -74,10 +76,11 @@ def show(
         print(versions.artifact(settings, kind, one.version, name, card))
         return
     changes = [c for c in versions.history(settings, kind) if one.version in (c.before, c.after)]
+    data = versions.data(settings, kind, one.version)
     if as_json:
-        print(json.dumps(one.plain() | {"history": [vars(c) for c in changes]}, indent=2))
+        print(json.dumps(one.plain() | {"data": data, "history": [vars(c) for c in changes]}, indent=2))
     else:
-        modeltables.show_version(one, changes)
+        modeltables.show_version(one, changes, data)
 
 
 @app.command(epilog="Examples:  flowlake models compare champion 4   |   flowlake models compare 3 4 --records labelled.parquet --json")
@@ -99,6 +102,7 @@ def compare(
     if records is not None and generated:
         raise ConfigError(f"--records {records} with --generated", "versions are compared on one or the other")
     held_out = comparing.chosen(settings, kind, records, generated=generated, version=second)
+    _warn(settings, kind, records, first, second)
     found = comparing.compare(settings, kind, first, second, held_out)
     if as_json:
         print(json.dumps(found.plain(), indent=2))
@@ -107,7 +111,8 @@ def compare(
 
 
 @app.command(
-    epilog="Examples:  flowlake models promote 4   |   flowlake models promote 4 --as challenger   |   "
+    epilog="Examples:  flowlake models promote 4 --dry-run   |   flowlake models promote 4   |   "
+    "flowlake models promote 4 --as challenger   |   "
     "flowlake models promote 4 --force --reason 'the champion misses the tunnel of incident 12'"
 )
 def promote(
@@ -115,14 +120,15 @@ def promote(
     role: Annotated[str, typer.Option("--as", help="champion, or challenger: scores beside it, decides nothing.")] = "champion",
     force: Annotated[bool, typer.Option("--force", help="Though a gate is closed, or it is retired; needs --reason.")] = False,
     reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what the gates say; change nothing.")] = False,
     records: Records = None,
     record: RecordName = "",
     as_json: Json = False,
     conf_file: ConfFile = None,
 ) -> None:
-    """Make a version champion, if it passes the gates beside the present one; streams take it within a minute.
+    """Make a version champion, if it passes the gates beside the present one; streams take it within half a minute (scoring.poll_s).
 
-    Exit code: 0 when it is in force, 6 when it was refused.
+    Exit code: 0 when it is in force (with --dry-run: would be), 6 when it was refused.
     """
     from jobs.models import compare as comparing
     from jobs.models import promotion
@@ -134,7 +140,14 @@ def promote(
         raise ConfigError(f"--as {role!r} is no role", "one of: champion, challenger")
     kind = commands.record_type(settings, record)
     held_out = comparing.records_of(kind, records) if records else None
+    _warn(settings, kind, records, version)
     try:
+        if dry_run:
+            seen = promotion.examine(settings, kind, version, challenger=roles[role], force=force, held_out=held_out)
+            if not force:
+                seen.refuse()
+            _would(seen, as_json)
+            return
         done = promotion.promote(settings, kind, version, challenger=roles[role], force=force, reason=reason, held_out=held_out)
     except promotion.GateError as e:
         if as_json:
@@ -195,6 +208,25 @@ def score(
         print(json.dumps(found.plain() | {"out": str(out) if out else None}, indent=2))
     else:
         modeltables.show_scored(found, out)
+
+
+def _warn(settings: Settings, record: RecordType, file: Path | None, *names: str) -> None:
+    """Say on standard error which of the versions were trained on a file that they are to be judged by."""
+    from jobs.models import versions
+
+    for name in names if file is not None else ():
+        if said := versions.trained_on(versions.version(settings, record, name), file):  # type: ignore[arg-type]  # a path here
+            print(f"Note: {said}", file=sys.stderr)
+
+
+def _would(seen: Examined, as_json: bool) -> None:
+    from ops.cli import modeltables
+
+    if as_json:
+        print(json.dumps({"promoted": False, "would": True, "gates": [gate.plain() for gate in seen.gates]}, indent=2))
+        return
+    modeltables.show_gates(seen.gates)
+    print(f"{seen.alias}: would be version {seen.wanted.version} (is: {seen.before or 'none'}); nothing was changed")
 
 
 def _done(done: Promoted, as_json: bool) -> None:

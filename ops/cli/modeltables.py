@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from infra.console import looks
+from jobs.training.sampling import by_label
+from jobs.training.sources import strata_of
 from ops.cli.tables import console
 
 if TYPE_CHECKING:
@@ -20,13 +24,16 @@ if TYPE_CHECKING:
     from jobs.scoring.aliases import AliasChange
 
 _COLOURS = {"open": "green", "closed": "red", "undecided": "yellow"}
+#: Characters of a fact that are shown: the names of all columns have some 1,500.
+_LONGEST = 4000
 #: Metrics that a list shows, by how their names end; of several parts the first one's.
 _MAIN = (("recall", "recall"), ("FPR", "false_positive_rate"), ("F1", "f1"))
 
 
 def show_versions(found: Sequence[Version]) -> None:
     """Versions, one a line."""
-    table = Table(title=Text(f"Versions of {looks.word(found[0].model)}"), title_justify="left")
+    title = f"Versions of {looks.word(found[0].model)}; figures are of what each training held out"
+    table = Table(title=Text(title), title_justify="left")
     for name in ("version", "is", "registered", "threshold", *(name for name, _ in _MAIN), "features", "data"):
         table.add_column(name, justify="right" if name in ("threshold", "recall", "FPR", "F1") else "left", overflow="fold")
     for one in found:
@@ -38,9 +45,19 @@ def show_versions(found: Sequence[Version]) -> None:
             "-" if one.threshold is None else f"{one.threshold:g}",
             *(_metric(one.metrics, end) for _, end in _MAIN),
             Text(f"{len(one.columns)}, schema {looks.word(one.fact('feature_version') or '-')}"),
-            Text(looks.word(" ".join(part for part in (one.fact("training_data"), one.fact("data_version")) if part))),
+            Text(looks.word(" ".join(part for part in (one.fact("training_data"), _short(one.fact("data_version"))) if part))),
         )
     console().print(table)
+
+
+def _short(version: str) -> str:
+    """A version of data, of a checksum its beginning: whole it makes a table of several versions wider than a screen."""
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1...", version)
+
+
+def _wrapped(text: str, width: int = 100) -> str:
+    """A text of some length in lines, as a table in a file has no screen's width to fold it at."""
+    return textwrap.fill(looks.word(text, _LONGEST), width, break_long_words=False)
 
 
 def _metric(metrics: Mapping[str, float], end: str) -> str:
@@ -50,8 +67,8 @@ def _metric(metrics: Mapping[str, float], end: str) -> str:
     return "-"
 
 
-def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
-    """All of one version."""
+def show_version(one: Version, changes: Sequence[AliasChange], data: Mapping[str, Any]) -> None:
+    """All of one version; ``data`` is what its training has written down of the records (:func:`jobs.models.versions.data`)."""
     out = console()
     facts = Table(title=Text(f"{looks.word(one.model)} version {one.version}"), title_justify="left", show_header=False)
     facts.add_column("", no_wrap=True)
@@ -67,8 +84,10 @@ def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
     }
     for name, value in rows.items():
         if value not in (None, ""):
-            facts.add_row(Text(looks.word(name.replace("_", " "))), Text(looks.word(str(value))))
+            facts.add_row(Text(looks.word(name.replace("_", " "))), Text(_wrapped(str(value))))
     out.print(facts)
+    if data.get("strata"):
+        _show_data(data)
     if one.metrics:
         out.print(_side_by_side([one]))
     for change in changes:
@@ -77,11 +96,26 @@ def show_version(one: Version, changes: Sequence[AliasChange]) -> None:
         out.print(f"{change.at} {change.action} {change.alias} {moved} by {looks.word(change.who)}{why}", soft_wrap=True, markup=False)
 
 
+def _show_data(data: Mapping[str, Any]) -> None:
+    table = Table(title=f"Trained on {looks.word(data['data'], _LONGEST)}", title_justify="left")
+    for name in ("label", "there were", "taken", "first day", "last day", "days"):
+        table.add_column(name, justify="right" if name in ("there were", "taken", "days") else "left", overflow="fold")
+    for of in by_label(strata_of(data)):
+        days = (looks.word(of.first or "-"), looks.word(of.last or "-"), str(of.days or "-"))
+        table.add_row(Text(looks.word(of.label)), f"{of.seen:,}", f"{of.kept:,}", *map(Text, days))
+    out = console()
+    out.print(table)
+    for file in data.get("files", ()):
+        out.print(f"file: {looks.word(file, _LONGEST)}", soft_wrap=True, markup=False)
+    for note in data.get("notes", ()):
+        out.print(f"Note: {looks.word(note, _LONGEST)}", soft_wrap=True, markup=False)
+
+
 def _side_by_side(found: Sequence[Version]) -> Table:
     table = Table(title="Metrics of the training", title_justify="left")
     table.add_column("", overflow="fold")
     for one in found:
-        table.add_column(f"version {one.version}", justify="right")
+        table.add_column(f"version {one.version}", justify="right", overflow="fold")
     for name in sorted(set().union(*(one.metrics for one in found))):
         values = [one.metrics.get(name) for one in found]
         table.add_row(Text(looks.word(name.replace("_", " "))), *("-" if v is None else f"{v:,.4f}".removesuffix(".0000") for v in values))
@@ -96,9 +130,9 @@ def show_comparison(found: ModelComparison) -> None:
     table.add_section()
     table.add_row("threshold", *("-" if one.threshold is None else f"{one.threshold:g}" for one in pair))
     table.add_row("columns", *(str(len(one.columns)) for one in pair))
-    for fact in ("training_data", "data_version", "threshold_rule"):
+    for fact in ("training_data", "data_version", "threshold_rule", "ms_per_1000"):
         if any(one.fact(fact) for one in pair):
-            table.add_row(fact.replace("_", " "), *(Text(looks.word(one.fact(fact))) for one in pair))
+            table.add_row(fact.replace("_", " "), *(Text(_wrapped(_short(one.fact(fact)), 50)) for one in pair))
     out.print(table)
     if not found.flips:
         out.print("no records to compare them on: name some with --records, or --generated", soft_wrap=True)
@@ -127,7 +161,7 @@ def show_gates(found: Sequence[Gate]) -> None:
     for name in ("gate", "", "why"):
         table.add_column(name, overflow="fold")
     for gate in found:
-        table.add_row(Text(looks.word(gate.name)), Text(gate.verdict, _COLOURS[gate.verdict]), Text(looks.word(gate.said)))
+        table.add_row(Text(looks.word(gate.name)), Text(gate.verdict, _COLOURS[gate.verdict]), Text(_wrapped(gate.said)))
     console().print(table)
 
 

@@ -101,6 +101,11 @@ def test_compare_says_what_flips(say, tmp_path: Path) -> None:  # type: ignore[n
 
 
 def test_promote_through_gates_and_back(say) -> None:  # type: ignore[no-untyped-def]
+    assert "champion: would be version 2 (is: 1); nothing was changed" in say("promote", "2", "--dry-run")
+    assert json.loads(say("promote", "2", "--dry-run", "--json"))["promoted"] is False
+    with pytest.raises(ModelError, match=r"version 3 is not promoted: .*recall of UDP_FLOOD"):
+        say("promote", "3", "--dry-run")
+    assert json.loads(say("show", "champion", "--json"))["version"] == "1"
     assert "champion: version 2 (was: 1)" in say("promote", "2")
     with pytest.raises(ModelError, match=r"version 3 is not promoted: .*recall of UDP_FLOOD"):
         say("promote", "3")

@@ -132,6 +132,9 @@ def test_a_challenger_that_has_not_scored_enough_is_waited_for(folder: Path) -> 
         put(settings, held_out=labelled(300))
     with pytest.raises(ShadowError, match="150 of 1,000 records scored by both"):
         retrain(settings, FLOWS, RetrainOptions(), wait=False)
+    page = (run.folder / runpage.PAGE).read_text()
+    assert "not promoted yet" in page, "what the gates say need not wait for the shadow"
+    assert "recall of UDP_FLOOD" in page
     with pytest.raises(ConfigError, match=f"retraining {run.name} is not finished, and has other options"):
         retrain(settings, FLOWS, RetrainOptions(shadow=False))
     assert list(runstate.read(run.folder).steps) == STEPS[:4]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from infra.plurals import counted
 from jobs.evaluation.assess import Evaluation
-from jobs.evaluation.operating import false_alarms_per_hour
+from jobs.evaluation.operating import alarms_span, precision_span
 from jobs.scoring.model import ScoringModel
 from schemas.labels import BENIGN
 
@@ -89,12 +89,14 @@ def _alarms(evaluation: Evaluation) -> Iterator[str]:
     site, chosen = evaluation.site, evaluation.chosen
     part = next(iter(evaluation.parts.values()))
     benign = part.quality.records - part.quality.attacks
-    low, high = part.intervals["false_positive_rate"]
+    high = part.intervals["false_positive_rate"].high
     if chosen.precision == chosen.precision:
-        least, most = (false_alarms_per_hour(rate, site) for rate in (low, high))
+        least, most = alarms_span(part.intervals["false_positive_rate"], site)
+        worst, best = precision_span(part.intervals["recall"], part.intervals["false_positive_rate"], site.attack_share)
         yield (
             f"Where {100 * site.attack_share:.3g} % of all records are attacks and {site.flows_per_s:,g} arrive a second, "
-            f"expect {least:,.0f} to {most:,.0f} false alarms an hour; about {_pc(chosen.precision)} of what it takes for an attack is one."
+            f"expect {least:,.0f} to {most:,.0f} false alarms an hour; "
+            f"of what it takes for an attack {100 * worst:.1f} to {_pc(best)} is one."
         )
     if benign and high > 2 * max(part.quality.false_positive_rate, 1e-12):
         yield (f"{counted(benign, 'benign record')} say little about so low a false-positive rate: it may be as high as {high:.2%}.")

@@ -12,9 +12,10 @@ from typing import Any
 from jobs.evaluation.assess import Evaluation
 from jobs.evaluation.card import plots
 from jobs.evaluation.card.limits import limits
-from jobs.evaluation.intervals import Interval
-from jobs.evaluation.operating import false_alarms_per_hour, precision_at
+from jobs.evaluation.intervals import Interval, wilson
+from jobs.evaluation.operating import alarms_span, false_alarms_per_hour, precision_at, precision_span
 from jobs.scoring.model import ScoringModel
+from jobs.training.sampling import LabelRecords
 
 #: Packages whose versions a model depends on.
 _PACKAGES = ("numpy", "scikit-learn", "pyarrow")
@@ -46,6 +47,14 @@ class CardFacts:
         Of all random choices.
     notes
         What was done to the records.
+    labels
+        Of each label how many records there were and were taken, and of which days.
+    split
+        What the records were for.
+    family
+        Of the classifier.
+    ms_per_1000
+        What 1,000 records cost where it was trained: milliseconds of one core; None where that was not measured.
     """
 
     data: str
@@ -55,6 +64,10 @@ class CardFacts:
     rule: str
     seed: int
     notes: tuple[str, ...]
+    labels: tuple[LabelRecords, ...] = ()
+    split: str = ""
+    family: str = ""
+    ms_per_1000: float | None = None
 
 
 def card(model: ScoringModel, evaluation: Evaluation, importance: Sequence[tuple[str, float]], facts: CardFacts) -> str:
@@ -81,7 +94,10 @@ def card(model: ScoringModel, evaluation: Evaluation, importance: Sequence[tuple
         precisions=_precisions(evaluation),
         matrix=_matrix(evaluation),
         precision_at=precision_at,
+        precision_span=precision_span,
         false_alarms_per_hour=false_alarms_per_hour,
+        alarms_span=alarms_span,
+        wilson=wilson,
         versions=", ".join(f"{name} {number}" for name, number in _versions()),
         unknown_novelty=model.novelty is None,
     )
@@ -95,17 +111,9 @@ def _precisions(evaluation: Evaluation) -> list[tuple[float, bool, float, float,
     """Share of attacks, whether it is the site's, precision there and its lowest and highest by the intervals of the rates."""
     part = next(iter(evaluation.parts.values()))
     q, recall, fpr = part.quality, part.intervals["recall"], part.intervals["false_positive_rate"]
-    shares = sorted({*_SHARES, evaluation.site.attack_share}, reverse=True)
-    return [
-        (
-            share,
-            share == evaluation.site.attack_share,
-            precision_at(q.recall, q.false_positive_rate, share),
-            precision_at(recall.low, fpr.high, share),
-            precision_at(recall.high, fpr.low, share),
-        )
-        for share in shares
-    ]
+    site = evaluation.site.attack_share
+    shares = sorted({*_SHARES, site}, reverse=True)
+    return [(of, of == site, precision_at(q.recall, q.false_positive_rate, of), *precision_span(recall, fpr, of)) for of in shares]
 
 
 def _matrix(evaluation: Evaluation) -> list[tuple[str, int, list[tuple[int, float]]]]:
@@ -135,10 +143,10 @@ def percent(value: float) -> str:
 
 
 def span(interval: Interval, name: str = "share") -> str:
-    """An interval, in percent or as a figure."""
+    """An interval, in percent (``share``), as a ``figure`` or as an ``amount``."""
     if math.isnan(interval.low):
         return ""
-    show: Any = share if name == "share" else figure
+    show: Any = {"share": share, "figure": figure, "amount": amount}[name]
     low = show(interval.low).removesuffix("\N{NO-BREAK SPACE}%")
     return f"{low} to {show(interval.high)}"
 

@@ -14,9 +14,10 @@ from jobs.evaluation.assess import Assessor, Evaluation, assess
 from jobs.evaluation.card import card
 from jobs.evaluation.card.limits import limits
 from jobs.evaluation.card.page import amount, share, span
-from jobs.evaluation.intervals import Interval
-from jobs.evaluation.operating import false_alarms_per_hour
+from jobs.evaluation.intervals import Interval, wilson
+from jobs.evaluation.operating import alarms_span, false_alarms_per_hour, precision_at, precision_span
 from jobs.scoring.model import ScoringModel
+from jobs.training.sampling import Stratum, by_label
 from tests.unit.evaluation.planted import FACTS, HOSTILE, hostile_account, records, site_traffic, small_fit
 
 
@@ -70,8 +71,17 @@ def test_numbers_are_those_of_the_evaluation(hostile: tuple[ScoringModel, Evalua
     assert page.row("records") == [f"{p.quality.records:,}" for p in parts]
     for name, key in (("recall", "recall"), ("false-positive rate", "false_positive_rate"), ("precision in the sample", "precision")):
         assert page.row(name) == [f"{share(getattr(p.quality, key))} ({span(p.intervals[key])})" for p in parts]
-    alarms = [amount(false_alarms_per_hour(p.quality.false_positive_rate, evaluation.site)) for p in parts]
-    assert page.row("false alarms an hour") == alarms
+    site = evaluation.site
+    assert page.row("false alarms an hour") == [
+        f"{amount(false_alarms_per_hour(p.quality.false_positive_rate, site))} "
+        f"({span(alarms_span(p.intervals['false_positive_rate'], site), 'amount')})"
+        for p in parts
+    ]
+    assert page.row("precision where 1\N{NO-BREAK SPACE}% are attacks") == [
+        f"{share(precision_at(p.quality.recall, p.quality.false_positive_rate, site.attack_share))} "
+        f"({span(precision_span(p.intervals['recall'], p.intervals['false_positive_rate'], site.attack_share))})"
+        for p in parts
+    ]
     assert page.row("macro-F1 over the labels")[0] == (
         f"{parts[0].quality.macro_f1:.4f} ({parts[0].intervals['macro_f1'].low:.4f} to {parts[0].intervals['macro_f1'].high:.4f})"
     )
@@ -87,9 +97,24 @@ def test_numbers_are_those_of_the_evaluation(hostile: tuple[ScoringModel, Evalua
     udp = next(u for u in evaluation.unseen if u.label == "UDP_FLOOD")
     assert ["UDP_FLOOD", "", f"{udp.records:,}", f"{share(udp.recall)} ({span(udp.interval)})"] in [row[:4] for row in page.rows]
     for c in evaluation.parts["random"].classes:
-        assert [c.label, f"{c.records:,}", share(c.flagged / c.records), share(c.typed / c.records)] in page.rows
+        found = f"{share(c.flagged / c.records)} ({span(wilson(c.flagged, c.records))})"
+        assert [c.label, f"{c.records:,}", found, share(c.typed / c.records)] in page.rows
     for said in (FACTS.command, "version 17", "1,200 records", "most recall", "Seed of all random choices: 7"):
         assert said in page.words
+    between = span(alarms_span(parts[0].intervals["false_positive_rate"], site), "amount")
+    assert f"false alarms an hour at 100 records a second (95 % interval: {between})" in page.words
+
+
+def test_what_it_learned_from_and_what_it_costs(hostile: tuple[ScoringModel, Evaluation]) -> None:
+    strata = (Stratum("BENIGN", "2026-01-02", 9000, 500), Stratum("BENIGN", "2026-01-05", 1, 1), Stratum(HOSTILE, "", 7, 7))
+    told = replace(FACTS, labels=by_label(strata), split="300 to learn from", family="boosted", ms_per_1000=3.21)
+    page = Page(card(*hostile, [("flow_duration", 1.0)], told))
+    assert ["BENIGN", "9,001", "501", "2026-01-02", "2026-01-05", "2"] in page.rows
+    assert [HOSTILE, "7", "7", "–", "–", "–"] in page.rows
+    for said in ("300 to learn from", "boosted", "3.21 ms of one core for 1,000 records", "mean share in P(attack)"):
+        assert said in page.words
+    assert "impurity" not in page.words, "importance is by contributions"
+    assert "What it learned from" not in Page(card(*hostile, [], FACTS)).words
 
 
 def test_one_file_without_a_script_and_names_are_text(hostile: tuple[ScoringModel, Evaluation]) -> None:
@@ -127,6 +152,9 @@ def test_limits_follow_from_the_numbers(hostile: tuple[ScoringModel, Evaluation]
     model, evaluation = hostile
     said = " ".join(limits(model, evaluation))
     assert "has no detector of the unknown" in said
+    first = evaluation.parts["random"].intervals
+    worst, best = precision_span(first["recall"], first["false_positive_rate"], evaluation.site.attack_share)
+    assert f"of what it takes for an attack {100 * worst:.1f} to {100 * best:.1f}\N{NO-BREAK SPACE}% is one" in said
     assert "On a day that it has not seen, a model like this finds as much" in said
     day = evaluation.parts["by_day"]
     worse = {**evaluation.parts, "by_day": replace(day, quality=replace(day.quality, recall=0.35))}

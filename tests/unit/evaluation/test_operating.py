@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from infra.sections import EvaluationSettings
-from jobs.evaluation.operating import cheapest, cost_per_hour, curve, false_alarms_per_hour, operating, precision_at
+from jobs.evaluation.intervals import UNDEFINED, Interval
+from jobs.evaluation.operating import (
+    alarms_span,
+    cheapest,
+    cost_per_hour,
+    curve,
+    false_alarms_per_hour,
+    operating,
+    precision_at,
+    precision_span,
+)
 
 SITE = EvaluationSettings(attack_share=0.2, flows_per_s=10, miss_cost=5, false_alarm_cost=1)
 
@@ -15,6 +25,14 @@ def test_precision_where_attacks_are_rare() -> None:
     assert precision_at(0.9, 0.01, 0.5) == pytest.approx(0.45 / 0.455)
     assert precision_at(0.9, 0.01, 0.001) == pytest.approx(0.0009 / (0.0009 + 0.00999))
     assert np.isnan(precision_at(0.0, 0.0, 0.1))
+
+
+def test_no_false_alarm_seen_promises_no_certainty() -> None:
+    recall, fpr = Interval(0.75, 0.84), Interval(0.0, 0.0056)
+    assert precision_span(recall, fpr, 0.01) == pytest.approx((0.0075 / (0.0075 + 0.99 * 0.0056), 1.0))
+    assert alarms_span(fpr, EvaluationSettings()) == pytest.approx((0, 0.0056 * 0.99 * 100 * 3600))
+    assert np.isnan(precision_span(UNDEFINED, UNDEFINED, 0.01)).all()
+    assert np.isnan(alarms_span(UNDEFINED, EvaluationSettings())).all()
 
 
 def test_an_hour_by_hand() -> None:

@@ -335,6 +335,8 @@ def test_the_commands(made: Settings, capsys: pytest.CaptureFixture[str], tmp_pa
     assert (code, json.loads(out)["rows"]) == (0, 5)
     code, out, _ = call(capsys, "export", str(file), "--disagree")
     assert (code, "3 to choose from" in out, "3 records; fill in" in out) == (0, True, True)
+    code, out, _ = call(capsys, "export", str(tmp_path / "none.csv"), "--novel", "--since", "2030-01-01")
+    assert (code, "no record to look at; leave out a reason or --since" in out, "fill in" in out) == (0, True, False)
     fill(file, {"f10": "attack", "f390": "SYN_SCN"})
     code, out, err = call(capsys, "import", str(file), "--by", "ann")
     assert (code, out.startswith("1 new, 0 changed, 0 there already, 1 without a label, 1 rejected: "), err) == (0, True, "")

@@ -64,6 +64,19 @@ def test_tables_notes_and_card(records: Path, tmp_path: Path) -> None:
     assert "<b>[red]" not in card
 
 
+def test_the_command_of_a_card_trains_the_same_model(records: Path, tmp_path: Path) -> None:
+    file = tmp_path / "card.html"
+    options = ("--splits", "none", "--family", "forest", "--novelty-fpr", 0, "--seed", 3, "--rows", 150)
+    shown = run("--records", records, *options, "--card", file)
+    assert "Version: none, not registered" in shown
+    assert f"Card: {file}" in shown
+    told = "--records labelled.parquet --rows 150 --features 3 --max-fpr 0.001 --family forest --novelty-fpr 0 --seed 3"
+    card = file.read_text(encoding="utf-8")
+    assert f"flowlake train {told}" in card
+    assert "ms of one core for 1,000 records" in card
+    assert "What it learned from" in card
+
+
 @pytest.mark.slow
 def test_json_has_the_whole_account(records: Path) -> None:
     report = json.loads(run("--records", records, "--splits", "day", "--json"))

@@ -145,6 +145,8 @@ def train(
         show(report, settled, Console())
     if card is not None:  # last: what was trained is told, even where this cannot be written
         save_card(report.card, card)
+        if not as_json:
+            print(f"Card: {card}")
     if (error := failed or settled.refused) is not None:
         raise error
 
