@@ -26,7 +26,7 @@ def version(**changes: object) -> Version:
 def test_markup_and_escapes_in_names_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     one = version()
     modeltables.show_versions([one])
-    modeltables.show_version(one, [AliasChange("promote", "champion", None, "1", who=ODD, why=ODD, done=False)])
+    modeltables.show_version(one, [AliasChange("promote", "champion", None, "1", who=ODD, why=ODD, done=False)], {})
     modeltables.show_comparison(ModelComparison(one, one, f"3 records of {ODD}.csv", (Flips(ODD, 3, 1, 1, 1, 0, 0),)))
     out = capsys.readouterr().out
     assert "\x1b[31m" not in out
