@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from schemas.hot import first_migration
 from schemas.records import HotColumn, HotTable, Life
@@ -74,7 +75,36 @@ FLOW_RAW_DEAD_LETTERS = HotTable(
 )
 
 
-def own_tables(retention_days: int) -> tuple[HotTable, HotTable]:
-    """``flow_raw`` and ``flow_raw_dead_letters``, whose rows live for so many days."""
-    raw, dead = (replace(of, life=replace(of.life, retention_days=retention_days)) for of in (FLOW_RAW, FLOW_RAW_DEAD_LETTERS))
-    return raw, dead
+QUARANTINE_TABLE = "flow_raw_quarantine"
+_QUARANTINE_COLUMNS = (
+    HotColumn("received_at", "timestamptz NOT NULL", "received_at"),
+    HotColumn("id", "bigint NOT NULL", "id"),  # as in flow_raw
+    HotColumn("flow_id", "uuid NOT NULL", "flow_id"),
+    HotColumn("exporter_ip", "inet NOT NULL", "exporter_ip"),
+    HotColumn("rule", "text NOT NULL", "rule"),  # the first that it breaks
+    HotColumn("reason", "text NOT NULL", "reason"),
+    HotColumn("record", "jsonb NOT NULL", "record"),
+)
+#: Records that break a rule of their type.
+FLOW_RAW_QUARANTINE = HotTable(
+    QUARANTINE_TABLE,
+    QUARANTINE_TABLE,
+    _QUARANTINE_COLUMNS,
+    _KEY,
+    {1: first_migration(QUARANTINE_TABLE, _QUARANTINE_COLUMNS, _KEY)},
+    Life(retention_days=7),
+)
+
+
+class OwnTables(NamedTuple):
+    """Tables of a collector that stores flows itself."""
+
+    raw: HotTable
+    dead_letters: HotTable
+    quarantine: HotTable
+
+
+def own_tables(retention_days: int) -> OwnTables:
+    """They, with rows that live for so many days."""
+    every = (FLOW_RAW, FLOW_RAW_DEAD_LETTERS, FLOW_RAW_QUARANTINE)
+    return OwnTables(*(replace(of, life=replace(of.life, retention_days=retention_days)) for of in every))

@@ -27,6 +27,7 @@ from jobs.sinks.stores import StoreUnavailable
 from jobs.sources.netflow import directstate, warm
 from jobs.sources.netflow.directalerts import DirectAlerts
 from jobs.sources.netflow.directmodels import DirectModels
+from jobs.sources.netflow.directquality import DirectQuality
 from jobs.sources.netflow.directrows import DirectDecoder, stored_rows
 from jobs.sources.netflow.directtally import DirectTally
 from jobs.sources.netflow.lookups import Lookups
@@ -72,6 +73,8 @@ class DirectOutlet:
         What is known of exporters.
     alerts
         What raises them, where there is a model.
+    quality
+        Takes records out that break a rule.
     tally
         What is told of exporters and their records.
     way, last_way
@@ -89,7 +92,7 @@ class DirectOutlet:
         own = settings.section(ExporterSensorSettings)
         self._settings, self._stop = settings.hot, stop
         self._name = sensor_id
-        self._raw, self._dead = own_tables(own.raw_retention_days)
+        self._own = own_tables(own.raw_retention_days)
         self.way = self.last_way = FlowWay.DIRECT
         self.counters = Counters()
         self.rows = 0
@@ -100,17 +103,18 @@ class DirectOutlet:
         lookups = Lookups(settings.section(EnrichmentSettings))
         self.decoder = DirectDecoder(settings.section(ExportedFlowSettings), collector, lookups)
         self.alerts = DirectAlerts(settings)
+        self.quality = DirectQuality(settings)
         self.tally = DirectTally()
         warm.decode()  # kernels are compiled before the first datagram waits for them
         try:
-            for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), self._raw, self._dead):
+            for table in (EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS), *self._own):
                 migrate(hot.component(settings, table))
             self._load()
         except StoreUnavailable as e:
             raise BrokerError(str(e), "start it: flowlake up, or set hot.host and hot.port") from e
         unarchived = settings.hot.model_copy(update={"keep_until_archived": False})  # only records are archived
         self._keeper = HotKeeper(
-            settings, [(settings.hot, [EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS)]), (unarchived, [self._raw, self._dead])]
+            settings, [(settings.hot, [EXPORTED_FLOWS_TABLE, hot.table_of(INTERFACE_COUNTERS)]), (unarchived, [*self._own])]
         )
         self._keeper.start()
         self._models = self.decoder.models = DirectModels(settings)
@@ -157,8 +161,7 @@ class DirectOutlet:
         self.counters.received += len(datagrams)
         records = self.decoder.records(datagrams) if datagrams else None
         if records is not None:
-            self._write(records, self._flows, EXPORTED_FLOWS.key)
-            self.tally.stored(records)
+            self._store(records)
             self._alert(records)
             self.counters.messages += 1
         else:
@@ -166,10 +169,20 @@ class DirectOutlet:
         if datagrams and self.decoder.interfaces:
             self._write(pa.Table.from_batches(self.decoder.interfaces), _interfaces, INTERFACE_COUNTERS.key)
         if (dead := self.decoder.dead.rows()) is not None:
-            self._write(dead, lambda some: ((self._dead, some),), "id")
+            self._write(dead, lambda some: ((self._own.dead_letters, some),), "id")
         self.tally.read(self.decoder.sessions)
         self.counters.sent += len(datagrams)
         self.counters.bytes += sum(len(d.payload) for d in datagrams)
+
+    def _store(self, records: pa.Table) -> None:
+        """Store records, those that break a rule apart."""
+        good, odd = self.quality.sift(records)
+        if good.num_rows:
+            self._write(good, self._flows, EXPORTED_FLOWS.key)
+            self.tally.stored(good)
+        if odd is not None:
+            self._write(odd, lambda some: ((self._own.quarantine, some),), "flow_id")
+            _LOG.warning("records break a rule", records=odd.num_rows, reason=odd["reason"][0].as_py(), flow_id=odd["flow_id"][0].as_py())
 
     def _alert(self, records: pa.Table) -> None:
         """Raise alerts about records, which are stored by now."""
@@ -180,7 +193,7 @@ class DirectOutlet:
 
     def _flows(self, some: pa.Table) -> Placed:
         exports, raw = stored_rows(some)
-        return (EXPORTED_FLOWS_TABLE, exports), (self._raw, raw)
+        return (EXPORTED_FLOWS_TABLE, exports), (self._own.raw, raw)
 
     def _write(self, some: pa.Table, place: Callable[[pa.Table], Placed], key: str) -> None:
         """Store rows, all that PostgreSQL will have; ``key`` tells them apart."""

@@ -72,10 +72,13 @@ class DirectMaker(Collector):
             undecoded.add_metric([reason], n)
         unkept = CounterMetricFamily("flowlens_dead_letters_left_out", "Datagrams that were not decoded wholly, and kept nowhere.")
         unkept.add_metric([], made.decoder.dead.left_out if made else 0)
+        odd = CounterMetricFamily("flowlens_records_quarantined", "Records that break a rule, by the first one.", labels=["rule"])
+        for rule, n in dict(made.quality.counts if made else {}).items():
+            odd.add_metric([rule], n)
         raised = CounterMetricFamily("flowlens_alerts_raised", "New alerts.", labels=["attack_type"])
         for attack_type, n in dict(made.alerts.raised if made else {}).items():
             raised.add_metric([attack_type], n)
-        yield from (stored, refused, undecoded, unkept, raised)
+        yield from (stored, refused, undecoded, unkept, odd, raised)
         if made is not None:
             yield from made.tally.metrics()
         if self.auto is not None:

@@ -24,6 +24,7 @@ from jobs.flowexport.session import ExportSessions
 from jobs.scoring.modelset import ModelSet
 from jobs.sinks.hot import columns, hot_rows
 from jobs.sources.netflow.directdead import DirectDeadLetters
+from jobs.sources.netflow.directquality import short_id
 from jobs.sources.netflow.directstate import unpacked
 from jobs.sources.netflow.publish import Lookup, made, unscored
 from jobs.sources.netflow.settings import ExportedFlowSettings
@@ -145,7 +146,7 @@ def batch_of(datagrams: Sequence[RawDatagram]) -> DatagramBatch:
 def stored_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Rows of ``flow_exports`` and of ``flow_raw`` of some records."""
     n = records.num_rows
-    ids = [int(text[:8] + text[9:13] + text[14:18], 16) >> 1 for text in records["flow_id"].to_pylist()]
+    ids = [short_id(text) for text in records["flow_id"].to_pylist()]
     known = {"id": pa.array(ids, pa.int64()), "processed": pa.repeat(pa.scalar(True), n)}
     raw = pa.table({column.name: known[column.source] if column.source in known else records[column.source] for column in FLOW_RAW.columns})
     return hot_rows(records.select(columns(EXPORTED_FLOWS)), EXPORTED_FLOWS), raw

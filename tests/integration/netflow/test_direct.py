@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import psycopg2
@@ -11,6 +12,7 @@ import pytest
 
 from infra.config import Settings
 from infra.errors import StoreError
+from infra.sections import QualitySettings
 from jobs.hotstore.maintain import maintain
 from jobs.sinks import postgres
 from jobs.sinks.hot import component
@@ -136,6 +138,29 @@ def test_what_was_lost_on_the_way_here_is_told(database: dict[str, Any], setting
     assert 0 < told["flowlens_processing_latency_seconds", "0.99"] < 60
 
 
+def test_records_that_break_a_rule_are_quarantined(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
+    """Here of times, by a setting: the decoder itself lets none through that a rule would find."""
+    own = configured(settings, database)
+    strict = own.model_copy(update={"quality": QualitySettings(earliest=date(2300, 1, 1))})
+    maker = DirectMaker(strict)
+    sensor, running, port = receiving(strict, start, outlet=maker)
+    send([numbered(0), numbered(1)], port)
+    assert eventually(lambda: sensor.account().sent == 2, 60)
+    running.end()
+    found = rows(own, "SELECT rule, reason, record ->> 'dst_port', flow_id::text = record ->> 'flow_id' FROM flow_raw_quarantine")
+    assert [(rule, port, same) for rule, _, port, same in found] == 2 * [("time(start_time)", "80", True)]
+    assert all("start_time" in reason and "expected" in reason for _, reason, _, _ in found)
+    assert maker.outlet is not None
+    assert maker.outlet.quality.counts == {"time(start_time)": 2}
+    assert stored(own) == 0
+
+    sensor, running, port = receiving(own, start)
+    send([numbered(2)], port)
+    assert eventually(lambda: sensor.account().sent == 1, 60)
+    running.end()
+    assert (stored(own), len(rows(own, "SELECT 1 FROM flow_raw_quarantine"))) == (1, 2)
+
+
 def test_counters_of_interfaces_are_stored(database: dict[str, Any], settings: Callable[..., Settings], start: Start) -> None:
     own = configured(settings, database)
     sensor, running, port = receiving(own, start)
@@ -247,7 +272,7 @@ def test_owners_of_flows_outlive_the_collector(database: dict[str, Any], setting
 @pytest.mark.parametrize(("days", "left"), [(3, 0), (7, 1)])
 def test_raw_rows_live_as_long_as_set(database: dict[str, Any], settings: Callable[..., Settings], days: int, left: int) -> None:
     own = settings(hot=database)
-    table, _ = own_tables(days)
+    table = own_tables(days).raw
     migrate(component(own, table))
     values = "gen_random_uuid(), '192.0.2.1', 1, 2, 6, 10, 1, 0"
     execute(

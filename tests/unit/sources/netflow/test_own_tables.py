@@ -15,6 +15,6 @@ from ops.cli.db import components
 def test_flow_raw_is_migrated_and_asked_where_it_is_written(mode: str, known: bool, settings: Callable[..., Settings]) -> None:
     own = settings(netflow_sensor={"mode": mode, "raw_retention_days": 9})
     migrated = {component.name: component for component in components(own)}
-    assert ("flow_raw" in migrated) == ("flow_raw_dead_letters" in migrated) == known
+    assert ("flow_raw" in migrated) == ("flow_raw_quarantine" in migrated) == known
     assert ("hot.public.flow_raw" in {table.qualified for table in tables.tables(own)}) == known
-    assert [table.life.retention_days for table in own.catalogue.tables(own)] == [9, 9] * known
+    assert [table.life.retention_days for table in own.catalogue.tables(own)] == [9, 9, 9] * known
