@@ -15,7 +15,7 @@ from jobs.models import gates, versions
 from jobs.models.gates import Gate
 from jobs.models.versions import RETIRED, Version
 from jobs.scoring import aliases, registry, tracking
-from jobs.scoring.aliases import AliasChange
+from jobs.scoring.aliases import AliasChange, PromotionConflictError
 from jobs.scoring.names import model_name
 from schemas.records import RecordType
 
@@ -158,7 +158,7 @@ def promote(
         gates={gate.name: gate.verdict for gate in seen.gates},
     )  # fmt: skip
     with tracking.opened(settings, create=False) as client:
-        aliases.change(client, settings, record, change)
+        aliases.change(client, settings, record, change, lambda: _not_retired_since(client, wanted))
         if change.forced:
             kept = {"why": reason, "who": change.who, "at": change.at, "closed": [f"{gate.name}: {gate.said}" for gate in closed]}
             client.set_model_version_tag(wanted.model, wanted.version, "forced", json.dumps(kept))
@@ -173,6 +173,15 @@ def _challenger_no_more(client: MlflowClient, settings: Settings, record: Record
     if aliases.holder(client, settings, record, alias) == version:
         change = AliasChange("withdraw", alias, version, None, why=f"became {settings.scoring.alias}")
         aliases.change(client, settings, record, change)
+
+
+def _not_retired_since(client: MlflowClient, seen: Version) -> None:
+    """Raise where somebody has retired a version since it was looked at."""
+    if seen.retired is None and client.get_model_version(seen.model, seen.version).tags.get(RETIRED):
+        raise PromotionConflictError(
+            f"model {seen.model} version {seen.version} has just been retired",
+            "somebody else has just done that: flowlake models show tells why; decide again",
+        )
 
 
 def _check_roles(settings: Settings, wanted: Version, label: str, *, challenger: bool) -> None:
@@ -211,8 +220,9 @@ def rollback(settings: Settings, record: RecordType, *, reason: str = "") -> Pro
         hint = f"pass it over: flowlake models retire {target} --reason WHY, then roll back again; or promote another"
         raise ModelError(str(e), hint) from e
     change = AliasChange("rollback", alias, now, target, why=reason)
+    back_to = versions.version(settings, record, target)
     with tracking.opened(settings, create=False) as client:
-        aliases.change(client, settings, record, change)
+        aliases.change(client, settings, record, change, lambda: _not_retired_since(client, back_to))
         _challenger_no_more(client, settings, record, target)
     return Promoted(change)
 
@@ -253,18 +263,20 @@ def retire(settings: Settings, record: RecordType, name: str, *, reason: str, un
     """
     wanted = versions.version(settings, record, name)
     scoring = settings.scoring
-    if scoring.alias in wanted.aliases and not undo:
-        raise ModelError(
-            f"model {wanted.model} version {wanted.version} is {scoring.alias}: it is not retired while it scores",
-            "first: flowlake models rollback, or promote another",
-        )
     with tracking.opened(settings, create=False) as client:
         if undo:
             if wanted.retired is not None:
                 client.delete_model_version_tag(wanted.model, wanted.version, RETIRED)
         else:
             kept = {"why": reason or "no reason given", "who": me(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
-            client.set_model_version_tag(wanted.model, wanted.version, RETIRED, json.dumps(kept))
+            with aliases.alone(client, settings, wanted.model) as still_alone:  # else it might become champion in between
+                if aliases.holder(client, settings, record, scoring.alias) == wanted.version:
+                    raise ModelError(
+                        f"model {wanted.model} version {wanted.version} is {scoring.alias}: it is not retired while it scores",
+                        "first: flowlake models rollback, or promote another",
+                    )
+                still_alone()
+                client.set_model_version_tag(wanted.model, wanted.version, RETIRED, json.dumps(kept))
             if scoring.challenger_alias in wanted.aliases:
                 change = AliasChange("withdraw", scoring.challenger_alias, wanted.version, None, why="retired")
                 aliases.change(client, settings, record, change)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -91,8 +91,12 @@ def version_of(settings: Settings, record: RecordType, alias: str) -> str | None
         return None
 
 
-def change(client: MlflowClient, settings: Settings, record: RecordType, wanted: AliasChange) -> None:
+def change(
+    client: MlflowClient, settings: Settings, record: RecordType, wanted: AliasChange, still: Callable[[], None] = lambda: None
+) -> None:
     """Give an alias to ``wanted.after``, or take it away, where ``wanted.before`` still has it.
+
+    ``still`` is called while nobody else changes anything, and raises where what was decided before does not hold any more.
 
     Raises
     ------
@@ -100,7 +104,8 @@ def change(client: MlflowClient, settings: Settings, record: RecordType, wanted:
         Another version has the alias by now, or whoever else is changing it does not come to an end.
     """
     name = model_name(settings, record)
-    with _alone(client, settings, name) as still_alone:
+    with alone(client, settings, name) as still_alone:
+        still()
         now = holder(client, settings, record, wanted.alias)
         if now != wanted.before:
             raise PromotionConflictError(
@@ -141,8 +146,8 @@ def _change(text: str) -> AliasChange | None:
 
 
 @contextmanager
-def _alone(client: MlflowClient, settings: Settings, name: str) -> Iterator[turns.Check]:
-    """Nobody else changes an alias meanwhile; what it gives raises where that is not sure any more."""
+def alone(client: MlflowClient, settings: Settings, name: str) -> Iterator[turns.Check]:
+    """Nobody else changes an alias, or retires a version, meanwhile; what it gives raises where that is not sure any more."""
     file = paths.registry_file(settings)
     if file is None:
         with turns.turn(client, name) as check:

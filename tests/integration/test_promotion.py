@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -307,6 +308,35 @@ def test_a_retired_version_is_passed_over_and_not_promoted(settings: Settings) -
     assert promote(settings, FLOWS, "2").change.after == "2"
     promote(settings, FLOWS, "4", challenger=True)
     assert retire(settings, FLOWS, "challenger", reason="").aliases == ()
+
+
+def test_a_version_that_is_retired_while_it_is_promoted_is_not_champion(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = gates.check
+
+    def slowly(*given: Any, **more: Any) -> list[gates.Gate]:
+        found = check(*given, **more)
+        retire(settings, FLOWS, "2", reason="seen to be wrong")
+        return found
+
+    monkeypatch.setattr(gates, "check", slowly)
+    with pytest.raises(PromotionConflictError, match="version 2 has just been retired"):
+        promote(settings, FLOWS, "2")
+    assert champion(settings) == "1"
+
+
+def test_a_version_that_is_promoted_while_it_is_retired_is_not_retired(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, late = versions.version, ["2"]
+
+    def looked(*given: Any) -> versions.Version:
+        found = look(*given)
+        if late:
+            promote(settings, FLOWS, late.pop())
+        return found
+
+    monkeypatch.setattr(versions, "version", looked)
+    with pytest.raises(ModelError, match="version 2 is champion: it is not retired"):
+        retire(settings, FLOWS, "2", reason="seen to be wrong")
+    assert (champion(settings), look(settings, FLOWS, "2").retired) == ("2", None)
 
 
 def test_a_model_that_cannot_be_used_is_not_even_forced(settings: Settings, tmp_path: Path) -> None:
