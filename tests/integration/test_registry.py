@@ -374,6 +374,7 @@ def test_training_registers_a_first_model_scores_and_a_champion_stays(tmp_path: 
         "card.html",
         "classes.csv",
         "confusion.csv",
+        "data.json",
         "evaluation.json",
         "held_out.parquet",
         "model",

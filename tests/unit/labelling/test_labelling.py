@@ -317,7 +317,7 @@ def test_labels_that_are_filled_in_are_not_written_over(
     assert (code, "with 2 labels filled in" in err, f"flowlake labels import {file}" in err) == (2, True, True)
     assert file.read_bytes() == before
     file.write_bytes(b"something else\n")
-    assert call(capsys, "export", str(file), "--disagree", "--since", "2999-01-01")[1].endswith("0 records: none is worth a look\n")
+    assert "no record to look at" in call(capsys, "export", str(file), "--disagree", "--since", "2999-01-01")[1]
 
 
 def test_rows_without_type_or_day_are_chosen_too(made: Settings) -> None:

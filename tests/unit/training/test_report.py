@@ -130,6 +130,7 @@ def test_what_was_trained_is_told_though_its_promotion_fails(monkeypatch: pytest
     app = typer.Typer()
     app.command()(train)
     result = CliRunner().invoke(app, ["--card", str(tmp_path / "card.html"), "--promote"])
-    assert result.stdout == "version 7: it waits: model registry x: it is away\n"
+    card = tmp_path / "card.html"
+    assert result.stdout == f"version 7: it waits: model registry x: it is away\nCard: {card}\n"
     assert str(result.exception) == "model registry x: it is away"
-    assert (tmp_path / "card.html").read_text() == "<html>"
+    assert card.read_text() == "<html>"

@@ -14,8 +14,9 @@ import typer
 
 from infra import config
 from infra.console.options import ConfFile, Json
-from infra.errors import CaptureError, one_line
+from infra.errors import CaptureError, ModelError, one_line
 from infra.names import printable
+from infra.plurals import counted
 from jobs.captures.arguments import DASH, Captures, capture_path, raise_unread, tell_unread, waiting
 from jobs.captures.truth import HINT, read_truth
 from jobs.sources.packets.commands.metering import MeterJob
@@ -120,11 +121,14 @@ def _labeller(path: Path | None) -> _Labels | None:
 
     from jobs.training.truth import KEY, SPAN, Truth
 
-    truth = read_truth(path, {*KEY, *SPAN, "label"})
+    table = read_truth(path, {*KEY, *SPAN, "label"})
     try:
-        return _Labels(Truth(truth).labels)
-    except (pa.ArrowException, ValueError) as e:
+        truth = Truth(table)
+    except (pa.ArrowException, ValueError, ModelError) as e:
         raise CaptureError(f"ground truth {path}: {one_line(e, 200)}", HINT) from e
+    if truth.left_out:
+        print(f"warning: {counted(truth.left_out, 'row')} of the ground truth left out: ending before they begin", file=sys.stderr)
+    return _Labels(truth.labels)
 
 
 class _Progress:
