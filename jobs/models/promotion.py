@@ -49,11 +49,6 @@ class Examined:
     gates: tuple[Gate, ...]
 
     @property
-    def label(self) -> str:
-        """The version in words."""
-        return f"model {self.wanted.model} version {self.wanted.version}"
-
-    @property
     def closed(self) -> list[Gate]:
         """Gates that refuse it."""
         return [gate for gate in self.gates if gate.verdict == gates.CLOSED]
@@ -68,7 +63,9 @@ class Examined:
         """
         if self.closed:
             said = "; ".join(f"{gate.name}: {gate.said}" for gate in self.closed)
-            raise GateError(f"{self.label} is not promoted: {said}", "train a better one, or overrule it: --force --reason WHY", self.gates)
+            raise GateError(
+                f"{self.wanted.label} is not promoted: {said}", "train a better one, or overrule it: --force --reason WHY", self.gates
+            )
 
 
 def examine(
@@ -94,10 +91,11 @@ def examine(
     alias = settings.scoring.challenger_alias if challenger else settings.scoring.alias
     wanted = versions.version(settings, record, name)
     before = aliases.version_of(settings, record, alias)
-    label = f"model {wanted.model} version {wanted.version}"
-    _check_roles(settings, wanted, label, challenger=challenger)
+    _check_roles(settings, wanted, challenger=challenger)
     if wanted.retired is not None and not force:
-        raise GateError(f"{label} is retired: {wanted.retired}", "take that back: flowlake models retire --undo, or --force --reason WHY")
+        raise GateError(
+            f"{wanted.label} is retired: {wanted.retired}", "take that back: flowlake models retire --undo, or --force --reason WHY"
+        )
     alone = not challenger and before is None
     found = gates.check(settings, record, wanted.version, None if challenger else before, held_out, alone=alone)
     return Examined(wanted, alias, before, tuple(found))
@@ -179,18 +177,18 @@ def _not_retired_since(client: MlflowClient, seen: Version) -> None:
     """Raise where somebody has retired a version since it was looked at."""
     if seen.retired is None and client.get_model_version(seen.model, seen.version).tags.get(RETIRED):
         raise PromotionConflictError(
-            f"model {seen.model} version {seen.version} has just been retired",
+            f"{seen.label} has just been retired",
             "somebody else has just done that: flowlake models show tells why; decide again",
         )
 
 
-def _check_roles(settings: Settings, wanted: Version, label: str, *, challenger: bool) -> None:
+def _check_roles(settings: Settings, wanted: Version, *, challenger: bool) -> None:
     scoring = settings.scoring
     alias = scoring.challenger_alias if challenger else scoring.alias
     if alias in wanted.aliases:
-        raise ModelError(f"{label} is {alias} already", "flowlake models list shows which version is what")
+        raise ModelError(f"{wanted.label} is {alias} already", "flowlake models list shows which version is what")
     if challenger and scoring.alias in wanted.aliases:
-        raise ModelError(f"{label} is {scoring.alias}: it cannot be compared with itself", "name another version")
+        raise ModelError(f"{wanted.label} is {scoring.alias}: it cannot be compared with itself", "name another version")
 
 
 def rollback(settings: Settings, record: RecordType, *, reason: str = "") -> Promoted:
@@ -209,7 +207,8 @@ def rollback(settings: Settings, record: RecordType, *, reason: str = "") -> Pro
     """
     alias = settings.scoring.alias
     now = versions.version(settings, record, alias).version
-    retired = {one.version for one in versions.versions(settings, record) if one.retired is not None}
+    every = {one.version: one for one in versions.versions(settings, record)}
+    retired = {number for number, one in every.items() if one.retired is not None}
     target = next((one for one in reversed(before(versions.history(settings, record), alias, now)) if one not in retired), None)
     name = model_name(settings, record)
     if target is None:
@@ -220,9 +219,8 @@ def rollback(settings: Settings, record: RecordType, *, reason: str = "") -> Pro
         hint = f"pass it over: flowlake models retire {target} --reason WHY, then roll back again; or promote another"
         raise ModelError(str(e), hint) from e
     change = AliasChange("rollback", alias, now, target, why=reason)
-    back_to = versions.version(settings, record, target)
     with tracking.opened(settings, create=False) as client:
-        aliases.change(client, settings, record, change, lambda: _not_retired_since(client, back_to))
+        aliases.change(client, settings, record, change, lambda: _not_retired_since(client, every[target]))
         _challenger_no_more(client, settings, record, target)
     return Promoted(change)
 
@@ -272,7 +270,7 @@ def retire(settings: Settings, record: RecordType, name: str, *, reason: str, un
             with aliases.alone(client, settings, wanted.model) as still_alone:  # else it might become champion in between
                 if aliases.holder(client, settings, record, scoring.alias) == wanted.version:
                     raise ModelError(
-                        f"model {wanted.model} version {wanted.version} is {scoring.alias}: it is not retired while it scores",
+                        f"{wanted.label} is {scoring.alias}: it is not retired while it scores",
                         "first: flowlake models rollback, or promote another",
                     )
                 still_alone()

@@ -49,6 +49,11 @@ class Version:
     metrics: Mapping[str, float]
     params: Mapping[str, str]
 
+    @property
+    def label(self) -> str:
+        """It in words."""
+        return f"model {self.model} version {self.version}"
+
     def fact(self, name: str) -> str:
         """A tag; empty where it has none."""
         return self.facts.get(name, "")

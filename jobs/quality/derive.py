@@ -57,6 +57,11 @@ def constraints(record: RecordType, settings: Settings) -> tuple[Constraint, ...
     return tuple(_once(_all(record, settings)))
 
 
+def in_batches(record: RecordType, settings: Settings) -> tuple[Constraint, ...]:
+    """Those that each batch is looked at by; that there is no null the decoder has seen to."""
+    return tuple(one for one in constraints(record, settings) if not one.nightly and not isinstance(one, NotNull))
+
+
 def columns_of(found: Iterable[Constraint]) -> set[str]:
     """Columns that some constraints look at."""
     return {column for constraint in found for column in constraint.columns}

@@ -26,7 +26,6 @@ from jobs.runtime import lake, s3
 from jobs.sinks import counters, parquet
 from jobs.sinks.messages import Message
 from schemas.records import RecordType
-from schemas.rules import NotNull
 
 #: Stores of which the first that a record type declares writes its rows to the quarantine.
 OWNERS = ("lake", "hot")
@@ -40,9 +39,7 @@ def checks(settings: Settings, record: RecordType) -> Checks | None:
         return None
     if record.lake and not parquet.reaches(lake.location(settings, record)):
         return None
-    # that there is no null the decoder has seen to
-    found = tuple(c for c in derive.constraints(record, settings) if not c.nightly and not isinstance(c, NotNull))
-    return Checks(record, found, settings.quality)
+    return Checks(record, derive.in_batches(record, settings), settings.quality)
 
 
 def owner(record: RecordType) -> str | None:

@@ -180,7 +180,7 @@ def retire(
 
     settings = config.load(conf_file)
     one = promotion.retire(settings, commands.record_type(settings, record), version, reason=reason, undo=undo)
-    print(f"model {one.model} version {one.version}: " + ("not retired" if one.retired is None else f"retired: {one.retired}"))
+    print(f"{one.label}: " + ("not retired" if one.retired is None else f"retired: {one.retired}"))
 
 
 @app.command(

@@ -96,19 +96,9 @@ def run(folder: Path, arguments: list[str], more: dict[str, str] | None = None) 
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.parametrize("runs", [RUNS, pytest.param(MANY_RUNS, marks=[pytest.mark.long, pytest.mark.timeout(60 + 10 * MANY_RUNS)])])
 @pytest.mark.parametrize("way", WAYS)
-def test_each_run_reads_the_rows_and_ends_well(folder: Path, way: str) -> None:
-    _all_end_well(folder, way, RUNS)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(60 + 10 * MANY_RUNS)
-@pytest.mark.parametrize("way", WAYS)
-def test_none_of_many_runs_ends_ill(folder: Path, way: str) -> None:
-    _all_end_well(folder, way, MANY_RUNS)
-
-
-def _all_end_well(folder: Path, way: str, runs: int) -> None:
+def test_each_run_reads_the_rows_and_ends_well(folder: Path, way: str, runs: int) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: run(folder, WAYS[way]), range(runs)))
     assert Counter((d.returncode, d.stderr) for d in done) == {(0, ""): runs}

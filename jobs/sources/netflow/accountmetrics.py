@@ -79,13 +79,13 @@ class AccountMetrics:
             lost[exporter, protocol] += row.get("lost", 0)
             came[exporter, protocol] += row.get("records" if protocol in _OF_RECORDS else "datagrams", 0)
         for name, (metric, text) in _COUNTS.items():
-            yield _counter(metric, text, ["exporter"], {(exporter,): n for exporter, n in sums[name].items()})
+            yield counter(metric, text, ["exporter"], {(exporter,): n for exporter, n in sums[name].items()})
         for name, (metric, text) in _LEVELS.items():
             yield _gauge_of(metric, text, sums[name])
         unit = "in records (NetFlow v5, IPFIX) or datagrams (NetFlow v9, sFlow)"
         labels = ["exporter", "export_protocol"]
-        yield _counter("flowlens_export_lost", f"What sequence numbers say was lost, {unit}.", labels, lost)
-        yield _counter("flowlens_export_counted", f"What came of that, {unit}.", labels, came)
+        yield counter("flowlens_export_lost", f"What sequence numbers say was lost, {unit}.", labels, lost)
+        yield counter("flowlens_export_counted", f"What came of that, {unit}.", labels, came)
         yield _gauge_of("flowlens_exporter_seen_timestamp_seconds", "When the exporter was heard of last.", seen)
 
     def of_records(self, processed: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
@@ -95,8 +95,8 @@ class AccountMetrics:
         for exporter, (n, twice) in processed.items():
             records[self._name(exporter),] += n
             duplicates[self._name(exporter),] += twice
-        yield _counter("flowlens_flows_processed", "Records published.", ["exporter"], records)
-        yield _counter("flowlens_flows_duplicate", "Records of flows that another exporter owns.", ["exporter"], duplicates)
+        yield counter("flowlens_flows_processed", "Records published.", ["exporter"], records)
+        yield counter("flowlens_flows_duplicate", "Records of flows that another exporter owns.", ["exporter"], duplicates)
 
     def _name(self, exporter: str) -> str:
         """What an exporter is called: who came first has a name of its own."""
@@ -107,11 +107,12 @@ class AccountMetrics:
         return exporter
 
 
-def _counter(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    counter = CounterMetricFamily(name, text, labels=labels)
+def counter(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """Counts by the values of their labels."""
+    made = CounterMetricFamily(name, text, labels=labels)
     for key, n in values.items():
-        counter.add_metric(key, n)
-    return counter
+        made.add_metric(key, n)
+    return made
 
 
 def _gauge_of(name: str, text: str, values: Mapping[str, float]) -> Metric:

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from infra.config import Settings
+from jobs.sources.netflow.accountmetrics import counter
 from jobs.sources.netflow.direct import DirectOutlet
 from jobs.sources.netflow.switching import FlowWay
 from sensors.netflow.settings import ExporterSensorSettings
@@ -63,22 +64,22 @@ class DirectMaker(Collector):
     def collect(self) -> Iterator[Metric]:
         """Metrics as of now."""
         made = self.outlet
-        stored = CounterMetricFamily("flowlens_records_stored", "Records in PostgreSQL.")
-        stored.add_metric([], made.rows if made else 0)
-        refused = CounterMetricFamily("flowlens_records_refused", "Records that PostgreSQL would not have.")
-        refused.add_metric([], made.rows_refused if made else 0)
-        undecoded = CounterMetricFamily("flowlens_datagrams_undecoded", "Datagrams that were not decoded wholly.", labels=["reason"])
-        for reason, n in dict(made.decoder.refused if made else {}).items():
-            undecoded.add_metric([reason], n)
-        unkept = CounterMetricFamily("flowlens_dead_letters_left_out", "Datagrams that were not decoded wholly, and kept nowhere.")
-        unkept.add_metric([], made.decoder.dead.left_out if made else 0)
-        odd = CounterMetricFamily("flowlens_records_quarantined", "Records that break a rule, by the first one.", labels=["rule"])
-        for rule, n in dict(made.quality.counts if made else {}).items():
-            odd.add_metric([rule], n)
-        raised = CounterMetricFamily("flowlens_alerts_raised", "New alerts.", labels=["attack_type"])
-        for attack_type, n in dict(made.alerts.raised if made else {}).items():
-            raised.add_metric([attack_type], n)
-        yield from (stored, refused, undecoded, unkept, odd, raised)
+
+        def single(name: str, text: str, n: int) -> Metric:
+            return counter(name, text, [], {(): n})
+
+        def each(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+            return counter(name, text, [label], {(value,): n for value, n in dict(counts).items()})
+
+        yield single("flowlens_records_stored", "Records in PostgreSQL.", made.rows if made else 0)
+        yield single("flowlens_records_refused", "Records that PostgreSQL would not have.", made.rows_refused if made else 0)
+        undecoded = made.decoder.refused if made else {}
+        yield each("flowlens_datagrams_undecoded", "Datagrams that were not decoded wholly.", "reason", undecoded)
+        left_out = made.decoder.dead.left_out if made else 0
+        yield single("flowlens_dead_letters_left_out", "Datagrams that were not decoded wholly, and kept nowhere.", left_out)
+        odd = made.quality.counts if made else {}
+        yield each("flowlens_records_quarantined", "Records that break a rule, by the first one.", "rule", odd)
+        yield each("flowlens_alerts_raised", "New alerts.", "attack_type", made.alerts.raised if made else {})
         if made is not None:
             yield from made.tally.metrics()
         if self.auto is not None:
